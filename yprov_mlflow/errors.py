@@ -1,0 +1,121 @@
+"""The errors of yprov-mlflow; each says what happened, where, and the cure.
+
+The tree::
+
+    YprovMlflowError
+    ├── SettingsError        a setting has a value that it cannot have   (ValueError)
+    ├── MissingExtraError    an optional library is not installed        (ImportError)
+    ├── StoreError           the MLflow store behind a yprov+ URI
+    │   └── SchemeError      there is no such store                      (ValueError)
+    ├── JournalError         the journal cannot be written or read       (OSError)
+    ├── RunNotFoundError     no store and no journal knows the run       (LookupError)
+    └── DocumentError        bytes that are no provenance document       (ValueError)
+
+None of them reaches a training script through an MLflow call: provenance must not break
+what it observes. The command line and ``mlflow.prov`` raise them.
+"""
+
+from __future__ import annotations
+
+
+class YprovMlflowError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        what: What happened, as a clause without a full stop.
+        where: The variable, file, URI or run that it happened with.
+        cure: What to do about it, as a sentence without a full stop.
+    """
+
+    def __init__(self, what: str, where: str | None = None, cure: str | None = None) -> None:
+        super().__init__(what, where, cure)
+        self.what = what
+        self.where = where
+        self.cure = cure
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.what}{place}" + (f". {self.cure}." if self.cure else ".")
+
+
+class SettingsError(YprovMlflowError, ValueError):
+    """A setting has a value that it cannot have, or there is no such setting."""
+
+    @classmethod
+    def bad_value(cls, name: str, value: object, allowed: str, origin: str) -> SettingsError:
+        """Say which values the setting ``name`` allows, when ``value`` came from ``origin``."""
+        return cls(f"{name} cannot be {value!r}", origin, f"Give it {allowed}, or leave it unset")
+
+    @classmethod
+    def unknown(cls, name: str, known: str, origin: str) -> SettingsError:
+        """Say that there is no setting ``name``; ``known`` lists those there are."""
+        return cls(f"there is no setting {name!r}", origin, f"The settings are {known}")
+
+
+class MissingExtraError(YprovMlflowError, ImportError):
+    """A library is not installed that only an extra of the distribution brings."""
+
+    @classmethod
+    def of(cls, library: str, extra: str, purpose: str) -> MissingExtraError:
+        """Name the command that brings ``library``, which ``purpose`` needs."""
+        return cls(
+            f"{purpose} needs {library}, which is not installed",
+            None,
+            f"Install it with: pip install 'yprov-mlflow[{extra}]'",
+        )
+
+
+class StoreError(YprovMlflowError):
+    """The MLflow store behind a ``yprov+`` URI could not be opened or asked."""
+
+
+class SchemeError(StoreError, ValueError):
+    """The part of a URI after ``yprov+`` is nothing that MLflow can open."""
+
+
+class JournalError(YprovMlflowError, OSError):
+    """The journal of a run cannot be written, or is none that this version can read."""
+
+    @classmethod
+    def unwritable(cls, folder: str, reason: str) -> JournalError:
+        """Say that ``folder`` does not take events, and how to put the journal elsewhere."""
+        return cls(
+            f"the provenance journal cannot be written: {reason}",
+            folder,
+            "Make room or set YPROV_MLFLOW_DIR to a folder that can be written",
+        )
+
+    @classmethod
+    def unreadable(cls, file: str, reason: str) -> JournalError:
+        """Say that ``file`` is no journal of this package, or of a newer version of it."""
+        return cls(
+            f"this is no journal that can be read: {reason}",
+            file,
+            "Upgrade yprov-mlflow if a newer version wrote it; else move the file away",
+        )
+
+
+class RunNotFoundError(YprovMlflowError, LookupError):
+    """Neither the tracking store nor a journal knows the run."""
+
+    @classmethod
+    def of(cls, run_id: str, where: str) -> RunNotFoundError:
+        """Say that ``run_id`` is not known ``where`` it was looked for."""
+        return cls(
+            f"there is no run {run_id!r}",
+            where,
+            "Check the run id, and give the store with --tracking-uri or MLFLOW_TRACKING_URI",
+        )
+
+
+class DocumentError(YprovMlflowError, ValueError):
+    """Bytes that should be a provenance document are none."""
+
+    @classmethod
+    def malformed(cls, source: str, reason: str) -> DocumentError:
+        """Say why what ``source`` holds is no PROV-JSON."""
+        return cls(
+            f"this is no PROV-JSON document: {reason}",
+            source,
+            "Give a run id, or a prov.json that yprov-mlflow wrote",
+        )

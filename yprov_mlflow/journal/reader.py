@@ -1,0 +1,67 @@
+"""Read journals back: every whole line, and what was wrong with the others."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from yprov_mlflow.events import Event
+from yprov_mlflow.journal import codec
+
+
+class Problem(NamedTuple):
+    """A line that holds no event."""
+
+    path: Path
+    line: int
+    reason: str
+
+
+class Journal:
+    """One journal file; iterate over it for its events in the order of writing.
+
+    ``problems`` has what was found wrong so far, ``gaps`` counts events known to be missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; it is opened on iteration."""
+        self.path = path
+        self.problems: list[Problem] = []
+        self.gaps = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        """Give the events; lines that are torn, damaged or foreign go to ``problems``."""
+        run_id = session = None
+        expected = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    value = codec.unframe(line)
+                    if run_id is None:
+                        run_id, session = _head(value)
+                        continue
+                    assert session is not None
+                    event = codec.decode(value, run_id, session)
+                except ValueError as error:
+                    self.problems.append(Problem(self.path, number, str(error)))
+                    if run_id is None:
+                        return
+                    continue
+                self.gaps += max(0, event.seq - expected)
+                expected = event.seq + 1
+                yield event
+
+
+def merge(journals: Sequence[Journal]) -> Iterator[Event]:
+    """Give the events of several journals in the order of time, ties by session."""
+    return heapq.merge(*journals, key=lambda event: (event.time_ns, event.session, event.seq))
+
+
+def _head(value: object) -> tuple[str, str]:
+    if not isinstance(value, dict) or value.get("journal") != 1:
+        raise ValueError("the file is no journal that this version reads")
+    return str(value["run_id"]), str(value["session"])

@@ -1,0 +1,81 @@
+"""Append events to the journal of one run in one process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from yprov_mlflow.errors import JournalError
+from yprov_mlflow.events import Event
+from yprov_mlflow.journal import codec
+from yprov_mlflow.journal.folder import Folder
+
+FORMAT = 1
+"""Version of the journal's lines, in the first line of each file."""
+
+_WALL_NS = time.time_ns() - time.monotonic_ns()
+
+
+def now_ns() -> int:
+    """Give the time in ns since the epoch by a clock that never goes back in this process."""
+    return _WALL_NS + time.monotonic_ns()
+
+
+class Writer:
+    """The journal of one run in one process; safe to use from many threads."""
+
+    def __init__(self, folder: Folder, session: str) -> None:
+        """Prepare to write; the file is made with the first event."""
+        self.folder = folder
+        self.session = session
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._seq = 0
+        self._torn = False
+
+    def append(self, cls: type[Event], *fields: Any) -> None:
+        """Write one event; when this returns the operating system has it.
+
+        The number of an event that could not be written is not given again, so that the gap
+        tells readers of the loss.
+
+        Raises:
+            JournalError: The folder or the disk does not take it.
+        """
+        with self._lock:
+            event = cls(self.folder.run_id, self.session, self._seq, now_ns(), *fields)
+            self._seq += 1
+            line = codec.encode(event)
+            try:
+                if self._fd < 0:
+                    self._open()
+                self._write(line)
+            except OSError as error:
+                raise JournalError.unwritable(str(self.folder.path), str(error)) from error
+
+    def close(self) -> None:
+        """Close the file; the next event opens it again."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _open(self) -> None:
+        path = self.folder.file(self.session)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._fd).st_size == 0:
+            head = {"journal": FORMAT, "run_id": self.folder.run_id, "session": self.session}
+            self._write(codec.frame(head))
+
+    def _write(self, line: bytes) -> None:
+        if self._torn:
+            line = b"\n" + line
+        # A full disk may take a part of the line; the rest of it would start the next one.
+        self._torn = True
+        written = os.write(self._fd, line)
+        if written != len(line):
+            raise OSError(f"only {written} of {len(line)} bytes were written")
+        self._torn = False

@@ -1,0 +1,394 @@
+"""Which call to a store becomes which event: one function for each, named as the call.
+
+A handler has the parameters of MLflow's method, so that Python itself binds what it was
+called with; it runs after the call has succeeded. Every other method that writes becomes a
+``StoreCalled`` with all its arguments, also in MLflow versions newer than this.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from yprov_mlflow.events import (
+    Event,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    OutputsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    StoreCalled,
+    TagDeleted,
+    TagsSet,
+)
+from yprov_mlflow.identity import store_id
+from yprov_mlflow.plugin import entities
+from yprov_mlflow.plugin.capture import Capture
+
+Handler = Callable[..., None]
+
+WRITES = frozenset(
+    "add archive attach copy create delete deprecated detach end finalize link log record "
+    "register remove rename restore set start transition unlink update upsert hard".split()
+)
+"""First words of the names of methods that change a store."""
+
+READS = frozenset(
+    "batch calculate count filter find flush get has is list query resolve sanitize search shut "
+    "sum supports test".split()
+)
+"""First words of those that do not; a test looks for methods that are in neither list."""
+
+NOT_CALLS = frozenset(
+    {"end_async_logging", "archive_traces", "log_param_async", "set_tag_async", "log_spans_async"}
+)
+"""Writes by their names that are none: control of queues (what was queued is seen when it is
+written), housekeeping of servers."""
+
+TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
+
+HANDLERS: dict[str, tuple[Handler, tuple[type[Event], ...]]] = {}
+"""Handlers by method name, with the events that each makes."""
+
+
+def _handles(*events: type[Event]) -> Callable[[Handler], Handler]:
+    def register(function: Handler) -> Handler:
+        HANDLERS[function.__name__] = (function, events)
+        return function
+
+    return register
+
+
+def handler(kind: str, name: str, method: Callable[..., Any]) -> Handler | None:
+    """Give what to do after a call of a store's method; None for methods that only read."""
+    if kind == "tracking" and name in HANDLERS:
+        return HANDLERS[name][0]
+    if name.lstrip("_").split("_")[0] in WRITES and name not in NOT_CALLS:
+        return functools.partial(_other, name, inspect.signature(method))
+    return None
+
+
+def failed(capture: Capture, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Take note that a call raised: some backends have done a part of it by then."""
+    run_id = kwargs.get("run_id", args[0] if args else None)
+    if isinstance(run_id, str):
+        capture.recorder.suspect(run_id)
+
+
+# -- runs --------------------------------------------------------------------------------
+
+
+@_handles(RunCreated)
+def create_run(
+    capture: Capture, store: Any, run: Any, experiment_id: Any, *_: Any, **__: Any
+) -> None:
+    info = run.info
+    capture.remember_root(info.artifact_uri, "run", info.run_id)
+    capture.recorder.record(
+        info.run_id,
+        RunCreated,
+        str(info.experiment_id),
+        capture.experiment_name(store, info.experiment_id),
+        info.run_name,
+        info.user_id,
+        info.start_time,
+        info.artifact_uri,
+        dict(run.data.tags),
+        capture.store_reference(store),
+        store=store,
+    )
+
+
+@_handles(RunUpdated)
+def update_run_info(
+    capture: Capture,
+    store: Any,
+    _: Any,
+    run_id: str,
+    run_status: Any = None,
+    end_time: int | None = None,
+    run_name: str | None = None,
+) -> None:
+    status = _status(run_status)
+    state = capture.recorder.state(run_id)
+    if status is not None:
+        state.terminal = False
+    capture.recorder.record(
+        run_id, RunUpdated, status, end_time, run_name or None, None, store=store
+    )
+    if status in TERMINAL:
+        from yprov_mlflow.plugin import delivery
+
+        state.terminal = True
+        delivery.deliver(capture, run_id)
+
+
+def _status(run_status: Any) -> str | None:
+    if run_status is None or isinstance(run_status, str):
+        return run_status
+    from mlflow.entities import RunStatus
+
+    return str(RunStatus.to_string(run_status))
+
+
+def _lifecycle(lifecycle: str) -> Handler:
+    def handle(capture: Capture, store: Any, _: Any, run_id: str) -> None:
+        capture.recorder.record(run_id, RunUpdated, None, None, None, lifecycle, store=store)
+
+    return handle
+
+
+HANDLERS["delete_run"] = (_lifecycle("deleted"), (RunUpdated,))
+HANDLERS["restore_run"] = (_lifecycle("active"), (RunUpdated,))
+HANDLERS["_hard_delete_run"] = (_lifecycle("purged"), (RunUpdated,))
+
+
+@_handles()
+def get_run(capture: Capture, store: Any, run: Any, *_: Any, **__: Any) -> None:
+    capture.remember_root(run.info.artifact_uri, "run", run.info.run_id)
+
+
+# -- params, metrics, tags ---------------------------------------------------------------
+
+
+@_handles(ParamsLogged)
+def log_param(capture: Capture, store: Any, _: Any, run_id: str, param: Any) -> None:
+    capture.recorder.record(run_id, ParamsLogged, {param.key: str(param.value)}, store=store)
+
+
+@_handles(TagsSet)
+def set_tag(capture: Capture, store: Any, _: Any, run_id: str, tag: Any) -> None:
+    capture.recorder.record(run_id, TagsSet, {tag.key: str(tag.value)}, store=store)
+
+
+@_handles(TagDeleted)
+def delete_tag(capture: Capture, store: Any, _: Any, run_id: str, key: str) -> None:
+    capture.recorder.record(run_id, TagDeleted, key, store=store)
+
+
+@_handles(MetricsLogged)
+def log_metric(capture: Capture, store: Any, _: Any, run_id: str, metric: Any) -> None:
+    capture.recorder.record_metrics(run_id, (metric,), store)
+
+
+@_handles(ParamsLogged, TagsSet, MetricsLogged)
+def log_batch(
+    capture: Capture,
+    store: Any,
+    _: Any,
+    run_id: str,
+    metrics: Any = (),
+    params: Any = (),
+    tags: Any = (),
+) -> None:
+    if params:
+        params = {param.key: str(param.value) for param in params}
+        capture.recorder.record(run_id, ParamsLogged, params, store=store)
+    if tags:
+        tags = {tag.key: str(tag.value) for tag in tags}
+        capture.recorder.record(run_id, TagsSet, tags, store=store)
+    if metrics:
+        capture.recorder.record_metrics(run_id, metrics, store)
+
+
+@_handles()
+def log_metric_async(capture: Capture, store: Any, _: Any, run_id: str, metric: Any) -> None:
+    capture.recorder.stamp(run_id, (metric,))
+
+
+@_handles()
+def log_batch_async(
+    capture: Capture, store: Any, _: Any, run_id: str, metrics: Any = (), *__: Any, **___: Any
+) -> None:
+    if metrics:
+        capture.recorder.stamp(run_id, metrics)
+
+
+# -- data sets and models ----------------------------------------------------------------
+
+
+@_handles(InputsLogged)
+def log_inputs(
+    capture: Capture, store: Any, _: Any, run_id: str, datasets: Any = None, models: Any = None
+) -> None:
+    capture.recorder.record(
+        run_id,
+        InputsLogged,
+    MetricsLogged,
+        [dataset(item) for item in datasets or ()],
+        [item.model_id for item in models or ()],
+        store=store,
+    )
+
+
+def dataset(given: Any) -> dict[str, Any]:
+    """Give MLflow's ``DatasetInput`` as events hold it."""
+    data = given.dataset
+    return {
+        "name": data.name,
+        "digest": data.digest,
+        "source_type": data.source_type,
+        "source": data.source,
+        "schema": data.schema,
+        "profile": data.profile,
+        "tags": {tag.key: tag.value for tag in given.tags},
+    }
+
+
+@_handles(OutputsLogged)
+def log_outputs(capture: Capture, store: Any, _: Any, run_id: str, models: Any) -> None:
+    pairs = [(item.model_id, item.step) for item in models]
+    capture.recorder.record(run_id, OutputsLogged, pairs, store=store)
+
+
+@_handles(ModelLogged)
+def create_logged_model(capture: Capture, store: Any, model: Any, *_: Any, **__: Any) -> None:
+    run_id = model.source_run_id or capture.active_run()
+    if run_id:
+        capture.model_runs[model.model_id] = run_id
+    capture.remember_root(model.artifact_location, "model", model.model_id)
+    _model(capture, store, *model_fields(model))
+
+
+def model_fields(model: Any) -> tuple[Any, ...]:
+    """Give the fields of ``ModelLogged`` for MLflow's ``LoggedModel``, header left out."""
+    return (
+        model.model_id,
+        model.name,
+        model.model_type,
+        _status(str(getattr(model.status, "value", model.status))),
+        model.experiment_id,
+        model.artifact_location,
+        model.creation_timestamp,
+        dict(model.params or {}),
+        dict(model.tags or {}),
+    )
+
+
+def _model(capture: Capture, store: Any, model_id: str, *fields: Any) -> None:
+    run_id = capture.model_runs.get(model_id) or _no_run(capture, store)
+    capture.recorder.record(run_id, ModelLogged, model_id, *fields, store=store)
+
+
+@_handles()
+def get_logged_model(capture: Capture, store: Any, model: Any, *_: Any, **__: Any) -> None:
+    capture.remember_root(model.artifact_location, "model", model.model_id)
+    if model.source_run_id:
+        capture.model_runs[model.model_id] = model.source_run_id
+
+
+@_handles(ModelLogged)
+def finalize_logged_model(
+    capture: Capture, store: Any, model: Any, model_id: str, status: Any
+) -> None:
+    if model is not None and getattr(model, "source_run_id", None):
+        capture.model_runs[model_id] = model.source_run_id
+    _model(capture, store, model_id, None, None, str(getattr(status, "value", status)))
+
+
+@_handles(ModelLogged)
+def set_logged_model_tags(
+    capture: Capture, store: Any, _: Any, model_id: str, tags: Any
+) -> None:
+    values = {tag.key: tag.value for tag in tags}
+    _model(capture, store, model_id, None, None, None, None, None, None, None, values)
+
+
+@_handles(ModelLogged)
+def delete_logged_model_tag(
+    capture: Capture, store: Any, _: Any, model_id: str, key: str
+) -> None:
+    _model(capture, store, model_id, None, None, None, None, None, None, None, None, key)
+
+
+@_handles(ModelLogged)
+def log_logged_model_params(
+    capture: Capture, store: Any, _: Any, model_id: str, params: Any
+) -> None:
+    values = {param.key: param.value for param in params}
+    _model(capture, store, model_id, None, None, None, None, None, None, values)
+
+
+@_handles(ModelLogged)
+def delete_logged_model(capture: Capture, store: Any, _: Any, model_id: str) -> None:
+    _model(capture, store, model_id, None, None, "DELETED")
+
+
+HANDLERS["_hard_delete_logged_model"] = HANDLERS["delete_logged_model"]
+
+
+# -- all others --------------------------------------------------------------------------
+
+_SUBJECTS = {
+    "experiment_id": "experiment",
+    "trace_id": "trace",
+    "request_id": "trace",
+    "model_id": "logged_model",
+    "run_id": "run",
+    "dataset_id": "dataset",
+    "assessment_id": "assessment",
+    "version": "version",
+    "alias": "alias",
+    "key": "key",
+}
+
+
+def _other(
+    name: str,
+    signature: inspect.Signature,
+    capture: Capture,
+    store: Any,
+    result: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> None:
+    bound = signature.bind(store, *args, **kwargs)
+    given = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
+    arguments = entities.arguments(name, given)
+    answer = None if "secret" in name or "webhook" in name else entities.to_json(result)
+    subjects = {
+        subject: str(arguments[argument])
+        for argument, subject in _SUBJECTS.items()
+        if isinstance(arguments.get(argument), str | int)
+    }
+    if "name" in arguments:
+        subjects["name"] = str(arguments["name"])
+    found = answer if isinstance(answer, dict) else {}
+    for argument, subject in _SUBJECTS.items():
+        if subject not in subjects and isinstance(found.get(argument), str | int):
+            subjects[subject] = str(found[argument])
+    run_id = _run_of_call(capture, arguments, found, subjects) or _no_run(capture, store)
+    capture.recorder.record(run_id, StoreCalled, name, subjects, arguments, answer, store=None)
+
+
+def _run_of_call(
+    capture: Capture, arguments: Mapping[str, Any], found: Mapping[str, Any], subjects: Any
+) -> str | None:
+    """Tell which run's document a call belongs to, if any."""
+    info = arguments.get("trace_info")
+    metadata = info.get("trace_metadata") if isinstance(info, dict) else None
+    trace = subjects.get("trace") or (info.get("trace_id") if isinstance(info, dict) else None)
+    spans = arguments.get("spans")
+    if trace is None and isinstance(spans, list) and spans and isinstance(spans[0], dict):
+        trace = (spans[0].get("attributes") or {}).get("mlflow.traceRequestId", "")
+        trace = str(trace).strip('"') or None
+    if isinstance(metadata, dict) and trace and metadata.get("mlflow.sourceRun"):
+        capture.trace_runs[trace] = str(metadata["mlflow.sourceRun"])
+    candidates = (
+        subjects.get("run"),
+        capture.trace_runs.get(trace) if trace else None,
+        capture.model_runs.get(subjects.get("logged_model") or ""),
+        found.get("run_id"),
+        found.get("source_run_id"),
+        capture.active_run(),
+    )
+    return next((str(run_id) for run_id in candidates if run_id), None)
+
+
+def _no_run(capture: Capture, store: Any) -> str:
+    """Give what stands for a run where there is none: the store."""
+    return capture.active_run() or store_id(capture.store_reference(store)["uuid"])

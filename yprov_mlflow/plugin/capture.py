@@ -1,0 +1,205 @@
+"""The capture of this process: its recorder, and whose things are whose."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+from yprov_mlflow import identity, settings
+from yprov_mlflow.plugin.seams import SERVER_URI, switch
+from yprov_mlflow.recorder import Recorder
+
+URI = "_yprov_uri"
+"""Attribute of an observed store: the URI that it was made for."""
+
+_RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
+_MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?$")
+_TRACE = re.compile(r"/traces/(tr-[0-9a-f]+)/artifacts(?:/(.*))?$")
+_RUNS_SCHEME = re.compile(r"^runs:/+([^/]+)(?:/(.*))?$")
+_MOST_REMEMBERED = 10_000
+
+
+class Owner(NamedTuple):
+    """Whose artifacts: ``kind`` is run, model or trace; ``path`` is below its artifact root."""
+
+    kind: str
+    id: str
+    path: str
+
+
+class Memory(OrderedDict[str, str]):
+    """A mapping that forgets its oldest entries, for processes that never end."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        """Remember one more; forget the oldest when there are too many."""
+        super().__setitem__(key, value)
+        if len(self) > _MOST_REMEMBERED:
+            self.popitem(last=False)
+
+
+class Guard(threading.local):
+    """What the running thread is inside of, so that one call makes one event.
+
+    ``store`` is the store whose method runs (it calls its own public methods), ``repository``
+    tells that of artifact repositories (which wrap each other); ``off`` silences all.
+    """
+
+    store: Any = None
+    repository = False
+    off = False
+
+
+class Capture:
+    """What the observers of stores and repositories share in one process."""
+
+    def __init__(self) -> None:
+        """Start with a recorder whose settings come from the environment and the project."""
+        self.server = SERVER_URI in os.environ
+        self.recorder = Recorder(settings.load(), side="server" if self.server else "client")
+        self.guard = Guard()
+        self.roots = Memory()
+        self.model_runs = Memory()
+        self.trace_runs = Memory()
+        self.experiment_names = Memory()
+        self.tracking: dict[str, Any] = {}
+        self.delivered_by_client = Memory()
+        self._stores: dict[str, dict[str, str]] = {}
+
+    # -- stores ------------------------------------------------------------------------
+
+    def store_reference(self, store: Any) -> dict[str, str]:
+        """Give ``uuid`` and ``uri`` (no password in it) of an observed tracking store."""
+        uri = getattr(store, URI, None) or type(store).__name__
+        known = self._stores.get(uri)
+        if known is None:
+            created = location = None
+            try:
+                # A registry store has no experiments; the tracking store beside it has.
+                tracking = store if hasattr(store, "get_experiment") else self.tracking[uri]
+                first = tracking.get_experiment("0")
+                created, location = first.creation_time, first.artifact_location
+            except Exception as error:  # noqa: BLE001 - a store without it is named by its URI
+                self.recorder.note(error)
+            known = {
+                "uuid": identity.store_uuid(created, location, _absolute(uri)),
+                "uri": identity.redact(_absolute(uri)),
+            }
+            self._stores[uri] = known
+        return known
+
+    def references(self) -> list[dict[str, str]]:
+        """Give the references of all stores that were asked for one."""
+        return list(self._stores.values())
+
+    def experiment_name(self, store: Any, experiment_id: str) -> str | None:
+        """Give the name of an experiment, read from the store once."""
+        key = f"{getattr(store, URI, '')} {experiment_id}"
+        if key not in self.experiment_names:
+            try:
+                self.experiment_names[key] = store.get_experiment(experiment_id).name
+            except Exception as error:  # noqa: BLE001 - a name is not worth a run
+                self.recorder.note(error)
+                return None
+        return self.experiment_names[key]
+
+    # -- owners ------------------------------------------------------------------------
+
+    def remember_root(self, artifact_uri: str | None, kind: str, owner_id: str) -> None:
+        """Remember whose artifact root a URI is."""
+        if artifact_uri:
+            self.roots[artifact_uri.rstrip("/")] = f"{kind} {owner_id}"
+
+    def owner(self, artifact_uri: str, path: str) -> Owner | None:
+        """Tell whose artifact ``path`` in the repository at ``artifact_uri`` is.
+
+        None is the answer where nothing captured can own it.
+        """
+        known = self.roots.get(artifact_uri.rstrip("/"))
+        if known is not None:
+            kind, _, owner_id = known.partition(" ")
+            return Owner(kind, owner_id, path)
+        whole = "/".join(part for part in (artifact_uri.rstrip("/"), path) if part)
+        for kind, pattern in (
+            ("run", _RUNS_SCHEME),
+            ("model", _MODEL),
+            ("trace", _TRACE),
+            ("run", _RUN),
+        ):
+            found = pattern.search(whole)
+            if found and (switch.everything or self.server or self._captured(kind, found[1])):
+                return Owner(kind, found[1], found[2] or "")
+        return None
+
+    def _captured(self, kind: str, owner_id: str) -> bool:
+        if kind == "run":
+            return self.recorder.known(owner_id)
+        return owner_id in (self.model_runs if kind == "model" else self.trace_runs)
+
+    def run_of(self, owner: Owner) -> str | None:
+        """Give the run whose document tells of the owner's artifacts."""
+        if owner.kind == "run":
+            return owner.id
+        runs = self.model_runs if owner.kind == "model" else self.trace_runs
+        return runs.get(owner.id) or self.active_run()
+
+    def active_run(self) -> str | None:
+        """Give the id of the caller's active fluent run, without starting one."""
+        fluent = sys.modules.get("mlflow.tracking.fluent")
+        if fluent is None or self.server:
+            return None
+        try:
+            run = fluent.active_run()
+        except Exception as error:  # noqa: BLE001 - asked from inside MLflow's own calls
+            self.recorder.note(error)
+            return None
+        return run.info.run_id if run is not None else None
+
+
+def _absolute(uri: str) -> str:
+    """Make the local path in a URI absolute, so that it means the same from elsewhere."""
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        path = uri.removeprefix("sqlite:///")
+        return uri if path.startswith(":memory:") else f"sqlite:///{os.path.abspath(path)}"
+    if "://" not in uri and not uri.startswith("file:"):
+        return f"file://{os.path.abspath(uri)}" if uri not in _NAMES else uri
+    return uri
+
+
+_NAMES = {"databricks", "databricks-uc", "uc"}
+
+_current: Capture | None = None
+_lock = threading.Lock()
+
+
+def get() -> Capture:
+    """Give the capture of this process, made at the first call."""
+    global _current
+    if _current is None:
+        with _lock:
+            if _current is None:
+                _current = Capture()
+    return _current
+
+
+def existing() -> Capture | None:
+    """Give the capture of this process if something was captured."""
+    return _current
+
+
+def _reset_in_child() -> None:
+    """A forked child is a session of its own: with its own files, lock and recorder."""
+    global _current, _lock
+    _lock = threading.Lock()
+    if _current is not None:
+        parent, _current = _current, None
+        parent.recorder.forked()
+        child = get()
+        child.roots, child.model_runs = parent.roots, parent.model_runs
+        child.trace_runs, child.experiment_names = parent.trace_runs, parent.experiment_names
+
+
+os.register_at_fork(after_in_child=_reset_in_child)

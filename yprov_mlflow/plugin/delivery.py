@@ -1,0 +1,292 @@
+"""Documents go where the run's artifacts are: at its end, at exit, and on ``recover``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+
+from yprov_mlflow import settings
+from yprov_mlflow.errors import DeliveryError
+from yprov_mlflow.events import RunCreated
+from yprov_mlflow.identity import store_of
+from yprov_mlflow.journal import Folder, Journal
+from yprov_mlflow.plugin import capture as process
+from yprov_mlflow.plugin.artifacts import PROVENANCE
+from yprov_mlflow.plugin.capture import Capture
+from yprov_mlflow.plugin.snapshot import Snapshot
+from yprov_mlflow.recorder import Written, write_document
+from yprov_mlflow.recorder.document import PROV_JSON
+
+PATIENCE_S = 60.0
+"""How long the end of a run waits for its document; after that it is left to ``recover``."""
+
+QUIET_S = 2.0
+"""How long a finished run must be quiet before late events make a new document."""
+
+_LOGGER = logging.getLogger("yprov_mlflow")
+
+
+class Target:
+    """Where a run's artifacts are, seen from a client or from inside ``mlflow server``."""
+
+    def __init__(self, store: Any, run: Any) -> None:
+        """Name the run by its MLflow object and the store that it came from."""
+        self.uri = getattr(store, process.URI, None)
+        self.root = run.info.artifact_uri
+        self.prefix = ""
+
+    def repository(self) -> Any:
+        """Give the repository to write to; in a server, ``prefix`` leads to the run's folder."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if self.root.startswith("mlflow-artifacts:") and process.get().server:
+            from mlflow.server import handlers
+
+            self.prefix = handlers._get_proxied_run_artifact_destination_path(self.root) + "/"
+            return handlers._get_artifact_repo_mlflow_artifacts()
+        return get_artifact_repository(self.root, tracking_uri=self.uri)
+
+    def put(self, files: Sequence[Path]) -> None:
+        """Upload the files into the run's ``provenance`` folder, the document last."""
+        repository = self.repository()
+        for path in sorted(files, key=lambda path: path.name == PROV_JSON):
+            repository.log_artifact(str(path), f"{self.prefix}{PROVENANCE}")
+
+
+class Outcome(NamedTuple):
+    """What ``recover`` did for one run: ``state`` is written, current or failed."""
+
+    run_id: str
+    state: str
+    where: str
+    events: int
+    reason: str
+
+
+class _Postman:
+    """One daemon thread that writes documents, so that no run waits for one without limit."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self._jobs: queue.SimpleQueue[tuple[str, threading.Event]] = queue.SimpleQueue()
+        self._late: dict[str, float] = {}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._work, name="yprov-delivery", daemon=True).start()
+
+    def deliver(self, run_id: str, patience_s: float) -> bool:
+        done = threading.Event()
+        self._jobs.put((run_id, done))
+        return done.wait(patience_s)
+
+    def late(self, run_id: str) -> None:
+        """Deliver again once the run has been quiet for a while."""
+        with self._lock:
+            self._late[run_id] = time.monotonic() + QUIET_S
+        self._jobs.put(("", threading.Event()))
+
+    def _due(self) -> tuple[list[str], float | None]:
+        now = time.monotonic()
+        with self._lock:
+            due = [run_id for run_id, when in self._late.items() if when <= now]
+            for run_id in due:
+                del self._late[run_id]
+            next_ = min(self._late.values(), default=None)
+        return due, None if next_ is None else max(0.0, next_ - now)
+
+    def _work(self) -> None:
+        self.capture.guard.off = True
+        wait: float | None = None
+        while True:
+            try:
+                run_id, done = self._jobs.get(timeout=wait)
+            except queue.Empty:
+                run_id, done = "", threading.Event()
+            due, wait = self._due()
+            for run in dict.fromkeys([run_id, *due] if run_id else due):
+                try:
+                    _deliver_now(self.capture, run)
+                except Exception as error:  # noqa: BLE001 - the run has ended well without it
+                    self.capture.recorder.warn(error)
+            done.set()
+
+
+_postmen: dict[int, _Postman] = {}
+_lock = threading.Lock()
+
+
+def _postman(capture: Capture) -> _Postman:
+    with _lock:
+        postman = _postmen.get(os.getpid())
+        if postman is None or postman.capture is not capture:
+            postman = _postmen[os.getpid()] = _Postman(capture)
+            capture.recorder.on_late_event = postman.late
+        return postman
+
+
+def deliver(capture: Capture, run_id: str, patience_s: float = PATIENCE_S) -> None:
+    """Write a run's document and put it among its artifacts; wait for it, within limits."""
+    if not _postman(capture).deliver(run_id, patience_s):
+        _LOGGER.warning(
+            "The provenance of run %s was not written within %.0f s and is left for later; "
+            "`yprov-mlflow recover --run %s` writes it from the journal.",
+            run_id,
+            patience_s,
+            run_id,
+        )
+
+
+def _deliver_now(capture: Capture, run_id: str) -> Written | None:
+    """Write one run's document from all its journals; the work of the delivery thread."""
+    if run_id in capture.delivered_by_client:
+        return None
+    state = capture.recorder.state(run_id)
+    capture.recorder.add_facts(wait_s=2.0)
+    if state.store is None:
+        return None
+    state.dirty, thorough = False, state.suspect
+    return _write(capture, run_id, state.store, thorough=thorough)
+
+
+def _write(capture: Capture, run_id: str, store: Any, *, thorough: bool) -> Written:
+    directory = capture.recorder.settings.directory
+    folder = Folder(directory, run_id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.lock), tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        snapshot = Snapshot(capture, store, folder, thorough=thorough)
+        written = write_document(folder, Path(out), capture.recorder.settings, snapshot)
+        Target(store, snapshot.run).put(written.files)
+        folder.mark_delivered(written.sizes)
+    for problem in written.problems:
+        _LOGGER.debug("journal: %s", problem)
+    return written
+
+
+def at_exit() -> None:
+    """Write the documents of all runs that got events since their last one."""
+    capture = process.existing()
+    if capture is None:
+        return
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
+    for run_id, state in capture.recorder.runs().items():
+        if not state.dirty or state.store is None or store_of(run_id):
+            continue
+        if rank != "0":
+            # The first rank, or recover, writes the one document from the journals of all.
+            continue
+        deliver(capture, run_id)
+
+
+# -- from outside ------------------------------------------------------------------------
+
+
+def recover(
+    tracking_uri: str | None = None, run_ids: Sequence[str] = (), *, again: bool = False
+) -> Iterator[Outcome]:
+    """Write the documents of runs whose journals have more than their last document.
+
+    Args:
+        tracking_uri: Store of the runs; without it, the one that each journal names.
+        run_ids: Only these runs.
+        again: Also runs whose document is current.
+
+    Yields:
+        One outcome per run, in the order of the journal folder.
+    """
+    capture = process.get()
+    directory = settings.load().directory
+    wanted = [Folder(directory, run_id) for run_id in run_ids] or list(Folder.all(directory))
+    for folder in wanted:
+        if store_of(folder.run_id):
+            continue
+        if folder.is_current() and folder.files() and not again:
+            yield Outcome(folder.run_id, "current", "", 0, "")
+            continue
+        yield _recover_one(capture, folder, tracking_uri)
+
+
+def _recover_one(capture: Capture, folder: Folder, tracking_uri: str | None) -> Outcome:
+    run_id = folder.run_id
+    try:
+        uri = tracking_uri or _recorded_uri(folder)
+        capture.guard.off = True
+        try:
+            store = _store(uri)
+            written = _write(capture, run_id, store, thorough=True)
+        finally:
+            capture.guard.off = False
+    except Exception as error:  # noqa: BLE001 - told to the user for this run; others go on
+        return Outcome(run_id, "failed", "", 0, f"{type(error).__name__}: {error}")
+    where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
+    return Outcome(run_id, "written", where, written.events, "; ".join(written.problems))
+
+
+def _recorded_uri(folder: Folder) -> str:
+    """Give the URI of the store that a run's journals name, else MLflow's current one."""
+    if not folder.files():
+        raise DeliveryError.no_journal(folder.run_id, str(folder.path))
+    for path in folder.files():
+        for event in Journal(path):
+            if isinstance(event, RunCreated):
+                return event.store["uri"]
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
+def _store(uri: str) -> Any:
+    from mlflow.tracking._tracking_service import utils
+
+    from yprov_mlflow.plugin.seams import PREFIX
+
+    plain = uri.removeprefix(PREFIX)
+    store = utils._get_store(plain)
+    store.__dict__[process.URI] = plain
+    return store
+
+
+def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
+    """Give a run's ``prov.json``: from its journals if they are here, else from its artifacts.
+
+    Raises:
+        DeliveryError: There is neither.
+    """
+    capture = process.get()
+    folder = Folder(capture.recorder.settings.directory, run_id)
+    capture.guard.off = True
+    try:
+        state = capture.recorder.runs().get(run_id)
+        if state is not None and state.store is not None:
+            capture.recorder.add_facts(wait_s=2.0)
+            return _rebuild(capture, folder, state.store)
+        import mlflow
+
+        uri = tracking_uri or (_recorded_uri(folder) if folder.files() else None)
+        store = _store(uri or mlflow.get_tracking_uri())
+        if folder.files() and not folder.is_current():
+            return _rebuild(capture, folder, store)
+        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+            target = Target(store, store.get_run(run_id))
+            path = f"{PROVENANCE}/{PROV_JSON}"
+            try:
+                local = target.repository().download_artifacts(target.prefix + path, out)
+            except Exception as error:
+                raise DeliveryError.no_document(run_id, str(error)) from error
+            return Path(local).read_bytes()
+    finally:
+        capture.guard.off = False
+
+
+def _rebuild(capture: Capture, folder: Folder, store: Any) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        snapshot = Snapshot(capture, store, folder, thorough=False)
+        write_document(folder, Path(out), capture.recorder.settings, snapshot)
+        return (Path(out) / PROV_JSON).read_bytes()

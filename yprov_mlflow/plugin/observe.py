@@ -1,0 +1,157 @@
+"""Stores and artifact repositories made observant: a subclass of their own class each.
+
+The object stays what MLflow's builder made, and stays an instance of its class; its methods
+call the original by name (so a patched one is honoured) and tell a handler what came of it.
+Only the outermost call counts: stores call their own public methods.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from yprov_mlflow.plugin import artifacts, calls, capture
+
+_HIDDEN = frozenset({"_hard_delete_run", "_hard_delete_experiment", "_hard_delete_logged_model"})
+
+
+class Observed:
+    """Marks the classes made here."""
+
+
+def store(instance: Any, kind: str, uri: Any) -> Any:
+    """Make a tracking or registry store observed; harmless if it is already."""
+    if isinstance(instance, Observed):
+        return instance
+    try:
+        current = capture.get()
+    except Exception as error:  # noqa: BLE001 - a bad setting must not cost the run
+        _cannot(error)
+        return instance
+    try:
+        instance.__class__ = _store_class(type(instance), kind)
+        instance.__dict__[capture.URI] = uri
+        if kind == "tracking":
+            current.tracking[uri] = instance
+        # The queue of asynchronous logging was given the unobserved method when it was made.
+        queue = instance.__dict__.get("_async_logging_queue")
+        method = getattr(queue, "_logging_func", None)
+        if getattr(method, "__self__", None) is instance:
+            queue._logging_func = getattr(instance, method.__name__)
+    except Exception as error:  # noqa: BLE001 - MLflow's own store still works
+        current.recorder.warn(error)
+    return instance
+
+
+def repository(instance: Any) -> Any:
+    """Make an artifact repository observed; harmless if it is already."""
+    if isinstance(instance, Observed):
+        return instance
+    try:
+        current = capture.get()
+    except Exception as error:  # noqa: BLE001 - a bad setting must not cost the run
+        _cannot(error)
+        return instance
+    try:
+        instance.__class__ = _repository_class(type(instance))
+    except Exception as error:  # noqa: BLE001 - MLflow's own repository still works
+        current.recorder.warn(error)
+    return instance
+
+
+@functools.cache
+def _store_class(base: type, kind: str) -> type:
+    namespace = _face(base)
+    for name in dir(base):
+        if name.startswith("_") and name not in _HIDDEN:
+            continue
+        function = inspect.getattr_static(base, name)
+        if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+            continue
+        handler = calls.handler(kind, name, function)
+        if handler is not None:
+            namespace[name] = _call(base, name, function, handler)
+    namespace["__reduce_ex__"] = _reducer(base, functools.partial(_restore_store, kind=kind))
+    return type(base.__name__, (base, Observed), namespace)
+
+
+@functools.cache
+def _repository_class(base: type) -> type:
+    namespace = _face(base)
+    for name, observer in artifacts.OBSERVERS.items():
+        function = inspect.getattr_static(base, name, None)
+        if inspect.isfunction(function):
+            namespace[name] = functools.wraps(function)(observer(base, name))
+    namespace["__reduce_ex__"] = _reducer(base, _restore_repository)
+    return type(base.__name__, (base, Observed), namespace)
+
+
+def _face(base: type) -> dict[str, Any]:
+    return {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+    }
+
+
+def _call(base: type, name: str, function: Any, handler: calls.Handler) -> Callable[..., Any]:
+    """Wrap one method of a store: the original first, then, if it succeeded, the handler."""
+
+    @functools.wraps(function)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        current = capture.get()
+        guard = current.guard
+        outer = guard.store
+        if outer is self or guard.off:
+            return getattr(base, name)(self, *args, **kwargs)
+        guard.store = self
+        try:
+            try:
+                result = getattr(base, name)(self, *args, **kwargs)
+            except BaseException:
+                calls.failed(current, args, kwargs)
+                raise
+            try:
+                handler(current, self, result, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - provenance must never break the training
+                current.recorder.warn(error)
+            return result
+        finally:
+            guard.store = outer
+
+    return method
+
+
+def _reducer(base: type, restore: Callable[..., Any]) -> Callable[..., Any]:
+    """Pickle as the base class does, and be observed again at the other end."""
+
+    def __reduce_ex__(self: Any, protocol: int) -> Any:
+        return restore, (base, self.__getstate__())
+
+    return __reduce_ex__
+
+
+def _restore_store(base: type, state: Any, kind: str) -> Any:
+    instance = _revive(base, state)
+    return store(instance, kind, instance.__dict__.get(capture.URI))
+
+
+def _restore_repository(base: type, state: Any) -> Any:
+    return repository(_revive(base, state))
+
+
+def _revive(base: type, state: Any) -> Any:
+    instance = base.__new__(base)
+    if hasattr(base, "__setstate__"):
+        instance.__setstate__(state)
+    else:
+        instance.__dict__.update(state or {})
+    return instance
+
+
+def _cannot(error: Exception) -> None:
+    import logging
+
+    logging.getLogger("yprov_mlflow").warning("Provenance is not captured: %s", error)

@@ -1,0 +1,178 @@
+"""Every place where MLflow is touched. Imports the standard library only.
+
+1. ``get_tracking_uri``, ``set_tracking_uri``, ``_resolve_tracking_uri`` and
+   ``_resolve_registry_uri`` take ``yprov+X``, note that ``X`` is to be captured, and let MLflow
+   see ``X`` alone: no part of MLflow meets a scheme that it does not know.
+2. ``_get_store_with_resolved_uri`` of the tracking and the model registry (client's and
+   server's inherit it) makes the store that it returns an observed one.
+3. ``ArtifactRepositoryRegistry.get_artifact_repository`` does the same for repositories.
+
+All are passed through untouched until something is to be captured. The tracking functions
+must be replaced while MLflow's module is still being imported, before others import them by
+name: that is when it loads the entry point.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+PREFIX = "yprov+"
+SWITCH = "YPROV_MLFLOW"
+SERVER_URI = "_MLFLOW_SERVER_FILE_STORE"
+"""Variable in which ``mlflow server`` tells its workers the URI of the backend store."""
+
+_TRACKING = "mlflow.tracking._tracking_service"
+_REGISTRY = "mlflow.tracking._model_registry"
+_ARTIFACTS = "mlflow.store.artifact.artifact_repository_registry"
+_MARK = "_yprov_mlflow_seam"
+
+
+class Switch:
+    """What is captured in this process: everything, or stores by their URI."""
+
+    def __init__(self) -> None:
+        """Start from the environment: our variable, and the URI that a server was given."""
+        self.everything = os.environ.get(SWITCH, "").strip().lower() in {"1", "true", "yes", "on"}
+        self.uris: set[str] = set()
+        if (uri := os.environ.get(SERVER_URI, "")).startswith(PREFIX):
+            self.uris.add(uri[len(PREFIX) :])
+
+    @property
+    def on(self) -> bool:
+        """Tell whether anything at all is captured."""
+        return self.everything or bool(self.uris)
+
+    def captures(self, uri: object) -> bool:
+        """Tell whether the store at this (unwrapped) URI is captured."""
+        return self.everything or uri in self.uris
+
+
+switch = Switch()
+
+
+def unwrap(uri: Any) -> Any:
+    """Give the URI without our prefix, noting that its store is to be captured."""
+    if isinstance(uri, str) and uri.startswith(PREFIX):
+        uri = uri[len(PREFIX) :]
+        switch.uris.add(uri)
+    return uri
+
+
+def install_tracking() -> None:
+    """Hook the tracking URI and the tracking stores."""
+    import atexit
+
+    utils = importlib.import_module(f"{_TRACKING}.utils")
+    if _installed(utils):
+        return
+    # Registered before MLflow's own exit handlers, so run after them: they still log.
+    atexit.register(_at_exit)
+    get, set_, resolve = utils.get_tracking_uri, utils.set_tracking_uri, utils._resolve_tracking_uri
+
+    @functools.wraps(get)
+    def get_tracking_uri() -> Any:
+        return unwrap(get())
+
+    @functools.wraps(set_)
+    def set_tracking_uri(uri: Any) -> None:
+        inner = unwrap(uri)
+        set_(inner)
+        if isinstance(inner, str) and inner in switch.uris:
+            # Child processes read this and shall capture too.
+            os.environ["MLFLOW_TRACKING_URI"] = PREFIX + inner
+
+    @functools.wraps(resolve)
+    def _resolve_tracking_uri(tracking_uri: Any = None) -> Any:
+        return unwrap(resolve(tracking_uri))
+
+    utils.get_tracking_uri = get_tracking_uri
+    utils.set_tracking_uri = set_tracking_uri
+    utils._resolve_tracking_uri = _resolve_tracking_uri
+    registry = importlib.import_module(f"{_TRACKING}.registry")
+    _observe_stores(registry.TrackingStoreRegistry, "tracking")
+
+
+def install_registry() -> None:
+    """Hook the model registry's URI and stores."""
+    utils = importlib.import_module(f"{_REGISTRY}.utils")
+    if _installed(utils):
+        return
+    resolve = utils._resolve_registry_uri
+
+    @functools.wraps(resolve)
+    def _resolve_registry_uri(*args: Any, **kwargs: Any) -> Any:
+        return unwrap(resolve(*args, **kwargs))
+
+    utils._resolve_registry_uri = _resolve_registry_uri
+    registry = importlib.import_module(f"{_REGISTRY}.registry")
+    _observe_stores(registry.ModelRegistryStoreRegistry, "registry")
+
+
+def install_artifacts() -> None:
+    """Hook the one function through which all artifact repositories come."""
+    module = importlib.import_module(_ARTIFACTS)
+    if _installed(module):
+        return
+    cls = module.ArtifactRepositoryRegistry
+    get = cls.get_artifact_repository
+
+    @functools.wraps(get)
+    def get_artifact_repository(self: Any, *args: Any, **kwargs: Any) -> Any:
+        repository = get(self, *args, **kwargs)
+        if switch.on:
+            from yprov_mlflow.plugin import observe
+
+            repository = observe.repository(repository)
+        return repository
+
+    cls.get_artifact_repository = get_artifact_repository
+
+
+def activate() -> None:
+    """Capture everything in this process from now on, stores that exist already included."""
+    switch.everything = True
+    importlib.import_module("mlflow")
+    install_tracking()
+    install_registry()
+    install_artifacts()
+    from yprov_mlflow.plugin import observe
+
+    utils = sys.modules[f"{_TRACKING}.utils"]
+    for repository in getattr(utils, "_artifact_repos_cache", {}).values():
+        observe.repository(repository)
+
+
+def _observe_stores(cls: Any, kind: str) -> None:
+    get: Callable[..., Any] = cls._get_store_with_resolved_uri
+
+    @functools.wraps(get)
+    def _get_store_with_resolved_uri(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
+        store = get(self, uri, *args, **kwargs)
+        if switch.on and switch.captures(uri):
+            from yprov_mlflow.plugin import observe
+
+            store = observe.store(store, kind, uri)
+        return store
+
+    for name in ("cache_clear", "cache_info", "cache_parameters"):
+        if hasattr(get, name):
+            setattr(_get_store_with_resolved_uri, name, getattr(get, name))
+    cls._get_store_with_resolved_uri = _get_store_with_resolved_uri
+
+
+def _installed(module: Any) -> bool:
+    """Tell whether this was done before, and note that now it is."""
+    done = getattr(module, _MARK, False)
+    setattr(module, _MARK, True)
+    return bool(done)
+
+
+def _at_exit() -> None:
+    delivery = sys.modules.get("yprov_mlflow.plugin.delivery")
+    if delivery is not None:
+        delivery.at_exit()

@@ -1,0 +1,213 @@
+"""What a store holds of a run and its journals do not: read back as events."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from yprov_mlflow.events import (
+    STORE_SESSION,
+    ArtifactsLogged,
+    Event,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    OutputsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    TagsSet,
+)
+from yprov_mlflow.journal import Folder
+from yprov_mlflow.plugin import calls
+from yprov_mlflow.plugin.artifacts import PROVENANCE
+from yprov_mlflow.plugin.capture import Capture
+from yprov_mlflow.recorder.document import journal_points
+from yprov_mlflow.recorder.tally import Tally
+
+_LARGEST = 1.7976931348623157e308
+"""What MLflow's SQL store keeps for infinity."""
+
+_MOST_FILES = 10_000
+
+
+class Snapshot:
+    """Compares one run's tally with its store; ``thorough`` looks at every metric point.
+
+    A run whose journals are whole agrees in the latest point of each metric, so one ``get_run``
+    tells that there is nothing more to read.
+    """
+
+    def __init__(self, capture: Capture, store: Any, folder: Folder, *, thorough: bool) -> None:
+        """Name the run's store and journals; reads nothing yet."""
+        self.capture = capture
+        self.store = store
+        self.folder = folder
+        self.run_id = folder.run_id
+        self.thorough = thorough
+        self.run = store.get_run(self.run_id)
+        self._seq = 0
+
+    def __call__(self, tally: Tally, whole: bool) -> Iterator[Event]:
+        """Give the missing events; all have the session ``STORE_SESSION``."""
+        joined = tally.created is None
+        if joined:
+            yield self._created()
+        yield from self._info(tally)
+        yield from self._params_and_tags(tally, joined)
+        yield from self._metrics(tally, thorough=self.thorough or joined or not whole)
+        yield from self._inputs_and_outputs(tally)
+        if joined or not whole:
+            yield from self._artifacts()
+
+    def _event(self, cls: type[Event], *fields: Any, time_ms: int = 0) -> Event:
+        self._seq += 1
+        return cls(self.run_id, STORE_SESSION, self._seq - 1, time_ms * 1_000_000, *fields)
+
+    def _created(self) -> Event:
+        info = self.run.info
+        return self._event(
+            RunCreated,
+            str(info.experiment_id),
+            self.capture.experiment_name(self.store, info.experiment_id),
+            info.run_name,
+            info.user_id,
+            info.start_time,
+            info.artifact_uri,
+            {},
+            self.capture.store_reference(self.store),
+            time_ms=info.start_time or 0,
+        )
+
+    def _info(self, tally: Tally) -> Iterator[Event]:
+        info = self.run.info
+        status = info.status if info.status != (tally.status or "RUNNING") else None
+        end = info.end_time if info.end_time != tally.end_time_ms else None
+        name = info.run_name if info.run_name != tally.run_name else None
+        lifecycle = (
+            info.lifecycle_stage if info.lifecycle_stage != (tally.lifecycle or "active") else None
+        )
+        if tally.created is None:
+            name = None
+        if status or end or name or lifecycle:
+            yield self._event(RunUpdated, status, end, name, lifecycle, time_ms=end or 0)
+
+    def _params_and_tags(self, tally: Tally, joined: bool) -> Iterator[Event]:
+        data = self.run.data
+        params = {k: v for k, v in data.params.items() if not _holds(tally.params.get(k), v)}
+        if params:
+            yield self._event(ParamsLogged, params)
+        tags = {k: v for k, v in data.tags.items() if not _holds(tally.tags.get(k), v)}
+        if tags:
+            yield self._event(TagsSet, tags)
+
+    def _metrics(self, tally: Tally, *, thorough: bool) -> Iterator[Event]:
+        doubtful = []
+        for latest in self.run.data._metric_objs:
+            known = tally.metrics.get(latest.key)
+            if thorough or known is None or not _same(latest, known[0]):
+                doubtful.append(latest.key)
+        if not doubtful:
+            return
+        points = Counter(
+            (key, step or 0, timestamp, _spelt(value))
+            for key, step, timestamp, value in journal_points(self.folder, frozenset(doubtful))
+        )
+        for key in sorted(doubtful):
+            missing = []
+            for metric in self.store.get_metric_history(self.run_id, key):
+                point = (key, metric.step or 0, metric.timestamp, _spelt(metric.value))
+                if points[point] > 0:
+                    points[point] -= 1
+                else:
+                    missing.append(metric)
+            if missing:
+                yield self._points(key, missing)
+
+    def _points(self, key: str, metrics: list[Any]) -> Event:
+        return self._event(
+            MetricsLogged,
+            [key] * len(metrics),
+            [float(m.value) for m in metrics],
+            [m.timestamp for m in metrics],
+            [m.step or 0 for m in metrics],
+        )
+
+    def _inputs_and_outputs(self, tally: Tally) -> Iterator[Event]:
+        inputs = getattr(self.run, "inputs", None)
+        datasets = [
+            calls.dataset(d)
+            for d in getattr(inputs, "dataset_inputs", None) or ()
+            if (d.dataset.name, d.dataset.digest) not in tally.datasets
+        ]
+        models = [
+            m.model_id
+            for m in getattr(inputs, "model_inputs", None) or ()
+            if m.model_id not in tally.models_in
+        ]
+        if datasets or models:
+            yield self._event(InputsLogged, datasets, models)
+        outputs = getattr(self.run, "outputs", None)
+        found = [
+            (m.model_id, m.step)
+            for m in getattr(outputs, "model_outputs", None) or ()
+            if m.model_id not in tally.models_out
+        ]
+        for model_id, _ in found:
+            model = self.store.get_logged_model(model_id)
+            yield self._event(ModelLogged, *calls.model_fields(model))
+        if found:
+            yield self._event(OutputsLogged, found)
+
+    def _artifacts(self) -> Iterator[Event]:
+        from yprov_mlflow.plugin.delivery import Target
+
+        repository = Target(self.store, self.run).repository()
+        files: list[dict[str, Any]] = []
+        folders: list[str | None] = [None]
+        while folders and len(files) < _MOST_FILES:
+            for info in repository.list_artifacts(folders.pop()):
+                if info.path.split("/")[0] == PROVENANCE:
+                    continue
+                if info.is_dir:
+                    folders.append(info.path)
+                else:
+                    files.append({"path": info.path, "size": info.file_size, "sha256": None})
+        journalled = self._journalled_files()
+        files = sorted((f for f in files if f["path"] not in journalled), key=lambda f: f["path"])
+        if files:
+            yield self._event(ArtifactsLogged, files)
+
+    def _journalled_files(self) -> set[str]:
+        from yprov_mlflow.journal import Journal
+
+        return {
+            str(file["path"])
+            for path in self.folder.files()
+            for event in Journal(path)
+            if isinstance(event, ArtifactsLogged) and event.owner is None
+            for file in event.files
+        }
+
+
+def _holds(logged: str | None, stored: str) -> bool:
+    """Tell whether a call's value is the stored one; MLflow may cut long ones short."""
+    return logged is not None and (logged == stored or (bool(stored) and logged.startswith(stored)))
+
+
+def _same(metric: Any, latest: tuple[int, int, float]) -> bool:
+    step, timestamp, value = latest
+    return (metric.step or 0, metric.timestamp, _spelt(metric.value)) == (
+        step,
+        timestamp,
+        _spelt(value),
+    )
+
+
+def _spelt(value: float) -> str:
+    """Give a metric's value so that it compares: NaN with NaN, infinity as MLflow keeps it."""
+    if math.isinf(value):
+        value = math.copysign(_LARGEST, value)
+    return repr(float(value))

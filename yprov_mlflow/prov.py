@@ -1,0 +1,146 @@
+"""Our own verbs: contexts, epochs and the document of a run.
+
+``import yprov_mlflow as mlflow`` has them as ``mlflow.prov``; users of plain MLflow write
+``from yprov_mlflow import prov``. Where nothing is captured they do nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from yprov_mlflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from prov.model import ProvDocument
+
+    from yprov_mlflow.recorder.contexts import Scope
+
+__all__ = ["context", "document", "epoch"]
+
+
+class _Scoped(ContextDecorator):
+    """A context or epoch to be entered with ``with`` or ``async with``, or as a decorator."""
+
+    def __init__(self, name: str | int, run_id: str | None) -> None:
+        self._name = name
+        self._run_id = run_id
+        self._scopes: list[tuple[Scope, Token[Scope | None]]] = []
+
+    def __enter__(self) -> _Scoped:
+        from yprov_mlflow.plugin import capture
+        from yprov_mlflow.plugin.seams import switch
+        from yprov_mlflow.recorder import contexts
+
+        current = capture.get() if switch.on else None
+        parent = contexts.current.get()
+        run_id = self._run_id or (current.active_run() if current else None)
+        if run_id is None and parent is not None:
+            run_id = parent.run_id
+        scope = contexts.Scope(self._name, parent, run_id)
+        self._scopes.append((scope, contexts.current.set(scope)))
+        if current is not None and run_id is not None:
+            current.recorder.enter_contexts(run_id)
+            current.recorder.enter(scope)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        from yprov_mlflow.plugin import capture
+        from yprov_mlflow.recorder import contexts
+
+        scope, token = self._scopes.pop()
+        try:
+            contexts.current.reset(token)
+        except ValueError:  # left in another task than it was entered in
+            contexts.current.set(scope.parent)
+        current = capture.existing()
+        if current is not None:
+            current.recorder.leave(scope, failed=error is not None)
+
+    async def __aenter__(self) -> _Scoped:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+def context(name: str, *, run_id: str | None = None) -> _Scoped:
+    """Say that what is logged inside belongs to a phase, such as ``"training"``.
+
+    Contexts nest. One entered before its run has begun is recorded with the first thing that
+    is logged in it. Works in threads, in asyncio, and as a decorator.
+
+    Args:
+        name: Any text that is not empty.
+        run_id: The run; by default the active one.
+
+    Raises:
+        UsageError: ``name`` is no text, or empty.
+    """
+    if not isinstance(name, str) or not name:
+        raise UsageError(
+            f"prov.context takes the name of a phase, not {name!r}: "
+            'write prov.context("training"); for an epoch, prov.epoch(3)'
+        )
+    return _Scoped(name, run_id)
+
+
+def epoch(number: int, *, run_id: str | None = None) -> _Scoped:
+    """Say that what is logged inside belongs to an epoch of the context around it.
+
+    Args:
+        number: The epoch's number, counted as you like.
+        run_id: The run; by default the active one.
+
+    Raises:
+        UsageError: ``number`` is no whole number.
+    """
+    try:
+        return _Scoped(number.__index__(), run_id)
+    except AttributeError:
+        raise UsageError(
+            f"prov.epoch takes a whole number, not {number!r}: write prov.epoch(3)"
+        ) from None
+
+
+def document(run_id: str | None = None) -> ProvDocument:
+    """Give the provenance of a run as it is now.
+
+    Args:
+        run_id: MLflow's run id; by default the active run, else the last one.
+
+    Returns:
+        The document, as the ``prov`` library has it.
+
+    Raises:
+        UsageError: No run was given and there is none.
+        DeliveryError: Nothing was captured of the run, here or elsewhere.
+    """
+    from yprov_mlflow.formats import prov_json
+    from yprov_mlflow.plugin import capture, delivery
+
+    if run_id is None:
+        run_id = capture.get().active_run() or _last_run()
+    if run_id is None:
+        raise UsageError("there is no run yet: pass its id, prov.document(run_id), or start one")
+    return prov_json.to_prov(prov_json.loads(delivery.fetch_document(run_id)))
+
+
+def _last_run() -> str | None:
+    import mlflow
+
+    run = mlflow.last_active_run()
+    return None if run is None else str(run.info.run_id)

@@ -1,0 +1,75 @@
+"""A run's journals become its document: ``prov.json`` and, if need be, ``metrics.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from yprov_mlflow.events import Event
+from yprov_mlflow.formats import prov_json
+from yprov_mlflow.journal import Folder, Journal, merge
+from yprov_mlflow.recorder.points import ParquetSink
+from yprov_mlflow.recorder.tally import Tally
+from yprov_mlflow.settings import Settings
+from yprov_mlflow.translate import Document, Options, Translator
+
+PROV_JSON = "prov.json"
+
+Completion = Callable[[Tally, bool], Iterable[Event]]
+"""Gives the events that a store knows and the journals do not; told whether they are whole."""
+
+
+class Written(NamedTuple):
+    """What a document was made from; ``sizes`` are those of the journals that it has whole."""
+
+    document: Document
+    files: tuple[Path, ...]
+    sizes: dict[str, int]
+    events: int
+    problems: tuple[str, ...]
+
+
+def write_document(
+    folder: Folder, out: Path, settings: Settings, complete: Completion | None = None
+) -> Written:
+    """Write the document of one run into the folder ``out``, which must be there.
+
+    Journals are streamed, so memory does not grow with the number of points.
+    """
+    sizes = folder.sizes()
+    journals = [Journal(folder.path / name) for name in sizes]
+    options = Options(
+        max_samples=settings.max_samples,
+        hash_user=settings.hash_user,
+        base_uri=settings.base_uri,
+    )
+    translator = Translator(options, ParquetSink(out))
+    tally = Tally()
+    for event in merge(journals):
+        tally.feed(event)
+        translator.feed(event)
+    if complete is not None:
+        whole = not any(journal.gaps or journal.problems for journal in journals)
+        for event in complete(tally, whole):
+            tally.events += 1
+            translator.feed(event)
+    document = translator.finish()
+    path = out / PROV_JSON
+    path.write_bytes(prov_json.dumps(document))
+    problems = tuple(
+        f"{p.path}, line {p.line}: {p.reason}" for journal in journals for p in journal.problems
+    )
+    files = tuple(sorted(out.iterdir(), reverse=True))
+    return Written(document, files, sizes, tally.events, problems)
+
+
+def journal_points(folder: Folder, keys: frozenset[str]) -> Iterable[tuple[str, int, int, float]]:
+    """Give key, step, timestamp and value of all journalled points of some metrics."""
+    from yprov_mlflow.events import MetricsLogged
+
+    for path in folder.files():
+        for event in Journal(path):
+            if isinstance(event, MetricsLogged):
+                rows = zip(event.keys, event.steps, event.timestamps_ms, event.values, strict=True)
+                yield from (row for row in rows if row[0] in keys)

@@ -1,0 +1,304 @@
+"""The recorder of a process: takes events of any run and writes them to journals."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import platform
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from yprov_mlflow.collectors import code, environment, host, ranks
+from yprov_mlflow.events import (
+    ContextEntered,
+    ContextLeft,
+    Event,
+    FactsCollected,
+    MetricsLogged,
+    SessionStarted,
+)
+from yprov_mlflow.identity import session_token
+from yprov_mlflow.journal import Folder, Writer
+from yprov_mlflow.journal.writer import now_ns
+from yprov_mlflow.recorder import contexts
+from yprov_mlflow.settings import Settings
+
+_LOGGER = logging.getLogger("yprov_mlflow")
+_MOST_OPEN = 256
+"""Runs whose journal files stay open; others are opened again when they are written to."""
+
+_MOST_KNOWN = 4096
+"""Runs that are remembered; a server that never stops sees more of them than that."""
+
+
+class RunState:
+    """What this process knows of a run that it writes to."""
+
+    __slots__ = ("contexts", "dirty", "has_facts", "store", "suspect", "terminal", "writer")
+
+    def __init__(self, writer: Writer) -> None:
+        """Start with nothing written."""
+        self.writer = writer
+        self.contexts = contexts.OpenContexts()
+        self.store: Any = None
+        self.terminal = False
+        self.suspect = False
+        self.dirty = False
+        self.has_facts = False
+
+
+class Recorder:
+    """One per process. No method raises for what capture cannot do: it warns, once."""
+
+    def __init__(self, settings: Settings, *, side: str = "client") -> None:
+        """Make the recorder of this process; nothing is written before the first event."""
+        self.settings = settings
+        self.side = side
+        self.pid = os.getpid()
+        self.host = platform.node()
+        self.session = session_token(self.host, self.pid, now_ns())
+        self._runs: OrderedDict[str, RunState] = OrderedDict()
+        self._open: OrderedDict[str, Writer] = OrderedDict()
+        self._lock = threading.RLock()
+        self._warned = False
+        self._facts: dict[str, Mapping[str, Any]] = {}
+        self._collecting: threading.Thread | None = None
+        self.on_late_event: Callable[[str], None] | None = None
+
+    # -- events ------------------------------------------------------------------------
+
+    def record(self, run_id: str, cls: type[Event], *fields: Any, store: Any = None) -> None:
+        """Write one event of a run; ``store`` is where its document will be delivered to."""
+        try:
+            state = self.state(run_id)
+            if store is not None:
+                state.store = store
+            state.dirty = True
+            state.writer.append(cls, *fields)
+            if state.terminal and self.on_late_event is not None:
+                self.on_late_event(run_id)
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self.warn(error)
+
+    def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any = None) -> None:
+        """Write one event with the points of one call: MLflow ``Metric`` objects."""
+        self.enter_contexts(run_id)
+        paths: list[contexts.Path] = []
+        indices: list[int] | None = None
+        stamped = [m.__dict__.get(STAMP) for m in metrics]
+        here = self.context_path(run_id, metrics[0].key if metrics else "")
+        if any(s is not None for s in stamped):
+            resolved = [here if s is None else s for s in stamped]
+            paths = list(dict.fromkeys(resolved))
+            position = {p: i for i, p in enumerate(paths)}
+            indices = [position[p] for p in resolved] if len(paths) > 1 else None
+        elif here:
+            paths = [here]
+        if paths == [()]:
+            paths = []
+        models = [getattr(m, "model_id", None) for m in metrics]
+        datasets = [
+            None if (name := getattr(m, "dataset_name", None)) is None else (name, m.dataset_digest)
+            for m in metrics
+        ]
+        fields: list[Any] = [
+            [m.key for m in metrics],
+            [float(m.value) for m in metrics],
+            [m.timestamp for m in metrics],
+            [m.step or 0 for m in metrics],
+            paths,
+            indices,
+            models if any(models) else None,
+            datasets if any(datasets) else None,
+        ]
+        self.record(run_id, MetricsLogged, *fields, store=store)
+
+    def suspect(self, run_id: str) -> None:
+        """Note that a call failed and may have left some of its work in the store."""
+        with self._lock:
+            if run_id in self._runs:
+                self._runs[run_id].suspect = self._runs[run_id].dirty = True
+
+    # -- runs --------------------------------------------------------------------------
+
+    def state(self, run_id: str) -> RunState:
+        """Give what is known of a run; the first time, its session starts."""
+        state = self._runs.get(run_id)
+        if state is not None:
+            return state
+        with self._lock:
+            state = self._runs.get(run_id)
+            if state is None:
+                folder = Folder(self.settings.directory, run_id)
+                state = RunState(Writer(folder, self.session))
+                self._collect()
+                state.writer.append(SessionStarted, self._session_facts())
+                self._runs[run_id] = state
+                self._add_facts(state)
+                self._forget()
+            return state
+
+    def runs(self) -> dict[str, RunState]:
+        """Give the runs that this process wrote to."""
+        with self._lock:
+            return dict(self._runs)
+
+    def known(self, run_id: str) -> bool:
+        """Tell whether this process wrote to the run."""
+        return run_id in self._runs
+
+    def _forget(self) -> None:
+        for run_id in list(self._runs)[: max(0, len(self._runs) - _MOST_OPEN)]:
+            state = self._runs[run_id]
+            state.writer.close()
+            if len(self._runs) > _MOST_KNOWN and state.terminal and not state.dirty:
+                del self._runs[run_id]
+
+    def forked(self) -> None:
+        """Close the files in a child process, whose recorder is another."""
+        for state in self._runs.values():
+            state.writer.close_in_child()
+
+    # -- contexts ----------------------------------------------------------------------
+
+    def enter_contexts(self, run_id: str) -> None:
+        """Record contexts that were entered before the run's first event in them."""
+        if contexts.current.get() is None:
+            return
+        for scope in contexts.bind(run_id):
+            self.enter(scope)
+
+    def enter(self, scope: contexts.Scope) -> None:
+        """Record that a scope, whose run is known, was entered."""
+        if scope.run_id is None or scope.entered:
+            return
+        scope.entered = True
+        self.record(scope.run_id, ContextEntered, scope.path)
+        if (state := self._runs.get(scope.run_id)) is not None:
+            state.contexts.enter(scope.path)
+
+    def leave(self, scope: contexts.Scope, *, failed: bool) -> None:
+        """Record that a scope was left; one that no run ever saw leaves no trace."""
+        if scope.run_id is None or not scope.entered:
+            return
+        if (state := self._runs.get(scope.run_id)) is not None:
+            state.contexts.leave(scope.path)
+        self.record(scope.run_id, ContextLeft, scope.path, failed)
+
+    def context_path(self, run_id: str, key: str = "") -> contexts.Path:
+        """Give the context that a call from this thread belongs to.
+
+        A monitor's ``system/…`` metrics belong to the run: it samples through all contexts.
+        """
+        path = contexts.path_in(run_id)
+        if path is not None:
+            return path
+        state = self._runs.get(run_id)
+        if state is None or key.startswith("system/"):
+            return ()
+        return state.contexts.only()
+
+    def stamp(self, run_id: str, metrics: Sequence[Any]) -> None:
+        """Mark metrics that another thread will log with the context of this one."""
+        self.enter_contexts(run_id)
+        if path := self.context_path(run_id, metrics[0].key if metrics else ""):
+            for metric in metrics:
+                metric.__dict__[STAMP] = path
+
+    # -- facts -------------------------------------------------------------------------
+
+    def add_facts(self, wait_s: float = 0.0) -> None:
+        """Write what the collectors found to every run that lacks it, after a bounded wait."""
+        thread = self._collecting
+        if thread is not None and wait_s:
+            thread.join(wait_s)
+        with self._lock:
+            for state in self._runs.values():
+                self._add_facts(state)
+
+    def _add_facts(self, state: RunState) -> None:
+        thread = self._collecting
+        if state.has_facts or (thread is not None and not self._facts):
+            return
+        state.has_facts = True
+        for name, facts in self._facts.items():
+            state.writer.append(FactsCollected, name, facts)
+
+    def _collect(self) -> None:
+        """Look at code, environment and host aside: git alone takes a tenth of a second."""
+        if self._collecting is not None or self.side == "server":
+            return
+
+        def work() -> None:
+            found: dict[str, Mapping[str, Any]] = {}
+            for name, collect in (
+                ("environment", environment.collect),
+                ("host", host.collect),
+                ("code", lambda: code.collect(sys.argv, Path.cwd())),
+            ):
+                try:
+                    found[name] = collect()
+                except Exception as error:  # noqa: BLE001 - a collector's sample may fail
+                    found[name] = {"unavailable": f"{type(error).__name__}: {error}"}
+            self._facts = found
+            try:
+                self.add_facts()
+            except Exception as error:  # noqa: BLE001 - nobody is there to catch it
+                self.warn(error)
+
+        self._collecting = threading.Thread(target=work, name="yprov-facts", daemon=True)
+        self._collecting.start()
+
+    def _session_facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "side": self.side,
+            "pid": self.pid,
+            "host": self.host,
+            "argv": list(sys.argv),
+            "python": platform.python_version(),
+            "yprov_mlflow": _version("yprov-mlflow"),
+            "mlflow": _version("mlflow") or _version("mlflow-skinny"),
+        }
+        try:
+            facts["cwd"] = str(Path.cwd())
+            facts["user"] = getpass.getuser()
+        except (OSError, KeyError):  # a removed folder, a uid without a name
+            pass
+        return {**facts, **ranks.collect()}
+
+    # -- trouble -----------------------------------------------------------------------
+
+    def note(self, error: BaseException) -> None:
+        """Keep for debugging what went wrong without loss."""
+        _LOGGER.debug("capture", exc_info=error)
+
+    def warn(self, error: BaseException) -> None:
+        """Say once that capture failed; the run goes on as under plain MLflow."""
+        self.note(error)
+        if self._warned:
+            return
+        self._warned = True
+        _LOGGER.warning(
+            "Provenance capture failed (%s: %s). The run itself is not affected and goes on; "
+            "what MLflow holds will be read back from it where possible. This is said once; "
+            "set the log level of 'yprov_mlflow' to DEBUG for the rest.",
+            type(error).__name__,
+            error,
+        )
+
+
+STAMP = "_yprov_context"
+"""Attribute of a queued metric: where it was logged, as its queue's thread cannot know."""
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
