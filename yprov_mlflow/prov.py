@@ -32,10 +32,9 @@ class _Scoped(ContextDecorator):
 
     def __enter__(self) -> _Scoped:
         from yprov_mlflow.plugin import capture
-        from yprov_mlflow.plugin.seams import switch
         from yprov_mlflow.recorder import contexts
 
-        current = capture.get() if switch.on else None
+        current = capture.attempt()
         parent = contexts.current.get()
         run_id = self._run_id or (current.active_run() if current else None)
         if run_id is None and parent is not None:

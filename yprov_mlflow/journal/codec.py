@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import math
 from binascii import crc32
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from yprov_mlflow.events import FIELDS, KINDS, Event, MetricsLogged
+from yprov_mlflow.events import KINDS, Event, MetricsLogged
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
-_GETTERS = {kind: attrgetter(*names[2:]) for kind, names in FIELDS.items()}
-"""All fields but run id and session, which the first line of the file holds."""
 
 
-def encode(event: Event) -> bytes:
-    """Give the line for ``event``, with its newline."""
-    fields = _GETTERS[event.kind](event)
-    if type(event) is MetricsLogged and not all(map(math.isfinite, event.values)):
-        fields = (*fields[:3], [_spell(v) for v in event.values], *fields[4:])
-    return frame((event.kind, *fields))
+def encode(cls: type[Event], seq: int, time_ns: int, fields: Sequence[Any]) -> bytes:
+    """Give the line, with its newline, for the event ``cls(…, seq, time_ns, *fields)``.
+
+    Run id and session are in the first line of the file. Making the event itself would cost
+    as much again as all of this.
+    """
+    if cls is MetricsLogged and not all(map(math.isfinite, fields[1])):
+        fields = (fields[0], [v if math.isfinite(v) else repr(v) for v in fields[1]], *fields[2:])
+    return frame((cls.kind, seq, time_ns, *fields))
 
 
 def frame(value: object) -> bytes:
@@ -70,10 +71,6 @@ def decode(value: Any, run_id: str, session: str) -> Event:
         return cls(run_id, session, *fields)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"the line holds no event that this version knows: {error!r}") from None
-
-
-def _spell(value: float) -> float | str:
-    return value if math.isfinite(value) else repr(value)
 
 
 def _plain(value: object) -> object:

@@ -19,7 +19,8 @@ class Folder:
     def __init__(self, directory: Path, run_id: str) -> None:
         """Name the folder of ``run_id`` under the state ``directory``; touches no disk."""
         self.run_id = run_id
-        self.path = directory / "journal" / quote_key(run_id)
+        # A run called ".." would lead out of the folder; dots may be quoted, too.
+        self.path = directory / "journal" / quote_key(run_id).replace(".", "%2E")
 
     @classmethod
     def all(cls, directory: Path) -> Iterator[Folder]:

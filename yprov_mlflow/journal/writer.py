@@ -45,9 +45,8 @@ class Writer:
             JournalError: The folder or the disk does not take it.
         """
         with self._lock:
-            event = cls(self.folder.run_id, self.session, self._seq, now_ns(), *fields)
+            line = codec.encode(cls, self._seq, now_ns(), fields)
             self._seq += 1
-            line = codec.encode(event)
             try:
                 if self._fd < 0:
                     self._open()
@@ -61,6 +60,12 @@ class Writer:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+    def close_in_child(self) -> None:
+        """Close the file after a fork, when the lock may be held by a thread that is no more."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _open(self) -> None:
         path = self.folder.file(self.session)

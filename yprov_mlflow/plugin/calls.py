@@ -138,6 +138,9 @@ def _status(run_status: Any) -> str | None:
 def _lifecycle(lifecycle: str) -> Handler:
     def handle(capture: Capture, store: Any, _: Any, run_id: str) -> None:
         capture.recorder.record(run_id, RunUpdated, None, None, None, lifecycle, store=store)
+        if lifecycle == "purged":
+            # There is no run any more that could have a document among its artifacts.
+            capture.recorder.state(run_id).store = None
 
     return handle
 
@@ -338,18 +341,19 @@ _SUBJECTS = {
 
 
 def _other(
-    name: str,
+    method: str,
     signature: inspect.Signature,
     capture: Capture,
     store: Any,
     result: Any,
+    /,
     *args: Any,
     **kwargs: Any,
 ) -> None:
     bound = signature.bind(store, *args, **kwargs)
     given = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
-    arguments = entities.arguments(name, given)
-    answer = None if "secret" in name or "webhook" in name else entities.to_json(result)
+    arguments = entities.arguments(method, given)
+    answer = None if "secret" in method or "webhook" in method else entities.to_json(result)
     subjects = {
         subject: str(arguments[argument])
         for argument, subject in _SUBJECTS.items()
@@ -362,7 +366,7 @@ def _other(
         if subject not in subjects and isinstance(found.get(argument), str | int):
             subjects[subject] = str(found[argument])
     run_id = _run_of_call(capture, arguments, found, subjects) or _no_run(capture, store)
-    capture.recorder.record(run_id, StoreCalled, name, subjects, arguments, answer, store=None)
+    capture.recorder.record(run_id, StoreCalled, method, subjects, arguments, answer, store=None)
 
 
 def _run_of_call(

@@ -61,6 +61,8 @@ class Capture:
         self.server = SERVER_URI in os.environ
         self.recorder = Recorder(settings.load(), side="server" if self.server else "client")
         self.guard = Guard()
+        self.lock = threading.Lock()
+        self.postman: object = None
         self.roots = Memory()
         self.model_runs = Memory()
         self.trace_runs = Memory()
@@ -188,6 +190,17 @@ def get() -> Capture:
 def existing() -> Capture | None:
     """Give the capture of this process if something was captured."""
     return _current
+
+
+def attempt() -> Capture | None:
+    """Give the capture of this process if anything is captured and it can be; warn if not."""
+    if not switch.on or switch.broken:
+        return None
+    try:
+        return get()
+    except Exception as error:  # noqa: BLE001 - a bad setting must not cost the run
+        switch.give_up(error)
+        return None
 
 
 def _reset_in_child() -> None:

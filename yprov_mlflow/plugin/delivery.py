@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from filelock import FileLock
 
 from yprov_mlflow import settings
+from yprov_mlflow.collectors import ranks
 from yprov_mlflow.errors import DeliveryError
 from yprov_mlflow.events import RunCreated
 from yprov_mlflow.identity import store_of
@@ -119,17 +119,12 @@ class _Postman:
             done.set()
 
 
-_postmen: dict[int, _Postman] = {}
-_lock = threading.Lock()
-
-
 def _postman(capture: Capture) -> _Postman:
-    with _lock:
-        postman = _postmen.get(os.getpid())
-        if postman is None or postman.capture is not capture:
-            postman = _postmen[os.getpid()] = _Postman(capture)
-            capture.recorder.on_late_event = postman.late
-        return postman
+    with capture.lock:
+        if capture.postman is None:
+            capture.postman = _Postman(capture)
+            capture.recorder.on_late_event = capture.postman.late
+        return cast(_Postman, capture.postman)
 
 
 def deliver(capture: Capture, run_id: str, patience_s: float = PATIENCE_S) -> None:
@@ -175,11 +170,11 @@ def at_exit() -> None:
     capture = process.existing()
     if capture is None:
         return
-    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
+    rank = ranks.collect().get("rank")
     for run_id, state in capture.recorder.runs().items():
         if not state.dirty or state.store is None or store_of(run_id):
             continue
-        if rank != "0":
+        if rank:
             # The first rank, or recover, writes the one document from the journals of all.
             continue
         deliver(capture, run_id)

@@ -25,23 +25,16 @@ def store(instance: Any, kind: str, uri: Any) -> Any:
     """Make a tracking or registry store observed; harmless if it is already."""
     if isinstance(instance, Observed):
         return instance
-    try:
-        current = capture.get()
-    except Exception as error:  # noqa: BLE001 - a bad setting must not cost the run
-        _cannot(error)
-        return instance
-    try:
-        instance.__class__ = _store_class(type(instance), kind)
-        instance.__dict__[capture.URI] = uri
-        if kind == "tracking":
-            current.tracking[uri] = instance
-        # The queue of asynchronous logging was given the unobserved method when it was made.
-        queue = instance.__dict__.get("_async_logging_queue")
-        method = getattr(queue, "_logging_func", None)
-        if getattr(method, "__self__", None) is instance:
-            queue._logging_func = getattr(instance, method.__name__)
-    except Exception as error:  # noqa: BLE001 - MLflow's own store still works
-        current.recorder.warn(error)
+    current = capture.get()
+    instance.__class__ = _store_class(type(instance), kind)
+    instance.__dict__[capture.URI] = uri
+    if kind == "tracking":
+        current.tracking[uri] = instance
+    # The queue of asynchronous logging was given the unobserved method when it was made.
+    queue = instance.__dict__.get("_async_logging_queue")
+    method = getattr(queue, "_logging_func", None)
+    if getattr(method, "__self__", None) is instance:
+        queue._logging_func = getattr(instance, method.__name__)
     return instance
 
 
@@ -49,15 +42,8 @@ def repository(instance: Any) -> Any:
     """Make an artifact repository observed; harmless if it is already."""
     if isinstance(instance, Observed):
         return instance
-    try:
-        current = capture.get()
-    except Exception as error:  # noqa: BLE001 - a bad setting must not cost the run
-        _cannot(error)
-        return instance
-    try:
-        instance.__class__ = _repository_class(type(instance))
-    except Exception as error:  # noqa: BLE001 - MLflow's own repository still works
-        current.recorder.warn(error)
+    capture.get()
+    instance.__class__ = _repository_class(type(instance))
     return instance
 
 
@@ -150,8 +136,3 @@ def _revive(base: type, state: Any) -> Any:
         instance.__dict__.update(state or {})
     return instance
 
-
-def _cannot(error: Exception) -> None:
-    import logging
-
-    logging.getLogger("yprov_mlflow").warning("Provenance is not captured: %s", error)

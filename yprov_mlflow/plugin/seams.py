@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ SERVER_URI = "_MLFLOW_SERVER_FILE_STORE"
 _TRACKING = "mlflow.tracking._tracking_service"
 _REGISTRY = "mlflow.tracking._model_registry"
 _ARTIFACTS = "mlflow.store.artifact.artifact_repository_registry"
+_OBSERVE = "yprov_mlflow.plugin.observe"
 _MARK = "_yprov_mlflow_seam"
 
 
@@ -39,6 +41,7 @@ class Switch:
         """Start from the environment: our variable, and the URI that a server was given."""
         self.everything = os.environ.get(SWITCH, "").strip().lower() in {"1", "true", "yes", "on"}
         self.uris: set[str] = set()
+        self.broken = False
         if (uri := os.environ.get(SERVER_URI, "")).startswith(PREFIX):
             self.uris.add(uri[len(PREFIX) :])
 
@@ -50,6 +53,14 @@ class Switch:
     def captures(self, uri: object) -> bool:
         """Tell whether the store at this (unwrapped) URI is captured."""
         return self.everything or uri in self.uris
+
+    def give_up(self, error: Exception) -> None:
+        """Say once that nothing can be captured here."""
+        if not self.broken:
+            self.broken = True
+            logging.getLogger("yprov_mlflow").warning(
+                "Provenance is not captured in this process (%s: %s)", type(error).__name__, error
+            )
 
 
 switch = Switch()
@@ -124,11 +135,7 @@ def install_artifacts() -> None:
     @functools.wraps(get)
     def get_artifact_repository(self: Any, *args: Any, **kwargs: Any) -> Any:
         repository = get(self, *args, **kwargs)
-        if switch.on:
-            from yprov_mlflow.plugin import observe
-
-            repository = observe.repository(repository)
-        return repository
+        return _observed("repository", repository) if switch.on else repository
 
     cls.get_artifact_repository = get_artifact_repository
 
@@ -140,11 +147,9 @@ def activate() -> None:
     install_tracking()
     install_registry()
     install_artifacts()
-    from yprov_mlflow.plugin import observe
-
     utils = sys.modules[f"{_TRACKING}.utils"]
     for repository in getattr(utils, "_artifact_repos_cache", {}).values():
-        observe.repository(repository)
+        _observed("repository", repository)
 
 
 def _observe_stores(cls: Any, kind: str) -> None:
@@ -154,15 +159,22 @@ def _observe_stores(cls: Any, kind: str) -> None:
     def _get_store_with_resolved_uri(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
         store = get(self, uri, *args, **kwargs)
         if switch.on and switch.captures(uri):
-            from yprov_mlflow.plugin import observe
-
-            store = observe.store(store, kind, uri)
+            store = _observed("store", store, kind, uri)
         return store
 
     for name in ("cache_clear", "cache_info", "cache_parameters"):
         if hasattr(get, name):
             setattr(_get_store_with_resolved_uri, name, getattr(get, name))
     cls._get_store_with_resolved_uri = _get_store_with_resolved_uri
+
+
+def _observed(what: str, instance: Any, *args: Any) -> Any:
+    """Make a store or repository observed; the plain one must do if that fails."""
+    try:
+        return getattr(importlib.import_module(_OBSERVE), what)(instance, *args)
+    except Exception as error:  # noqa: BLE001 - provenance must never break the training
+        switch.give_up(error)
+        return instance
 
 
 def _installed(module: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import logging
 import os
 import platform
@@ -64,7 +65,6 @@ class Recorder:
         self.host = platform.node()
         self.session = session_token(self.host, self.pid, now_ns())
         self._runs: OrderedDict[str, RunState] = OrderedDict()
-        self._open: OrderedDict[str, Writer] = OrderedDict()
         self._lock = threading.RLock()
         self._warned = False
         self._facts: dict[str, Mapping[str, Any]] = {}
@@ -87,37 +87,44 @@ class Recorder:
             self.warn(error)
 
     def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any = None) -> None:
-        """Write one event with the points of one call: MLflow ``Metric`` objects."""
-        self.enter_contexts(run_id)
-        paths: list[contexts.Path] = []
-        indices: list[int] | None = None
-        stamped = [m.__dict__.get(STAMP) for m in metrics]
-        here = self.context_path(run_id, metrics[0].key if metrics else "")
-        if any(s is not None for s in stamped):
-            resolved = [here if s is None else s for s in stamped]
-            paths = list(dict.fromkeys(resolved))
-            position = {p: i for i, p in enumerate(paths)}
-            indices = [position[p] for p in resolved] if len(paths) > 1 else None
-        elif here:
-            paths = [here]
-        if paths == [()]:
-            paths = []
-        models = [getattr(m, "model_id", None) for m in metrics]
-        datasets = [
-            None if (name := getattr(m, "dataset_name", None)) is None else (name, m.dataset_digest)
-            for m in metrics
-        ]
-        fields: list[Any] = [
+        """Write one event with the points of one call: MLflow ``Metric`` objects, at least one."""
+        try:
+            fields = self._points(run_id, metrics)
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self.warn(error)
+            return
+        self.record(run_id, MetricsLogged, *fields, store=store)
+
+    def _points(self, run_id: str, metrics: Sequence[Any]) -> tuple[Any, ...]:
+        """Give the columns of an event; those at the end that hold nothing are left out."""
+        if contexts.current.get() is not None:
+            self.enter_contexts(run_id)
+        columns = (
             [m.key for m in metrics],
             [float(m.value) for m in metrics],
             [m.timestamp for m in metrics],
             [m.step or 0 for m in metrics],
-            paths,
+        )
+        here = self.context_path(run_id, columns[0][0])
+        paths = [m.__dict__.get(STAMP, here) for m in metrics]
+        models = [m.__dict__.get("_model_id") for m in metrics]
+        names = [m.__dict__.get("_dataset_name") for m in metrics]
+        linked = any(models) or any(names)
+        if not linked and not any(paths):
+            return columns
+        distinct = list(dict.fromkeys(paths))
+        position = {path: index for index, path in enumerate(distinct)}
+        indices = [position[path] for path in paths] if len(distinct) > 1 else None
+        if not linked:
+            return (*columns, distinct, indices)
+        datasets = [n and (n, m.dataset_digest) for n, m in zip(names, metrics, strict=True)]
+        return (
+            *columns,
+            distinct,
             indices,
             models if any(models) else None,
-            datasets if any(datasets) else None,
-        ]
-        self.record(run_id, MetricsLogged, *fields, store=store)
+            datasets if any(names) else None,
+        )
 
     def suspect(self, run_id: str) -> None:
         """Note that a call failed and may have left some of its work in the store."""
@@ -154,10 +161,12 @@ class Recorder:
         return run_id in self._runs
 
     def _forget(self) -> None:
-        for run_id in list(self._runs)[: max(0, len(self._runs) - _MOST_OPEN)]:
-            state = self._runs[run_id]
+        newest_first = reversed(self._runs.values())
+        for state in itertools.islice(newest_first, _MOST_OPEN, _MOST_OPEN + 1):
             state.writer.close()
-            if len(self._runs) > _MOST_KNOWN and state.terminal and not state.dirty:
+        if len(self._runs) > _MOST_KNOWN:
+            run_id, state = next(iter(self._runs.items()))
+            if state.terminal and not state.dirty:
                 del self._runs[run_id]
 
     def forked(self) -> None:

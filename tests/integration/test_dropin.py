@@ -1,0 +1,157 @@
+"""``import yprov_mlflow as mlflow`` is MLflow to whoever looks, imports, patches or pickles."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKS = {
+    "importing activates nothing": """
+import sys, yprov_mlflow
+assert "mlflow" not in sys.modules
+import mlflow
+assert not mlflow.store.artifact.__name__.startswith("yprov")
+from yprov_mlflow.plugin.seams import switch
+assert not switch.on
+""",
+    "the first name activates": """
+import yprov_mlflow as mlflow
+mlflow.start_run
+from yprov_mlflow.plugin.seams import switch
+assert switch.everything
+""",
+    "names are the same objects": """
+import mlflow as plain, yprov_mlflow as mlflow
+for name in set(plain.__all__):
+    assert getattr(mlflow, name) is getattr(plain, name), name
+assert set(mlflow.__all__) == {*plain.__all__, "prov"}
+assert set(dir(mlflow)) == {*dir(plain), "prov"}
+assert mlflow.__version__ == plain.__version__
+""",
+    "submodules are the same modules": """
+import yprov_mlflow.sklearn as a, mlflow.sklearn as b
+assert a is b
+from yprov_mlflow.tracking import MlflowClient
+from yprov_mlflow.models import infer_signature
+from yprov_mlflow.models.signature import infer_signature as same
+import yprov_mlflow.store.artifact.local_artifact_repo as deep
+assert infer_signature is same
+assert deep.__name__ == deep.__spec__.name == "mlflow.store.artifact.local_artifact_repo"
+import sys, mlflow.tracking
+assert sys.modules["yprov_mlflow.tracking"] is sys.modules["mlflow.tracking"]
+import yprov_mlflow.cli
+assert yprov_mlflow.cli.__name__ == "mlflow.cli"
+""",
+    "star import": """
+from yprov_mlflow import *
+start_run, log_metric, prov.context, MlflowClient
+""",
+    "patches reach everyone": """
+from unittest import mock
+import mlflow as plain, yprov_mlflow as mlflow
+before = plain.log_metric
+with mock.patch("yprov_mlflow.log_metric") as patched:
+    assert plain.log_metric is patched is mlflow.log_metric
+assert plain.log_metric is before
+mlflow.colour = "red"
+assert plain.colour == "red"
+del mlflow.colour
+assert not hasattr(plain, "colour")
+""",
+    "pickles name mlflow alone": """
+import pickle, cloudpickle, copy
+import mlflow as plain, yprov_mlflow as mlflow
+assert pickle.loads(pickle.dumps(mlflow)) is plain
+def predict(x):
+    return mlflow.__name__, x
+assert b"yprov" not in cloudpickle.dumps(predict)
+assert b"yprov" not in pickle.dumps(mlflow.MlflowClient)
+""",
+    "reload": """
+import importlib, yprov_mlflow as mlflow
+mlflow.start_run
+importlib.reload(mlflow)
+assert mlflow.start_run
+""",
+    "unknown names": """
+import yprov_mlflow as mlflow
+try:
+    mlflow.nonsense
+except AttributeError as error:
+    assert "nonsense" in str(error)
+else:
+    raise AssertionError
+try:
+    import yprov_mlflow.nonsense
+except ModuleNotFoundError as error:
+    assert error.name == "yprov_mlflow.nonsense"
+else:
+    raise AssertionError
+assert not hasattr(mlflow, "__path_of_nothing__")
+""",
+    "nothing of ours leaks into mlflow": """
+import mlflow as plain, yprov_mlflow as mlflow
+before = set(dir(plain))
+import yprov_mlflow.events, yprov_mlflow.plugin.calls
+mlflow.prov
+assert {n for n in set(dir(plain)) - before if "yprov" in n or n in {"events", "plugin", "prov"}} == set()
+""",
+    "inspection": """
+import inspect, doctest, yprov_mlflow as mlflow
+assert inspect.ismodule(mlflow)
+assert mlflow.__name__ == "yprov_mlflow"
+assert inspect.signature(mlflow.log_metric)
+assert str(inspect.signature(mlflow.get_tracking_uri)) == "() -> str"
+assert mlflow.set_tracking_uri.__module__ == "mlflow.tracking._tracking_service.utils"
+""",
+}
+
+RUNNER = """
+import sys, traceback
+failed = 0
+exec(sys.argv[1], {"__name__": "__main__"})
+"""
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_dropin(name: str, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "YPROV_MLFLOW_DIR": str(tmp_path / "state"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", CHECKS[name]],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_module_of_ours_hides_one_of_mlflow() -> None:
+    import mlflow
+
+    import yprov_mlflow
+    from yprov_mlflow.dropin import OWN
+
+    ours = {module.name for module in pkgutil.iter_modules(yprov_mlflow.__path__)}
+    assert ours - {"__main__"} <= OWN
+    theirs = {module.name for module in pkgutil.iter_modules(mlflow.__path__)} | set(dir(mlflow))
+    assert not OWN & theirs
+
+
+@pytest.mark.parametrize("name", ["start_run", "log_metric", "MlflowClient", "prov"])
+def test_stub_has_the_names(name: str) -> None:
+    stub = Path(importlib.util.find_spec("yprov_mlflow").origin).with_suffix(".pyi")
+    text = stub.read_text()
+    assert "from mlflow import *" in text or name in text

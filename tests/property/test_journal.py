@@ -1,0 +1,142 @@
+"""Whatever is written to a journal is read back equal, whatever else happens to the file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yprov_mlflow import events
+from yprov_mlflow.identity import quote_key, unquote_key
+from yprov_mlflow.journal import Folder, Journal, Writer, merge
+
+texts = st.text(st.characters(), max_size=30)
+keys = st.text(st.characters(), min_size=1, max_size=30)
+int64 = st.integers(-(2**63), 2**63 - 1)
+mappings = st.dictionaries(keys, texts, max_size=4)
+
+
+@st.composite
+def metrics(draw):
+    n = draw(st.integers(0, 5))
+    columns = [
+        draw(st.lists(strategy, min_size=n, max_size=n))
+        for strategy in (keys, st.floats(), int64, int64)
+    ]
+    return events.MetricsLogged, tuple(columns)
+
+
+records = st.one_of(
+    metrics(),
+    st.tuples(st.just(events.ParamsLogged), st.tuples(mappings)),
+    st.tuples(st.just(events.TagsSet), st.tuples(mappings)),
+    st.tuples(st.just(events.TagDeleted), st.tuples(keys)),
+    st.tuples(st.just(events.RunUpdated), st.tuples(st.just("FINISHED"), int64)),
+    st.tuples(
+        st.just(events.StoreCalled),
+        st.tuples(texts, mappings, st.dictionaries(keys, st.integers() | texts, max_size=3)),
+    ),
+)
+
+
+def write(directory: str, run_id: str, session: str, what) -> Path:
+    writer = Writer(Folder(Path(directory), run_id), session)
+    for cls, fields in what:
+        writer.append(cls, *fields)
+    writer.close()
+    return writer.folder.file(session)
+
+
+def same(left, right) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return left == right or (math.isnan(left) and math.isnan(right))
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right
+
+
+run_ids = st.text(st.characters(), min_size=1, max_size=20) | st.sampled_from([".", "..", "a/b"])
+
+
+@given(run_ids, st.lists(records, max_size=8))
+def test_events_are_read_back_equal(run_id, what):
+    with TemporaryDirectory() as directory:
+        path = write(directory, run_id, "s1", what)
+        assert path.parent.parent == Path(directory) / "journal"
+        if not what:
+            assert not path.exists()
+            return
+        journal = Journal(path)
+        found = list(journal)
+    assert journal.problems == [] and journal.gaps == 0
+    assert [e.seq for e in found] == list(range(len(what)))
+    assert all(e.run_id == run_id and e.session == "s1" for e in found)
+    times = [e.time_ns for e in found]
+    assert times == sorted(times)
+    for event, (cls, fields) in zip(found, what, strict=True):
+        assert type(event) is cls
+        names = events.FIELDS[cls.kind][4:]
+        for name, value in zip(names, fields, strict=False):
+            assert same(getattr(event, name), value), (name, value)
+
+
+@given(st.lists(records, min_size=1, max_size=6), st.data())
+def test_a_torn_file_gives_every_whole_line(what, data):
+    with TemporaryDirectory() as directory:
+        path = write(directory, "r", "s", what)
+        content = path.read_bytes()
+        cut = data.draw(st.integers(0, len(content)))
+        path.write_bytes(content[:cut])
+        journal = Journal(path)
+        found = list(journal)
+        whole = content[:cut].count(b"\n") - 1
+    assert len(found) == max(0, whole)
+    assert len(journal.problems) == (1 if cut and content[cut - 1 : cut] != b"\n" else 0)
+
+
+@given(st.lists(records, min_size=2, max_size=6), st.data())
+def test_a_damaged_line_costs_only_itself(what, data):
+    with TemporaryDirectory() as directory:
+        path = write(directory, "r", "s", what)
+        lines = path.read_bytes().splitlines(keepends=True)
+        victim = data.draw(st.integers(1, len(what)))
+        lines[victim] = lines[victim][:9] + b"#" + lines[victim][10:]
+        path.write_bytes(b"".join(lines))
+        journal = Journal(path)
+        found = [e.seq for e in journal]
+    assert found == [n for n in range(len(what)) if n != victim - 1]
+    assert len(journal.problems) == 1
+    assert journal.gaps == (0 if victim == len(what) else 1)
+
+
+@given(st.lists(st.integers(0, 2), max_size=20))
+def test_sessions_are_merged_in_the_order_of_time(who):
+    with TemporaryDirectory() as directory:
+        folder = Folder(Path(directory), "r")
+        writers = [Writer(folder, f"s{n}") for n in range(3)]
+        for position, n in enumerate(who):
+            writers[n].append(events.TagDeleted, str(position))
+        for writer in writers:
+            writer.close()
+        found = [e.key for e in merge([Journal(path) for path in folder.files()])]
+    assert found == [str(position) for position in range(len(who))]
+
+
+@given(keys, keys)
+def test_quoting_is_injective_and_reversible(left, right):
+    assert unquote_key(quote_key(left)) == left
+    assert (quote_key(left) == quote_key(right)) == (left == right)
+    assert "/" not in quote_key(left) and quote_key(left).isascii()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\n", b"not a journal\n", b"{}\n" * 3])
+def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
+    path = tmp_path / "x.journal"
+    path.write_bytes(content)
+    journal = Journal(path)
+    assert list(journal) == []
+    assert len(journal.problems) == (1 if content else 0)
