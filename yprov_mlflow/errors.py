@@ -5,10 +5,11 @@ The tree::
     YprovMlflowError
     ├── SettingsError        a setting has a value that it cannot have   (ValueError)
     ├── MissingExtraError    an optional library is not installed        (ImportError)
-    ├── StoreError           the MLflow store behind a yprov+ URI
-    │   └── SchemeError      there is no such store                      (ValueError)
-    ├── JournalError         the journal cannot be written or read       (OSError)
-    ├── RunNotFoundError     no store and no journal knows the run       (LookupError)
+    ├── UsageError           one of our own verbs was called wrongly     (ValueError)
+    ├── StoreError           the MLflow store cannot be opened or asked
+    │   └── RunNotFoundError the store does not know the run             (LookupError)
+    ├── JournalError         the journal cannot be written or read
+    ├── DeliveryError        a run's document is not to be had
     └── DocumentError        bytes that are no provenance document       (ValueError)
 
 None of them reaches a training script through an MLflow call: provenance must not break
@@ -65,15 +66,37 @@ class MissingExtraError(YprovMlflowError, ImportError):
         )
 
 
+class UsageError(YprovMlflowError, ValueError):
+    """One of our own verbs was called with what it cannot take."""
+
+
 class StoreError(YprovMlflowError):
-    """The MLflow store behind a ``yprov+`` URI could not be opened or asked."""
+    """The MLflow store of a run could not be opened or asked."""
+
+    @classmethod
+    def failed(cls, uri: str, reason: str) -> StoreError:
+        """Say what the store at ``uri`` answered."""
+        return cls(
+            f"the tracking store cannot be asked: {reason}",
+            uri,
+            "Give the store with --tracking-uri or MLFLOW_TRACKING_URI, and see that it is up",
+        )
 
 
-class SchemeError(StoreError, ValueError):
-    """The part of a URI after ``yprov+`` is nothing that MLflow can open."""
+class RunNotFoundError(StoreError, LookupError):
+    """The tracking store does not know the run."""
+
+    @classmethod
+    def of(cls, run_id: str, where: str) -> RunNotFoundError:
+        """Say that ``run_id`` is not known ``where`` it was looked for."""
+        return cls(
+            f"there is no run {run_id!r}",
+            where,
+            "Check the run id, and give the store with --tracking-uri or MLFLOW_TRACKING_URI",
+        )
 
 
-class JournalError(YprovMlflowError, OSError):
+class JournalError(YprovMlflowError):
     """The journal of a run cannot be written, or is none that this version can read."""
 
     @classmethod
@@ -95,16 +118,26 @@ class JournalError(YprovMlflowError, OSError):
         )
 
 
-class RunNotFoundError(YprovMlflowError, LookupError):
-    """Neither the tracking store nor a journal knows the run."""
+class DeliveryError(YprovMlflowError):
+    """The document of a run cannot be had, or cannot be put among its artifacts."""
 
     @classmethod
-    def of(cls, run_id: str, where: str) -> RunNotFoundError:
-        """Say that ``run_id`` is not known ``where`` it was looked for."""
+    def no_journal(cls, run_id: str, folder: str) -> DeliveryError:
+        """Say that this machine has no journal of ``run_id``."""
         return cls(
-            f"there is no run {run_id!r}",
-            where,
-            "Check the run id, and give the store with --tracking-uri or MLFLOW_TRACKING_URI",
+            f"there is no journal of run {run_id!r}",
+            folder,
+            "Check the run id, and set YPROV_MLFLOW_DIR to what it was when the run was logged",
+        )
+
+    @classmethod
+    def no_document(cls, run_id: str, reason: str) -> DeliveryError:
+        """Say that the run has no document among its artifacts and no journal here."""
+        return cls(
+            f"there is no provenance of run {run_id!r}: {reason.rstrip('.')}",
+            None,
+            "Log the run with `import yprov_mlflow as mlflow` or a yprov+ tracking URI; "
+            "if it was, run `yprov-mlflow recover` where it was logged",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import tempfile
@@ -152,17 +153,31 @@ def _deliver_now(capture: Capture, run_id: str) -> Written | None:
 
 
 def _write(capture: Capture, run_id: str, store: Any, *, thorough: bool) -> Written:
-    directory = capture.recorder.settings.directory
-    folder = Folder(directory, run_id)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.lock), tempfile.TemporaryDirectory(prefix="yprov-") as out:
+    settings_ = capture.recorder.settings
+    folder = Folder(settings_.directory, run_id)
+    with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-") as out:
         snapshot = Snapshot(capture, store, folder, thorough=thorough)
-        written = write_document(folder, Path(out), capture.recorder.settings, snapshot)
+        written = write_document(folder, Path(out), settings_, snapshot)
         Target(store, snapshot.run).put(written.files)
-        folder.mark_delivered(written.sizes)
+        if written.sizes:
+            folder.mark_delivered(written.sizes)
     for problem in written.problems:
         _LOGGER.debug("journal: %s", problem)
     return written
+
+
+@contextlib.contextmanager
+def _locked(folder: Folder) -> Iterator[None]:
+    """Let one process at a time write a run's document.
+
+    Where there is no journal, and no place for one, there is nothing to be locked either: the
+    document is then made from the store alone.
+    """
+    if not folder.path.is_dir():
+        yield
+        return
+    with FileLock(folder.lock):
+        yield
 
 
 def at_exit() -> None:

@@ -75,15 +75,19 @@ class Recorder:
 
     def record(self, run_id: str, cls: type[Event], *fields: Any, store: Any = None) -> None:
         """Write one event of a run; ``store`` is where its document will be delivered to."""
+        state = self.state(run_id)
+        if store is not None:
+            state.store = store
+        state.dirty = True
+        self._append(state, cls, *fields)
+        if state.terminal and self.on_late_event is not None:
+            self.on_late_event(run_id)
+
+    def _append(self, state: RunState, cls: type[Event], *fields: Any) -> None:
         try:
-            state = self.state(run_id)
-            if store is not None:
-                state.store = store
-            state.dirty = True
             state.writer.append(cls, *fields)
-            if state.terminal and self.on_late_event is not None:
-                self.on_late_event(run_id)
         except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            state.suspect = True
             self.warn(error)
 
     def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any = None) -> None:
@@ -145,7 +149,7 @@ class Recorder:
                 folder = Folder(self.settings.directory, run_id)
                 state = RunState(Writer(folder, self.session))
                 self._collect()
-                state.writer.append(SessionStarted, self._session_facts())
+                self._append(state, SessionStarted, self._session_facts())
                 self._runs[run_id] = state
                 self._add_facts(state)
                 self._forget()
@@ -237,7 +241,7 @@ class Recorder:
             return
         state.has_facts = True
         for name, facts in self._facts.items():
-            state.writer.append(FactsCollected, name, facts)
+            self._append(state, FactsCollected, name, facts)
 
     def _collect(self) -> None:
         """Look at code, environment and host aside: git alone takes a tenth of a second."""
@@ -256,10 +260,7 @@ class Recorder:
                 except Exception as error:  # noqa: BLE001 - a collector's sample may fail
                     found[name] = {"unavailable": f"{type(error).__name__}: {error}"}
             self._facts = found
-            try:
-                self.add_facts()
-            except Exception as error:  # noqa: BLE001 - nobody is there to catch it
-                self.warn(error)
+            self.add_facts()
 
         self._collecting = threading.Thread(target=work, name="yprov-facts", daemon=True)
         self._collecting.start()

@@ -1,0 +1,169 @@
+import hashlib
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from yprov_mlflow.collectors import code
+
+
+def git(folder, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "ada@example.org")
+    folder = tmp_path / "repository"
+    (folder / "src").mkdir(parents=True)
+    git(folder, "init", "-b", "main")
+    (folder / "src" / "train.py").write_text("print('training')\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-m", "first")
+    return folder.resolve()
+
+
+def test_clean_repository(repository):
+    facts = code.collect(["src/train.py", "--lr", "0.1"], repository)
+    assert facts == {
+        "commit": git(repository, "rev-parse", "HEAD").decode().strip(),
+        "branch": "main",
+        "remote": None,
+        "dirty": False,
+        "untracked": 0,
+        "diff_sha256": None,
+        "entry_point": "src/train.py",
+        "entry_point_sha256": hashlib.sha256(b"print('training')\n").hexdigest(),
+    }
+
+
+def test_uncommitted_changes_are_hashed_as_git_prints_them(repository):
+    (repository / "src" / "train.py").write_text("print('more')\n")
+    (repository / "notes ü.txt").write_text("untracked")
+    facts = code.collect(["src/train.py"], repository)
+    assert facts["dirty"] is True
+    assert facts["untracked"] == 1
+    assert facts["diff_sha256"] == hashlib.sha256(git(repository, "diff", "HEAD")).hexdigest()
+    git(repository, "add", "src")
+    assert code.collect([""], repository)["diff_sha256"] == facts["diff_sha256"]
+
+
+def test_untracked_files_alone_are_not_dirty(repository):
+    (repository / "data.csv").write_text("1,2\n")
+    facts = code.collect([""], repository)
+    assert (facts["dirty"], facts["untracked"], facts["diff_sha256"]) == (False, 1, None)
+    assert "entry_point" not in facts
+
+
+def test_a_rename_is_one_change(repository):
+    git(repository, "mv", "src/train.py", "src/? learn.py")
+    facts = code.collect([""], repository)
+    assert (facts["dirty"], facts["untracked"]) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://ada:secret@example.org/lab/model.git", "https://example.org/lab/model.git"),
+        ("https://token@example.org/lab/model.git", "https://example.org/lab/model.git"),
+        ("git@example.org:lab/model.git", "git@example.org:lab/model.git"),
+    ],
+)
+def test_the_remote_loses_its_credentials(repository, url, kept):
+    git(repository, "remote", "add", "backup", "https://backup.example.org/x.git")
+    git(repository, "remote", "add", "origin", url)
+    assert code.collect([""], repository)["remote"] == kept
+
+
+def test_without_origin_the_first_remote_counts(repository):
+    git(repository, "remote", "add", "upstream", "https://example.org/up.git")
+    assert code.collect([""], repository)["remote"] == "https://example.org/up.git"
+
+
+def test_detached_head_and_no_commit_yet(repository, tmp_path):
+    git(repository, "checkout", "--detach")
+    assert code.collect([""], repository)["branch"] is None
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    git(fresh, "init", "-b", "trunk")
+    (fresh / "a.py").touch()
+    git(fresh, "add", "a.py")
+    facts = code.collect(["a.py"], fresh)
+    assert (facts["commit"], facts["branch"], facts["dirty"]) == (None, "trunk", True)
+    assert facts["diff_sha256"] is None
+
+
+def test_the_scripts_repository_counts_and_not_that_of_the_working_directory(repository, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-b", "elsewhere")
+    facts = code.collect([str(repository / "src" / "train.py")], other)
+    assert (facts["branch"], facts["entry_point"]) == ("main", "src/train.py")
+
+
+def test_installed_programs_count_for_the_working_directory(repository):
+    program = Path(sysconfig.get_path("scripts")) / "pytest"
+    facts = code.collect([str(program)], repository)
+    assert facts["branch"] == "main"
+    assert Path(facts["entry_point"]).is_absolute()
+
+
+def test_outside_a_repository(repository, tmp_path):
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "train.py").write_text("1\n")
+    facts = code.collect(["train.py"], folder)
+    assert "not a git repository" in facts["unavailable"]
+    assert facts["entry_point"] == (folder / "train.py").resolve().as_posix()
+    assert "commit" not in facts
+
+
+def test_without_git(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    facts = code.collect(["src/train.py"], repository)
+    assert facts["unavailable"] == "git is not installed"
+    assert facts["entry_point_sha256"] == hashlib.sha256(b"print('training')\n").hexdigest()
+
+
+def test_a_git_that_hangs_or_fails_is_given_up(repository, monkeypatch, tmp_path):
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(code, "TIMEOUT_S", 0.2)
+    assert "took more than 0.2 s" in code.collect([""], repository)["unavailable"]
+    monkeypatch.setattr(code, "TIMEOUT_S", 10.0)
+    program.write_text("#!/bin/sh\necho 'fatal: dubious ownership' >&2\nexit 128\n")
+    assert code.collect([""], repository)["unavailable"] == "fatal: dubious ownership"
+
+
+@pytest.mark.parametrize("argv", [[], [""], ["-c"], ["-m"], ["missing.py"], ["x" * 5000], ["a\0b"]])
+def test_processes_without_a_script(repository, argv):
+    facts = code.collect(argv, repository)
+    assert facts["branch"] == "main"
+    assert "entry_point" not in facts
+
+
+def test_a_notebook_kernel_is_no_entry_point(repository):
+    (repository / "ipykernel_launcher.py").touch()
+    assert "entry_point" not in code.collect(["ipykernel_launcher.py"], repository)
+
+
+def test_a_working_directory_that_is_gone(repository, tmp_path):
+    assert "no folder" in code.collect([""], tmp_path / "gone")["unavailable"]
+
+
+def test_asking_changes_nothing_in_the_repository(repository):
+    index = repository / ".git" / "index"
+    os.utime(repository / "src" / "train.py")  # stale: a plain git status would refresh the index
+    before = index.read_bytes()
+    code.collect(["src/train.py"], repository)
+    assert index.read_bytes() == before

@@ -1,0 +1,94 @@
+import importlib.metadata
+import json
+import platform
+import re
+import sys
+import time
+
+import pytest
+
+from yprov_mlflow.collectors import environment
+
+
+def test_what_is_collected_is_json():
+    facts = environment.collect()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["python"] == platform.python_version()
+    assert facts["implementation"] == platform.python_implementation()
+    assert facts["prefix"] in {"conda", "venv", "system"}
+    assert set(facts) == {
+        "python",
+        "implementation",
+        "platform",
+        "prefix",
+        "container",
+        "packages",
+    }
+
+
+def test_packages_are_those_that_importlib_metadata_finds():
+    found = environment.packages(sys.path)
+    expected = {}
+    for distribution in importlib.metadata.distributions():
+        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+        expected.setdefault(name, distribution.version)
+    assert found == expected
+    assert list(found) == sorted(found)
+
+
+def test_names_are_normalised_and_the_first_on_the_path_wins(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, names in (
+        (first, ["Zope.Interface-6.1.dist-info", "ruamel_yaml-0.18.5+local.1.dist-info"]),
+        (second, ["zope_interface-5.0.dist-info", "PyYAML-5.3-py3.8-linux-x86_64.egg-info"]),
+    ):
+        for name in names:
+            (folder / name).mkdir(parents=True)
+    (second / "~umpy-1.0.dist-info").mkdir()  # what pip leaves of a removal cut short
+    (second / "numpy.py").touch()
+    (second / "mine.egg-info").mkdir()
+    (second / "mine.egg-info" / "PKG-INFO").write_text("Name: mine\nVersion: 3.0\n")
+    (second / "bare.egg-info").mkdir()
+    assert environment.packages([str(first), str(second), str(tmp_path / "gone")]) == {
+        "mine": "3.0",
+        "pyyaml": "5.3",
+        "ruamel-yaml": "0.18.5+local.1",
+        "zope-interface": "6.1",
+    }
+
+
+def test_a_few_hundred_packages_take_milliseconds(tmp_path):
+    for number in range(500):
+        (tmp_path / f"package_{number}-1.0.dist-info").mkdir()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert len(environment.packages([str(tmp_path)])) == 500
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "kind"),
+    [
+        ([], {}, None),
+        ([".dockerenv"], {}, "docker"),
+        (["run/.containerenv"], {}, "podman"),
+        ([".dockerenv"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
+        ([], {"SINGULARITY_NAME": "image.sif"}, "apptainer"),
+    ],
+)
+def test_containers(tmp_path, files, environ, kind):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert environment.container(tmp_path, environ) == kind
+
+
+def test_conda(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert environment.collect()["prefix"] == "venv"
+    (tmp_path / "conda-meta").mkdir()
+    assert environment.collect()["prefix"] == "conda"
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert environment.collect()["prefix"] == "system"

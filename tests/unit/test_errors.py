@@ -1,0 +1,53 @@
+import pickle
+
+import pytest
+
+from yprov_mlflow import errors
+
+ERRORS = [
+    errors.SettingsError.bad_value("YPROV_MLFLOW", "maybe", "1 or 0", "environment YPROV_MLFLOW"),
+    errors.SettingsError.unknown("colour", "capture, directory", "argument"),
+    errors.MissingExtraError.of("scikit-learn", "quickstart", "the quick start"),
+    errors.StoreError.failed("sqlite:///x.db", "no such table"),
+    errors.RunNotFoundError.of("abc", "sqlite:///x.db"),
+    errors.JournalError.unwritable("/full", "No space left on device"),
+    errors.JournalError.unreadable("/x.journal", "format 9"),
+    errors.DeliveryError.no_journal("abc", "/state/journal/abc"),
+    errors.DeliveryError.no_document("abc", "No such file."),
+    errors.DocumentError.malformed("x.json", "no JSON"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_message_says_what_where_and_the_cure(error):
+    text = str(error)
+    assert error.what in text
+    assert error.where is None or error.where in text
+    assert error.cure and text.endswith(f"{error.cure}.")
+    assert ".." not in text
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_pass_from_process_to_process(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert (copy.what, copy.where, copy.cure) == (error.what, error.where, error.cure)
+
+
+def test_a_missing_extra_names_the_command_that_cures_it():
+    error = errors.MissingExtraError.of("scikit-learn", "quickstart", "the quick start")
+    assert "pip install 'yprov-mlflow[quickstart]'" in str(error)
+    assert isinstance(error, ImportError)
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes():
+    drawn = errors.__doc__ or ""
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, errors.YprovMlflowError):
+            (line,) = [row for row in drawn.splitlines() if f" {name} " in f" {row.strip()} "]
+            base = value.__mro__[1]
+            indent = line.index(name)
+            above = drawn[: drawn.index(line)].splitlines()
+            parents = [row for row in above if base.__name__ in row]
+            assert base is Exception or parents[-1].index(base.__name__) == indent - 4

@@ -1,0 +1,200 @@
+"""One call to a store: its activity, and access to what it was given and what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from yprov_mlflow.events import StoreCalled
+from yprov_mlflow.identity import unquote_key
+from yprov_mlflow.translate import literals
+from yprov_mlflow.translate.history import Act, Facet
+from yprov_mlflow.translate.identifiers import STORE, segment
+from yprov_mlflow.translate.literals import Value, name, text
+from yprov_mlflow.translate.translation import Translation
+
+_PERSONAL = frozenset(
+    "user user_id users created_by updated_by last_updated_by completed_by assigned_to new_owner"
+    " username source_id mlflow.user".split()
+)
+"""Fields whose values are login names."""
+
+_LARGE = frozenset({"log_spans", "start_trace"})
+"""Methods whose arguments are told by records alone: they may be megabytes."""
+
+_TYPES = {
+    "experiment": "mlf:Experiment",
+    "model": "mlf:RegisteredModel",
+    "prompt": "mlf:Prompt",
+    "trace": "mlf:Trace",
+    "logged-model": "mlf:LoggedModel",
+    "dataset": "mlf:EvaluationDataset",
+}
+_VERSION_TYPES = {"model": "mlf:ModelVersion", "prompt": "mlf:PromptVersion"}
+
+
+class Call:
+    """A call while it is translated; ``act`` is its activity."""
+
+    def __init__(self, translation: Translation, event: StoreCalled) -> None:
+        self.translation = translation
+        self.builder = translation.builder
+        self.event = event
+        self.method = event.method
+        session = translation.act(event)
+        activity = f"{STORE}:event/{segment(event.method)}/{session.token}"
+        self.session = session.activity
+        self.act = Act(activity, session.time, session.token)
+        self.arguments: Mapping[str, Any] = self._shown(literals.mapping(event.arguments))
+        self.result: Any = self._shown(event.result)
+
+    def begin(self) -> None:
+        """Make the activity."""
+        builder, act = self.builder, self.act
+        registry = "model_version" in self.method or "registered_model" in self.method
+        builder.activity(
+            act.activity,
+            act.time,
+            act.time,
+            ["mlf:RegistryOperation" if registry else "mlf:StoreOperation"],
+            text(self.method.strip("_").replace("_", " ")),
+            {
+                "mlf:method": text(self.method),
+                "mlf:arguments": (
+                    None
+                    if self.method in _LARGE or not self.arguments
+                    else literals.canonical(dict(self.arguments))
+                ),
+                "dcterms:isPartOf": name(self.session),
+            },
+        )
+        if act.time is not None:
+            builder.was_started_by(act.activity, self.session, act.time)
+        user = self.translation.users.get(self.event.session)
+        if user is not None:
+            builder.was_associated_with(act.activity, user)
+
+    # -- what it was given -------------------------------------------------------------
+
+    def find(self, *keys: str) -> Any:
+        """Give the first of these fields that arguments, result or an argument has."""
+        for key in keys:
+            for source in self._sources():
+                value = source.get(key)
+                if value is not None:
+                    return value
+        return None
+
+    def _sources(self) -> Iterator[Mapping[str, Any]]:
+        yield self.arguments
+        yield literals.mapping(self.result)
+        for value in self.arguments.values():
+            if isinstance(value, Mapping):
+                yield value
+
+    def _shown(self, value: Any) -> Any:
+        if not self.translation.options.hash_user:
+            return value
+        return _without_logins(value, self.translation.login)
+
+    # -- what it did -------------------------------------------------------------------
+
+    def subject(
+        self, words: tuple[str, ...], label: str | None = None, kind: str | None = None
+    ) -> str:
+        """Say that there is a thing of the store, named by ``words`` in turn."""
+        entity = f"{STORE}:" + "/".join(words)
+        if len(words) > 2 and words[-2] == "version":
+            type_ = _VERSION_TYPES.get(words[0], "mlf:StoreObject")
+        else:
+            type_ = _TYPES.get(words[0], "mlf:StoreObject")
+        types = [type_]
+        if type_ == "mlf:ModelVersion":
+            types.append("mls:Model")
+        elif type_ == "mlf:Experiment":
+            types.append("prov:Collection")
+        known = entity in self.builder.records.get("entity", {})
+        attributes = {"mlf:objectKind": text(kind)} if kind is not None else None
+        if label is None and not known:
+            label = text(unquote_key(words[-1]))
+        self.builder.entity(entity, types, label, attributes)
+        return entity
+
+    def create(self, subject: str) -> str:
+        """Say that the call made the thing; what is made again has another entry."""
+        builder, act = self.builder, self.act
+        if subject not in builder.generations and subject not in builder.invalidated:
+            builder.was_generated_by(subject, act.activity, act.time)
+        found = self.translation.histories.assign(self._entry(subject), act, None, always=True)
+        assert found is not None
+        return found
+
+    def delete(self, subject: str) -> None:
+        """Say that the call removed the thing: its entry ends."""
+        self.translation.histories.remove(self._entry(subject), self.act)
+
+    def _entry(self, subject: str) -> Facet:
+        return Facet(f"{subject}/entry", ("mlf:Entry",), subject=subject)
+
+    def entry(self, subject: str) -> str | None:
+        """Give the entry that the thing has now."""
+        return self.translation.histories.current(self._entry(subject))
+
+    def change(
+        self,
+        subject: str,
+        facet: str,
+        value: object,
+        types: tuple[str, ...] = ("mlf:Property",),
+    ) -> str | None:
+        """Say that the call gave a property of the thing a value."""
+        found = Facet(f"{subject}/{facet}", types, subject=subject)
+        return self.translation.histories.assign(found, self.act, literals.plain(value))
+
+    def use(self, entity: str, role: str | None = None) -> str:
+        """Say that the call used an entity."""
+        return self.builder.used(self.act.activity, entity, self.act.time, role)
+
+    # -- what nothing is known of ------------------------------------------------------
+
+    def add_subjects(self) -> None:
+        """Say what an unknown call was about, as far as the event tells."""
+        for kind, given in literals.mapping(self.event.subjects).items():
+            word = kind.replace("_", "-")
+            if word in ("experiment", "trace", "logged-model", "dataset"):
+                self.use(self.subject((word, segment(given)), text(given)))
+
+    def add_result(self) -> None:
+        """Keep the result of an unknown call as an entity of its own."""
+        if self.result is None:
+            return
+        entity = f"{self.act.activity}/result"
+        value: Value | None = literals.plain(self.result)
+        label = text(f"result of {self.method}")
+        self.builder.entity(entity, ["mlf:Result"], label, {"prov:value": value})
+        self.builder.was_generated_by(entity, self.act.activity, self.act.time)
+
+
+Handler = Callable[[Call], bool]
+"""Makes the records of a call; False when the call lacks what it takes to tell."""
+
+
+def _without_logins(value: Any, shown: Callable[[str], str]) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("key") in _PERSONAL and isinstance(value.get("value"), str):
+            return {**value, "value": shown(value["value"])}
+        return {
+            key: _login(item, shown) if key in _PERSONAL else _without_logins(item, shown)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_without_logins(item, shown) for item in value]
+    return value
+
+
+def _login(value: Any, shown: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, list | tuple):
+        return [_login(item, shown) for item in value]
+    return value

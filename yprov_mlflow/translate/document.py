@@ -1,0 +1,319 @@
+"""A PROV document as plain dicts in the shape of PROV-JSON, and what builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from yprov_mlflow.translate.identifiers import relation, unnamed
+from yprov_mlflow.translate.literals import Value, name
+
+Attributes = Mapping[str, Value | list[Value] | None]
+Record = dict[str, Any]
+
+ELEMENTS = ("entity", "activity", "agent")
+
+
+class Document:
+    """Prefixes and records; ``records`` has for each PROV-JSON section the records by id."""
+
+    def __init__(
+        self,
+        prefixes: Mapping[str, str] | None = None,
+        records: Mapping[str, Mapping[str, Record]] | None = None,
+    ) -> None:
+        self.prefixes: dict[str, str] = dict(prefixes or {})
+        self.records: dict[str, dict[str, Record]] = {
+            section: dict(found) for section, found in (records or {}).items() if found
+        }
+
+    def __len__(self) -> int:
+        """Give the number of records."""
+        return sum(map(len, self.records.values()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Document):
+            return NotImplemented
+        return self.prefixes == other.prefixes and self.records == other.records
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_json_object(self) -> dict[str, Any]:
+        """Give the whole document as one PROV-JSON object; it shares the records."""
+        return {"prefix": self.prefixes, **self.records}
+
+    def find(self, identifier: str) -> Record | None:
+        """Give the record of an entity, activity or agent."""
+        for section in ELEMENTS:
+            found = self.records.get(section, {}).get(identifier)
+            if found is not None:
+                return found
+        return None
+
+
+class Builder:
+    """Builds a document; every method that makes a relation gives the relation's id.
+
+    The same relation made again is one record, whose time is that of the first. An id can
+    only ever be one of entity, activity and agent.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict[str, Record]] = {}
+        self.generations: dict[str, tuple[str, str]] = {}
+        self.invalidated: set[str] = set()
+        self._kinds: dict[str, str] = {}
+
+    def document(self, prefixes: Mapping[str, str]) -> Document:
+        """Give the document of all that was built."""
+        return Document(prefixes, self.records)
+
+    # -- elements ----------------------------------------------------------------------
+
+    def entity(
+        self,
+        identifier: str,
+        types: Iterable[str] = (),
+        label: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> str:
+        """Say that there is an entity, or more about it: later attributes replace earlier."""
+        self._element("entity", identifier, types, label, attributes)
+        return identifier
+
+    def agent(
+        self,
+        identifier: str,
+        types: Iterable[str] = (),
+        label: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> str:
+        """Say that there is an agent, or more about it."""
+        self._element("agent", identifier, types, label, attributes)
+        return identifier
+
+    def activity(
+        self,
+        identifier: str,
+        start: str | None = None,
+        end: str | None = None,
+        types: Iterable[str] = (),
+        label: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> str:
+        """Say that there is an activity, or more about it; times are ISO 8601."""
+        record = self._element("activity", identifier, types, label, attributes)
+        if start is not None:
+            record["prov:startTime"] = start
+        if end is not None:
+            record["prov:endTime"] = end
+        return identifier
+
+    def _element(
+        self,
+        kind: str,
+        identifier: str,
+        types: Iterable[str],
+        label: str | None,
+        attributes: Attributes | None,
+    ) -> Record:
+        known = self._kinds.setdefault(identifier, kind)
+        if known != kind:
+            raise ValueError(f"{identifier} is an {known} and cannot be an {kind} as well")
+        section = self.records.setdefault(kind, {})
+        record = section.get(identifier)
+        if record is None:
+            record = section[identifier] = {}
+        if types:
+            _add_types(record, types)
+        if label is not None:
+            record["prov:label"] = label
+        if attributes:
+            record.update((k, v) for k, v in attributes.items() if v is not None)
+        return record
+
+    # -- relations ---------------------------------------------------------------------
+
+    def was_generated_by(
+        self, entity: str, activity: str, time: str | None = None, role: str | None = None
+    ) -> str:
+        """Say what made an entity; an entity is made once, so a second maker is an error."""
+        known = self.generations.get(entity)
+        if known is not None:
+            if known[1] != activity:
+                raise ValueError(f"{entity} was generated by {known[1]} and not by {activity}")
+            return known[0]
+        identifier = relation("generation", entity, activity)
+        self.generations[entity] = (identifier, activity)
+        return self._timed("wasGeneratedBy", identifier, (entity, activity), time, role)
+
+    def used(
+        self,
+        activity: str,
+        entity: str,
+        time: str | None = None,
+        role: str | None = None,
+        extra: str = "",
+        attributes: Attributes | None = None,
+    ) -> str:
+        """Say that an activity used an entity; ``extra`` tells several uses apart.
+
+        What has ended cannot be used any more: then this only says that it had an influence.
+        """
+        if entity in self.invalidated:
+            return self.was_influenced_by(activity, entity, None, extra, attributes)
+        identifier = relation("usage", activity, entity, extra)
+        self._timed("used", identifier, (entity, activity), time, role)
+        if attributes:
+            record = self.records["used"][identifier]
+            record.update((k, v) for k, v in attributes.items() if v is not None)
+        return identifier
+
+    def was_invalidated_by(self, entity: str, activity: str, time: str | None = None) -> str | None:
+        """Say what ended an entity; nothing ends twice, so only the first time counts."""
+        if entity in self.invalidated:
+            return None
+        self.invalidated.add(entity)
+        identifier = relation("invalidation", entity, activity)
+        return self._timed("wasInvalidatedBy", identifier, (entity, activity), time, None)
+
+    def _timed(
+        self,
+        section: str,
+        identifier: str,
+        ends: tuple[str, str],
+        time: str | None,
+        role: str | None,
+    ) -> str:
+        record: Record = {"prov:entity": ends[0], "prov:activity": ends[1]}
+        if time is not None:
+            record["prov:time"] = time
+        if role is not None:
+            record["prov:role"] = name(role)
+        return self._relation(section, identifier, record)
+
+    def was_started_by(self, activity: str, starter: str, time: str | None = None) -> str:
+        """Say which activity started another; the time has to be the other's start."""
+        record: Record = {"prov:activity": activity, "prov:starter": starter}
+        if time is not None:
+            record["prov:time"] = time
+        return self._relation("wasStartedBy", relation("start", activity, starter), record)
+
+    def was_informed_by(self, informed: str, informant: str, kind: str | None = None) -> str:
+        """Say that an activity had something from another one."""
+        record: Record = {"prov:informed": informed, "prov:informant": informant}
+        if kind is not None:
+            record["prov:type"] = name(kind)
+        identifier = relation("communication", informed, informant)
+        return self._relation("wasInformedBy", identifier, record)
+
+    def was_derived_from(
+        self,
+        generated: str,
+        used: str,
+        kind: str | None = None,
+        *,
+        activity: str | None = None,
+        generation: str | None = None,
+        usage: str | None = None,
+    ) -> str:
+        """Say that an entity came from another one; the rest says how, where it is known."""
+        record: Record = {"prov:generatedEntity": generated, "prov:usedEntity": used}
+        for key, value in (
+            ("prov:activity", activity),
+            ("prov:generation", generation),
+            ("prov:usage", usage),
+        ):
+            if value is not None:
+                record[key] = value
+        if kind is not None:
+            record["prov:type"] = name(kind)
+        identifier = relation("derivation", generated, used)
+        return self._relation("wasDerivedFrom", identifier, record)
+
+    def was_revision_of(self, new: str, old: str) -> str:
+        """Say that an entity is a later version of another one."""
+        return self.was_derived_from(new, old, "prov:Revision")
+
+    def was_influenced_by(
+        self,
+        influencee: str,
+        influencer: str,
+        kind: str | None = None,
+        extra: str = "",
+        attributes: Attributes | None = None,
+    ) -> str:
+        """Say that one thing had to do with another one, where nothing more precise holds."""
+        record: Record = {"prov:influencee": influencee, "prov:influencer": influencer}
+        if kind is not None:
+            record["prov:type"] = name(kind)
+        if attributes:
+            record.update((k, v) for k, v in attributes.items() if v is not None)
+        identifier = relation("influence", influencee, influencer, extra)
+        return self._relation("wasInfluencedBy", identifier, record)
+
+    def was_attributed_to(self, entity: str, agent: str) -> str:
+        """Say who answers for an entity."""
+        record: Record = {"prov:entity": entity, "prov:agent": agent}
+        return self._relation("wasAttributedTo", relation("attribution", entity, agent), record)
+
+    def was_associated_with(
+        self, activity: str, agent: str, role: str | None = None, plan: str | None = None
+    ) -> str:
+        """Say who answers for an activity, and by which plan it went."""
+        record: Record = {"prov:activity": activity, "prov:agent": agent}
+        if plan is not None:
+            record["prov:plan"] = plan
+        if role is not None:
+            record["prov:role"] = name(role)
+        identifier = relation("association", activity, agent)
+        return self._relation("wasAssociatedWith", identifier, record)
+
+    def acted_on_behalf_of(self, delegate: str, responsible: str, activity: str) -> str:
+        """Say that an agent acted for another one in an activity."""
+        record: Record = {
+            "prov:delegate": delegate,
+            "prov:responsible": responsible,
+            "prov:activity": activity,
+        }
+        identifier = relation("delegation", delegate, responsible, activity.replace(":", "$"))
+        return self._relation("actedOnBehalfOf", identifier, record)
+
+    # PROV gives the next three no id. A PROV-JSON object needs a key all the same; "_:" says
+    # that it is none, and what follows keeps equal documents equal.
+
+    def specialization_of(self, specific: str, general: str) -> None:
+        """Say that an entity is an aspect of a more general one."""
+        self._unnamed(
+            "specializationOf",
+            {"prov:specificEntity": specific, "prov:generalEntity": general},
+        )
+
+    def alternate_of(self, first: str, second: str) -> None:
+        """Say that two entities are aspects of the same thing."""
+        self._unnamed("alternateOf", {"prov:alternate1": first, "prov:alternate2": second})
+
+    def had_member(self, collection: str, entity: str) -> None:
+        """Say that a collection has a member."""
+        self._unnamed("hadMember", {"prov:collection": collection, "prov:entity": entity})
+
+    def _unnamed(self, section: str, record: Record) -> None:
+        first, second = record.values()
+        if first != second:
+            self.records.setdefault(section, {}).setdefault(
+                unnamed(section, first, second), record
+            )
+
+    def _relation(self, section: str, identifier: str, record: Record) -> str:
+        self.records.setdefault(section, {}).setdefault(identifier, record)
+        return identifier
+
+
+def _add_types(record: Record, types: Iterable[str]) -> None:
+    known = record.get("prov:type")
+    if known is None:
+        values = [name(t) for t in types]
+    else:
+        values = known if isinstance(known, list) else [known]
+        values = values + [v for v in map(name, types) if v not in values]
+    record["prov:type"] = values[0] if len(values) == 1 else values

@@ -1,0 +1,304 @@
+"""Metric points on their way: a bounded buffer of columns, a sink beyond it, series' figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from yprov_mlflow.events import STORE_SESSION, MetricsLogged
+from yprov_mlflow.translate.identifiers import segment
+from yprov_mlflow.translate.timeline import Path
+
+BATCH = 65_536
+"""Most points that wait for the sink."""
+
+_INT64 = 2**63 - 1
+
+
+class SideFile(NamedTuple):
+    """A file that holds points: where it is beside the document, and what it is."""
+
+    path: str
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PointBatch:
+    """Points in order of logging, as columns of equal length.
+
+    ``series`` has the metric's key; ``context`` the names of the contexts that it was logged
+    in, quoted and joined by ``+`` (empty outside any), where an epoch around another context
+    follows its name as ``@<n>``; ``epoch`` the innermost epoch.
+    """
+
+    series: list[str]
+    context: list[str]
+    epoch: list[int | None]
+    value: array[float]
+    step: array[int]
+    timestamp_ms: array[int]
+    time_ns: array[int]
+    session: list[str]
+    model: list[str | None]
+    dataset_name: list[str | None]
+    dataset_digest: list[str | None]
+
+
+class PointsSink(Protocol):
+    """Takes the points of a run that are too many to be records each."""
+
+    def write(self, batch: PointBatch) -> None:
+        """Take a batch; not called at all for a run with few points."""
+
+    def close(self) -> SideFile:
+        """Finish, after at least one batch, and say what was written."""
+
+
+class Series:
+    """What is known of all points with one key, in one context, of one session.
+
+    First and last are by step, then time stamp: the last point is the one MLflow shows.
+    """
+
+    __slots__ = (
+        "count",
+        "first",
+        "first_order",
+        "key",
+        "last",
+        "last_order",
+        "last_time",
+        "maximum",
+        "minimum",
+        "names",
+        "nan_count",
+        "session",
+    )
+
+    def __init__(self, session: str, names: tuple[str, ...], key: str) -> None:
+        self.session = session
+        self.names = names
+        self.key = key
+        self.count = 0
+        self.nan_count = 0
+        self.first = self.last = math.nan
+        self.first_order: tuple[int, int, float] | None = None
+        self.last_order: tuple[int, int, float] | None = None
+        self.minimum = math.inf
+        self.maximum = -math.inf
+
+    def add(self, value: float, step: int, timestamp_ms: int) -> None:
+        """Take one more point into account."""
+        self.count += 1
+        if value == value:
+            if value < self.minimum:
+                self.minimum = value
+            if value > self.maximum:
+                self.maximum = value
+        else:
+            self.nan_count += 1
+        last, first = self.last_order, self.first_order
+        if last is None or step >= last[0]:
+            order = (step, timestamp_ms, value if value == value else 0.0)
+            if last is None or order > last:
+                self.last, self.last_order = value, order
+        if first is None or step <= first[0]:
+            order = (step, timestamp_ms, value if value == value else 0.0)
+            if first is None or order < first:
+                self.first, self.first_order = value, order
+
+    def merge(self, other: Series) -> None:
+        """Take all points of another series into account."""
+        self.count += other.count
+        self.nan_count += other.nan_count
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        if other.last_order and (self.last_order is None or other.last_order > self.last_order):
+            self.last, self.last_order = other.last, other.last_order
+        if other.first_order and (self.first_order is None or other.first_order < self.first_order):
+            self.first, self.first_order = other.first, other.first_order
+
+
+class Sample(NamedTuple):
+    """One point that becomes a record."""
+
+    series: Series
+    path: Path
+    value: float
+    step: int
+    timestamp_ms: int
+    time_ns: int
+    seq: int
+    model: str | None
+    dataset: tuple[str | None, str | None]
+
+
+class Points:
+    """Takes the points of a run as they come."""
+
+    def __init__(self, max_samples: int, sink: PointsSink | None) -> None:
+        self.total = 0
+        self.series: list[Series] = []
+        self.last_times: dict[str, int] = {}
+        self.first_times: dict[str, int] = {}
+        self._max_samples = max_samples
+        self._limit = max(max_samples, BATCH)
+        self._sink = sink
+        self._sunk = False
+        self._index: dict[tuple[str, tuple[str, ...], str], int] = {}
+        self._paths: dict[Path, int] = {}
+        self._names: list[tuple[Path, tuple[str, ...], str, int | None]] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self._series_column = array("q")
+        self._path_column = array("q")
+        self._values = array("d")
+        self._steps = array("q")
+        self._timestamps = array("q")
+        self._times = array("q")
+        self._seqs = array("q")
+        self._models: dict[int, str] = {}
+        self._datasets: dict[int, tuple[str | None, str | None]] = {}
+
+    # -- in ----------------------------------------------------------------------------
+
+    def add(self, event: MetricsLogged) -> None:
+        """Take the points of one call."""
+        session, keys = event.session, event.keys
+        time_ns = 0 if session == STORE_SESSION else event.time_ns
+        if not keys:
+            return
+        if time_ns:
+            self.last_times[session] = max(time_ns, self.last_times.get(session, 0))
+            self.first_times.setdefault(session, time_ns)
+        paths = [self._path(path) for path in event.context_paths] or [self._path(())]
+        contexts = event.contexts
+        index, series_of = self._index, self.series
+        start = len(self._values)
+        for i, key in enumerate(keys):
+            path = paths[contexts[i] if contexts is not None else 0]
+            series_key = (session, self._names[path][1], key)
+            number = index.get(series_key)
+            if number is None:
+                number = index[series_key] = len(series_of)
+                series_of.append(Series(*series_key))
+            value = float(event.values[i])
+            step, timestamp_ms = _integer(event.steps[i]), _integer(event.timestamps_ms[i])
+            series_of[number].add(value, step, timestamp_ms)
+            self._series_column.append(number)
+            self._path_column.append(path)
+            self._values.append(value)
+            self._steps.append(step)
+            self._timestamps.append(timestamp_ms)
+            self._times.append(time_ns)
+            self._seqs.append(event.seq)
+        if event.models is not None:
+            self._models.update((start + i, m) for i, m in enumerate(event.models) if m)
+        if event.datasets is not None:
+            self._datasets.update((start + i, _pair(d)) for i, d in enumerate(event.datasets) if d)
+        self.total += len(keys)
+        if self._sink is not None and len(self._values) >= self._limit:
+            self._flush()
+
+    def _path(self, given: Sequence[str | int]) -> int:
+        path = tuple(given)
+        number = self._paths.get(path)
+        if number is None:
+            names = tuple(piece for piece in path if isinstance(piece, str))
+            epochs = [piece for piece in path if isinstance(piece, int)]
+            number = self._paths[path] = len(self._names)
+            self._names.append((path, names, _context(path), epochs[-1] if epochs else None))
+        return number
+
+    # -- out ---------------------------------------------------------------------------
+
+    @property
+    def flushed(self) -> bool:
+        """Whether points went to the sink and are no longer here."""
+        return self._sunk
+
+    def times(self) -> Iterator[tuple[str, int]]:
+        """Give session and time of the points that are here; all, while none is flushed."""
+        series = self.series
+        for number, time_ns in set(zip(self._series_column, self._times, strict=True)):
+            if time_ns:
+                yield series[number].session, time_ns
+
+    def finish(self) -> SideFile | None:
+        """Give the side file, if there are too many points for records."""
+        if self._sink is None or self.total <= self._max_samples:
+            return None
+        if self._values:
+            self._flush()
+        return self._sink.close()
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the points that become records, in the order in which they came."""
+        for i, number in enumerate(self._series_column):
+            yield Sample(
+                self.series[number],
+                self._names[self._path_column[i]][0],
+                self._values[i],
+                self._steps[i],
+                self._timestamps[i],
+                self._times[i],
+                self._seqs[i],
+                self._models.get(i),
+                self._datasets.get(i, (None, None)),
+            )
+
+    def _flush(self) -> None:
+        assert self._sink is not None
+        series = [self.series[number] for number in self._series_column]
+        names = [self._names[number] for number in self._path_column]
+        count, none = len(series), (None, None)
+        datasets = [self._datasets.get(i, none) for i in range(count)]
+        self._sink.write(
+            PointBatch(
+                series=[one.key for one in series],
+                context=[name[2] for name in names],
+                epoch=[name[3] for name in names],
+                value=self._values,
+                step=self._steps,
+                timestamp_ms=self._timestamps,
+                time_ns=self._times,
+                session=[one.session for one in series],
+                model=[self._models.get(i) for i in range(count)],
+                dataset_name=[dataset[0] for dataset in datasets],
+                dataset_digest=[dataset[1] for dataset in datasets],
+            )
+        )
+        self._sunk = True
+        self._clear()
+
+
+def _integer(value: object) -> int:
+    """Give an integer of 64 bits; what is none of these is 0, or the nearest that is."""
+    if type(value) is int and -_INT64 <= value <= _INT64:
+        return value
+    try:
+        return max(-_INT64, min(_INT64, int(value)))  # type: ignore[call-overload,no-any-return]
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _pair(dataset: Sequence[str]) -> tuple[str | None, str | None]:
+    name, digest = (*dataset, None, None)[:2]
+    return name, digest
+
+
+def _context(path: Path) -> str:
+    outer = path[:-1] if path and isinstance(path[-1], int) else path
+    found = ""
+    for piece in outer:
+        if isinstance(piece, int):
+            found += f"@{piece}"
+        else:
+            found += ("+" if found else "") + segment(piece)
+    return found
