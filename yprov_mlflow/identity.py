@@ -19,10 +19,8 @@ def store_uuid(creation_time_ms: int | None, artifact_location: str | None, uri:
     the store would be ours in the user's data; creation time and artifact location of
     experiment 0 are the same for all. Without them (old stores) the URI has to do.
     """
-    if creation_time_ms:
-        name = f"{creation_time_ms} {artifact_location or ''}"
-    else:
-        name = redact(uri)
+    known = creation_time_ms and f"{creation_time_ms} {artifact_location or ''}"
+    name = known or redact(uri)
     return str(uuid.uuid5(_STORES, name))
 
 

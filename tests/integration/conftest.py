@@ -107,7 +107,7 @@ class Workplace:
 
     def yprov(self, *words: str, uri: str | None = None, check: bool = True) -> Outcome:
         """Run our own command."""
-        return self.call(sys.executable, "-m", "yprov_mlflow", *words, uri=uri, check=check)
+        return self.call("yprov-mlflow", *words, uri=uri, check=check)
 
     def document(self, run_id: str, uri: str | None = None) -> RunDocument:
         """Fetch a run's document as any user of plain MLflow would."""

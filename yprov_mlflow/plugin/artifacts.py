@@ -45,7 +45,7 @@ class Hashes:
                 aside.append((local, entry))
         if aside:
             self._thread = threading.Thread(
-                target=lambda: [_hash(*item) for item in aside], name="yprov-hash", daemon=True
+                target=_hash_all, args=(aside,), name="yprov-hash", daemon=True
             )
             self._thread.start()
 
@@ -54,6 +54,11 @@ class Hashes:
         if self._thread is not None:
             self._thread.join()
         return self._files
+
+
+def _hash_all(files: list[tuple[str, dict[str, Any]]]) -> None:
+    for local, entry in files:
+        _hash(local, entry)
 
 
 def _hash(local: str, entry: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     try:
         install()
-    except Exception as error:  # noqa: BLE001 - MLflow must import whatever happens here
+    except Exception as error:
         logging.getLogger("yprov_mlflow").debug("capture cannot be installed", exc_info=error)
     return _refuse
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from yprov_mlflow.plugin import artifacts, calls, capture
 
@@ -26,14 +26,14 @@ def store(instance: Any, kind: str, uri: Any) -> Any:
     if isinstance(instance, Observed):
         return instance
     current = capture.get()
-    instance.__class__ = _store_class(type(instance), kind)
+    instance.__class__ = _store_class(cast(type, type(instance)), kind)
     instance.__dict__[capture.URI] = uri
     if kind == "tracking":
         current.tracking[uri] = instance
     # The queue of asynchronous logging was given the unobserved method when it was made.
-    queue = instance.__dict__.get("_async_logging_queue")
+    queue: Any = instance.__dict__.get("_async_logging_queue")
     method = getattr(queue, "_logging_func", None)
-    if getattr(method, "__self__", None) is instance:
+    if method is not None and getattr(method, "__self__", None) is instance:
         queue._logging_func = getattr(instance, method.__name__)
     return instance
 
@@ -43,7 +43,7 @@ def repository(instance: Any) -> Any:
     if isinstance(instance, Observed):
         return instance
     capture.get()
-    instance.__class__ = _repository_class(type(instance))
+    instance.__class__ = _repository_class(cast(type, type(instance)))
     return instance
 
 
@@ -129,7 +129,7 @@ def _restore_repository(base: type, state: Any) -> Any:
 
 
 def _revive(base: type, state: Any) -> Any:
-    instance = base.__new__(base)
+    instance: Any = object.__new__(base)
     if hasattr(base, "__setstate__"):
         instance.__setstate__(state)
     else:

@@ -78,7 +78,7 @@ def install_tracking() -> None:
     """Hook the tracking URI and the tracking stores."""
     import atexit
 
-    utils = importlib.import_module(f"{_TRACKING}.utils")
+    utils: Any = importlib.import_module(f"{_TRACKING}.utils")
     if _installed(utils):
         return
     # Registered before MLflow's own exit handlers, so run after them: they still log.
@@ -110,7 +110,7 @@ def install_tracking() -> None:
 
 def install_registry() -> None:
     """Hook the model registry's URI and stores."""
-    utils = importlib.import_module(f"{_REGISTRY}.utils")
+    utils: Any = importlib.import_module(f"{_REGISTRY}.utils")
     if _installed(utils):
         return
     resolve = utils._resolve_registry_uri

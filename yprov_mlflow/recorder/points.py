@@ -1,4 +1,4 @@
-"""The side file of metric points: Parquet, written in batches, the same bytes for the same points."""
+"""The side file of metric points: Parquet, batch by batch, the same bytes for the same points."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ class ParquetSink:
         import pyarrow as pa
         from pyarrow import parquet
 
-        text = pa.dictionary(pa.int32(), pa.string())
-
         def texts(values: Any) -> Any:
             return pa.array(values, pa.string()).dictionary_encode()
 
@@ -43,9 +41,7 @@ class ParquetSink:
             "dataset_name": texts(batch.dataset_name),
             "dataset_digest": texts(batch.dataset_digest),
         }
-        schema = pa.schema(
-            [(name, text if pa.types.is_dictionary(c.type) else c.type) for name, c in columns.items()]
-        )
+        schema = pa.schema([(name, column.type) for name, column in columns.items()])
         if self._writer is None:
             self._writer = parquet.ParquetWriter(self.path, schema, compression="zstd")
         self._writer.write_batch(pa.record_batch(list(columns.values()), schema=schema))

@@ -69,7 +69,7 @@ def _make(translation: Translation, act: Act, entity: str) -> None:
     for use in translation.datasets.values():
         if not use.trains:
             continue
-        same = use.activity == act.activity
+        same = use.activity == act.activity and generation is not None
         builder.was_derived_from(
             entity,
             use.entity,

@@ -12,10 +12,10 @@ from yprov_mlflow.events import STORE_SESSION, MetricsLogged
 from yprov_mlflow.translate.identifiers import segment
 from yprov_mlflow.translate.timeline import Path
 
-BATCH = 65_536
+BATCH = 8_192
 """Most points that wait for the sink."""
 
-_INT64 = 2**63 - 1
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class SideFile(NamedTuple):
@@ -280,10 +280,10 @@ class Points:
 
 def _integer(value: object) -> int:
     """Give an integer of 64 bits; what is none of these is 0, or the nearest that is."""
-    if type(value) is int and -_INT64 <= value <= _INT64:
+    if type(value) is int and _LEAST <= value <= _MOST:
         return value
     try:
-        return max(-_INT64, min(_INT64, int(value)))  # type: ignore[call-overload,no-any-return]
+        return max(_LEAST, min(_MOST, int(value)))  # type: ignore[call-overload,no-any-return]
     except (TypeError, ValueError, OverflowError):
         return 0
 

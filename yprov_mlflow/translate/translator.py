@@ -109,7 +109,7 @@ class Translator:
             runs.add_store(translation.builder, created.store)
         for event in events:
             handler = _HANDLERS.get(type(event))
-            if handler is not None:
+            if handler is not None and (namespaces.run_id or type(event) in _OF_STORES):
                 handler(translation, event)
         if namespaces.run_id:
             add_metrics(translation, self._points)
@@ -210,6 +210,9 @@ _HANDLERS: Mapping[type[Event], Callable[[Translation, Any], None]] = {
     ModelLogged: models.on_model,
     StoreCalled: on_call,
 }
+
+_OF_STORES = frozenset({StoreCalled, ModelLogged, ArtifactsLogged})
+"""Events that tell something where there is no run; all others are about one."""
 
 
 def _order(event: Event) -> tuple[bool, int, str, int]:

@@ -181,8 +181,9 @@ Handler = Callable[[Call], bool]
 
 def _without_logins(value: Any, shown: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
-        if value.get("key") in _PERSONAL and isinstance(value.get("value"), str):
-            return {**value, "value": shown(value["value"])}
+        key, given = value.get("key"), value.get("value")
+        if isinstance(key, str) and key in _PERSONAL and isinstance(given, str):
+            return {**value, "value": shown(given)}
         return {
             key: _login(item, shown) if key in _PERSONAL else _without_logins(item, shown)
             for key, item in value.items()

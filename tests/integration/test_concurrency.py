@@ -1,0 +1,118 @@
+"""Many threads and many processes at once: no call is lost, none lands in another run."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow import MlflowClient
+
+from integration.conftest import Server, Workplace
+from integration.documents import RunDocument
+
+THREADS = """
+import json, sys, threading
+import mlflow
+from mlflow import MlflowClient
+
+threads, runs_each, steps = map(int, sys.argv[1:])
+mlflow.set_experiment("threads")
+made = {}
+start = threading.Barrier(threads)
+
+def train(thread):
+    start.wait()
+    for number in range(runs_each):
+        name = f"{thread}-{number}"
+        with mlflow.start_run(run_name=name) as run:
+            made[name] = run.info.run_id
+            mlflow.log_param("name", name)
+            mlflow.log_params({f"p{thread}": number})
+            for step in range(steps):
+                mlflow.log_metric("loss", thread * 1000.0 + number * 100 + step, step=step)
+            mlflow.log_metrics({"a": float(thread), "b": float(number)}, step=0)
+            mlflow.set_tag("name", name)
+            mlflow.log_text(name, f"{name}.txt")
+
+workers = [threading.Thread(target=train, args=(thread,)) for thread in range(threads)]
+[worker.start() for worker in workers]
+[worker.join() for worker in workers]
+print(json.dumps(made))
+"""
+
+PROCESSES = """
+import json, os, sys
+import mlflow
+import mlflow.store.tracking.sqlalchemy_store
+
+steps = int(sys.argv[1])
+run_id = sys.argv[2]
+children = []
+for number in range(4):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            client = mlflow.MlflowClient()
+            for step in range(steps):
+                client.log_metric(run_id, "shared", float(number), step=number * 1000 + step)
+                client.log_metric(run_id, f"own {number}", float(step), step=step)
+            client.log_param(run_id, f"from {number}", number)
+            client.log_text(run_id, f"{number}", f"{number}.txt")
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(child)
+codes = [os.waitpid(child, 0)[1] for child in children]
+assert codes == [0, 0, 0, 0], codes
+mlflow.MlflowClient().set_terminated(run_id)
+print(json.dumps("done"))
+"""
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "file"])
+def test_eight_threads_of_four_runs(workplace: Workplace, backend: str) -> None:
+    uri = workplace.sqlite if backend == "sqlite" else workplace.files
+    made = workplace.run(THREADS, f"yprov+{uri}", "8", "4", "10").made
+    assert len(made) == 32
+    for name, run_id in made.items():
+        thread, number = map(int, name.split("-"))
+        document = RunDocument.fetch(run_id, uri)
+        assert document.name == name
+        assert document.status == "FINISHED"
+        assert document.params == {"name": name, f"p{thread}": str(number)}
+        assert document.values("loss") == [
+            thread * 1000.0 + number * 100 + step for step in range(10)
+        ]
+        assert document.values("a") == [float(thread)]
+        assert document.values("b") == [float(number)]
+        assert document.tags["name"] == name
+        assert list(document.artifacts) == [f"{name}.txt"]
+
+
+def _assert_four_wrote(document: RunDocument, steps: int) -> None:
+    assert [point.step for point in document.points["shared"]] == [
+        number * 1000 + step for number in range(4) for step in range(steps)
+    ]
+    assert [point.value for point in document.points["shared"]] == [
+        float(number) for number in range(4) for _ in range(steps)
+    ]
+    for number in range(4):
+        assert document.values(f"own {number}") == [float(step) for step in range(steps)]
+    assert document.params == {f"from {number}": str(number) for number in range(4)}
+    assert set(document.artifacts) == {f"{number}.txt" for number in range(4)}
+
+
+def test_four_processes_on_one_run(workplace: Workplace) -> None:
+    run_id = MlflowClient(tracking_uri=workplace.sqlite).create_run("0").info.run_id
+    workplace.run(PROCESSES, f"yprov+{workplace.sqlite}", "25", run_id)
+    document = workplace.document(run_id)
+    _assert_four_wrote(document, 25)
+    assert len(document.sessions) >= 4
+
+
+def test_four_processes_through_a_capturing_server(
+    workplace: Workplace, capturing_server: Server
+) -> None:
+    run_id = MlflowClient(tracking_uri=capturing_server.uri).create_run("0").info.run_id
+    workplace.run(PROCESSES, capturing_server.uri, "10", run_id)
+    _assert_four_wrote(RunDocument.fetch(run_id, capturing_server.uri), 10)
+    assert not workplace.journals()

@@ -1,0 +1,46 @@
+"""What a new user does first."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_quickstart_prints_where_its_provenance_is_and_what_is_in_it(tmp_path):
+    env = {
+        **os.environ,
+        "YPROV_MLFLOW_DIR": str(tmp_path / "state"),
+        "MLFLOW_DISABLE_TELEMETRY": "1",
+    }
+    for variable in ("MLFLOW_TRACKING_URI", "YPROV_MLFLOW"):
+        env.pop(variable, None)
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "quickstart.py"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    path = Path(re.search(r"Its provenance is (.*)", done.stdout)[1])
+    assert path.is_file()
+    assert path.is_relative_to(tmp_path)
+    assert re.search(r"has \d{2,} records", done.stdout)
+    assert re.search(r"\d+ Generation", done.stdout)
+    assert f"yprov-mlflow show {path}" in done.stdout
+    assert "WARNING" not in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "yprov_mlflow", "show", path],
+        cwd=tmp_path,
+        env={**env, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    for text in ("training/loss", "testing/accuracy", "report.json", "digits", "SGDClassifier"):
+        assert text in shown

@@ -1,0 +1,180 @@
+"""Whatever happens in a run, its document is valid, complete and always the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import random
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+from constraints import coincidences, faults_of_form, violations
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prov.model import ProvDocument
+from strategies import START_NS, STORE, runs
+
+from yprov_mlflow.events import Event, MetricsLogged, ParamsLogged, RunCreated
+from yprov_mlflow.formats import prov_json
+from yprov_mlflow.identity import store_id
+from yprov_mlflow.translate import Document, Options, PointBatch, SideFile, translate
+from yprov_mlflow.translate.vocabulary import BORROWED, TERMS
+
+bounded = settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@cache
+def schema() -> Any:
+    text = files("prov").joinpath("tests/schemas/prov-json.schema.json").read_text("utf-8")
+    found = json.loads(text)
+    # A fault of the schema: without this no document may say how an activity ended.
+    found["properties"]["wasEndedBy"] = found["properties"].pop("wasEndedby")
+    return jsonschema.Draft4Validator(found)
+
+
+def as_json(document: Document) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(prov_json.dumps(document))
+    return found
+
+
+@bounded
+@given(runs())
+def test_documents_are_valid(events: list[Event]) -> None:
+    found = as_json(translate(events))
+    schema().validate(found)
+    assert violations(found) == []
+    assert coincidences(found) == []
+    assert faults_of_form(found, TERMS, BORROWED) == []
+
+
+@bounded
+@given(runs(most=8))
+def test_documents_survive_prov_and_prov_n(events: list[Event]) -> None:
+    document = translate(events)
+    read = prov_json.to_prov(document)
+    assert len(read.get_records()) == len(document)
+    notation = read.serialize(format="provn")
+    assert ProvDocument.deserialize(content=notation, format="provn") == read
+    assert prov_json.loads(prov_json.dumps(document)) == document
+
+
+@bounded
+@given(runs(), st.randoms(use_true_random=False), st.booleans())
+def test_same_events_give_the_same_bytes(
+    events: list[Event], chance: random.Random, hash_user: bool
+) -> None:
+    options = Options(hash_user=hash_user)
+    first = prov_json.dumps(translate(events, options))
+    assert prov_json.dumps(translate(events, options)) == first
+    assert prov_json.dumps(translate(interleaved(events, chance), options)) == first
+
+
+def interleaved(events: list[Event], chance: random.Random) -> list[Event]:
+    """Mix sessions as chance has it, each in its own order."""
+    waiting = [list(group) for _, group in itertools.groupby(events, lambda event: event.session)]
+    found = []
+    while waiting:
+        one = chance.choice(waiting)
+        found.append(one.pop(0))
+        waiting = [group for group in waiting if group]
+    return found
+
+
+@bounded
+@given(runs())
+def test_nothing_is_missing(events: list[Event]) -> None:
+    entities = translate(events).records["entity"]
+    params = {
+        (str(entity["schema:name"]), str(entity["mlf:text"]))
+        for entity in entities.values()
+        if "mlf:text" in entity
+    }
+    samples = sorted(
+        spelt(entity["prov:value"]["$"], entity["mlf:step"]["$"])
+        for entity in entities.values()
+        if "mlf:MetricSample" in str(entity.get("prov:type"))
+    )
+    logged = []
+    for event in events:
+        if isinstance(event, ParamsLogged):
+            for key, value in event.params.items():
+                shown = (key.replace("\ud800", "?"), value.replace("\ud800", "?"))
+                assert shown in params
+        elif isinstance(event, MetricsLogged):
+            logged += [spelt(v, s) for v, s in zip(event.values, event.steps, strict=True)]
+    assert samples == sorted(logged)
+
+
+def spelt(value: object, step: object) -> str:
+    number = float(str(value))
+    return f"{'nan' if math.isnan(number) else repr(number)} at {int(str(step))}"
+
+
+class Kept:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[PointBatch] = []
+
+    def write(self, batch: PointBatch) -> None:
+        self.batches.append(batch)
+
+    def close(self) -> SideFile:
+        return SideFile("points", "f" * 64, 1, "application/octet-stream")
+
+
+@bounded
+@given(runs(), st.integers(0, 5))
+def test_points_are_samples_or_go_to_the_sink(events: list[Event], most: int) -> None:
+    sink = Kept()
+    found = as_json(translate(events, Options(max_samples=most), sink))
+    assert violations(found) == []
+    assert faults_of_form(found, TERMS, BORROWED) == []
+    logged = [
+        (key, spelt(value, step), event.session)
+        for event in events
+        if isinstance(event, MetricsLogged)
+        for key, value, step in zip(event.keys, event.values, event.steps, strict=True)
+    ]
+    samples = sum("MetricSample" in str(e.get("prov:type")) for e in found["entity"].values())
+    written = [
+        (key, spelt(value, step), session)
+        for batch in sink.batches
+        for key, value, step, session in zip(
+            batch.series, batch.value, batch.step, batch.session, strict=True
+        )
+    ]
+    assert (samples, written) == ((len(logged), []) if len(logged) <= most else (0, logged))
+    counts = [int(e["mlf:count"]["$"]) for e in found["entity"].values() if "mlf:count" in e]
+    assert sum(counts) == len(logged)
+
+
+@bounded
+@given(runs(most=8))
+def test_documents_of_stores_are_valid(events: list[Event]) -> None:
+    """What belongs to no run has the same events, under the store's id, and no run."""
+    subject = store_id(STORE["uuid"])
+    moved = [
+        dataclasses.replace(event, run_id=subject)
+        for event in events
+        if not isinstance(event, MetricsLogged | RunCreated)
+    ]
+    found = as_json(translate(moved))
+    assert violations(found) == []
+    assert faults_of_form(found, TERMS, BORROWED) == []
+    assert not [i for i in found.get("activity", {}) if i == "run:run"]
+
+
+def test_events_of_two_runs_are_refused() -> None:
+    events = [ParamsLogged(run, "s", 0, START_NS, {"a": "b"}) for run in ("1" * 32, "2" * 32)]
+    with pytest.raises(ValueError, match="does not belong"):
+        translate(events)

@@ -1,0 +1,96 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+SCRIPT = """\
+import os, signal, sys
+import mlflow
+mlflow.set_experiment("demo")
+with mlflow.start_run(run_name="whole") as run:
+    mlflow.log_param("lr", 0.1)
+    mlflow.log_param("odd key: a/b", "[bold]" + "x" * 100)
+    mlflow.set_tag("stage", "first")
+    mlflow.set_tag("stage", "second")
+    mlflow.log_metric("loss", 2.0, step=0)
+    mlflow.log_metric("loss", 0.5, step=1)
+    mlflow.log_metric("bad", float("nan"))
+    mlflow.log_text("one", "notes/a.txt")
+    mlflow.log_text("two", "notes/a.txt")
+print(run.info.run_id)
+"""
+
+KILLED = """\
+import os, signal
+import mlflow
+run = mlflow.start_run(run_name="killed")
+mlflow.log_metric("loss", 1.0)
+print(run.info.run_id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Place(NamedTuple):
+    """A folder with a store and a journal folder of its own; ``env`` points there."""
+
+    folder: Path
+    env: dict[str, str]
+    uri: str
+
+    def command(self, *arguments, **env):
+        return subprocess.run(
+            [sys.executable, "-m", "yprov_mlflow", *arguments],
+            cwd=self.folder,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def script(self, text, name="train.py"):
+        (self.folder / name).write_text(text)
+        return name
+
+    def document(self, run_id):
+        (path,) = self.folder.glob(f"**/{run_id}/artifacts/provenance/prov.json")
+        return path
+
+
+def make_place(folder):
+    uri = f"sqlite:///{folder}/mlflow.db"
+    names = ("PATH", "HOME", "VIRTUAL_ENV", "TMPDIR", "LANG")
+    env = {name: os.environ[name] for name in names if name in os.environ}
+    env |= {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "YPROV_MLFLOW_DIR": str(folder / "state"),
+        "COLUMNS": "100",
+    }
+    return Place(folder, env, uri)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return make_place(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def captured(tmp_path_factory):
+    """A place with one run that ended and one that was killed, and their ids."""
+    place = make_place(tmp_path_factory.mktemp("captured"))
+    whole = place.command("run", place.script(SCRIPT))
+    assert whole.returncode == 0, whole.stderr
+    killed = place.command("run", place.script(KILLED, "killed.py"))
+    assert killed.returncode == -9, killed.stderr
+    return place, whole.stdout.strip(), killed.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def document(captured):
+    place, whole, _ = captured
+    path = place.document(whole)
+    return path, json.loads(path.read_bytes())

@@ -1,0 +1,54 @@
+"""The group of all subcommands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from yprov_mlflow.commands.doctor import doctor
+from yprov_mlflow.commands.recover import recover
+from yprov_mlflow.commands.run import run
+from yprov_mlflow.commands.show import show
+from yprov_mlflow.errors import YprovMlflowError
+
+FAILED = 1
+
+
+class _Commands(click.Group):
+    """A group that ends with one line and exit code 1 for errors that say their cure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except YprovMlflowError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(FAILED)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done (recover). "
+    "`run` ends as the script does.",
+)
+@click.version_option(None, "-V", "--version", package_name="yprov-mlflow")
+def main() -> None:
+    """W3C PROV for MLflow runs: capture them, repair them, look at them.
+
+    A run is captured when its script says `import yprov_mlflow as mlflow`, when its tracking
+    URI begins with `yprov+`, or when `yprov-mlflow run` starts it. At its end the run has a
+    document among its artifacts, provenance/prov.json.
+
+    \b
+      yprov-mlflow run train.py --lr 0.1      capture a script as it is
+      yprov-mlflow show 5f0c9b2e…             read what a run's document says
+      yprov-mlflow recover                    write what a crash left unwritten
+      yprov-mlflow doctor                     see what can be captured here
+    """
+
+
+for _command in (doctor, recover, run, show):
+    main.add_command(_command)
