@@ -37,6 +37,7 @@ START_MS = 1_700_000_000_000
 DOES_NOT_WRITE = {
     "ActiveModel": "a class",
     "ActiveRun": "a class",
+    "MlflowClient": "a class",
     "MlflowException": "a class",
     "active_run": "says which run is open",
     "clear_active_model": "forgets which model is active, in this process",

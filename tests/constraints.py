@@ -88,7 +88,9 @@ def coincidences(document: Mapping[str, Any]) -> list[str]:
     informed = {
         (r["prov:informed"], r["prov:informant"]) for _, r in records(document, "wasInformedBy")
     }
-    mutual = [f"{a} and {b} informed each other" for a, b in informed if a < b and (b, a) in informed]
+    mutual = [
+        f"{a} and {b} informed each other" for a, b in informed if a < b and (b, a) in informed
+    ]
     return [*several, *mutual, *Order(document).coincidences()]
 
 
@@ -115,7 +117,10 @@ def _same_id(document: Mapping[str, Any]) -> Iterator[str]:
     for section, ends in KINDS.items():
         for identifier, record in records(document, section):
             described = (section, *(str(record.get(end)) for end in ends))
-            if not identifier.startswith("_:") and seen.setdefault(identifier, described) != described:
+            if (
+                not identifier.startswith("_:")
+                and seen.setdefault(identifier, described) != described
+            ):
                 yield f"{identifier} is both {seen[identifier]} and {described}"
 
 

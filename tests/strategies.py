@@ -51,12 +51,16 @@ steps = st.integers(0, 3) | st.integers(-(2**63), 2**63 - 1)
 timestamps = st.integers(START_NS // 10**6, START_NS // 10**6 + 10**6) | st.integers(
     -(2**63), 2**63 - 1
 )
-paths = st.lists(st.sampled_from(("training", "a/b", "a")) | st.integers(0, 2), max_size=3).map(tuple)
+paths = st.lists(st.sampled_from(("training", "a/b", "a")) | st.integers(0, 2), max_size=3).map(
+    tuple
+)
 models = st.sampled_from(("m-1", "m-2", "m/3"))
 digests = st.sampled_from((None, "f" * 64, "0" * 64))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -68,9 +72,7 @@ def metrics(draw: st.DrawFn) -> tuple[Any, ...]:
     contexts = None
     if len(found) > 1:
         contexts = draw(
-            st.lists(
-                st.integers(0, len(found) - 1), min_size=len(points), max_size=len(points)
-            )
+            st.lists(st.integers(0, len(found) - 1), min_size=len(points), max_size=len(points))
         )
     return (
         MetricsLogged,
@@ -246,7 +248,11 @@ created = st.tuples(
 )
 session_facts = st.fixed_dictionaries(
     {"pid": st.integers(1, 9), "host": texts, "user": keys, "mlflow": st.just("3.17.2")},
-    optional={"rank": st.integers(0, 2), "argv": st.just(["train.py", "-x"]), "unheard": json_values},
+    optional={
+        "rank": st.integers(0, 2),
+        "argv": st.just(["train.py", "-x"]),
+        "unheard": json_values,
+    },
 )
 facts = st.sampled_from(
     (

@@ -35,6 +35,10 @@ class DropIn(ModuleType):
             raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
         if name in OWN:
             return importlib.import_module(f"{PACKAGE}.{name}")
+        loaded = sys.modules.get("mlflow")
+        if not _active and loaded is not None and not hasattr(loaded, name):
+            # Pickling looks for a name in all modules there are: that is no use of ours.
+            raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}, nor has 'mlflow'")
         try:
             return getattr(_mlflow(), name)
         except AttributeError:

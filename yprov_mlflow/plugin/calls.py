@@ -12,6 +12,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlflow.store.tracking.file_store import FileStore
+from mlflow.utils import validation
+
 from yprov_mlflow.events import (
     Event,
     InputsLogged,
@@ -157,15 +160,27 @@ def get_run(capture: Capture, store: Any, run: Any, *_: Any, **__: Any) -> None:
 
 # -- params, metrics, tags ---------------------------------------------------------------
 
+_LONGEST_PARAM = validation.MAX_PARAM_VAL_LENGTH
+
+
+def _longest_tag(store: Any) -> int | None:
+    """Give how much of a tag's value the store keeps; the file store alone keeps all."""
+    return None if isinstance(store, FileStore) else validation.MAX_TAG_VAL_LENGTH
+
+
+def _kept(items: Any, longest: int | None) -> dict[str, str]:
+    """Give keys and values as the store has them: MLflow cuts long values and only warns."""
+    return {item.key: str(item.value)[:longest] for item in items}
+
 
 @_handles(ParamsLogged)
 def log_param(capture: Capture, store: Any, _: Any, run_id: str, param: Any) -> None:
-    capture.recorder.record(run_id, ParamsLogged, {param.key: str(param.value)}, store=store)
+    capture.recorder.record(run_id, ParamsLogged, _kept((param,), _LONGEST_PARAM), store=store)
 
 
 @_handles(TagsSet)
 def set_tag(capture: Capture, store: Any, _: Any, run_id: str, tag: Any) -> None:
-    capture.recorder.record(run_id, TagsSet, {tag.key: str(tag.value)}, store=store)
+    capture.recorder.record(run_id, TagsSet, _kept((tag,), _longest_tag(store)), store=store)
 
 
 @_handles(TagDeleted)
@@ -189,11 +204,9 @@ def log_batch(
     tags: Any = (),
 ) -> None:
     if params:
-        params = {param.key: str(param.value) for param in params}
-        capture.recorder.record(run_id, ParamsLogged, params, store=store)
+        capture.recorder.record(run_id, ParamsLogged, _kept(params, _LONGEST_PARAM), store=store)
     if tags:
-        tags = {tag.key: str(tag.value) for tag in tags}
-        capture.recorder.record(run_id, TagsSet, tags, store=store)
+        capture.recorder.record(run_id, TagsSet, _kept(tags, _longest_tag(store)), store=store)
     if metrics:
         capture.recorder.record_metrics(run_id, metrics, store)
 

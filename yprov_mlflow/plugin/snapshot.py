@@ -207,7 +207,10 @@ def _same(metric: Any, latest: tuple[int, int, float]) -> bool:
 
 
 def _spelt(value: float) -> str:
-    """Give a metric's value so that it compares: NaN with NaN, infinity as MLflow keeps it."""
+    """Give a metric's value so that it compares: NaN with NaN, the others as SQL keeps them.
+
+    MLflow's SQL store has the largest number for infinity, and no negative zero.
+    """
     if math.isinf(value):
         value = math.copysign(_LARGEST, value)
-    return repr(float(value))
+    return repr(float(value) + 0.0)

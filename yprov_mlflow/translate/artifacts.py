@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from yprov_mlflow.events import ArtifactsLogged
@@ -16,58 +17,52 @@ _TYPES = ("mlf:Artifact", "schema:MediaObject")
 _FOLDER_TYPES = ("mlf:ArtifactFolder", "prov:Collection")
 
 
+@dataclasses.dataclass(frozen=True)
+class Root:
+    """Where files hang: the start of their ids, whose they are, the URI of their root."""
+
+    base: str
+    subject: str | None = None
+    uri: str | None = None
+
+
 def on_artifacts(translation: Translation, event: ArtifactsLogged) -> None:
     """Make the records of files that were written or removed."""
     act = translation.act(event, tuple(event.context_path))
-    base, subject, root = _owner(translation, event.owner)
+    root = _root(translation, event.owner)
     for file in event.files:
         path = file.get("path") if isinstance(file, Mapping) else None
         if not isinstance(path, str):
             continue
         if event.deleted:
-            _delete(translation, act, base, path)
+            _delete(translation, act, root.base, path)
         elif path:
-            _write(translation, act, base, path, file, subject, root)
+            _write(translation, act, root, path, file)
 
 
-def _owner(
-    translation: Translation, owner: tuple[str, str] | None
-) -> tuple[str, str | None, str | None]:
-    """Give the start of ids, the entity that has the files, and the URI of their root."""
+def _root(translation: Translation, owner: tuple[str, str] | None) -> Root:
     if owner is None:
         uri = translation.created.artifact_uri if translation.created is not None else None
-        if translation.store_level:
-            return f"{STORE}:", None, uri
-        return f"{RUN}:", None, uri
+        return Root(f"{STORE if translation.store_level else RUN}:", None, uri)
     kind, given = owner
     if kind == "model":
         entity = declare_model(translation, given)
-        return f"{entity}/", entity, None
-    if kind == "trace":
-        entity = f"{STORE}:trace/{segment(given)}"
-        translation.builder.entity(entity, ["mlf:Trace"], text(given))
-        return f"{entity}/", entity, None
-    entity = f"{STORE}:{segment(kind)}/{segment(given)}"
-    translation.builder.entity(entity, ["mlf:StoreObject"], text(given))
-    return f"{entity}/", entity, None
+    else:
+        entity = f"{STORE}:{segment(kind)}/{segment(given)}"
+        types = ["mlf:Trace" if kind == "trace" else "mlf:StoreObject"]
+        translation.builder.entity(entity, types, text(given))
+    return Root(f"{entity}/", entity)
 
 
 def _write(
-    translation: Translation,
-    act: Act,
-    base: str,
-    path: str,
-    file: Mapping[str, object],
-    subject: str | None,
-    root: str | None,
+    translation: Translation, act: Act, root: Root, path: str, file: Mapping[str, object]
 ) -> None:
     builder = translation.builder
-    first = f"{base}artifact/{segment(path)}"
+    first = f"{root.base}artifact/{segment(path)}"
     sha256, size = file.get("sha256"), file.get("size")
     known = translation.artifacts.get(first)
-    if known is not None and known.entity is not None and sha256 is not None:
-        if (known.sha256, known.size) == (sha256, size):
-            return
+    if known is not None and known.holds(sha256, size):
+        return
     count = known.count + 1 if known is not None else 1
     entity = (first if count == 1 else f"{first}/{count}") + act.mark
     attributes: dict[str, Value | list[Value] | None] = {
@@ -75,8 +70,8 @@ def _write(
         "mlf:sha256": plain(sha256),
         "mlf:size": plain(size),
         "schema:encodingFormat": media_type(path),
-        "schema:contentUrl": text(f"{root.rstrip('/')}/{path}") if root else None,
-        "dcterms:isPartOf": name(subject) if subject is not None else None,
+        "schema:contentUrl": text(f"{root.uri.rstrip('/')}/{path}") if root.uri else None,
+        "dcterms:isPartOf": name(root.subject) if root.subject is not None else None,
     }
     builder.entity(entity, _TYPES, text(path), attributes)
     builder.was_generated_by(entity, act.activity, act.time)
@@ -85,22 +80,19 @@ def _write(
             builder.was_invalidated_by(known.entity, act.activity, act.time)
         builder.was_revision_of(entity, known.last)
     translation.artifacts[first] = ArtifactState(entity, count, entity, sha256, size)
-    _add_to_folders(translation, base, path, entity, subject)
+    _add_to_folders(translation, root, path, entity)
 
 
-def _add_to_folders(
-    translation: Translation, base: str, path: str, entity: str, subject: str | None
-) -> None:
+def _add_to_folders(translation: Translation, root: Root, path: str, entity: str) -> None:
     builder = translation.builder
-    part_of = {"dcterms:isPartOf": name(subject)} if subject is not None else {}
+    part_of = {"dcterms:isPartOf": name(root.subject)} if root.subject is not None else {}
     member = entity
     while "/" in path:
         path = path.rpartition("/")[0]
-        folder = folder_id(base, path)
+        folder = folder_id(root.base, path)
         known = folder in builder.records["entity"]
-        builder.entity(
-            folder, _FOLDER_TYPES, text(f"{path}/"), {"mlf:path": text(path), **part_of}
-        )
+        attributes = {"mlf:path": text(path), **part_of}
+        builder.entity(folder, _FOLDER_TYPES, text(f"{path}/"), attributes)
         builder.had_member(folder, member)
         if known:
             return

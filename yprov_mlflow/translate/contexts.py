@@ -11,9 +11,7 @@ from yprov_mlflow.translate.timeline import Path, Span
 from yprov_mlflow.translate.translation import Translation, event_time
 
 
-def spans(
-    events: Iterable[ContextEntered | ContextLeft], ranks: dict[str, int]
-) -> list[Span]:
+def spans(events: Iterable[ContextEntered | ContextLeft], ranks: dict[str, int]) -> list[Span]:
     """Pair what was entered with what was left, in order of time; the last entered first."""
     found: list[Span] = []
     entered: dict[tuple[str, Path], list[Span]] = {}

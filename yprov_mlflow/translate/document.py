@@ -36,7 +36,7 @@ class Document:
             return NotImplemented
         return self.prefixes == other.prefixes and self.records == other.records
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment] - Python's own way to say: it is mutable
 
     def to_json_object(self) -> dict[str, Any]:
         """Give the whole document as one PROV-JSON object; it shares the records."""
@@ -180,8 +180,15 @@ class Builder:
         return identifier
 
     def was_invalidated_by(self, entity: str, activity: str, time: str | None = None) -> str | None:
-        """Say what ended an entity; nothing ends twice, so only the first time counts."""
+        """Say what ended an entity; nothing ends twice, so only the first time counts.
+
+        Nothing ends before it is made: an end that is, by another clock, is an influence only.
+        """
         if entity in self.invalidated:
+            return None
+        made = self.records.get("wasGeneratedBy", {}).get(self.generations.get(entity, ("",))[0])
+        if time is not None and made is not None and made.get("prov:time", "") > time:
+            self.was_influenced_by(entity, activity)
             return None
         self.invalidated.add(entity)
         identifier = relation("invalidation", entity, activity)
@@ -312,9 +319,7 @@ class Builder:
     def _unnamed(self, section: str, record: Record) -> None:
         first, second = record.values()
         if first != second:
-            self.records.setdefault(section, {}).setdefault(
-                unnamed(section, first, second), record
-            )
+            self.records.setdefault(section, {}).setdefault(unnamed(section, first, second), record)
 
     def _relation(self, section: str, identifier: str, record: Record) -> str:
         self.records.setdefault(section, {}).setdefault(identifier, record)

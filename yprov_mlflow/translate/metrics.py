@@ -80,9 +80,7 @@ def _side_file(translation: Translation, file: SideFile) -> str:
     )
 
 
-def _add_samples(
-    translation: Translation, ids: dict[int, str], samples: Iterable[Sample]
-) -> None:
+def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterable[Sample]) -> None:
     """Make the records of samples, three each: written out, as there are thousands of them."""
     order = sorted(samples, key=lambda s: (not s.time_ns, s.time_ns, s.series.session, s.seq))
     if not order:
@@ -105,7 +103,7 @@ def _add_samples(
         entities[identifier] = _sample_record(sample)
         generation: Record = {"prov:entity": identifier, "prov:activity": activity}
         time = instant(sample.time_ns)
-        if time is not None:
+        if time is not None and activity != translation.timeline.whole:
             generation["prov:time"] = time
         generations[relation("generation", identifier, activity)] = generation
         members[unnamed("hadMember", series, identifier)] = {

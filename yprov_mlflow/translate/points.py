@@ -6,7 +6,7 @@ import dataclasses
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from yprov_mlflow.events import STORE_SESSION, MetricsLogged
 from yprov_mlflow.translate.identifiers import segment
@@ -278,12 +278,12 @@ class Points:
         self._clear()
 
 
-def _integer(value: object) -> int:
+def _integer(value: Any) -> int:
     """Give an integer of 64 bits; what is none of these is 0, or the nearest that is."""
     if type(value) is int and _LEAST <= value <= _MOST:
         return value
     try:
-        return max(_LEAST, min(_MOST, int(value)))  # type: ignore[call-overload,no-any-return]
+        return max(_LEAST, min(_MOST, int(value)))
     except (TypeError, ValueError, OverflowError):
         return 0
 

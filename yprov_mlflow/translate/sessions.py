@@ -197,15 +197,11 @@ def _add_environment(
     _use(translation, span, entity, "mlf:environment")
 
 
-def _add_host(
-    translation: Translation, span: Span, facts: Mapping[str, Any], host: object
-) -> None:
+def _add_host(translation: Translation, span: Span, facts: Mapping[str, Any], host: object) -> None:
     _use_host(translation, span, str(facts.get("host") or host or "unknown"), facts)
 
 
-def _use_host(
-    translation: Translation, span: Span, host: str, facts: Mapping[str, Any]
-) -> None:
+def _use_host(translation: Translation, span: Span, host: str, facts: Mapping[str, Any]) -> None:
     attributes: Attributes = described(facts, _HOST_TERMS, ("host",))
     entity = translation.builder.entity(
         f"{STORE}:host/{digest(host)[:16]}",
@@ -220,9 +216,7 @@ def _use(translation: Translation, span: Span, entity: str, role: str) -> None:
     translation.builder.used(span.identifier, entity, literals.instant(span.start), role)
 
 
-_ADDERS: Mapping[
-    str, Callable[[Translation, Span, Mapping[str, Any], object], None]
-] = {
+_ADDERS: Mapping[str, Callable[[Translation, Span, Mapping[str, Any], object], None]] = {
     "environment": _add_environment,
     "host": _add_host,
 }

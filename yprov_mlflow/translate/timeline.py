@@ -188,8 +188,11 @@ class Timeline:
             earlier = [
                 other
                 for other in self.sessions
-                if other.last <= span.start and other is not span and not other.after_end
-                and other.rank == span.rank and other.start < span.start
+                if other.last <= span.start
+                and other is not span
+                and not other.after_end
+                and other.rank == span.rank
+                and other.start < span.start
             ]
             if earlier:
                 found = max(earlier, key=lambda other: (other.token == span.token, other.last))

@@ -71,8 +71,9 @@ class Translation:
         activity = self.timeline.at(event.session, time_ns, path)
         if self.store_level and activity == self.timeline.whole:
             self.builder.activity(activity, types=["mlf:RunSession"], label="store")
-        mark = self.rank_mark(event.session)
-        return Act(activity, literals.instant(time_ns), token(event), mark)
+        # What no session is known to have done was done by the run, nobody knows when.
+        time = literals.instant(time_ns) if activity != self.timeline.whole else None
+        return Act(activity, time, token(event), self.rank_mark(event.session))
 
     def user(self, login: object) -> str:
         """Give the agent of a user, with the login name or a digest of it."""
@@ -107,6 +108,11 @@ class ArtifactState:
     last: str
     sha256: object = None
     size: object = None
+
+    def holds(self, sha256: object, size: object) -> bool:
+        """Tell whether the last version is there and has these very bytes."""
+        same = (self.sha256, self.size) == (sha256, size)
+        return self.entity is not None and sha256 is not None and same
 
 
 @dataclasses.dataclass

@@ -138,7 +138,9 @@ class Translator:
                     changes.append(
                         Change(time_ns, event.session, event.status, _whole(event.end_time_ms))
                     )
-                if event.status is not None or event.lifecycle is not None:
+                # An end is no part of what it ends, a deletion no part of the run.
+                changed = event.status in TERMINAL or event.lifecycle is not None
+                if changed and event.run_name is None:
                     continue
             touches.setdefault(event.session, set()).add(time_ns)
         for session, time_ns in self._point_times(changes):

@@ -1,0 +1,464 @@
+"""One script that uses every call of MLflow that writes: captured in three ways, one story."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from integration.conftest import Server, Workplace
+from integration.documents import RunDocument, literal, literals
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "every_call.py"
+
+RUNS = ("run", "child", "evaluation", "autologged", "client_run", "restored_run")
+"""The runs that every way sees whole; the project's is written by another process."""
+
+# -- the script uses every call --------------------------------------------------------------------
+
+
+def _used() -> set[str]:
+    """Give the names that the script takes from ``mlflow`` and from its client."""
+    tree = ast.parse(SCRIPT.read_text("utf-8"))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in {"mlflow", "client"}
+    }
+
+
+def _declared() -> tuple[dict[str, str], dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(SCRIPT.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name in {"DOES_NOT_WRITE", "NOT_HERE"}:
+                found[name] = ast.literal_eval(node.value)
+    return found["DOES_NOT_WRITE"], found["NOT_HERE"]
+
+
+def _public() -> set[str]:
+    methods = {name for name in dir(mlflow.MlflowClient) if not name.startswith("_")}
+    return methods | set(mlflow.__all__)
+
+
+@pytest.mark.skipif(
+    not mlflow.__version__.startswith("3.17."), reason="the script was written for MLflow 3.17"
+)
+def test_script_uses_every_call_or_says_why_not() -> None:
+    does_not_write, not_here = _declared()
+    unexplained = _public() - _used() - set(does_not_write) - set(not_here)
+    # Image is a class that the script makes one of.
+    assert sorted(unexplained) == []
+    assert sorted((set(does_not_write) | set(not_here)) - _public()) == []
+    assert all((*does_not_write.values(), *not_here.values()))
+    assert not set(not_here) & _used()
+
+
+# -- the three ways --------------------------------------------------------------------------------
+
+
+class Way:
+    """What one way of capture made of the script."""
+
+    def __init__(self, uri: str, made: dict[str, Any], err: str) -> None:
+        self.uri = uri
+        self.made = made
+        self.err = err
+        self._documents: dict[str, RunDocument] = {}
+
+    def document(self, name: str) -> RunDocument:
+        if name not in self._documents:
+            self._documents[name] = RunDocument.fetch(self.made[name], self.uri)
+        return self._documents[name]
+
+
+# Traces are sent at once: their threads would tell the story in another order each time.
+SETTINGS = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+
+
+@pytest.fixture(scope="module")
+def by_uri(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Way:
+    place = Workplace(tmp_path_factory.mktemp("uri"), empty_database)
+    done = place.run(SCRIPT, f"yprov+{place.sqlite}", **SETTINGS)
+    return Way(place.sqlite, done.made, done.err)
+
+
+@pytest.fixture(scope="module")
+def by_import(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Way:
+    place = Workplace(tmp_path_factory.mktemp("import"), empty_database)
+    done = place.run(SCRIPT, place.sqlite, EVERY_CALL_IMPORT="yprov_mlflow", **SETTINGS)
+    return Way(place.sqlite, done.made, done.err)
+
+
+@pytest.fixture(scope="module")
+def by_server(
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_database: Path,
+    capturing_server: Server,
+    interpreter_without_package: list[str],
+) -> Way:
+    """The client has plain MLflow and nothing else."""
+    place = Workplace(tmp_path_factory.mktemp("client"), empty_database)
+    done = place.call(
+        *interpreter_without_package, str(SCRIPT), uri=capturing_server.uri, **SETTINGS
+    )
+    return Way(capturing_server.uri, done.made, done.err)
+
+
+# -- what may differ -------------------------------------------------------------------------------
+
+_RANDOM = (
+    (r"urn:uuid:[0-9a-f-]{36}", "urn:uuid:<uuid>"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
+    (r"\b([a-z]{1,3})-[0-9a-f]{32}", r"<\1>"),
+    (r"\d{8}T\d{6}\.\d{6}-[0-9a-f]{8}", "<act>"),
+    (r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", "<run>"),
+    (r"span/[0-9a-f]{16}", "span/<span>"),
+    (r"(?!2023-11-14)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?", "<time>"),
+    (r"(?!17000000)1[789]\d{11}(?!\d)", "<ms>"),
+    (r"(?!17000000)1[789]\d{17}(?!\d)", "<ns>"),
+    (r"(run:metric/[^\"/]*/async_loss)/\d+", r"\1/<n>"),
+)
+"""Declared difference 1: what chance and the clock give, such as the order in which MLflow's
+threads write what was logged asynchronously; fixed instants stay."""
+
+_SESSION = (
+    *("mlf:pid", "mlf:token", "mlf:workingDirectory", "mlf:commandLine", "mlf:artifactUri"),
+    *("mlf:uri", "schema:contentUrl", "mlf:side", "prov:label", "mlf:pythonVersion"),
+    *("mlf:executionDurationMs",),
+)
+"""Declared difference 2: facts of the session, where the store is, how long things took; labels
+repeat what is there."""
+
+_PLACES = ("mlflow.artifactLocation",)
+"""Tags whose values are such facts."""
+
+_FACTS = ("mlf:Environment", "mlf:Package", "sosa:Platform", "schema:SoftwareSourceCode")
+"""Declared difference 3: code, packages and host, which a server cannot know of its clients."""
+
+_VARYING_FILES = re.compile(
+    r"(MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|model\.skops|model\.pkl"
+    r"|images/steps.*|.*\.json)$"
+)
+"""Declared difference 4: the bytes of files into which MLflow writes ids and times."""
+
+
+def _plain(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    for pattern, name in _RANDOM:
+        text = re.sub(pattern, name, text)
+    return text
+
+
+def story(document: RunDocument) -> collections.Counter[str]:
+    """Give all that a document says, without what may differ; equal records are counted."""
+    data = document.data
+    facts = {
+        identifier
+        for section in ("entity", "activity", "agent")
+        for identifier, record in data.get(section, {}).items()
+        if set(literals(record.get("prov:type"))) & set(_FACTS)
+    }
+    told: collections.Counter[str] = collections.Counter()
+    for section, records in data.items():
+        if section == "prefix":
+            continue
+        for identifier, record in records.items():
+            if identifier in facts or facts & {v for v in record.values() if isinstance(v, str)}:
+                continue
+            kept = {key: value for key, value in record.items() if key not in _SESSION}
+            if literal(record.get("schema:name")) in _PLACES:
+                kept.pop("prov:value", None)
+            if _VARYING_FILES.search(str(literal(record.get("mlf:path", "")))):
+                kept.pop("mlf:sha256", None)
+                kept.pop("mlf:size", None)
+            # Ids of relations repeat their ends.
+            named = identifier if section in {"entity", "activity", "agent"} else ""
+            told[f"{section} {_plain(named)} {_plain(kept)}"] += 1
+    return told
+
+
+def assert_same_story(first: RunDocument, second: RunDocument) -> None:
+    one, other = story(first), story(second)
+    only_one, only_other = one - other, other - one
+    assert not only_one and not only_other, "\n".join(
+        [
+            f"{sum(only_one.values())} records only in the first, "
+            f"{sum(only_other.values())} only in the second",
+            *(f"- {line[:400]}" for line in sorted(only_one)[:25]),
+            *(f"+ {line[:400]}" for line in sorted(only_other)[:25]),
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_import_and_uri_tell_the_same_story(by_uri: Way, by_import: Way, name: str) -> None:
+    assert_same_story(by_uri.document(name), by_import.document(name))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_client_and_server_tell_the_same_story(by_uri: Way, by_server: Way, name: str) -> None:
+    assert_same_story(by_uri.document(name), by_server.document(name))
+
+
+@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_server"])
+def test_documents_are_read_by_prov_and_capture_never_failed(
+    way: str, request: pytest.FixtureRequest
+) -> None:
+    found: Way = request.getfixturevalue(way)
+    assert "Provenance capture failed" not in found.err
+    assert found.made["left_out"] == [] or "matplotlib" in str(found.made["left_out"])
+    for name in RUNS:
+        found.document(name).as_prov()
+
+
+@pytest.mark.parametrize("way", ["by_uri", "by_import"])
+def test_child_process_of_a_project_is_captured_too(
+    way: str, request: pytest.FixtureRequest
+) -> None:
+    """MLflow makes the run here and another process writes to it."""
+    document = request.getfixturevalue(way).document("project")
+    assert document.values("depth_seen") == [4.0]
+    assert len(document.sessions) == 2
+
+
+def test_secret_of_the_webhook_is_nowhere(by_uri: Way) -> None:
+    assert "hush-hush" not in json.dumps(by_uri.document("run").data)
+
+
+# -- the effect of each call -----------------------------------------------------------------------
+
+EFFECTS = {
+    # name of the call: what it left, as "<what> <name>" or as the method of the store
+    "add_dataset_to_experiments": "call add_dataset_to_experiments",
+    "add_trace": "span takes another in",
+    "autolog": "autologged alpha",
+    "copy_model_version": "call copy_model_version",
+    "create_dataset": "call create_dataset",
+    "create_experiment": "experiment every call",
+    "create_external_model": "model external_model",
+    "create_logged_model": "model model_by_client",
+    "create_mcp_access_endpoint": "call create_mcp_access_endpoint",
+    "create_mcp_server": "call create_mcp_server",
+    "create_mcp_server_version": "call create_mcp_server_version",
+    "create_model_version": "call create_model_version",
+    "create_prompt": "call create_prompt",
+    "create_prompt_version": "call create_prompt_version",
+    "create_registered_model": "call create_registered_model",
+    "create_run": "status KILLED",
+    "create_webhook": "call create_webhook",
+    "delete_assessment": "call delete_assessment",
+    "delete_dataset": "call delete_dataset",
+    "delete_dataset_tag": "call delete_dataset_tag",
+    "delete_experiment": "experiment every call",
+    "delete_experiment_tag": "experiment every call",
+    "delete_logged_model": "model model_by_client",
+    "delete_logged_model_tag": "ended model tag gone",
+    "delete_mcp_access_endpoint": "call delete_mcp_access_endpoint",
+    "delete_mcp_server": "call delete_mcp_server",
+    "delete_mcp_server_alias": "call delete_mcp_server_alias",
+    "delete_mcp_server_tag": "call delete_mcp_server_tag",
+    "delete_mcp_server_version": "call delete_mcp_server_version",
+    "delete_mcp_server_version_tag": "call delete_mcp_server_version_tag",
+    "delete_model_version": "call delete_model_version",
+    "delete_model_version_tag": "call delete_model_version_tag",
+    "delete_prompt": "call delete_prompt",
+    "delete_prompt_alias": "call delete_prompt_alias",
+    "delete_prompt_tag": "call delete_prompt_tag",
+    "delete_prompt_version": "call delete_prompt_version",
+    "delete_prompt_version_tag": "call delete_prompt_version_tag",
+    "delete_registered_model": "call delete_registered_model",
+    "delete_registered_model_alias": "call delete_registered_model_alias",
+    "delete_registered_model_tag": "call delete_registered_model_tag",
+    "delete_run": "deleted client_run",
+    "delete_tag": "ended tag temporary",
+    "delete_trace_tag": "call delete_trace_tag",
+    "delete_traces": "call delete_traces",
+    "delete_webhook": "call delete_webhook",
+    "download_artifacts": "artifact texts/a.txt",
+    "end_run": "status FAILED",
+    "end_span": "span step",
+    "end_trace": "span by client",
+    "evaluate": "evaluated r2_score",
+    "finalize_logged_model": "model model_by_hand",
+    "flush_artifact_async_logging": "artifact client/image.png",
+    "flush_async_logging": "metric async_loss 4",
+    "flush_trace_async_logging": "call log_spans",
+    "initialize_logged_model": "model model_by_hand",
+    "link_prompt_version_to_model": "call link_prompt_version_to_model",
+    "link_prompt_version_to_run": "call link_prompt_version_to_run",
+    "link_prompt_versions_to_trace": "call link_prompts_to_trace",
+    "link_traces_to_run": "call link_traces_to_run",
+    "load_prompt": "call link_prompt_version_to_run",
+    "log_artifact": "artifact a.txt",
+    "log_artifacts": "artifact client/folder/deep/b c.txt",
+    "log_assessment": "call create_assessment",
+    "log_batch": "metric batch 8",
+    "log_dict": "artifact client/dict.yaml",
+    "log_expectation": "call create_assessment",
+    "log_feedback": "call create_assessment",
+    "log_figure": "artifact client/figure.png",
+    "log_image": "artifact pixels.png",
+    "log_input": "dataset train",
+    "log_inputs": "dataset test",
+    "log_issue": "call create_assessment",
+    "log_metric": "metric loss 2",
+    "log_metrics": "metric train/f1 1",
+    "log_model_artifact": "model file weights.bin",
+    "log_model_artifacts": "model file deep/b c.txt",
+    "log_model_params": "model param leaves",
+    "log_outputs": "output model_by_hand",
+    "log_param": "param optimizer",
+    "log_params": "param data/path",
+    "log_stream": "artifact stream.bin",
+    "log_table": "artifact table.json",
+    "log_text": "artifact notes/overwritten.txt",
+    "log_trace": "span logged",
+    "override_feedback": "call create_assessment",
+    "register_model": "call create_model_version",
+    "register_prompt": "call create_model_version",
+    "remove_dataset_from_experiments": "call remove_dataset_from_experiments",
+    "rename_experiment": "experiment every call",
+    "rename_registered_model": "call rename_registered_model",
+    "restore_experiment": "experiment every call",
+    "restore_run": "restored restored_run",
+    "run": "status FINISHED",
+    "set_active_model": "model model",
+    "set_dataset_tags": "call set_dataset_tags",
+    "set_experiment": "experiment every call",
+    "set_experiment_tag": "experiment every call",
+    "set_experiment_tags": "experiment every call",
+    "set_logged_model_tags": "model tag kept",
+    "set_mcp_server_alias": "call set_mcp_server_alias",
+    "set_mcp_server_tag": "call set_mcp_server_tag",
+    "set_mcp_server_version_tag": "call set_mcp_server_version_tag",
+    "set_model_version_tag": "call set_model_version_tag",
+    "set_prompt_alias": "call set_prompt_alias",
+    "set_prompt_tag": "call set_prompt_tag",
+    "set_prompt_version_tag": "call set_prompt_version_tag",
+    "set_registered_model_alias": "call set_registered_model_alias",
+    "set_registered_model_tag": "call set_registered_model_tag",
+    "set_tag": "tag stage",
+    "set_tags": "tag team",
+    "set_terminated": "status KILLED",
+    "set_trace_tag": "call set_trace_tag",
+    "start_run": "status FINISHED",
+    "start_span": "span inside",
+    "start_span_no_context": "span no context",
+    "start_trace": "span by client",
+    "trace": "span decorated",
+    "transition_model_version_stage": "call transition_model_version_stage",
+    "update_assessment": "call update_assessment",
+    "update_current_trace": "trace tag updated",
+    "update_mcp_access_endpoint": "call update_mcp_access_endpoint",
+    "update_mcp_server": "call update_mcp_server",
+    "update_mcp_server_version": "call update_mcp_server_version",
+    "update_model_version": "call update_model_version",
+    "update_registered_model": "call update_registered_model",
+    "update_run": "renamed client_run",
+    "update_webhook": "call update_webhook",
+}
+"""What each call leaves in a document. Experiments are changed before any run is open."""
+
+
+def _found(way: Way, effect: str) -> bool:
+    document = way.document("run")
+    word, _, rest = effect.partition(" ")
+    entities, activities = document.data["entity"], document.data["activity"]
+    match word:
+        case "call":
+            return any(literal(a.get("mlf:method")) == rest for a in activities.values())
+        case "param":
+            return rest in document.params
+        case "metric":
+            key, _, count = rest.rpartition(" ")
+            samples = [s for s in document.points.get(key, ())]
+            return len(set(samples)) == int(count)
+        case "tag":
+            return rest in document.tags
+        case "ended" if rest.startswith("tag"):
+            key = rest.partition(" ")[2]
+            return key not in document.tags and bool(document.tag_history(key))
+        case "ended":
+            key = rest.rpartition(" ")[2]
+            return any(
+                identifier in document.ended and "logged-model" in identifier
+                for identifier, record in document.of_type("mlf:Tag").items()
+                if literal(record.get("schema:name")) == key
+            )
+        case "artifact":
+            return bool(document.artifacts.get(rest))
+        case "dataset":
+            return rest in document.datasets
+        case "experiment":
+            return rest in _names(document.of_type("mlf:Experiment"))
+        case "output":
+            return any(
+                way.made[rest] in relation["prov:entity"]
+                for relation in document.relations("wasGeneratedBy")
+            )
+        case "span":
+            return rest in {span.get("prov:label") for span in document.of_type("mlf:Span").values()}
+        case "status":
+            return rest in {way.document(name).status for name in RUNS}
+        case "autologged":
+            return rest in way.document("autologged").params
+        case "evaluated":
+            return rest in way.document("evaluation").points
+        case "renamed":
+            return way.document(rest).name == "renamed"
+        case "deleted" | "restored":
+            methods = {
+                literal(a.get("mlf:method")) for a in way.document(rest).data["activity"].values()
+            }
+            return {"deleted": "delete_run", "restored": "restore_run"}[word] in methods
+        case "trace":
+            key = rest.rpartition(" ")[2]
+            return key in _names(
+                {k: v for k, v in document.of_type("mlf:Tag").items() if ":trace/" in k}
+            )
+        case "model":
+            what, _, key = rest.partition(" ")
+            if not key:
+                return way.made[what] in document.models
+            kind = {"tag": "mlf:Tag", "param": "mlf:Param", "file": "mlf:Artifact"}[what]
+            of_models = {
+                k: v for k, v in document.of_type(kind).items() if ":logged-model/" in k
+            }
+            paths = {literal(r.get("mlf:path")) for r in of_models.values()}
+            return key in _names(of_models) | paths
+    raise AssertionError(f"no such effect: {effect} ({len(entities)} entities)")
+
+
+def _names(records: dict[str, dict[str, Any]]) -> set[Any]:
+    return {literal(record.get("schema:name")) for record in records.values()}
+
+
+def test_every_call_has_an_effect_to_look_for() -> None:
+    does_not_write, _ = _declared()
+    calls = (_used() & _public()) - set(does_not_write) - {"Image"}
+    assert sorted(calls ^ set(EFFECTS)) == []
+
+
+@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_server"])
+def test_effect_of_every_call_is_in_the_documents(
+    way: str, request: pytest.FixtureRequest
+) -> None:
+    found: Way = request.getfixturevalue(way)
+    missing = {call: effect for call, effect in EFFECTS.items() if not _found(found, effect)}
+    assert missing == {}
+
+
+def test_overwritten_file_and_tag_keep_their_first_versions(by_uri: Way) -> None:
+    document = by_uri.document("run")
+    assert document.tag_history("stage") == ["draft", "final"]
+    assert len(document.artifact_versions("notes/overwritten.txt")) == 2
