@@ -32,10 +32,38 @@ STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflo
 START_NS = 1_767_322_800_000_000_000
 
 NASTY = (
-    "a b", "a.b", "a_b", "a/b", "a:b", "train/loss", "100%", "%2F", "ä", "☃", "a@2", "a+b", "@run",
-    "x.", "..", "-", '"quoted"', "it's", "<a>{b}|^`", "back\\slash", "two\nlines", "\ud800",
-    "mlflow.note", "prov:type", "~", "a!b$c", "k" * 250, "'", ";", "tab\t", "\x00\x1b",
-)  # fmt: skip
+    "a b",
+    "a.b",
+    "a_b",
+    "a/b",
+    "a:b",
+    "train/loss",
+    "100%",
+    "%2F",
+    "ä",
+    "☃",
+    "a@2",
+    "a+b",
+    "@run",
+    "x.",
+    "..",
+    "-",
+    '"quoted"',
+    "it's",
+    "<a>{b}|^`",
+    "back\\slash",
+    "two\nlines",
+    "\ud800",
+    "mlflow.note",
+    "prov:type",
+    "~",
+    "a!b$c",
+    "k" * 250,
+    "'",
+    ";",
+    "tab\t",
+    "\x00\x1b",
+)
 """Keys that went wrong somewhere, sometime."""
 
 keys = st.sampled_from(NASTY) | st.sampled_from("abc") | st.text(min_size=1, max_size=8)
@@ -142,7 +170,9 @@ def call(method: str, result: st.SearchStrategy[Any] = nothing, **given: Any) ->
 registry_names = st.sampled_from(("iris", "a/b"))
 _versions = {"name": registry_names, "version": st.sampled_from(("1", "2"))}
 calls = st.one_of(
-    call("create_registered_model", name=registry_names, tags=st.just([{"key": "k", "value": "v"}])),
+    call(
+        "create_registered_model", name=registry_names, tags=st.just([{"key": "k", "value": "v"}])
+    ),
     call("rename_registered_model", name=registry_names, new_name=registry_names),
     call("delete_registered_model", name=registry_names),
     call(
@@ -152,13 +182,25 @@ calls = st.one_of(
         source=st.sampled_from((f"runs:/{RUN_ID}/model", "models:/m-1", "s3://x", "runs:/other/m")),
         model_id=st.none() | models,
     ),
-    call("copy_model_version", st.fixed_dictionaries(_versions), dst_name=registry_names,
-         src_mv=st.fixed_dictionaries(_versions)),
-    call("transition_model_version_stage", **_versions, stage=st.sampled_from(("Staging", "None")),
-         archive_existing_versions=st.booleans()),
+    call(
+        "copy_model_version",
+        st.fixed_dictionaries(_versions),
+        dst_name=registry_names,
+        src_mv=st.fixed_dictionaries(_versions),
+    ),
+    call(
+        "transition_model_version_stage",
+        **_versions,
+        stage=st.sampled_from(("Staging", "None")),
+        archive_existing_versions=st.booleans(),
+    ),
     call("set_registered_model_alias", **_versions, alias=keys),
     call("delete_registered_model_alias", name=registry_names, alias=keys),
-    call("set_model_version_tag", **_versions, tag=st.fixed_dictionaries({"key": keys, "value": texts})),
+    call(
+        "set_model_version_tag",
+        **_versions,
+        tag=st.fixed_dictionaries({"key": keys, "value": texts}),
+    ),
     call("delete_model_version_tag", **_versions, key=keys),
     call("update_model_version", **_versions, description=texts),
     call("delete_model_version", **_versions),
@@ -166,20 +208,42 @@ calls = st.one_of(
     call("rename_experiment", experiment_id=st.just("7"), new_name=keys),
     call("delete_experiment", experiment_id=st.just("7")),
     call("restore_experiment", experiment_id=st.just("7")),
-    call("set_experiment_tag", experiment_id=st.just("7"),
-         tag=st.fixed_dictionaries({"key": keys, "value": texts})),
-    call("start_trace", trace_info=st.fixed_dictionaries(
-        {"trace_id": trace_ids, "tags": tags, "trace_metadata": st.just({"mlflow.sourceRun": RUN_ID})})),
+    call(
+        "set_experiment_tag",
+        experiment_id=st.just("7"),
+        tag=st.fixed_dictionaries({"key": keys, "value": texts}),
+    ),
+    call(
+        "start_trace",
+        trace_info=st.fixed_dictionaries(
+            {
+                "trace_id": trace_ids,
+                "tags": tags,
+                "trace_metadata": st.just({"mlflow.sourceRun": RUN_ID}),
+            }
+        ),
+    ),
     call("log_spans", location=st.just("7"), spans=st.lists(spans, max_size=3)),
     call("delete_traces", experiment_id=st.just("7"), trace_ids=st.lists(trace_ids, max_size=2)),
     call("link_traces_to_run", trace_ids=st.lists(trace_ids, max_size=2), run_id=st.just(RUN_ID)),
-    call("unlink_traces_from_run", trace_ids=st.lists(trace_ids, max_size=2), run_id=st.just(RUN_ID)),
+    call(
+        "unlink_traces_from_run", trace_ids=st.lists(trace_ids, max_size=2), run_id=st.just(RUN_ID)
+    ),
     call("create_assessment", assessment=assessments),
-    call("update_assessment", trace_id=trace_ids, assessment_id=st.sampled_from(("a-1", "a-2")),
-         feedback=st.fixed_dictionaries({"value": json_values})),
+    call(
+        "update_assessment",
+        trace_id=trace_ids,
+        assessment_id=st.sampled_from(("a-1", "a-2")),
+        feedback=st.fixed_dictionaries({"value": json_values}),
+    ),
     call("delete_assessment", trace_id=trace_ids, assessment_id=st.sampled_from(("a-1", "a-2"))),
     call("create_prompt", name=registry_names),
-    call("create_prompt_version", st.fixed_dictionaries(_versions), name=registry_names, template=texts),
+    call(
+        "create_prompt_version",
+        st.fixed_dictionaries(_versions),
+        name=registry_names,
+        template=texts,
+    ),
     call("link_prompt_version_to_run", **_versions, run_id=st.just(RUN_ID)),
     call("set_prompt_alias", **_versions, alias=keys),
     call("delete_prompt", name=registry_names),
@@ -187,12 +251,27 @@ calls = st.one_of(
     call("upsert_dataset_records", dataset_id=st.just("d-1"), records=json_values),
     call("add_dataset_to_experiments", dataset_id=st.just("d-1"), experiment_ids=st.just(["7"])),
     call("brand_new_method", json_values, anything=json_values),
-    st.tuples(st.just(StoreCalled), st.sampled_from(("create_model_version", "start_trace",
-              "log_spans", "create_assessment", "set_x_tag", "delete_x_alias", "rename_x")),
-              st.just({"trace": "tr-1"}), st.dictionaries(st.sampled_from(
-                  ("name", "version", "trace_info", "spans", "tag", "alias", "key")), json_values),
-              json_values),
-)  # fmt: skip
+    st.tuples(
+        st.just(StoreCalled),
+        st.sampled_from(
+            (
+                "create_model_version",
+                "start_trace",
+                "log_spans",
+                "create_assessment",
+                "set_x_tag",
+                "delete_x_alias",
+                "rename_x",
+            )
+        ),
+        st.just({"trace": "tr-1"}),
+        st.dictionaries(
+            st.sampled_from(("name", "version", "trace_info", "spans", "tag", "alias", "key")),
+            json_values,
+        ),
+        json_values,
+    ),
+)
 
 actions = st.one_of(
     st.tuples(st.just(ParamsLogged), st.dictionaries(keys, texts, max_size=3)),

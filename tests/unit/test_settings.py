@@ -45,6 +45,12 @@ def test_argument_beats_environment_beats_file_beats_default(monkeypatch, nothin
     assert found.origin["base_uri"] == "default"
 
 
+def test_an_argument_of_0_is_given(monkeypatch):
+    monkeypatch.setenv("YPROV_MLFLOW", "1")
+    found = settings.load(max_samples=0, capture=False)
+    assert (found.max_samples, found.capture) == (0, False)
+
+
 def test_the_own_project_file_beats_pyproject(nothing_set):
     (nothing_set / "pyproject.toml").write_text("[tool.yprov-mlflow]\nmax-samples = 7\n")
     (nothing_set / "yprov-mlflow.toml").write_text("[tool.yprov-mlflow]\nmax-samples = 6\n")

@@ -366,7 +366,7 @@ def _other(
     bound = signature.bind(store, *args, **kwargs)
     given = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
     arguments = entities.arguments(method, given)
-    answer = None if "secret" in method or "webhook" in method else entities.to_json(result)
+    answer = entities.result(method, result)
     subjects = {
         subject: str(arguments[argument])
         for argument, subject in _SUBJECTS.items()

@@ -15,6 +15,8 @@ from yprov_mlflow.events import Json
 _SECRET = re.compile(r"secret|password|credential|auth_config|api_key|token\b", re.IGNORECASE)
 _DEEPEST = 12
 
+_NAMES = frozenset({"name", "secret_id", "secret_name", "webhook_id"})
+
 WITHHELD = "(withheld)"
 """Stands for a secret that was not recorded."""
 
@@ -48,12 +50,25 @@ def to_json(value: Any, depth: int = 0) -> Json:
 
 def arguments(method: str, given: Mapping[str, Any]) -> dict[str, Json]:
     """Give a call's arguments as JSON; of calls that manage secrets the names alone."""
-    if _SECRET.search(method) or "webhook" in method:
+    # MLflow's clients pass a bare object() for what the user has not given.
+    given = {name: value for name, value in given.items() if type(value) is not object}
+    if _manages_secrets(method):
         return {
-            name: to_json(value) if name in {"name", "webhook_id", "secret_id"} else WITHHELD
-            for name, value in given.items()
+            name: to_json(value) if name in _NAMES else WITHHELD for name, value in given.items()
         }
     return {name: _kept(name, value, 0) for name, value in given.items()}
+
+
+def result(method: str, value: Any) -> Json:
+    """Give what a call returned as JSON; of calls that manage secrets names and ids alone."""
+    if not _manages_secrets(method):
+        return to_json(value)
+    found = {name: to_json(getattr(value, name, None)) for name in sorted(_NAMES)}
+    return {name: item for name, item in found.items() if item is not None} or None
+
+
+def _manages_secrets(method: str) -> bool:
+    return bool(_SECRET.search(method)) or "webhook" in method
 
 
 def _kept(name: str, value: Any, depth: int) -> Json:

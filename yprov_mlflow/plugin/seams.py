@@ -24,6 +24,9 @@ from typing import Any
 
 PREFIX = "yprov+"
 SWITCH = "YPROV_MLFLOW"
+_URIS = "_YPROV_MLFLOW_URIS"
+"""Variable that tells child processes the URIs of the stores that are captured."""
+
 SERVER_URI = "_MLFLOW_SERVER_FILE_STORE"
 """Variable in which ``mlflow server`` tells its workers the URI of the backend store."""
 
@@ -40,10 +43,19 @@ class Switch:
     def __init__(self) -> None:
         """Start from the environment: our variable, and the URI that a server was given."""
         self.everything = os.environ.get(SWITCH, "").strip().lower() in {"1", "true", "yes", "on"}
-        self.uris: set[str] = set()
+        self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))
         self.broken = False
         if (uri := os.environ.get(SERVER_URI, "")).startswith(PREFIX):
-            self.uris.add(uri[len(PREFIX) :])
+            self.capture(uri[len(PREFIX) :])
+
+    def capture(self, uri: str | None = None) -> None:
+        """Capture the store at ``uri``, or everything; child processes shall, too."""
+        if uri is None:
+            self.everything = True
+            os.environ[SWITCH] = "1"
+        elif uri not in self.uris:
+            self.uris.add(uri)
+            os.environ[_URIS] = "\n".join(sorted(self.uris))
 
     @property
     def on(self) -> bool:
@@ -70,7 +82,7 @@ def unwrap(uri: Any) -> Any:
     """Give the URI without our prefix, noting that its store is to be captured."""
     if isinstance(uri, str) and uri.startswith(PREFIX):
         uri = uri[len(PREFIX) :]
-        switch.uris.add(uri)
+        switch.capture(uri)
     return uri
 
 
@@ -91,11 +103,7 @@ def install_tracking() -> None:
 
     @functools.wraps(set_)
     def set_tracking_uri(uri: Any) -> None:
-        inner = unwrap(uri)
-        set_(inner)
-        if isinstance(inner, str) and inner in switch.uris:
-            # Child processes read this and shall capture too.
-            os.environ["MLFLOW_TRACKING_URI"] = PREFIX + inner
+        set_(unwrap(uri))
 
     @functools.wraps(resolve)
     def _resolve_tracking_uri(tracking_uri: Any = None) -> Any:
@@ -142,7 +150,7 @@ def install_artifacts() -> None:
 
 def activate() -> None:
     """Capture everything in this process from now on, stores that exist already included."""
-    switch.everything = True
+    switch.capture()
     importlib.import_module("mlflow")
     install_tracking()
     install_registry()

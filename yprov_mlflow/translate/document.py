@@ -36,7 +36,7 @@ class Document:
             return NotImplemented
         return self.prefixes == other.prefixes and self.records == other.records
 
-    __hash__ = None  # type: ignore[assignment] - Python's own way to say: it is mutable
+    __hash__ = None  # type: ignore[assignment] # - Python says so that something is mutable
 
     def to_json_object(self) -> dict[str, Any]:
         """Give the whole document as one PROV-JSON object; it shares the records."""

@@ -1,8 +1,7 @@
 import hashlib
 import os
 import subprocess
-import sysconfig
-from pathlib import Path
+import sys
 
 import pytest
 
@@ -63,7 +62,10 @@ def test_untracked_files_alone_are_not_dirty(repository):
 
 
 def test_a_rename_is_one_change(repository):
-    git(repository, "mv", "src/train.py", "src/? learn.py")
+    (repository / "? old").write_text("a name that looks like an untracked file's entry\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "second")
+    git(repository, "mv", "? old", "new")
     facts = code.collect([""], repository)
     assert (facts["dirty"], facts["untracked"]) == (True, 0)
 
@@ -108,11 +110,19 @@ def test_the_scripts_repository_counts_and_not_that_of_the_working_directory(rep
     assert (facts["branch"], facts["entry_point"]) == ("main", "src/train.py")
 
 
-def test_installed_programs_count_for_the_working_directory(repository):
-    program = Path(sysconfig.get_path("scripts")) / "pytest"
-    facts = code.collect([str(program)], repository)
+@pytest.mark.parametrize("program", ["bin/train", "lib/python3/site-packages/lab/train.py"])
+def test_installed_programs_count_for_the_working_directory(
+    repository, tmp_path, monkeypatch, program
+):
+    tools = tmp_path / "tools"
+    git(tmp_path, "init", "-b", "tools", "tools")
+    script = tools / ".venv" / program
+    script.parent.mkdir(parents=True)
+    script.touch()
+    monkeypatch.setattr(sys, "prefix", str(tools / ".venv"))
+    facts = code.collect([str(script)], repository)
     assert facts["branch"] == "main"
-    assert Path(facts["entry_point"]).is_absolute()
+    assert facts["entry_point"] == script.resolve().as_posix()
 
 
 def test_outside_a_repository(repository, tmp_path):
@@ -163,7 +173,7 @@ def test_a_working_directory_that_is_gone(repository, tmp_path):
 
 def test_asking_changes_nothing_in_the_repository(repository):
     index = repository / ".git" / "index"
-    os.utime(repository / "src" / "train.py")  # stale: a plain git status would refresh the index
+    os.utime(repository / "src" / "train.py", (1, 1))  # a plain git status refreshes the index
     before = index.read_bytes()
     code.collect(["src/train.py"], repository)
     assert index.read_bytes() == before

@@ -56,7 +56,8 @@ def test_the_tightest_group_counts(groups):
 
 
 def test_a_group_that_the_container_cannot_see(groups):
-    tree = groups("0::/../../other\n", {"cpu.max": "200000 100000\n"})
+    seen, unseen = "200000 100000\n", "100000 100000\n"
+    tree = groups("0::/../other\n", {"cpu.max": seen, "../other/cpu.max": unseen})
     assert host.cpu_limit(*tree) == 2.0
 
 
