@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from yprov_mlflow import settings
+from yprov_mlflow.plugin import artifacts, calls
+from yprov_mlflow.translate import RECORDS
 
 FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -41,6 +43,70 @@ def environment_variables() -> str:
     return "\n".join(lines) + "\n"
 
 
+SPELT = {
+    "create_run": "`start_run`, `MlflowClient.create_run`",
+    "update_run_info": "`end_run`, `set_terminated`, `update_run`, a resumed `start_run`",
+    "log_metric": "`log_metric`",
+    "log_param": "`log_param`",
+    "log_batch": "`log_metrics`, `log_params`, `set_tags`, `log_batch`, autologging",
+    "log_metric_async": "`log_metric(…, synchronous=False)`",
+    "log_batch_async": "`log_metrics(…, synchronous=False)`, `log_params(…, synchronous=False)`",
+    "log_inputs": "`log_input`, `log_inputs`",
+    "create_logged_model": "`initialize_logged_model`, `create_external_model`, `log_model`",
+    "log_logged_model_params": "`log_model_params`",
+    "log_artifact": "`log_artifact`, `log_text`, `log_dict`, `log_figure`, `log_image`, "
+    "`log_table`, `log_stream`",
+    "log_artifacts": "`log_artifacts`, `log_model`",
+    "log_artifact_from_stream": "uploads through a server (Flask)",
+    "log_artifact_from_async_stream": "uploads through a server",
+    "delete_artifacts": "`mlflow gc`, `delete_artifacts`",
+    "_hard_delete_run": "`mlflow gc`",
+    "_hard_delete_logged_model": "`mlflow gc`",
+}
+"""What users write for a call of the store, where its own name does not say it."""
+
+
+def call_table() -> str:
+    """Give the page on what each call becomes."""
+    events = {name: kinds for name, (_, kinds) in calls.HANDLERS.items() if kinds}
+    written = {name: "`artifacts`" for name in artifacts.OBSERVERS}
+    written |= {name: ", ".join(f"`{kind.kind}`" for kind in kinds) for name, kinds in events.items()}
+    queued = {
+        name: "none: the context is noted, the event comes when the queue writes"
+        for name, (_, kinds) in calls.HANDLERS.items()
+        if not kinds and name.endswith("_async")
+    }
+    verbs = ", ".join(f"`{verb}_…`" for verb in sorted(calls.WRITES))
+    return "\n".join(
+        [
+            "# From call to records",
+            "",
+            "<!-- Made by docs/generate.py from yprov_mlflow/plugin and yprov_mlflow/translate. -->",
+            "",
+            "Calls are seen where all of MLflow's ways in meet: at the methods of its stores and",
+            "artifact repositories. A call that fails makes no event.",
+            "",
+            "| Method | Called by | Events |",
+            "|---|---|---|",
+            *(
+                f"| `{name}` | {SPELT.get(name, f'`{name}`')} | {kinds} |"
+                for name, kinds in sorted((written | queued).items())
+            ),
+            "| `prov.context`, `prov.epoch` | | `context_enter`, `context_leave` |",
+            "| first write of a process to a run | | `session`, `facts` |",
+            f"| any other method of a store named {verbs} | experiments, model registry, traces, "
+            "assessments, prompts, data sets for evaluation, scorers, … | `call` |",
+            "",
+            "Each kind of event becomes records of PROV (names are in the run's name space):",
+            "",
+            "| Event | Records |",
+            "|---|---|",
+            *(f"| `{kind}` | {text.replace('|', '/')} |" for kind, text in RECORDS.items()),
+            "",
+        ]
+    )
+
+
 def settings_table() -> str:
     """Give the table of settings for the README."""
     rows = ["| variable | key | default | what for |", "|---|---|---|---|"]
@@ -63,6 +129,7 @@ def readme() -> str:
 def pages() -> dict[Path, str]:
     """Give all pages that are made, by path."""
     return {
+        FOLDER / "calls.md": call_table(),
         FOLDER / "environment-variables.md": environment_variables(),
         FOLDER.parent / "README.md": readme(),
     }

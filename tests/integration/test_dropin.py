@@ -112,6 +112,7 @@ assert mlflow.set_tracking_uri.__module__ == "mlflow.tracking._tracking_service.
 """,
 }
 
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_dropin(name: str, tmp_path: Path) -> None:
     environment = {

@@ -689,5 +689,3 @@ def test_run_purged_while_open(workplace: Workplace) -> None:
     plain = workplace.run(script, workplace.sqlite, workplace.sqlite, check=False)
     assert done.code == plain.code
     assert ("refused" in done.out) == ("refused" in plain.out)
-
-

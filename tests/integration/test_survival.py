@@ -149,7 +149,9 @@ def test_nothing_that_mlflow_holds_is_missing_or_doubled(
         run = client.get_run(run_id)
         assert document.params == run.data.params
         for key in run.data.metrics:
-            held = sorted((m.step, m.timestamp, m.value) for m in client.get_metric_history(run_id, key))
+            held = sorted(
+                (m.step, m.timestamp, m.value) for m in client.get_metric_history(run_id, key)
+            )
             assert [tuple(point) for point in document.points[key]] == held
         document.as_prov()
 
