@@ -103,6 +103,7 @@ DOES_NOT_WRITE = {
     "search_runs": "reads",
     "search_sessions": "reads",
     "search_traces": "reads",
+    "set_active_model": "says which model is active, in this process",
     "set_registry_uri": "a setting of this process",
     "set_system_metrics_node_id": "a setting of this process",
     "set_system_metrics_samples_before_logging": "a setting of this process",

@@ -240,8 +240,8 @@ def assert_same_story(one: collections.Counter[str], other: collections.Counter[
         [
             f"{sum(only_one.values())} records only in the first, "
             f"{sum(only_other.values())} only in the second",
-            *(f"- {line[:400]}" for line in sorted(only_one)[:25]),
-            *(f"+ {line[:400]}" for line in sorted(only_other)[:25]),
+            *(f"- {line[:1500]}" for line in sorted(only_one)[:12]),
+            *(f"+ {line[:1500]}" for line in sorted(only_other)[:12]),
         ]
     )
 

@@ -69,7 +69,11 @@ def _make(translation: Translation, act: Act, entity: str) -> None:
     for use in translation.datasets.values():
         if not use.trains:
             continue
-        same = use.activity == act.activity and generation is not None
+        if generation is None:
+            # It was there before: it came from what nobody here knows.
+            builder.was_influenced_by(entity, use.entity)
+            continue
+        same = use.activity == act.activity
         builder.was_derived_from(
             entity,
             use.entity,
@@ -83,7 +87,10 @@ def _make(translation: Translation, act: Act, entity: str) -> None:
         if base != entity and (
             base in translation.models_made or base not in translation.models_to_come
         ):
-            builder.was_derived_from(entity, base, "mlf:BasedOn")
+            if generation is None:
+                builder.was_influenced_by(entity, base)
+            else:
+                builder.was_derived_from(entity, base, "mlf:BasedOn")
 
 
 def _set_facets(translation: Translation, act: Act, event: ModelLogged, entity: str) -> None:

@@ -30,12 +30,14 @@ def _create(call: Call) -> bool:
     _set_value(call, subject, found)
     trace = call.subject(("trace", segment(trace_id)))
     output = span_output(call, trace_id, found.get("span_id")) if found.get("span_id") else None
-    call.builder.was_derived_from(subject, output or trace)
+    call.derive(subject, output or trace)
     overridden = found.get("overrides")
     if isinstance(overridden, str) and overridden:
         previous = f"{STORE}:trace/{segment(trace_id)}/assessment/{segment(overridden)}"
-        if previous != subject and previous in call.builder.generations:
-            call.builder.was_revision_of(subject, previous)
+        made = call.builder.generations
+        if previous != subject and previous in made:
+            if made.get(subject, ("", ""))[1] == call.act.activity:
+                call.builder.was_revision_of(subject, previous)
             call.delete(previous)
     source = mapping(found.get("source"))
     if source.get("source_id"):

@@ -129,6 +129,26 @@ class Call:
         assert found is not None
         return found
 
+    def derive(self, subject: str, origin: str) -> None:
+        """Say that the call made the thing from ``origin``.
+
+        What the call did not make, as it was there before, can only have been influenced.
+        """
+        builder, act = self.builder, self.act
+        generation, maker = builder.generations.get(subject, (None, None))
+        if maker != act.activity:
+            builder.was_influenced_by(subject, origin)
+            return
+        ended = origin in builder.invalidated
+        usage = self.use(origin)
+        builder.was_derived_from(
+            subject,
+            origin,
+            activity=None if ended else act.activity,
+            generation=None if ended else generation,
+            usage=None if ended else usage,
+        )
+
     def delete(self, subject: str) -> None:
         """Say that the call removed the thing: its entry ends."""
         self.translation.histories.remove(self._entry(subject), self.act)

@@ -28,23 +28,8 @@ def _create_version(call: Call) -> bool:
     if isinstance(source, str):
         call.builder.entity(version, (), None, {"mlf:source": text(source)})
     if origin is not None:
-        _derive(call, version, origin)
+        call.derive(version, origin)
     return True
-
-
-def _derive(call: Call, version: str, origin: str) -> None:
-    builder, act = call.builder, call.act
-    ended = origin in builder.invalidated
-    usage = call.use(origin)
-    generation, maker = builder.generations.get(version, (None, None))
-    whole = maker == act.activity and not ended
-    builder.was_derived_from(
-        version,
-        origin,
-        activity=act.activity if whole else None,
-        generation=generation if whole else None,
-        usage=usage if whole else None,
-    )
 
 
 def _origin(call: Call) -> str | None:
@@ -75,7 +60,7 @@ def _copy_version(call: Call) -> bool:
     old = _version(call, *origins)
     call.create(new)
     if new != old:
-        _derive(call, new, old)
+        call.derive(new, old)
     return True
 
 

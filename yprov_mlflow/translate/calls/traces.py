@@ -14,7 +14,7 @@ from yprov_mlflow.translate.calls.grammar import thing
 from yprov_mlflow.translate.identifiers import STORE, segment
 from yprov_mlflow.translate.literals import mapping, name, plain, text
 from yprov_mlflow.translate.tags import set_tags
-from yprov_mlflow.translate.translation import SpanState, Translation
+from yprov_mlflow.translate.translation import SpanState, Translation, event_time
 
 _INFO_TERMS = {
     "request_preview": "mlf:requestPreview",
@@ -146,10 +146,12 @@ def _precedes(spans: Mapping[str, SpanState], parent: str, child: str) -> bool:
 
 
 def span_output(call: Call, trace_id: str, span_id: object) -> str | None:
-    """Give the output of a span, if the document will have it."""
+    """Give the output of a span, if the document will have it and it was there by then."""
     span = f"{STORE}:trace/{segment(trace_id)}/span/{segment(span_id)}"
     known = call.translation.spans.get(span)
-    return f"{span}/out" if known is not None and known.outputs is not None else None
+    if known is None or known.outputs is None:
+        return None
+    return f"{span}/out" if known.end <= event_time(call.event) else None
 
 
 def _time(span: Mapping[str, Any], *keys: str) -> int | None:

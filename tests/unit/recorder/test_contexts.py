@@ -1,0 +1,72 @@
+"""Contexts: nesting, late binding to a run, threads and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from yprov_mlflow.recorder import contexts
+from yprov_mlflow.recorder.contexts import OpenContexts, Scope
+
+
+@pytest.fixture(autouse=True)
+def nowhere():
+    token = contexts.current.set(None)
+    yield
+    contexts.current.reset(token)
+
+
+def test_paths_are_those_of_one_run() -> None:
+    training = Scope("training", None, "parent")
+    epoch = Scope(3, training, "parent")
+    inner = Scope("validation", epoch, "child")
+    assert epoch.path == ("training", 3)
+    assert inner.path == ("validation",)
+    contexts.current.set(inner)
+    assert contexts.path_in("child") == ("validation",)
+    assert contexts.path_in("parent") == ()
+
+
+def test_a_scope_without_a_run_is_bound_by_the_first_event() -> None:
+    outer = Scope("training", None, None)
+    inner = Scope(0, outer, None)
+    contexts.current.set(inner)
+    assert contexts.bind("r") == [outer, inner]
+    assert contexts.bind("other") == []
+    assert contexts.path_in("r") == ("training", 0)
+
+
+def test_threads_start_outside_and_tasks_inside() -> None:
+    contexts.current.set(Scope("training", None, "r"))
+    seen: list[contexts.Path | None] = []
+    thread = threading.Thread(target=lambda: seen.append(contexts.path_in("r")))
+    thread.start()
+    thread.join()
+
+    async def task(name: str) -> contexts.Path | None:
+        contexts.current.set(Scope(name, contexts.current.get(), "r"))
+        await asyncio.sleep(0)
+        return contexts.path_in("r")
+
+    async def both() -> list[contexts.Path | None]:
+        return list(await asyncio.gather(task("a"), task("b")))
+
+    assert seen == [None]
+    assert asyncio.run(both()) == [("training", "a"), ("training", "b")]
+
+
+def test_a_worker_thread_is_in_the_only_open_context() -> None:
+    opened = OpenContexts()
+    assert opened.only() == ()
+    opened.enter(("training",))
+    opened.enter(("training", 1))
+    assert opened.only() == ("training", 1)
+    opened.enter(("validation",))
+    assert opened.only() == ()
+    opened.leave(("validation",))
+    opened.leave(("training", 1))
+    assert opened.only() == ("training",)
+    opened.leave(("never entered",))
+    assert opened.only() == ("training",)
