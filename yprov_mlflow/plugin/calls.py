@@ -234,7 +234,6 @@ def log_inputs(
     capture.recorder.record(
         run_id,
         InputsLogged,
-    MetricsLogged,
         [dataset(item) for item in datasets or ()],
         [item.model_id for item in models or ()],
         store=store,
