@@ -70,7 +70,9 @@ def call_table() -> str:
     """Give the page on what each call becomes."""
     events = {name: kinds for name, (_, kinds) in calls.HANDLERS.items() if kinds}
     written = {name: "`artifacts`" for name in artifacts.OBSERVERS}
-    written |= {name: ", ".join(f"`{kind.kind}`" for kind in kinds) for name, kinds in events.items()}
+    written |= {
+        name: ", ".join(f"`{kind.kind}`" for kind in kinds) for name, kinds in events.items()
+    }
     queued = {
         name: "none: the context is noted, the event comes when the queue writes"
         for name, (_, kinds) in calls.HANDLERS.items()

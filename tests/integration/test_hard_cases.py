@@ -667,7 +667,7 @@ def test_clock_that_runs_backwards(workplace: Workplace) -> None:
 
 
 def test_run_purged_while_open(workplace: Workplace) -> None:
-    """As by ``mlflow gc`` from elsewhere: the training script sees what plain MLflow would show it."""
+    """As by ``mlflow gc`` from elsewhere: the script sees what plain MLflow would show it."""
     script = """
         import sys
         import mlflow

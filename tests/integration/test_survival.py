@@ -52,7 +52,10 @@ def train(pipe):
         if number % 5 == 0:
             client.log_batch(
                 run_id,
-                metrics=[Metric("batch", float(i), 1_700_000_000_000, number * 10 + i) for i in range(10)],
+                metrics=[
+                    Metric("batch", float(i), 1_700_000_000_000, number * 10 + i)
+                    for i in range(10)
+                ],
                 params=[Param(f"b{number}", "x")],
                 tags=[RunTag(f"t{number}", "y")],
             )
@@ -125,12 +128,15 @@ def test_every_acknowledged_call_is_in_the_document(
         }
         for kind, *what in acknowledged:
             calls += 1
-            found = {
-                "metric": lambda what: tuple(what) in points,
-                "param": lambda what: document.params.get(what[0]) == what[1],
-                "tag": lambda what: what[1] in document.tag_history(what[0]),
-                "artifact": lambda what: what[0] in document.artifacts,
-            }[kind](what)
+            match kind:
+                case "metric":
+                    found = tuple(what) in points
+                case "param":
+                    found = document.params.get(what[0]) == what[1]
+                case "tag":
+                    found = what[1] in document.tag_history(what[0])
+                case _:
+                    found = what[0] in document.artifacts
             if not found:
                 lost.append((run_id, [kind, *what]))
     print(f"{calls} calls acknowledged by {len(runs)} killed processes, {len(lost)} lost")

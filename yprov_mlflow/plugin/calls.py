@@ -306,17 +306,13 @@ def finalize_logged_model(
 
 
 @_handles(ModelLogged)
-def set_logged_model_tags(
-    capture: Capture, store: Any, _: Any, model_id: str, tags: Any
-) -> None:
+def set_logged_model_tags(capture: Capture, store: Any, _: Any, model_id: str, tags: Any) -> None:
     values = {tag.key: tag.value for tag in tags}
     _model(capture, store, model_id, None, None, None, None, None, None, None, values)
 
 
 @_handles(ModelLogged)
-def delete_logged_model_tag(
-    capture: Capture, store: Any, _: Any, model_id: str, key: str
-) -> None:
+def delete_logged_model_tag(capture: Capture, store: Any, _: Any, model_id: str, key: str) -> None:
     _model(capture, store, model_id, None, None, None, None, None, None, None, None, key)
 
 
@@ -377,23 +373,38 @@ def _other(
     for argument, subject in _SUBJECTS.items():
         if subject not in subjects and isinstance(found.get(argument), str | int):
             subjects[subject] = str(found[argument])
-    run_id = _run_of_call(capture, arguments, found, subjects) or _no_run(capture, store)
-    capture.recorder.record(run_id, StoreCalled, method, subjects, arguments, answer, store=None)
+    trace = _trace_of_call(capture, arguments, subjects)
+    run_id = _run_of_call(capture, found, subjects, trace)
+    call = (method, subjects, arguments, answer)
+    capture.recorder.record(run_id or _no_run(capture, store), StoreCalled, *call)
+    if run_id is None and method == "log_spans" and trace:
+        capture.early_spans[trace] = call
+    elif run_id is not None and trace in capture.early_spans:
+        # MLflow exports the spans of a trace before the trace that says whose they are.
+        capture.recorder.record(run_id, StoreCalled, *capture.early_spans.pop(trace))
 
 
-def _run_of_call(
-    capture: Capture, arguments: Mapping[str, Any], found: Mapping[str, Any], subjects: Any
+def _trace_of_call(
+    capture: Capture, arguments: Mapping[str, Any], subjects: Mapping[str, str]
 ) -> str | None:
-    """Tell which run's document a call belongs to, if any."""
+    """Tell which trace a call is about; learn from it which run the trace belongs to."""
     info = arguments.get("trace_info")
-    metadata = info.get("trace_metadata") if isinstance(info, dict) else None
-    trace = subjects.get("trace") or (info.get("trace_id") if isinstance(info, dict) else None)
+    info = info if isinstance(info, dict) else {}
+    metadata = info.get("trace_metadata")
+    trace = subjects.get("trace") or info.get("trace_id")
     spans = arguments.get("spans")
     if trace is None and isinstance(spans, list) and spans and isinstance(spans[0], dict):
         trace = (spans[0].get("attributes") or {}).get("mlflow.traceRequestId", "")
         trace = str(trace).strip('"') or None
     if isinstance(metadata, dict) and trace and metadata.get("mlflow.sourceRun"):
         capture.trace_runs[trace] = str(metadata["mlflow.sourceRun"])
+    return trace
+
+
+def _run_of_call(
+    capture: Capture, found: Mapping[str, Any], subjects: Mapping[str, str], trace: str | None
+) -> str | None:
+    """Tell which run's document a call belongs to, if any."""
     candidates = (
         subjects.get("run"),
         capture.trace_runs.get(trace) if trace else None,

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from yprov_mlflow import identity, settings
 from yprov_mlflow.plugin.seams import SERVER_URI, switch
@@ -31,10 +31,13 @@ class Owner(NamedTuple):
     path: str
 
 
-class Memory(OrderedDict[str, str]):
+Value = TypeVar("Value")
+
+
+class Memory(OrderedDict[str, Value]):
     """A mapping that forgets its oldest entries, for processes that never end."""
 
-    def __setitem__(self, key: str, value: str) -> None:
+    def __setitem__(self, key: str, value: Value) -> None:
         """Remember one more; forget the oldest when there are too many."""
         super().__setitem__(key, value)
         if len(self) > _MOST_REMEMBERED:
@@ -63,12 +66,13 @@ class Capture:
         self.guard = Guard()
         self.lock = threading.Lock()
         self.postman: object = None
-        self.roots = Memory()
-        self.model_runs = Memory()
-        self.trace_runs = Memory()
-        self.experiment_names = Memory()
+        self.roots: Memory[str] = Memory()
+        self.model_runs: Memory[str] = Memory()
+        self.trace_runs: Memory[str] = Memory()
+        self.experiment_names: Memory[str] = Memory()
+        self.early_spans: Memory[tuple[Any, ...]] = Memory()
         self.tracking: dict[str, Any] = {}
-        self.delivered_by_client = Memory()
+        self.delivered_by_client: Memory[str] = Memory()
         self._stores: dict[str, dict[str, str]] = {}
 
     # -- stores ------------------------------------------------------------------------

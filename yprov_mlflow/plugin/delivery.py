@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import queue
 import tempfile
@@ -54,7 +55,9 @@ class Target:
 
             self.prefix = handlers._get_proxied_run_artifact_destination_path(self.root) + "/"
             return handlers._get_artifact_repo_mlflow_artifacts()
-        return get_artifact_repository(self.root, tracking_uri=self.uri)
+        if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:  # from 3.1
+            return get_artifact_repository(self.root, tracking_uri=self.uri)
+        return get_artifact_repository(self.root)
 
     def put(self, files: Sequence[Path]) -> None:
         """Upload the files into the run's ``provenance`` folder, the document last."""

@@ -135,4 +135,3 @@ def _revive(base: type, state: Any) -> Any:
     else:
         instance.__dict__.update(state or {})
     return instance
-

@@ -74,8 +74,10 @@ class Tally:
         ):
             latest, count = metrics.get(key, (None, 0))
             point = (step, timestamp, value)
-            if latest is None or point[:2] > latest[:2] or (
-                point[:2] == latest[:2] and value > latest[2]
+            if (
+                latest is None
+                or point[:2] > latest[:2]
+                or (point[:2] == latest[:2] and value > latest[2])
             ):
                 latest = point
             metrics[key] = (latest, count + 1)

@@ -25,12 +25,11 @@ _LARGE = frozenset({"log_spans", "start_trace"})
 _TYPES = {
     "experiment": "mlf:Experiment",
     "model": "mlf:RegisteredModel",
-    "prompt": "mlf:Prompt",
     "trace": "mlf:Trace",
     "logged-model": "mlf:LoggedModel",
     "dataset": "mlf:EvaluationDataset",
 }
-_VERSION_TYPES = {"model": "mlf:ModelVersion", "prompt": "mlf:PromptVersion"}
+_VERSION_TYPES = {"model": "mlf:ModelVersion"}
 
 
 class Call:
@@ -119,6 +118,11 @@ class Call:
             label = text(unquote_key(words[-1]))
         self.builder.entity(entity, types, label, attributes)
         return entity
+
+    def mark_prompt(self, subject: str) -> None:
+        """Say that a registered model, or a version of one, is a prompt."""
+        kind = "mlf:PromptVersion" if "/version/" in subject else "mlf:Prompt"
+        self.builder.entity(subject, [kind])
 
     def create(self, subject: str) -> str:
         """Say that the call made the thing; what is made again has another entry."""

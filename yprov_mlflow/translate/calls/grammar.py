@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from yprov_mlflow.translate import literals
 from yprov_mlflow.translate.calls.call import Call, Handler
@@ -26,8 +27,9 @@ _NOUNS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "registered_model": (("model", ("name",)),),
     "model_version": (("model", ("name",)), ("version", ("version",))),
     "model_versions": (("model", ("name",)), ("version", ("version",))),
-    "prompt": (("prompt", ("name",)),),
-    "prompt_version": (("prompt", ("name",)), ("version", ("version",))),
+    # To MLflow a prompt is a registered model with a tag, and most of its calls say so.
+    "prompt": (("model", ("name",)),),
+    "prompt_version": (("model", ("name",)), ("version", ("version",))),
     "experiment": (("experiment", ("experiment_id",)),),
     "logged_model": (("logged-model", ("model_id",)),),
     "trace": (("trace", ("trace_id", "request_id")),),
@@ -37,9 +39,12 @@ _NOUNS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 }
 """How things are named: words of the id, each with the fields that have the name."""
 
-_IDENTIFYING = frozenset(
-    {"name", "version", "key", "value", "tag", "tags", "alias", "new_name", "experiment_id"}
+_NO_PROPERTIES = frozenset(
+    "name version key value tag tags alias new_name experiment_id source local_model_path".split()
 )
+"""Arguments that identify something, or that have records of their own."""
+
+_PROMPT = "mlflow.prompt.is_prompt"
 
 
 def handler_of(method: str) -> Handler | None:
@@ -56,7 +61,7 @@ def handler_of(method: str) -> Handler | None:
 def thing(call: Call, noun: str) -> str | None:
     """Give the entity of what the noun of a method names, None if the call does not tell."""
     words: list[str] = []
-    label = ""
+    label: Any = ""
     for word, fields in _NOUNS.get(noun) or _generic(noun):
         given = call.find(*fields)
         if given is None and noun == "experiment" and isinstance(call.result, str | int):
@@ -68,8 +73,12 @@ def thing(call: Call, noun: str) -> str | None:
         if word == "version":
             call.subject(tuple(words[:-2]))
     kind = None if noun in _NOUNS else noun
-    shown = call.find("name") if noun == "experiment" else None
-    subject = call.subject(tuple(words), text(shown or label), kind)
+    if noun == "experiment":
+        # Its id says nothing to anyone; a call that does not tell the name leaves it.
+        label = call.find("name")
+    subject = call.subject(tuple(words), text(label) if label else None, kind)
+    if noun.startswith("prompt"):
+        call.mark_prompt(subject)
     if words[-2] == "version":
         call.builder.specialization_of(subject, subject.rpartition("/version/")[0])
         number = literals.number(words[-1])
@@ -133,6 +142,8 @@ def create(noun: str, call: Call) -> bool:
         return False
     call.create(subject)
     found = pairs(call.arguments.get("tags"))
+    if _PROMPT in found:
+        call.mark_prompt(subject)
     set_tags(call.translation, call.act, found, f"{subject}/", subject)
     _set_properties(call, subject)
     return True
@@ -175,7 +186,7 @@ def _rename(noun: str, call: Call) -> bool:
 
 def _set_properties(call: Call, subject: str) -> None:
     for key, value in call.arguments.items():
-        if value is not None and key not in _IDENTIFYING and not key.endswith("_id"):
+        if value is not None and key not in _NO_PROPERTIES and not key.endswith("_id"):
             call.change(subject, f"property/{segment(key)}", value)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from yprov_mlflow.translate.artifacts import folder_id
 from yprov_mlflow.translate.calls.call import Call, Handler
@@ -92,11 +91,11 @@ def _stage(version: str) -> Facet:
     return Facet(f"{version}/stage", ("mlf:StageAssignment",), subject=version)
 
 
-def _rename(call: Call, noun: str, word: str) -> bool:
-    new_name, old = call.arguments.get("new_name"), thing(call, noun)
+def _rename(call: Call) -> bool:
+    new_name, old = call.arguments.get("new_name"), thing(call, "registered_model")
     if old is None or not isinstance(new_name, str):
         return False
-    new = call.subject((word, segment(new_name)), text(new_name))
+    new = call.subject(("model", segment(new_name)), text(new_name))
     if new == old:
         return True
     before = call.entry(old)
@@ -108,7 +107,7 @@ def _rename(call: Call, noun: str, word: str) -> bool:
     for version in sorted(call.builder.records["entity"]):
         number = version.removeprefix(start)
         if version.startswith(start) and "/" not in number:
-            moved = call.subject((word, segment(new_name), "version", number), text(new_name))
+            moved = call.subject(("model", segment(new_name), "version", number), text(new_name))
             call.builder.specialization_of(moved, new)
             call.builder.alternate_of(moved, version)
     return True
@@ -148,10 +147,11 @@ def prompts_of(call: Call, given: object) -> list[str]:
     found = []
     for prompt in given if isinstance(given, list | tuple) else ():
         if isinstance(prompt, Mapping) and "name" in prompt and "version" in prompt:
-            words = ("prompt", segment(prompt["name"]))
-            call.subject(words, text(prompt["name"]))
+            words = ("model", segment(prompt["name"]))
+            call.mark_prompt(call.subject(words, text(prompt["name"])))
             label = text(f"{prompt['name']} {prompt['version']}")
             found.append(call.subject((*words, "version", segment(prompt["version"])), label))
+            call.mark_prompt(found[-1])
             call.builder.specialization_of(found[-1], f"{STORE}:{'/'.join(words)}")
     return found
 
@@ -160,7 +160,7 @@ HANDLERS: Mapping[str, Handler] = {
     "create_model_version": _create_version,
     "copy_model_version": _copy_version,
     "transition_model_version_stage": _transition,
-    "rename_registered_model": partial(_rename, noun="registered_model", word="model"),
+    "rename_registered_model": _rename,
     "create_prompt_version": _create_prompt_version,
     "link_prompt_version_to_model": _link_prompt,
     "link_prompt_version_to_run": _link_prompt,

@@ -1,0 +1,393 @@
+"""A run as it goes: sessions, resumes, contexts, params, tags, artifacts, models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from yprov_mlflow.events import (
+    STORE_SESSION,
+    ArtifactsLogged,
+    ContextEntered,
+    ContextLeft,
+    Event,
+    FactsCollected,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    SessionStarted,
+    TagDeleted,
+    TagsSet,
+)
+from yprov_mlflow.translate import Document, Options, SideFile, Translator, translate
+
+RUN_ID = "3f2c0a4e111142228333444455556666"
+STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
+START_S = 1_767_322_800
+A, B = "a" * 16, "b" * 16
+
+
+class Log:
+    """Events of a run, a second apart unless told otherwise."""
+
+    def __init__(self, tags: dict[str, str] | None = None, **facts: Any) -> None:
+        self.events: list[Event] = []
+        self.second = -1
+        self.add(SessionStarted, {"pid": 1, "host": "node01", "user": "alice", **facts})
+        tags = tags or {}
+        self.add(RunCreated, "1", "exp", "fox", "alice", START_S * 1000, "file:///a", tags, STORE)
+
+    def add(self, cls: type[Event], *fields: Any, session: str = A, after: float = 1) -> None:
+        self.second += after  # type: ignore[assignment] # - halves are seconds too
+        seq = sum(event.session == session for event in self.events)
+        time_ns = 0 if session == STORE_SESSION else int((START_S + self.second) * 10**9)
+        self.events.append(cls(RUN_ID, session, seq, time_ns, *fields))
+
+    def metric(self, key: str, value: float, *path: str | int, session: str = A) -> None:
+        at = (START_S + 5) * 1000
+        self.add(MetricsLogged, [key], [value], [at], [0], [path] if path else (), session=session)
+
+    def document(self, **options: Any) -> Document:
+        return translate(self.events, Options(**options))
+
+
+def maker(document: Document, entity: str) -> str:
+    found = [
+        record["prov:activity"]
+        for record in document.records["wasGeneratedBy"].values()
+        if record["prov:entity"] == entity
+    ]
+    assert len(found) == 1
+    return str(found[0])
+
+
+def related(document: Document, section: str, first: str, second: str) -> set[tuple[str, str]]:
+    return {
+        (record[first], record[second])
+        for record in document.records.get(section, {}).values()
+        if first in record and second in record
+    }
+
+
+def time(second: int) -> str:
+    return f"2026-01-02T03:00:{second:02}.000000+00:00"
+
+
+# -- run and sessions --------------------------------------------------------------------
+
+
+def test_a_run_takes_its_times_from_mlflow_and_the_events() -> None:
+    log = Log()
+    log.add(ParamsLogged, {"a": "1"})
+    log.add(RunUpdated, "FINISHED", (START_S + 2) * 1000 + 500)
+    run = log.document().records["activity"]["run:run"]
+    assert run["prov:startTime"] == time(0)
+    assert run["prov:endTime"] == "2026-01-02T03:00:02.500000+00:00"
+    assert run["mlf:status"]["$"] == "mlf:FINISHED"
+    assert run["mlf:endTimeMs"] == {"$": str((START_S + 2) * 1000 + 500), "type": "xsd:long"}
+
+
+def test_a_run_ends_no_earlier_than_what_happened_in_it() -> None:
+    log = Log()
+    log.add(ParamsLogged, {"a": "1"})
+    log.add(RunUpdated, "FINISHED", START_S * 1000)
+    assert log.document().records["activity"]["run:run"]["prov:endTime"] == time(2)
+
+
+def test_an_open_run_has_no_end() -> None:
+    run = Log().document().records["activity"]["run:run"]
+    assert "prov:endTime" not in run
+    assert run["mlf:status"]["$"] == "mlf:RUNNING"
+
+
+def test_a_run_resumed_in_the_same_process_has_two_sessions() -> None:
+    log = Log()
+    log.add(RunUpdated, "FINISHED", START_S * 1000)
+    log.add(RunUpdated, "RUNNING")
+    log.add(ParamsLogged, {"a": "1"})
+    log.add(RunUpdated, "KILLED", START_S * 1000)
+    document = log.document()
+    sessions = [i for i in document.records["activity"] if "session" in i]
+    assert sessions == ["run:session/1", "run:session/2"]
+    informed = related(document, "wasInformedBy", "prov:informed", "prov:informant")
+    assert informed == {("run:session/2", "run:session/1")}
+    assert ("run:session/2", "run:param/a") in related(
+        document, "used", "prov:activity", "prov:entity"
+    )
+    states = [document.records["activity"][s]["mlf:status"]["$"] for s in sessions]
+    assert states == ["mlf:FINISHED", "mlf:KILLED"]
+
+
+def test_another_process_resumes_a_run_from_its_own_start() -> None:
+    log = Log()
+    log.add(RunUpdated, "FAILED", START_S * 1000)
+    log.add(SessionStarted, {}, session=B)
+    log.add(RunUpdated, "RUNNING", session=B)
+    log.metric("m", 1.0, session=B)
+    document = log.document()
+    assert document.records["activity"]["run:session/2"]["prov:startTime"] == time(3)
+    assert maker(document, "run:metric/@run/m/0") == "run:session/2"
+    assert "run:session/post-1" not in document.records["activity"]
+
+
+def test_what_comes_after_the_end_has_a_session_of_its_own() -> None:
+    log = Log()
+    log.add(RunUpdated, "FINISHED", START_S * 1000 + 1)
+    log.add(TagsSet, {"late": "x"})
+    log.metric("m", 1.0)
+    document = log.document()
+    assert maker(document, "run:tag/late/1") == "run:session/post-1"
+    assert maker(document, "run:metric/@run/m/0") == "run:session/post-1"
+    post = document.records["activity"]["run:session/post-1"]
+    assert (post["prov:startTime"], post["prov:endTime"]) == (time(3), time(4))
+    assert document.records["activity"]["run:run"]["prov:endTime"] < time(3)
+
+
+def test_ranks_write_disjoint_ids() -> None:
+    log = Log()
+    log.add(SessionStarted, {"rank": 1}, session=B)
+    for session in (A, B):
+        log.metric("loss", 1.0, session=session)
+        log.add(ContextEntered, ("t",), session=session)
+    entities = log.document().records["entity"]
+    assert {"run:metric/@run/loss/0", "run:metric/@run/loss@r1/0"} <= set(entities)
+    activities = log.document().records["activity"]
+    assert {"run:session/1", "run:session/1.r1", "run:context/t", "run:context/t@r1"} <= set(
+        activities
+    )
+
+
+def test_a_nested_run_is_part_of_its_parent() -> None:
+    document = Log({"mlflow.parentRunId": "f" * 32}).document()
+    assert document.prefixes["parent"] == "urn:uuid:ffffffff-ffff-ffff-ffff-ffffffffffff#"
+    parts = document.records["activity"]["run:run"]["dcterms:isPartOf"]
+    assert [part["$"] for part in parts] == ["store:experiment/1", "parent:run"]
+    assert ("run:run", "parent:run") in related(
+        document, "wasStartedBy", "prov:activity", "prov:starter"
+    )
+
+
+def test_deletion_ends_the_record_and_restoration_makes_another() -> None:
+    log = Log()
+    for lifecycle in ("deleted", "deleted", "active", "purged"):
+        log.add(RunUpdated, None, None, None, lifecycle)
+    document = log.document()
+    ended = [r["prov:entity"] for r in document.records["wasInvalidatedBy"].values()]
+    assert ended == ["run:record/1", "run:record/2", "run:record"]
+    revised = related(document, "wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity")
+    assert ("run:record/2", "run:record/1") in revised
+
+
+def test_facts_of_a_session() -> None:
+    log = Log(mlflow="3.17.2")
+    packages = {"scikit_learn": "1.4", "torch": "2.1+cu118"}
+    log.add(FactsCollected, "environment", {"python": "3.11", "packages": packages})
+    log.add(FactsCollected, "code", {"commit": "c0ffee", "dirty": True, "novel": 1})
+    log.add(FactsCollected, "host", {"os": "Linux", "cpu_count": 8})
+    document = log.document()
+    assert {"pypi:scikit-learn@1.4", "pypi:torch@2.1%2Bcu118"} <= set(document.records["entity"])
+    plans = {r.get("prov:plan") for r in document.records["wasAssociatedWith"].values()} - {None}
+    (plan,) = plans
+    assert document.records["entity"][plan]["mlf:facts"] == '{"novel":1}'
+    hosts = [e for i, e in document.records["entity"].items() if i.startswith("store:host/")]
+    assert [host["mlf:cpuCount"]["$"] for host in hosts] == ["8"]
+
+
+def test_the_login_name_is_hashed_wherever_it_is() -> None:
+    log = Log({"mlflow.user": "alice"}, mlflow="3.17.2")
+    assert "alice" in str(log.document().to_json_object())
+    assert "alice" not in str(log.document(hash_user=True).to_json_object())
+
+
+def test_a_base_uri_gives_ids_for_publishing() -> None:
+    prefixes = Log().document(base_uri="https://example.org/prov/").prefixes
+    assert prefixes["run"].startswith("https://example.org/prov/run/3f2c0a4e-1111-4222-8333-")
+    assert prefixes["store"] == f"https://example.org/prov/store/{STORE['uuid']}#"
+
+
+# -- params, tags, metrics ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("3", {"$": "3", "type": "xsd:int"}),
+        ("0.01", {"$": "0.01", "type": "xsd:double"}),
+        ("True", {"$": "true", "type": "xsd:boolean"}),
+        ("-inf", {"$": "-INF", "type": "xsd:double"}),
+        ("9" * 30, {"$": "9" * 30, "type": "xsd:integer"}),
+        ("1e-3", "1e-3"),
+        ("007", "007"),
+        ("1_000", "1_000"),
+        ("true", "true"),
+        ("x" * 6000, "x" * 6000),
+    ],
+)
+def test_params_are_typed_when_their_text_says_so(raw: str, value: object) -> None:
+    log = Log()
+    log.add(ParamsLogged, {"a/b: c": raw})
+    log.add(ParamsLogged, {"a/b: c": raw})
+    entity = log.document().records["entity"]["run:param/a%2Fb%3A%20c"]
+    assert (entity["prov:value"], entity["mlf:text"]) == (value, raw)
+    assert entity["schema:name"] == "a/b: c"
+
+
+def test_keys_that_look_alike_are_never_merged() -> None:
+    log = Log()
+    log.add(ParamsLogged, {"a_b": "1", "a.b": "2", "a b": "3", "a/b": "4", "a%20b": "5"})
+    entities = log.document().records["entity"]
+    assert sum(identifier.startswith("run:param/") for identifier in entities) == 5
+
+
+def test_a_tag_has_a_history() -> None:
+    log = Log()
+    log.add(TagsSet, {"k": "a"})
+    log.add(TagsSet, {"k": "a"})
+    log.add(TagsSet, {"k": "b"})
+    log.add(TagDeleted, "k")
+    log.add(TagDeleted, "k")
+    log.add(TagsSet, {"k": "c"})
+    document = log.document()
+    values = {
+        i: e["prov:value"]
+        for i, e in document.records["entity"].items()
+        if i.startswith("run:tag/k/")
+    }
+    assert values == {"run:tag/k/1": "a", "run:tag/k/2": "b", "run:tag/k/3": "c"}
+    ended = {
+        r["prov:entity"]: r["prov:time"] for r in document.records["wasInvalidatedBy"].values()
+    }
+    assert ended == {"run:tag/k/1": time(4), "run:tag/k/2": time(5)}
+
+
+def test_points_are_generated_by_the_finest_activity() -> None:
+    log = Log()
+    log.add(ContextEntered, ("t",))
+    log.add(ContextEntered, ("t", 0))
+    log.metric("m", 0.0, "t", 0)
+    log.add(ContextLeft, ("t", 0))
+    log.metric("m", 1.0, "t", 0)
+    log.add(ContextEntered, ("t", 0))
+    log.metric("m", 2.0, "t", 0)
+    log.add(RunUpdated, "FINISHED", START_S * 1000)
+    document = log.document()
+    makers = [maker(document, f"run:metric/t/m/{n}") for n in range(3)]
+    assert makers == ["run:context/t/epoch/0", "run:context/t", "run:context/t/epoch/0@2"]
+    assert maker(document, "run:metric/t/m") == "run:context/t"
+    activities = document.records["activity"]
+    assert activities["run:context/t"]["prov:endTime"] == time(8)
+    assert activities["run:context/t/epoch/0"]["dcterms:isPartOf"]["$"] == "run:context/t"
+
+
+def test_a_series_tells_of_all_its_points() -> None:
+    log = Log()
+    at = [START_S * 1000] * 4
+    log.add(MetricsLogged, ["m"] * 4, [3.0, float("nan"), 1.0, 2.0], at, [5, 1, 0, 2])
+    series = log.document().records["entity"]["run:metric/@run/m"]
+    told = {k: series[f"mlf:{k}"]["$"] for k in ("count", "first", "last", "min", "max")}
+    assert told == {"count": "4", "first": "1.0", "last": "3.0", "min": "1.0", "max": "3.0"}
+    assert series["mlf:nanCount"]["$"] == "1"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def write(self, batch: Any) -> None:
+        self.sizes.append(len(batch.series))
+
+    def close(self) -> SideFile:
+        return SideFile("metrics.parquet", "f" * 64, 7, "application/vnd.apache.parquet")
+
+
+def test_many_points_go_to_the_sink_in_bounded_batches() -> None:
+    sink = Sink()
+    log = Log()
+    translator = Translator(Options(max_samples=10), sink)
+    for event in log.events:
+        translator.feed(event)
+    count = 150_000
+    for i in range(0, count, 100):
+        columns = ["m"] * 100, [0.5] * 100, [START_S * 1000] * 100, list(range(i, i + 100))
+        time_ns = (START_S + 9) * 10**9 + i
+        translator.feed(MetricsLogged(RUN_ID, A, i + 2, time_ns, *columns))
+    document = translator.finish()
+    assert sum(sink.sizes) == count
+    assert max(sink.sizes) < 66_000
+    file = f"run:points/{'f' * 64}"
+    assert document.records["entity"][file]["mlf:size"]["$"] == "7"
+    assert document.records["entity"]["run:metric/@run/m"]["mlf:points"]["$"] == file
+    assert "run:metric/@run/m/0" not in document.records["entity"]
+
+
+# -- data, artifacts, models -------------------------------------------------------------
+
+
+def file(path: str, sha256: str | None = "0" * 64) -> dict[str, object]:
+    return {"path": path, "size": 3, "sha256": sha256}
+
+
+def test_overwriting_an_artifact_makes_a_version() -> None:
+    log = Log()
+    log.add(ArtifactsLogged, [file("plots/ä b.png")])
+    log.add(ArtifactsLogged, [file("plots/ä b.png")])
+    log.add(ArtifactsLogged, [file("plots/ä b.png", "1" * 64)])
+    log.add(ArtifactsLogged, [file("plots")], None, (), True)
+    document = log.document()
+    first = "run:artifact/plots%2F%C3%A4%20b.png"
+    entities = document.records["entity"]
+    assert {i for i in entities if i.startswith("run:artifact/")} == {first, f"{first}/2"}
+    assert entities[first]["schema:encodingFormat"] == "image/png"
+    ended = {
+        r["prov:entity"]: r["prov:time"] for r in document.records["wasInvalidatedBy"].values()
+    }
+    assert ended == {first: time(4), f"{first}/2": time(5)}
+    members = related(document, "hadMember", "prov:collection", "prov:entity")
+    assert ("run:folder/plots", first) in members
+
+
+def test_a_model_comes_from_the_data_that_its_run_read() -> None:
+    log = Log()
+    for name, purpose in (("iris", "training"), ("held out", "test")):
+        tags = {"mlflow.data.context": purpose}
+        log.add(InputsLogged, [{"name": name, "digest": "d", "tags": tags}], ["m-0"])
+    fields = ("clf", None, "PENDING", "1", "file:///m", START_S * 1000, {"depth": "3"}, {})
+    log.add(ModelLogged, "m-1", *fields)
+    log.add(ModelLogged, "m-1", None, None, "READY")
+    log.add(ArtifactsLogged, [file("MLmodel")], ("model", "m-1"))
+    document = log.document()
+    model = "store:logged-model/m-1"
+    origins = [
+        (record["prov:usedEntity"], record["prov:type"]["$"])
+        for record in document.records["wasDerivedFrom"].values()
+        if record["prov:generatedEntity"] == model
+    ]
+    kinds = [kind for _, kind in origins]
+    assert kinds == ["mlf:TrainedOn", "mlf:BasedOn"]
+    assert document.records["entity"][origins[0][0]]["schema:name"] == "iris"
+    assert document.records["entity"][model]["mlf:status"]["$"] == "mlf:READY"
+    assert f"{model}/artifact/MLmodel" in document.records["entity"]
+    assert document.records["entity"][f"{model}/param/depth"]["prov:value"]["$"] == "3"
+
+
+def test_equal_data_sets_are_one_node_over_all_runs() -> None:
+    def data_sets(run_id: str) -> set[str]:
+        event = InputsLogged(run_id, A, 0, START_S * 10**9, [{"name": "iris", "digest": "d"}])
+        return {i for i in translate([event]).records["entity"] if i.startswith("sha256:")}
+
+    assert data_sets("1" * 32) == data_sets("2" * 32)
+
+
+def test_what_was_read_from_the_store_has_no_time() -> None:
+    log = Log()
+    log.add(ParamsLogged, {"a": "1"}, session=STORE_SESSION)
+    log.add(TagsSet, {"k": "v"}, session=STORE_SESSION)
+    document = log.document()
+    assert maker(document, "run:tag/k/1") == "run:run"
+    used = [r for r in document.records["used"].values() if r["prov:entity"] == "run:param/a"]
+    assert [(r["prov:activity"], "prov:time" in r) for r in used] == [("run:run", False)]
+    assert not any("store" in i for i in document.records["activity"])
