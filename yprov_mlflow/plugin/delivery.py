@@ -59,6 +59,22 @@ class Target:
             return get_artifact_repository(self.root, tracking_uri=self.uri)
         return get_artifact_repository(self.root)
 
+    def files(self, most: int) -> list[dict[str, Any]]:
+        """List the run's artifacts, as events hold them, without our own; at most about ``most``."""
+        repository = self.repository()
+        found: list[dict[str, Any]] = []
+        folders = [self.prefix.rstrip("/") or None]
+        while folders and len(found) < most:
+            for info in repository.list_artifacts(folders.pop()):
+                path = info.path.removeprefix(self.prefix)
+                if path.split("/")[0] == PROVENANCE:
+                    continue
+                if info.is_dir:
+                    folders.append(info.path)
+                else:
+                    found.append({"path": path, "size": info.file_size, "sha256": None})
+        return sorted(found, key=lambda file: str(file["path"]))
+
     def put(self, files: Sequence[Path]) -> None:
         """Upload the files into the run's ``provenance`` folder, the document last."""
         repository = self.repository()

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from yprov_mlflow.events import Json
@@ -35,12 +35,12 @@ def to_json(value: Any, depth: int = 0) -> Json:
         return to_json(value.value, depth + 1)
     if isinstance(value, Mapping):
         return {str(k): _kept(str(k), v, depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Sequence | Set):
         return [to_json(item, depth + 1) for item in value]
     if isinstance(value, datetime.datetime | datetime.date):
         return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
     fields = _fields(value)
     if fields is not None:
         return {name: _kept(name, item, depth + 1) for name, item in fields.items()}
@@ -81,6 +81,8 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     """Give the public properties of an entity, or None for an object of another kind."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(value, "ListFields"):  # a message of protobuf, as servers hand them on
+        return {field.name: item for field, item in value.ListFields()}
     dump = getattr(value, "to_dict", None) or getattr(value, "model_dump", None)
     if callable(dump):
         found = dump()

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
-from yprov_mlflow.plugin import artifacts, calls, capture
+from yprov_mlflow.plugin import artifacts, calls, capture, seams
 
 _HIDDEN = frozenset({"_hard_delete_run", "_hard_delete_experiment", "_hard_delete_logged_model"})
 
@@ -59,7 +59,7 @@ def _store_class(base: type, kind: str) -> type:
         handler = calls.handler(kind, name, function)
         if handler is not None:
             namespace[name] = _call(base, name, function, handler)
-    namespace["__reduce_ex__"] = _reducer(base, functools.partial(_restore_store, kind=kind))
+    namespace["__reduce_ex__"] = _reducer(base, "store", kind)
     return type(base.__name__, (base, Observed), namespace)
 
 
@@ -70,7 +70,7 @@ def _repository_class(base: type) -> type:
         function = inspect.getattr_static(base, name, None)
         if inspect.isfunction(function):
             namespace[name] = functools.wraps(function)(observer(base, name))
-    namespace["__reduce_ex__"] = _reducer(base, _restore_repository)
+    namespace["__reduce_ex__"] = _reducer(base, "repository")
     return type(base.__name__, (base, Observed), namespace)
 
 
@@ -110,28 +110,19 @@ def _call(base: type, name: str, function: Any, handler: calls.Handler) -> Calla
     return method
 
 
-def _reducer(base: type, restore: Callable[..., Any]) -> Callable[..., Any]:
-    """Pickle as the base class does, and be observed again at the other end."""
+def _reducer(base: type, what: str, *arguments: Any) -> Callable[..., Any]:
+    """Pickle as the base class does, and be observed again at the other end.
+
+    The state comes apart from the object, which it may refer to: the queue of asynchronous
+    logging holds a method of its store.
+    """
 
     def __reduce_ex__(self: Any, protocol: int) -> Any:
-        return restore, (base, self.__getstate__())
+        given = (*arguments, self.__dict__[capture.URI]) if arguments else ()
+        return _blank, (base, what, *given), self.__getstate__()
 
     return __reduce_ex__
 
 
-def _restore_store(base: type, state: Any, kind: str) -> Any:
-    instance = _revive(base, state)
-    return store(instance, kind, instance.__dict__.get(capture.URI))
-
-
-def _restore_repository(base: type, state: Any) -> Any:
-    return repository(_revive(base, state))
-
-
-def _revive(base: type, state: Any) -> Any:
-    instance: Any = object.__new__(base)
-    if hasattr(base, "__setstate__"):
-        instance.__setstate__(state)
-    else:
-        instance.__dict__.update(state or {})
-    return instance
+def _blank(base: type, what: str, *arguments: Any) -> Any:
+    return seams.observed(what, object.__new__(base), *arguments)

@@ -143,7 +143,7 @@ def install_artifacts() -> None:
     @functools.wraps(get)
     def get_artifact_repository(self: Any, *args: Any, **kwargs: Any) -> Any:
         repository = get(self, *args, **kwargs)
-        return _observed("repository", repository) if switch.on else repository
+        return observed("repository", repository) if switch.on else repository
 
     cls.get_artifact_repository = get_artifact_repository
 
@@ -157,7 +157,7 @@ def activate() -> None:
     install_artifacts()
     utils = sys.modules[f"{_TRACKING}.utils"]
     for repository in getattr(utils, "_artifact_repos_cache", {}).values():
-        _observed("repository", repository)
+        observed("repository", repository)
 
 
 def _observe_stores(cls: Any, kind: str) -> None:
@@ -167,7 +167,7 @@ def _observe_stores(cls: Any, kind: str) -> None:
     def _get_store_with_resolved_uri(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
         store = get(self, uri, *args, **kwargs)
         if switch.on and switch.captures(uri):
-            store = _observed("store", store, kind, uri)
+            store = observed("store", store, kind, uri)
         return store
 
     for name in ("cache_clear", "cache_info", "cache_parameters"):
@@ -176,7 +176,7 @@ def _observe_stores(cls: Any, kind: str) -> None:
     cls._get_store_with_resolved_uri = _get_store_with_resolved_uri
 
 
-def _observed(what: str, instance: Any, *args: Any) -> Any:
+def observed(what: str, instance: Any, *args: Any) -> Any:
     """Make a store or repository observed; the plain one must do if that fails."""
     try:
         return getattr(importlib.import_module(_OBSERVE), what)(instance, *args)

@@ -22,7 +22,6 @@ from yprov_mlflow.events import (
 )
 from yprov_mlflow.journal import Folder
 from yprov_mlflow.plugin import calls
-from yprov_mlflow.plugin.artifacts import PROVENANCE
 from yprov_mlflow.plugin.capture import Capture
 from yprov_mlflow.recorder.document import journal_points
 from yprov_mlflow.recorder.tally import Tally
@@ -164,19 +163,9 @@ class Snapshot:
     def _artifacts(self) -> Iterator[Event]:
         from yprov_mlflow.plugin.delivery import Target
 
-        repository = Target(self.store, self.run).repository()
-        files: list[dict[str, Any]] = []
-        folders: list[str | None] = [None]
-        while folders and len(files) < _MOST_FILES:
-            for info in repository.list_artifacts(folders.pop()):
-                if info.path.split("/")[0] == PROVENANCE:
-                    continue
-                if info.is_dir:
-                    folders.append(info.path)
-                else:
-                    files.append({"path": info.path, "size": info.file_size, "sha256": None})
+        files = Target(self.store, self.run).files(_MOST_FILES)
         journalled = self._journalled_files()
-        files = sorted((f for f in files if f["path"] not in journalled), key=lambda f: f["path"])
+        files = [file for file in files if file["path"] not in journalled]
         if files:
             yield self._event(ArtifactsLogged, files)
 
