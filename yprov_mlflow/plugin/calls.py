@@ -379,7 +379,7 @@ def _other(
     capture.recorder.record(run_id or _no_run(capture, store), StoreCalled, *call)
     if run_id is None and method == "log_spans" and trace:
         capture.early_spans[trace] = call
-    elif run_id is not None and trace in capture.early_spans:
+    elif run_id is not None and trace is not None and trace in capture.early_spans:
         # MLflow exports the spans of a trace before the trace that says whose they are.
         capture.recorder.record(run_id, StoreCalled, *capture.early_spans.pop(trace))
 

@@ -60,7 +60,7 @@ class Target:
         return get_artifact_repository(self.root)
 
     def files(self, most: int) -> list[dict[str, Any]]:
-        """List the run's artifacts, as events hold them, without our own; at most about ``most``."""
+        """List the run's artifacts without our own, as events hold them; about ``most`` at most."""
         repository = self.repository()
         found: list[dict[str, Any]] = []
         folders = [self.prefix.rstrip("/") or None]
