@@ -83,7 +83,7 @@ def call_table() -> str:
         [
             "# From call to records",
             "",
-            "<!-- Made by docs/generate.py from yprov_mlflow/plugin and yprov_mlflow/translate. -->",
+            "<!-- Made by docs/generate.py from yprov_mlflow/{plugin,translate}. -->",
             "",
             "Calls are seen where all of MLflow's ways in meet: at the methods of its stores and",
             "artifact repositories. A call that fails makes no event.",
