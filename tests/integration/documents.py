@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from validity import assert_valid
+
 Record = dict[str, Any]
 
 
@@ -53,7 +55,10 @@ class RunDocument:
 
     @classmethod
     def load(cls, path: Path) -> RunDocument:
-        return cls(json.loads(path.read_bytes()), path.parent)
+        """Read a document; any that is not valid fails the test that meets it."""
+        data = json.loads(path.read_bytes())
+        assert_valid(data)
+        return cls(data, path.parent)
 
     @classmethod
     def fetch(cls, run_id: str, uri: str) -> RunDocument:
@@ -64,10 +69,13 @@ class RunDocument:
         return cls.load(folder / "prov.json")
 
     def as_prov(self) -> Any:
-        """Give the document as the library ``prov`` reads it."""
+        """Give the document as the library ``prov`` reads it, which PROV-N does not change."""
         from prov.model import ProvDocument
 
-        return ProvDocument.deserialize(str(self.folder / "prov.json"), format="json")
+        read = ProvDocument.deserialize(str(self.folder / "prov.json"), format="json")
+        notation = read.serialize(format="provn")
+        assert ProvDocument.deserialize(content=notation, format="provn") == read
+        return read
 
     # -- records -----------------------------------------------------------------------------
 

@@ -29,13 +29,15 @@ def encode(cls: type[Event], seq: int, time_ns: int, fields: Sequence[Any]) -> b
 def frame(value: object) -> bytes:
     """Give the line for any JSON value.
 
-    Lone surrogates and integers over 64 bits are beyond orjson, not beyond JSON.
+    Lone surrogates and integers over 64 bits are beyond orjson, not beyond JSON; such lines
+    have ``~`` for the space, so that the reader, too, uses the slower library.
     """
     try:
         payload = orjson.dumps(value, default=_plain, option=_OPTIONS)
+        return b"%08x %b\n" % (crc32(payload), payload)
     except TypeError:
         payload = json.dumps(value, default=_plain, separators=(",", ":")).encode()
-    return b"%08x %b\n" % (crc32(payload), payload)
+        return b"%08x~%b\n" % (crc32(payload), payload)
 
 
 def unframe(line: bytes) -> Any:
@@ -46,15 +48,13 @@ def unframe(line: bytes) -> Any:
     """
     if not line.endswith(b"\n"):
         raise ValueError("the line is torn: it has no end")
-    if line[8:9] != b" ":
+    mark = line[8:9]
+    if mark not in (b" ", b"~"):
         raise ValueError("the line is not one of a journal")
     payload = line[9:-1]
     if line[:8] != b"%08x" % crc32(payload):
         raise ValueError("the line is damaged: its checksum differs")
-    try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return json.loads(payload)
+    return json.loads(payload) if mark == b"~" else orjson.loads(payload)
 
 
 def decode(value: Any, run_id: str, session: str) -> Event:
