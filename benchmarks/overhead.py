@@ -1,11 +1,8 @@
-"""What capture costs: plain MLflow and captured MLflow, in turns, on the same machine.
+"""What capture costs: plain MLflow against captured, taken in turns within one run.
 
-Every figure is a ratio or a difference of two things measured in the same minute. Calls are
-timed in one process that holds a plain and a captured store of the same kind: blocks of calls
-go to one and to the other in turns (which of the two is first changes as well), and the median
-of the blocks counts. Imports and memory are measured in fresh processes, in turns.
-
-    python benchmarks/overhead.py [--quick] [--backends sqlite,file,http] [--json FILE]
+Absolute times say little about another machine, and little about this one an hour later. So
+each case takes plain and captured in turns, a few calls at a time, and reports the median of
+what the neighbours differ by, with the 95 % interval of that median. README.md tells more.
 """
 
 from __future__ import annotations
@@ -13,9 +10,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib.metadata
 import json
+import math
 import os
-import platform
+import shutil
 import signal
 import socket
 import statistics
@@ -28,481 +27,576 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PLAIN, CAPTURED = "plain", "captured"
-MS = 1_700_000_000_000
+BACKENDS = ("sqlite", "file", "http")
+WHICH = ("plain", "captured")
+BOOT_S = 90.0
+POINTS_PER_BATCH = 1000
+POINTS_PER_RUN = 20_000
+PARAMS_PER_RUN = 50
+POINTS_IN_MEMORY = (100_000, 300_000)
+FLAT_MIB = 5.0
+"""How much more memory three times the points may take before it counts as growth."""
 
 
-class Sample(NamedTuple):
-    """Seconds of processor and of wall clock for one call."""
+# -- results -------------------------------------------------------------------------------
 
-    cpu: float
-    wall: float
+
+class Pair(NamedTuple):
+    """The same work done twice, one right after the other."""
+
+    plain: float
+    captured: float
+
+
+class Goal(NamedTuple):
+    """The most that capture may cost: a ``ratio`` or a ``difference`` in the case's unit."""
+
+    kind: str
+    most: float
 
 
 class Row(NamedTuple):
-    """One line of the table; times in seconds for one call."""
+    """One case of the table; ``low`` and ``high`` bound the figure that the goal is about."""
 
-    what: str
-    backend: str
-    plain: Sample
-    captured: Sample
+    case: str
+    unit: str
+    plain: float
+    captured: float
+    ratio: float
+    difference: float
+    low: float
+    high: float
     goal: str
-    met: bool | None
-    shown: str
+    verdict: str
 
 
-def main() -> None:
-    options = _options()
+def judge(case: str, unit: str, pairs: list[Pair], goal: Goal | None = None) -> Row:
+    """Compare by the medians over neighbours, which no slow minute of the machine can move."""
+    ratios = [pair.captured / pair.plain for pair in pairs if pair.plain]
+    differences = [pair.captured - pair.plain for pair in pairs]
+    by_ratio = goal is not None and goal.kind == "ratio"
+    low, high = interval(ratios if by_ratio else differences)
+    ratio = statistics.median(ratios) if ratios else math.nan
+    difference = statistics.median(differences)
+    verdict = text = ""
+    if goal is not None:
+        text = f"<= {goal.most:g}x" if by_ratio else f"<= {goal.most:g} {unit} more"
+        verdict = "met" if (ratio if by_ratio else difference) <= goal.most else "missed"
+        if low <= goal.most < high:
+            verdict += ", within noise"
+    return Row(
+        case,
+        unit,
+        statistics.median(pair.plain for pair in pairs),
+        statistics.median(pair.captured for pair in pairs),
+        ratio,
+        difference,
+        low,
+        high,
+        text,
+        verdict,
+    )
+
+
+def interval(samples: list[float]) -> tuple[float, float]:
+    """Give the 95 % interval of a median, by order statistics; of a few samples, their range."""
+    ordered = sorted(samples)
+    half = 0.98 * math.sqrt(len(ordered))
+    first = max(0, math.floor(len(ordered) / 2 - half))
+    last = min(len(ordered) - 1, math.ceil(len(ordered) / 2 + half))
+    return ordered[first], ordered[last]
+
+
+def table(rows: list[Row]) -> str:
+    heads = ("case", "plain", "captured", "ratio", "difference", "95 % of", "goal", "met")
+    lines = [heads]
+    for row in rows:
+        by_ratio = row.goal.endswith("x")
+        bounds = (
+            f"{row.low:.3f}..{row.high:.3f} x" if by_ratio else f"{row.low:+.4g}..{row.high:+.4g}"
+        )
+        lines.append(
+            (
+                row.case,
+                f"{row.plain:.4g} {row.unit}",
+                f"{row.captured:.4g} {row.unit}",
+                f"{row.ratio:.3f}",
+                f"{row.difference:+.4g} {row.unit}",
+                bounds,
+                row.goal,
+                row.verdict,
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+# -- calls, both ways in one process -------------------------------------------------------
+
+
+class Sides(NamedTuple):
+    """Two clients of two equal stores, with a run in each."""
+
+    clients: dict[str, Any]
+    run_ids: dict[str, str]
+
+
+def open_sides(uris: dict[str, str], folder: Path) -> Sides:
+    """Make both clients, the plain one first: what it has made by then stays unobserved."""
+    from mlflow import MlflowClient
+    from mlflow.tracking._tracking_service import utils
+
+    sides = Sides({}, {})
+    warm = folder / "warm.bin"
+    warm.write_bytes(b"w")
+    for which in WHICH:
+        client = MlflowClient(uris[which])
+        root = None if uris["plain"].startswith("http") else str(folder / f"artifacts-{which}")
+        experiment = client.create_experiment(f"overhead-{which}", artifact_location=root)
+        run_id = client.create_run(experiment).info.run_id
+        client.log_artifact(run_id, str(warm))
+        sides.clients[which] = client
+        sides.run_ids[which] = run_id
+    from yprov_mlflow.plugin.observe import Observed
+
+    for which in WHICH:
+        observed = which == "captured"
+        made = (
+            sides.clients[which]._tracking_client.store,
+            utils._artifact_repos_cache[sides.run_ids[which]],
+        )
+        if any(isinstance(each, Observed) is not observed for each in made):
+            raise SystemExit(f"the {which} side is not what it should be: {made}")
+    return sides
+
+
+Call = Callable[[Any, str, int], Any]
+
+
+def case_log_metric(client: Any, run_id: str, i: int) -> None:
+    client.log_metric(run_id, "loss", i / 7, step=i)
+
+
+def case_calls(folder: Path) -> dict[str, tuple[Call, int, int]]:
+    """Give each case's call, the calls in a block and the blocks of a full run."""
+    from mlflow.entities import Metric
+
+    file = folder / "kilobyte.bin"
+    file.write_bytes(os.urandom(1024))
+    batches: dict[int, list[Any]] = {}
+
+    def batch(i: int) -> list[Any]:
+        if i not in batches:
+            batches.clear()
+            first = i * POINTS_PER_BATCH // 10
+            batches[i] = [
+                Metric(f"m{n % 10}", n / 7, 1_700_000_000_000 + n, first + n // 10)
+                for n in range(POINTS_PER_BATCH)
+            ]
+        return batches[i]
+
+    def log_batch(client: Any, run_id: str, i: int) -> None:
+        client.log_batch(run_id, metrics=batch(i))
+
+    # Batches are made before the clock starts.
+    log_batch.prepare = batch  # type: ignore[attr-defined]
+    return {
+        "log_metric": (case_log_metric, 5, 600),
+        "log_param": (lambda c, r, i: c.log_param(r, f"p{i}", i), 5, 80),
+        "set_tag": (lambda c, r, i: c.set_tag(r, f"t{i}", str(i)), 5, 80),
+        "log_batch of 1000 metrics": (log_batch, 1, 41),
+        "log_metric, asynchronous": (
+            lambda c, r, i: c.log_metric(r, "queued", i / 7, step=i, synchronous=False),
+            20,
+            60,
+        ),
+        "log_artifact of 1 KB": (lambda c, r, i: c.log_artifact(r, str(file)), 2, 80),
+    }
+
+
+def time_block(call: Call, client: Any, run_id: str, numbers: range) -> tuple[float, float]:
+    """Give the CPU and wall time of the calling thread per call, in microseconds."""
+    prepare = getattr(call, "prepare", None)
+    cpu, wall, answers = [], [], []
+    for i in numbers:
+        if prepare is not None:
+            prepare(i)
+        cpu_0, wall_0 = time.thread_time_ns(), time.perf_counter_ns()
+        answer = call(client, run_id, i)
+        wall_1, cpu_1 = time.perf_counter_ns(), time.thread_time_ns()
+        cpu.append((cpu_1 - cpu_0) / 1000)
+        wall.append((wall_1 - wall_0) / 1000)
+        answers.append(answer)
+    for answer in answers:
+        if hasattr(answer, "wait"):
+            answer.wait()
+    return statistics.median(cpu), statistics.median(wall)
+
+
+def in_blocks(sides: Sides, call: Call, calls: int, blocks: int) -> dict[str, Any]:
+    """Take blocks of calls in turns, the order of the two sides reversed each time."""
+    cpu, wall = [], []
+    gc.collect()
+    for block in range(-1, blocks):
+        numbers = range((block + 1) * calls, (block + 2) * calls)
+        took = {}
+        for which in WHICH if block % 2 else WHICH[::-1]:
+            client, run_id = sides.clients[which], sides.run_ids[which]
+            took[which] = time_block(call, client, run_id, numbers)
+        if block >= 0:
+            cpu.append([took[which][0] for which in WHICH])
+            wall.append([took[which][1] for which in WHICH])
+    return {"cpu": cpu, "wall": wall}
+
+
+def measure_calls(uris: dict[str, str], folder: Path, share: float) -> dict[str, Any]:
+    """Take each case's blocks in turns, the order of the two sides reversed each time."""
+    sides = open_sides(uris, folder)
+    found: dict[str, Any] = {}
+    for case, (call, calls, blocks) in case_calls(folder).items():
+        found[case] = in_blocks(sides, call, calls, max(11, int(blocks * share)))
+    found["log_metric, backend left out"] = measure_without_backend(sides, share)
+    for which in WHICH:
+        sides.clients[which].set_terminated(sides.run_ids[which])
+    return found
+
+
+def measure_without_backend(sides: Sides, share: float) -> dict[str, Any]:
+    """Take ``log_metric`` with MLflow's own store doing nothing, so that little else is timed.
+
+    A write of the backend varies by more than capture takes; this has no such noise. It is a
+    lower bound, though: after a real write the processor's caches hold less of what capture
+    needs.
+    """
+    store = type(sides.clients["plain"]._tracking_client.store)
+    original = store.log_metric
+    store.log_metric = lambda self, run_id, metric: None
+    try:
+        return in_blocks(sides, case_log_metric, 50, max(11, int(200 * share)))
+    finally:
+        store.log_metric = original
+
+
+# -- whole runs and imports, one process each ----------------------------------------------
+
+
+def measure_run(uri: str, points: int) -> dict[str, float]:
+    """Log a whole run the fluent way and say what its start and end took."""
+    import mlflow
+    from mlflow.entities import Metric
+
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    client.search_experiments(max_results=1)
+    start_0 = time.perf_counter()
+    run = mlflow.start_run()
+    start_s = time.perf_counter() - start_0
+    mlflow.log_params({f"p{i}": i for i in range(PARAMS_PER_RUN)})
+    for first in range(0, points, POINTS_PER_BATCH):
+        numbers = range(first, first + POINTS_PER_BATCH)
+        metrics = [Metric(f"m{n % 10}", n / 7, 1_700_000_000_000 + n, n // 10) for n in numbers]
+        client.log_batch(run.info.run_id, metrics=metrics)
+    end_0 = time.perf_counter()
+    mlflow.end_run()
+    end_s = time.perf_counter() - end_0
+    files = [entry.path for entry in client.list_artifacts(run.info.run_id)]
+    if ("provenance" in files) is not uri.startswith("yprov+"):
+        raise SystemExit(f"{uri}: the run's artifacts are {files}")
+    return {"start_s": start_s, "end_s": end_s, **resident()}
+
+
+def resident() -> dict[str, float]:
+    """Give this process's memory now and at its highest, in MiB."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
+    return {"rss": int(sizes["VmRSS"]) / 1024, "peak": int(sizes["VmHWM"]) / 1024}
+
+
+IMPORT = """
+import sys, time
+start = time.process_time()
+import {module} as mlflow
+mlflow.start_run
+took = time.process_time() - start
+assert ("yprov_mlflow" in sys.modules) is {ours}, "the wrong packages are installed"
+print(took * 1000)
+"""
+
+
+def site_folder(folder: Path, *, ours: bool) -> Path:
+    """Make a folder with links to all that is installed, with our package or without it."""
+    import sysconfig
+
+    import yprov_mlflow
+
+    folder.mkdir()
+    for name in ("purelib", "platlib"):
+        for path in Path(sysconfig.get_path(name)).iterdir():
+            if path.suffix == ".pth" or path.name in ("yprov_mlflow", "__pycache__"):
+                continue
+            mine = path.name.startswith("yprov_mlflow-")
+            if (ours or not mine) and not (folder / path.name).exists():
+                (folder / path.name).symlink_to(path)
+    if ours:
+        (folder / "yprov_mlflow").symlink_to(Path(str(yprov_mlflow.__file__)).parent)
+    return folder
+
+
+# -- the programs that measure, started in turns -------------------------------------------
+
+
+class Bench:
+    """A folder and an environment of its own, and a database that is made once."""
+
+    def __init__(self, folder: Path, *, quick: bool) -> None:
+        self.folder = folder
+        self.quick = quick
+        kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+        self.environment = {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_FILE_STORE": "true",
+            "MLFLOW_ENABLE_PROGRESS_BAR": "false",
+            "GIT_PYTHON_REFRESH": "quiet",
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "YPROV_MLFLOW_DIR": str(folder / "state"),
+        }
+        self.template = folder / "template.db"
+        self.python(
+            "-c",
+            "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments()",
+            f"sqlite:///{self.template}",
+        )
+
+    def python(self, *words: str, **env: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env={**self.environment, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def child(self, *words: str) -> Any:
+        """Run this file as one of the programs that measure."""
+        return json.loads(self.python(str(Path(__file__).resolve()), *words).splitlines()[-1])
+
+    def new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def database(self, folder: Path, name: str = "mlflow") -> str:
+        shutil.copy(self.template, folder / f"{name}.db")
+        return f"sqlite:///{folder / name}.db"
+
+    def in_turns(self, times: int, work: Callable[[str], float | dict[str, float]]) -> list[Any]:
+        """Do the work plain and captured, the first time unheeded, the order reversed each time."""
+        pairs = []
+        for i in range(-1, times):
+            took = {which: work(which) for which in (WHICH if i % 2 else WHICH[::-1])}
+            if i >= 0:
+                pairs.append(Pair(took["plain"], took["captured"]))
+        return pairs
+
+    @contextlib.contextmanager
+    def uris(self, backend: str, folder: Path) -> Iterator[dict[str, str]]:
+        if backend == "sqlite":
+            made = {which: self.database(folder, which) for which in WHICH}
+        elif backend == "file":
+            made = {which: f"file://{folder / which}" for which in WHICH}
+        else:
+            with self.server(folder) as uri:
+                # MLflow keeps one store per URI: the slash makes a second one.
+                yield {"plain": uri, "captured": f"yprov+{uri}/"}
+            return
+        yield {"plain": made["plain"], "captured": f"yprov+{made['captured']}"}
+
+    @contextlib.contextmanager
+    def server(self, folder: Path) -> Iterator[str]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = (
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--backend-store-uri", self.database(folder)),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        )
+        log = folder / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            uri = f"http://127.0.0.1:{port}"
+            give_up = time.monotonic() + BOOT_S
+            while not answers(f"{uri}/health"):
+                if process.poll() is not None or time.monotonic() > give_up:
+                    raise SystemExit(f"the server does not start:\n{log.read_text('utf-8')}")
+                time.sleep(0.2)
+            yield uri
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+# -- cases ---------------------------------------------------------------------------------
+
+
+def goals_of(case: str, backend: str) -> tuple[Goal | None, Goal | None]:
+    """Give the goals for CPU (in microseconds) and wall time (a ratio)."""
+    if case.endswith("left out"):
+        return Goal("difference", 10), None
+    if case == "log_metric":
+        return Goal("difference", 10), Goal("ratio", 1.05 if backend == "file" else 1.03)
+    if case.startswith("log_batch"):
+        return None, Goal("ratio", 1.03)
+    if case.endswith("asynchronous"):
+        return Goal("difference", 20), None
+    return None, None
+
+
+def rows_of_calls(bench: Bench, backend: str) -> Iterator[Row]:
+    folder = bench.new_folder()
+    share = "0.2" if bench.quick else "1"
+    with bench.uris(backend, folder) as uris:
+        words = (uris["plain"], uris["captured"], str(folder), share)
+        found = bench.child("--measure-calls", *words)
+    for case, samples in found.items():
+        cpu_goal, wall_goal = goals_of(case, backend)
+        for clock, goal in (("cpu", cpu_goal), ("wall", wall_goal)):
+            pairs = [Pair(*pair) for pair in samples[clock]]
+            yield judge(f"{backend}: {case}, {clock}", "us", pairs, goal)
+
+
+def rows_of_runs(bench: Bench) -> Iterator[Row]:
+    pairs = runs_in_turns(bench, POINTS_PER_RUN, 5 if bench.quick else 9)
+    case = f"{PARAMS_PER_RUN} params and {POINTS_PER_RUN} points"
+    for name, parts, goal in (
+        ("start_run", ("start_s",), None),
+        ("end_run", ("end_s",), None),
+        ("start_run and end_run", ("start_s", "end_s"), Goal("difference", 0.3)),
+    ):
+        sums = [Pair(*(sum(side[part] for part in parts) for side in pair)) for pair in pairs]
+        yield judge(f"sqlite: {name}, {case}", "s", sums, goal)
+
+
+def runs_in_turns(bench: Bench, points: int, times: int) -> list[Any]:
+    def work(which: str) -> dict[str, float]:
+        folder = bench.new_folder()
+        uri = ("yprov+" if which == "captured" else "") + bench.database(folder)
+        took: dict[str, float] = bench.child("--measure-run", uri, str(points))
+        shutil.rmtree(folder)
+        return took
+
+    return bench.in_turns(times, work)
+
+
+def rows_of_memory(bench: Bench) -> Iterator[Row]:
+    grown = {}
+    for points in POINTS_IN_MEMORY:
+        pairs = runs_in_turns(bench, points, 1 if bench.quick else 5)
+        for name, goal in (("rss", Goal("difference", 30)), ("peak", None)):
+            sizes = [Pair(*(side[name] for side in pair)) for pair in pairs]
+            about = {"rss": "memory after end_run", "peak": "highest memory"}[name]
+            row = judge(f"sqlite: {about}, {points} points", "MiB", sizes, goal)
+            grown[name, points] = row.difference
+            yield row
+    few, many = POINTS_IN_MEMORY
+    for name in ("rss", "peak"):
+        growth = Pair(grown[name, few], grown[name, many])
+        goal = Goal("difference", FLAT_MIB) if name == "rss" else None
+        case = f"sqlite: what capture adds to {name}, {few} to {many} points"
+        yield judge(case, "MiB", [growth], goal)
+
+
+def rows_of_imports(bench: Bench) -> Iterator[Row]:
+    times = 7 if bench.quick else 25
+
+    def swapped(which: str) -> float:
+        ours = which == "captured"
+        module = "yprov_mlflow" if ours else "mlflow"
+        # Plain MLflow loads the package, too, by its entry points.
+        return float(bench.python("-c", IMPORT.format(module=module, ours=True)))
+
+    pairs = bench.in_turns(times, swapped)
+    yield judge("import yprov_mlflow for mlflow, cpu", "ms", pairs, Goal("ratio", 1.05))
+    sites = {
+        which: site_folder(bench.folder / f"site-{which}", ours=which == "captured")
+        for which in WHICH
+    }
+
+    def installed(which: str) -> float:
+        source = IMPORT.format(module="mlflow", ours=which == "captured")
+        return float(bench.python("-S", "-c", source, PYTHONPATH=str(sites[which])))
+
+    pairs = bench.in_turns(times, installed)
+    yield judge("import mlflow, installed but unused, cpu", "ms", pairs, Goal("difference", 5))
+
+
+def groups(bench: Bench) -> dict[str, Callable[[], Iterator[Row]]]:
+    return {
+        **{backend: lambda b=backend: rows_of_calls(bench, b) for backend in BACKENDS},
+        "run": lambda: rows_of_runs(bench),
+        "import": lambda: rows_of_imports(bench),
+        "memory": lambda: rows_of_memory(bench),
+    }
+
+
+def main() -> int:
+    names = [*BACKENDS, "run", "import", "memory"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("groups", nargs="*", choices=[*names, []], help=f"of {', '.join(names)}")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: more noise")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there, too")
+    chosen = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="yprov-overhead-") as name:
-        folder = Path(name)
-        _prepare(folder)
-        for backend in options.backends.split(","):
-            rows += _measure_backend(backend, folder, options.quick)
-        rows += _measure_imports(folder, options.quick)
-        rows += _measure_memory(folder, options.quick)
-    print(_table(rows, options.quick))
-    if options.json:
-        Path(options.json).write_text(json.dumps([row._asdict() for row in rows], indent=1))
-    sys.exit(1 if any(row.met is False for row in rows) and options.strict else 0)
+        bench = Bench(Path(name), quick=chosen.quick)
+        for group, measure in groups(bench).items():
+            if not chosen.groups or group in chosen.groups:
+                print(f"{group} ...", file=sys.stderr, flush=True)
+                rows += measure()
+    versions = {name: importlib.metadata.version(name) for name in ("mlflow", "yprov-mlflow")}
+    print(f"Python {sys.version.split()[0]}, {versions}")
+    print(table(rows))
+    if chosen.json:
+        result = {"versions": versions, "rows": [row._asdict() for row in rows]}
+        chosen.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    return 1 if any(row.verdict == "missed" for row in rows) else 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, in a minute")
-    parser.add_argument("--backends", default="sqlite,file,http")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if a goal is missed")
-    return parser.parse_args()
-
-
-def _prepare(folder: Path) -> None:
-    """Keep this process, and those that it starts, to the folder."""
-    for name in [n for n in os.environ if n.startswith(("MLFLOW_", "YPROV_MLFLOW"))]:
-        del os.environ[name]
-    os.environ.update(
-        MLFLOW_DISABLE_TELEMETRY="true",
-        MLFLOW_ALLOW_FILE_STORE="true",
-        MLFLOW_ENABLE_PROGRESS_BAR="false",
-        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
-        YPROV_MLFLOW_DIR=str(folder / "state"),
-    )
-    os.chdir(folder)
-
-
-# -- calls in one process -------------------------------------------------------------------------
-
-
-def _measure_backend(backend: str, folder: Path, quick: bool) -> list[Row]:
-    with contextlib.ExitStack() as stack:
-        if backend == "http":
-            plain, captured = (stack.enter_context(_server(folder, n)) for n in ("a", "b"))
-        elif backend == "sqlite":
-            plain, captured = (f"sqlite:///{folder}/{n}.db" for n in ("a", "b"))
-        else:
-            plain, captured = (f"file://{folder}/{n}" for n in ("a", "b"))
-        uris = {PLAIN: plain, CAPTURED: f"yprov+{captured}"}
-        return [
-            *_log_metric(backend, uris, quick),
-            *_log_batch(backend, uris, quick),
-            *_enqueue(backend, uris, quick),
-            *_whole_run(backend, uris, quick),
-        ]
-
-
-def _clients(uris: dict[str, str]) -> dict[str, Any]:
-    from mlflow import MlflowClient
-
-    clients = {name: MlflowClient(tracking_uri=uri) for name, uri in uris.items()}
-    kinds = {name: type(c._tracking_client.store) for name, c in clients.items()}
-    if kinds[PLAIN] is kinds[CAPTURED]:
-        sys.exit("both stores are of the same class: nothing is captured, or everything is")
-    return clients
-
-
-def _time(call: Callable[[int], None], calls: int, start: int) -> Sample:
-    """Time a block of calls; the processor time is that of this thread alone.
-
-    What other threads do (the queue, the writer of documents) is in the wall clock.
-    """
-    gc.collect()
-    gc.disable()
-    try:
-        cpu, wall = time.thread_time(), time.perf_counter()
-        for number in range(start, start + calls):
-            call(number)
-        return Sample((time.thread_time() - cpu) / calls, (time.perf_counter() - wall) / calls)
-    finally:
-        gc.enable()
-
-
-def _in_turns(
-    calls: dict[str, Callable[[int], None]], blocks: int, calls_per_block: int
-) -> tuple[dict[str, Sample], Sample]:
-    """Give medians of the blocks, and the medians of the ratios of neighbouring blocks."""
-    found: dict[str, list[Sample]] = {PLAIN: [], CAPTURED: []}
-    for name in calls:
-        _time(calls[name], calls_per_block, 0)  # warm
-    for block in range(blocks):
-        order = (PLAIN, CAPTURED) if block % 2 else (CAPTURED, PLAIN)
-        for name in order:
-            start = (block + 1) * calls_per_block
-            found[name].append(_time(calls[name], calls_per_block, start))
-    pairs = list(zip(found[CAPTURED], found[PLAIN], strict=True))
-    ratio = Sample(
-        statistics.median(c.cpu / p.cpu for c, p in pairs if p.cpu),
-        statistics.median(c.wall / p.wall for c, p in pairs),
-    )
-    return {name: _median(samples) for name, samples in found.items()}, ratio
-
-
-def _median(samples: list[Sample]) -> Sample:
-    return Sample(
-        statistics.median(s.cpu for s in samples), statistics.median(s.wall for s in samples)
-    )
-
-
-def _log_metric(backend: str, uris: dict[str, str], quick: bool) -> list[Row]:
-    clients = _clients(uris)
-    runs = {name: client.create_run("0").info.run_id for name, client in clients.items()}
-    calls = {
-        name: (lambda i, c=client, r=runs[name]: c.log_metric(r, "loss", i / 7, MS + i, i))
-        for name, client in clients.items()
-    }
-    blocks, size = (10, 20) if quick else (60, 50)
-    times, ratio = _in_turns(calls, blocks, size)
-    _end(clients, runs)
-    limit = 1.05 if backend == "file" else 1.03
-    more_us = (times[CAPTURED].cpu - times[PLAIN].cpu) * 1e6
-    return [
-        Row(
-            "log_metric",
-            backend,
-            times[PLAIN],
-            times[CAPTURED],
-            f"CPU +10 µs at most and ≤ {limit}x",
-            more_us <= 10 and ratio.cpu <= limit,
-            f"CPU {more_us:+.1f} µs, {ratio.cpu:.3f}x; wall {ratio.wall:.3f}x",
-        )
-    ]
-
-
-def _log_batch(backend: str, uris: dict[str, str], quick: bool) -> list[Row]:
-    from mlflow.entities import Metric
-
-    clients = _clients(uris)
-    runs = {name: client.create_run("0").info.run_id for name, client in clients.items()}
-
-    def call(client: Any, run_id: str) -> Callable[[int], None]:
-        def log(number: int) -> None:
-            points = [Metric("loss", i / 7, MS + i, number * 1000 + i) for i in range(1000)]
-            client.log_batch(run_id, metrics=points)
-
-        return log
-
-    calls = {name: call(client, runs[name]) for name, client in clients.items()}
-    blocks, size = (6, 1) if quick else (30, 2)
-    times, ratio = _in_turns(calls, blocks, size)
-    _end(clients, runs)
-    more_us = (times[CAPTURED].cpu - times[PLAIN].cpu) * 1e6
-    return [
-        Row(
-            "log_batch of 1,000",
-            backend,
-            times[PLAIN],
-            times[CAPTURED],
-            "CPU ≤ 1.03x",
-            ratio.cpu <= 1.03,
-            f"CPU {more_us:+.0f} µs, {ratio.cpu:.3f}x; wall {ratio.wall:.3f}x",
-        )
-    ]
-
-
-def _enqueue(backend: str, uris: dict[str, str], quick: bool) -> list[Row]:
-    clients = _clients(uris)
-    runs = {name: client.create_run("0").info.run_id for name, client in clients.items()}
-    queued: list[Any] = []
-
-    def call(client: Any, run_id: str) -> Callable[[int], None]:
-        def log(number: int) -> None:
-            queued.append(
-                client.log_metric(run_id, "loss", 1.0, MS + number, number, synchronous=False)
-            )
-
-        return log
-
-    calls = {name: call(client, runs[name]) for name, client in clients.items()}
-    blocks, size = (6, 20) if quick else (20, 50)
-    found: dict[str, list[Sample]] = {PLAIN: [], CAPTURED: []}
-    for block in range(blocks + 1):
-        for name in (PLAIN, CAPTURED) if block % 2 else (CAPTURED, PLAIN):
-            sample = _time(calls[name], size, block * size)
-            # The other's turn begins with empty queues.
-            for operation in queued:
-                operation.wait()
-            queued.clear()
-            if block:
-                found[name].append(sample)
-    _end(clients, runs)
-    times = {name: _median(samples) for name, samples in found.items()}
-    more_us = (times[CAPTURED].cpu - times[PLAIN].cpu) * 1e6
-    return [
-        Row(
-            "log_metric, asynchronous: to enqueue",
-            backend,
-            times[PLAIN],
-            times[CAPTURED],
-            "CPU +20 µs at most",
-            more_us <= 20,
-            f"CPU {more_us:+.1f} µs, {times[CAPTURED].cpu / times[PLAIN].cpu:.3f}x",
-        )
-    ]
-
-
-def _whole_run(backend: str, uris: dict[str, str], quick: bool) -> list[Row]:
-    """Time start_run + end_run around 50 params and 20,000 points, which are not counted."""
-    import mlflow
-    from mlflow.entities import Metric
-
-    points = 2_000 if quick else 20_000
-    rounds = 2 if quick else 3
-
-    def one(uri: str, number: int) -> Sample:
-        mlflow.set_tracking_uri(uri)
-        gc.collect()
-        cpu, wall = time.process_time(), time.perf_counter()
-        run = mlflow.start_run(run_name=f"whole {number}")
-        spent = [time.process_time() - cpu, time.perf_counter() - wall]
-        client = mlflow.MlflowClient()
-        mlflow.log_params({f"p{i}": i for i in range(50)})
-        for chunk in range(0, points, 1000):
-            batch = [Metric(f"m{i % 10}", i / 7, MS + i, i) for i in range(chunk, chunk + 1000)]
-            client.log_batch(run.info.run_id, metrics=batch)
-        cpu, wall = time.process_time(), time.perf_counter()
-        mlflow.end_run()
-        return Sample(spent[0] + time.process_time() - cpu, spent[1] + time.perf_counter() - wall)
-
-    found: dict[str, list[Sample]] = {PLAIN: [], CAPTURED: []}
-    first: float | None = None
-    for number in range(rounds + 1):
-        for name in (PLAIN, CAPTURED) if number % 2 else (CAPTURED, PLAIN):
-            sample = one(uris[name], number)
-            if number:
-                found[name].append(sample)
-            elif name == CAPTURED:
-                first = sample.wall
-    times = {name: _median(samples) for name, samples in found.items()}
-    more = times[CAPTURED].wall - times[PLAIN].wall
-    goal = "wall +0.3 s at most"
-    return [
-        Row(
-            f"start_run + end_run ({points:,} points)",
-            backend,
-            times[PLAIN],
-            times[CAPTURED],
-            goal,
-            more <= 0.3,
-            f"wall {more:+.3f} s, CPU {times[CAPTURED].cpu - times[PLAIN].cpu:+.3f} s; "
-            f"the first one took {first:.2f} s",
-        )
-    ]
-
-
-def _end(clients: dict[str, Any], runs: dict[str, str]) -> None:
-    for name, client in clients.items():
-        client.set_terminated(runs[name])
-
-
-# -- fresh processes ------------------------------------------------------------------------------
-
-IMPORTS = {
-    "import mlflow": "import mlflow",
-    "import yprov_mlflow": "import yprov_mlflow as mlflow; mlflow.log_metric",
-}
-
-WITHOUT = """
-import importlib.metadata as metadata
-found = metadata.entry_points
-def entry_points(**given):
-    return metadata.EntryPoints(e for e in found(**given) if not e.value.startswith("yprov_mlflow")
-                                and not e.value.startswith("_yprov"))
-metadata.entry_points = entry_points
-"""
-"""Hides our entry points: what ``import mlflow`` costs where the package is not installed."""
-
-
-def _fresh(code: str, **env: str) -> tuple[Sample, dict[str, Any]]:
-    wrapped = (
-        "import json, resource, time\n"
-        f"{code}\n"
-        "print(json.dumps({'cpu': time.process_time(), 'facts': globals().get('facts')}))"
-    )
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", wrapped],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"a process failed:\n{done.stderr}")
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    return Sample(answer["cpu"], time.perf_counter() - start), answer
-
-
-def _measure_imports(folder: Path, quick: bool) -> list[Row]:
-    """Compare imports, to which a bare interpreter's start belongs as well."""
-    rounds = 3 if quick else 12
-    codes = {**IMPORTS, "without": f"{WITHOUT}\nimport mlflow"}
-    for code in codes.values():
-        _fresh(code)
-    found: dict[str, list[Sample]] = {name: [] for name in codes}
-    for number in range(rounds):
-        names = list(codes)
-        for name in names[number % 3 :] + names[: number % 3]:
-            found[name].append(_fresh(codes[name])[0])
-    times = {name: _median(samples) for name, samples in found.items()}
-    plain, ours, without = (times[n] for n in (*IMPORTS, "without"))
-    more_ms = (plain.cpu - without.cpu) * 1e3
-    return [
-        Row(
-            "import yprov_mlflow against import mlflow",
-            "-",
-            plain,
-            ours,
-            "CPU ≤ 1.05x",
-            ours.cpu / plain.cpu <= 1.05,
-            f"CPU {ours.cpu / plain.cpu:.3f}x, wall {ours.wall / plain.wall:.3f}x",
-        ),
-        Row(
-            "import mlflow where we are installed",
-            "-",
-            without,
-            plain,
-            "CPU +5 ms at most",
-            more_ms <= 5,
-            f"CPU {more_ms:+.1f} ms",
-        ),
-    ]
-
-
-MEMORY = """
-import mlflow
-from mlflow.entities import Metric
-client = mlflow.MlflowClient()
-run = mlflow.start_run()
-def points(first, count):
-    for start in range(first, first + count, 1000):
-        client.log_batch(run.info.run_id, metrics=[
-            Metric("loss", i / 7, 1_700_000_000_000 + i, i) for i in range(start, start + 1000)])
-points(0, {points})
-logged = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-mlflow.end_run()
-facts = [logged, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
-"""
-
-
-def _measure_memory(folder: Path, quick: bool) -> list[Row]:
-    """Compare the largest resident size of whole processes, end of the run included."""
-    counts = (10_000, 30_000) if quick else (100_000, 300_000)
-    rows: list[Row] = []
-    more: list[float] = []
-    for count in counts:
-        sizes: dict[str, list[float]] = {}
-        samples: dict[str, Sample] = {}
-        for name, prefix in ((PLAIN, ""), (CAPTURED, "yprov+")):
-            uri = f"{prefix}sqlite:///{folder}/memory-{name}-{count}.db"
-            sample, answer = _fresh(MEMORY.format(points=count), MLFLOW_TRACKING_URI=uri)
-            sizes[name], samples[name] = answer["facts"], sample
-        more.append(sizes[CAPTURED][1] - sizes[PLAIN][1])
-        is_first = len(more) == 1
-        rows.append(
-            Row(
-                f"memory at {count:,} points",
-                "sqlite",
-                samples[PLAIN],
-                samples[CAPTURED],
-                "+30 MB at most" if is_first else "no more than at fewer points (+5 MB)",
-                more[-1] <= 30 if is_first else more[-1] <= more[0] + 5,
-                f"{sizes[PLAIN][1]:.0f} MB plain, {more[-1]:+.0f} MB "
-                f"({sizes[CAPTURED][0] - sizes[PLAIN][0]:+.0f} MB before end_run)",
-            )
-        )
-    return rows
-
-
-# -- servers and tables ---------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _server(folder: Path, name: str) -> Iterator[str]:
-    """Run a plain tracking server; the client is what is measured."""
-    home = folder / f"server-{name}"
-    home.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)),
-            *("--backend-store-uri", f"sqlite:///{home}/mlflow.db"),
-            *("--artifacts-destination", str(home / "artifacts")),
-        ],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + 60
-        while time.monotonic() < end and process.poll() is None:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{uri}/health", timeout=2).close()
-                break
-            time.sleep(0.2)
-        yield uri
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _table(rows: list[Row], quick: bool) -> str:
-    import mlflow
-
-    head = ("what", "backend", "plain CPU", "captured CPU", "result", "goal", "met")
-    lines = [
-        f"Python {platform.python_version()}, MLflow {mlflow.__version__}, {os.cpu_count()} "
-        f"processors{', quick: too few repetitions to judge by' if quick else ''}",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-    ]
-    for row in rows:
-        met = {True: "yes", False: "**no**", None: ""}[row.met]
-        cells = (
-            row.what,
-            row.backend,
-            _time_text(row.plain.cpu),
-            _time_text(row.captured.cpu),
-            row.shown,
-            row.goal,
-            met,
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _time_text(seconds: float) -> str:
-    if seconds >= 0.1:
-        return f"{seconds:.2f} s"
-    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"
+def measure(words: list[str]) -> Any:
+    match words:
+        case ["--measure-calls", plain, captured, folder, share]:
+            return measure_calls({"plain": plain, "captured": captured}, Path(folder), float(share))
+        case ["--measure-run", uri, points]:
+            return measure_run(uri, int(points))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] and sys.argv[1].startswith("--measure-"):
+        print(json.dumps(measure(sys.argv[1:])))
+    else:
+        sys.exit(main())

@@ -61,8 +61,19 @@ def unquote_key(segment: str) -> str:
     return unquote(segment, encoding="utf-8", errors="surrogatepass")
 
 
+_USER = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)[^/@:\s]*:(?!\d+[/?#])[^@\s]*@(?=[^@\s]*\Z)")
+_SECRET = re.compile(
+    r"(?P<name>[?&;](?:user|username|password|passwd|pwd|token|sig|secret|odbc_connect)=)[^&]*",
+    re.IGNORECASE,
+)
+
+
 def redact(uri: str) -> str:
-    """Remove user and password from a URI."""
+    """Remove user and password from a URI, in its authority and in its query.
+
+    A password may hold what should have been quoted (``u:p#w@host``): it goes, too.
+    """
+    uri = _SECRET.sub(r"\g<name>", _USER.sub(r"\g<scheme>", uri))
     try:
         parts = urlsplit(uri)
     except ValueError:

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yprov_mlflow.errors import UsageError
 
@@ -30,6 +33,22 @@ class _Scoped(ContextDecorator):
         self._run_id = run_id
         self._scopes: list[tuple[Scope, Token[Scope | None]]] = []
 
+    def _recreate_cm(self) -> _Scoped:
+        """Give each call of a decorated function a scope of its own, whatever its thread."""
+        return _Scoped(self._name, self._run_id)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:  # type: ignore[override]
+        """Decorate a function or coroutine function."""
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def inside(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return inside
+
     def __enter__(self) -> _Scoped:
         from yprov_mlflow.plugin import capture
         from yprov_mlflow.recorder import contexts
@@ -43,7 +62,6 @@ class _Scoped(ContextDecorator):
         self._scopes.append((scope, contexts.current.set(scope)))
         if current is not None and run_id is not None:
             current.recorder.enter_contexts(run_id)
-            current.recorder.enter(scope)
         return self
 
     def __exit__(

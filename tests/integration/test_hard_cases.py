@@ -348,7 +348,6 @@ def test_long_values_are_what_mlflow_kept_of_them(case: Case) -> None:
     assert document.params["cut"] == kept.params["cut"] == "z" * 6000
     assert document.params["cut in a batch"] == kept.params["cut in a batch"] == "z" * 6000
     assert document.tags["cut tag"] == kept.tags["cut tag"]
-    assert len(kept.tags["cut tag"]) < 9000
 
 
 def test_run_resumed_in_the_same_process(case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import OrderedDict
 from typing import Any
 
 from yprov_mlflow.errors import JournalError
@@ -21,6 +22,30 @@ _WALL_NS = time.time_ns() - time.monotonic_ns()
 def now_ns() -> int:
     """Give the time in ns since the epoch by a clock that never goes back in this process."""
     return _WALL_NS + time.monotonic_ns()
+
+
+class _OpenFiles:
+    """Bounds how many journals of a process are open; a closed one opens again when written."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._writers: OrderedDict[Writer, None] = OrderedDict()
+
+    def add(self, writer: Writer) -> None:
+        with self._lock:
+            self._writers[writer] = None
+            for oldest in list(self._writers)[: max(0, len(self._writers) - self._most)]:
+                # One that is being written to is not idle, and waiting for it could go round.
+                if oldest.close_if_idle():
+                    del self._writers[oldest]
+
+    def remove(self, writer: Writer) -> None:
+        with self._lock:
+            self._writers.pop(writer, None)
+
+
+_open_files = _OpenFiles(most=256)
 
 
 class Writer:
@@ -56,13 +81,22 @@ class Writer:
 
     def close(self) -> None:
         """Close the file; the next event opens it again."""
+        _open_files.remove(self)
         with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            self.close_in_child()
+
+    def close_if_idle(self) -> bool:
+        """Close the file unless an event is being written; tell whether it is closed."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self.close_in_child()
+        finally:
+            self._lock.release()
+        return True
 
     def close_in_child(self) -> None:
-        """Close the file after a fork, when the lock may be held by a thread that is no more."""
+        """Close the file without the lock, which a thread that a fork left behind may hold."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -71,6 +105,7 @@ class Writer:
         path = self.folder.file(self.session)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _open_files.add(self)
         if os.fstat(self._fd).st_size == 0:
             head = {"journal": FORMAT, "run_id": self.folder.run_id, "session": self.session}
             self._write(codec.frame(head))

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import posixpath
+import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -36,9 +37,13 @@ class Hashes:
             entry: dict[str, Any] = {"path": path, "size": None, "sha256": None}
             self._files.append(entry)
             try:
-                entry["size"] = os.path.getsize(local)
+                status = os.stat(local)
             except OSError:
                 continue
+            if not stat.S_ISREG(status.st_mode):
+                # Reading a pipe waits for a writer; MLflow will say itself what it thinks of it.
+                continue
+            entry["size"] = status.st_size
             if entry["size"] <= _ASIDE_BYTES:
                 _hash(local, entry)
             else:

@@ -28,9 +28,9 @@ from yprov_mlflow.events import (
     TagDeleted,
     TagsSet,
 )
-from yprov_mlflow.identity import store_id
+from yprov_mlflow.identity import redact, store_id
 from yprov_mlflow.plugin import entities
-from yprov_mlflow.plugin.capture import Capture
+from yprov_mlflow.plugin.capture import URI, Capture
 
 Handler = Callable[..., None]
 
@@ -99,7 +99,7 @@ def create_run(
         info.run_name,
         info.user_id,
         info.start_time,
-        info.artifact_uri,
+        info.artifact_uri and redact(info.artifact_uri),
         dict(run.data.tags),
         capture.store_reference(store),
         store=store,
@@ -277,7 +277,7 @@ def model_fields(model: Any) -> tuple[Any, ...]:
         model.model_type,
         _status(str(getattr(model.status, "value", model.status))),
         model.experiment_id,
-        model.artifact_location,
+        model.artifact_location and redact(model.artifact_location),
         model.creation_timestamp,
         dict(model.params or {}),
         dict(model.tags or {}),
@@ -373,15 +373,20 @@ def _other(
     for argument, subject in _SUBJECTS.items():
         if subject not in subjects and isinstance(found.get(argument), str | int):
             subjects[subject] = str(found[argument])
+    if method == "rename_experiment":
+        capture.rename_experiment(store, subjects.get("experiment", ""))
     trace = _trace_of_call(capture, arguments, subjects)
-    run_id = _run_of_call(capture, found, subjects, trace)
+    run_id = _run_of_call(capture, found, subjects, trace) or capture.active_run_in(store)
     call = (method, subjects, arguments, answer)
-    capture.recorder.record(run_id or _no_run(capture, store), StoreCalled, *call)
+    home = capture.tracking.get(getattr(store, URI, "")) if run_id else None
+    capture.recorder.record(run_id or _no_run(capture, store), StoreCalled, *call, store=home)
     if run_id is None and method == "log_spans" and trace:
         capture.early_spans[trace] = call
-    elif run_id is not None and trace is not None and trace in capture.early_spans:
+    elif trace is not None and trace in capture.early_spans:
         # MLflow exports the spans of a trace before the trace that says whose they are.
-        capture.recorder.record(run_id, StoreCalled, *capture.early_spans.pop(trace))
+        early = capture.early_spans.pop(trace)
+        if run_id is not None:
+            capture.recorder.record(run_id, StoreCalled, *early)
 
 
 def _trace_of_call(
@@ -411,11 +416,10 @@ def _run_of_call(
         capture.model_runs.get(subjects.get("logged_model") or ""),
         found.get("run_id"),
         found.get("source_run_id"),
-        capture.active_run(),
     )
     return next((str(run_id) for run_id in candidates if run_id), None)
 
 
 def _no_run(capture: Capture, store: Any) -> str:
     """Give what stands for a run where there is none: the store."""
-    return capture.active_run() or store_id(capture.store_reference(store)["uuid"])
+    return capture.active_run_in(store) or store_id(capture.store_reference(store)["uuid"])

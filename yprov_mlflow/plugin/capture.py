@@ -37,10 +37,15 @@ Value = TypeVar("Value")
 class Memory(OrderedDict[str, Value]):
     """A mapping that forgets its oldest entries, for processes that never end."""
 
+    def __init__(self, most: int = _MOST_REMEMBERED) -> None:
+        """Say how many it may remember."""
+        super().__init__()
+        self._most = most
+
     def __setitem__(self, key: str, value: Value) -> None:
         """Remember one more; forget the oldest when there are too many."""
         super().__setitem__(key, value)
-        if len(self) > _MOST_REMEMBERED:
+        if len(self) > self._most:
             self.popitem(last=False)
 
 
@@ -59,21 +64,22 @@ class Guard(threading.local):
 class Capture:
     """What the observers of stores and repositories share in one process."""
 
-    def __init__(self) -> None:
-        """Start with a recorder whose settings come from the environment and the project."""
+    def __init__(self, parent: Capture | None = None) -> None:
+        """Start with settings from environment and project, or with those of a fork's parent."""
         self.server = SERVER_URI in os.environ
-        self.recorder = Recorder(settings.load(), side="server" if self.server else "client")
+        known = parent.recorder.settings if parent is not None else settings.load()
+        self.recorder = Recorder(known, side="server" if self.server else "client")
         self.guard = Guard()
         self.lock = threading.Lock()
         self.postman: object = None
-        self.roots: Memory[str] = Memory()
-        self.model_runs: Memory[str] = Memory()
-        self.trace_runs: Memory[str] = Memory()
-        self.experiment_names: Memory[str] = Memory()
-        self.early_spans: Memory[tuple[Any, ...]] = Memory()
-        self.tracking: dict[str, Any] = {}
+        self.roots: Memory[str] = parent.roots if parent else Memory()
+        self.model_runs: Memory[str] = parent.model_runs if parent else Memory()
+        self.trace_runs: Memory[str] = parent.trace_runs if parent else Memory()
+        self.experiment_names: Memory[str] = parent.experiment_names if parent else Memory()
+        self.early_spans: Memory[tuple[Any, ...]] = Memory(most=16)
+        self.tracking: dict[str, Any] = parent.tracking if parent else {}
         self.delivered_by_client: Memory[str] = Memory()
-        self._stores: dict[str, dict[str, str]] = {}
+        self._stores: dict[str, dict[str, str]] = parent._stores if parent else {}
 
     # -- stores ------------------------------------------------------------------------
 
@@ -91,8 +97,8 @@ class Capture:
             except Exception as error:  # noqa: BLE001 - a store without it is named by its URI
                 self.recorder.note(error)
             known = {
-                "uuid": identity.store_uuid(created, location, _absolute(uri)),
-                "uri": identity.redact(_absolute(uri)),
+                "uuid": identity.store_uuid(created, location, absolute(uri)),
+                "uri": identity.redact(absolute(uri)),
             }
             self._stores[uri] = known
         return known
@@ -102,15 +108,19 @@ class Capture:
         return list(self._stores.values())
 
     def experiment_name(self, store: Any, experiment_id: str) -> str | None:
-        """Give the name of an experiment, read from the store once."""
+        """Give the name of an experiment; a client reads it once, a server sees renaming by all."""
         key = f"{getattr(store, URI, '')} {experiment_id}"
-        if key not in self.experiment_names:
+        if key not in self.experiment_names or self.server:
             try:
                 self.experiment_names[key] = store.get_experiment(experiment_id).name
             except Exception as error:  # noqa: BLE001 - a name is not worth a run
                 self.recorder.note(error)
                 return None
         return self.experiment_names[key]
+
+    def rename_experiment(self, store: Any, experiment_id: str) -> None:
+        """Forget the name that an experiment had."""
+        self.experiment_names.pop(f"{getattr(store, URI, '')} {experiment_id}", None)
 
     # -- owners ------------------------------------------------------------------------
 
@@ -164,8 +174,18 @@ class Capture:
             return None
         return run.info.run_id if run is not None else None
 
+    def active_run_in(self, store: Any) -> str | None:
+        """Give the caller's active run if it is in this store, or beside this registry."""
+        run_id = self.active_run()
+        state = self.recorder.runs().get(run_id) if run_id else None
+        if state is not None and state.store is not None:
+            uris = {getattr(state.store, URI, None), getattr(store, URI, None)}
+            if len(uris & set(self.tracking)) > 1:
+                return None
+        return run_id
 
-def _absolute(uri: str) -> str:
+
+def absolute(uri: str) -> str:
     """Make the local path in a URI absolute, so that it means the same from elsewhere."""
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         path = uri.removeprefix("sqlite:///")
@@ -212,11 +232,8 @@ def _reset_in_child() -> None:
     global _current, _lock
     _lock = threading.Lock()
     if _current is not None:
-        parent, _current = _current, None
-        parent.recorder.forked()
-        child = get()
-        child.roots, child.model_runs = parent.roots, parent.model_runs
-        child.trace_runs, child.experiment_names = parent.trace_runs, parent.experiment_names
+        _current.recorder.forked()
+        _current = Capture(_current)
 
 
 os.register_at_fork(after_in_child=_reset_in_child)

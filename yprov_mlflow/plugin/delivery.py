@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 import logging
+import posixpath
 import queue
 import tempfile
 import threading
@@ -19,7 +21,7 @@ from yprov_mlflow import settings
 from yprov_mlflow.collectors import ranks
 from yprov_mlflow.errors import DeliveryError
 from yprov_mlflow.events import RunCreated
-from yprov_mlflow.identity import store_of
+from yprov_mlflow.identity import redact, store_of
 from yprov_mlflow.journal import Folder, Journal
 from yprov_mlflow.plugin import capture as process
 from yprov_mlflow.plugin.artifacts import PROVENANCE
@@ -27,9 +29,14 @@ from yprov_mlflow.plugin.capture import Capture
 from yprov_mlflow.plugin.snapshot import Snapshot
 from yprov_mlflow.recorder import Written, write_document
 from yprov_mlflow.recorder.document import PROV_JSON
+from yprov_mlflow.recorder.points import NAME as METRICS
+from yprov_mlflow.recorder.recorder import SERVER
 
-PATIENCE_S = 60.0
-"""How long the end of a run waits for its document; after that it is left to ``recover``."""
+PATIENCE_S = 30.0
+"""How long the end of a run, or of a process, waits for documents; the rest is for ``recover``."""
+
+SERVER_PATIENCE_S = 5.0
+"""The same in a server, where a client waits for the answer."""
 
 QUIET_S = 2.0
 """How long a finished run must be quiet before late events make a new document."""
@@ -75,6 +82,26 @@ class Target:
                     found.append({"path": path, "size": info.file_size, "sha256": None})
         return sorted(found, key=lambda file: str(file["path"]))
 
+    def keep_earlier(self) -> None:
+        """Keep the document that another machine left, whose journals are not here.
+
+        It knows what no store does: contexts, hashes, history. The new one, made from the store,
+        gets its place; the earlier is kept beside it under a name of its content.
+        """
+        repository = self.repository()
+        earlier = f"{self.prefix}{PROVENANCE}"
+        found = {posixpath.basename(info.path) for info in repository.list_artifacts(earlier)}
+        if PROV_JSON not in found:
+            return
+        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+            local = Path(repository.download_artifacts(f"{earlier}/{PROV_JSON}", out))
+            token = hashlib.sha256(local.read_bytes()).hexdigest()[:12]
+            for name in sorted({PROV_JSON, METRICS} & found):
+                path = Path(repository.download_artifacts(f"{earlier}/{name}", out))
+                kept = path.rename(path.with_name(f"{path.stem}-{token}{path.suffix}"))
+                if kept.name not in found:
+                    repository.log_artifact(str(kept), earlier)
+
     def put(self, files: Sequence[Path]) -> None:
         """Upload the files into the run's ``provenance`` folder, the document last."""
         repository = self.repository()
@@ -100,12 +127,21 @@ class _Postman:
         self._jobs: queue.SimpleQueue[tuple[str, threading.Event]] = queue.SimpleQueue()
         self._late: dict[str, float] = {}
         self._lock = threading.Lock()
+        self.stuck = False
         threading.Thread(target=self._work, name="yprov-delivery", daemon=True).start()
 
     def deliver(self, run_id: str, patience_s: float) -> bool:
+        """Have a document written; tell whether it was done in time.
+
+        Once one was not, nobody waits until the thread is free again: whoever does not answer
+        one run's end will not answer the next.
+        """
         done = threading.Event()
         self._jobs.put((run_id, done))
-        return done.wait(patience_s)
+        if done.wait(0.0 if self.stuck else patience_s):
+            return True
+        self.stuck = True
+        return False
 
     def late(self, run_id: str) -> None:
         """Deliver again once the run has been quiet for a while."""
@@ -137,6 +173,7 @@ class _Postman:
                 except Exception as error:  # noqa: BLE001 - the run has ended well without it
                     self.capture.recorder.warn(error)
             done.set()
+            self.stuck = False
 
 
 def _postman(capture: Capture) -> _Postman:
@@ -149,14 +186,31 @@ def _postman(capture: Capture) -> _Postman:
 
 def deliver(capture: Capture, run_id: str, patience_s: float = PATIENCE_S) -> None:
     """Write a run's document and put it among its artifacts; wait for it, within limits."""
+    state = capture.recorder.runs().get(run_id)
+    if state is not None and _lives_in_its_thread(getattr(state.store, process.URI, None)):
+        off, capture.guard.off = capture.guard.off, True
+        try:
+            _deliver_now(capture, run_id)
+        finally:
+            capture.guard.off = off
+        return
+    patience_s = min(patience_s, SERVER_PATIENCE_S) if capture.server else patience_s
     if not _postman(capture).deliver(run_id, patience_s):
         _LOGGER.warning(
-            "The provenance of run %s was not written within %.0f s and is left for later; "
+            "The provenance of run %s is not written yet; if the process ends before it is, "
             "`yprov-mlflow recover --run %s` writes it from the journal.",
             run_id,
-            patience_s,
             run_id,
         )
+
+
+def _lives_in_its_thread(uri: object) -> bool:
+    """Tell whether another thread would see another database: SQLite's in memory."""
+    return (
+        isinstance(uri, str)
+        and uri.startswith("sqlite:")
+        and (":memory:" in uri or uri == "sqlite://")
+    )
 
 
 def _deliver_now(capture: Capture, run_id: str) -> Written | None:
@@ -167,22 +221,33 @@ def _deliver_now(capture: Capture, run_id: str) -> Written | None:
     capture.recorder.add_facts(wait_s=2.0)
     if state.store is None:
         return None
-    state.dirty, thorough = False, state.suspect
-    return _write(capture, run_id, state.store, thorough=thorough)
+    state.dirty = False
+    try:
+        folder = Folder(capture.recorder.directory, run_id)
+        return _write(capture, folder, state.store, thorough=state.suspect)
+    except BaseException:
+        state.dirty = True
+        raise
 
 
-def _write(capture: Capture, run_id: str, store: Any, *, thorough: bool) -> Written:
-    settings_ = capture.recorder.settings
-    folder = Folder(settings_.directory, run_id)
+def _write(capture: Capture, folder: Folder, store: Any, *, thorough: bool) -> Written:
     with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-") as out:
         snapshot = Snapshot(capture, store, folder, thorough=thorough)
-        written = write_document(folder, Path(out), settings_, snapshot)
-        Target(store, snapshot.run).put(written.files)
+        target = Target(store, snapshot.run)
+        if not folder.delivered() and not _began_here(folder):
+            target.keep_earlier()
+        written = write_document(folder, Path(out), capture.recorder.settings, snapshot)
+        target.put(written.files)
         if written.sizes:
             folder.mark_delivered(written.sizes)
     for problem in written.problems:
         _LOGGER.debug("journal: %s", problem)
     return written
+
+
+def _began_here(folder: Folder) -> bool:
+    """Tell whether the journals here go back to the beginning of the run."""
+    return any(isinstance(event, RunCreated) for path in folder.files() for event in Journal(path))
 
 
 @contextlib.contextmanager
@@ -200,18 +265,17 @@ def _locked(folder: Folder) -> Iterator[None]:
 
 
 def at_exit() -> None:
-    """Write the documents of all runs that got events since their last one."""
+    """Write the documents of all runs that got events since their last one, within one limit."""
     capture = process.existing()
     if capture is None:
         return
-    rank = ranks.collect().get("rank")
+    if ranks.collect().get("rank"):
+        # The first rank, or recover, writes the one document from the journals of all.
+        return
+    end = time.monotonic() + PATIENCE_S
     for run_id, state in capture.recorder.runs().items():
-        if not state.dirty or state.store is None or store_of(run_id):
-            continue
-        if rank:
-            # The first rank, or recover, writes the one document from the journals of all.
-            continue
-        deliver(capture, run_id)
+        if state.dirty and state.store is not None and not store_of(run_id):
+            deliver(capture, run_id, max(0.0, end - time.monotonic()))
 
 
 # -- from outside ------------------------------------------------------------------------
@@ -231,15 +295,27 @@ def recover(
         One outcome per run, in the order of the journal folder.
     """
     capture = process.get()
-    directory = settings.load().directory
-    wanted = [Folder(directory, run_id) for run_id in run_ids] or list(Folder.all(directory))
-    for folder in wanted:
+    for folder in _folders(run_ids):
         if store_of(folder.run_id):
             continue
         if folder.is_current() and folder.files() and not again:
             yield Outcome(folder.run_id, "current", "", 0, "")
             continue
         yield _recover_one(capture, folder, tracking_uri)
+
+
+def _folders(run_ids: Sequence[str]) -> Iterator[Folder]:
+    """Give the journals of clients, then those of servers for runs that no client here has."""
+    seen: set[str] = set()
+    directory = settings.load().directory
+    places = (directory, directory / SERVER)
+    for run_id in run_ids:
+        found = [Folder(place, run_id) for place in places]
+        yield next((folder for folder in found if folder.files()), found[0])
+    if not run_ids:
+        for place in places:
+            yield from (folder for folder in Folder.all(place) if folder.run_id not in seen)
+            seen.update(folder.run_id for folder in Folder.all(place))
 
 
 def _recover_one(capture: Capture, folder: Folder, tracking_uri: str | None) -> Outcome:
@@ -249,7 +325,7 @@ def _recover_one(capture: Capture, folder: Folder, tracking_uri: str | None) -> 
         capture.guard.off = True
         try:
             store = _store(uri)
-            written = _write(capture, run_id, store, thorough=True)
+            written = _write(capture, folder, store, thorough=True)
         finally:
             capture.guard.off = False
     except Exception as error:  # noqa: BLE001 - told to the user for this run; others go on
@@ -262,13 +338,16 @@ def _recorded_uri(folder: Folder) -> str:
     """Give the URI of the store that a run's journals name, else MLflow's current one."""
     if not folder.files():
         raise DeliveryError.no_journal(folder.run_id, str(folder.path))
+    import mlflow
+
+    current = str(mlflow.get_tracking_uri())
     for path in folder.files():
         for event in Journal(path):
             if isinstance(event, RunCreated):
-                return event.store["uri"]
-    import mlflow
-
-    return str(mlflow.get_tracking_uri())
+                # The journal has no passwords; MLflow's own setting may have the one needed.
+                recorded = event.store["uri"]
+                return current if redact(process.absolute(current)) == recorded else recorded
+    return current
 
 
 def _store(uri: str) -> Any:
@@ -289,7 +368,7 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
         DeliveryError: There is neither.
     """
     capture = process.get()
-    folder = Folder(capture.recorder.settings.directory, run_id)
+    (folder,) = _folders([run_id])
     capture.guard.off = True
     try:
         state = capture.recorder.runs().get(run_id)
@@ -303,9 +382,9 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
         if folder.files() and not folder.is_current():
             return _rebuild(capture, folder, store)
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            target = Target(store, store.get_run(run_id))
             path = f"{PROVENANCE}/{PROV_JSON}"
             try:
+                target = Target(store, store.get_run(run_id))
                 local = target.repository().download_artifacts(target.prefix + path, out)
             except Exception as error:
                 raise DeliveryError.no_document(run_id, str(error)) from error

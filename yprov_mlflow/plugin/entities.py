@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from yprov_mlflow import identity
 from yprov_mlflow.events import Json
 
 _SECRET = re.compile(r"secret|password|credential|auth_config|api_key|token\b", re.IGNORECASE)
 _DEEPEST = 12
+_PLACE = re.compile(r"(uri|url|location|source)$", re.IGNORECASE)
 
 _NAMES = frozenset({"name", "secret_id", "secret_name", "webhook_id"})
 
@@ -74,6 +76,8 @@ def _manages_secrets(method: str) -> bool:
 def _kept(name: str, value: Any, depth: int) -> Json:
     if value is not None and _SECRET.search(name):
         return WITHHELD
+    if isinstance(value, str) and _PLACE.search(name):
+        return identity.redact(value)
     return to_json(value, depth)
 
 

@@ -193,6 +193,9 @@ def _installed(module: Any) -> bool:
 
 
 def _at_exit() -> None:
-    delivery = sys.modules.get("yprov_mlflow.plugin.delivery")
-    if delivery is not None:
-        delivery.at_exit()
+    if "yprov_mlflow.plugin.capture" not in sys.modules:
+        return
+    try:
+        importlib.import_module("yprov_mlflow.plugin.delivery").at_exit()
+    except Exception as error:  # noqa: BLE001 - the process has done its work
+        switch.give_up(error)

@@ -20,6 +20,7 @@ from yprov_mlflow.events import (
     RunUpdated,
     TagsSet,
 )
+from yprov_mlflow.identity import redact
 from yprov_mlflow.journal import Folder
 from yprov_mlflow.plugin import calls
 from yprov_mlflow.plugin.capture import Capture
@@ -74,7 +75,7 @@ class Snapshot:
             info.run_name,
             info.user_id,
             info.start_time,
-            info.artifact_uri,
+            info.artifact_uri and redact(info.artifact_uri),
             {},
             self.capture.store_reference(self.store),
             time_ms=info.start_time or 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from contextvars import ContextVar
 
 Path = tuple[str | int, ...]
@@ -11,43 +10,46 @@ Path = tuple[str | int, ...]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Scope:
-    """One entered context or epoch; ``run_id`` is None until the first event binds it."""
+    """One entered context or epoch.
+
+    ``run_id`` is the run that it belongs to; None says that there was none yet when it was
+    entered, so that it belongs to every run that begins in it. ``runs`` are those whose
+    journals tell of it.
+    """
 
     name: str | int
     parent: Scope | None
     run_id: str | None
-    entered: bool = False
-    left: bool = False
+    runs: set[str] = dataclasses.field(default_factory=set)
 
-    @property
-    def path(self) -> Path:
-        """Names from the outermost scope of the same run to this one."""
-        return tuple(scope.name for scope in reversed(list(self.chain())))
+    def holds(self, run_id: str) -> bool:
+        """Tell whether what is logged to the run in here is logged in this scope."""
+        return self.run_id is None or self.run_id == run_id
 
-    def chain(self) -> Iterator[Scope]:
-        """Give this scope and those around it that belong to the same run."""
+    def path(self, run_id: str) -> Path:
+        """Give the names of the run's scopes from the outermost to this one."""
+        names = []
         scope: Scope | None = self
-        while scope is not None and scope.run_id == self.run_id:
-            yield scope
+        while scope is not None:
+            if scope.holds(run_id):
+                names.append(scope.name)
             scope = scope.parent
+        return tuple(reversed(names))
 
 
 current: ContextVar[Scope | None] = ContextVar("yprov_mlflow_scope", default=None)
 """The innermost scope of the running thread or task."""
 
 
-def bind(run_id: str) -> list[Scope]:
-    """Bind scopes that were entered before their run began; give those to be recorded.
-
-    Outermost first. Scopes of other runs around them are left alone.
-    """
+def unrecorded(run_id: str) -> list[Scope]:
+    """Give the scopes around the caller that the run's journal lacks, outermost first."""
     scope = current.get()
-    unbound = []
-    while scope is not None and scope.run_id is None:
-        scope.run_id = run_id
-        unbound.append(scope)
+    found = []
+    while scope is not None:
+        if scope.holds(run_id) and run_id not in scope.runs:
+            found.append(scope)
         scope = scope.parent
-    return unbound[::-1]
+    return found[::-1]
 
 
 def path_in(run_id: str) -> Path | None:
@@ -56,9 +58,7 @@ def path_in(run_id: str) -> Path | None:
     A child run inside its parent's context is in no context of its own: an empty path.
     """
     scope = current.get()
-    if scope is None:
-        return None
-    return scope.path if scope.run_id == run_id else ()
+    return None if scope is None else scope.path(run_id)
 
 
 class OpenContexts:
@@ -71,6 +71,11 @@ class OpenContexts:
     def __init__(self) -> None:
         """Start with none open."""
         self._paths: list[Path] = []
+
+    @property
+    def any(self) -> bool:
+        """Tell whether one is open."""
+        return bool(self._paths)
 
     def enter(self, path: Path) -> None:
         """Note that ``path`` was entered."""

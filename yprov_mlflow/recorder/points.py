@@ -49,6 +49,10 @@ class ParquetSink:
     def close(self) -> SideFile:
         """Finish the file and say what it is."""
         self._writer.close()
+        self._writer = None
+        import pyarrow as pa
+
+        pa.default_memory_pool().release_unused()
         with self.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return SideFile(NAME, digest, self.path.stat().st_size, MEDIA_TYPE)

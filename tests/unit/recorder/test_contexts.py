@@ -22,20 +22,24 @@ def test_paths_are_those_of_one_run() -> None:
     training = Scope("training", None, "parent")
     epoch = Scope(3, training, "parent")
     inner = Scope("validation", epoch, "child")
-    assert epoch.path == ("training", 3)
-    assert inner.path == ("validation",)
+    assert epoch.path("parent") == ("training", 3)
+    assert inner.path("child") == ("validation",)
     contexts.current.set(inner)
     assert contexts.path_in("child") == ("validation",)
-    assert contexts.path_in("parent") == ()
+    assert contexts.path_in("parent") == ("training", 3)
+    contexts.current.set(epoch)
+    assert contexts.path_in("child") == ()
 
 
-def test_a_scope_without_a_run_is_bound_by_the_first_event() -> None:
-    outer = Scope("training", None, None)
+def test_a_scope_that_no_run_was_in_belongs_to_all_that_begin_in_it() -> None:
+    outer = Scope("sweep", None, None)
     inner = Scope(0, outer, None)
     contexts.current.set(inner)
-    assert contexts.bind("r") == [outer, inner]
-    assert contexts.bind("other") == []
-    assert contexts.path_in("r") == ("training", 0)
+    for run_id in ("first", "second"):
+        assert contexts.unrecorded(run_id) == [outer, inner]
+        outer.runs.add(run_id)
+        assert contexts.unrecorded(run_id) == [inner]
+        assert contexts.path_in(run_id) == ("sweep", 0)
 
 
 def test_threads_start_outside_and_tasks_inside() -> None:
@@ -46,7 +50,7 @@ def test_threads_start_outside_and_tasks_inside() -> None:
     thread.join()
 
     async def task(name: str) -> contexts.Path | None:
-        contexts.current.set(Scope(name, contexts.current.get(), "r"))
+        contexts.current.set(Scope(name, contexts.current.get(), "r"))  # of this task alone
         await asyncio.sleep(0)
         return contexts.path_in("r")
 
