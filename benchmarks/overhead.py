@@ -377,8 +377,7 @@ class Bench:
             [sys.executable, *words],
             cwd=self.folder,
             env={**self.environment, **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )
