@@ -68,7 +68,7 @@ class Capture:
         """Start with settings from environment and project, or with those of a fork's parent."""
         self.server = SERVER_URI in os.environ
         known = parent.recorder.settings if parent is not None else settings.load()
-        self.recorder = Recorder(known, side="server" if self.server else "client")
+        self.recorder: Recorder = Recorder(known, side="server" if self.server else "client")
         self.guard = Guard()
         self.lock = threading.Lock()
         self.postman: object = None
