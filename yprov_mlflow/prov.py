@@ -97,8 +97,9 @@ class _Scoped(ContextDecorator):
 def context(name: str, *, run_id: str | None = None) -> _Scoped:
     """Say that what is logged inside belongs to a phase, such as ``"training"``.
 
-    Contexts nest. One entered before its run has begun is recorded with the first thing that
-    is logged in it. Works in threads, in asyncio, and as a decorator.
+    Contexts nest. One that no run was active in when it was entered holds every run that
+    begins in it. Works in threads, in asyncio, and as a decorator of functions and coroutine
+    functions.
 
     Args:
         name: Any text that is not empty.

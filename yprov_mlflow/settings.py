@@ -124,7 +124,7 @@ SETTINGS: tuple[Setting, ...] = (
         default_directory,
         "$XDG_STATE_HOME/yprov-mlflow, else ~/.local/state/yprov-mlflow",
         "a folder, which need not exist yet",
-        "Where the journals of runs lie until their documents are delivered. A run whose "
+        "Where the journals of runs lie. They are kept, since a run may be resumed. A run whose "
         "processes work on several machines needs one folder that they share, or each "
         "delivers what it saw.",
     ),
