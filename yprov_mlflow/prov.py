@@ -37,7 +37,10 @@ class _Scoped(ContextDecorator):
         """Give each call of a decorated function a scope of its own, whatever its thread."""
         return _Scoped(self._name, self._run_id)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:  # type: ignore[override]
+    # typeshed says that the decorated function keeps its own type; the wrapped one does not.
+    def __call__(  # type: ignore[override] - see above
+        self, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
         """Decorate a function or coroutine function."""
         if not inspect.iscoroutinefunction(function):
             return super().__call__(function)
