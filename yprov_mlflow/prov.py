@@ -38,7 +38,7 @@ class _Scoped(ContextDecorator):
         return _Scoped(self._name, self._run_id)
 
     # typeshed says that the decorated function keeps its own type; the wrapped one does not.
-    def __call__(  # type: ignore[override] - see above
+    def __call__(  # type: ignore[override] # - see above
         self, function: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Decorate a function or coroutine function."""
