@@ -188,20 +188,29 @@ def deliver(capture: Capture, run_id: str, patience_s: float = PATIENCE_S) -> No
     """Write a run's document and put it among its artifacts; wait for it, within limits."""
     state = capture.recorder.runs().get(run_id)
     if state is not None and _lives_in_its_thread(getattr(state.store, process.URI, None)):
-        off, capture.guard.off = capture.guard.off, True
-        try:
-            _deliver_now(capture, run_id)
-        finally:
-            capture.guard.off = off
+        _deliver_here(capture, run_id)
+        return
+    try:
+        postman = _postman(capture)
+    except RuntimeError:  # from Python 3.12 on, a process that is ending starts no threads
+        _deliver_here(capture, run_id)
         return
     patience_s = min(patience_s, SERVER_PATIENCE_S) if capture.server else patience_s
-    if not _postman(capture).deliver(run_id, patience_s):
+    if not postman.deliver(run_id, patience_s):
         _LOGGER.warning(
             "The provenance of run %s is not written yet; if the process ends before it is, "
             "`yprov-mlflow recover --run %s` writes it from the journal.",
             run_id,
             run_id,
         )
+
+
+def _deliver_here(capture: Capture, run_id: str) -> None:
+    off, capture.guard.off = capture.guard.off, True
+    try:
+        _deliver_now(capture, run_id)
+    finally:
+        capture.guard.off = off
 
 
 def _lives_in_its_thread(uri: object) -> bool:

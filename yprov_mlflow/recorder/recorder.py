@@ -96,6 +96,7 @@ class Recorder:
         try:
             fields = self._points(run_id, metrics)
         except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self.state(run_id).suspect = True
             self.warn(error)
             return
         self.record(run_id, MetricsLogged, *fields, store=store)
@@ -157,7 +158,7 @@ class Recorder:
             if state is None:
                 folder = Folder(self.directory, run_id)
                 session = self.session
-                if folder.file(session).exists():  # this process had forgotten the run
+                if os.path.exists(folder.file(session)):  # this process had forgotten the run
                     session = session_token(self.host, self.pid, now_ns())
                 state = RunState(Writer(folder, session))
                 self._collect()
