@@ -70,8 +70,9 @@ class Writer:
             JournalError: The folder or the disk does not take it.
         """
         with self._lock:
-            line = codec.encode(cls, self._seq, now_ns(), fields)
-            self._seq += 1
+            seq = self._seq
+            self._seq = seq + 1
+            line = codec.encode(cls, seq, _WALL_NS + time.monotonic_ns(), fields)
             try:
                 if self._fd < 0:
                     self._open()

@@ -68,23 +68,23 @@ class OpenContexts:
     one chain there is no doubt which one such a call belongs to.
     """
 
-    def __init__(self) -> None:
-        """Start with none open."""
-        self._paths: list[Path] = []
+    __slots__ = ("_paths", "any")
 
-    @property
-    def any(self) -> bool:
-        """Tell whether one is open."""
-        return bool(self._paths)
+    def __init__(self) -> None:
+        """Start with none open; ``any`` tells whether one is."""
+        self._paths: list[Path] = []
+        self.any = False
 
     def enter(self, path: Path) -> None:
         """Note that ``path`` was entered."""
         self._paths.append(path)
+        self.any = True
 
     def leave(self, path: Path) -> None:
         """Note that ``path`` was left."""
         if path in self._paths:
             self._paths.remove(path)
+        self.any = bool(self._paths)
 
     def only(self) -> Path:
         """Give the innermost open path if all open ones lie on it, else an empty one."""
