@@ -30,7 +30,7 @@ class DropIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         """Give MLflow's attribute; the first one activates capture."""
         if name == "__all__":
-            return [*dict.fromkeys(_mlflow().__all__), "prov"]
+            return [*dict.fromkeys(importlib.import_module("mlflow").__all__), "prov"]
         if name.startswith("__") and name != "__version__":
             raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
         if name in OWN:
@@ -61,8 +61,8 @@ class DropIn(ModuleType):
             delattr(_mlflow(), name)
 
     def __dir__(self) -> list[str]:
-        """List MLflow's names and ``prov``."""
-        return sorted({*dir(_mlflow()), "prov"})
+        """List MLflow's names and ``prov``; a look at the list is no use of them."""
+        return sorted({*dir(importlib.import_module("mlflow")), "prov"})
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle as MLflow."""

@@ -148,6 +148,7 @@ def document(run_id: str | None = None) -> ProvDocument:
 
     Raises:
         UsageError: No run was given and there is none.
+        RunNotFoundError: The tracking store does not know the run.
         DeliveryError: Nothing was captured of the run, here or elsewhere.
     """
     from yprov_mlflow.formats import prov_json

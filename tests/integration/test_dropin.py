@@ -22,6 +22,9 @@ assert not switch.on
 """,
     "the first name activates": """
 import yprov_mlflow as mlflow
+assert "start_run" in dir(mlflow) and "start_run" in mlflow.__all__
+from yprov_mlflow.plugin.seams import switch
+assert not switch.everything
 mlflow.start_run
 from yprov_mlflow.plugin.seams import switch
 assert switch.everything

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from yprov_mlflow import settings
 from yprov_mlflow.collectors import ranks
-from yprov_mlflow.errors import DeliveryError
+from yprov_mlflow.errors import DeliveryError, RunNotFoundError
 from yprov_mlflow.events import RunCreated
 from yprov_mlflow.identity import redact, store_of
 from yprov_mlflow.journal import Folder, Journal
@@ -374,6 +374,7 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
     """Give a run's ``prov.json``: from its journals if they are here, else from its artifacts.
 
     Raises:
+        RunNotFoundError: The store does not know the run.
         DeliveryError: There is neither.
     """
     capture = process.get()
@@ -392,14 +393,26 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
             return _rebuild(capture, folder, store)
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
             path = f"{PROVENANCE}/{PROV_JSON}"
+            target = Target(store, _found(store, run_id))
             try:
-                target = Target(store, store.get_run(run_id))
                 local = target.repository().download_artifacts(target.prefix + path, out)
             except Exception as error:
                 raise DeliveryError.no_document(run_id, str(error)) from error
             return Path(local).read_bytes()
     finally:
         capture.guard.off = False
+
+
+def _found(store: Any, run_id: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        where = redact(str(getattr(store, process.URI, "the tracking store")))
+        raise RunNotFoundError.of(run_id, where) from error
 
 
 def _rebuild(capture: Capture, folder: Folder, store: Any) -> bytes:
