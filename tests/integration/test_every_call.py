@@ -146,7 +146,7 @@ def by_server(
     assert not place.journals()
     # A server writes a document again when its run has been quiet for two seconds.
     time.sleep(5)
-    return Way(capturing_server.uri, done.made, done.err, capturing_server.journal)
+    return Way(capturing_server.uri, done.made, done.err, capturing_server.journal / "server")
 
 
 # -- what may differ -------------------------------------------------------------------------------
