@@ -27,6 +27,7 @@ def store(instance: Any, kind: str, uri: Any) -> Any:
         return instance
     current = capture.get()
     instance.__class__ = _store_class(cast(type, type(instance)), kind)
+    seams.switch.classes.add(type(instance))
     instance.__dict__[capture.URI] = uri
     if kind == "tracking":
         current.tracking[uri] = instance

@@ -38,12 +38,17 @@ _MARK = "_yprov_mlflow_seam"
 
 
 class Switch:
-    """What is captured in this process: everything, or stores by their URI."""
+    """What is captured in this process: everything, or stores by their URI.
+
+    ``on`` tells whether anything is; ``classes`` are those of observed stores.
+    """
 
     def __init__(self) -> None:
         """Start from the environment: our variable, and the URI that a server was given."""
         self.everything = os.environ.get(SWITCH, "").strip().lower() in {"1", "true", "yes", "on"}
         self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))
+        self.on = self.everything or bool(self.uris)
+        self.classes: set[type] = set()
         self.broken = False
         if (uri := os.environ.get(SERVER_URI, "")).startswith(PREFIX):
             self.capture(uri[len(PREFIX) :])
@@ -56,11 +61,7 @@ class Switch:
         elif uri not in self.uris:
             self.uris.add(uri)
             os.environ[_URIS] = "\n".join(sorted(self.uris))
-
-    @property
-    def on(self) -> bool:
-        """Tell whether anything at all is captured."""
-        return self.everything or bool(self.uris)
+        self.on = True
 
     def captures(self, uri: object) -> bool:
         """Tell whether the store at this (unwrapped) URI is captured."""
@@ -166,7 +167,8 @@ def _observe_stores(cls: Any, kind: str) -> None:
     @functools.wraps(get)
     def _get_store_with_resolved_uri(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
         store = get(self, uri, *args, **kwargs)
-        if switch.on and switch.captures(uri):
+        # MLflow comes here several times a call: the usual answer is one look in a set.
+        if switch.on and type(store) not in switch.classes and switch.captures(uri):
             store = observed("store", store, kind, uri)
         return store
 
