@@ -54,6 +54,26 @@ def test_nothing_is_used_before_it_is_made_or_after_its_end() -> None:
     assert "wasGeneratedBy" not in builder.records
 
 
+def test_nothing_is_made_before_what_it_came_from() -> None:
+    builder = Builder()
+    builder.was_generated_by("run:whole", "run:a", "2026-01-03")
+    builder.specialization_of("run:part", "run:whole")
+    assert builder.was_generated_by("run:part", "run:b", "2026-01-01") is None
+    builder.was_derived_from("run:next", "run:part")
+    assert builder.was_invalidated_by("run:next", "run:c", "2026-01-02") is None
+    assert builder.was_invalidated_by("run:next", "run:d", "2026-01-04") is not None
+
+
+def test_nothing_comes_from_itself() -> None:
+    builder = Builder()
+    builder.was_derived_from("run:b", "run:a")
+    builder.was_derived_from("run:c", "run:b")
+    builder.was_derived_from("run:a", "run:c")
+    builder.was_derived_from("run:a", "run:a")
+    assert len(builder.records["wasDerivedFrom"]) == 2
+    assert len(builder.records["wasInfluencedBy"]) == 2
+
+
 def test_every_kind_of_event_has_its_records_told() -> None:
     assert set(RECORDS) == set(KINDS)
 
