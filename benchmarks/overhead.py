@@ -202,7 +202,7 @@ def case_calls(folder: Path) -> dict[str, tuple[Call, int, int]]:
         client.log_batch(run_id, metrics=batch(i))
 
     # Batches are made before the clock starts.
-    log_batch.prepare = batch  # type: ignore[attr-defined]
+    log_batch.prepare = batch  # type: ignore[attr-defined] # - a function may have attributes
     return {
         "log_metric": (case_log_metric, 5, 600),
         "log_param": (lambda c, r, i: c.log_param(r, f"p{i}", i), 5, 80),

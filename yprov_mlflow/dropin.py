@@ -18,8 +18,8 @@ from typing import Any
 
 PACKAGE = __name__.rpartition(".")[0]
 OWN = frozenset(
-    "__main__ collectors commands dropin errors events formats identity journal plugin prov "
-    "recorder settings testing translate".split()
+    "__main__ collectors commands convert dropin errors events formats identity journal plugin "
+    "prov recorder restore settings sources testing translate validate".split()
 )
 """Submodules that are ours; a test looks for one that MLflow has, too."""
 

@@ -8,9 +8,10 @@ The tree::
     ├── UsageError           one of our own verbs was called wrongly     (ValueError)
     ├── StoreError           the MLflow store cannot be opened or asked
     │   └── RunNotFoundError the store does not know the run             (LookupError)
-    ├── JournalError         the journal cannot be written or read
+    ├── JournalError         the journal cannot be written
     ├── DeliveryError        a run's document is not to be had
-    └── DocumentError        bytes that are no provenance document       (ValueError)
+    ├── DocumentError        bytes that are no provenance document       (ValueError)
+    └── OutputError          a conversion cannot write what it made
 
 None of them reaches a training script through an MLflow call: provenance must not break
 what it observes. The command line and ``mlflow.prov`` raise them.
@@ -82,6 +83,15 @@ class StoreError(YprovMlflowError):
             "Give the store with --tracking-uri or MLFLOW_TRACKING_URI, and see that it is up",
         )
 
+    @classmethod
+    def no_scheduler(cls, address: str, reason: str) -> StoreError:
+        """Say that no Dask scheduler answers at ``address``."""
+        return cls(
+            f"there is no Dask scheduler: {reason}",
+            address,
+            "Start one with `dask scheduler`, or convert with --workers",
+        )
+
 
 class RunNotFoundError(StoreError, LookupError):
     """The tracking store does not know the run."""
@@ -97,7 +107,7 @@ class RunNotFoundError(StoreError, LookupError):
 
 
 class JournalError(YprovMlflowError):
-    """The journal of a run cannot be written, or is none that this version can read."""
+    """The journal of a run cannot be written."""
 
     @classmethod
     def unwritable(cls, folder: str, reason: str) -> JournalError:
@@ -106,15 +116,6 @@ class JournalError(YprovMlflowError):
             f"the provenance journal cannot be written: {reason}",
             folder,
             "Make room or set YPROV_MLFLOW_DIR to a folder that can be written",
-        )
-
-    @classmethod
-    def unreadable(cls, file: str, reason: str) -> JournalError:
-        """Say that ``file`` is no journal of this package, or of a newer version of it."""
-        return cls(
-            f"this is no journal that can be read: {reason}",
-            file,
-            "Upgrade yprov-mlflow if a newer version wrote it; else move the file away",
         )
 
 
@@ -151,4 +152,24 @@ class DocumentError(YprovMlflowError, ValueError):
             f"this is no PROV-JSON document: {reason}",
             source,
             "Give a run id, or a prov.json that yprov-mlflow wrote",
+        )
+
+
+class OutputError(YprovMlflowError):
+    """The output of a conversion cannot be written."""
+
+    @classmethod
+    def unwritable(cls, where: str, error: OSError) -> OutputError:
+        """Say why nothing more can be written to ``where``."""
+        return cls(
+            f"the output cannot be written: {error.strerror or error}",
+            where,
+            "Make room, or give another folder; the same command then goes on where it stopped",
+        )
+
+    @classmethod
+    def in_use(cls, where: str) -> OutputError:
+        """Say that another conversion writes to ``where``."""
+        return cls(
+            "another conversion writes to this folder", where, "Wait for its end, or stop it"
         )

@@ -26,6 +26,9 @@ from typing import Any, ClassVar
 
 STORE_SESSION = "store"
 
+TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
+"""Statuses that end a run."""
+
 Json = Any
 """A JSON value: str, int, float, bool, None, list or dict of such."""
 
@@ -76,7 +79,8 @@ class RunCreated(Event):
     """``create_run`` succeeded, or a run was found in a store.
 
     ``store`` has ``uuid`` (see ``identity.store_uuid``) and ``uri`` (password removed).
-    Times are MLflow's, in ms since the epoch.
+    Times are MLflow's, in ms since the epoch. ``fields`` is what else a store says of the run
+    (``source_name``, ``source_version``, ``entry_point_name``, ``deleted_time``, ...).
     """
 
     kind: ClassVar[str] = "run"
@@ -89,6 +93,7 @@ class RunCreated(Event):
     artifact_uri: str | None
     tags: Mapping[str, str]
     store: Mapping[str, str]
+    fields: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -200,7 +205,8 @@ class ArtifactsLogged(Event):
 class ModelLogged(Event):
     """A logged model (MLflow 3) was created or changed; ``None`` means: left as it was.
 
-    ``status`` is MLflow's (PENDING, READY, FAILED) or ``"DELETED"``.
+    ``status`` is MLflow's (PENDING, READY, FAILED) or ``"DELETED"``. ``fields`` is what else a
+    store says of it (``last_updated_timestamp_ms``, ``status_message``, ``source_run_id``, ...).
     """
 
     kind: ClassVar[str] = "model"
@@ -215,6 +221,7 @@ class ModelLogged(Event):
     params: Mapping[str, str] | None = None
     tags: Mapping[str, str] | None = None
     deleted_tag: str | None = None
+    fields: Mapping[str, Json] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from yprov_mlflow.errors import UsageError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from yprov_mlflow.recorder.contexts import Scope
 
 __all__ = ["context", "document", "epoch"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Scoped(ContextDecorator):
@@ -37,10 +39,7 @@ class _Scoped(ContextDecorator):
         """Give each call of a decorated function a scope of its own, whatever its thread."""
         return _Scoped(self._name, self._run_id)
 
-    # typeshed says that the decorated function keeps its own type; the wrapped one does not.
-    def __call__(  # type: ignore[override] # - see above
-        self, function: Callable[..., Any]
-    ) -> Callable[..., Any]:
+    def __call__(self, function: _Function) -> _Function:
         """Decorate a function or coroutine function."""
         if not inspect.iscoroutinefunction(function):
             return super().__call__(function)
@@ -50,7 +49,7 @@ class _Scoped(ContextDecorator):
             with self._recreate_cm():
                 return await function(*args, **kwargs)
 
-        return inside
+        return cast(_Function, inside)
 
     def __enter__(self) -> _Scoped:
         from yprov_mlflow.plugin import capture

@@ -58,6 +58,17 @@ class Setting(NamedTuple):
     meaning: str
     in_file: bool = True
 
+    def value(self, name: str, given: object, source: str) -> Any:
+        """Give the field's value for what was given, by ``source``, under this name.
+
+        Raises:
+            SettingsError: The setting cannot have it.
+        """
+        try:
+            return self.read(given)
+        except (ValueError, TypeError) as error:
+            raise SettingsError.bad_value(name, given, self.allowed, source) from error
+
 
 def _flag(value: Any) -> bool:
     text = str(value).strip().lower()
@@ -104,19 +115,22 @@ def default_directory() -> Path:
     return state / "yprov-mlflow"
 
 
+CAPTURE = Setting(
+    "capture",
+    "YPROV_MLFLOW",
+    _flag,
+    lambda: False,
+    "0",
+    "1, true, yes or on; 0, false, no or off",
+    "Capture every run of the process whatever its tracking URI is. It is for scripts and "
+    "servers whose code and URI must stay as they are; the import and the `yprov+` URIs "
+    "need it not. A project file cannot set it: plain `import mlflow` reads no files for us.",
+    in_file=False,
+)
+"""The one setting that is looked at whenever MLflow is imported."""
+
 SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "capture",
-        "YPROV_MLFLOW",
-        _flag,
-        lambda: False,
-        "0",
-        "1, true, yes or on; 0, false, no or off",
-        "Capture every run of the process whatever its tracking URI is. It is for scripts and "
-        "servers whose code and URI must stay as they are; the import and the `yprov+` URIs "
-        "need it not. A project file cannot set it: plain `import mlflow` reads no files for us.",
-        in_file=False,
-    ),
+    CAPTURE,
     Setting(
         "directory",
         "YPROV_MLFLOW_DIR",
@@ -132,8 +146,8 @@ SETTINGS: tuple[Setting, ...] = (
         "max_samples",
         "YPROV_MLFLOW_MAX_SAMPLES",
         _count,
-        lambda: 2000,
-        "2000",
+        lambda: 1000,
+        "1000",
         "a whole number from 0 on",
         "How many metric points of a run become records of their own. Beyond it the document "
         "has the summary of each series and a Parquet file beside it has every point.",
@@ -185,11 +199,7 @@ def load(**overrides: Any) -> Settings:
         else:
             values[field], origin[field] = setting.default(), "default"
             continue
-        try:
-            values[field] = setting.read(given)
-        except (ValueError, TypeError) as error:
-            raise SettingsError.bad_value(name, given, setting.allowed, source) from error
-        origin[field] = source
+        values[field], origin[field] = setting.value(name, given, source), source
     return Settings(**values, origin=origin)
 
 

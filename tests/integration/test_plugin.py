@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 from integration import servers
 from integration.conftest import Server, Workplace
 from integration.documents import RunDocument, literal
+from yprov_mlflow.events import ArtifactsLogged, ModelLogged
+from yprov_mlflow.journal import Folder, Journal
 
 TRAIN = """
 import json
@@ -58,6 +60,16 @@ def test_set_tracking_uri_in_the_script_on_files(workplace: Workplace) -> None:
 def test_switch_in_the_environment_with_a_plain_uri(workplace: Workplace) -> None:
     run_id = workplace.run(UNMODIFIED, workplace.sqlite, YPROV_MLFLOW="1").made
     assert_trained(workplace.document(run_id))
+
+
+def test_switch_that_is_set_to_nonsense_counts_as_off(workplace: Workplace) -> None:
+    done = workplace.run(UNMODIFIED, workplace.sqlite, YPROV_MLFLOW="maybe")
+    assert not workplace.journals()
+    assert done.err.count("YPROV_MLFLOW cannot be 'maybe'") == 1
+    assert "1, true, yes or on; 0, false, no or off" in done.err
+    done = workplace.run(UNMODIFIED, f"yprov+{workplace.sqlite}", YPROV_MLFLOW="maybe")
+    assert_trained(workplace.document(done.made))
+    assert done.err.count("YPROV_MLFLOW cannot be 'maybe'") == 1
 
 
 def test_import_that_becomes_ours(workplace: Workplace) -> None:
@@ -286,6 +298,52 @@ def test_store_survives_pickling_and_captures_on(
     assert document.values("m") == [0.0, 1.0]
 
 
+def test_files_of_a_model_without_a_run_are_of_its_own_store(workplace: Workplace) -> None:
+    workplace.run(
+        f"""
+        from mlflow import MlflowClient
+        first = MlflowClient("yprov+{workplace.sqlite}")
+        first.create_run("0")
+        second = MlflowClient("yprov+{workplace.files}")
+        model = second.create_logged_model(second.create_experiment("models"), name="m")
+        with open("weights.bin", "w") as file:
+            file.write("0")
+        second.log_model_artifact(model.model_id, "weights.bin")
+        """
+    )
+    events = [
+        event
+        for folder in Folder.all(workplace.journal)
+        for path in folder.files()
+        for event in Journal(path)
+    ]
+    [model] = [event for event in events if isinstance(event, ModelLogged)]
+    [files] = [event for event in events if isinstance(event, ArtifactsLogged)]
+    assert list(files.owner) == ["model", model.model_id]
+    assert files.run_id == model.run_id
+
+
+def test_an_experiment_that_was_renamed_has_its_new_name(workplace: Workplace) -> None:
+    done = workplace.run(
+        """
+        import json
+        from mlflow import MlflowClient
+        client = MlflowClient()
+        experiment = client.create_experiment("old")
+        made = []
+        for _ in range(2):
+            made.append(client.create_run(experiment).info.run_id)
+            client.set_terminated(made[-1])
+            client.rename_experiment(experiment, "new")
+        print(json.dumps(made))
+        """,
+        f"yprov+{workplace.sqlite}",
+    )
+    for run_id, name in zip(done.made, ("old", "new"), strict=True):
+        [experiment] = workplace.document(run_id).of_type("mlf:Experiment").values()
+        assert literal(experiment["schema:name"]) == name
+
+
 def test_child_processes_capture_too(workplace: Workplace) -> None:
     """Fork, spawn and a subprocess, all with the URI that their parent set."""
     done = workplace.run(
@@ -352,8 +410,8 @@ def test_plain_use_is_untouched(workplace: Workplace) -> None:
         pickle.dumps(function_of_the_script)
         cloudpickle.dumps(lambda x: function_of_the_script(x))
         assert type(_get_store()) is SqlAlchemyStore
-        heavy = {"prov", "rdflib", "yprov_mlflow.plugin.observe", "yprov_mlflow.recorder"}
-        found = sorted(heavy & set(sys.modules))
+        ours = {"yprov_mlflow.plugin.observe", "yprov_mlflow.recorder", "yprov_mlflow.settings"}
+        found = sorted(({"prov", "rdflib"} | ours) & set(sys.modules))
         print(json.dumps([run.info.run_id, found, mlflow.get_tracking_uri()]))
         """,
         workplace.sqlite,

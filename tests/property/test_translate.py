@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import random
+from array import array
 from typing import Any
 
 import pytest
@@ -114,6 +115,34 @@ class Kept:
 
     def close(self) -> SideFile:
         return SideFile("points", "f" * 64, 1, "application/octet-stream")
+
+
+POINTS = st.tuples(st.floats(), st.integers(-5, 5), st.integers(0, 3))
+
+
+@bounded
+@given(st.lists(st.lists(POINTS, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans())
+def test_columns_of_points_give_what_single_points_give(
+    calls: list[list[tuple[float, int, int]]], aside: bool
+) -> None:
+    def events(*, as_arrays: bool) -> list[Event]:
+        found: list[Event] = []
+        for seq, points in enumerate(calls):
+            values, steps, stamps = zip(*points, strict=True)
+            columns: tuple[Any, ...] = (values, stamps, steps)
+            if as_arrays:
+                columns = (array("d", values), array("q", stamps), array("q", steps))
+            keys = ["loss"] * len(points)
+            found.append(MetricsLogged("a" * 32, "1" * 16, seq, START_NS + seq, keys, *columns))
+        return found
+
+    told = []
+    for as_arrays in (False, True):
+        sink = Kept()
+        options = Options(max_samples=0 if aside else 1000)
+        document = translate(events(as_arrays=as_arrays), options, sink)
+        told.append((prov_json.dumps(document), repr(sink.batches)))
+    assert told[0] == told[1]
 
 
 @bounded

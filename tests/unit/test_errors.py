@@ -11,7 +11,6 @@ ERRORS = [
     errors.StoreError.failed("sqlite:///x.db", "no such table"),
     errors.RunNotFoundError.of("abc", "sqlite:///x.db"),
     errors.JournalError.unwritable("/full", "No space left on device"),
-    errors.JournalError.unreadable("/x.journal", "format 9"),
     errors.DeliveryError.no_journal("abc", "/state/journal/abc"),
     errors.DeliveryError.no_document("abc", "No such file."),
     errors.DocumentError.malformed("x.json", "no JSON"),

@@ -21,7 +21,7 @@ def test_defaults(tmp_path):
     found = settings.load()
     assert found.capture is False
     assert found.directory == tmp_path / "state" / "yprov-mlflow"
-    assert found.max_samples == 2000
+    assert found.max_samples == 1000
     assert found.hash_user is False
     assert found.base_uri is None
     assert set(found.origin.values()) == {"default"}
@@ -123,9 +123,9 @@ def test_a_project_file_cannot_switch_capture_on(nothing_set):
 
 def test_files_of_others_are_none_of_our_business(nothing_set):
     (nothing_set / "pyproject.toml").write_text("[tool.other\nbroken")
-    assert settings.load().max_samples == 2000
+    assert settings.load().max_samples == 1000
     (nothing_set / "pyproject.toml").write_text("[project]\ndependencies = ['yprov-mlflow']\n")
-    assert settings.load().max_samples == 2000
+    assert settings.load().max_samples == 1000
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_project_file_that_says_nothing_is_refused(nothing_set, text):
 
 def test_an_empty_project_file_is_fine(nothing_set):
     (nothing_set / "yprov-mlflow.toml").write_text("# nothing yet\n")
-    assert settings.load().max_samples == 2000
+    assert settings.load().max_samples == 1000
 
 
 def test_directory_of_a_user_without_home_or_with_a_relative_state(monkeypatch, tmp_path):

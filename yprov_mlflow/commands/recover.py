@@ -1,4 +1,4 @@
-"""``yprov-mlflow recover``: documents for runs whose end nobody saw."""
+"""``yprov-mlflow recover``: documents for runs whose end nobody saw, and for no run at all."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ def recover(run_ids: tuple[str, ...], tracking_uri: str | None, again: bool, as_
     Every captured call is in a journal on this machine before MLflow's call returns. This
     reads the journals that no document has yet, fills in from the store what they lack, and
     puts provenance/prov.json among the run's artifacts.
+
+    What belongs to no run (experiments, the model registry, traces outside runs) gets a
+    document, too: stores/<uuid of the store>/prov.json in the journal folder.
 
     \b
     Examples:

@@ -23,12 +23,7 @@ def encode(cls: type[Event], seq: int, time_ns: int, fields: Sequence[Any]) -> b
     """
     if cls is MetricsLogged and not all(map(math.isfinite, fields[1])):
         fields = (fields[0], [v if math.isfinite(v) else repr(v) for v in fields[1]], *fields[2:])
-    value = (cls.kind, seq, time_ns, *fields)
-    try:
-        payload = orjson.dumps(value, default=_plain, option=_OPTIONS)
-    except TypeError:
-        return frame(value)
-    return b"%08x %b\n" % (crc32(payload), payload)
+    return frame((cls.kind, seq, time_ns, *fields))
 
 
 def frame(value: object) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import inspect
 import os
 import posixpath
 import stat
@@ -23,6 +23,11 @@ _ASIDE_BYTES = 1 << 20
 """Larger files are hashed in a thread while the repository copies or uploads them."""
 
 Files = list[dict[str, Any]]
+Found = tuple[str, list[tuple[str, str]]]
+"""An artifact folder, and pairs of a local file and its path below that folder."""
+
+Observer = Callable[..., Any]
+"""Takes a method of a repository, the repository, and what it was called with; calls it."""
 
 
 class Hashes:
@@ -74,44 +79,17 @@ def _hash(local: str, entry: dict[str, Any]) -> None:
         pass
 
 
-def _observer(
-    look: Callable[..., tuple[str, list[tuple[str, str]]]], *, deleted: bool = False
-) -> Callable[[type, str], Callable[..., Any]]:
-    """Make the wrapper of a repository's method; ``look`` tells what the call is about."""
-
-    def wrapper(base: type, name: str) -> Callable[..., Any]:
-        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            current = process.get()
-            guard = current.guard
-            if guard.repository or guard.off:
-                return getattr(base, name)(self, *args, **kwargs)
-            guard.repository = True
-            try:
-                hashes = owner = None
-                try:
-                    folder, files = look(*args, **kwargs)
-                    owner = _owner(current, self, folder)
-                    hashes = Hashes(files) if owner is not None else None
-                except Exception as error:  # noqa: BLE001 - the upload itself must go on
-                    current.recorder.warn(error)
-                result = getattr(base, name)(self, *args, **kwargs)
-                if owner is not None and hashes is not None:
-                    _record(current, owner, hashes.finish(), deleted=deleted)
-                return result
-            finally:
-                guard.repository = False
-
-        return method
-
-    return wrapper
+# -- which files a call is about ---------------------------------------------------------
 
 
-def _one_file(local_file: Any, artifact_path: str | None = None) -> Any:
+def _one_file(local_file: Any, artifact_path: str | None = None) -> Found:
+    """Look at the arguments of a call that writes one file."""
     local = os.fspath(local_file)
     return artifact_path or "", [(local, os.path.basename(local))]
 
 
-def _folder(local_dir: Any, artifact_path: str | None = None) -> Any:
+def _folder(local_dir: Any, artifact_path: str | None = None) -> Found:
+    """Look at the arguments of a call that writes all files of a folder."""
     root = os.fspath(local_dir)
     files = []
     for folder, names, found in os.walk(root):
@@ -122,31 +100,84 @@ def _folder(local_dir: Any, artifact_path: str | None = None) -> Any:
     return artifact_path or "", files
 
 
-def _removed(artifact_path: str | None = None) -> Any:
+def _removed(artifact_path: str | None = None) -> Found:
+    """Look at the arguments of a call that removes a file or folder."""
     return artifact_path or "", [("", "")]
 
 
-def _stream_observer(base: type, name: str) -> Callable[..., Any]:
-    """Wrap an upload that a server streams through: hash what passes."""
-    method = inspect.getattr_static(base, name)
+# -- observers ---------------------------------------------------------------------------
 
-    async def asynchronous(
-        self: Any, stream: Any, artifact_file_name: str, artifact_path: str | None = None
-    ) -> Any:
-        passing = _Passing(stream)
-        result = await getattr(base, name)(self, passing, artifact_file_name, artifact_path)
-        _passed(self, passing, artifact_file_name, artifact_path)
+
+def _observe_files(
+    look: Callable[..., Found],
+    deleted: bool,
+    original: Callable[..., Any],
+    repository: Any,
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Make a call, hashing meanwhile the files that ``look`` finds in its arguments."""
+    current = process.get()
+    guard = current.guard
+    if guard.repository or guard.off:
+        return original(repository, *args, **kwargs)
+    guard.repository = True
+    try:
+        owner = hashes = None
+        try:
+            folder, files = look(*args, **kwargs)
+            owner = _owner(current, repository, folder)
+            hashes = Hashes(files) if owner is not None else None
+        except Exception as error:  # noqa: BLE001 - the upload itself must go on
+            current.recorder.warn(error)
+        result = original(repository, *args, **kwargs)
+        try:
+            if owner is not None and hashes is not None:
+                _record(current, repository, owner, hashes.finish(), deleted=deleted)
+        except Exception as error:  # noqa: BLE001 - the upload has succeeded
+            current.recorder.warn(error)
         return result
+    finally:
+        guard.repository = False
 
-    def synchronous(
-        self: Any, stream: Any, artifact_file_name: str, artifact_path: str | None = None
-    ) -> Any:
-        passing = _Passing(stream)
-        result = getattr(base, name)(self, passing, artifact_file_name, artifact_path)
-        _passed(self, passing, artifact_file_name, artifact_path)
-        return result
 
-    return asynchronous if inspect.iscoroutinefunction(method) else synchronous
+def _observe_stream(
+    original: Callable[..., Any],
+    repository: Any,
+    stream: Any,
+    artifact_file_name: str,
+    artifact_path: str | None = None,
+) -> Any:
+    """Make the call through which a server passes an upload on, hashing what passes."""
+    passing = _Passing(stream)
+    result = original(repository, passing, artifact_file_name, artifact_path)
+    _passed(repository, passing, artifact_file_name, artifact_path)
+    return result
+
+
+async def _observe_async_stream(
+    original: Callable[..., Any],
+    repository: Any,
+    chunks: Any,
+    artifact_file_name: str,
+    artifact_path: str | None = None,
+) -> Any:
+    """Do the same for chunks that come in their own time."""
+    passing = _Passing(chunks)
+    result = await original(repository, passing, artifact_file_name, artifact_path)
+    _passed(repository, passing, artifact_file_name, artifact_path)
+    return result
+
+
+OBSERVERS: dict[str, Observer] = {
+    "log_artifact": functools.partial(_observe_files, _one_file, False),
+    "log_artifacts": functools.partial(_observe_files, _folder, False),
+    "delete_artifacts": functools.partial(_observe_files, _removed, True),
+    "log_artifact_from_async_stream": _observe_async_stream,
+    "log_artifact_from_stream": _observe_stream,
+}
+"""Methods of a repository that write, with the observer of each."""
 
 
 class _Passing:
@@ -188,16 +219,21 @@ def _passed(repository: Any, passing: _Passing, name: str, folder: str | None) -
         if owner is not None:
             path = posixpath.basename(name)
             entry = {"path": path, "size": passing.size, "sha256": passing.sha256()}
-            _record(current, owner, [entry], deleted=False)
+            _record(current, repository, owner, [entry], deleted=False)
     except Exception as error:  # noqa: BLE001 - the upload has succeeded
         current.recorder.warn(error)
+
+
+# -- events ------------------------------------------------------------------------------
 
 
 def _owner(current: Capture, repository: Any, folder: str) -> Owner | None:
     return current.owner(str(getattr(repository, "artifact_uri", "")), folder)
 
 
-def _record(current: Capture, owner: Owner, files: Files, *, deleted: bool) -> None:
+def _record(
+    current: Capture, repository: Any, owner: Owner, files: Files, *, deleted: bool
+) -> None:
     for entry in files:
         entry["path"] = posixpath.join(owner.path, entry["path"]).rstrip("/")
     run_id = current.run_of(owner)
@@ -207,20 +243,10 @@ def _record(current: Capture, owner: Owner, files: Files, *, deleted: bool) -> N
             current.delivered_by_client[run_id] = files[0]["path"]
         return
     if run_id is None:
-        reference = next(iter(current.references()), None)
-        if reference is None:
+        store = current.store_behind(repository)
+        if store is None:
             return
-        run_id = store_id(reference["uuid"])
+        run_id = store_id(current.store_reference(store)["uuid"])
     whose = None if owner.kind == "run" else (owner.kind, owner.id)
     path = current.recorder.context_path(run_id)
     current.recorder.record(run_id, ArtifactsLogged, files, whose, path, deleted)
-
-
-OBSERVERS: dict[str, Callable[[type, str], Callable[..., Any]]] = {
-    "log_artifact": _observer(_one_file),
-    "log_artifacts": _observer(_folder),
-    "delete_artifacts": _observer(_removed, deleted=True),
-    "log_artifact_from_async_stream": _stream_observer,
-    "log_artifact_from_stream": _stream_observer,
-}
-"""Methods of a repository that write, with what makes the wrapper of each."""

@@ -16,6 +16,8 @@ from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils import validation
 
 from yprov_mlflow.events import (
+    FIELDS,
+    TERMINAL,
     Event,
     InputsLogged,
     MetricsLogged,
@@ -52,8 +54,6 @@ NOT_CALLS = frozenset(
 """Writes by their names that are none: control of queues (what was queued is seen when it is
 written), housekeeping of servers."""
 
-TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
-
 HANDLERS: dict[str, tuple[Handler, tuple[type[Event], ...]]] = {}
 """Handlers by method name, with the events that each makes."""
 
@@ -89,6 +89,7 @@ def failed(capture: Capture, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 def create_run(
     capture: Capture, store: Any, run: Any, experiment_id: Any, *_: Any, **__: Any
 ) -> None:
+    """Begin a run with all that it was created with, and its place in the store."""
     info = run.info
     capture.remember_root(info.artifact_uri, "run", info.run_id)
     capture.recorder.record(
@@ -116,6 +117,7 @@ def update_run_info(
     end_time: int | None = None,
     run_name: str | None = None,
 ) -> None:
+    """Record status, end and name; a run that has ended gets its document."""
     status = _status(run_status)
     state = capture.recorder.state(run_id)
     if status is not None:
@@ -155,6 +157,7 @@ HANDLERS["_hard_delete_run"] = (_lifecycle("purged"), (RunUpdated,))
 
 @_handles()
 def get_run(capture: Capture, store: Any, run: Any, *_: Any, **__: Any) -> None:
+    """Learn where the run's artifacts are; a read makes no event."""
     capture.remember_root(run.info.artifact_uri, "run", run.info.run_id)
 
 
@@ -175,21 +178,25 @@ def _kept(items: Any, longest: int | None) -> dict[str, str]:
 
 @_handles(ParamsLogged)
 def log_param(capture: Capture, store: Any, _: Any, run_id: str, param: Any) -> None:
+    """Record one param."""
     capture.recorder.record(run_id, ParamsLogged, _kept((param,), _LONGEST_PARAM), store=store)
 
 
 @_handles(TagsSet)
 def set_tag(capture: Capture, store: Any, _: Any, run_id: str, tag: Any) -> None:
+    """Record one tag."""
     capture.recorder.record(run_id, TagsSet, _kept((tag,), _longest_tag(store)), store=store)
 
 
 @_handles(TagDeleted)
 def delete_tag(capture: Capture, store: Any, _: Any, run_id: str, key: str) -> None:
+    """Record that a tag is gone."""
     capture.recorder.record(run_id, TagDeleted, key, store=store)
 
 
 @_handles(MetricsLogged)
 def log_metric(capture: Capture, store: Any, _: Any, run_id: str, metric: Any) -> None:
+    """Record one point of a metric."""
     capture.recorder.record_metrics(run_id, (metric,), store)
 
 
@@ -203,6 +210,7 @@ def log_batch(
     params: Any = (),
     tags: Any = (),
 ) -> None:
+    """Record what MLflow wrote in one go, one event for each kind."""
     if params:
         capture.recorder.record(run_id, ParamsLogged, _kept(params, _LONGEST_PARAM), store=store)
     if tags:
@@ -213,6 +221,7 @@ def log_batch(
 
 @_handles()
 def log_metric_async(capture: Capture, store: Any, _: Any, run_id: str, metric: Any) -> None:
+    """Note the context of the caller: the event comes when the queue writes."""
     capture.recorder.stamp(run_id, (metric,))
 
 
@@ -220,6 +229,7 @@ def log_metric_async(capture: Capture, store: Any, _: Any, run_id: str, metric: 
 def log_batch_async(
     capture: Capture, store: Any, _: Any, run_id: str, metrics: Any = (), *__: Any, **___: Any
 ) -> None:
+    """Note the context of the caller for every point of the batch."""
     if metrics:
         capture.recorder.stamp(run_id, metrics)
 
@@ -231,6 +241,7 @@ def log_batch_async(
 def log_inputs(
     capture: Capture, store: Any, _: Any, run_id: str, datasets: Any = None, models: Any = None
 ) -> None:
+    """Record the data sets and models that the run read."""
     capture.recorder.record(
         run_id,
         InputsLogged,
@@ -256,12 +267,14 @@ def dataset(given: Any) -> dict[str, Any]:
 
 @_handles(OutputsLogged)
 def log_outputs(capture: Capture, store: Any, _: Any, run_id: str, models: Any) -> None:
+    """Record the models that the run put out, each with its step."""
     pairs = [(item.model_id, item.step) for item in models]
     capture.recorder.record(run_id, OutputsLogged, pairs, store=store)
 
 
 @_handles(ModelLogged)
 def create_logged_model(capture: Capture, store: Any, model: Any, *_: Any, **__: Any) -> None:
+    """Record a new model, and learn which run it belongs to."""
     run_id = model.source_run_id or capture.active_run()
     if run_id:
         capture.model_runs[model.model_id] = run_id
@@ -275,7 +288,7 @@ def model_fields(model: Any) -> tuple[Any, ...]:
         model.model_id,
         model.name,
         model.model_type,
-        _status(str(getattr(model.status, "value", model.status))),
+        _model_status(model.status),
         model.experiment_id,
         model.artifact_location and redact(model.artifact_location),
         model.creation_timestamp,
@@ -284,13 +297,27 @@ def model_fields(model: Any) -> tuple[Any, ...]:
     )
 
 
+def _model_status(status: Any) -> str:
+    """Give MLflow's status of a model, an enum or its value, as text."""
+    return str(getattr(status, "value", status))
+
+
 def _model(capture: Capture, store: Any, model_id: str, *fields: Any) -> None:
     run_id = capture.model_runs.get(model_id) or _no_run(capture, store)
     capture.recorder.record(run_id, ModelLogged, model_id, *fields, store=store)
 
 
+def _change_model(capture: Capture, store: Any, model_id: str, **changed: Any) -> None:
+    """Record what a call changed of a model, by the names of the fields; the others stay."""
+    _model(capture, store, model_id, *map(changed.get, _CHANGEABLE))
+
+
+_CHANGEABLE = FIELDS[ModelLogged.kind][FIELDS[ModelLogged.kind].index("model_id") + 1 :]
+
+
 @_handles()
 def get_logged_model(capture: Capture, store: Any, model: Any, *_: Any, **__: Any) -> None:
+    """Learn whose model it is and where its files are; a read makes no event."""
     capture.remember_root(model.artifact_location, "model", model.model_id)
     if model.source_run_id:
         capture.model_runs[model.model_id] = model.source_run_id
@@ -300,33 +327,38 @@ def get_logged_model(capture: Capture, store: Any, model: Any, *_: Any, **__: An
 def finalize_logged_model(
     capture: Capture, store: Any, model: Any, model_id: str, status: Any
 ) -> None:
+    """Record the status that a model ends up with."""
     if model is not None and getattr(model, "source_run_id", None):
         capture.model_runs[model_id] = model.source_run_id
-    _model(capture, store, model_id, None, None, str(getattr(status, "value", status)))
+    _change_model(capture, store, model_id, status=_model_status(status))
 
 
 @_handles(ModelLogged)
 def set_logged_model_tags(capture: Capture, store: Any, _: Any, model_id: str, tags: Any) -> None:
+    """Record tags of a model."""
     values = {tag.key: tag.value for tag in tags}
-    _model(capture, store, model_id, None, None, None, None, None, None, None, values)
+    _change_model(capture, store, model_id, tags=values)
 
 
 @_handles(ModelLogged)
 def delete_logged_model_tag(capture: Capture, store: Any, _: Any, model_id: str, key: str) -> None:
-    _model(capture, store, model_id, None, None, None, None, None, None, None, None, key)
+    """Record that a tag of a model is gone."""
+    _change_model(capture, store, model_id, deleted_tag=key)
 
 
 @_handles(ModelLogged)
 def log_logged_model_params(
     capture: Capture, store: Any, _: Any, model_id: str, params: Any
 ) -> None:
+    """Record params of a model."""
     values = {param.key: param.value for param in params}
-    _model(capture, store, model_id, None, None, None, None, None, None, values)
+    _change_model(capture, store, model_id, params=values)
 
 
 @_handles(ModelLogged)
 def delete_logged_model(capture: Capture, store: Any, _: Any, model_id: str) -> None:
-    _model(capture, store, model_id, None, None, "DELETED")
+    """Record that a model is gone."""
+    _change_model(capture, store, model_id, status="DELETED")
 
 
 HANDLERS["_hard_delete_logged_model"] = HANDLERS["delete_logged_model"]
@@ -373,8 +405,8 @@ def _other(
     for argument, subject in _SUBJECTS.items():
         if subject not in subjects and isinstance(found.get(argument), str | int):
             subjects[subject] = str(found[argument])
-    if method == "rename_experiment":
-        capture.rename_experiment(store, subjects.get("experiment", ""))
+    if "experiment" in method:
+        capture.forget_experiment(store, subjects.get("experiment", ""))
     trace = _trace_of_call(capture, arguments, subjects)
     run_id = _run_of_call(capture, found, subjects, trace) or capture.active_run_in(store)
     call = (method, subjects, arguments, answer)

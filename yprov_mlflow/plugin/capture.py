@@ -67,7 +67,7 @@ class Capture:
     def __init__(self, parent: Capture | None = None) -> None:
         """Start with settings from environment and project, or with those of a fork's parent."""
         self.server = SERVER_URI in os.environ
-        known = parent.recorder.settings if parent is not None else settings.load()
+        known = parent.recorder.settings if parent else settings.load(capture=switch.everything)
         self.recorder: Recorder = Recorder(known, side="server" if self.server else "client")
         self.guard = Guard()
         self.lock = threading.Lock()
@@ -87,25 +87,43 @@ class Capture:
         """Give ``uuid`` and ``uri`` (no password in it) of an observed tracking store."""
         uri = getattr(store, URI, None) or type(store).__name__
         known = self._stores.get(uri)
-        if known is None:
-            created = location = None
-            try:
-                # A registry store has no experiments; the tracking store beside it has.
-                tracking = store if hasattr(store, "get_experiment") else self.tracking[uri]
-                first = tracking.get_experiment("0")
-                created, location = first.creation_time, first.artifact_location
-            except Exception as error:  # noqa: BLE001 - a store without it is named by its URI
-                self.recorder.note(error)
-            known = {
-                "uuid": identity.store_uuid(created, location, absolute(uri)),
-                "uri": identity.redact(absolute(uri)),
-            }
-            self._stores[uri] = known
-        return known
+        if known is not None:
+            return known
+        created = location = None
+        try:
+            # A registry store has no experiments; the tracking store beside it has.
+            tracking = store if hasattr(store, "get_experiment") else self._tracking_beside(uri)
+            first = tracking.get_experiment("0")
+            created, location = first.creation_time, first.artifact_location
+        except Exception as error:  # noqa: BLE001 - a store without it is named by its URI
+            self.recorder.note(error)
+        found = {
+            "uuid": identity.store_uuid(created, location, absolute(uri)),
+            "uri": identity.redact(absolute(uri)),
+        }
+        if created is not None:
+            self._stores[uri] = found
+        return found
 
-    def references(self) -> list[dict[str, str]]:
-        """Give the references of all stores that were asked for one."""
-        return list(self._stores.values())
+    def _tracking_beside(self, uri: str) -> Any:
+        """Give the tracking store of a registry store; a server makes it when it is first asked."""
+        if uri not in self.tracking and self.server:
+            from mlflow.server.handlers import _get_tracking_store
+
+            _get_tracking_store()
+        return self.tracking[uri]
+
+    def store_behind(self, repository: Any) -> Any:
+        """Give the observed tracking store of an artifact repository, None if it has none.
+
+        A repository that was not told its tracking URI has MLflow's current one; in a server,
+        which needs none, that of the only store.
+        """
+        import mlflow
+
+        uri = getattr(repository, "tracking_uri", None) or mlflow.get_tracking_uri()
+        only = next(iter(self.tracking.values())) if len(self.tracking) == 1 else None
+        return self.tracking.get(uri, only)
 
     def experiment_name(self, store: Any, experiment_id: str) -> str | None:
         """Give the name of an experiment; a client reads it once, a server sees renaming by all."""
@@ -118,8 +136,8 @@ class Capture:
                 return None
         return self.experiment_names[key]
 
-    def rename_experiment(self, store: Any, experiment_id: str) -> None:
-        """Forget the name that an experiment had."""
+    def forget_experiment(self, store: Any, experiment_id: str) -> None:
+        """Forget the name of an experiment, which may be another by now."""
         self.experiment_names.pop(f"{getattr(store, URI, '')} {experiment_id}", None)
 
     # -- owners ------------------------------------------------------------------------
@@ -152,7 +170,7 @@ class Capture:
 
     def _captured(self, kind: str, owner_id: str) -> bool:
         if kind == "run":
-            return self.recorder.known(owner_id)
+            return self.recorder.get(owner_id) is not None
         return owner_id in (self.model_runs if kind == "model" else self.trace_runs)
 
     def run_of(self, owner: Owner) -> str | None:
@@ -177,7 +195,7 @@ class Capture:
     def active_run_in(self, store: Any) -> str | None:
         """Give the caller's active run if it is in this store, or beside this registry."""
         run_id = self.active_run()
-        state = self.recorder.runs().get(run_id) if run_id else None
+        state = self.recorder.get(run_id) if run_id else None
         if state is not None and state.store is not None:
             uris = {getattr(state.store, URI, None), getattr(store, URI, None)}
             if len(uris & set(self.tracking)) > 1:

@@ -1,12 +1,13 @@
-"""Documents go where the run's artifacts are: at its end, at exit, and on ``recover``."""
+"""Documents go where the run's artifacts are: at its end, at exit, and on ``recover``.
+
+What belongs to a store and to no run has no such place: ``recover`` puts its document beside
+the journals.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import inspect
 import logging
-import posixpath
 import queue
 import tempfile
 import threading
@@ -21,15 +22,15 @@ from yprov_mlflow import settings
 from yprov_mlflow.collectors import ranks
 from yprov_mlflow.errors import DeliveryError, RunNotFoundError
 from yprov_mlflow.events import RunCreated
-from yprov_mlflow.identity import redact, store_of
+from yprov_mlflow.identity import quote_key, redact, store_id, store_of
 from yprov_mlflow.journal import Folder, Journal
 from yprov_mlflow.plugin import capture as process
 from yprov_mlflow.plugin.artifacts import PROVENANCE
 from yprov_mlflow.plugin.capture import Capture
 from yprov_mlflow.plugin.snapshot import Snapshot
+from yprov_mlflow.plugin.target import Target
 from yprov_mlflow.recorder import Written, write_document
 from yprov_mlflow.recorder.document import PROV_JSON
-from yprov_mlflow.recorder.points import NAME as METRICS
 from yprov_mlflow.recorder.recorder import SERVER
 
 PATIENCE_S = 30.0
@@ -41,76 +42,14 @@ SERVER_PATIENCE_S = 5.0
 QUIET_S = 2.0
 """How long a finished run must be quiet before late events make a new document."""
 
+STORES = "stores"
+"""Folder beside that of the journals, with a document for each store of what belongs to no run."""
+
 _LOGGER = logging.getLogger("yprov_mlflow")
 
 
-class Target:
-    """Where a run's artifacts are, seen from a client or from inside ``mlflow server``."""
-
-    def __init__(self, store: Any, run: Any) -> None:
-        """Name the run by its MLflow object and the store that it came from."""
-        self.uri = getattr(store, process.URI, None)
-        self.root = run.info.artifact_uri
-        self.prefix = ""
-
-    def repository(self) -> Any:
-        """Give the repository to write to; in a server, ``prefix`` leads to the run's folder."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        if self.root.startswith("mlflow-artifacts:") and process.get().server:
-            from mlflow.server import handlers
-
-            self.prefix = handlers._get_proxied_run_artifact_destination_path(self.root) + "/"
-            return handlers._get_artifact_repo_mlflow_artifacts()
-        if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:  # from 3.1
-            return get_artifact_repository(self.root, tracking_uri=self.uri)
-        return get_artifact_repository(self.root)
-
-    def files(self, most: int) -> list[dict[str, Any]]:
-        """List the run's artifacts without our own, as events hold them; about ``most`` at most."""
-        repository = self.repository()
-        found: list[dict[str, Any]] = []
-        folders = [self.prefix.rstrip("/") or None]
-        while folders and len(found) < most:
-            for info in repository.list_artifacts(folders.pop()):
-                path = info.path.removeprefix(self.prefix)
-                if path.split("/")[0] == PROVENANCE:
-                    continue
-                if info.is_dir:
-                    folders.append(info.path)
-                else:
-                    found.append({"path": path, "size": info.file_size, "sha256": None})
-        return sorted(found, key=lambda file: str(file["path"]))
-
-    def keep_earlier(self) -> None:
-        """Keep the document that another machine left, whose journals are not here.
-
-        It knows what no store does: contexts, hashes, history. The new one, made from the store,
-        gets its place; the earlier is kept beside it under a name of its content.
-        """
-        repository = self.repository()
-        earlier = f"{self.prefix}{PROVENANCE}"
-        found = {posixpath.basename(info.path) for info in repository.list_artifacts(earlier)}
-        if PROV_JSON not in found:
-            return
-        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            local = Path(repository.download_artifacts(f"{earlier}/{PROV_JSON}", out))
-            token = hashlib.sha256(local.read_bytes()).hexdigest()[:12]
-            for name in sorted({PROV_JSON, METRICS} & found):
-                path = Path(repository.download_artifacts(f"{earlier}/{name}", out))
-                kept = path.rename(path.with_name(f"{path.stem}-{token}{path.suffix}"))
-                if kept.name not in found:
-                    repository.log_artifact(str(kept), earlier)
-
-    def put(self, files: Sequence[Path]) -> None:
-        """Upload the files into the run's ``provenance`` folder, the document last."""
-        repository = self.repository()
-        for path in sorted(files, key=lambda path: path.name == PROV_JSON):
-            repository.log_artifact(str(path), f"{self.prefix}{PROVENANCE}")
-
-
 class Outcome(NamedTuple):
-    """What ``recover`` did for one run: ``state`` is written, current or failed."""
+    """What ``recover`` did for one run or store: ``state`` is written, current or failed."""
 
     run_id: str
     state: str
@@ -186,7 +125,7 @@ def _postman(capture: Capture) -> _Postman:
 
 def deliver(capture: Capture, run_id: str, patience_s: float = PATIENCE_S) -> None:
     """Write a run's document and put it among its artifacts; wait for it, within limits."""
-    state = capture.recorder.runs().get(run_id)
+    state = capture.recorder.get(run_id)
     if state is not None and _lives_in_its_thread(getattr(state.store, process.URI, None)):
         _deliver_here(capture, run_id)
         return
@@ -206,9 +145,16 @@ def deliver(capture: Capture, run_id: str, patience_s: float = PATIENCE_S) -> No
 
 
 def _deliver_here(capture: Capture, run_id: str) -> None:
+    with _unobserved(capture):
+        _deliver_now(capture, run_id)
+
+
+@contextlib.contextmanager
+def _unobserved(capture: Capture) -> Iterator[None]:
+    """Keep what this thread does to stores and artifacts out of the journals."""
     off, capture.guard.off = capture.guard.off, True
     try:
-        _deliver_now(capture, run_id)
+        yield
     finally:
         capture.guard.off = off
 
@@ -222,30 +168,27 @@ def _lives_in_its_thread(uri: object) -> bool:
     )
 
 
-def _deliver_now(capture: Capture, run_id: str) -> Written | None:
+def _deliver_now(capture: Capture, run_id: str) -> None:
     """Write one run's document from all its journals; the work of the delivery thread."""
     if run_id in capture.delivered_by_client:
-        return None
+        return
     state = capture.recorder.state(run_id)
     capture.recorder.add_facts(wait_s=2.0)
     if state.store is None:
-        return None
+        return
     state.dirty = False
     try:
         folder = Folder(capture.recorder.directory, run_id)
-        return _write(capture, folder, state.store, thorough=state.suspect)
+        _write(capture, folder, state.store, thorough=state.suspect)
     except BaseException:
         state.dirty = True
         raise
 
 
 def _write(capture: Capture, folder: Folder, store: Any, *, thorough: bool) -> Written:
-    with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-") as out:
-        snapshot = Snapshot(capture, store, folder, thorough=thorough)
-        target = Target(store, snapshot.run)
-        if not folder.delivered() and not _began_here(folder):
+    with _locked(folder), _made(capture, folder, store, thorough=thorough) as (target, written):
+        if written.joined and not folder.delivered():
             target.keep_earlier()
-        written = write_document(folder, Path(out), capture.recorder.settings, snapshot)
         target.put(written.files)
         if written.sizes:
             folder.mark_delivered(written.sizes)
@@ -254,9 +197,15 @@ def _write(capture: Capture, folder: Folder, store: Any, *, thorough: bool) -> W
     return written
 
 
-def _began_here(folder: Folder) -> bool:
-    """Tell whether the journals here go back to the beginning of the run."""
-    return any(isinstance(event, RunCreated) for path in folder.files() for event in Journal(path))
+@contextlib.contextmanager
+def _made(
+    capture: Capture, folder: Folder, store: Any, *, thorough: bool
+) -> Iterator[tuple[Target, Written]]:
+    """Make a run's document, to be used before the folder that it is in goes away."""
+    target = Target(store, store.get_run(folder.run_id))
+    snapshot = Snapshot(capture, target, folder, thorough=thorough)
+    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        yield target, write_document(folder, Path(out), capture.recorder.settings, snapshot)
 
 
 @contextlib.contextmanager
@@ -293,28 +242,31 @@ def at_exit() -> None:
 def recover(
     tracking_uri: str | None = None, run_ids: Sequence[str] = (), *, again: bool = False
 ) -> Iterator[Outcome]:
-    """Write the documents of runs whose journals have more than their last document.
+    """Write the documents of runs and stores whose journals have more than their last document.
 
     Args:
         tracking_uri: Store of the runs; without it, the one that each journal names.
-        run_ids: Only these runs.
-        again: Also runs whose document is current.
+        run_ids: Only these runs, or what stands for one (``identity.store_id``).
+        again: Also those whose document is current.
 
     Yields:
-        One outcome per run, in the order of the journal folder.
+        One outcome per run or store, in the order of the journal folder.
     """
     capture = process.get()
     for folder in _folders(run_ids):
-        if store_of(folder.run_id):
-            continue
-        if folder.is_current() and folder.files() and not again:
+        place = _place(folder)
+        there = folder.files() and (place is None or place.is_file())
+        if there and folder.is_current() and not again:
             yield Outcome(folder.run_id, "current", "", 0, "")
-            continue
-        yield _recover_one(capture, folder, tracking_uri)
+        else:
+            yield _recover_one(capture, folder, place, tracking_uri)
 
 
 def _folders(run_ids: Sequence[str]) -> Iterator[Folder]:
-    """Give the journals of clients, then those of servers for runs that no client here has."""
+    """Give the journals of clients, then those of servers for runs that no client here has.
+
+    What a server saw of a store is more than what the clients here did to it.
+    """
     seen: set[str] = set()
     directory = settings.load().directory
     places = (directory, directory / SERVER)
@@ -324,23 +276,49 @@ def _folders(run_ids: Sequence[str]) -> Iterator[Folder]:
     if not run_ids:
         for place in places:
             yield from (folder for folder in Folder.all(place) if folder.run_id not in seen)
-            seen.update(folder.run_id for folder in Folder.all(place))
+            seen.update(f.run_id for f in Folder.all(place) if not store_of(f.run_id))
 
 
-def _recover_one(capture: Capture, folder: Folder, tracking_uri: str | None) -> Outcome:
+def _recover_one(
+    capture: Capture, folder: Folder, place: Path | None, tracking_uri: str | None
+) -> Outcome:
     run_id = folder.run_id
     try:
-        uri = tracking_uri or _recorded_uri(folder)
-        capture.guard.off = True
-        try:
-            store = _store(uri)
-            written = _write(capture, folder, store, thorough=True)
-        finally:
-            capture.guard.off = False
+        with _unobserved(capture):
+            if place is not None:
+                written = _write_to(place, capture, folder)
+                where = str(place)
+            else:
+                uri = tracking_uri or _recorded_uri(folder)
+                written = _write(capture, folder, _store(uri), thorough=True)
+                where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
     except Exception as error:  # noqa: BLE001 - told to the user for this run; others go on
         return Outcome(run_id, "failed", "", 0, f"{type(error).__name__}: {error}")
-    where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
     return Outcome(run_id, "written", where, written.events, "; ".join(written.problems))
+
+
+def _place(folder: Folder) -> Path | None:
+    """Give where the document of a store's journals lies; None for those of a run.
+
+    A server's lie apart, as its journals do. The store is spelt as in the folder's name, so
+    that whatever a client called it leads nowhere else.
+    """
+    if not store_of(folder.run_id):
+        return None
+    name = folder.path.name.removeprefix(quote_key(store_id("")))
+    return folder.path.parents[1] / STORES / name / PROV_JSON
+
+
+def _write_to(place: Path, capture: Capture, folder: Folder) -> Written:
+    """Write the document of what belongs to no run, whole or not at all."""
+    if not folder.files():
+        raise DeliveryError.no_journal(folder.run_id, str(folder.path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-", dir=place.parent) as out:
+        written = write_document(folder, Path(out), capture.recorder.settings)
+        written.files[-1].replace(place)
+        folder.mark_delivered(written.sizes)
+    return written
 
 
 def _recorded_uri(folder: Folder) -> str:
@@ -379,9 +357,8 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
     """
     capture = process.get()
     (folder,) = _folders([run_id])
-    capture.guard.off = True
-    try:
-        state = capture.recorder.runs().get(run_id)
+    with _unobserved(capture):
+        state = capture.recorder.get(run_id)
         if state is not None and state.store is not None:
             capture.recorder.add_facts(wait_s=2.0)
             return _rebuild(capture, folder, state.store)
@@ -392,15 +369,12 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
         if folder.files() and not folder.is_current():
             return _rebuild(capture, folder, store)
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            path = f"{PROVENANCE}/{PROV_JSON}"
             target = Target(store, _found(store, run_id))
             try:
-                local = target.repository().download_artifacts(target.prefix + path, out)
+                local = target.fetch(PROV_JSON, out)
             except Exception as error:
                 raise DeliveryError.no_document(run_id, str(error)) from error
-            return Path(local).read_bytes()
-    finally:
-        capture.guard.off = False
+            return local.read_bytes()
 
 
 def _found(store: Any, run_id: str) -> Any:
@@ -416,7 +390,5 @@ def _found(store: Any, run_id: str) -> Any:
 
 
 def _rebuild(capture: Capture, folder: Folder, store: Any) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-        snapshot = Snapshot(capture, store, folder, thorough=False)
-        write_document(folder, Path(out), capture.recorder.settings, snapshot)
-        return (Path(out) / PROV_JSON).read_bytes()
+    with _made(capture, folder, store, thorough=False) as (_, written):
+        return written.files[-1].read_bytes()

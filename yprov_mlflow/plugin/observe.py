@@ -70,7 +70,7 @@ def _repository_class(base: type) -> type:
     for name, observer in artifacts.OBSERVERS.items():
         function = inspect.getattr_static(base, name, None)
         if inspect.isfunction(function):
-            namespace[name] = functools.wraps(function)(observer(base, name))
+            namespace[name] = _write(base, name, function, observer)
     namespace["__reduce_ex__"] = _reducer(base, "repository")
     return type(base.__name__, (base, Observed), namespace)
 
@@ -87,7 +87,8 @@ def _call(base: type, name: str, function: Any, handler: calls.Handler) -> Calla
     """Wrap one method of a store: the original first, then, if it succeeded, the handler."""
 
     @functools.wraps(function)
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def observed_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make the call; have it recorded if it is the outermost one on this store."""
         current = capture.get()
         guard = current.guard
         outer = guard.store
@@ -108,7 +109,24 @@ def _call(base: type, name: str, function: Any, handler: calls.Handler) -> Calla
         finally:
             guard.store = outer
 
-    return method
+    return observed_call
+
+
+def _write(
+    base: type, name: str, function: Any, observer: artifacts.Observer
+) -> Callable[..., Any]:
+    """Wrap one method of a repository: its observer calls the original, and notes the files."""
+
+    def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Leave the call to the observer."""
+        return observer(getattr(base, name), self, *args, **kwargs)
+
+    async def observed_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Leave the call to the observer, which is asynchronous as the method is."""
+        return await observer(getattr(base, name), self, *args, **kwargs)
+
+    awaited = inspect.iscoroutinefunction(observer)
+    return functools.wraps(function)(observed_async if awaited else observed)
 
 
 def _reducer(base: type, what: str, *arguments: Any) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Every place where MLflow is touched. Imports the standard library only.
+"""Every place where MLflow is touched. Imports the standard library only until it captures.
 
 1. ``get_tracking_uri``, ``set_tracking_uri``, ``_resolve_tracking_uri`` and
    ``_resolve_registry_uri`` take ``yprov+X``, note that ``X`` is to be captured, and let MLflow
@@ -35,6 +35,7 @@ _REGISTRY = "mlflow.tracking._model_registry"
 _ARTIFACTS = "mlflow.store.artifact.artifact_repository_registry"
 _OBSERVE = "yprov_mlflow.plugin.observe"
 _MARK = "_yprov_mlflow_seam"
+_LOGGER = logging.getLogger("yprov_mlflow")
 
 
 class Switch:
@@ -45,7 +46,7 @@ class Switch:
 
     def __init__(self) -> None:
         """Start from the environment: our variable, and the URI that a server was given."""
-        self.everything = os.environ.get(SWITCH, "").strip().lower() in {"1", "true", "yes", "on"}
+        self.everything = _everything()
         self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))
         self.on = self.everything or bool(self.uris)
         self.classes: set[type] = set()
@@ -71,9 +72,24 @@ class Switch:
         """Say once that nothing can be captured here."""
         if not self.broken:
             self.broken = True
-            logging.getLogger("yprov_mlflow").warning(
+            _LOGGER.warning(
                 "Provenance is not captured in this process (%s: %s)", type(error).__name__, error
             )
+
+
+def _everything() -> bool:
+    """Tell whether our variable is set to capture everything; say so if it is set to nonsense."""
+    given = os.environ.get(SWITCH, "")
+    if not given.strip():
+        return False
+    from yprov_mlflow.errors import SettingsError
+    from yprov_mlflow.settings import CAPTURE
+
+    try:
+        return CAPTURE.value(SWITCH, given, f"environment {SWITCH}")
+    except SettingsError as error:
+        _LOGGER.warning("%s Until then it counts as off.", error)
+        return False
 
 
 switch = Switch()

@@ -21,9 +21,10 @@ from yprov_mlflow.events import (
     TagsSet,
 )
 from yprov_mlflow.identity import redact
-from yprov_mlflow.journal import Folder
+from yprov_mlflow.journal import Folder, Journal
 from yprov_mlflow.plugin import calls
 from yprov_mlflow.plugin.capture import Capture
+from yprov_mlflow.plugin.target import Target
 from yprov_mlflow.recorder.document import journal_points
 from yprov_mlflow.recorder.tally import Tally
 
@@ -40,26 +41,26 @@ class Snapshot:
     tells that there is nothing more to read.
     """
 
-    def __init__(self, capture: Capture, store: Any, folder: Folder, *, thorough: bool) -> None:
-        """Name the run's store and journals; reads nothing yet."""
+    def __init__(self, capture: Capture, target: Target, folder: Folder, *, thorough: bool) -> None:
+        """Name the run as its store has it, and its journals; reads nothing yet."""
         self.capture = capture
-        self.store = store
+        self.target = target
+        self.store = target.store
+        self.run = target.run
         self.folder = folder
         self.run_id = folder.run_id
         self.thorough = thorough
-        self.run = store.get_run(self.run_id)
         self._seq = 0
 
     def __call__(self, tally: Tally, whole: bool) -> Iterator[Event]:
         """Give the missing events; all have the session ``STORE_SESSION``."""
-        joined = tally.created is None
-        if joined:
+        if tally.joined:
             yield self._created()
         yield from self._info(tally)
-        yield from self._params_and_tags(tally, joined)
-        yield from self._metrics(tally, thorough=self.thorough or joined or not whole)
+        yield from self._params_and_tags(tally)
+        yield from self._metrics(tally, thorough=self.thorough or tally.joined or not whole)
         yield from self._inputs_and_outputs(tally)
-        if joined or not whole:
+        if tally.joined or not whole:
             yield from self._artifacts()
 
     def _event(self, cls: type[Event], *fields: Any, time_ms: int = 0) -> Event:
@@ -89,12 +90,12 @@ class Snapshot:
         lifecycle = (
             info.lifecycle_stage if info.lifecycle_stage != (tally.lifecycle or "active") else None
         )
-        if tally.created is None:
+        if tally.joined:
             name = None
         if status or end or name or lifecycle:
             yield self._event(RunUpdated, status, end, name, lifecycle, time_ms=end or 0)
 
-    def _params_and_tags(self, tally: Tally, joined: bool) -> Iterator[Event]:
+    def _params_and_tags(self, tally: Tally) -> Iterator[Event]:
         data = self.run.data
         params = {k: v for k, v in data.params.items() if not _holds(tally.params.get(k), v)}
         if params:
@@ -107,7 +108,7 @@ class Snapshot:
         doubtful = []
         for latest in self.run.data._metric_objs:
             known = tally.metrics.get(latest.key)
-            if thorough or known is None or not _same(latest, known[0]):
+            if thorough or known is None or not _same(latest, known):
                 doubtful.append(latest.key)
         if not doubtful:
             return
@@ -162,17 +163,12 @@ class Snapshot:
             yield self._event(OutputsLogged, found)
 
     def _artifacts(self) -> Iterator[Event]:
-        from yprov_mlflow.plugin.delivery import Target
-
-        files = Target(self.store, self.run).files(_MOST_FILES)
         journalled = self._journalled_files()
-        files = [file for file in files if file["path"] not in journalled]
+        files = [f for f in self.target.files(_MOST_FILES) if f["path"] not in journalled]
         if files:
             yield self._event(ArtifactsLogged, files)
 
     def _journalled_files(self) -> set[str]:
-        from yprov_mlflow.journal import Journal
-
         return {
             str(file["path"])
             for path in self.folder.files()

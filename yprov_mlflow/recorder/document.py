@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from yprov_mlflow.events import Event
+from yprov_mlflow.events import Event, MetricsLogged
 from yprov_mlflow.formats import prov_json
+from yprov_mlflow.formats.series import ParquetSink
 from yprov_mlflow.journal import Folder, Journal, merge
-from yprov_mlflow.recorder.points import ParquetSink
 from yprov_mlflow.recorder.tally import Tally
 from yprov_mlflow.settings import Settings
-from yprov_mlflow.translate import Document, Options, Translator
+from yprov_mlflow.translate import Options, Translator
 
 PROV_JSON = "prov.json"
 
@@ -21,10 +21,14 @@ Completion = Callable[[Tally, bool], Iterable[Event]]
 
 
 class Written(NamedTuple):
-    """What a document was made from; ``sizes`` are those of the journals that it has whole."""
+    """What was written, the document last, and what it was made from.
 
-    document: Document
+    ``sizes`` are those of the journals that it has whole; ``joined`` tells that they do not go
+    back to the beginning of the run.
+    """
+
     files: tuple[Path, ...]
+    joined: bool
     sizes: dict[str, int]
     events: int
     problems: tuple[str, ...]
@@ -54,20 +58,17 @@ def write_document(
         for event in complete(tally, whole):
             tally.events += 1
             translator.feed(event)
-    document = translator.finish()
-    path = out / PROV_JSON
-    path.write_bytes(prov_json.dumps(document))
+    document = out / PROV_JSON
+    document.write_bytes(prov_json.dumps(translator.finish()))
     problems = tuple(
         f"{p.path}, line {p.line}: {p.reason}" for journal in journals for p in journal.problems
     )
-    files = tuple(sorted(out.iterdir(), reverse=True))
-    return Written(document, files, sizes, tally.events, problems)
+    files = (*sorted(path for path in out.iterdir() if path != document), document)
+    return Written(files, tally.joined, sizes, tally.events, problems)
 
 
 def journal_points(folder: Folder, keys: frozenset[str]) -> Iterable[tuple[str, int, int, float]]:
     """Give key, step, timestamp and value of all journalled points of some metrics."""
-    from yprov_mlflow.events import MetricsLogged
-
     for path in folder.files():
         for event in Journal(path):
             if isinstance(event, MetricsLogged):

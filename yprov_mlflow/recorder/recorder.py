@@ -186,9 +186,9 @@ class Recorder:
         with self._lock:
             return dict(self._runs)
 
-    def known(self, run_id: str) -> bool:
-        """Tell whether this process wrote to the run."""
-        return run_id in self._runs
+    def get(self, run_id: str) -> RunState | None:
+        """Give what is known of a run; None if this process did not write to it."""
+        return self._runs.get(run_id)
 
     def _forget(self) -> None:
         """Forget runs that are over, so that a server does not grow for ever."""

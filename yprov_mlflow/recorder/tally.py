@@ -21,15 +21,16 @@ Latest = tuple[int, int, float]
 class Tally:
     """Fed with a run's events, has what the run should look like in its store.
 
-    ``metrics`` has MLflow's latest point and the number of points for each key.
+    ``metrics`` has MLflow's latest point for each key; ``joined`` tells that the events do not
+    go back to the beginning of the run.
     """
 
     def __init__(self) -> None:
         """Start with a run of which nothing is known."""
-        self.created: RunCreated | None = None
+        self.joined = True
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
-        self.metrics: dict[str, tuple[Latest, int]] = {}
+        self.metrics: dict[str, Latest] = {}
         self.datasets: set[tuple[str, str]] = set()
         self.models_in: set[str] = set()
         self.models_out: set[str] = set()
@@ -57,7 +58,7 @@ class Tally:
             case OutputsLogged():
                 self.models_out.update(model for model, _ in event.models)
             case RunCreated():
-                self.created = event
+                self.joined = False
                 self.tags.update(event.tags)
                 self.run_name = event.run_name
                 self.status = self.status or "RUNNING"
@@ -72,12 +73,11 @@ class Tally:
         for key, value, timestamp, step in zip(
             event.keys, event.values, event.timestamps_ms, event.steps, strict=True
         ):
-            latest, count = metrics.get(key, (None, 0))
+            latest = metrics.get(key)
             point = (step, timestamp, value)
             if (
                 latest is None
                 or point[:2] > latest[:2]
                 or (point[:2] == latest[:2] and value > latest[2])
             ):
-                latest = point
-            metrics[key] = (latest, count + 1)
+                metrics[key] = point

@@ -1,6 +1,7 @@
 """Events to PROV: a pure translator, without I/O, clock or environment."""
 
 from yprov_mlflow.translate.document import Builder, Document
+from yprov_mlflow.translate.inverse import events_of, side_files
 from yprov_mlflow.translate.points import PointBatch, PointsSink, SideFile
 from yprov_mlflow.translate.records import RECORDS
 from yprov_mlflow.translate.translation import Options
@@ -18,5 +19,7 @@ __all__ = [
     "PointsSink",
     "SideFile",
     "Translator",
+    "events_of",
+    "side_files",
     "translate",
 ]

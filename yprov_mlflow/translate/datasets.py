@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from yprov_mlflow.events import InputsLogged
+from yprov_mlflow.events import STORE_SESSION, InputsLogged
 from yprov_mlflow.translate import literals
 from yprov_mlflow.translate.history import Act
 from yprov_mlflow.translate.identifiers import content, segment
@@ -27,7 +27,7 @@ _ROLES = {
     "testing": "testing",
 }
 _CONTENT = ("name", "digest", "source_type", "source", "schema", "profile")
-_TERMS = {
+TERMS = {
     "digest": "mlf:digest",
     "source_type": "mlf:sourceType",
     "source": "mlf:source",
@@ -39,7 +39,7 @@ _TERMS = {
 def on_inputs(translation: Translation, event: InputsLogged) -> None:
     """Make the records of data sets and models that the run read."""
     act = translation.act(event)
-    for dataset in event.datasets:
+    for dataset in _ordered(event):
         if isinstance(dataset, Mapping):
             _use_dataset(translation, act, dataset)
     for model_id in event.models:
@@ -51,6 +51,12 @@ def on_inputs(translation: Translation, event: InputsLogged) -> None:
         translation.models_used.setdefault(model, usage)
 
 
+def _ordered(event: InputsLogged) -> list[Mapping[str, Any]]:
+    """Give the data sets as they came; stores keep no order, so theirs is that of content."""
+    found = list(event.datasets)
+    return found if event.session != STORE_SESSION else sorted(found, key=literals.canonical)
+
+
 def _use_dataset(translation: Translation, act: Act, dataset: Mapping[str, Any]) -> None:
     found = {key: dataset.get(key) for key in _CONTENT}
     label = str(found["name"] or "data set")
@@ -60,7 +66,7 @@ def _use_dataset(translation: Translation, act: Act, dataset: Mapping[str, Any])
         text(label),
         {
             "schema:name": plain(found["name"]),
-            **{term: plain(found[key]) for key, term in _TERMS.items()},
+            **{term: plain(found[key]) for key, term in TERMS.items()},
         },
     )
     tags = literals.pairs(dataset.get("tags"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from yprov_mlflow.translate.identifiers import relation, unnamed
-from yprov_mlflow.translate.literals import Value, name
+from yprov_mlflow.translate.literals import Replaced, Value, canonical, name
 
 Attributes = Mapping[str, Value | list[Value] | None]
 Record = dict[str, Any]
 
 ELEMENTS = ("entity", "activity", "agent")
+
+EXACT = "mlf:exact"
 
 
 class Document:
@@ -134,7 +137,7 @@ class Builder:
         if label is not None:
             record["prov:label"] = label
         if attributes:
-            record.update((k, v) for k, v in attributes.items() if v is not None)
+            _add_attributes(record, attributes)
         return record
 
     # -- relations ---------------------------------------------------------------------
@@ -181,8 +184,7 @@ class Builder:
         identifier = relation("usage", activity, entity, extra)
         self._timed("used", identifier, (entity, activity), time, role)
         if attributes:
-            record = self.records["used"][identifier]
-            record.update((k, v) for k, v in attributes.items() if v is not None)
+            _add_attributes(self.records["used"][identifier], attributes)
         return identifier
 
     def was_invalidated_by(self, entity: str, activity: str, time: str | None = None) -> str | None:
@@ -267,9 +269,12 @@ class Builder:
     ) -> str:
         """Say that an entity came from another one; the rest says how, where it is known.
 
-        Nothing comes from itself: what would close a circle is an influence only.
+        Nothing comes from itself, or from what was made when it was there already: these are
+        influences only.
         """
-        if self._goes_back_to(used, generated):
+        there = self._presumed.get(generated)
+        too_late = there is not None and self._not_before.get(used, there) > there
+        if too_late or self._goes_back_to(used, generated):
             return self.was_influenced_by(generated, used)
         record: Record = {"prov:generatedEntity": generated, "prov:usedEntity": used}
         for key, value in (
@@ -302,7 +307,7 @@ class Builder:
         if kind is not None:
             record["prov:type"] = name(kind)
         if attributes:
-            record.update((k, v) for k, v in attributes.items() if v is not None)
+            _add_attributes(record, attributes)
         identifier = relation("influence", influencee, influencer, extra)
         return self._relation("wasInfluencedBy", identifier, record)
 
@@ -360,6 +365,21 @@ class Builder:
     def _relation(self, section: str, identifier: str, record: Record) -> str:
         self.records.setdefault(section, {}).setdefault(identifier, record)
         return identifier
+
+
+def _add_attributes(record: Record, attributes: Attributes) -> None:
+    """Set attributes; what their text cannot carry is kept as JSON in ``mlf:exact``."""
+    for key, value in attributes.items():
+        if value is None:
+            continue
+        record[key] = value
+        if type(value) is Replaced or EXACT in record:
+            exact = json.loads(record.pop(EXACT, "{}"))
+            exact.pop(key, None)
+            if type(value) is Replaced:
+                exact[key] = value.raw
+            if exact:
+                record[EXACT] = canonical(exact)
 
 
 def _add_types(record: Record, types: Iterable[str]) -> None:

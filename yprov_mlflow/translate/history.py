@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 from yprov_mlflow.translate.document import Attributes, Builder
 from yprov_mlflow.translate.identifiers import RUN
@@ -144,8 +143,3 @@ class Histories:
 
 def _last_word(base: str) -> str:
     return base.partition(":")[2].rsplit("/", 1)[-1]
-
-
-def facets_of(subject: str, words: Iterable[str]) -> str:
-    """Give the id of a facet of a subject from the words that name it."""
-    return "/".join((subject, *words))

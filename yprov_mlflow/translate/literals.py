@@ -16,12 +16,22 @@ _LONGEST_NUMBER = 400
 """Digits beyond which text is not worth converting; no double has more."""
 
 
+class Replaced(str):
+    """Text whose lone surrogates were replaced; ``raw`` is what it was."""
+
+    __slots__ = ("raw",)
+
+    raw: str
+
+
 def text(value: object) -> str:
     """Give ``value`` as text that every encoding can carry: lone surrogates are replaced."""
     plain = value if isinstance(value, str) else str(value)
-    if plain.isascii():
+    if plain.isascii() or not _has_surrogates(plain):
         return plain
-    return plain.encode("utf-8", "replace").decode() if _has_surrogates(plain) else plain
+    replaced = Replaced(plain.encode("utf-8", "replace").decode())
+    replaced.raw = plain
+    return replaced
 
 
 def _has_surrogates(plain: str) -> bool:
@@ -130,15 +140,57 @@ def plain(value: object) -> Value | None:
     return canonical(value)
 
 
+def value(literal: object) -> Any:
+    """Give the value that ``plain`` made the literal from.
+
+    Text that is canonical JSON of an object or a list could have been either; it is taken to
+    have been the object or list.
+    """
+    if isinstance(literal, Mapping):
+        return _typed(str(literal.get("$")), str(literal.get("type")))
+    if isinstance(literal, str) and literal[:1] in ("{", "["):
+        try:
+            found = json.loads(literal)
+        except (ValueError, RecursionError):
+            return literal
+        return found if canonical(found) == literal else literal
+    return literal
+
+
+def _typed(spelt: str, kind: str) -> Any:
+    if kind in ("xsd:int", "xsd:long", "xsd:integer"):
+        return int(spelt)
+    if kind in ("xsd:double", "xsd:float"):
+        return float(spelt)
+    if kind == "xsd:boolean":
+        return spelt == "true"
+    if kind == "xsd:dateTime":
+        return datetime.datetime.fromisoformat(spelt)
+    return spelt
+
+
+def milliseconds(moment: datetime.datetime) -> int:
+    """Give ms since the epoch: what ``timestamp`` made the instant from."""
+    return microseconds(moment) // 1000
+
+
+def microseconds(moment: datetime.datetime) -> int:
+    """Give microseconds since the epoch."""
+    return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
+
+
 def canonical(value: object) -> str:
-    """Give JSON text that is the same for equal values: sorted keys, no spaces."""
+    """Give JSON text that is the same for equal values: sorted keys, no spaces.
+
+    Lone surrogates are escaped, as JSON lets them be.
+    """
     try:
         dumped = json.dumps(
             value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str
         )
     except (TypeError, ValueError, RecursionError):
         dumped = str(value)
-    return text(dumped)
+    return dumped.encode("utf-8", "backslashreplace").decode()
 
 
 def number(value: object) -> int | None:

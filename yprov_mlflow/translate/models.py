@@ -10,7 +10,7 @@ from yprov_mlflow.translate.literals import text
 from yprov_mlflow.translate.params import add_param
 from yprov_mlflow.translate.sessions import status
 from yprov_mlflow.translate.tags import delete_tag, set_tags
-from yprov_mlflow.translate.translation import Translation
+from yprov_mlflow.translate.translation import Translation, sequence
 
 _TYPES = ("mls:Model", "fair4ml:MLModel", "mlf:LoggedModel")
 
@@ -38,26 +38,34 @@ def on_model(translation: Translation, event: ModelLogged) -> None:
     act = translation.act(event)
     builder = translation.builder
     entity = declare_model(translation, event.model_id)
+    first = "mlf:sequence" not in builder.records["entity"][entity]
     builder.entity(
         entity,
         (),
         text(event.name) if event.name else None,
         {
-            "schema:name": text(event.name) if event.name else None,
-            "mlf:modelType": text(event.model_type) if event.model_type else None,
+            "schema:name": _text(event.name),
+            "mlf:modelType": _text(event.model_type),
             "mlf:status": status(event.status),
-            "mlf:artifactUri": text(event.artifact_uri) if event.artifact_uri else None,
+            "mlf:experimentId": _text(event.experiment_id),
+            "mlf:artifactUri": _text(event.artifact_uri),
             "mlf:creationTime": literals.timestamp(event.creation_time_ms),
             "mlf:creationTimeMs": (
                 literals.integer(event.creation_time_ms)
                 if isinstance(event.creation_time_ms, int)
                 else None
             ),
+            "mlf:fields": literals.canonical(dict(event.fields)) if event.fields else None,
+            "mlf:sequence": sequence(event) if first else None,
         },
     )
     if creates(event) and entity not in translation.models_made:
         _make(translation, act, entity)
     _set_facets(translation, act, event, entity)
+
+
+def _text(value: str | None) -> str | None:
+    return text(value) if value is not None else None
 
 
 def _make(translation: Translation, act: Act, entity: str) -> None:
@@ -101,7 +109,8 @@ def _set_facets(translation: Translation, act: Act, event: ModelLogged, entity: 
         delete_tag(translation, act, event.deleted_tag, f"{entity}/", entity)
     if event.status is not None:
         facet = Facet(f"{entity}/status", ("mlf:ModelStatus",), subject=entity)
-        translation.histories.assign(facet, act, status(event.status))
+        number = {"mlf:sequence": sequence(event)}
+        translation.histories.assign(facet, act, status(event.status), number)
     if event.status == "DELETED":
         translation.builder.was_invalidated_by(entity, act.activity, act.time)
 

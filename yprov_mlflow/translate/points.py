@@ -55,8 +55,8 @@ class PointsSink(Protocol):
     def write(self, batch: PointBatch) -> None:
         """Take a batch; not called at all for a run with few points."""
 
-    def close(self) -> SideFile:
-        """Finish, after at least one batch, and say what was written."""
+    def close(self) -> SideFile | None:
+        """Finish, after at least one batch, and say what was written; None if nothing was."""
 
 
 class Series:
@@ -102,6 +102,9 @@ class Series:
                 self.maximum = value
         else:
             self.nan_count += 1
+        self._order(value, step, timestamp_ms)
+
+    def _order(self, value: float, step: int, timestamp_ms: int) -> None:
         last, first = self.last_order, self.first_order
         if last is None or step >= last[0]:
             order = (step, timestamp_ms, value if value == value else 0.0)
@@ -111,6 +114,23 @@ class Series:
             order = (step, timestamp_ms, value if value == value else 0.0)
             if first is None or order < first:
                 self.first, self.first_order = value, order
+
+    def add_columns(
+        self, values: array[float], steps: array[int], timestamps_ms: array[int]
+    ) -> None:
+        """Take points into account as if they had been added one by one."""
+        if not math.isfinite(sum(values)):  # NaN and infinity show in the sum
+            for point in zip(values, steps, timestamps_ms, strict=True):
+                self.add(*point)
+            return
+        self.count += len(values)
+        self.minimum = min(self.minimum, min(values))
+        self.maximum = max(self.maximum, max(values))
+        for step in {min(steps), max(steps)}:
+            at, end = -1, len(steps)
+            for _ in range(steps.count(step)):
+                at = steps.index(step, at + 1, end)
+                self._order(values[at], step, timestamps_ms[at])
 
     def merge(self, other: Series) -> None:
         """Take all points of another series into account."""
@@ -179,18 +199,15 @@ class Points:
             self.first_times.setdefault(session, time_ns)
         paths = [self._path(path) for path in event.context_paths] or [self._path(())]
         contexts = event.contexts
-        index, series_of = self._index, self.series
+        if isinstance(event.values, array) and self._add_columns(event, paths[0], time_ns):
+            return
         start = len(self._values)
         for i, key in enumerate(keys):
             path = paths[contexts[i] if contexts is not None else 0]
-            series_key = (session, self._names[path][1], key)
-            number = index.get(series_key)
-            if number is None:
-                number = index[series_key] = len(series_of)
-                series_of.append(Series(*series_key))
+            number = self._number((session, self._names[path][1], key))
             value = float(event.values[i])
             step, timestamp_ms = _integer(event.steps[i]), _integer(event.timestamps_ms[i])
-            series_of[number].add(value, step, timestamp_ms)
+            self.series[number].add(value, step, timestamp_ms)
             self._series_column.append(number)
             self._path_column.append(path)
             self._values.append(value)
@@ -202,7 +219,43 @@ class Points:
             self._models.update((start + i, m) for i, m in enumerate(event.models) if m)
         if event.datasets is not None:
             self._datasets.update((start + i, _pair(d)) for i, d in enumerate(event.datasets) if d)
-        self.total += len(keys)
+        self._counted(len(keys))
+
+    def _add_columns(self, event: MetricsLogged, path: int, time_ns: int) -> bool:
+        """Take a call's points at once, if they are arrays of one metric and nothing else."""
+        values, steps, timestamps_ms = event.values, event.steps, event.timestamps_ms
+        if not (
+            isinstance(values, array)
+            and isinstance(steps, array)
+            and isinstance(timestamps_ms, array)
+            and values.typecode + steps.typecode + timestamps_ms.typecode == "dqq"
+        ):
+            return False
+        key, count = event.keys[0], len(event.keys)
+        linked = (event.contexts, event.models, event.datasets) != (None, None, None)
+        if linked or event.keys != [key] * count:
+            return False
+        number = self._number((event.session, self._names[path][1], key))
+        self.series[number].add_columns(values, steps, timestamps_ms)
+        self._series_column.extend([number] * count)
+        self._path_column.extend([path] * count)
+        self._values.extend(values)
+        self._steps.extend(steps)
+        self._timestamps.extend(timestamps_ms)
+        self._times.extend([time_ns] * count)
+        self._seqs.extend([event.seq] * count)
+        self._counted(count)
+        return True
+
+    def _number(self, series_key: tuple[str, tuple[str, ...], str]) -> int:
+        number = self._index.get(series_key)
+        if number is None:
+            number = self._index[series_key] = len(self.series)
+            self.series.append(Series(*series_key))
+        return number
+
+    def _counted(self, count: int) -> None:
+        self.total += count
         if self._sink is not None and len(self._values) >= self._limit:
             self._flush()
 
@@ -255,21 +308,28 @@ class Points:
 
     def _flush(self) -> None:
         assert self._sink is not None
-        series = [self.series[number] for number in self._series_column]
-        names = [self._names[number] for number in self._path_column]
-        count, none = len(series), (None, None)
-        datasets = [self._datasets.get(i, none) for i in range(count)]
+        keys = [series.key for series in self.series]
+        sessions = [series.session for series in self.series]
+        contexts = [name[2] for name in self._names]
+        epochs = [name[3] for name in self._names]
+        count, none = len(self._values), (None, None)
+        models: list[str | None] = [None] * count
+        for i, model in self._models.items():
+            models[i] = model
+        datasets: list[tuple[str | None, str | None]] = [none] * count
+        for i, dataset in self._datasets.items():
+            datasets[i] = dataset
         self._sink.write(
             PointBatch(
-                series=[one.key for one in series],
-                context=[name[2] for name in names],
-                epoch=[name[3] for name in names],
+                series=[keys[number] for number in self._series_column],
+                context=[contexts[number] for number in self._path_column],
+                epoch=[epochs[number] for number in self._path_column],
                 value=self._values,
                 step=self._steps,
                 timestamp_ms=self._timestamps,
                 time_ns=self._times,
-                session=[one.session for one in series],
-                model=[self._models.get(i) for i in range(count)],
+                session=[sessions[number] for number in self._series_column],
+                model=models,
                 dataset_name=[dataset[0] for dataset in datasets],
                 dataset_digest=[dataset[1] for dataset in datasets],
             )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from yprov_mlflow.events import RunCreated, RunUpdated
+from yprov_mlflow.events import STORE_SESSION, RunCreated, RunUpdated
 from yprov_mlflow.translate import literals
 from yprov_mlflow.translate.document import Builder
 from yprov_mlflow.translate.history import Act, Facet
 from yprov_mlflow.translate.identifiers import RUN, STORE, segment
 from yprov_mlflow.translate.literals import Value, integer, name, text
 from yprov_mlflow.translate.sessions import status
-from yprov_mlflow.translate.translation import Translation
+from yprov_mlflow.translate.translation import Translation, sequence
 
 RUN_ID = f"{RUN}:run"
 RECORD = f"{RUN}:record"
@@ -59,7 +59,8 @@ def add_run(
         text(facts.run_name or run_id),
         {
             "mlf:runId": text(run_id),
-            "mlf:status": status(facts.status or "RUNNING"),
+            "mlf:status": status(facts.status or _first_status(translation, created)),
+            "mlf:userId": _user_id(translation, created),
             "mlf:startTimeMs": _integer(created.start_time_ms) if created is not None else None,
             "mlf:endTimeMs": _integer(facts.end_time_ms),
             "dcterms:isPartOf": parts or None,
@@ -72,6 +73,8 @@ def add_run(
         builder.was_associated_with(
             RUN_ID, translation.user(created.user_id), "mlf:owner", facts.plan
         )
+    elif facts.plan is not None and not translation.timeline.sessions:
+        builder.was_influenced_by(RUN_ID, facts.plan)  # no agent that could have followed it
     _add_record(translation, created)
 
 
@@ -96,6 +99,19 @@ class RunFacts:
             self.run_name = event.run_name
 
 
+def _first_status(translation: Translation, created: RunCreated | None) -> str | None:
+    """Give the status of a run of which none was told: who has seen it knows that it ran."""
+    found = created is not None and created.session == STORE_SESSION
+    return None if found and not translation.timeline.sessions else "RUNNING"
+
+
+def _user_id(translation: Translation, created: RunCreated | None) -> Value | None:
+    """Give the login of the run's user; old stores have an empty one."""
+    if created is None or created.user_id is None:
+        return None
+    return text(translation.login(created.user_id) if created.user_id else "")
+
+
 def _integer(value: int | None) -> Value | None:
     return integer(value) if isinstance(value, int) else None
 
@@ -107,7 +123,9 @@ def _add_experiment(builder: Builder, created: RunCreated) -> str:
         text(created.experiment_name or created.experiment_id),
         {
             "mlf:experimentId": text(created.experiment_id),
-            "schema:name": text(created.experiment_name) if created.experiment_name else None,
+            "schema:name": (
+                text(created.experiment_name) if created.experiment_name is not None else None
+            ),
         },
     )
     builder.had_member(experiment, RECORD)
@@ -125,7 +143,14 @@ def _add_record(translation: Translation, created: RunCreated | None) -> None:
         {
             "mlf:about": name(RUN_ID),
             "mlf:artifactUri": (
-                text(created.artifact_uri) if created is not None and created.artifact_uri else None
+                text(created.artifact_uri)
+                if created is not None and created.artifact_uri is not None
+                else None
+            ),
+            "mlf:fields": (
+                literals.canonical(dict(created.fields))
+                if created is not None and created.fields
+                else None
             ),
         },
     )
@@ -170,7 +195,7 @@ def _change_lifecycle(translation: Translation, event: RunUpdated, act: Act) -> 
         act.time,
         ["mlf:StoreOperation"],
         f"{operation} run",
-        {"mlf:method": f"{operation}_run"},
+        {"mlf:method": f"{operation}_run", "mlf:sequence": sequence(event)},
     )
     current = f"{RECORD}/{translation.record_number}"
     if now == "active":

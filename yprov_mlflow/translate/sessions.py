@@ -72,7 +72,6 @@ def _add_session(translation: Translation, span: Span, facts: Mapping[str, Any])
     builder, store_level = translation.builder, translation.store_level
     start = literals.instant(span.start)
     attributes = described(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow"))
-    attributes.setdefault("mlf:rank", None)
     if attributes["mlf:rank"] is None:
         attributes["mlf:rank"] = literals.integer(span.rank)
     if isinstance(facts.get("argv"), list):

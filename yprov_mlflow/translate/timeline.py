@@ -11,12 +11,10 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from yprov_mlflow.events import STORE_SESSION
+from yprov_mlflow.events import STORE_SESSION, TERMINAL
 from yprov_mlflow.translate.identifiers import RUN, STORE, segment
 
 Path = tuple[str | int, ...]
-
-TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
 
 
 @dataclasses.dataclass

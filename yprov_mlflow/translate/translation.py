@@ -10,6 +10,7 @@ from yprov_mlflow.translate import literals
 from yprov_mlflow.translate.document import Attributes, Builder
 from yprov_mlflow.translate.history import Act, Histories
 from yprov_mlflow.translate.identifiers import STORE, Namespaces, digest, segment
+from yprov_mlflow.translate.literals import Value
 from yprov_mlflow.translate.timeline import Path, Timeline
 
 
@@ -23,7 +24,7 @@ class Options:
         base_uri: Start of ids, in place of ``urn:uuid:``, for documents to be published.
     """
 
-    max_samples: int = 2000
+    max_samples: int = 1000
     hash_user: bool = False
     base_uri: str | None = None
 
@@ -133,10 +134,16 @@ def event_time(event: Event) -> int:
     return 0 if event.session == STORE_SESSION else event.time_ns
 
 
+def sequence(event: Event) -> Value | None:
+    """Give the number of an event read from a store: nothing else tells of their order."""
+    return literals.integer(event.seq) if event.session == STORE_SESSION else None
+
+
 def token(event: Event) -> str:
     """Name an event so that no other, in any document, is called so; sorts by time."""
-    short = digest([event.run_id, event.session, event.seq, event.time_ns, event.kind])[:8]
-    time = literals.instant(event_time(event))
+    time_ns = event_time(event)
+    short = digest([event.run_id, event.session, event.seq, time_ns, event.kind])[:8]
+    time = literals.instant(time_ns)
     if time is None:
         return short
     stamp = time[:26].replace("-", "").replace(":", "")

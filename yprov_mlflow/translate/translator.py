@@ -7,6 +7,8 @@ from typing import Any
 
 from yprov_mlflow import identity
 from yprov_mlflow.events import (
+    STORE_SESSION,
+    TERMINAL,
     ArtifactsLogged,
     ContextEntered,
     ContextLeft,
@@ -27,14 +29,14 @@ from yprov_mlflow.events import (
 from yprov_mlflow.translate import contexts, models, runs, sessions, tags
 from yprov_mlflow.translate.artifacts import on_artifacts
 from yprov_mlflow.translate.calls import on_call
-from yprov_mlflow.translate.calls.traces import add_spans
+from yprov_mlflow.translate.calls.spans import add_spans
 from yprov_mlflow.translate.datasets import on_inputs
 from yprov_mlflow.translate.document import Document
 from yprov_mlflow.translate.identifiers import NO_STORE, Namespaces
 from yprov_mlflow.translate.metrics import add_metrics
 from yprov_mlflow.translate.params import on_params
 from yprov_mlflow.translate.points import Points, PointsSink
-from yprov_mlflow.translate.timeline import TERMINAL, Change, Timeline
+from yprov_mlflow.translate.timeline import Change, Timeline
 from yprov_mlflow.translate.translation import Options, Translation, event_time
 
 
@@ -176,7 +178,7 @@ class Translator:
                     translation.plans.setdefault(event.session, plan)
                     facts.plan = facts.plan or plan
         if facts.plan is None and translation.created is not None:
-            facts.plan = sessions.code_plan(translation, _code_of_tags(translation.created.tags))
+            facts.plan = sessions.code_plan(translation, _code_of(translation.created, events))
         sessions.add_sessions(translation, known)
         for event in events:
             if type(event) is FactsCollected:
@@ -241,14 +243,23 @@ def _parent(events: list[Event], run_id: str) -> str | None:
     return None
 
 
-def _code_of_tags(given: Mapping[str, str]) -> dict[str, str | None]:
-    """Give what MLflow's own tags say of the code."""
+def _code_of(created: RunCreated, events: list[Event]) -> dict[str, str | None]:
+    """Give what MLflow's own tags say of the code, or the fields that were before them."""
+    given = dict(created.tags)
+    for event in events:
+        if type(event) is TagsSet and event.session == STORE_SESSION:
+            given.update(event.tags)
     return {
-        "commit": given.get("mlflow.source.git.commit"),
+        "commit": given.get("mlflow.source.git.commit") or _field(created, "source_version"),
         "branch": given.get("mlflow.source.git.branch"),
         "remote": given.get("mlflow.source.git.repoURL"),
-        "entry_point": given.get("mlflow.source.name"),
+        "entry_point": given.get("mlflow.source.name") or _field(created, "source_name"),
     }
+
+
+def _field(created: RunCreated, name: str) -> str | None:
+    value = created.fields.get(name)
+    return value if isinstance(value, str) and value else None
 
 
 def _whole(value: object) -> int | None:

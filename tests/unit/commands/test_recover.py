@@ -1,7 +1,11 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+
+from yprov_mlflow.events import SessionStarted
+from yprov_mlflow.journal import Folder, Writer
 
 
 @pytest.fixture
@@ -17,7 +21,9 @@ def test_a_killed_run_gets_its_document(after_a_crash):
     done = place.command("recover", **env)
     assert done.returncode == 0, done.stderr
     lines = dict((line.split()[1], line.split()[0]) for line in done.stdout.splitlines())
-    assert lines == {whole: "current", killed: "written"}
+    (store,) = set(lines) - {whole, killed}
+    assert lines == {whole: "current", killed: "written", store: "written"}
+    assert store.startswith("store:")
     document = json.loads(place.document(killed).read_bytes())
     assert any(key.startswith("run:metric/") for key in document["entity"])
     again = place.command("recover", "--json", **env)
@@ -41,12 +47,28 @@ def test_partly(after_a_crash):
 
 
 def test_failed(after_a_crash):
-    place, _, _, env = after_a_crash
+    place, whole, killed, env = after_a_crash
     nowhere = ("--tracking-uri", f"sqlite:///{place.folder}/other.db")
     done = place.command("recover", "--again", *nowhere, **env)
-    assert done.returncode == 1
-    assert done.stdout.count("failed") == 2
-    assert "Traceback" not in done.stderr
+    # What belongs to no run is made from the journals alone.
+    assert done.returncode == 3
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["failed", "failed", "written"]
+    runs = ("--run", whole, "--run", killed)
+    only = place.command("recover", "--again", *runs, *nowhere, **env)
+    assert only.returncode == 1
+    assert only.stdout.count("failed") == 2
+    assert "Traceback" not in done.stderr + only.stderr
+
+
+def test_a_store_of_any_name_has_its_document_in_the_folder(place):
+    state = place.folder / "state"
+    Writer(Folder(state, "store:../../../escaped"), "session").append(SessionStarted, {})
+    done = place.command("recover", "--json")
+    (outcome,) = json.loads(done.stdout)
+    assert outcome["run_id"] == "store:../../../escaped"
+    where = Path(outcome["where"]).resolve()
+    assert where.is_file()
+    assert where.parent.parent == (state / "stores").resolve()
 
 
 def test_nothing_to_do(place):

@@ -36,13 +36,13 @@ class Log:
 
     def __init__(self, tags: dict[str, str] | None = None, **facts: Any) -> None:
         self.events: list[Event] = []
-        self.second = -1
+        self.second: float = -1
         self.add(SessionStarted, {"pid": 1, "host": "node01", "user": "alice", **facts})
         tags = tags or {}
         self.add(RunCreated, "1", "exp", "fox", "alice", START_S * 1000, "file:///a", tags, STORE)
 
     def add(self, cls: type[Event], *fields: Any, session: str = A, after: float = 1) -> None:
-        self.second += after  # type: ignore[assignment] # - halves are seconds too
+        self.second += after
         seq = sum(event.session == session for event in self.events)
         time_ns = 0 if session == STORE_SESSION else int((START_S + self.second) * 10**9)
         self.events.append(cls(RUN_ID, session, seq, time_ns, *fields))

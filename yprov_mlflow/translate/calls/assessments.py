@@ -7,7 +7,7 @@ from typing import Any
 
 from yprov_mlflow.translate import literals
 from yprov_mlflow.translate.calls.call import Call, Handler
-from yprov_mlflow.translate.calls.traces import span_output
+from yprov_mlflow.translate.calls.spans import span_output
 from yprov_mlflow.translate.history import Facet
 from yprov_mlflow.translate.identifiers import STORE, segment
 from yprov_mlflow.translate.literals import mapping, plain, text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from yprov_mlflow.events import StoreCalled
 from yprov_mlflow.identity import unquote_key
 from yprov_mlflow.translate import literals
+from yprov_mlflow.translate.document import Attributes
 from yprov_mlflow.translate.history import Act, Facet
 from yprov_mlflow.translate.identifiers import STORE, segment
 from yprov_mlflow.translate.literals import Value, name, text
@@ -19,8 +21,8 @@ _PERSONAL = frozenset(
 )
 """Fields whose values are login names."""
 
-_LARGE = frozenset({"log_spans", "start_trace"})
-"""Methods whose arguments are told by records alone: they may be megabytes."""
+_TOLD = {"log_spans": "spans"}
+"""Arguments that records alone tell, and that the result repeats: they may be megabytes."""
 
 _TYPES = {
     "experiment": "mlf:Experiment",
@@ -59,11 +61,8 @@ class Call:
             text(self.method.strip("_").replace("_", " ")),
             {
                 "mlf:method": text(self.method),
-                "mlf:arguments": (
-                    None
-                    if self.method in _LARGE or not self.arguments
-                    else literals.canonical(dict(self.arguments))
-                ),
+                **self._as_json(),
+                "mlf:sequence": literals.integer(self.event.seq),
                 "dcterms:isPartOf": name(self.session),
             },
         )
@@ -72,6 +71,27 @@ class Call:
         user = self.translation.users.get(self.event.session)
         if user is not None:
             builder.was_associated_with(act.activity, user)
+
+    def _as_json(self) -> Attributes:
+        """Give all that the call was given and gave, but for what has records of its own."""
+        told = _TOLD.get(self.method)
+        given = {key: value for key, value in self.arguments.items() if key != told}
+        subjects = dict(literals.mapping(self.event.subjects))
+        return {
+            "mlf:arguments": literals.canonical(given) if given else None,
+            "mlf:subjects": literals.canonical(subjects) if subjects else None,
+            "mlf:result": (
+                literals.canonical(self.result)
+                if self.result is not None and told is None
+                else None
+            ),
+        }
+
+    def keep(self, argument: str, value: object) -> None:
+        """Keep an argument, or what of it no record tells."""
+        record = self.builder.records["activity"][self.act.activity]
+        known = json.loads(record.get("mlf:arguments", "{}"))
+        record["mlf:arguments"] = literals.canonical({**known, argument: value})
 
     # -- what it was given -------------------------------------------------------------
 

@@ -149,19 +149,11 @@ def create(noun: str, call: Call) -> bool:
     return True
 
 
-def _delete(noun: str, call: Call) -> bool:
+def _act(act: Callable[[Call, str], object], noun: str, call: Call) -> bool:
     subject = thing(call, noun)
     if subject is None:
         return False
-    call.delete(subject)
-    return True
-
-
-def _restore(noun: str, call: Call) -> bool:
-    subject = thing(call, noun)
-    if subject is None:
-        return False
-    call.create(subject)
+    act(call, subject)
     return True
 
 
@@ -194,9 +186,9 @@ _VERBS: dict[str, Callable[[str, Call], bool]] = {
     "create": create,
     "register": create,
     "add": update,
-    "delete": _delete,
+    "delete": partial(_act, Call.delete),
     "remove": update,
-    "restore": _restore,
+    "restore": partial(_act, Call.create),
     "update": update,
     "upsert": update,
     "set": update,

@@ -1,0 +1,346 @@
+"""Whatever a document holds, every format that can be read gives it back."""
+
+from __future__ import annotations
+
+import io
+import math
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyoxigraph
+import pytest
+import rdflib
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prov.model import ProvDocument
+from strategies import NASTY, runs
+
+from yprov_mlflow.errors import DocumentError
+from yprov_mlflow.events import Event
+from yprov_mlflow.formats import FORMATS, prov_json
+from yprov_mlflow.formats.rdf import to_dataset, vocabulary
+from yprov_mlflow.formats.series import SERIES
+from yprov_mlflow.translate import NAMESPACE, TERMS, Document, PointBatch, translate
+
+bounded = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+RDF = {
+    "turtle": pyoxigraph.RdfFormat.TURTLE,
+    "trig": pyoxigraph.RdfFormat.TRIG,
+    "n-quads": pyoxigraph.RdfFormat.N_QUADS,
+    "json-ld": pyoxigraph.RdfFormat.JSON_LD,
+}
+
+
+def written(name: str, documents: Iterable[Document], single: bool | None = None) -> bytes:
+    stream = io.BytesIO()
+    FORMATS[name].dump(documents, stream, single=single)
+    return stream.getvalue()
+
+
+def read(name: str, content: bytes) -> list[Document]:
+    return list(FORMATS[name].load(io.BytesIO(content)))
+
+
+# -- documents of runs -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("name", ["prov-json", *RDF])
+@bounded
+@given(runs())
+def test_documents_of_runs_read_back_equal(name: str, single: bool, events: list[Event]) -> None:
+    document = translate(events)
+    content = written(name, [document], single)
+    assert read(name, content) == [document]
+    assert written(name, [document], single) == content
+
+
+@bounded
+@given(runs())
+def test_documents_of_runs_need_no_note_of_their_spelling(events: list[Event]) -> None:
+    """Unless a context is within another of its name: RDF cannot say a thing twice."""
+    document = translate(events)
+    contexts = [e["mlf:context"] for e in document.records["entity"].values() if "mlf:context" in e]
+    twice = any(len(set(names)) < len(names) for names in contexts)
+    assert (b"jsonForm" in written("n-quads", [document])) == twice
+
+
+@bounded
+@given(runs(most=8))
+def test_every_syntax_says_the_same_to_every_reader(events: list[Event]) -> None:
+    document = translate(events)
+    expected = lines(to_dataset([document]))
+    assert expected == {
+        str(quad) for quad in pyoxigraph.parse(written("n-quads", [document]), RDF["n-quads"])
+    }
+    for name, syntax in RDF.items():
+        content = written(name, [document])
+        quads = list(pyoxigraph.parse(content, syntax))
+        found = {str(quad) for quad in quads if str(quad.predicate) != FORM}
+        assert {without_graph(q) if name == "turtle" else q for q in said(expected)} == found
+        assert found == said(lines(parsed(content, name)))
+
+
+FORM = f"<{NAMESPACE}jsonForm>"
+
+
+def said(quads: set[str]) -> set[str]:
+    return {quad for quad in quads if FORM not in quad}
+
+
+def without_graph(quad: str) -> str:
+    return quad[: quad.rindex(" <")]
+
+
+def parsed(content: bytes, name: str) -> rdflib.Dataset:
+    """Read with rdflib, which is told to leave literals alone."""
+    kept, rdflib.NORMALIZE_LITERALS = rdflib.NORMALIZE_LITERALS, False
+    try:
+        syntax = {"n-quads": "nquads"}.get(name, name)
+        return rdflib.Dataset().parse(data=content, format=syntax)
+    finally:
+        rdflib.NORMALIZE_LITERALS = kept
+
+
+DEFAULT = "urn:x-rdflib:default"
+
+
+def lines(dataset: rdflib.Dataset) -> set[str]:
+    return {
+        str(
+            pyoxigraph.Quad(
+                *map(term, (s, p, o)),
+                *([pyoxigraph.NamedNode(str(g))] if str(g) != DEFAULT else []),
+            )
+        )
+        for s, p, o, g in dataset.quads()
+    }
+
+
+def term(node: Any) -> Any:
+    if isinstance(node, rdflib.URIRef):
+        return pyoxigraph.NamedNode(str(node))
+    datatype = pyoxigraph.NamedNode(str(node.datatype)) if node.datatype else None
+    return pyoxigraph.Literal(str(node), datatype=datatype, language=node.language)
+
+
+@bounded
+@given(runs())
+def test_there_are_no_blank_nodes_and_no_undefined_terms(events: list[Event]) -> None:
+    defined = {quad.subject.value for quad in pyoxigraph.parse(vocabulary(), RDF["turtle"])} - {
+        NAMESPACE.rstrip("#")
+    }
+    assert defined == {NAMESPACE + name for name in TERMS}
+    for quad in pyoxigraph.parse(written("n-quads", [translate(events)]), RDF["n-quads"]):
+        assert isinstance(quad.subject, pyoxigraph.NamedNode)
+        assert not isinstance(quad.object, pyoxigraph.BlankNode)
+        for one in (quad.predicate, quad.object):
+            if isinstance(one, pyoxigraph.NamedNode) and one.value.startswith(NAMESPACE):
+                assert one.value in {NAMESPACE, *defined}
+
+
+@pytest.mark.parametrize("name", ["prov-n", "prov-xml"])
+@bounded
+@given(runs(most=8))
+def test_what_prov_writes_and_reads_is_what_prov_has(name: str, events: list[Event]) -> None:
+    document = translate(events)
+    try:
+        content = written(name, [document], True)
+    except DocumentError as error:
+        assert name == "prov-xml" and "XML compatible" in str(error)
+        return
+    (found,) = read(name, content)
+    expected = prov_json.to_prov(document)
+    assert prov_json.to_prov(found) == expected
+    (bundle,) = read(name, written(name, [document], False))
+    assert prov_json.to_prov(bundle) == expected
+    assert bundle.prefixes == found.prefixes
+
+
+@bounded
+@given(runs(most=8))
+def test_prov_reads_our_bundles(events: list[Event]) -> None:
+    document = translate(events)
+    content = written("prov-json", [document], False).decode()
+    (bundle,) = ProvDocument.deserialize(content=content, format="json").bundles
+    assert set(bundle.get_records()) == set(prov_json.to_prov(document).get_records())
+
+
+# -- documents of others -----------------------------------------------------------------
+
+PREFIXES = {
+    "ex": "http://example.org/",
+    "run": "urn:uuid:3f2c0a4e-1111-4222-8333-444455556666#",
+    "odd-1.x": "urn:odd:",
+    "http": "http://example.org/scheme/",
+    "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
+    "default": "http://example.org/default#",
+}
+texts = st.sampled_from(("", *NASTY[:21], *NASTY[22:], "\ufffe", "\U0010ffff", "@en", "_:x")) | (
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=6)
+)
+pieces = st.sampled_from((*"aZ09_-.~!$&'()*+,;=:@/?äß☃\U0001f600", "%20", "%C3%A4"))
+locals_ = st.lists(pieces, max_size=6).map("".join).filter(lambda text: text[:2] != "//")
+names = st.builds("{}:{}".format, st.sampled_from(("ex", "run", "odd-1.x", "http")), locals_) | (
+    st.text(st.sampled_from("abc/."), min_size=1, max_size=3)
+)
+literals = st.one_of(
+    texts,
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.builds(lambda name: {"$": name, "type": "xsd:QName"}, names),
+    st.builds(lambda name: {"$": name, "type": "prov:QUALIFIED_NAME"}, names),
+    st.builds(
+        lambda text, kind: {"$": text, "type": f"xsd:{kind}"},
+        texts,
+        st.sampled_from(
+            ("string", "int", "long", "integer", "double", "float", "dateTime", "anyURI")
+        ),
+    ),
+    st.builds(
+        lambda text, kind: {"$": text, "type": f"xsd:{kind}"},
+        st.sampled_from(("007", "1.50", "1E1", "NaN", "-INF", "INF", "1", "true")),
+        st.sampled_from(("int", "decimal", "double", "float", "boolean")),
+    ),
+    st.builds(lambda text: {"$": text, "type": "ex:own"}, texts),
+    st.builds(lambda text: {"$": text, "lang": "en-gb"}, texts),
+)
+values = literals | st.lists(literals, min_size=1, max_size=3)
+attributes = st.dictionaries(
+    st.sampled_from(
+        ("prov:type", "prov:label", "prov:value", "prov:location", "ex:a", "ex:b/c", "odd-1.x:k")
+    ),
+    values,
+    max_size=4,
+)
+instants = st.sampled_from(("2026-01-02T03:00:00+00:00", "2026-01-02T03:00:00.120Z"))
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    """Documents as other tools might write them, with what RDF has no one way for."""
+    records: dict[str, dict[str, Any]] = {}
+    ids = draw(st.lists(names, min_size=2, max_size=8, unique_by=str.lower))
+    for number, identifier in enumerate(ids):
+        kind = ("entity", "activity", "agent")[number % 3]
+        record = draw(attributes)
+        if kind == "activity" and draw(st.booleans()):
+            record["prov:startTime"] = draw(instants)
+        records.setdefault(kind, {})[identifier] = record
+    ends = st.sampled_from(ids)
+    for number in range(draw(st.integers(0, 6))):
+        section, keys, more = draw(st.sampled_from(RELATIONS))
+        # Their ends differ: of two relations of the same ends one without an id would be lost.
+        record = {keys[0]: f"ex:relation{number}", keys[1]: draw(ends)}
+        identifier = f"_:{draw(texts)}{number}"
+        if more:
+            record |= draw(attributes)
+            record |= {key: draw(ends) for key in draw(st.sets(st.sampled_from(more)))}
+            if draw(st.booleans()):
+                record["prov:role"] = draw(values)
+            if draw(st.booleans()):
+                identifier = f"run:relation/{number}"
+        records.setdefault(section, {})[identifier] = record
+    return Document(PREFIXES, records)
+
+
+RELATIONS = [
+    ("wasDerivedFrom", ("prov:generatedEntity", "prov:usedEntity"), ("prov:activity",)),
+    ("wasAssociatedWith", ("prov:activity", "prov:agent"), ("prov:plan",)),
+    ("wasStartedBy", ("prov:activity", "prov:starter"), ("prov:trigger",)),
+    ("actedOnBehalfOf", ("prov:delegate", "prov:responsible"), ("prov:activity",)),
+    ("specializationOf", ("prov:specificEntity", "prov:generalEntity"), ()),
+    ("hadMember", ("prov:collection", "prov:entity"), ()),
+]
+
+
+@pytest.mark.parametrize("name", ["prov-json", *RDF])
+@bounded
+@given(documents())
+def test_documents_of_others_read_back_equal(name: str, document: Document) -> None:
+    assert read(name, written(name, [document], True)) == [document]
+
+
+@pytest.mark.parametrize("name", list(RDF))
+@bounded
+@given(documents())
+def test_names_and_texts_of_others_reach_every_reader(name: str, document: Document) -> None:
+    content = written(name, [document])
+    found = {str(quad) for quad in pyoxigraph.parse(content, RDF[name])}
+    expected = said(lines(to_dataset([document])))
+    assert {without_graph(q) if name == "turtle" else q for q in expected} == said(found)
+    assert said(lines(parsed(content, name))) == said(found)
+
+
+@pytest.mark.parametrize("name", ["prov-json", "trig", "n-quads", "json-ld"])
+@bounded
+@given(st.lists(documents() | runs(most=3).map(translate), max_size=4))
+def test_files_of_several_documents_read_back_equal(name: str, several: list[Document]) -> None:
+    assert read(name, written(name, several)) == several
+
+
+# -- points ------------------------------------------------------------------------------
+
+whole = st.integers(-(2**63), 2**63 - 1)
+words = st.sampled_from(("a", "", "ä/b", "nan", "NULL", "\\0", "\\\0", 'q",\r\n')) | st.text(
+    st.characters(exclude_categories=("Cs",)), max_size=4
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> PointBatch:
+    size = draw(st.integers(1, 6))
+
+    def column(of: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(of, min_size=size, max_size=size))
+
+    return PointBatch(
+        series=column(words),
+        context=column(words),
+        epoch=column(st.none() | whole),
+        value=array("d", column(st.floats(width=64))),
+        step=array("q", column(whole)),
+        timestamp_ms=array("q", column(whole)),
+        time_ns=array("q", column(whole)),
+        session=column(words),
+        model=column(st.none() | words),
+        dataset_name=column(st.none() | words),
+        dataset_digest=column(st.none() | words),
+    )
+
+
+def rows(found: Iterable[PointBatch]) -> list[tuple[Any, ...]]:
+    """Give rows; NaN as text, as it does not equal itself."""
+    columns = (vars(batch) for batch in found)
+    every = [row for c in columns for row in zip(*(c[name] for name in sorted(c)), strict=True)]
+    return [
+        tuple(repr(x) if isinstance(x, float) and not math.isnan(x) else str(x) for x in row)
+        for row in every
+    ]
+
+
+@pytest.mark.parametrize("name", list(SERIES))
+@settings(bounded, max_examples=25)
+@given(st.lists(batches(), min_size=1, max_size=3))
+def test_points_read_back_equal(name: str, several: list[PointBatch]) -> None:
+    pytest.importorskip({"zarr": "zarr", "netcdf": "netCDF4"}.get(name, "pyarrow"))
+    digests = []
+    for _ in range(2):
+        with TemporaryDirectory() as folder:
+            sink = SERIES[name].sink(Path(folder))
+            for batch in several:
+                sink.write(batch)
+            file = sink.close()
+            digests.append(file.sha256)
+            found = list(SERIES[name].read(Path(folder) / file.path))
+    assert rows(found) == rows(several)
+    assert digests[0] == digests[1]

@@ -1,0 +1,51 @@
+"""N-Quads: one line for each triple, in the graph of its document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from yprov_mlflow.formats.bundles import Names, one
+from yprov_mlflow.formats.faults import unwritable
+from yprov_mlflow.formats.rdf import reading
+from yprov_mlflow.formats.rdf.statements import Statements
+from yprov_mlflow.formats.rdf.syntax import Syntax
+from yprov_mlflow.translate import Document
+
+NAME = "N-Quads"
+_PIECE = 64
+"""Subjects whose lines are written at once: few enough to stay in the processor's cache."""
+
+
+def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = False) -> None:
+    """Write documents, each in its own graph; ``single`` says that there is to be one.
+
+    Raises:
+        UsageError: There is not one document, with ``single``.
+        DocumentError: A document has names that are no IRIs, or relations that PROV-O has not.
+    """
+    names = Names()
+    for document in [one(documents, NAME)] if single else documents:
+        name = names.take(document)
+        syntax = Syntax(document.prefixes)
+        end = f" {syntax.iri(name.iri)} .\n"
+        lines: list[str] = []
+        try:
+            for subject, pairs in Statements(document, syntax, name):
+                between = f"{end}{subject} "
+                lines.append(f"{subject} {between.join(pairs)}{end}")
+                if len(lines) > _PIECE:
+                    stream.write("".join(lines).encode())
+                    lines.clear()
+            stream.write("".join(lines).encode())
+        except UnicodeEncodeError as error:
+            raise unwritable(NAME, error, name.iri) from error
+
+
+def load(stream: BinaryIO) -> Iterator[Document]:
+    """Read the documents of a file: one of each graph, and of what is in none.
+
+    Raises:
+        DocumentError: The content is no N-Quads, no PROV, or a graph is not in one piece.
+    """
+    return reading.load(stream, "N_QUADS", NAME)
