@@ -11,6 +11,7 @@ from pathlib import Path
 from yprov_mlflow import settings
 from yprov_mlflow.plugin import artifacts, calls
 from yprov_mlflow.translate import RECORDS
+from yprov_mlflow.translate.vocabulary import BORROWED, NAMESPACE, PREFIXES, TERMS
 
 FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -109,6 +110,80 @@ def call_table() -> str:
     )
 
 
+STORED = {
+    "run": ("`meta.yaml` of a run", "`runs`"),
+    "run_update": ("`status`, `end_time`, `lifecycle_stage` of the same", "`runs`"),
+    "params": ("`params/`, a file each", "`params`"),
+    "tags": ("`tags/`, a file each; before 0.8 in `meta.yaml`", "`tags`"),
+    "metrics": ("`metrics/`, a file each and a line a point", "`metrics`, `logged_model_metrics`"),
+    "inputs": (
+        "`inputs/`, and `datasets/` of the experiment",
+        "`inputs`, `input_tags`, `datasets`",
+    ),
+    "outputs": ("`outputs/`", "`inputs`"),
+    "artifacts": ("`artifacts/`; elsewhere if the run says so", "files where the run says"),
+    "model": ("`models/m-…` of the experiment", "`logged_models`, `…_params`, `…_tags`"),
+    "call": (
+        "`meta.yaml` and `tags/` of experiments, `.trash`, `models/` of the root, `traces/`",
+        "`experiments`, `registered_models`, `model_versions`, `trace_info`, `spans`, "
+        "`assessments`, their tags and aliases, and all other tables",
+    ),
+}
+"""Where old stores keep what becomes each kind of event: in a tree, in a database."""
+
+
+def mapping() -> str:
+    """Give the page on what becomes of what an old store has."""
+    rows = [
+        f"| {tree} | {tables} | `{kind}` | {RECORDS[kind].replace('|', '/')} |"
+        for kind, (tree, tables) in STORED.items()
+    ]
+    terms = [
+        f"| `mlf:{name}` | {term.kind} | {term.comment} |" for name, term in sorted(TERMS.items())
+    ]
+    borrowed = [
+        f"| `{prefix}` | <{PREFIXES[prefix]}> | {', '.join(f'`{one}`' for one in sorted(names))} |"
+        for prefix, names in sorted(BORROWED.items())
+    ]
+    return "\n".join(
+        [
+            "# From an old store to PROV",
+            "",
+            "<!-- Made by docs/generate.py from yprov_mlflow/translate: change it there. -->",
+            "",
+            "What a store has becomes events, the same as those of a run that is captured live,",
+            "and each kind of event becomes records. A server gives what its database has. A",
+            "store keeps no time for params and tags, no author of most changes and no history of",
+            "tags: what it does not have, a document does not invent.",
+            "",
+            "| In a tree | In a database | Event | Records |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "What of a store's own words has no term below is kept as JSON in `mlf:fields`, and a",
+            "text that XML, RDF or JSON cannot hold as it is in `mlf:exact`, so that `yprov-mlflow",
+            "restore` gives back what was there.",
+            "",
+            "## Terms of ours",
+            "",
+            f"`mlf:` is <{NAMESPACE}>.",
+            "",
+            "| Term | Kind | Meaning |",
+            "|---|---|---|",
+            *terms,
+            "",
+            "## Terms of others",
+            "",
+            "PROV's own terms are those of <http://www.w3.org/ns/prov#>.",
+            "",
+            "| Prefix | Vocabulary | Terms |",
+            "|---|---|---|",
+            *borrowed,
+            "",
+        ]
+    )
+
+
 def settings_table() -> str:
     """Give the table of settings for the README."""
     rows = ["| variable | key | default | what for |", "|---|---|---|---|"]
@@ -134,6 +209,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "calls.md": call_table(),
         FOLDER / "environment-variables.md": environment_variables(),
         FOLDER.parent / "README.md": readme(),
+        FOLDER.parent / "migration" / "mapping.md": mapping(),
     }
 
 

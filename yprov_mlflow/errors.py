@@ -84,6 +84,15 @@ class StoreError(YprovMlflowError):
         )
 
     @classmethod
+    def unreadable(cls, location: str, reason: str) -> StoreError:
+        """Say why runs cannot be read from ``location``."""
+        return cls(
+            f"the runs cannot be read: {reason}",
+            location,
+            "Check the location, and that you may read it",
+        )
+
+    @classmethod
     def no_scheduler(cls, address: str, reason: str) -> StoreError:
         """Say that no Dask scheduler answers at ``address``."""
         return cls(
@@ -165,6 +174,15 @@ class OutputError(YprovMlflowError):
             f"the output cannot be written: {error.strerror or error}",
             where,
             "Make room, or give another folder; the same command then goes on where it stopped",
+        )
+
+    @classmethod
+    def not_uploaded(cls, url: str, reason: str) -> OutputError:
+        """Say why nothing more can be uploaded to ``url``."""
+        return cls(
+            f"the output cannot be uploaded: {reason}",
+            url,
+            "Check the URL, and that you may write there; the same command uploads the rest",
         )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import uuid
@@ -44,6 +45,7 @@ def run_uuid(run_id: str, store: str) -> str:
     return str(uuid.uuid5(uuid.UUID(store), run_id))
 
 
+@functools.lru_cache(maxsize=4096)
 def quote_key(key: str) -> str:
     """Quote one segment of an identifier, injectively; ``unquote_key`` reverses it.
 

@@ -26,7 +26,7 @@ from yprov_mlflow.formats.series import SERIES
 from yprov_mlflow.translate import NAMESPACE, TERMS, Document, PointBatch, translate
 
 bounded = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

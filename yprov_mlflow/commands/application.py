@@ -7,10 +7,13 @@ from typing import Any
 
 import click
 
+from yprov_mlflow.commands.convert import convert
 from yprov_mlflow.commands.doctor import doctor
 from yprov_mlflow.commands.recover import recover
+from yprov_mlflow.commands.restore import restore
 from yprov_mlflow.commands.run import run
 from yprov_mlflow.commands.show import show
+from yprov_mlflow.commands.validate import validate
 from yprov_mlflow.errors import YprovMlflowError
 
 FAILED = 1
@@ -31,7 +34,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done (recover). "
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 130 interrupted. "
     "`run` ends as the script does.",
 )
 @click.version_option(None, "-V", "--version", package_name="yprov-mlflow")
@@ -46,9 +49,12 @@ def main() -> None:
       yprov-mlflow run train.py --lr 0.1      capture a script as it is
       yprov-mlflow show 5f0c9b2e…             read what a run's document says
       yprov-mlflow recover                    write what a crash left unwritten
+      yprov-mlflow convert mlruns -o prov     turn years of old runs into PROV
+      yprov-mlflow restore prov --to URI      turn PROV into a store of runs again
+      yprov-mlflow validate prov              hold documents against W3C's constraints
       yprov-mlflow doctor                     see what can be captured here
     """
 
 
-for _command in (doctor, recover, run, show):
+for _command in (convert, doctor, recover, restore, run, show, validate):
     main.add_command(_command)

@@ -45,22 +45,20 @@ def relation(verb: str, first: str, second: str, extra: str = "") -> str:
     It lies in the run's namespace if an end does, else in the store's, else in the first
     end's. Ends of another namespace keep their prefix, set off by ``$``.
     """
-    prefixes = (first.partition(":")[0], second.partition(":")[0])
-    home = next((p for p in (RUN, STORE) if p in prefixes), prefixes[0])
-    parts = [_short(first, home), _short(second, home)]
-    if extra:
-        parts.append(extra)
-    return f"{home}:{verb}/{'!'.join(parts)}"
+    prefix, _, local = first.partition(":")
+    other_prefix, _, other_local = second.partition(":")
+    prefixes = (prefix, other_prefix)
+    home = RUN if RUN in prefixes else STORE if STORE in prefixes else prefix
+    if prefix != home:
+        local = f"{prefix}${local}"
+    if other_prefix != home:
+        other_local = f"{other_prefix}${other_local}"
+    return f"{home}:{verb}/{local}!{other_local}" + (f"!{extra}" if extra else "")
 
 
 def unnamed(section: str, first: str, second: str) -> str:
     """Give the key of a relation that PROV gives no id, for formats that need a key."""
     return f"_:{section}/{first.replace(':', '$')}!{second.replace(':', '$')}"
-
-
-def _short(identifier: str, home: str) -> str:
-    prefix, _, local = identifier.partition(":")
-    return local if prefix == home else f"{prefix}${local}"
 
 
 @dataclasses.dataclass

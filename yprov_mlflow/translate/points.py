@@ -6,11 +6,13 @@ import dataclasses
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from yprov_mlflow.events import STORE_SESSION, MetricsLogged
 from yprov_mlflow.translate.identifiers import segment
 from yprov_mlflow.translate.timeline import Path
+
+_T = TypeVar("_T")
 
 BATCH = 8_192
 """Most points that wait for the sink."""
@@ -237,13 +239,13 @@ class Points:
             return False
         number = self._number((event.session, self._names[path][1], key))
         self.series[number].add_columns(values, steps, timestamps_ms)
-        self._series_column.extend([number] * count)
-        self._path_column.extend([path] * count)
+        self._series_column.extend(_repeated(number, count))
+        self._path_column.extend(_repeated(path, count))
         self._values.extend(values)
         self._steps.extend(steps)
         self._timestamps.extend(timestamps_ms)
-        self._times.extend([time_ns] * count)
-        self._seqs.extend([event.seq] * count)
+        self._times.extend(_repeated(time_ns, count))
+        self._seqs.extend(_repeated(event.seq, count))
         self._counted(count)
         return True
 
@@ -279,6 +281,8 @@ class Points:
     def times(self) -> Iterator[tuple[str, int]]:
         """Give session and time of the points that are here; all, while none is flushed."""
         series = self.series
+        if not any(self._times):
+            return
         for number, time_ns in set(zip(self._series_column, self._times, strict=True)):
             if time_ns:
                 yield series[number].session, time_ns
@@ -321,14 +325,14 @@ class Points:
             datasets[i] = dataset
         self._sink.write(
             PointBatch(
-                series=[keys[number] for number in self._series_column],
-                context=[contexts[number] for number in self._path_column],
-                epoch=[epochs[number] for number in self._path_column],
+                series=_looked_up(keys, self._series_column),
+                context=_looked_up(contexts, self._path_column),
+                epoch=_looked_up(epochs, self._path_column),
                 value=self._values,
                 step=self._steps,
                 timestamp_ms=self._timestamps,
                 time_ns=self._times,
-                session=[sessions[number] for number in self._series_column],
+                session=_looked_up(sessions, self._series_column),
                 model=models,
                 dataset_name=[dataset[0] for dataset in datasets],
                 dataset_digest=[dataset[1] for dataset in datasets],
@@ -336,6 +340,16 @@ class Points:
         )
         self._sunk = True
         self._clear()
+
+
+def _repeated(value: int, count: int) -> array[int]:
+    return array("q", (value,)) * count
+
+
+def _looked_up(meanings: list[_T], codes: array[int]) -> list[_T]:
+    if meanings.count(meanings[0]) == len(meanings):
+        return [meanings[0]] * len(codes)
+    return list(map(meanings.__getitem__, codes))
 
 
 def _integer(value: Any) -> int:

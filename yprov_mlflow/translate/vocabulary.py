@@ -136,7 +136,7 @@ _PROPERTIES = {
     "gitDiffSha256": "SHA-256 of the difference between the code and its commit.",
     "gitDirty": "Whether the code differed from its commit.",
     "inputTags": "Tags of the use of a data set, as JSON.",
-    "jsonForm": "What a document's PROV-JSON spells in a way that its triples do not tell, as JSON.",
+    "jsonForm": "What PROV-JSON spelt in a way that its triples do not tell, as JSON.",
     "last": "Last value of a series, by step and time stamp: the one that MLflow shows.",
     "localRank": "Rank of a process on its host.",
     "loggedBy": "The call that logged a span.",

@@ -12,7 +12,7 @@ COMMANDS = sorted(main.commands)
 
 
 def test_the_commands():
-    assert COMMANDS == ["doctor", "recover", "run", "show"]
+    assert COMMANDS == ["convert", "doctor", "recover", "restore", "run", "show", "validate"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

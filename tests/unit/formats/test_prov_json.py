@@ -107,7 +107,7 @@ def test_a_byte_order_mark_and_no_prefixes_are_fine():
         {"entity": {"e": 1}},
         {"entity": {"e": [1]}},
         {"prefix": {"ex": 1}},
-        {"prefix": []},
+        {"prefix": ["ex"]},
         {"bundle": []},
         {"bundle": {"ex:b": []}},
         {"bundle": {"ex:b": {"bundle": {}}}},

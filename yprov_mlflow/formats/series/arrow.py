@@ -25,17 +25,36 @@ def record_batch(batch: PointBatch, types: Any) -> Any:
 
     columns = []
     for name, field, kind in COLUMNS:
-        values = getattr(batch, field)
-        if kind == "text":
-            try:
-                found = pa.array(values, pa.string())
-            except UnicodeEncodeError:
-                found = pa.array(texts(values), pa.string())
-            found = found.dictionary_encode()
-        else:
-            found = pa.array(values, types.field(name).type)
-        columns.append(found.cast(types.field(name).type))
+        make = _text_array if kind == "text" else _number_array
+        columns.append(make(getattr(batch, field), types.field(name).type))
     return pa.record_batch(columns, schema=types)
+
+
+def _text_array(values: Sequence[str | None], kind: Any) -> Any:
+    import pyarrow as pa
+
+    meanings = list(dict.fromkeys(values))
+    if meanings == [None]:
+        return pa.nulls(len(values), kind)
+    if None in meanings:
+        return pa.array(texts(values), pa.string()).dictionary_encode().cast(kind)
+    codes = array("i", bytes(4 * len(values)))
+    if len(meanings) > 1:
+        code_of = {meaning: code for code, meaning in enumerate(meanings)}
+        codes = array("i", map(code_of.__getitem__, values))
+    numbers = _number_array(codes, pa.int32())
+    found = pa.DictionaryArray.from_arrays(numbers, pa.array(texts(meanings), pa.string()))
+    return found if found.type == kind else found.cast(kind)
+
+
+def _number_array(values: Sequence[Any], kind: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, array):
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
+    return pa.array(values, kind)
 
 
 def batches(found: Any) -> Iterator[PointBatch]:

@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.formats.series import arrow
-from yprov_mlflow.formats.series.columns import BATCH, side_file
+from yprov_mlflow.formats.series.columns import BATCH, COLUMNS, side_file
 from yprov_mlflow.translate import PointBatch, SideFile
 
 NAME = "metrics.parquet"
 MEDIA_TYPE = "application/vnd.apache.parquet"
+
+
+_TEXTS = [name for name, _, kind in COLUMNS if kind == "text"]
+_ENCODINGS = {
+    name: "PLAIN" if kind == "real" else "DELTA_BINARY_PACKED"
+    for name, _, kind in COLUMNS
+    if kind != "text"
+}
+"""Steps and times go up by little, so that their differences take less than they do."""
 
 
 class ParquetSink:
@@ -22,23 +31,37 @@ class ParquetSink:
         self._path = folder / NAME
         self._writer: Any = None
         self._schema: Any = None
+        self._file: Any = None
+        self._batches = 0
 
     def write(self, batch: PointBatch) -> None:
         """Append one batch as a row group."""
+        import pyarrow as pa
         from pyarrow import parquet
 
         if self._writer is None:
             self._schema = arrow.schema(dictionaries=True)
-            self._writer = parquet.ParquetWriter(self._path, self._schema, compression="zstd")
+            self._file = pa.OSFile(str(self._path), "wb")
+            self._writer = parquet.ParquetWriter(
+                self._file,
+                self._schema,
+                compression="zstd",
+                use_dictionary=_TEXTS,
+                column_encoding=_ENCODINGS,
+                write_statistics=False,
+            )
+        self._batches += 1
         self._writer.write_batch(arrow.record_batch(batch, self._schema))
 
     def close(self) -> SideFile:
         """Finish the file and say what it is."""
         self._writer.close()
-        self._writer = None
-        import pyarrow as pa
+        self._file.close()
+        self._writer = self._file = None
+        if self._batches > 1:
+            import pyarrow as pa
 
-        pa.default_memory_pool().release_unused()
+            pa.default_memory_pool().release_unused()
         return side_file(self._path, MEDIA_TYPE)
 
 

@@ -1,0 +1,420 @@
+"""``yprov-mlflow convert``: whole, resumable, only what changed, the same bytes in the end.
+
+``YPROV_MLFLOW_CONVERT_RUNS=2000 YPROV_MLFLOW_KILLS=10`` makes the test of kills a long one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from validity import assert_valid
+
+from yprov_mlflow.formats import open_documents, prov_json
+from yprov_mlflow.translate import Document
+
+RUNS = int(os.environ.get("YPROV_MLFLOW_CONVERT_RUNS", "300"))
+KILLS = int(os.environ.get("YPROV_MLFLOW_KILLS", "3"))
+SEED = int(os.environ.get("YPROV_MLFLOW_SEED", random.SystemRandom().randrange(2**32)))
+
+HIDDEN = ".yprov-convert"
+
+
+def write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def make_tree(folder: Path, runs: int, points: int = 3) -> list[str]:
+    """Write two experiments, runs in turns, and a registered model; gives the runs' ids."""
+    chance = random.Random(runs)
+    ids = [f"{chance.getrandbits(128):032x}" for _ in range(runs)]
+    for number, name in enumerate(("first", "second"), start=1):
+        write(
+            folder / str(number) / "meta.yaml",
+            f"artifact_location: file:///elsewhere/{number}\ncreation_time: 1700000000000\n"
+            f"experiment_id: '{number}'\nlast_update_time: 1700000000000\n"
+            f"lifecycle_stage: active\nname: {name}\n",
+        )
+    for number, run_id in enumerate(ids):
+        experiment, start = number % 2 + 1, 1_700_000_000_000 + number * 60_000
+        run = folder / str(experiment) / run_id
+        status = 4 if number % 5 == 4 else 3
+        write(
+            run / "meta.yaml",
+            f"artifact_uri: file:///elsewhere/{experiment}/{run_id}/artifacts\n"
+            f"end_time: {start + 1000}\nentry_point_name: ''\nexperiment_id: '{experiment}'\n"
+            f"lifecycle_stage: active\nrun_id: {run_id}\nrun_name: run-{number}\n"
+            f"source_name: ''\nsource_type: 4\nsource_version: ''\nstart_time: {start}\n"
+            f"status: {status}\ntags: []\nuser_id: someone\n",
+        )
+        write(run / "params" / "lr", str(number / 7))
+        write(run / "tags" / "mlflow.runName", f"run-{number}")
+        lines = (f"{start + i} {i / 3} {i}\n" for i in range(points))
+        write(run / "metrics" / "loss", "".join(lines))
+        write(run / "artifacts" / "notes.txt", f"run {number}\n")
+    write(
+        folder / "models" / "champion" / "meta.yaml",
+        "creation_timestamp: 1700000000000\ndescription: ''\n"
+        "last_updated_timestamp: 1700000000000\nname: champion\n",
+    )
+    return ids
+
+
+class Converter:
+    """Converts one tree by the command line, as a user does."""
+
+    def __init__(self, folder: Path, runs: int = 6, points: int = 3) -> None:
+        self.source = folder / "mlruns"
+        self.out = folder / "prov"
+        self.ids = make_tree(self.source, runs, points)
+
+    def command(self, *options: str) -> list[str]:
+        code = "from yprov_mlflow.commands import main; main()"
+        line = ["convert", str(self.source), "-o", str(self.out), *options]
+        return [sys.executable, "-c", code, *line]
+
+    def __call__(self, *options: str, exits: int = 0, **given: Any) -> str:
+        line = self.command(*options)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, **given)
+        assert done.returncode == exits, done.stderr
+        return done.stdout + done.stderr
+
+    def files(self) -> dict[str, str]:
+        """Give the SHA-256 of each file of the output by its path."""
+        return {
+            path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.out.rglob("*"))
+            if path.is_file() and HIDDEN not in path.parts
+        }
+
+    def place(self, run_id: str) -> Path:
+        return self.out / str(self.ids.index(run_id) % 2 + 1) / run_id
+
+
+@pytest.fixture
+def converter(tmp_path: Path) -> Converter:
+    return Converter(tmp_path)
+
+
+def documents(path: Path) -> list[Document]:
+    return list(open_documents(path))
+
+
+def runs_of(found: list[Document]) -> set[str]:
+    return {
+        record["mlf:runId"]
+        for document in found
+        for record in document.records.get("activity", {}).values()
+        if "mlf:runId" in record
+    }
+
+
+# -- what comes out ------------------------------------------------------------------------
+
+
+def test_each_run_has_a_valid_document_with_all_that_it_had(converter: Converter) -> None:
+    said = converter("--workers", "2")
+    assert "6 of 6 runs converted" in said
+    for number, run_id in enumerate(converter.ids):
+        content = json.loads((converter.place(run_id) / "prov.json").read_bytes())
+        assert_valid(content)
+        assert content["entity"]["run:param/lr"]["mlf:text"] == str(number / 7)
+        assert content["activity"]["run:run"]["mlf:runId"] == run_id
+        points = [k for k in content["entity"] if k.startswith("run:metric/@run/loss/")]
+        assert len(points) == 3
+        assert "run:artifact/notes.txt" in content["entity"]
+    store = json.loads((converter.out / "store" / "prov.json").read_bytes())
+    assert_valid(store)
+    assert "store:model/champion" in store["entity"]
+    assert {"store:experiment/1", "store:experiment/2"} <= set(store["entity"])
+
+
+def test_all_formats_at_once(converter: Converter) -> None:
+    names = ["prov-json", "prov-n", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
+    converter(*(part for name in names for part in ("--to", name)))
+    place = converter.place(converter.ids[0])
+    [expected] = documents(place / "prov.json")
+    suffixes = {path.suffix for path in place.iterdir()}
+    assert suffixes == {".json", ".provn", ".xml", ".ttl", ".trig", ".nq", ".jsonld"}
+    for suffix in (".ttl", ".trig", ".nq", ".jsonld"):
+        assert documents(place / f"prov{suffix}") == [expected], suffix
+
+
+@pytest.mark.parametrize("name", ["prov-json", "n-quads", "trig"])
+@pytest.mark.parametrize("layout", ["single", "per-experiment"])
+def test_one_document_for_many_runs_holds_the_same(
+    converter: Converter, name: str, layout: str
+) -> None:
+    converter("--points", "all")
+    alone = [
+        document
+        for path in converter.out.rglob("prov.json")
+        if HIDDEN not in path.parts
+        for document in documents(path)
+    ]
+    converter.out = converter.out.with_name("together")
+    converter("--points", "all", "--layout", layout, "--to", name)
+    paths = [converter.out / path for path in converter.files()]
+    assert len(paths) == (1 if layout == "single" else 3)
+    found = [document for path in paths for document in documents(path)]
+    assert runs_of(found) == set(converter.ids)
+    assert sorted(map(prov_json.dumps, found)) == sorted(map(prov_json.dumps, alone))
+
+
+def test_many_points_lie_in_a_file_beside_the_document(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=2, points=5000)
+    converter()
+    place = converter.place(converter.ids[0])
+    content = json.loads((place / "prov.json").read_bytes())
+    [file] = [e for e in content["entity"].values() if e.get("mlf:path") == "metrics.parquet"]
+    digest = hashlib.sha256((place / "metrics.parquet").read_bytes()).hexdigest()
+    assert file["mlf:sha256"] == digest
+    single = tmp_path / "single"
+    converter.out = single
+    converter("--layout", "single")
+    names = {
+        e["mlf:path"]
+        for document in documents(single / "prov.json")
+        for e in document.records["entity"].values()
+        if str(e.get("mlf:path", "")).startswith("metrics/")
+    }
+    assert len(names) == 2
+    assert all((single / name).is_file() for name in names)
+
+
+def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=1, points=5000)
+    place = converter.place(converter.ids[0])
+    converter("--points", "none")
+    assert [path.name for path in place.iterdir()] == ["prov.json"]
+    series = json.loads((place / "prov.json").read_bytes())["entity"]["run:metric/@run/loss"]
+    assert series["mlf:count"]["$"] == "5000"
+    converter("--points", "all")
+    assert [path.name for path in place.iterdir()] == ["prov.json"]
+    content = json.loads((place / "prov.json").read_bytes())
+    assert "run:metric/@run/loss/4999" in content["entity"]
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--experiment", "second"], lambda n: n % 2 == 1),
+        (["--experiment", "1"], lambda n: n % 2 == 0),
+        (["--status", "FAILED"], lambda n: n == 4),
+        (["--since", "2023-11-14T22:15:20"], lambda n: n >= 2),
+    ],
+)
+def test_some_runs_only(
+    converter: Converter, options: list[str], wanted: Callable[[int], bool]
+) -> None:
+    converter(*options)
+    expected = {run_id for n, run_id in enumerate(converter.ids) if wanted(n)}
+    assert {path.parent.name for path in converter.out.glob("[12]/*/prov.json")} == expected
+
+
+def test_what_does_not_exist_is_said(converter: Converter) -> None:
+    said = converter("--experiment", "third", exits=1)
+    assert "none of the 6 runs" in said
+    assert "Check --experiment" in said
+    converter.source = converter.source / "nowhere"
+    assert "Error: " in converter(exits=1)
+    assert "holds one run" in converter("--layout", "single", "--to", "turtle", exits=1)
+
+
+# -- elsewhere ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+    """Give the command in this process, where an object store can be pretended."""
+    from click.testing import CliRunner
+
+    from yprov_mlflow.commands import main
+
+    monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
+
+    def call(*words: str, exits: int = 0) -> str:
+        done = CliRunner().invoke(main, ["convert", *words])
+        assert done.exit_code == exits, done.output
+        return done.output
+
+    return call
+
+
+def test_object_stores_as_source_and_output(
+    converter: Converter, in_process: Callable[..., str]
+) -> None:
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.put(str(converter.source), "/bucket/mlruns", recursive=True)
+    words = ("memory://bucket/mlruns", "-o", "memory://bucket/prov", "--workers", "1")
+    assert "7 files uploaded to memory://bucket/prov" in in_process(*words)
+    uploaded = [path for path in files.find("/bucket/prov") if path.endswith(".json")]
+    assert len(uploaded) == 7
+    for path in uploaded:
+        content = json.loads(files.cat_file(path))
+        assert_valid(content)
+        assert content["entity"].get("store:store", {}).get("mlf:uri") in (
+            "memory://bucket/mlruns",
+            None,
+        )
+    assert "0 files uploaded" in in_process(*words)
+    said = in_process("memory://bucket/nothing", "-o", "memory://bucket/prov", exits=1)
+    assert "cannot be read" in said
+
+
+def test_a_dask_cluster_converts_the_same(
+    converter: Converter, in_process: Callable[..., str]
+) -> None:
+    from distributed import LocalCluster
+
+    converter()
+    expected = converter.files()
+    converter.out = converter.out.with_name("cluster")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        words = (str(converter.source), "-o", str(converter.out))
+        assert "6 of 6" in in_process(*words, "--dask", cluster.scheduler_address)
+    assert converter.files() == expected
+    said = in_process(*words, "--dask", "tcp://127.0.0.1:1", exits=1)
+    assert "no Dask scheduler" in said
+
+
+# -- again, and after an end that came too early ------------------------------------------
+
+
+def test_again_does_only_what_changed(converter: Converter) -> None:
+    converter()
+    before = converter.files()
+    assert "0 of 6 runs converted, 6 unchanged" in converter()
+    changed = converter.ids[3]
+    metric = converter.source / "2" / changed / "metrics" / "loss"
+    metric.write_text(metric.read_text() + "1700000999000 9.5 99\n")
+    assert "1 of 6 runs converted, 5 unchanged" in converter()
+    after = converter.files()
+    assert {path for path in after if after[path] != before[path]} == {f"2/{changed}/prov.json"}
+    (converter.place(converter.ids[0]) / "prov.json").unlink()
+    assert "1 of 6 runs converted" in converter()
+    assert converter.files() == after
+
+
+def test_together_again_does_only_what_changed(converter: Converter) -> None:
+    converter("--layout", "per-experiment")
+    before = {p: (converter.out / p).stat().st_mtime_ns for p in converter.files()}
+    (converter.source / "2" / converter.ids[1] / "tags" / "new").write_text("tag")
+    converter("--layout", "per-experiment")
+    after = {p: (converter.out / p).stat().st_mtime_ns for p in converter.files()}
+    assert {p for p in after if after[p] != before[p]} == {"2/prov.json"}
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=RUNS)
+    started = time.monotonic()
+    converter("--workers", "2")
+    whole = time.monotonic() - started
+    expected = converter.files()
+    converter.out = tmp_path / "killed"
+    chance, cut = random.Random(SEED), 0
+    print(f"YPROV_MLFLOW_SEED={SEED}")
+    for _ in range(KILLS):
+        with subprocess.Popen(converter.command("--workers", "2")) as process:
+            time.sleep(chance.uniform(0.2, 0.9) * whole / (1 + KILLS / 4))
+            cut += process.poll() is None
+            process.kill()
+        for path in converter.out.glob("*/*/prov.json"):
+            name = path.relative_to(converter.out).as_posix()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            assert HIDDEN in path.parts or digest == expected[name]
+    assert cut, "every conversion was over before its kill"
+    converter("--workers", "2")
+    assert converter.files() == expected
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=400)
+    line = converter.command("--workers", "2")
+    with subprocess.Popen(line, stderr=subprocess.PIPE, start_new_session=True) as process:
+        ledger = converter.out / HIDDEN / "ledger.jsonl"
+        while not (ledger.exists() and ledger.stat().st_size) and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[1].decode()
+    assert process.returncode == 130
+    assert said.strip() == "Interrupted. The same command goes on where it stopped."
+    assert " unchanged" in converter()
+
+
+def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=200)
+    converter()
+    expected = converter.files()
+    converter.out = tmp_path / "struck"
+    with subprocess.Popen(converter.command("--workers", "2")) as process:
+        while not list(converter.out.glob("*/*/prov.json")):
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children()
+        victim = max(children, key=lambda one: one.cpu_times().user)
+        victim.kill()
+    assert process.returncode == 0
+    assert converter.files() == expected
+
+
+def test_a_full_disk_ends_it_with_a_cure_and_nothing_torn(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=4, points=100)
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    said = converter("--workers", "1", exits=1, preexec_fn=no_room)
+    assert "the output cannot be written" in said
+    assert "goes on where it stopped" in said
+    for path in converter.files():
+        assert_valid(json.loads((converter.out / path).read_bytes()))
+    assert "4 of 4" in converter()
+
+
+def test_two_at_once_do_not_meet(converter: Converter) -> None:
+    from filelock import FileLock
+
+    converter()
+    with FileLock(converter.out / HIDDEN / "lock"):
+        assert "another conversion" in converter(exits=1)
+
+
+def test_an_output_that_cannot_be_written(converter: Converter) -> None:
+    converter.out.write_text("a file")
+    assert "'--out'" in converter(exits=2)
+
+
+# -- what cannot be converted ---------------------------------------------------------------
+
+
+def test_broken_runs_are_named_and_the_others_go_on(converter: Converter, tmp_path: Path) -> None:
+    run = converter.source / "1" / converter.ids[0]
+    (run / "metrics" / "loss").write_text("1700000000000 0.5 0\nnonsense\n1700000000001 0.25 1\n")
+    report = tmp_path / "report.json"
+    said = converter("--report", str(report), exits=3)
+    assert "loss" in said
+    found = json.loads(report.read_text())
+    assert (found["converted"], found["failed"]) == (6, 0)
+    assert any("loss" in problem["place"] and problem["lost"] for problem in found["problems"])
+    content = json.loads((converter.place(converter.ids[0]) / "prov.json").read_bytes())
+    assert content["entity"]["run:metric/@run/loss"]["mlf:count"]["$"] == "2"
+    again = converter("--report", str(report), exits=3)
+    assert "unchanged" in again
+    assert json.loads(report.read_text())["problems"] == found["problems"]

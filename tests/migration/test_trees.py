@@ -1,0 +1,240 @@
+"""Every real old tree is read whole: its counts are those of an independent scan."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from corpus import Row, rows, unpack
+
+from yprov_mlflow.events import (
+    ArtifactsLogged,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    OutputsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    StoreCalled,
+    TagsSet,
+)
+from yprov_mlflow.identity import store_id
+from yprov_mlflow.sources import open_source
+
+TREES = [row for row in rows() if Path(row.path).suffix == ""]
+
+pytestmark = pytest.mark.skipif(not TREES, reason="the corpus of real stores is not here")
+
+ODDITIES = {
+    "run without end_time": "no end",
+    "metric value nan": "nan",
+    "metric value inf": "inf",
+    "empty param value": "empty param",
+    "param value over 500 chars": "long param",
+    "multi-line param value": "param of lines",
+    "param key with slash": "params/",
+    "tag key with slash": "tags/",
+    "metric key with slash": "metrics/",
+    "negative step": "negative step",
+}
+"""What the table says of a store, and what we count of it."""
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    return lambda archive: unpack(archive, folder)
+
+
+def tally(source):
+    """Count what the events of a source say."""
+    found = Counter()
+    for ref in source.runs():
+        found["runs"] += 1
+        for number, event in enumerate(source.events(ref)):
+            assert (event.run_id, event.session, event.seq) == (ref.run_id, "store", number)
+            _count(event, found)
+    for number, event in enumerate(source.store_events()):
+        assert (event.run_id, event.seq) == (store_id(source.store()["uuid"]), number)
+        _count(event, found)
+    return found
+
+
+def _count(event, found):
+    if isinstance(event, RunUpdated):
+        found["deleted runs"] += event.lifecycle == "deleted"
+        found["no end"] += event.end_time_ms is None
+    elif isinstance(event, RunCreated):
+        assert event.tags == {}
+    elif isinstance(event, ParamsLogged):
+        values = event.params.values()
+        found["params"] += len(values)
+        found["empty param"] += sum(value == "" for value in values)
+        found["long param"] += sum(len(value) > 500 for value in values)
+        found["param of lines"] += sum("\n" in value for value in values)
+        found["params/"] += sum("/" in key for key in event.params)
+    elif isinstance(event, TagsSet):
+        found["tags"] += len(event.tags)
+        found["nested"] += "mlflow.parentRunId" in event.tags
+        found["tags/"] += sum("/" in key for key in event.tags)
+    elif isinstance(event, MetricsLogged):
+        found["points"] += len(event.values)
+        found["points of models"] += sum(model is not None for model in event.models or ())
+        found["nan"] += sum(map(math.isnan, event.values))
+        found["inf"] += sum(map(math.isinf, event.values))
+        found["negative step"] += sum(step < 0 for step in event.steps)
+        found["metrics/"] += "/" in event.keys[0]
+        found["longest"] = max(found["longest"], len(event.values))
+    elif isinstance(event, InputsLogged):
+        found["inputs"] += len(event.datasets) + len(event.models)
+    elif isinstance(event, OutputsLogged):
+        found["outputs"] += len(event.models)
+    elif isinstance(event, ModelLogged):
+        found["models"] += 1
+    elif isinstance(event, ArtifactsLogged):
+        kind = event.owner[0] if event.owner else "run"
+        found[f"files of {kind}s"] += len(event.files)
+        assert all(file["sha256"] for file in event.files)
+    elif isinstance(event, StoreCalled):
+        found[event.method] += 1
+        if event.method == "log_logged_model_metrics":
+            found["points of models"] += len(event.arguments["metrics"])
+
+
+@pytest.mark.parametrize("row", TREES, ids=lambda row: f"{row.archive}/{row.path}")
+def test_counts_are_those_of_the_table(row: Row, unpacked):
+    root = unpacked(row.archive) / row.path
+    source = open_source(str(root))
+    found = tally(source)
+    assert found["create_experiment"] == row.count("experiments")
+    in_trash = row.count("experiments", r"(\d+) trash")
+    assert found["delete_experiment"] == in_trash
+    assert found["runs"] == row.count("runs")
+    assert found["deleted runs"] == row.count("runs", r"(\d+) del")
+    assert found["nested"] == row.count("runs", r"(\d+) nested")
+    assert found["params"] == row.count("params")
+    assert found["tags"] == row.count("tags")
+    # The table counts lines, and a point of a logged model is a line in two files.
+    assert found["points"] + found["points of models"] == row.count("metric points")
+    assert found["longest"] == row.count("metric points", r"max (\d+)")
+    links = row.cells["inputs / outputs"]
+    assert found["inputs"] == row.count("inputs / outputs", r"(\d+) inputs"), links
+    assert found["outputs"] == row.count("inputs / outputs", r"(\d+) outputs"), links
+    assert found["models"] == row.count("inputs / outputs", r"(\d+) LM"), links
+    registry = "registered models"
+    assert found["create_registered_model"] == row.count(registry)
+    assert found["create_model_version"] == row.count(registry, r"(\d+) v")
+    assert found["set_registered_model_alias"] == row.count(registry, r"(\d+) al")
+    assert found["start_trace"] == row.count("traces")
+    for oddity, counted in ODDITIES.items():
+        expected = row.count("oddities", rf"{oddity}[^;]* x(\d+)")
+        assert found[counted] == expected, oddity
+    _check_artifacts(row, root, found, source.problems())
+
+
+def _check_artifacts(row, root, found, problems):
+    """All files that are still there are told; the archives lack models' binaries and more."""
+    listed = found["files of runs"] + found["files of models"] + found["files of traces"]
+    without_run = [
+        problem.place for problem in problems if "artifacts and no run" in problem.reason
+    ]
+    unlisted = sum(len(files) for place in without_run for _, _, files in os.walk(place))
+    there = 0
+    for folder, _, files in os.walk(root):
+        parts = Path(folder).relative_to(root).parts
+        there += len(files) if "artifacts" in parts else 0
+    assert listed + unlisted == there
+    of_traces = found["files of traces"]
+    assert there - of_traces <= row.count("artifact files (before trimming)")
+
+
+def test_all_that_problems_say_was_lost_is_out_of_reach(unpacked):
+    lost = Counter()
+    for row in TREES:
+        source = open_source(str(unpacked(row.archive) / row.path))
+        tally(source)
+        for problem in source.problems():
+            if problem.lost:
+                lost[problem.reason.partition(":")[0]] += 1
+    assert set(lost) == {
+        "has artifacts and no run",  # the run is in a database beside the tree, or purged
+        "has no meta.yaml",  # an experiment's and a registered model's
+        "its artifacts are not within reach",  # on a server, or in a store that is not here
+    }
+
+
+def test_reading_twice_gives_the_same_events(unpacked):
+    row = next(row for row in TREES if row.count("traces") and row.count("runs"))
+    root = str(unpacked(row.archive) / row.path)
+    first, second = open_source(root), open_source(root)
+    for ref, again in zip(first.runs(), second.runs(), strict=True):
+        assert ref == again
+        assert list(first.events(ref)) == list(second.events(again))
+        assert first.fingerprint(ref) == second.fingerprint(again)
+    assert list(first.store_events()) == list(second.store_events())
+
+
+def _prepared(root):
+    """Make the empty folders that version control left out, without which MLflow finds no run."""
+    for meta in Path(root).glob("*/*/meta.yaml"):
+        for part in ("metrics", "params", "artifacts", "tags"):
+            (meta.parent / part).mkdir(exist_ok=True)
+
+
+READABLE = [
+    "2023ac05355__mlops_california_housing",  # logged models of MLflow 3
+    "sylvainHellin__cobbie",  # traces
+    "konradmalik__mlfix",  # MLflow 1
+    "JortdeJong13__country-guess",  # a registry, nan
+    "GabrielGT01__opensource-mlflow-metaflow",  # data sets
+]
+
+
+@pytest.mark.parametrize("archive", READABLE)
+def test_mlflow_reads_the_same(archive, unpacked, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.store.tracking.file_store import FileStore
+
+    row = next(row for row in TREES if row.archive == archive and row.count("runs"))
+    root = unpacked(archive) / row.path
+    _prepared(root)
+    store, source = FileStore(str(root)), open_source(str(root))
+    refs = [ref for ref in source.runs() if not ref.key.startswith(".trash")]
+    assert refs
+    for ref in refs[:60]:
+        _compare(store, store.get_run(ref.run_id), list(source.events(ref)))
+
+
+def _compare(store, run, events):
+    created = next(event for event in events if isinstance(event, RunCreated))
+    updated = next(event for event in events if isinstance(event, RunUpdated))
+    info = run.info
+    assert (created.experiment_id, created.start_time_ms) == (info.experiment_id, info.start_time)
+    assert (created.run_name, created.user_id) == (info.run_name, info.user_id)
+    assert (updated.status, updated.end_time_ms) == (info.status, info.end_time)
+    assert (updated.lifecycle or "active") == info.lifecycle_stage
+    assert next((e.params for e in events if isinstance(e, ParamsLogged)), {}) == run.data.params
+    assert next((e.tags for e in events if isinstance(e, TagsSet)), {}) == run.data.tags
+    points = {}
+    for event in events:
+        if isinstance(event, MetricsLogged):
+            rows = zip(event.timestamps_ms, map(repr, event.values), event.steps, strict=True)
+            points.setdefault(event.keys[0], []).extend(rows)
+    assert set(points) == set(run.data.metrics)
+    for key, found in points.items():
+        history = store.get_metric_history(info.run_id, key)
+        assert found == [(m.timestamp, repr(m.value), m.step) for m in history]
+    datasets = [d for e in events if isinstance(e, InputsLogged) for d in e.datasets]
+    theirs = [
+        (d.dataset.name, d.dataset.digest, {t.key: t.value for t in d.tags})
+        for d in run.inputs.dataset_inputs
+    ]
+    ours = [(d["name"], d["digest"], d["tags"]) for d in datasets]
+    assert sorted(ours, key=str) == sorted(theirs, key=str)
+    outputs = [pair for e in events if isinstance(e, OutputsLogged) for pair in e.models]
+    assert sorted(outputs) == sorted((m.model_id, m.step) for m in run.outputs.model_outputs)

@@ -1,0 +1,102 @@
+"""What a location names."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from trees import RUN, Tree, put
+
+from yprov_mlflow.errors import StoreError
+from yprov_mlflow.sources import open_source
+from yprov_mlflow.sources.tree import TreeSource
+
+
+@pytest.fixture
+def tree(tmp_path):
+    found = Tree(tmp_path / "a b" / "mlruns")
+    found.run()
+    return found
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{root}", "{root}/", "{above}", "yprov+{root}", "file://{quoted}", "yprov+file://{quoted}"],
+)
+def test_a_tree_is_its_folder_or_one_that_contains_it(tree, form):
+    quoted = str(tree.root).replace(" ", "%20")
+    location = form.format(root=tree.root, above=tree.root.parent, quoted=quoted)
+    source = open_source(location)
+    assert isinstance(source, TreeSource)
+    assert source.location == location
+    assert source.store()["uri"] == f"file://{tree.root}"
+    assert [ref.run_id for ref in source.runs()] == [f"{RUN}0"]
+
+
+@pytest.mark.parametrize("form", ["mlruns", "./mlruns", ".", "file:mlruns"])
+def test_a_tree_may_be_named_from_here(tree, monkeypatch, form):
+    monkeypatch.chdir(tree.root.parent)
+    assert len(list(open_source(form).runs())) == 1
+
+
+def test_a_tree_may_have_any_name_and_be_empty(tmp_path):
+    tree = Tree(tmp_path / "runs of 2019")
+    assert list(open_source(str(tree.root)).runs()) == []
+    (tmp_path / "mlruns").mkdir()
+    assert list(open_source(str(tmp_path / "mlruns")).runs()) == []
+    bare = tmp_path / "bare"
+    put(bare / "7" / f"{RUN}0" / "params", {"a": "1"})
+    assert len(list(open_source(str(bare)).runs())) == 1
+    registry = tmp_path / "registry"
+    put(registry / "models" / "net" / "version-1", {"meta.yaml": "name: net\n"})
+    assert list(open_source(str(registry)).runs()) == []
+
+
+def test_a_folder_without_runs_is_an_error_that_names_the_cure(tree, tmp_path):
+    with pytest.raises(StoreError, match="folders below it: a b/mlruns"):
+        open_source(str(tmp_path))
+    empty = tmp_path / "empty"
+    put(empty, {"sub/readme.txt": "x"})
+    with pytest.raises(StoreError, match="Give the folder mlruns, or one that contains it"):
+        open_source(str(empty))
+    put(empty, {"mlflow.db": "x"})
+    with pytest.raises(StoreError, match=r"Give the database in it: mlflow\.db"):
+        open_source(str(empty))
+
+
+@pytest.mark.parametrize("part", ["0", f"0/{RUN}0"])
+def test_an_experiment_or_run_alone_is_none(tree, part):
+    with pytest.raises(StoreError, match="give the mlruns folder that it is in"):
+        open_source(str(tree.root / part))
+
+
+def test_databases_and_servers_are_known_by_their_uris(tmp_path):
+    from yprov_mlflow.sources.database import DatabaseSource
+    from yprov_mlflow.sources.server import ServerSource
+
+    path = tmp_path / "odd name.x"
+    sqlite3.connect(path).execute("create table t (a)").connection.close()
+    for location in (str(path), f"file://{path}", f"sqlite:///{path}", "yprov+sqlite:///x.db"):
+        assert isinstance(open_source(location), DatabaseSource)
+    for location in ("http://127.0.0.1:1", "yprov+https://host/x", "databricks"):
+        assert isinstance(open_source(location), ServerSource)
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("no/such/place", "nothing at this place"),
+        ("x" * 5000, "nothing at this place"),
+        ("s3://user:secret@bucket/mlruns", "no store of runs is known by the scheme 's3'"),
+    ],
+)
+def test_what_is_no_store_is_an_error(location, message):
+    with pytest.raises(StoreError, match=message) as told:
+        open_source(location)
+    assert "secret" not in str(told.value)
+
+
+def test_a_file_that_is_no_database_is_an_error(tmp_path):
+    put(tmp_path, {"notes.txt": "SQLite"})
+    with pytest.raises(StoreError, match="no SQLite database"):
+        open_source(str(tmp_path / "notes.txt"))

@@ -1,0 +1,123 @@
+"""PROV-N is read as the parser of ``prov`` reads it, or it is said why not."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.resources import files as resources
+from pathlib import Path
+
+import pytest
+from judging import judge
+from prov import Error
+from prov.model import ProvDocument
+
+from yprov_mlflow.validate import Finding, prov_n
+
+CORPUS = Path(str(resources("prov"))) / "tests" / "provn"
+CASES = sorted(CORPUS.rglob("*.provn"))
+
+HEAD = "document\nprefix ex <http://example.org/>\n"
+
+
+def count_by_prov(text: str) -> int | None:
+    """Count records as ``prov`` reads them; None if it does not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            document = ProvDocument.deserialize(content=text, format="provn")
+        except Error:
+            return None
+    return sum(len(bundle.get_records()) for bundle in (document, *document.bundles))
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) > 500
+
+
+def test_corpus() -> None:
+    """Where ``prov`` reads nothing we may: less is needed to judge than to keep."""
+    differing, read_by_us_only = [], []
+    for path in CASES:
+        text = path.read_text("utf-8")
+        theirs = count_by_prov(text)
+        found: list[Finding] = []
+        try:
+            instances = list(prov_n.instances(text))
+        except prov_n.Malformed:
+            ours = None
+        else:
+            ours = sum(len(list(instance.statements)) for instance in instances)
+            for instance in instances:
+                found += [*instance.findings, *instance.names.findings()]
+        if theirs is None and ours is not None:
+            read_by_us_only.append(path.name)
+            reasons = ("all of the optional arguments or none", "none of PROV's", " declared")
+            assert any(reason in f.message for f in found for reason in reasons), path.name
+        elif theirs != ours:
+            differing.append(path.name)
+    assert differing == []
+    assert len(read_by_us_only) < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "'document' has to come first"),
+        ("entity(ex:a)", "'document' has to come first (line 1, column 1)"),
+        (f"{HEAD}entity(ex:a)", "has to come here (line 3, column 13)"),
+        (f"{HEAD}entity(ex:a\nendDocument", "an id, '-' or a time, and then ',', ';' or ')'"),
+        (f"{HEAD}entity()\nendDocument", "(line 3, column 8)"),
+        (f"{HEAD}entity(ex:a, [ex:k=])\nendDocument", "an attribute, and then ',' or ']'"),
+        (f'{HEAD}entity(ex:a, [ex:k="1])\nendDocument', "an attribute, and then ',' or ']'"),
+        (f"{HEAD}entity(ex:a, ex:b)\nendDocument", "entity takes 0 arguments, and not 1"),
+        (f"{HEAD}entity(ex:i; ex:a)\nendDocument", "';' cannot come here"),
+        (f"{HEAD}used(ex:i; ex:j; ex:a)\nendDocument", "';' cannot come here"),
+        (f"{HEAD}used(ex:a, ex:b, yesterday)\nendDocument", "'yesterday' is no time"),
+        (f"{HEAD}used(ex:a., ex:b, -)\nendDocument", "'ex:a.' is no name"),
+        (f"{HEAD}used(ex:a:b, ex:b, -)\nendDocument", "'ex:a:b' is no name"),
+        (f"{HEAD}wasUsedBy(ex:a, ex:b)\nendDocument", "there is no statement 'wasUsedBy'"),
+        (f"{HEAD}hadMember(ex:i; ex:a, ex:b)\nendDocument", "neither an id nor attributes"),
+        (f"{HEAD}bundle ex:b bundle ex:c endBundle endBundle\nendDocument", "cannot contain"),
+        (f"{HEAD}endDocument more", "more after 'endDocument' (line 3, column 13)"),
+        (f"{HEAD}prefix ex <urn:e>\nendDocument", "'ex' is declared twice"),
+        (f"{HEAD}ex:other(\nendDocument", "does not end"),
+        (f"{HEAD}/* no end\nendDocument", "has to come here"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text: str, reason: str) -> None:
+    with pytest.raises(prov_n.Malformed) as caught:
+        list(prov_n.instances(text))
+    assert reason in str(caught.value)
+
+
+def test_everything_that_may_be_written() -> None:
+    found = judge(
+        """
+        // a comment, with "quotes" and (brackets
+        entity(ex:a/b-c.d, [ex:k="a \\" b" %% xsd:string, /* here, too */ ex:l='ex:x',
+               prov:label="so"@en-GB, ex:n=-5, ex:m=\"\"\"two "lines"
+               (here)\"\"\", prov:type='ex:T'])
+        entity(ex:odd\\=name%2F\\,x, [])
+        used(-; ex:act, ex:a/b-c.d, 2026-01-01T00:00:00.5+01:00, [prov:role='ex:r'])
+        wasAssociatedWith(ex:w; ex:act, -, ex:plan)
+        prov:mentionOf(ex:m, ex:n, ex:b)
+        bundle ex:b
+          prefix ex <http://other.org/>
+          entity(ex:act)
+        endBundle
+        entity(ex:last)
+        """
+    )
+    assert found == []
+
+
+def test_escapes_do_not_make_another_name() -> None:
+    (finding,) = judge("entity(ex:a\\-b) activity(ex:a-b)")
+    assert finding.rule.startswith("Constraint 55")
+
+
+def test_more_than_the_grammar_is_a_warning() -> None:
+    (finding,) = judge("used(ex:a, ex:b)")
+    assert (finding.severity, finding.rule) == ("warning", "Syntax")
+    (finding,) = judge('dict:hadMembers(ex:a, {("k", ex:b)}) entity(ex:a) prefix', None)[:1]
+    assert finding.severity == "error"

@@ -1,0 +1,123 @@
+"""PROV-XML of all writers, and what hostile files try."""
+
+from __future__ import annotations
+
+import pytest
+
+from yprov_mlflow.validate import Finding, files
+
+HEAD = (
+    '<prov:document xmlns:prov="http://www.w3.org/ns/prov#" xmlns:ex="http://example.org/" '
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+    'xmlns:xsd="http://www.w3.org/2001/XMLSchema">'
+)
+USED = '<prov:used><prov:activity prov:ref="ex:a"/><prov:entity prov:ref="{}"/></prov:used>'
+
+
+def judge(content: str, declaration: str = "") -> list[Finding]:
+    text = f"{declaration}{HEAD}{content}</prov:document>"
+    return files.check_bytes("test", text.encode()).findings
+
+
+def test_subtypes_are_statements() -> None:
+    assert judge('<prov:plan prov:id="ex:p"/><prov:person prov:id="ex:p"/>') == []
+    (finding,) = judge('<prov:softwareAgent prov:id="ex:p"/>' + USED.format("ex:a"))
+    assert finding.rule.startswith("Constraint 55")
+    member = (
+        '<prov:hadMember><prov:collection prov:ref="ex:c"/><prov:entity prov:ref="ex:e"/>'
+        "</prov:hadMember>"
+    )
+    (finding,) = judge(f'<prov:emptyCollection prov:id="ex:c"/>{member}')
+    assert finding.rule.startswith("Constraint 56")
+    revision = (
+        '<prov:wasRevisionOf><prov:generatedEntity prov:ref="ex:e"/>'
+        '<prov:usedEntity prov:ref="ex:e"/></prov:wasRevisionOf>'
+    )
+    (finding,) = judge(revision)
+    assert finding.rule.startswith("Constraint 42")
+
+
+@pytest.mark.parametrize("element", ["bundleContent", "bundle"])
+def test_bundles_of_both_kinds(element: str) -> None:
+    inside = '<prov:entity prov:id="ex:e"/><prov:activity prov:id="ex:e"/>'
+    content = f'<prov:{element} prov:id="ex:b">{inside}</prov:{element}><prov:entity prov:id="x"/>'
+    found = judge(content)
+    assert [(f.rule[:13], f.bundle) for f in found] == [
+        ("Constraint 55", "ex:b"),
+        ("Namespaces", None),
+    ]
+
+
+def test_an_entity_may_be_a_bundle() -> None:
+    label = "<prov:label>so</prov:label>"
+    assert judge(f'<prov:bundle prov:id="ex:b">{label}</prov:bundle>') == []
+    assert judge('<prov:bundle prov:id="ex:b"/><prov:activity prov:id="ex:b"/>')
+
+
+def test_prefixes_mean_what_they_mean_where_they_stand() -> None:
+    entity = '<prov:entity prov:id="{}" xmlns:e2="http://example.org/" xmlns:ex="urn:other:"/>'
+    activity = '<prov:activity prov:id="ex:a"/>'
+    assert judge(entity.format("ex:a") + activity) == []
+    (finding,) = judge(entity.format("e2:a") + activity)
+    assert finding.rule.startswith("Constraint 55")
+
+
+def test_a_membership_may_have_several_members() -> None:
+    content = (
+        '<prov:hadMember><prov:collection prov:ref="ex:c"/><prov:entity prov:ref="ex:e"/>'
+        '<prov:entity prov:ref="ex:f"/></prov:hadMember>'
+    )
+    assert judge(content) == []
+    (finding,) = judge(content + '<prov:activity prov:id="ex:f"/>')
+    assert finding.rule.startswith("Constraint 55")
+
+
+def test_what_is_none_of_provs() -> None:
+    others = "<ex:more><prov:entity/></ex:more><prov:other><ex:x/></prov:other>"
+    assert judge(others + '<prov:entity prov:id="ex:e"/>') == []
+    (finding,) = judge("<prov:nonsense/>")
+    assert (finding.severity, finding.rule) == ("error", "Syntax")
+
+
+def test_one_thing_said_twice_in_one_statement() -> None:
+    (finding,) = judge(
+        '<prov:used><prov:activity prov:ref="ex:a"/><prov:activity prov:ref="ex:b"/>'
+        '<prov:entity prov:ref="ex:e"/></prov:used>'
+    )
+    assert "prov:activity is ex:a and ex:b at once" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("content", "declaration", "reason"),
+    [
+        ("<prov:entity>", "", "mismatched tag"),
+        (
+            "<prov:entity prov:id='&b;'/>",
+            '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]>',
+            "declares the entity 'a'",
+        ),
+        (
+            "<prov:label>&x;</prov:label>",
+            '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
+            "declares the entity 'x'",
+        ),
+        (
+            "",
+            '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY % p SYSTEM "http://example.org/p"> %p;]>',
+            "declares the entity 'p'",
+        ),
+        ("<ex:a>" * 100_000 + "</ex:a>" * 100_000, "", "nested more than 32 deep"),
+        ("", '<?xml version="1.0" encoding="none-such"?>', "no XML"),
+    ],
+)
+def test_hostile_files_are_errors(content: str, declaration: str, reason: str) -> None:
+    (finding,) = [f for f in judge(content, declaration) if f.severity == "error"]
+    assert finding.rule == "Syntax"
+    assert reason in finding.message
+
+
+def test_roots_of_others() -> None:
+    report = files.check_bytes("test", b'<?xml version="1.0"?><html/>')
+    assert [f.message for f in report.findings] == [
+        "this is no prov-xml document: its root is 'html' and not prov:document (line 1)"
+    ]

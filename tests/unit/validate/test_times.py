@@ -1,0 +1,191 @@
+"""Times that contradict the order of events, which PROV accepts and no tool checks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from judging import errors, judge
+
+RUN = "activity(a, 2026-01-02T00:00:00Z, 2026-01-03T00:00:00Z)"
+BEFORE, DURING, AFTER = "2026-01-01T00:00:00Z", "2026-01-02T12:00:00Z", "2026-01-04T00:00:00Z"
+
+IMPOSSIBLE = {
+    "it ends before it starts": (
+        f"activity(a, {AFTER}, {BEFORE})",
+        "30",
+    ),
+    "generated after its activity ended": (f"{RUN} wasGeneratedBy(e, a, {AFTER})", "34"),
+    "generated before its activity began": (f"{RUN} wasGeneratedBy(e, a, {BEFORE})", "34"),
+    "used after the activity ended": (f"{RUN} used(a, e, {AFTER})", "33"),
+    "used before it was generated": (
+        f"{RUN} used(a, e, {DURING}) wasGeneratedBy(e, -, {AFTER})",
+        "37",
+    ),
+    "used after it was invalidated": (
+        f"{RUN} used(a, e, {DURING}) wasInvalidatedBy(e, -, {BEFORE})",
+        "38",
+    ),
+    "invalidated before it was generated": (
+        f"wasInvalidatedBy(e, -, {BEFORE}) wasGeneratedBy(e, -, {AFTER})",
+        "36",
+    ),
+    "derived from what came later": (
+        f"wasDerivedFrom(f, e) wasGeneratedBy(f, -, {BEFORE}) wasGeneratedBy(e, -, {AFTER})",
+        "42",
+    ),
+    "an aspect of what came later": (
+        f"specializationOf(f, e) wasGeneratedBy(f, -, {BEFORE}) wasGeneratedBy(e, -, {AFTER})",
+        "45",
+    ),
+    "it outlives what it is an aspect of": (
+        f"specializationOf(f, e) wasInvalidatedBy(f, -, {AFTER}) wasInvalidatedBy(e, -, {BEFORE})",
+        "46",
+    ),
+    "triggered before the trigger was there": (
+        f"wasStartedBy(a, e, -, {BEFORE}) wasGeneratedBy(e, -, {AFTER})",
+        "43",
+    ),
+    "ended by what was no more": (
+        f"wasEndedBy(a, e, -, {AFTER}) wasInvalidatedBy(e, -, {BEFORE})",
+        "44",
+    ),
+    "informed by what started after its end": (
+        f"wasInformedBy(a, b) activity(a, -, {BEFORE}) activity(b, {AFTER}, -)",
+        "35",
+    ),
+    "started by what started later": (
+        f"wasStartedBy(a, -, b, {BEFORE}) activity(b, {AFTER}, -)",
+        "Inference 9",
+    ),
+    "associated with what was not there yet": (
+        f"{RUN} wasAssociatedWith(a, g, -) entity(g) wasGeneratedBy(g, -, {AFTER})",
+        "47",
+    ),
+    "associated with what was no more": (
+        f"{RUN} wasAssociatedWith(a, g, -) wasInvalidatedBy(g, -, {BEFORE})",
+        "47",
+    ),
+    "the agent for whom it acted was not there yet": (
+        f"{RUN} actedOnBehalfOf(g, h, a) wasGeneratedBy(h, -, {AFTER})",
+        "47",
+    ),
+    "attributed to what was not there yet": (
+        f"wasAttributedTo(e, g) wasGeneratedBy(e, -, {BEFORE}) wasGeneratedBy(g, -, {AFTER})",
+        "48",
+    ),
+    "for what came after its own end": (
+        f"actedOnBehalfOf(g, h) wasInvalidatedBy(g, -, {BEFORE}) wasGeneratedBy(h, -, {AFTER})",
+        "49",
+    ),
+    "it ends before it starts, and is not declared": (
+        f"wasStartedBy(a, e, -, {AFTER}) wasEndedBy(a, f, -, {BEFORE})",
+        "30",
+    ),
+    "who acted was not there yet": (
+        f"{RUN} actedOnBehalfOf(g, h, a) entity(g) wasGeneratedBy(g, -, {AFTER})",
+        "47",
+    ),
+    "an activity acted for one that began after its end": (
+        f"actedOnBehalfOf(g, h) activity(g, -, {BEFORE}) activity(h, {AFTER}, -)",
+        "49",
+    ),
+    "associated with an activity that had ended": (
+        f"{RUN} wasAssociatedWith(a, g, -) activity(g, -, {BEFORE})",
+        "47",
+    ),
+    "associated with an activity that had not begun": (
+        f"{RUN} wasAssociatedWith(a, g, -) activity(g, {AFTER}, -)",
+        "47",
+    ),
+    "attributed to an activity that had not begun": (
+        f"wasAttributedTo(e, g) wasGeneratedBy(e, -, {BEFORE}) activity(g, {AFTER}, -)",
+        "48",
+    ),
+    "two activities at two times": (
+        f"wasGeneratedBy(e, a, {BEFORE}) wasGeneratedBy(e, b, {AFTER})",
+        "39",
+    ),
+    "usage after what came of it": (
+        f"wasDerivedFrom(f, e, a, -, u) used(u; a, e, {AFTER}) wasGeneratedBy(f, a, {DURING})",
+        "41",
+    ),
+    "invalidated by what had ended": (f"{RUN} wasInvalidatedBy(e, a, {AFTER})", "PROV-DM 5.1.7"),
+}
+
+
+@pytest.mark.parametrize(("statements", "rule"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_impossible(statements: str, rule: str) -> None:
+    rule = rule if " " in rule else f"Constraint {rule}"
+    assert errors(statements) == [f"Times against {rule}"]
+
+
+@pytest.mark.parametrize(("statements", "rule"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_one_moment_is_not_against_the_order(statements: str, rule: str) -> None:
+    for time in (BEFORE, AFTER):
+        statements = statements.replace(time, DURING)
+    assert errors(statements.replace(RUN, f"activity(a, {DURING}, {DURING})")) == []
+
+
+def test_times_are_compared_along_paths() -> None:
+    found = judge(
+        f"activity(a, {AFTER}, -) wasGeneratedBy(e, a, -) used(b, e, -) activity(b, -, {BEFORE})"
+    )
+    (finding,) = found
+    assert finding.rule == "Times against Constraint 34, Constraint 37, Constraint 33"
+    assert finding.record == f"activity(b, -, {BEFORE})"
+    for part in (
+        f"the end of b is at {BEFORE}, but the start of a, which comes no later, at {AFTER}",
+        "the start of a comes no later than the generation of e (Constraint 34)",
+        "the generation of e comes no later than the use by b of e (Constraint 37)",
+    ):
+        assert part in finding.message
+
+
+def test_aspects_end_with_what_they_are_aspects_of() -> None:
+    rules = errors(
+        f"used(a, e3, {DURING}) wasInvalidatedBy(e1, -, {BEFORE})"
+        "specializationOf(e3, e2) specializationOf(e2, e1)"
+    )
+    assert rules == ["Times against Constraint 38, Constraint 46"]
+
+
+def test_one_wrong_clock_is_one_finding() -> None:
+    chain = " ".join(
+        f"wasDerivedFrom(e{n}, e{n - 1}) wasGeneratedBy(e{n}, -, 2026-01-{n:02}T00:00:00Z)"
+        for n in range(2, 28)
+    )
+    wrong = "wasGeneratedBy(e1, -, 2027-01-01T00:00:00Z)"
+    assert len(judge(f"{chain} {wrong}")) == 1
+
+
+def test_circles_of_one_moment_have_one_time() -> None:
+    circle = "wasStartedBy(a, -, b, {}) wasStartedBy(b, -, a, {})"
+    assert errors(circle.format(DURING, DURING)) == []
+    assert errors(circle.format(DURING, AFTER)) == ["Times"]
+
+
+def test_times_without_a_zone() -> None:
+    one = "activity(a, {}, {})"
+    assert errors(one.format("2026-01-01T12:00:00", "2026-01-01T11:59:59.999"))
+    assert not errors(one.format("2026-01-01T12:00:00", "2026-01-01T11:00:00Z"))
+    assert errors(one.format("2026-01-03T12:00:00", "2026-01-01T11:00:00Z"))
+    assert errors(one.format("2026-01-01T12:00:00+02:00", "2026-01-01T12:00:00+03:00"))
+
+
+def test_nanoseconds_count() -> None:
+    one = "activity(a, 2026-01-01T00:00:00.00000000{}Z, 2026-01-01T00:00:00.00000000{}Z)"
+    assert errors(one.format(2, 1))
+    assert not errors(one.format(1, 2))
+
+
+def test_odd_clocks_are_a_warning() -> None:
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    statements = "wasGeneratedBy(e{}, -, {}) wasGeneratedBy(f{}, -, {})"
+    found = judge(statements.format(1, "1970-01-20T11:00:00Z", 1, "1889-01-01T00:00:00"), now)
+    assert [(f.severity, f.rule) for f in found] == [("warning", "Times")]
+    assert "as are 1 more" in found[0].message
+    late = statements.format(1, "2026-06-03T00:00:00Z", 2, "57999-01-01T00:00:00Z")
+    assert [f.severity for f in judge(late, now)] == ["warning"]
+    assert judge(statements.format(1, "2026-06-01T12:00:00Z", 2, "2026-06-01T00:00:00")) == []
+    assert judge(statements.format(1, "2099-01-01T00:00:00Z", 2, "2098-01-01T00:00:00Z")) == []

@@ -1,0 +1,90 @@
+"""Documents that look like natural ways to model runs, and are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yprov_mlflow.validate import files
+
+REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
+
+INVALID = {
+    "01": "Constraint 26",
+    "02": "Constraint 22",
+    "03": "Constraint 55",
+    "05": "Constraint 24",
+    "09": "Constraint 42",
+    "10": "Constraint 52",
+    "11": "Constraint 55",
+    "12": "Constraint 55",
+    "13": "Constraint 55",
+    "17": "Constraint 55",
+    "18": "Constraint 56",
+    "20": "Constraint 23",
+}
+"""What PROV rules out, by which rule."""
+
+IMPOSSIBLE = {
+    "06": "Times against Constraint 39",
+    "07": "Times against Constraint 34",
+    "19": "Times against Constraint 37",
+}
+"""What PROV accepts and times give away."""
+
+COINCIDENT = {"04": "Constraint 39", "16": "Inference 9", "21": "PROV-DM 5.1.7, Constraint 44"}
+"""What PROV accepts if several events are one: a warning."""
+
+EMPTY = {"08": "PROV-DM 5.1.7"}
+"""Called invalid where the traps are listed, but valid by the Recommendations: ``b`` starts
+``a``, uses what ``a`` makes, and ends; no rule puts any of that the other way round. Its
+``wasEndedBy`` says nothing but its own id, which PROV-DM 5.1.7 allows ("at least one" of id,
+trigger, ender, time and attributes), and PROV-N has ``wasEndedBy(ex:end; ex:act2)`` as an
+example. So it is a warning."""
+
+VALID = {"14", "15"}
+"""15: two activities that inform each other need only overlap (Constraint 35)."""
+
+
+@pytest.fixture(params=[f"{n:02}" for n in range(1, 22)])
+def trap(request: pytest.FixtureRequest) -> tuple[str, Path]:
+    found = sorted((REFERENCE / "prov-traps").glob(f"{request.param}_*.provn"))
+    if not found:
+        pytest.skip("the trap files are not here")
+    return request.param, found[0]
+
+
+def test_every_trap_is_judged() -> None:
+    judged = [*INVALID, *IMPOSSIBLE, *COINCIDENT, *EMPTY, *VALID]
+    assert sorted(judged) == [f"{n:02}" for n in range(1, 22)]
+
+
+def test_trap(trap: tuple[str, Path]) -> None:
+    number, path = trap
+    report = files.check(path)
+    rules = {
+        severity: {f.rule.partition(":")[0] for f in report.findings if f.severity == severity}
+        for severity in ("error", "warning")
+    }
+    reason = {**INVALID, **IMPOSSIBLE}.get(number)
+    assert report.valid is (reason is None)
+    if reason is not None:
+        assert reason in rules["error"]
+        if number in INVALID:
+            assert not any(rule.startswith("Times") for rule in rules["error"])
+    assert rules["warning"] >= {
+        rule for known in (COINCIDENT, EMPTY) for n, rule in known.items() if n == number
+    }
+    if number in VALID:
+        assert not report.findings
+
+
+@pytest.mark.parametrize("suffix", ["json", "provn", "ttl"])
+def test_reference_document_is_valid(suffix: str) -> None:
+    path = REFERENCE / f"run-example.{suffix}"
+    if not path.is_file():
+        pytest.skip("the reference document is not here")
+    report = files.check(path)
+    assert report.findings == []
+    assert report.records == 143

@@ -1,0 +1,97 @@
+"""A conversion from its plan to its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Iterator
+
+from yprov_mlflow.convert import output
+from yprov_mlflow.convert.ledger import Ledger
+from yprov_mlflow.convert.report import Report
+from yprov_mlflow.convert.request import Request
+from yprov_mlflow.convert.units import STORE, Result, Unit, plan
+from yprov_mlflow.convert.workers import Workers
+from yprov_mlflow.errors import UsageError
+from yprov_mlflow.sources import open_source
+
+_BATCH = 16
+"""Most runs that a worker gets at a time."""
+
+
+class Conversion:
+    """One conversion: ``for result in conversion`` does the work, ``report`` has the figures.
+
+    Stopped in between, by an exception, a signal or a kill, it leaves what is done, and the
+    next one with the same request goes on from there.
+    """
+
+    def __init__(self, request: Request, workers: Workers) -> None:
+        """Read what runs the store has.
+
+        Raises:
+            StoreError: The store cannot be read.
+            UsageError: The request cannot be met, or names what is not there.
+        """
+        request.check()
+        self.request = request
+        self.workers = workers
+        source = open_source(request.source, artifacts=request.artifacts, uri=request.uri)
+        try:
+            refs = list(source.runs())
+            self.report = Report(source.location, str(request.out))
+            self.report.problems += source.problems()
+        finally:
+            source.close()
+        self.units = [Unit(STORE, STORE, None), *plan(refs, request)]
+        self.report.runs = len(self.units) - 1
+        if request.selective and not self.report.runs:
+            raise UsageError(
+                f"none of the {len(refs)} runs is what was asked for",
+                source.location,
+                "Check --experiment, --run, --since and --status",
+            )
+
+    def __iter__(self) -> Iterator[Result]:
+        """Convert all units; gives the result of each as it is there.
+
+        Raises:
+            OutputError: The output cannot be written.
+            StoreError: The store cannot be read any more.
+        """
+        started = time.monotonic()
+        with Ledger(self.request.out, self.request.digest()) as ledger:
+            units = [dataclasses.replace(u, known=ledger.known(u.key)) for u in self.units]
+            size = max(1, min(_BATCH, len(units) // (4 * self.workers.count)))
+            batches = [units[i : i + size] for i in range(0, len(units), size)]
+            for results in self.workers.map(self.request, batches):
+                for result in results:
+                    yield self._take(result, ledger)
+            if self.request.layout != "per-run":
+                self._assemble(ledger)
+        self.report.seconds = time.monotonic() - started
+
+    def _take(self, result: Result, ledger: Ledger) -> Result:
+        if result.state == "converted":
+            ledger.add(result)
+        elif result.state == "unchanged":
+            result = dataclasses.replace(result, problems=ledger.done[result.key].problems)
+        self.report.add(result)
+        return result
+
+    def _assemble(self, ledger: Ledger) -> None:
+        """Put the documents of many runs together, those of which anything changed."""
+        groups: dict[str, list[Unit]] = {}
+        for unit in self.units:
+            if unit.key in ledger.done:
+                groups.setdefault(output.group(unit, self.request.layout), []).append(unit)
+        for group, units in groups.items():
+            said = [(unit.key, ledger.done[unit.key].fingerprint) for unit in units]
+            fingerprint = hashlib.sha256(repr(said).encode()).hexdigest()
+            for name in self.request.formats:
+                key = f"{group}\0{name}"
+                if ledger.known(key) != fingerprint:
+                    sizes = output.assemble(units, name, self.request)
+                    ledger.add(Result(key, "converted", fingerprint, sizes=sizes))
+                    self.report.bytes += sum(sizes.values())

@@ -1,0 +1,84 @@
+"""Restoring: documents in, a store out, and a report of what is where."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from yprov_mlflow.errors import DocumentError
+from yprov_mlflow.identity import redact
+from yprov_mlflow.restore.documents import documents, points_of
+from yprov_mlflow.restore.files import Files
+from yprov_mlflow.restore.reduction import Reduction
+from yprov_mlflow.restore.report import Report
+from yprov_mlflow.restore.target import Target
+from yprov_mlflow.translate import events_of
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is to be restored, and how.
+
+    Args:
+        paths: Documents, or folders of such.
+        to: Tracking URI of the target.
+        artifacts: Folder below which artifacts are looked for, such as an ``mlruns``.
+        overwrite: Replace what the target has already and otherwise.
+        artifact_root: Where a database that is made anew keeps artifacts; MLflow's default else.
+    """
+
+    paths: tuple[Path, ...]
+    to: str
+    artifacts: Path | None = None
+    overwrite: bool = False
+    artifact_root: str | None = None
+
+
+def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Report:
+    """Restore documents into a store; calls ``progress`` after each document.
+
+    Raises:
+        DocumentError: A path is not there, or nothing in it is a document.
+        StoreError: The target cannot be opened.
+    """
+    report = Report(redact(wish.to))
+    target = _target(wish, report)
+    reduction = Reduction()
+    last: Path | None = None
+    try:
+        for found in documents(wish.paths, report):
+            last = found.path
+            try:
+                run = reduction.feed(events_of(found.document, points_of(found, report)))
+            except DocumentError as error:
+                report.lose(str(found.path), error.what)
+                continue
+            if run is not None:
+                target.put_run(run, found.path)
+            if progress is not None:
+                progress(report)
+        if last is None and not report.losses:
+            raise DocumentError(
+                "there is no document", ", ".join(map(str, wish.paths)), "Give what `convert` wrote"
+            )
+        target.finish(reduction.finish(), last or wish.paths[0])
+    finally:
+        target.close()
+    return report
+
+
+def _target(wish: Wish, report: Report) -> Target:
+    files = Files(wish.artifacts, report)
+    scheme = wish.to.partition(":")[0].partition("+")[0]
+    if scheme in _DATABASES:
+        from yprov_mlflow.restore.database.target import DatabaseTarget
+
+        return DatabaseTarget(
+            wish.to, report, files, overwrite=wish.overwrite, artifact_root=wish.artifact_root
+        )
+    from yprov_mlflow.restore.client.target import ClientTarget
+
+    return ClientTarget(wish.to, report, files)

@@ -1,0 +1,214 @@
+"""Files of any format: found, read as far as they can be, and judged."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from yprov_mlflow.errors import DocumentError
+from yprov_mlflow.formats import FORMATS, Format
+from yprov_mlflow.formats.bundles import Bundle
+from yprov_mlflow.validate import members, prov_json, prov_n, prov_xml, rules
+from yprov_mlflow.validate.findings import Finding, error, warning
+from yprov_mlflow.validate.judgement import Instance
+
+SUFFIXES = {
+    ".json": "prov-json",
+    ".provn": "prov-n",
+    ".xml": "prov-xml",
+    ".provx": "prov-xml",
+    ".ttl": "turtle",
+    ".trig": "trig",
+    ".nq": "n-quads",
+    ".nt": "n-quads",
+    ".jsonld": "json-ld",
+}
+"""Ends of the names of files that may hold PROV, with the format."""
+
+_DOCUMENT = re.compile(rb"(?:\s++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+document\b", re.DOTALL)
+_HEAD = 1 << 16
+_CHUNK = 1 << 20
+_MOST_KEPT = 10_000
+_LONGEST = 4000
+_SIGNS = {
+    "prov-json": re.compile(
+        rb'"(?:prefix|bundle|entity|activity|agent|used|was[A-Z][a-z]+[A-Z]\w+|actedOnBehalfOf'
+        rb'|specializationOf|alternateOf|hadMember|mentionOf)"\s*:'
+    ),
+    "prov-xml": re.compile(rb"http://www\.w3\.org/ns/prov#"),
+}
+"""What files of names that say little have near their start, if they hold PROV."""
+
+
+@dataclass
+class Report:
+    """What was found in one file.
+
+    ``findings`` are the first of them, 10 000 at most; ``errors`` and ``warnings`` count all.
+    """
+
+    file: str
+    format: str
+    records: int = 0
+    bundles: int = 0
+    errors: int = 0
+    warnings: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is no error."""
+        return not self.errors
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Count findings, and keep the first ones."""
+        for finding in findings:
+            if finding.severity == "error":
+                self.errors += 1
+            else:
+                self.warnings += 1
+            if len(self.findings) < _MOST_KEPT:
+                self.findings.append(_bounded(finding))
+
+
+def _bounded(finding: Finding) -> Finding:
+    """Shorten what is long only because ids in the file are."""
+    record, message = finding.record[:_LONGEST], finding.message[:_LONGEST]
+    if (record, message) == (finding.record, finding.message):
+        return finding
+    return replace(finding, record=record, message=f"{message}…")
+
+
+def find(paths: Iterable[Path]) -> Iterator[Path]:
+    """Give files, and for each folder the files in it, at any depth, that hold PROV.
+
+    In folders only files count whose name ends as one of a format does; a ``.json`` or
+    ``.xml`` has to look like PROV as well.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for found in sorted(path.rglob("*")):
+            if found.is_file() and _looks_like_prov(found):
+                yield found
+
+
+def check(path: Path, now: datetime | None = None) -> Report:
+    """Judge a file; whatever is wrong with it, also that it cannot be read, is a finding."""
+    try:
+        with path.open("rb") as stream, _content(stream) as content:
+            return _judged(str(path), content, SUFFIXES.get(path.suffix.lower(), ""), now)
+    except OSError as fault:
+        report = Report(str(path), "unknown")
+        report.add([error(rules.SYNTAX, "", f"the file cannot be read: {fault.strerror or fault}")])
+        return report
+
+
+def check_bytes(name: str, content: bytes, now: datetime | None = None) -> Report:
+    """Judge what was read from somewhere; its first bytes tell the format."""
+    return _judged(name, content, "", now)
+
+
+def _judged(name: str, content: Any, kind: str, now: datetime | None) -> Report:
+    kind = _format(content, kind)
+    report = Report(name, kind)
+    if not len(content):
+        report.add([error(rules.SYNTAX, "", "the file is empty")])
+        return report
+    try:
+        for instance in _instances(kind, content):
+            report.add(instance.judge(now))
+            report.records += instance.count
+            report.bundles += instance.bundle is not None
+    except _FAULTS as fault:
+        known = isinstance(fault, DocumentError)
+        reason = fault.what if known else f"this is no {kind} document: {fault}"
+        report.add([error(rules.SYNTAX, "", reason)])
+    if not (report.records or report.findings):
+        report.add([warning(rules.SYNTAX, "", "there is not one statement of PROV in it")])
+    return report
+
+
+_FAULTS = (
+    members.Malformed,
+    prov_n.Malformed,
+    prov_xml.Malformed,
+    DocumentError,
+    UnicodeDecodeError,
+    RecursionError,
+)
+"""What reading raises when it is the file's fault."""
+
+
+def _instances(kind: str, content: Any) -> Iterator[Instance]:
+    if kind == "prov-json":
+        return prov_json.instances(members.read(content))
+    if kind == "prov-xml":
+        return prov_xml.instances(_chunks(content))
+    if kind == "prov-n":
+        return prov_n.instances(str(content[:], "utf-8"))
+    return _linked(FORMATS[kind], BytesIO(content))
+
+
+def _linked(form: Format, stream: BinaryIO) -> Iterator[Instance]:
+    """Give what is read as RDF, each graph as what it is in PROV: a bundle."""
+    for document in form.load(stream):
+        whole = {"prefix": document.prefixes, **document.records}
+        for instance in prov_json.instances(whole, schema=False):
+            if isinstance(document, Bundle):
+                instance.bundle = document.name.qualified
+            yield instance
+
+
+def _chunks(content: Any) -> Iterator[bytes]:
+    for start in range(0, len(content), _CHUNK):
+        yield content[start : start + _CHUNK]
+
+
+@contextmanager
+def _content(stream: BinaryIO) -> Iterator[Any]:
+    """Give a file's bytes without reading them all, where the system can."""
+    try:
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # a pipe, or an empty file
+        yield stream.read()
+        return
+    with mapped:
+        yield mapped
+
+
+def _format(content: Any, kind: str) -> str:
+    """Tell the format by the file's name and, where that says too little, by its start."""
+    if kind and kind != "prov-json":
+        return kind
+    head = bytes(content[:_HEAD]).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head[:1] in (b"{", b"["):
+        linked = head[:1] == b"[" or b'"@context"' in head or b'"@graph"' in head
+        return "json-ld" if linked else "prov-json"
+    if kind:
+        return kind
+    if head.startswith(b"<?") or (head[:1] == b"<" and b'http://www.w3.org/ns/prov#"' in head):
+        return "prov-xml"
+    if _DOCUMENT.match(head):
+        return "prov-n"
+    return "trig" if b"{" in head or b"@prefix" in head else "n-quads"
+
+
+def _looks_like_prov(path: Path) -> bool:
+    kind = SUFFIXES.get(path.suffix.lower())
+    sign = None if kind is None else _SIGNS.get(kind)
+    if sign is None or path.stem == "prov":
+        return kind is not None
+    try:
+        with path.open("rb") as stream:
+            return sign.search(stream.read(_HEAD)) is not None
+    except OSError:
+        return True  # so that it is reported
