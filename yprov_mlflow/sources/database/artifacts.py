@@ -13,9 +13,6 @@ from yprov_mlflow.sources.source import Problem
 from yprov_mlflow.sources.tree.artifacts import ARTIFACTS, list_artifacts
 from yprov_mlflow.sources.tree.files import Files
 
-PROVENANCE = "provenance"
-"""Folder of a run's artifacts that has our own documents, which are about it and not of it."""
-
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?://[^/]*)?")
 """Two letters at least: ``C:`` is a drive."""
 _BESIDE = ("", "mlruns", "mlartifacts", os.pardir)
@@ -108,11 +105,7 @@ class Artifacts:
         found = list(list_artifacts(files, folder))
         for problem in files.problems():
             self._report(problem)
-        own = f"{PROVENANCE}/"
-        return sorted(
-            (file for file in found if not str(file["path"]).startswith(own)),
-            key=lambda file: str(file["path"]),
-        )
+        return sorted(found, key=lambda file: str(file["path"]))
 
 
 def root_of(uri: str, owner: str) -> str:

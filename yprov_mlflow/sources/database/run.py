@@ -18,7 +18,7 @@ from yprov_mlflow.events import (
 )
 from yprov_mlflow.sources.database import metrics, models, traces
 from yprov_mlflow.sources.database.entries import others, place, texts
-from yprov_mlflow.sources.database.reader import Record
+from yprov_mlflow.sources.database.reader import Record, Unreadable
 from yprov_mlflow.sources.database.reading import Reading
 from yprov_mlflow.sources.source import Problem
 
@@ -45,7 +45,11 @@ class RunReading:
 
     def events(self) -> Iterator[Event]:
         """Give the events of the run, in the order of the contract."""
-        found = next(self._reader.records("runs", {"run_uuid": self._run_id}), None)
+        try:
+            found = next(self._reader.records("runs", {"run_uuid": self._run_id}), None)
+        except Unreadable as error:
+            self._report(f"cannot be read: {error}", "the run")
+            return
         if found is None:
             self._report("it is not in the database any more", "the run")
             return

@@ -52,13 +52,9 @@ class DatabaseSource(Source):
         self._problems: list[Problem] = []
         self._artifacts: Artifacts | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> Any:
         """Travel as what it was made from; whoever gets it opens it anew."""
-        return {"location": self._location, "artifacts": self._artifacts_root}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Be made anew."""
-        self.__init__(**state)  # type: ignore[misc] # the one way to say it all again
+        return DatabaseSource, (self._location, self._artifacts_root)
 
     # -- the contract ------------------------------------------------------------------
 
@@ -72,10 +68,14 @@ class DatabaseSource(Source):
     def runs(self) -> Iterator[RunRef]:
         """Give all runs, experiment by experiment, by their ids."""
         database = self._open()
-        with database.transaction() as reader:
-            names = ("experiment_id", "name", "lifecycle_stage")
-            known = {row[0]: row[1:] for row in reader.rows("experiments", names)}
-            experiments = {key: (None, None) for (key,) in reader.rows("runs", names[:1])} | known
+        names = ("experiment_id", "name", "lifecycle_stage")
+        try:
+            with database.transaction() as reader:
+                of_runs = {key: (None, None) for (key,) in reader.rows("runs", names[:1])}
+                known = {row[0]: row[1:] for row in reader.rows("experiments", names)}
+        except Unreadable as error:
+            raise database.failure(error) from error
+        experiments = of_runs | known
         for experiment_id, (name, _) in sorted(
             experiments.items(), key=lambda one: registry.experiment_order(one[0], one[1][1])
         ):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from yprov_mlflow.events import ArtifactsLogged, Event
-from yprov_mlflow.sources.database.artifacts import PROVENANCE, Artifacts, File, root_of
+from yprov_mlflow.sources.database.artifacts import Artifacts, File, root_of
 from yprov_mlflow.sources.database.entries import (
     IN_DATABASE,
     SPANS_LOCATION,
@@ -19,6 +19,7 @@ from yprov_mlflow.sources.database.entries import (
 from yprov_mlflow.sources.server import records
 from yprov_mlflow.sources.server.connection import NotOffered, Refused, Server
 from yprov_mlflow.sources.source import Problem
+from yprov_mlflow.sources.tree.artifacts import OF_CAPTURE
 
 _PAGE = 100
 _MANY = 50
@@ -202,10 +203,8 @@ class Reading:
         folders: list[str | None] = [None]
         while folders:
             for info in self.server.ask(list_files, owner, folders.pop()):
-                if info.path.split("/")[0] == PROVENANCE:
-                    continue
                 if info.is_dir:
                     folders.append(info.path)
-                else:
+                elif not OF_CAPTURE.match(info.path):
                     found.append({"path": info.path, "size": info.file_size, "sha256": None})
         return sorted(found, key=lambda file: str(file["path"]))

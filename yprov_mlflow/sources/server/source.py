@@ -58,13 +58,9 @@ class ServerSource(Source):
         self._unlisted: set[str] = set()
         self._store: dict[str, str] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Travel as what it was made from; whoever gets it asks anew."""
-        return {"location": self._location, "artifacts": self._artifacts_root}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Be made anew."""
-        self.__init__(**state)  # type: ignore[misc] # the one way to say it all again
+    def __reduce__(self) -> Any:
+        """Travel as what it was made from; whoever gets it opens it anew."""
+        return ServerSource, (self._location, self._artifacts_root)
 
     # -- the contract ------------------------------------------------------------------
 

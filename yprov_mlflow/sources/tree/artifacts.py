@@ -25,6 +25,10 @@ _SMALL = 1 << 16
 _CHUNK = 1 << 20
 
 
+OF_CAPTURE = re.compile(r"provenance/(prov(-[0-9a-f]+)?\.json|metrics\.parquet)\Z")
+"""Files that capture puts among the artifacts of a run."""
+
+
 class Place(NamedTuple):
     """Where artifacts are; ``path`` is None where they are not to be had, and ``fault`` why."""
 
@@ -95,9 +99,13 @@ def _is_local(uri: str) -> bool:
 
 
 def list_artifacts(files: Files, folder: str) -> Iterator[dict[str, Any]]:
-    """Give path, size and sha256 of all files in a folder, as events have them."""
+    """Give path, size and sha256 of all files in a folder, as events have them.
+
+    What earlier capture put there is about the run and not of it: it is left out.
+    """
     for node in files.walk(folder):
-        yield {"path": node.name, **_content(files, node.path)}
+        if not OF_CAPTURE.match(node.name):
+            yield {"path": node.name, **_content(files, node.path)}
 
 
 def _content(files: Files, path: str) -> dict[str, Any]:

@@ -1,0 +1,482 @@
+"""Databases that MLflow filled with everything it keeps: all of it is read, of any of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from readings import Reading
+
+from integration import full_store, servers
+from integration.full_store import TIME_MS
+from integration.mariadb import mariadb
+from yprov_mlflow.errors import MissingExtraError, StoreError
+from yprov_mlflow.events import (
+    ArtifactsLogged,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    OutputsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    StoreCalled,
+)
+from yprov_mlflow.identity import store_uuid
+from yprov_mlflow.sources import open_source
+from yprov_mlflow.translate import translate
+
+LARGEST = 1.7976931348623157e308
+
+
+@contextlib.contextmanager
+def sqlite(factory, template):
+    folder = factory.mktemp("full")
+    shutil.copy(template, folder / "mlflow.db")
+    yield f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@contextlib.contextmanager
+def postgresql(factory, template, address):
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(f"postgresql+psycopg2://{address}/postgres")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("CREATE DATABASE full_store")
+    engine.dispose()
+    yield f"postgresql+psycopg2://{address}/full_store"
+
+
+@contextlib.contextmanager
+def mysql(factory, template):
+    import sqlalchemy
+
+    with tempfile.TemporaryDirectory(prefix="yprov-mariadb-") as name:
+        Path(name).chmod(0o755)
+        with mariadb(Path(name)) as address:
+            engine = sqlalchemy.create_engine(f"mysql+pymysql://{address}")
+            with engine.connect() as connection:
+                connection.exec_driver_sql("CREATE DATABASE full_store CHARACTER SET utf8mb4")
+            engine.dispose()
+            yield f"mysql+pymysql://{address}/full_store"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mysql"])
+def database(request, tmp_path_factory, empty_database):
+    """A database of each kind: its URI, and what was made in it."""
+    if request.param == "sqlite":
+        made = sqlite(tmp_path_factory, empty_database)
+    elif request.param == "postgresql":
+        address = request.getfixturevalue("postgres_address")
+        made = postgresql(tmp_path_factory, empty_database, address)
+    else:
+        made = mysql(tmp_path_factory, empty_database)
+    with made as uri, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        yield uri, full_store.fill(uri, case_matters=request.param != "mysql")
+        full_store.let_go(uri)
+
+
+@pytest.fixture(scope="module")
+def reading(database):
+    found = Reading(database[0])
+    yield found
+    found.source.close()
+
+
+@pytest.fixture
+def made(database):
+    return database[1]
+
+
+def test_runs_are_all_there(reading, made):
+    assert {ref.run_id: ref.lifecycle for ref in reading.refs} == {
+        run_id: "deleted" if name == "deleted" else "active" for name, run_id in made.runs.items()
+    }
+    ref = next(ref for ref in reading.refs if ref.run_id == made.runs["parent"])
+    assert (ref.experiment_id, ref.experiment_name) == (made.experiments["main"], "main")
+    assert (ref.status, ref.start_time_ms, ref.key) == ("FINISHED", TIME_MS, ref.run_id)
+
+
+def test_a_run_is_what_mlflow_says(reading, made):
+    created = reading.one(RunCreated, made.runs["parent"])
+    assert (created.run_name, created.user_id) == ("parent", "ada")
+    assert created.start_time_ms == TIME_MS and created.tags == {} and created.fields == {}
+    updated = reading.one(RunUpdated, made.runs["parent"])
+    assert (updated.status, updated.end_time_ms) == ("FINISHED", TIME_MS + 9000)
+    assert (updated.run_name, updated.lifecycle) == (None, None)
+    deleted = reading.of(made.runs["deleted"])
+    assert deleted[1].lifecycle == "deleted" and deleted[1].status == "RUNNING"
+    assert deleted[0].fields.keys() == {"deleted_time"}
+    assert reading.one(RunUpdated, made.runs["failed"]).status == "FAILED"
+    assert [event.seq for event in deleted] == list(range(len(deleted)))
+    assert {event.time_ns for event in deleted} == {0}
+
+
+def test_params_and_tags(reading, made):
+    params = reading.params(made.runs["parent"])
+    assert {params.pop("LR", "1"), params.pop("R", "1")} == {"1"}
+    assert params == {"lr": "0.1", "text": "näher\nlines", "a/b": ""}
+    tags = reading.tags(made.runs["parent"])
+    assert tags["note"] == "x" * 3000 and tags["mlflow.source.name"] == "train.py"
+    assert reading.tags(made.runs["child"])["mlflow.parentRunId"] == made.runs["parent"]
+    assert not reading.all(ParamsLogged, made.runs["bare"])
+
+
+def test_points_are_in_the_order_in_which_mlflow_reads_them(reading, made, database):
+    from mlflow import MlflowClient
+
+    run_id = made.runs["parent"]
+    client = MlflowClient(tracking_uri=database[0])
+    keys = [event.keys[0] for event in reading.all(MetricsLogged, run_id)]
+    assert keys == sorted(client.get_run(run_id).data.metrics)
+    for key in keys:
+        history = client.get_metric_history(run_id, key)
+        expected = [(point.timestamp, repr(point.value), point.step) for point in history]
+        assert [(t, repr(v), s) for t, v, s in reading.points(key, run_id)] == expected
+    odd = reading.points("odd", run_id)
+    assert [point[1] for point in odd if not math.isnan(point[1])] == [0.0, 0.0, LARGEST, -LARGEST]
+    assert [point[2] for point in odd if math.isnan(point[1])] == [1]
+    assert odd[0] == (TIME_MS - 5, 0.0, -7)
+
+
+def test_points_of_models_name_them(reading, made):
+    run_id = made.runs["parent"]
+    (event,) = [e for e in reading.all(MetricsLogged, run_id) if e.keys[0] == "accuracy"]
+    first, second = sorted((made.models["own"], made.models["second"]))
+    assert [*event.values] == [0.8, 0.9, 0.7]
+    assert event.models == [made.models["loose"], first, None]
+    own = first == made.models["own"]
+    assert event.datasets == ([None, ["iris", "d1"], None] if own else None)
+    (call,) = [e for e in reading.of(run_id) if getattr(e, "method", "") == POINTS]
+    (point,) = call.arguments["metrics"]
+    assert call.arguments["model_id"] == second == call.subjects["logged-model"]
+    assert (point["key"], point["value"], point["step"]) == ("accuracy", 0.9, 1)
+    assert (point["dataset_name"], point["run_id"]) == (None if own else "iris", run_id)
+
+
+POINTS = "log_logged_model_metrics"
+
+
+def test_inputs_and_outputs(reading, made):
+    inputs = reading.one(InputsLogged, made.runs["parent"])
+    assert [(d["name"], d["digest"]) for d in inputs.datasets] == [("iris", "d1"), ("iris", "d2")]
+    assert inputs.datasets[0]["tags"] == {"mlflow.data.context": "train"}
+    assert inputs.datasets[0]["source"] == '{"uri": "x.csv"}'
+    assert inputs.datasets[0]["schema"] == '{"a": 1}' and inputs.models == []
+    child = reading.one(InputsLogged, made.runs["child"])
+    assert [d["digest"] for d in child.datasets] == ["d1"] and child.models == [made.models["own"]]
+    outputs = reading.one(OutputsLogged, made.runs["parent"])
+    assert outputs.models == [(made.models["own"], 3)]
+
+
+def test_logged_models(reading, made):
+    found = {event.model_id: event for event in reading.all(ModelLogged, made.runs["parent"])}
+    assert found.keys() == {made.models["own"], made.models["second"]}
+    own = found[made.models["own"]]
+    assert (own.name, own.model_type, own.status) == ("own", "tree", "READY")
+    assert (own.params, own.tags) == ({"depth": "3"}, {"kind": "own", "stage": "gold"})
+    assert own.fields["source_run_id"] == made.runs["parent"]
+    assert found[made.models["second"]].status == "PENDING"
+    (loose,) = [event for event in reading.store if isinstance(event, ModelLogged)]
+    assert loose.model_id == made.models["loose"]
+
+
+def test_traces_are_with_their_run_or_with_the_store(reading, made):
+    calls = [event for event in reading.of(made.runs["parent"]) if isinstance(event, StoreCalled)]
+    methods = [event.method for event in calls if event.method != POINTS]
+    assert methods == [
+        *("start_trace", "log_spans"),
+        *["create_assessment"] * 3,
+        "link_traces_to_run",
+    ]
+    info = calls[methods.index("start_trace") + 1].arguments["trace_info"]
+    assert (info["trace_id"], info["state"]) == (made.traces["of the run"], "OK")
+    assert info["tags"]["mlflow.traceName"] == "of the run"
+    assert info["trace_metadata"]["mlflow.trace.session"] == "s-1"
+    spans = calls[2].arguments["spans"]
+    assert [span["name"] for span in spans] == ["span 1", "span 2"]
+    assert spans[0]["attributes"]["mlflow.spanInputs"] == '{"x": [1, 2.5, null]}'
+    first, second, third = (event.arguments["assessment"] for event in calls[3:6])
+    assert first["feedback"] == {"value": {"score": 0.5}} and first["valid"] is False
+    assert first["metadata"] == {"a": "b"} and first["source"]["source_id"] == "ada"
+    assert second["overrides"] == first["assessment_id"] and second["feedback"]["value"] is True
+    assert third["expectation"] == {"value": ["a", 1]}
+    assert calls[-1].arguments["trace_ids"] == [made.traces["linked"]]
+    loose = {call.subjects["trace"] for call in reading.calls("start_trace")}
+    assert loose == {made.traces["loose"], made.traces["linked"]}
+
+
+def test_experiments(reading, made):
+    found = {call.arguments["name"]: call for call in reading.calls("create_experiment")}
+    assert found.keys() == {"Default", *made.experiments}
+    assert found["main"].result == made.experiments["main"]
+    assert found["main"].arguments["tags"] == {"team": "näher\nlines"}
+    assert found["gone"].arguments["lifecycle_stage"] == "deleted"
+    (deleted,) = reading.calls("delete_experiment")
+    assert deleted.arguments == {"experiment_id": made.experiments["gone"]}
+    first = found["Default"].arguments
+    uuid = store_uuid(first["creation_time"], first["artifact_location"], "")
+    assert reading.source.store()["uuid"] == uuid
+
+
+def test_registry(reading, made):
+    found = {call.arguments["name"]: call for call in reading.calls("create_registered_model")}
+    assert found.keys() == {"iris", "it's empty", "hello"}
+    assert found["iris"].arguments["description"] == "flowers"
+    assert found["iris"].arguments["tags"] == {"team": "a"}
+    assert found["hello"].arguments["tags"]["mlflow.prompt.is_prompt"] == "true"
+    iris = [event for event in reading.store if getattr(event, "subjects", {}).get("model") == IRIS]
+    assert [event.method for event in iris] == [
+        "create_registered_model",
+        *("create_model_version",) * 2,
+        "transition_model_version_stage",
+        "create_model_version",
+        "delete_model_version",
+        *("set_registered_model_alias",) * 2,
+    ]
+    version = iris[2].arguments
+    assert (version["version"], version["source"]) == ("2", "s3://bucket/2")
+    assert (version["run_id"], version["tags"]) == (made.runs["parent"], {"number": "2"})
+    assert iris[3].arguments["stage"] == "Production"
+    assert iris[5].arguments == {"name": IRIS, "version": "3"}
+    assert [(e.arguments["alias"], e.arguments["version"]) for e in iris[6:]] == [
+        ("challenger", "1"),
+        ("champion", "2"),
+    ]
+
+
+IRIS = "iris"
+
+
+def test_evaluation(reading, made):
+    (dataset,) = reading.calls("create_dataset")
+    assert (dataset.arguments["name"], dataset.arguments["tags"]) == ("cases", {"level": "easy"})
+    assert dataset.arguments["experiment_ids"] == [made.experiments["main"]]
+    (records,) = reading.calls("upsert_dataset_records")
+    rows = {str(row["inputs"]): row for row in records.arguments["records"]}
+    assert rows["{'q': '1+1'}"]["expectations"] == {"a": 2}
+    assert rows["{'q': 'näher'}"]["outputs"] == {"a": [1, None]}
+    scorers = [call.arguments["serialized_scorer"] for call in reading.calls("register_scorer")]
+    assert scorers == ['{"name": "one"}', '{"name": "two"}']
+
+
+def test_secrets_are_not_told(reading):
+    (hook,) = reading.calls("create_webhook")
+    assert hook.arguments["name"] == "hook"
+    assert hook.arguments["events"] == ["registered_model.created"]
+    told = repr([*reading.store, *reading.runs.values(), *reading.problems, reading.source.store()])
+    assert not any(secret in told for secret in ("T0PSECRET", "hush-hush", "se-cret"))
+    assert "se-cret" not in reading.source.location + repr(reading.source.store())
+
+
+def test_documents_can_be_made_of_it(reading):
+    for events in (*reading.runs.values(), reading.store):
+        assert translate(events).records["entity"]
+
+
+def test_another_process_reads_the_same(database, reading):
+    source = pickle.loads(pickle.dumps(reading.source))
+    refs = list(source.runs())
+    assert refs == reading.refs
+    # As text: a value that is no number differs from itself.
+    assert repr([list(source.events(ref)) for ref in refs]) == repr([*reading.runs.values()])
+    assert [source.fingerprint(ref) for ref in refs] == [*map(reading.source.fingerprint, refs)]
+    source.close()
+
+
+def test_fingerprints_tell_what_changed(database, reading, made):
+    from mlflow.entities import Metric, RunTag
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    store = _get_store(database[0])
+    refs = {ref.run_id: ref for ref in reading.refs}
+    known = {run_id: reading.source.fingerprint(ref) for run_id, ref in refs.items()}
+    assert len(set(known.values())) == len(known)
+    changes = {
+        "bare": lambda run: store.set_tag(run, RunTag("later", "1")),
+        "child": lambda run: store.log_metric(run, Metric("loss", 0.1, TIME_MS - 9, -9)),
+        "failed": lambda run: store.delete_run(run),
+    }
+    for name, change in changes.items():
+        change(made.runs[name])
+    store.restore_run(made.runs["failed"])
+    fresh = open_source(database[0])
+    changed = {run_id for run_id, ref in refs.items() if fresh.fingerprint(ref) != known[run_id]}
+    assert changed == {made.runs["bare"], made.runs["child"]}
+    reading.source.close()
+    fresh.close()
+
+
+def test_nothing_is_written(database, made):
+    uri = database[0]
+    before = contents(uri)
+    source = open_source(uri)
+    for ref in source.runs():
+        source.fingerprint(ref)
+        list(source.events(ref))
+    list(source.store_events())
+    source.close()
+    assert contents(uri) == before
+
+
+def contents(uri):
+    """Give a digest of all rows; of a SQLite file of its bytes, and what lies beside it."""
+    if uri.startswith("sqlite"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        return {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in path.parent.glob("mlflow.db*")
+        }
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri)
+    with engine.connect() as connection:
+        tables = sqlalchemy.inspect(connection).get_table_names()
+        found = {
+            table: sorted(map(repr, connection.execute(sqlalchemy.text(f"SELECT * FROM {table}"))))
+            for table in tables
+        }
+    engine.dispose()
+    return found
+
+
+def test_writing_is_refused(database):
+    import sqlalchemy
+
+    from yprov_mlflow.sources.database.connection import Database
+
+    opened = Database(database[0])
+    with opened.transaction() as reader, pytest.raises(sqlalchemy.exc.DBAPIError):
+        reader.connection.exec_driver_sql("UPDATE runs SET name = 'hacked'")
+    opened.close()
+
+
+def test_a_run_is_read_as_of_one_moment(database, made):
+    """What is logged while a run is read is not half in it."""
+    from mlflow.entities import Metric
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    if database[0].startswith("sqlite"):
+        pytest.skip("a writer of a SQLite file waits for its readers")
+    source = open_source(database[0])
+    ref = next(ref for ref in source.runs() if ref.run_id == made.runs["child"])
+    events = source.events(ref)
+    first = next(events)
+    _get_store(database[0]).log_metric(made.runs["child"], Metric("late", 1.0, TIME_MS, 0))
+    keys = [event.keys[0] for event in events if isinstance(event, MetricsLogged)]
+    assert isinstance(first, RunCreated) and "late" not in keys
+    later = [e.keys[0] for e in source.events(ref) if isinstance(e, MetricsLogged)]
+    assert "late" in later
+    source.close()
+
+
+def test_artifacts_where_they_are(tmp_path, empty_database):
+    database = tmp_path / "mlflow.db"
+    shutil.copy(empty_database, database)
+    uri = f"sqlite:///{database}"
+    code = f"""
+import mlflow
+mlflow.set_tracking_uri({uri!r})
+mlflow.set_experiment(experiment_id=mlflow.create_experiment("x", {str(tmp_path / "files")!r}))
+with mlflow.start_run() as run:
+    mlflow.log_text("hello", "a/ä b.txt")
+    mlflow.log_text("ours", "provenance/prov.json")
+model = mlflow.initialize_logged_model("m", source_run_id=run.info.run_id)
+client = mlflow.MlflowClient()
+client.log_model_artifact(model.model_id, __file__)
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code, "utf-8")
+    environment = {"PATH": "/usr/bin:/bin", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, check=True)
+    reading = Reading(uri)
+    of_run, of_model = reading.all(ArtifactsLogged)
+    sha256 = hashlib.sha256(b"hello").hexdigest()
+    assert of_run.files == [{"path": "a/ä b.txt", "size": 5, "sha256": sha256}]
+    assert of_run.owner is None and of_model.owner[0] == "model"
+    assert [file["path"] for file in of_model.files] == ["script.py"]
+    assert reading.problems == []
+    # Elsewhere they are found by the end of their addresses.
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.move(tmp_path / "files", moved / "files")
+    shutil.move(database, moved / "mlflow.db")
+    again = Reading(str(moved / "mlflow.db"), artifacts=str(moved))
+    assert [event.files for event in again.all(ArtifactsLogged)] == [of_run.files, of_model.files]
+    lost = Reading(str(moved / "mlflow.db"), artifacts=str(tmp_path / "nowhere"))
+    shutil.move(moved / "files", tmp_path / "hidden")
+    lost = Reading(str(moved / "mlflow.db"))
+    assert not lost.all(ArtifactsLogged)
+    (problem,) = lost.problems
+    assert "--artifacts" in problem.reason and "hashes" in problem.lost
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("password", ("se-cret", "wr0ng"), "USER:PASSWORD"),
+        ("port", None, "up and that the location names it"),
+        ("database", ("/postgres", "/nothing"), "up and that the location names it"),
+    ],
+)
+def test_a_server_that_does_not_let_us_in(postgres_address, name, change, said):
+    uri = f"postgresql://{postgres_address}/postgres"
+    if change is None:
+        uri = f"postgresql://u:se-cret@127.0.0.1:{servers.free_port()}/x"
+    else:
+        uri = uri.replace(*change)
+    with pytest.raises(StoreError) as raised:
+        list(open_source(uri).runs())
+    text = str(raised.value)
+    assert said in text and "se-cret" not in text and "wr0ng" not in text
+
+
+def test_a_connection_that_is_lost_is_made_again(database, made):
+    import sqlalchemy
+
+    if not database[0].startswith("postgresql"):
+        pytest.skip("one kind of server shows it")
+    source = open_source(database[0])
+    refs = list(source.runs())
+    events = source.events(refs[0])
+    next(events)
+    engine = sqlalchemy.create_engine(database[0])
+    with engine.connect() as connection:
+        others = "FROM pg_stat_activity WHERE datname = 'full_store' AND pid <> pg_backend_pid()"
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}")
+    engine.dispose()
+    with pytest.raises(StoreError, match="cannot be read"):
+        list(events)
+    assert next(source.events(refs[0])).run_id == refs[0].run_id
+    source.close()
+
+
+def test_a_database_of_somebody_else(postgres_address):
+    with pytest.raises(StoreError, match="no tables of MLflow") as raised:
+        list(open_source(f"postgresql://{postgres_address}/postgres").runs())
+    assert "--backend-store-uri" in str(raised.value)
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch, tmp_path):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    missing = {"sqlalchemy"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name in missing else find(name, *a)
+    )
+    with pytest.raises(MissingExtraError, match=r"pip install 'yprov-mlflow\[sql\]'"):
+        open_source("postgresql://h/x").store()
+    missing = {"psycopg2", "psycopg", "pg8000"}
+    with pytest.raises(MissingExtraError, match=r"psycopg2.*pip install 'yprov-mlflow\[sql\]'"):
+        open_source("postgresql://h/x").store()

@@ -1,0 +1,169 @@
+"""Every real old database is read whole, by counts and values, and left as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from corpus import Row, rows, unpack
+
+from yprov_mlflow.events import (
+    MetricsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    StoreCalled,
+    TagsSet,
+)
+from yprov_mlflow.identity import store_id
+from yprov_mlflow.sources import open_source
+from yprov_mlflow.sources.database import DatabaseSource
+
+DATABASES = [row for row in rows() if Path(row.path).suffix in (".db", ".sqlite")]
+
+pytestmark = pytest.mark.skipif(not DATABASES, reason="the corpus of real stores is not here")
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("databases")
+    return lambda row: unpack(row.archive, folder) / row.path
+
+
+@pytest.fixture(params=DATABASES, ids=lambda row: f"{row.archive}/{row.path}")
+def row(request):
+    return request.param
+
+
+def around(path):
+    """Give the names and digests of the database and what lies beside it."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in path.parent.iterdir()
+        if file.is_file()
+    }
+
+
+def count(event, found):
+    if isinstance(event, RunUpdated):
+        found["deleted runs"] += event.lifecycle == "deleted"
+        found[event.status] += 1
+    elif isinstance(event, RunCreated):
+        found["runs"] += 1
+    elif isinstance(event, ParamsLogged):
+        found["params"] += len(event.params)
+    elif isinstance(event, TagsSet):
+        found["tags"] += len(event.tags)
+        found["nested"] += "mlflow.parentRunId" in event.tags
+    elif isinstance(event, MetricsLogged):
+        found["points"] += len(event.values)
+        found["longest"] = max(found["longest"], len(event.values))
+        assert len({*event.keys}) == 1
+    elif isinstance(event, StoreCalled):
+        found[event.method] += 1
+
+
+def test_counts_are_those_of_the_table(row: Row, unpacked):
+    path = unpacked(row)
+    before = around(path)
+    source = open_source(str(path))
+    assert isinstance(source, DatabaseSource)
+    found = Counter()
+    for ref in source.runs():
+        for number, event in enumerate(source.events(ref)):
+            assert (event.run_id, event.session, event.seq) == (ref.run_id, "store", number)
+            count(event, found)
+    for number, event in enumerate(source.store_events()):
+        assert (event.run_id, event.seq) == (store_id(source.store()["uuid"]), number)
+        count(event, found)
+    source.close()
+
+    assert found["create_experiment"] == row.count("experiments")
+    assert found["runs"] == row.count("runs")
+    assert found["deleted runs"] == row.count("runs", r"(\d+) del")
+    assert found["nested"] == row.count("runs", r"(\d+) nested")
+    assert found["params"] == row.count("params")
+    assert found["tags"] == row.count("tags")
+    assert found["points"] == row.count("metric points")
+    assert found["longest"] == row.count("metric points", r"max (\d+)")
+    assert found["create_registered_model"] == row.count("registered models")
+    assert found["create_model_version"] == row.count("registered models", r"(\d+) v")
+    assert found["set_registered_model_alias"] == row.count("registered models", r"(\d+) al")
+    assert found["start_trace"] == row.count("traces")
+    for status in ("FINISHED", "FAILED", "RUNNING"):
+        assert found[status] == row.count("oddities", rf"{status} (\d+)")
+    assert around(path) == before
+
+
+def test_values_are_those_of_the_tables(row: Row, unpacked):
+    path = unpacked(row)
+    source = open_source(str(path))
+    read = {"params": {}, "tags": {}}
+    points = Counter()
+    for ref in source.runs():
+        for event in source.events(ref):
+            if isinstance(event, ParamsLogged):
+                read["params"] |= {(ref.run_id, k): v for k, v in event.params.items()}
+            elif isinstance(event, TagsSet):
+                read["tags"] |= {(ref.run_id, k): v for k, v in event.tags.items()}
+            elif isinstance(event, MetricsLogged):
+                assert [*event.timestamps_ms] == sorted(event.timestamps_ms)
+                columns = (event.keys, event.values, event.timestamps_ms, event.steps)
+                points.update((ref.run_id, *point) for point in zip(*columns, strict=True))
+    source.close()
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        for table, values in read.items():
+            query = f"SELECT run_uuid, key, value FROM {table}"
+            assert values == {(run, key): value for run, key, value in connection.execute(query)}
+        query = "SELECT run_uuid, key, value, timestamp, step FROM metrics WHERE NOT is_nan"
+        assert points == Counter(connection.execute(query).fetchall())
+
+
+def test_runs_that_did_not_change_keep_their_fingerprints(row: Row, unpacked):
+    path = unpacked(row)
+    first, second = open_source(str(path)), open_source(str(path))
+    refs = list(first.runs())
+    assert refs == list(second.runs())
+    known = [first.fingerprint(ref) for ref in refs]
+    assert known == [second.fingerprint(ref) for ref in refs]
+    assert len(set(known)) == len(refs)
+    first.close()
+    second.close()
+
+
+def test_what_is_out_of_reach_is_told_once_for_each_place(row: Row, unpacked):
+    source = open_source(str(unpacked(row)))
+    for ref in source.runs():
+        list(source.events(ref))
+    list(source.store_events())
+    places = [problem.place for problem in source.problems()]
+    assert len(places) == len(set(places)) <= 2
+    assert source.problems() == []
+    source.close()
+
+
+def test_artifacts_in_the_tree_of_a_database_are_hashed(unpacked, tmp_path):
+    (row,) = (row for row in DATABASES if row.path == "mlruns.db" and row.count("runs") == 100)
+    path = unpacked(row)
+    source = open_source(str(path))
+    files = {}
+    for ref in source.runs():
+        for event in source.events(ref):
+            for file in getattr(event, "files", ()):
+                files[ref.run_id, file["path"]] = file["sha256"]
+    source.close()
+    root = path.parent / "mlruns" / "1"
+    there = {
+        (file.relative_to(root).parts[0], "/".join(file.relative_to(root).parts[2:])): file
+        for file in root.rglob("*")
+        if file.is_file()
+    }
+    # The table counts what there was before large files were left out of the archive.
+    assert 0 < len(there) <= 382
+    assert files == {
+        key: hashlib.sha256(file.read_bytes()).hexdigest() for key, file in there.items()
+    }
