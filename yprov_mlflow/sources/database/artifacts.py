@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ class Artifacts:
         self._home = home
         self._report = report
         self._said: set[str] = set()
+        self._with_runs: dict[str, bool] = {}
 
     def files(self, uri: str | None, owner: str) -> list[File]:
         """List the artifacts of a run or model by path, without our own documents."""
@@ -73,7 +75,21 @@ class Artifacts:
         if local and self._home == os.path.join(os.sep, *parts[:-4]):
             # They would be beside the database, which is in place: nobody has logged a file yet.
             return None, True
-        return None, any(os.path.isdir(folder) for folder in around - bases)
+        if any(os.path.isdir(folder) for folder in around - bases):
+            return None, True
+        return None, any(map(self._has_runs, bases - {self._above()}))
+
+    def _has_runs(self, base: str) -> bool:
+        """Tell whether a folder has artifacts of runs: then it would have those of all."""
+        known = self._with_runs.get(base)
+        if known is None:
+            runs = glob.iglob(os.path.join(glob.escape(base), "*", "?" * 32, ARTIFACTS))
+            known = self._with_runs[base] = any(map(os.path.isdir, runs))
+        return known
+
+    def _above(self) -> str | None:
+        """Give the folder above the database's, which may well have runs of other stores."""
+        return os.path.dirname(self._home) if self._home is not None else None
 
     def _bases(self) -> Iterator[str]:
         if self._given is not None:
