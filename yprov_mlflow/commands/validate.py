@@ -37,7 +37,7 @@ _STDIN = "-"
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="What is printed; json has every finding in full.",
+    help="What is printed; json has all findings, of each file the first 10 000.",
 )
 def validate(paths: tuple[Path, ...], form: str) -> None:
     """Judge documents: form, W3C's PROV-CONSTRAINTS, and whether times can be.

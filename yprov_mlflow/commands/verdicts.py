@@ -48,7 +48,7 @@ def _summary(report: Report) -> Text:
         parts.append(_count(report.warnings, "warning"))
     extent = _count(report.records, "record")
     if report.bundles:
-        extent += f" in {_count(report.bundles, 'bundle')} and outside"
+        extent += f" in {_count(report.bundles, 'bundle')}"
     parts.append(extent)
     style = "green" if report.valid else _STYLES["error"]
     return Text.assemble(f"{printable(report.file)}: ", (", ".join(parts), style))

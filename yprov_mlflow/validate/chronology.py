@@ -19,6 +19,9 @@ _ONE_MOMENT = {
     "the end of": 32,
 }
 
+_LONGEST_WAY = 100
+"""Steps from one time to another; a longer way tells nobody anything, and takes its time."""
+
 
 class _Mark(NamedTuple):
     """When something happened: not before ``earliest``, not after ``latest``."""
@@ -77,7 +80,7 @@ def oddities(order: Order, limit: Time) -> Iterator[Finding]:
     ):
         if found:
             text, statement = found[0]
-            more = f", as are {len(found) - 1} more" if len(found) > 1 else ""
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             yield warning(rules.TIMES, str(statement), f"{text} is {what}{more}")
 
 
@@ -153,7 +156,7 @@ def _impossible(order: Order, mark: _Mark, bound: _Mark, came: Mapping[int, Step
     if bound.statement is not mark.statement:
         message += f" in {bound.statement}"
     if not way:
-        return error(rules.TIMES, str(mark.statement), message)
+        return error(rules.TIMES, str(mark.statement), f"{message} (over many steps)")
     if len(way) > 1:
         message += f": {circles.explain(order, way)}"
     rule = f"{rules.TIMES} against {circles.numbers(way)}"
@@ -161,16 +164,12 @@ def _impossible(order: Order, mark: _Mark, bound: _Mark, came: Mapping[int, Step
 
 
 def _way(event: int, origin: int, came: Mapping[int, Step]) -> list[Step]:
-    """Give the steps from one event to another; none where they go round a circle."""
+    """Give the steps from one event to another; none if they are many, or go round a circle."""
     way: list[Step] = []
-    seen = {event}
     while event != origin:
         step = came.get(event)
-        if step is None:
+        if step is None or len(way) == _LONGEST_WAY:
             return []
         way.append(step)
         event = step[0]
-        if event in seen:
-            return []
-        seen.add(event)
     return way[::-1]

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from yprov_mlflow.errors import DocumentError
 from yprov_mlflow.formats import FORMATS, Format
-from yprov_mlflow.formats.bundles import Bundle
+from yprov_mlflow.formats.bundles import Bundle, name_of
 from yprov_mlflow.validate import members, prov_json, prov_n, prov_xml, rules
 from yprov_mlflow.validate.findings import Finding, error, warning
 from yprov_mlflow.validate.judgement import Instance
@@ -35,6 +35,10 @@ SUFFIXES = {
 _DOCUMENT = re.compile(rb"(?:\s++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+document\b", re.DOTALL)
 _HEAD = 1 << 16
 _CHUNK = 1 << 20
+_MAPPED = 16 << 20
+_OURS = {"run", "store"}
+"""Prefixes of documents that have their graph's name from themselves."""
+
 _MOST_KEPT = 10_000
 _LONGEST = 4000
 _SIGNS = {
@@ -128,10 +132,10 @@ def _judged(name: str, content: Any, kind: str, now: datetime | None) -> Report:
             report.add(instance.judge(now))
             report.records += instance.count
             report.bundles += instance.bundle is not None
+    except DocumentError as fault:
+        report.add([error(rules.SYNTAX, "", fault.what)])
     except _FAULTS as fault:
-        known = isinstance(fault, DocumentError)
-        reason = fault.what if known else f"this is no {kind} document: {fault}"
-        report.add([error(rules.SYNTAX, "", reason)])
+        report.add([error(rules.SYNTAX, "", f"this is no {kind} document: {fault}")])
     if not (report.records or report.findings):
         report.add([warning(rules.SYNTAX, "", "there is not one statement of PROV in it")])
     return report
@@ -141,7 +145,6 @@ _FAULTS = (
     members.Malformed,
     prov_n.Malformed,
     prov_xml.Malformed,
-    DocumentError,
     UnicodeDecodeError,
     RecursionError,
 )
@@ -163,8 +166,8 @@ def _linked(form: Format, stream: BinaryIO) -> Iterator[Instance]:
     for document in form.load(stream):
         whole = {"prefix": document.prefixes, **document.records}
         for instance in prov_json.instances(whole, schema=False):
-            if isinstance(document, Bundle):
-                instance.bundle = document.name.qualified
+            if isinstance(document, Bundle) or (form.many and _OURS & document.prefixes.keys()):
+                instance.bundle = name_of(document).qualified
             yield instance
 
 
@@ -174,12 +177,16 @@ def _chunks(content: Any) -> Iterator[bytes]:
 
 
 @contextmanager
-def _content(stream: BinaryIO) -> Iterator[Any]:
-    """Give a file's bytes without reading them all, where the system can."""
+def _content(stream: BufferedReader) -> Iterator[Any]:
+    """Give a file's bytes; those of a large one without reading them all, where that can be."""
+    head = stream.read(_MAPPED)
     try:
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # a pipe, or an empty file
-        yield stream.read()
+        # Small files are read: a mapped one that is cut off meanwhile ends the process.
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if stream.peek() else None
+    except (OSError, ValueError):  # a pipe
+        mapped = None
+    if mapped is None:
+        yield head + stream.read()
         return
     with mapped:
         yield mapped

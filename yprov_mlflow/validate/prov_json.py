@@ -4,7 +4,8 @@ The schema's own faults are not held against a document: it misspells ``wasEnded
 ``mentionOf`` and no list of records under one id, and wants of a usage the entity, which
 PROV-DM leaves open, instead of the activity, which it does not. Several members in one
 ``hadMember`` are what the text of PROV-JSON shows, though the schema refuses them. Members of
-a bundle that are no records, which it lets pass, are errors as they are outside bundles.
+a bundle that are no records, and a starter or ender that is no id, it lets pass; here they are
+errors.
 """
 
 from __future__ import annotations

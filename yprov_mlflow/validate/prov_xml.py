@@ -208,6 +208,10 @@ class _Reader:
     # -- what is done at ends --------------------------------------------------------------
 
     def _begin_instance(self, identifier: str | None, outer: int = 1) -> None:
+        if identifier is not None:
+            prefix = identifier.rpartition(":")[0]
+            if self._scopes[-outer].get(prefix) != self._scopes[-outer - 1].get(prefix):
+                identifier = self._expand(identifier)  # the same may name another one there
         declared = {prefix or "default": uri for prefix, uri in self._scopes[-1].items()}
         names = Names(declared)
         found: list[Statement] = []

@@ -121,6 +121,11 @@ BROKEN = {
         "entity(c, [prov:type='prov:EmptyCollection']) specializationOf(d, c) hadMember(d, e)",
         "Constraint 56",
     ),
+    "56: of an aspect of an aspect": (
+        "entity(c, [prov:type='prov:EmptyCollection']) specializationOf(d, c)"
+        "specializationOf(f, d) hadMember(f, e)",
+        "Constraint 56",
+    ),
     "nothing said": ("used(a)", "PROV-DM 5.1.4"),
     "two mentions": ("mentionOf(e, f, b) mentionOf(e, f, c)", "PROV-LINKS"),
 }
@@ -206,3 +211,13 @@ def test_findings_say_what_contradicts_what() -> None:
     )
     (finding,) = judge("wasDerivedFrom(f, e) wasDerivedFrom(e, f)")
     assert "the generation of e comes before the generation of f (Constraint 42)" in finding.message
+
+
+def test_circles_of_specializations_are_said_once() -> None:
+    assert len(judge("specializationOf(e, f) specializationOf(f, e)")) == 1
+
+
+@pytest.mark.parametrize(("places", "what"), [("g, -", "generation"), ("-, u", "usage")])
+def test_derivations_say_what_is_missing(places: str, what: str) -> None:
+    (finding,) = judge(f"wasDerivedFrom(e, f, -, {places})")
+    assert finding.message == f"it has a {what} but names no activity"

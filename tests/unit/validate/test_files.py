@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,50 @@ def test_bundles_are_counted_and_named() -> None:
     report = files.check_bytes("test", encoded(document))
     assert (report.records, report.bundles, report.errors) == (3, 2, 1)
     assert [f.bundle for f in report.findings] == ["ex:b"]
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.many])
+def test_findings_name_the_run(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"prov{FORMATS[name].suffix}"
+    twice = {"entity": {"run:e": {}}, "activity": {"run:e": {}}}
+    documents = [
+        Document({"run": f"urn:uuid:00000000-0000-4000-8000-00000000000{n}#"}, twice) for n in "12"
+    ]
+    with path.open("wb") as stream:
+        FORMATS[name].dump(documents, stream)
+    report = files.check(path)
+    assert {finding.rule[:13] for finding in report.findings} == {"Constraint 55"}
+    found = sorted(str(finding.bundle).replace("-", "") for finding in report.findings)
+    for number, bundle in zip("12", found, strict=True):
+        assert f"0000000000004000800000000000000{number}" in bundle
+        assert bundle.endswith("record")
+    assert (report.records, report.bundles) == (4, 2)
+
+
+def test_a_hundred_thousand_records_in_ten_seconds() -> None:
+    made = {
+        f"ex:g{n}": {
+            "prov:entity": f"ex:e{n}",
+            "prov:activity": f"ex:a{n % 50}",
+            "prov:time": f"2026-01-01T{n // 3600 % 24:02}:{n // 60 % 60:02}:{n % 60:02}Z",
+        }
+        for n in range(33_000)
+    }
+    derived = {
+        f"ex:d{n}": {"prov:generatedEntity": f"ex:e{n + 1}", "prov:usedEntity": f"ex:e{n}"}
+        for n in range(34_000)
+    }
+    document = {
+        "prefix": DOCUMENT["prefix"],
+        "entity": {f"ex:e{n}": {"ex:step": n} for n in range(33_000)},
+        "wasGeneratedBy": made,
+        "wasDerivedFrom": derived,
+    }
+    content = encoded(document)
+    began = time.process_time()
+    report = files.check_bytes("test", content)
+    assert report.records == 100_000
+    assert time.process_time() - began < 10
 
 
 def test_folders_are_searched_for_documents(tmp_path: Path) -> None:
