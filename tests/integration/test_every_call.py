@@ -169,10 +169,10 @@ threads write what was logged asynchronously; fixed instants stay."""
 _SESSION = (
     *("mlf:pid", "mlf:token", "mlf:workingDirectory", "mlf:commandLine", "mlf:artifactUri"),
     *("mlf:uri", "schema:contentUrl", "mlf:side", "prov:label", "mlf:pythonVersion"),
-    *("mlf:executionDurationMs",),
+    *("mlf:executionDurationMs", "mlf:result", "mlf:spanFields", "mlf:sequence"),
 )
-"""Declared difference 2: facts of the session, where the store is, how long things took; labels
-repeat what is there."""
+"""Declared difference 2: facts of the session, where the store is, how long things took; labels,
+results and fields of spans repeat what is there, with such facts in their JSON."""
 
 _PLACES = ("mlflow.artifactLocation",)
 """Tags whose values are such facts."""
@@ -215,6 +215,8 @@ def story(document: RunDocument) -> collections.Counter[str]:
                 continue
             if literal(record.get("schema:name")) in _PLACES:
                 kept.pop("prov:value", None)
+            if literal(record.get("mlf:method")) == "start_trace":
+                kept.pop("mlf:arguments", None)  # the trace's own record tells them
             if "mlf:traceMetadata" in kept:
                 metadata = json.loads(kept["mlf:traceMetadata"])
                 # MLflow counts bytes of JSON with ids and times in it.

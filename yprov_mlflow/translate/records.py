@@ -10,7 +10,8 @@ RECORDS: Mapping[str, str] = {
     "facts": "code: prov:Plan of the association; environment: collection of packages, used;"
     " host: attributes of the host entity",
     "run": "activity `run` (mls:Run) associated with its user; entities for store, experiment"
-    " (a collection) and `record`; first name and tags; wasStartedBy the parent run",
+    " (a collection) and `record`, with all else that a store says of the run; first name and"
+    " tags; wasStartedBy the parent run",
     "run_update": "status and end of `run` and `session/<k>`; a revision of `name`;"
     " deletion: wasInvalidatedBy of `record/<n>`; restoration: the next `record/<n>`",
     "params": "entity `param/<key>` (mls:HyperParameterSetting) with its typed value, used",
@@ -28,8 +29,8 @@ RECORDS: Mapping[str, str] = {
     "context_enter": "activity `context/<name>` (mlf:Context) or `epoch/<n>` (mlf:Epoch),"
     " started by what is around it",
     "context_leave": "end of that activity",
-    "call": "activity `event/<method>/<token>` (mlf:StoreOperation) with its arguments, and what"
-    " it did: entities generated, revised or invalidated for experiments, models, versions,"
-    " aliases, stages, tags, traces, spans, assessments, prompts; else its result",
+    "call": "activity `event/<method>/<token>` (mlf:StoreOperation) with its arguments, its"
+    " result, and what it did: entities generated, revised or invalidated for experiments,"
+    " models, versions, aliases, stages, tags, traces, spans, assessments, prompts",
 }
 """What records each kind of event becomes, by the kind's name in a journal."""

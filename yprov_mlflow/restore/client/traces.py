@@ -18,12 +18,9 @@ def put_trace(session: Session, trace: Trace, experiment_id: str) -> None:
         session.report.count("trace", REFUSED)
         session.report.lose(place, "this version of MLflow takes no traces of others")
         return
-    try:
-        tracing.get_trace_info(trace.trace_id)
+    if _has(tracing, trace.trace_id):
         session.report.count("trace", UNCHANGED)
         return
-    except Exception:  # noqa: BLE001 - each store has its own way to say that there is none
-        pass
     done = False
     with session.reporting(place):
         made = tracing.start_trace(_info(trace, experiment_id))
@@ -34,6 +31,14 @@ def put_trace(session: Session, trace: Trace, experiment_id: str) -> None:
             _put_assessment(tracing, trace, assessment)
     if not done:
         session.report.count("trace", REFUSED)
+
+
+def _has(tracing: Any, trace_id: str) -> bool:
+    try:
+        found = tracing.get_trace_info(trace_id)
+    except Exception:  # noqa: BLE001 - each store has its own way to say that there is none
+        found = None
+    return found is not None
 
 
 def _info(trace: Trace, experiment_id: str) -> Any:

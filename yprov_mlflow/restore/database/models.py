@@ -24,37 +24,16 @@ class ModelPoints:
         for key, points in run.points.items():
             for at, model in points.models.items():
                 name, digest = points.datasets.get(at, (None, None))
-                self.add(
-                    model,
-                    key,
-                    points.timestamps_ms[at],
-                    points.steps[at],
-                    points.values[at],
-                    run_id,
-                    (name, digest),
-                )
-
-    def add(
-        self,
-        model_id: str,
-        key: str,
-        timestamp_ms: int,
-        step: int,
-        value: float | None,
-        run_id: str,
-        dataset: tuple[str | None, str | None] = (None, None),
-    ) -> None:
-        """Take one point."""
-        row = {
-            "metric_name": key,
-            "metric_timestamp_ms": timestamp_ms,
-            "metric_step": step,
-            "metric_value": value,
-            "run_id": run_id,
-            "dataset_name": dataset[0],
-            "dataset_digest": dataset[1],
-        }
-        self._rows.setdefault(model_id, []).append(row)
+                row = {
+                    "metric_name": key,
+                    "metric_timestamp_ms": points.timestamps_ms[at],
+                    "metric_step": points.steps[at],
+                    "metric_value": points.values[at],
+                    "run_id": run_id,
+                    "dataset_name": name,
+                    "dataset_digest": digest,
+                }
+                self._rows.setdefault(model, []).append(row)
 
     def of(self, model_id: str) -> list[Row]:
         """Give the points of a model."""

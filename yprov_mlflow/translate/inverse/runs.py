@@ -17,7 +17,7 @@ from yprov_mlflow.translate.inverse.reading import (
 
 _RECORD = f"{RUN}:record"
 _EXPERIMENT = f"{STORE}:experiment/"
-_OPERATIONS = ("delete", "restore", "purge")
+_NAME_TAG = "mlflow.runName"
 
 
 def created(reading: Reading) -> tuple[Any, ...] | None:
@@ -35,7 +35,7 @@ def created(reading: Reading) -> tuple[Any, ...] | None:
     return (
         key(parts[0].removeprefix(_EXPERIMENT)),
         attribute(experiment, "schema:name"),
-        last_values(reading, _under(reading, "name", "name/"), f"{RUN}:").get("name"),
+        _name(reading),
         user_id(reading),
         attribute(reading.run, "mlf:startTimeMs"),
         attribute(record, "mlf:artifactUri"),
@@ -45,8 +45,10 @@ def created(reading: Reading) -> tuple[Any, ...] | None:
     )
 
 
-def _under(reading: Reading, word: str, start: str) -> list[tuple[str, Any]]:
-    return [(f"{start}{rest}", record) for rest, record in reading.group(RUN, word)]
+def _name(reading: Reading) -> str | None:
+    values = [(f"name/{rest}", record) for rest, record in reading.group(RUN, "name")]
+    found = last_values(reading, values, f"{RUN}:").get("name")
+    return str(found) if found is not None else None
 
 
 def user_id(reading: Reading) -> str | None:
@@ -92,4 +94,8 @@ def params(reading: Reading) -> dict[str, str]:
 
 def tags(reading: Reading) -> dict[str, str]:
     """Give the run's tags as they are in the end."""
-    return last_values(reading, reading.group(RUN, "tag"), f"{RUN}:tag/")
+    found = last_values(reading, reading.group(RUN, "tag"), f"{RUN}:tag/")
+    name = _name(reading)
+    if reading.live and _NAME_TAG in found and name is not None:
+        found[_NAME_TAG] = name  # renaming a run sets its tag, which is no call of its own
+    return found

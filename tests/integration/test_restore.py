@@ -1,0 +1,713 @@
+"""From a store to documents and back: nothing is lost, nothing changed but what is declared."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import shutil
+import sqlite3
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import comparison
+import corpus
+import mlflow
+import pytest
+from comparison import Store
+
+from integration.conftest import Server, Workplace
+from integration.full_store import fill
+from integration.mariadb import mariadb
+from yprov_mlflow.errors import DocumentError, StoreError
+from yprov_mlflow.events import (
+    STORE_SESSION,
+    ArtifactsLogged,
+    Event,
+    InputsLogged,
+    MetricsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    StoreCalled,
+    TagsSet,
+)
+from yprov_mlflow.formats import FORMATS
+from yprov_mlflow.formats.series import SERIES
+from yprov_mlflow.identity import store_id
+from yprov_mlflow.restore import Report, Wish, restore
+from yprov_mlflow.sources import open_source
+from yprov_mlflow.translate import Options, translate
+
+EVERY_CALL = Path(__file__).parents[2] / "examples" / "every_call.py"
+STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
+TIME_MS = 1_600_000_000_123
+
+
+class Target:
+    """A fresh store of MLflow's, and a folder of documents to fill it from."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self.out = folder / "prov"
+        self.database = folder / "target.db"
+        self.root = folder / "target-artifacts"
+        self.uri = f"sqlite:///{self.database}"
+        shutil.copy(template, self.database)
+
+    def write(
+        self,
+        place: str,
+        events: Iterable[Event],
+        to: str = "prov-json",
+        series: str | None = None,
+    ) -> Path:
+        folder = self.out / place
+        folder.mkdir(parents=True)
+        sink = SERIES[series].sink(folder) if series else None
+        document = translate(events, Options(max_samples=1 if series else 10**9), sink)
+        path = folder / f"prov{FORMATS[to].suffix}"
+        with path.open("wb") as stream:
+            FORMATS[to].dump([document], stream, single=FORMATS[to].name == "prov-json")
+        return path
+
+    def convert(self, location: str, to: str = "prov-json") -> None:
+        source = open_source(location)
+        for ref in source.runs():
+            self.write(f"{ref.experiment_id}/{ref.run_id}", source.events(ref), to)
+        self.write("store", source.store_events(), to)
+        source.close()
+
+    def restore(self, uri: str | None = None, **wish: Any) -> Report:
+        return restore(Wish((self.out,), uri or self.uri, artifact_root=str(self.root), **wish))
+
+    @property
+    def store(self) -> Store:
+        return comparison.read_store(self.uri)
+
+
+@pytest.fixture
+def target(tmp_path: Path, empty_database: Path) -> Target:
+    return Target(tmp_path, empty_database)
+
+
+# -- what an old store has comes back ------------------------------------------------------
+
+DECLARED = {
+    "MLflow's stores have an experiment 0": (
+        lambda d: d.place[:2] == ("experiments", "0") and d.expected == comparison.MISSING
+    ),
+    "an experiment without meta.yaml gets what MLflow demands": (
+        lambda d: d.place[0] == "experiments" and d.expected == comparison.MISSING
+    ),
+    "spans that were a file are in the database, and the trace's tag says so": (
+        lambda d: d.place[0] == "traces" and d.place[3:] == ("mlflow.trace.spansLocation",)
+    ),
+    "MLflow's databases have no column for the logged model of a version": (
+        lambda d: d.place[-1] == "yprov.model_id" and d.expected == comparison.MISSING
+    ),
+    "a run without a name has an empty one in old databases, and none in new ones": (
+        lambda d: d.place[::2] == ("runs", "name") and (d.expected, d.found) == ("", None)
+    ),
+}
+"""What may differ, and why."""
+
+
+def undeclared(result: comparison.Comparison) -> list[str]:
+    return [
+        str(difference)
+        for difference in result.differences
+        if not any(declared(difference) for declared in DECLARED.values())
+    ]
+
+
+def in_order(store: Store) -> dict[tuple[str, str], list[str]]:
+    """Give all points as a database has them, in the order in which they were logged."""
+    return {
+        (run_id, key): [repr(point) for point in comparison.collapsed(points)]
+        for run_id, run in store["runs"].items()
+        for key, points in run["metrics"].items()
+    }
+
+
+@pytest.mark.parametrize("row", corpus.rows(), ids=lambda row: f"{row.archive} {row.path}")
+def test_real_old_stores_come_back(row: corpus.Row, target: Target, tmp_path: Path) -> None:
+    location = str(corpus.unpack(row.archive, tmp_path / "in") / row.path)
+    target.convert(location)
+    report = target.restore()
+    expected = comparison.read_source(location)
+    logged = in_order(expected)
+    equal = comparison.as_database(expected)
+    result = comparison.compare(expected, target.store)
+    assert undeclared(result) == []
+    assert report.losses == []
+    assert report.collapsed == equal
+    found = comparison.order_of_logging(str(target.database))
+    assert {at: [repr(p) for p in points] for at, points in found.items()} == logged
+    assert row.count("runs") == len(expected["runs"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in corpus.rows() if "alembic" in row.cells["version evidence"]],
+    ids=lambda row: f"{row.archive} {row.path}",
+)
+def test_old_databases_are_to_mlflow_what_they_were(
+    row: corpus.Row, target: Target, tmp_path: Path
+) -> None:
+    """MLflow itself reads the old database, brought to its schema, and the restored one."""
+    from mlflow.store.db.utils import _upgrade_db
+    from sqlalchemy import create_engine
+
+    location = corpus.unpack(row.archive, tmp_path / "in") / row.path
+    target.convert(str(location))
+    target.restore()
+    engine = create_engine(f"sqlite:///{location}")
+    _upgrade_db(engine)
+    engine.dispose()
+    result = comparison.compare(comparison.read_store(f"sqlite:///{location}"), target.store)
+    assert result.fields > 10
+    assert undeclared(result) == []
+
+
+READABLE = "MLflow 3.17.2 reads it?"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        row
+        for row in corpus.rows()
+        if row.cells[READABLE].startswith("yes") and "alembic" not in row.cells["version evidence"]
+    ],
+    ids=lambda row: f"{row.archive} {row.path}",
+)
+def test_old_trees_that_mlflow_reads_are_to_it_what_they_were(
+    row: corpus.Row, target: Target, tmp_path: Path
+) -> None:
+    location = corpus.unpack(row.archive, tmp_path / "in") / row.path
+    target.convert(str(location))
+    target.restore()
+    expected = comparison.read_store(f"file://{location}")
+    comparison.as_database(expected)
+    result = comparison.compare(expected, target.store)
+    # MLflow does not find spans whose artifacts were elsewhere when they were written.
+    found = [d for d in result.differences if d.place[0] == "traces" and d.place[2] == "spans"]
+    assert all(difference.expected == comparison.MISSING for difference in found)
+    result.differences = [d for d in result.differences if d not in found]
+    assert undeclared(result) == []
+
+
+@pytest.fixture
+def postgres(postgres_address: str) -> Iterator[str]:
+    import psycopg2
+
+    name = "restored"
+    connection = psycopg2.connect(f"postgresql://{postgres_address}/postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    yield f"postgresql+psycopg2://{postgres_address}/{name}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
+
+
+@pytest.mark.parametrize("to", ["prov-json", "n-quads"])
+def test_a_full_store_comes_back_and_can_come_again(
+    to: str, target: Target, workplace: Workplace
+) -> None:
+    fill(workplace.sqlite)
+    target.convert(workplace.sqlite, to)
+    report = target.restore()
+    expected = comparison.read_store(workplace.sqlite)
+    assert undeclared(comparison.compare(expected, target.store)) == []
+    assert [note.place for note in report.losses] == ["call create_webhook"]
+    before = target.database.read_bytes()
+
+    again = target.restore()
+    outcomes = {outcome for counts in again.things.values() for outcome in counts}
+    assert outcomes == {"unchanged", "refused"}
+    assert again.things["run"] == {"unchanged": 5}
+    assert target.database.read_bytes() == before
+
+
+def test_a_full_store_comes_back_in_postgresql(
+    target: Target, workplace: Workplace, postgres: str
+) -> None:
+    fill(workplace.sqlite)
+    target.convert(workplace.sqlite)
+    report = target.restore(postgres)
+    assert [note.place for note in report.losses] == ["call create_webhook"]
+    expected = comparison.read_store(workplace.sqlite)
+    assert undeclared(comparison.compare(expected, comparison.read_store(postgres))) == []
+    assert target.restore(postgres).things["run"] == {"unchanged": 5}
+    # Its own count of ids goes on after ours.
+    made = mlflow.MlflowClient(postgres).create_experiment("new")
+    assert int(made) > max(map(int, expected["experiments"]))
+
+
+def test_what_postgresql_does_not_hold_is_cut_and_told(target: Target, postgres: str) -> None:
+    long_id = "azure-" + "1" * 40
+    params = {"long": "y" * 9000, "nul": "a\x00b"}
+    target.write("1/a", run_events(long_id, "123456789012345678", "main", (ParamsLogged, params)))
+    report = target.restore(postgres)
+    run_id = report.ids[f"run 123456789012345678/{long_id}"]
+    run = comparison.read_store(postgres)["runs"][run_id]
+    assert run["experiment_id"] == report.ids["experiment 123456789012345678"]
+    assert run["params"] == {"long": "y" * 8000, "nul": "a\ufffdb"}
+    assert run["tags"] == {"yprov.restored_from": long_id}
+    assert [note.place for note in report.losses] == [
+        f"run {long_id}, long, value",
+        f"run {long_id}, nul, value",
+    ]
+    assert target.restore(postgres).things == {
+        "run": {"unchanged": 1},
+        "experiment": {"unchanged": 1},
+    }
+
+
+def test_a_full_store_comes_back_in_mysql(target: Target, workplace: Workplace) -> None:
+    """To MySQL, keys that differ in case alone are one, and there is no infinity."""
+    import pymysql
+
+    fill(workplace.sqlite)
+    target.convert(workplace.sqlite)
+    with tempfile.TemporaryDirectory(prefix="yprov-mariadb-") as name:
+        Path(name).chmod(0o755)
+        with mariadb(Path(name)) as address:
+            user, _, place = address.partition("@")
+            login, _, password = user.partition(":")
+            host, _, port = place.partition(":")
+            connection = pymysql.connect(
+                host=host, port=int(port), user=login, password=password, autocommit=True
+            )
+            connection.cursor().execute("CREATE DATABASE restored CHARACTER SET utf8mb4")
+            connection.close()
+            uri = f"mysql+pymysql://{address}/restored"
+            report = target.restore(uri)
+            found = comparison.read_store(uri)
+            again = target.restore(uri)
+    expected = comparison.read_store(workplace.sqlite)
+    result = comparison.compare(expected, found)
+    [parent] = [r for r in expected["runs"] if expected["runs"][r]["name"] == "parent"]
+    assert {d.place[:2] for d in result.differences} == {("runs", parent)}
+    assert {d.place[2] for d in result.differences} == {"params", "metrics"}
+    assert report.things["run"] == {"restored": 5}
+    assert sorted(note.place for note in report.losses)[0] == "call create_webhook"
+    assert again.things["trace"] == {"unchanged": 3}
+
+
+def test_converted_again_the_restored_store_gives_the_same_runs(
+    target: Target, workplace: Workplace
+) -> None:
+    """JSON, restore, convert: equal but for what names the store."""
+    fill(workplace.sqlite)
+    target.convert(workplace.sqlite)
+    target.restore()
+    first, second = open_source(workplace.sqlite), open_source(target.uri)
+    again = {ref.run_id: ref for ref in second.runs()}
+    count = 0
+    for ref in first.runs():
+        documents = [
+            translate(_of_one_store(source.events(one)))
+            for source, one in ((first, ref), (second, again[ref.run_id]))
+        ]
+        assert documents[0] == documents[1]
+        count += 1
+    assert count == len(again) == 5
+
+
+def _of_one_store(events: Iterable[Event]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, RunCreated):
+            event = dataclasses.replace(event, store=STORE)
+        yield event
+
+
+# -- what was captured live ----------------------------------------------------------------
+
+
+def test_runs_that_were_captured_live_come_back(target: Target, workplace: Workplace) -> None:
+    """What the calls were given is in the documents; only when they changed what, is of theirs."""
+    settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    workplace.run(EVERY_CALL, f"yprov+{workplace.sqlite}", **settings)
+    workplace.yprov("recover", uri=workplace.sqlite)
+    paths = tuple(workplace.folder.glob("mlruns/**/prov.json"))
+    paths += tuple(workplace.journal.glob("stores/**/prov.json"))
+    report = restore(Wish(paths, target.uri, artifact_root=str(target.root)))
+    assert report.things["run"] == {"restored": 7}
+    expected = comparison.read_store(workplace.sqlite)
+    result = comparison.compare(expected, target.store)
+    times = ("creation_time", "last_update_time", "created", "updated")
+    left = [
+        difference
+        for difference in result.differences
+        if not (
+            difference.place[-1] in times
+            # Files go to a place of the new store; an experiment's own is in no call's result.
+            or difference.place[-1] in ("artifact_uri", "location", "artifact_location")
+        )
+    ]
+    assert [str(difference) for difference in left] == []
+    for run_id, run in target.store["runs"].items():
+        for path in Path(run["artifact_uri"]).rglob("*.txt"):
+            place = workplace.folder / "mlruns" / run["experiment_id"] / run_id / "artifacts"
+            assert path.read_bytes() == (place / path.relative_to(run["artifact_uri"])).read_bytes()
+
+
+# -- stores that no MLflow would make ------------------------------------------------------
+
+
+def run_events(
+    run_id: str = "1" * 32,
+    experiment: str = "1",
+    name: str | None = "main",
+    *others: tuple[Any, ...],
+    **given: Any,
+) -> list[Event]:
+    """Give the events of a run in a source, with the fields that are ``given``."""
+    fields = {
+        "run_name": "fox",
+        "user_id": "ada",
+        "start_time_ms": TIME_MS,
+        "artifact_uri": None,
+        **given,
+    }
+    status = fields.pop("status", "FINISHED")
+    lifecycle = fields.pop("lifecycle", None)
+    created = RunCreated(
+        run_id, STORE_SESSION, 0, 0, experiment, name, tags={}, store=STORE, **fields
+    )
+    told: list[Event] = [
+        created,
+        RunUpdated(run_id, STORE_SESSION, 1, 0, status, TIME_MS + 5, None, lifecycle),
+    ]
+    for seq, (cls, *rest) in enumerate(others, 2):
+        told.append(cls(run_id, STORE_SESSION, seq, 0, *rest))
+    return told
+
+
+def store_events(*calls: tuple[str, dict[str, Any]]) -> list[Event]:
+    run_id = store_id(STORE["uuid"])
+    return [
+        StoreCalled(run_id, STORE_SESSION, seq, 0, method, {}, arguments)
+        for seq, (method, arguments) in enumerate(calls)
+    ]
+
+
+def test_two_experiments_of_one_name_get_two(target: Target) -> None:
+    target.write("1/a", run_events("a" * 32, "1"))
+    target.write("2/b", run_events("b" * 32, "2"))
+    report = target.restore()
+    experiments = target.store["experiments"]
+    assert experiments["1"]["name"] == "main"
+    assert experiments["2"]["name"] == "main (2)"
+    assert experiments["2"]["tags"] == {"yprov.original_name": "main"}
+    assert [note.place for note in report.changes] == ["experiment 2"]
+    assert target.restore().things["experiment"] == {"unchanged": 2}
+
+
+def test_two_runs_of_one_id_get_two(target: Target) -> None:
+    target.write("1/a", run_events("a" * 32, "1", "one", (ParamsLogged, {"p": "1"})))
+    target.write("2/a", run_events("a" * 32, "2", "two", (ParamsLogged, {"p": "2"})))
+    report = target.restore()
+    runs = target.store["runs"]
+    [new] = set(runs) - {"a" * 32}
+    assert report.ids == {f"run 2/{'a' * 32}": new}
+    assert (runs["a" * 32]["experiment_id"], runs["a" * 32]["params"]) == ("1", {"p": "1"})
+    assert (runs[new]["experiment_id"], runs[new]["params"]) == ("2", {"p": "2"})
+    assert runs[new]["tags"] == {"yprov.restored_from": "a" * 32}
+    assert target.restore().things["run"] == {"unchanged": 2}
+
+
+def test_experiments_whose_ids_are_no_numbers_get_some(target: Target) -> None:
+    target.write("x/a", run_events("a" * 32, "my exp", "mine"))
+    target.write("y/b", run_events("b" * 32, "123456789012345678", "large"))
+    report = target.restore()
+    experiments = target.store["experiments"]
+    assert experiments["123456789012345678"]["name"] == "large"
+    number = report.ids["experiment my exp"]
+    assert experiments[number]["name"] == "mine"
+    assert experiments[number]["tags"] == {"yprov.restored_from": "my exp"}
+    assert target.restore().things["experiment"] == {"unchanged": 2}
+
+
+def test_odd_values_are_kept_or_told(target: Target) -> None:
+    values = array("d", [math.nan, math.inf, -math.inf, -0.0, 0.0, math.nan, 1e308])
+    count = len(values)
+    metric = (
+        MetricsLogged,
+        ["m/ä b"] * count,
+        values,
+        array("q", [5] * 6 + [-(2**63)]),
+        array("q", [-7] * 6 + [2**63 - 1]),
+    )
+    tags = {"two\nlines": "x" * 9000, "empty": ""}
+    datasets = [{"name": "iris", "digest": "d", "tags": {"mlflow.data.context": "train"}}]
+    target.write(
+        "1/a",
+        run_events(
+            "a" * 32,
+            "1",
+            "main",
+            (ParamsLogged, {"long": "y" * 9000, "ünder": "\x00"}),
+            (TagsSet, tags),
+            metric,
+            (InputsLogged, datasets, []),
+            status="7",
+            user_id="",
+            run_name=None,
+            start_time_ms=None,
+        ),
+    )
+    report = target.restore()
+    run = target.store["runs"]["a" * 32]
+    assert run["params"] == {"long": "y" * 9000, "ünder": "\x00"}
+    assert run["tags"] == {**tags, "yprov.status": "7", "yprov.not_told": "start_time"}
+    assert (run["status"], run["user_id"]) == ("SCHEDULED", "")
+    assert (run["start_time"], run["end_time"]) == (0, TIME_MS + 5)
+    assert sorted(map(repr, run["metrics"]["m/ä b"])) == sorted(
+        map(
+            repr,
+            [
+                (math.nan, -7, 5),
+                (math.inf, -7, 5),
+                (-math.inf, -7, 5),
+                (0.0, -7, 5),
+                (1e308, 2**63 - 1, -(2**63)),
+            ],
+        )
+    )
+    assert (report.points, report.collapsed) == (7, 2)
+    assert "1 values of -0.0 are 0.0" in report.changes[-1].reason
+    assert [d["name"] for d in run["inputs"]] == ["iris"]
+    assert report.losses == []
+    latest = mlflow.MlflowClient(target.uri).get_run("a" * 32).data.metrics
+    assert latest == {"m/ä b": 1e308}
+
+
+def test_a_run_that_the_target_has_otherwise_is_refused_unless_overwritten(target: Target) -> None:
+    target.write("1/a", run_events("a" * 32))
+    target.restore()
+    client = mlflow.MlflowClient(target.uri)
+    client.set_tag("a" * 32, "mine", "1")
+    refused = target.restore()
+    assert refused.things["run"] == {"refused": 1}
+    assert not refused.complete
+    assert client.get_run("a" * 32).data.tags["mine"] == "1"
+    assert target.restore(overwrite=True).things["run"] == {"replaced": 1}
+    assert "mine" not in client.get_run("a" * 32).data.tags
+    assert target.restore().things["run"] == {"unchanged": 1}
+
+
+def test_another_experiment_of_the_same_id_is_left_alone(target: Target) -> None:
+    client = mlflow.MlflowClient(target.uri)
+    assert client.create_experiment("theirs") == "1"
+    target.write("1/a", run_events("a" * 32, "1", "ours"))
+    report = target.restore()
+    assert report.things == {"experiment": {"refused": 1}, "run": {"refused": 1}}
+    assert target.store["experiments"]["1"]["name"] == "theirs"
+
+
+def test_experiments_get_all_that_the_store_said_of_them(target: Target) -> None:
+    target.write("0/a", run_events("a" * 32, "0", "Default", lifecycle="deleted"))
+    told = {
+        "name": "Default",
+        "experiment_id": "0",
+        "artifact_location": "s3://elsewhere/0",
+        "tags": {"k": "v"},
+        "creation_time": 7,
+        "last_update_time": None,
+        "lifecycle_stage": "deleted",
+    }
+    target.write("store", store_events(("create_experiment", told)))
+    target.restore()
+    store = target.store
+    assert store["experiments"]["0"] == {
+        "name": "Default",
+        "artifact_location": "s3://elsewhere/0",
+        "lifecycle": "deleted",
+        "creation_time": 7,
+        "last_update_time": None,
+        "tags": {"k": "v"},
+    }
+    assert store["runs"]["a" * 32]["lifecycle"] == "deleted"
+
+
+@pytest.mark.parametrize("series", sorted(SERIES))
+def test_points_beside_the_document_come_back(target: Target, series: str) -> None:
+    if series in ("zarr", "netcdf"):
+        pytest.importorskip({"zarr": "zarr", "netcdf": "netCDF4"}[series])
+    points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
+    target.write("1/a", run_events("a" * 32, "1", "main", points), series=series)
+    assert target.restore().losses == []
+    assert len(target.store["runs"]["a" * 32]["metrics"]["m"]) == 9
+
+
+def test_points_that_are_not_what_they_were_are_not_taken(target: Target) -> None:
+    points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
+    document = target.write("1/a", run_events("a" * 32, "1", "main", points), series="csv")
+    [side] = document.parent.glob("metrics.*")
+    side.write_bytes(side.read_bytes().replace(b"8", b"7"))
+    report = target.restore()
+    assert [note.place for note in report.losses] == [str(side)]
+    side.unlink()
+    assert not target.restore(overwrite=True).complete
+
+
+@pytest.mark.parametrize("to", ["prov-json", "trig", "json-ld", "prov-xml"])
+def test_many_runs_in_one_document_come_back(target: Target, to: str) -> None:
+    runs = [run_events(letter * 32, "1", "main", (ParamsLogged, {"p": letter})) for letter in "abc"]
+    target.out.mkdir()
+    with (target.out / f"prov{FORMATS[to].suffix}").open("wb") as stream:
+        FORMATS[to].dump(map(translate, runs), stream, single=False)
+    assert target.restore().things["run"] == {"restored": 3}
+    found = target.store["runs"]
+    assert {run_id[0]: run["params"]["p"] for run_id, run in found.items()} == {
+        letter: letter for letter in "abc"
+    }
+
+
+# -- artifacts -----------------------------------------------------------------------------
+
+
+def files_of(**contents: bytes) -> list[dict[str, Any]]:
+    return [
+        {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for path, data in contents.items()
+    ]
+
+
+def test_artifacts_are_copied_from_where_they_are(target: Target, tmp_path: Path) -> None:
+    old = tmp_path / "mlruns" / "1" / ("a" * 32) / "artifacts"
+    old.mkdir(parents=True)
+    (old / "good.txt").write_bytes(b"good")
+    (old / "changed.txt").write_bytes(b"other")
+    told = [
+        *files_of(**{"good.txt": b"good", "changed.txt": b"what", "gone.txt": b""}),
+        {"path": "../../../out", "size": None, "sha256": None},
+    ]
+    events = run_events(
+        "a" * 32, "1", "main", (ArtifactsLogged, told), artifact_uri="s3://bucket/1/a/artifacts"
+    )
+    target.write("1/a", events)
+    report = target.restore(artifacts=tmp_path / "mlruns")
+    uri = target.store["runs"]["a" * 32]["artifact_uri"]
+    assert uri == f"{target.root}/1/{'a' * 32}/artifacts"
+    assert [path.name for path in Path(uri).iterdir()] == ["good.txt"]
+    assert report.files["copied"] == 1
+    assert sorted(note.reason for note in report.losses) == [
+        "an artifact's path leads out of its folder: '../../../out'",
+        "artifact changed.txt: has changed",
+        "artifact gone.txt: is not there",
+    ]
+
+
+def test_without_its_files_a_run_keeps_the_place_that_it_had(target: Target) -> None:
+    uri = "s3://bucket/1/a/artifacts"
+    logged = (ArtifactsLogged, files_of(**{"a.txt": b"a"}))
+    target.write("1/a", run_events("a" * 32, "1", "main", logged, artifact_uri=uri))
+    report = target.restore()
+    assert target.store["runs"]["a" * 32]["artifact_uri"] == uri
+    assert report.losses == []
+
+
+# -- through the client --------------------------------------------------------------------
+
+
+@pytest.fixture(params=["server", "folder"])
+def client_uri(request: pytest.FixtureRequest, plain_server: Server, tmp_path: Path) -> str:
+    return plain_server.uri if request.param == "server" else f"file://{tmp_path / 'files'}"
+
+
+def test_other_stores_are_filled_through_the_client(
+    target: Target, workplace: Workplace, client_uri: str
+) -> None:
+    fill(workplace.sqlite)
+    target.convert(workplace.sqlite)
+    report = target.restore(client_uri)
+    client = mlflow.MlflowClient(client_uri, client_uri)
+    expected = comparison.read_store(workplace.sqlite)
+    assert report.things["run"] == {"restored": 5}
+    for run_id, run in expected["runs"].items():
+        found = client.get_run(report.ids[f"run {run_id}"])
+        assert found.data.tags["yprov.restored_from"] == run_id
+        assert found.data.params == run["params"]
+        assert (found.info.start_time, found.info.status) == (run["start_time"], run["status"])
+        assert found.info.end_time == run["end_time"]
+        assert found.info.lifecycle_stage == run["lifecycle"]
+        assert set(found.data.metrics) == set(run["metrics"])
+        loss = [(p.value, p.step, p.timestamp) for p in _history(client, found, "loss")]
+        assert loss == run["metrics"].get("loss", [])
+    [child] = [run for run, tags in _tags(expected).items() if "mlflow.parentRunId" in tags]
+    parent = expected["runs"][child]["tags"]["mlflow.parentRunId"]
+    tags = client.get_run(report.ids[f"run {child}"]).data.tags
+    assert tags["mlflow.parentRunId"] == report.ids[f"run {parent}"]
+    assert client.get_model_version_by_alias("iris", "champion").version in (2, "2")
+    assert target.restore(client_uri).things["run"] == {"unchanged": 5}
+
+
+def _history(client: Any, run: Any, key: str) -> list[Any]:
+    return client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
+
+
+def _tags(store: Store) -> dict[str, dict[str, str]]:
+    return {run_id: run["tags"] for run_id, run in store["runs"].items()}
+
+
+# -- what goes wrong -----------------------------------------------------------------------
+
+
+def test_what_is_no_document_is_told_and_passed_by(target: Target) -> None:
+    target.write("1/a", run_events("a" * 32))
+    broken = target.out / "1" / "b" / "prov.json"
+    broken.parent.mkdir()
+    broken.write_text('{"entity": 7')
+    foreign = target.out / "1" / "c" / "prov.json"
+    foreign.parent.mkdir()
+    foreign.write_text('{"prefix": {"ex": "http://example.org/"}, "entity": {"ex:a": {}}}')
+    report = target.restore()
+    assert report.things["run"] == {"restored": 1}
+    assert sorted(note.place for note in report.losses) == [str(broken), str(foreign)]
+
+
+def test_nothing_to_restore_is_an_error(target: Target, tmp_path: Path) -> None:
+    target.out.mkdir()
+    with pytest.raises(DocumentError, match="no document"):
+        target.restore()
+    with pytest.raises(DocumentError, match="no such file"):
+        restore(Wish((tmp_path / "nowhere",), target.uri))
+
+
+def test_a_target_that_cannot_be_opened_is_an_error(target: Target) -> None:
+    target.write("1/a", run_events("a" * 32))
+    with pytest.raises(StoreError, match="cannot be opened"):
+        target.restore(f"{target.uri}/below/a/file.db")
+    with closing(sqlite3.connect(target.database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'x'")
+        connection.commit()
+    with pytest.raises(StoreError, match="mlflow db upgrade"):
+        target.restore()
+
+
+def test_the_command_says_what_it_did(target: Target, workplace: Workplace) -> None:
+    target.write("1/a", run_events("a" * 32))
+    words = ("restore", str(target.out), "--to", target.uri)
+    done = workplace.yprov(*words, "--report", "report.json")
+    assert "run                  1 restored" in done.out
+    report = json.loads((workplace.folder / "report.json").read_text())
+    assert report["things"] == {"experiment": {"restored": 1}, "run": {"restored": 1}}
+    assert workplace.yprov(*words).out.count("1 unchanged") == 2
+    mlflow.MlflowClient(target.uri).set_tag("a" * 32, "mine", "1")
+    partly = workplace.yprov(*words, check=False)
+    assert partly.code == 3
+    assert "--overwrite" in partly.err
+    assert workplace.yprov("restore", str(target.out), check=False).code == 2
+    failed = workplace.yprov("restore", str(target.out), "--to", "http://localhost:1", check=False)
+    assert failed.code == 1
+    assert failed.err.startswith("Error: ")
