@@ -22,6 +22,7 @@ import psutil
 import pytest
 from validity import assert_valid
 
+from yprov_mlflow.convert.remote import is_remote
 from yprov_mlflow.formats import open_documents, prov_json
 from yprov_mlflow.translate import Document
 
@@ -202,6 +203,14 @@ def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["prov.json"]
     series = json.loads((place / "prov.json").read_bytes())["entity"]["run:metric/@run/loss"]
     assert series["mlf:count"]["$"] == "5000"
+    database = f"sqlite:///{tmp_path / 'restored.db'}"
+    code = "from yprov_mlflow.commands import main; main()"
+    words = ["restore", str(converter.out), "--to", database]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "5000 of its metric points are not with it" in done.stdout + done.stderr
     converter("--points", "all")
     assert [path.name for path in place.iterdir()] == ["prov.json"]
     content = json.loads((place / "prov.json").read_bytes())
@@ -311,6 +320,22 @@ def test_again_does_only_what_changed(converter: Converter) -> None:
     (converter.place(converter.ids[0]) / "prov.json").unlink()
     assert "1 of 6 runs converted" in converter()
     assert converter.files() == after
+
+
+def test_otherwise_and_back_is_done_again(converter: Converter) -> None:
+    converter()
+    before = converter.files()
+    converter(env={**os.environ, "YPROV_MLFLOW_BASE_URI": "https://example.org/prov"})
+    assert converter.files() != before
+    assert "6 of 6" in converter()
+    assert converter.files() == before
+
+
+def test_what_is_a_url_of_files_and_what_of_a_store() -> None:
+    stores = ("postgresql://h/d", "postgresql+psycopg2://h/d", "mysql://h/d", "yprov+file:///x")
+    stores += ("sqlite:///m.db", "http://h", "https://h", "databricks://p", "file:///x", "mlruns")
+    assert not any(map(is_remote, stores))
+    assert all(map(is_remote, ("s3://b/mlruns", "gs://b/x", "memory://b", "abfs://c@a/x")))
 
 
 def test_together_again_does_only_what_changed(converter: Converter) -> None:

@@ -75,11 +75,15 @@ class Ledger:
         for line in content.split(b"\n"):
             try:
                 found = json.loads(line)
-                if found.pop("digest") == self._digest:
-                    result = _result(found)
-                    self.done[result.key] = result
+                current = found.pop("digest") == self._digest
+                result = _result(found)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
+            # What was done otherwise since then has taken the place of what was done like this.
+            if current:
+                self.done[result.key] = result
+            else:
+                self.done.pop(result.key, None)
         if content and not content.endswith(b"\n"):
             with self._path.open("ab") as file:
                 file.write(b"\n")

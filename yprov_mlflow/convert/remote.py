@@ -21,7 +21,7 @@ from yprov_mlflow.errors import MissingExtraError, OutputError, StoreError
 from yprov_mlflow.identity import redact
 
 _URL = re.compile(r"([a-z][a-z0-9+]+)://", re.IGNORECASE)
-_OTHERS = re.compile(r"(file|yprov|https?|databricks|sqlite|postgres|mysql|mariadb|mssql)\b")
+_OTHERS = re.compile(r"(file|yprov|https?|databricks|sqlite|postgres(ql)?|mysql|mariadb|mssql)\b")
 """Schemes of tracking URIs, which are no files in an object store."""
 
 _UPLOADED = "uploaded.json"
@@ -78,21 +78,21 @@ class RemoteOutput:
             known: dict[str, str] = json.loads(record.read_text())
         except (OSError, ValueError):
             known = {}
-        count = 0
-        for path in sorted(self.folder.rglob("*")):
-            place = path.relative_to(self.folder).as_posix()
-            if not path.is_file() or place.startswith(f"{FOLDER}/"):
-                continue
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if known.get(place) == digest:
-                continue
-            self._put(path, f"{self._root.rstrip('/')}/{place}")
-            known[place] = digest
-            count += 1
-        if count:
-            record.write_text(json.dumps(known))
-        return count
+        before = dict(known)
+        try:
+            for path in sorted(self.folder.rglob("*")):
+                place = path.relative_to(self.folder).as_posix()
+                if not path.is_file() or place.startswith(f"{FOLDER}/"):
+                    continue
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if known.get(place) != digest:
+                    self._put(path, f"{self._root.rstrip('/')}/{place}")
+                    known[place] = digest
+        finally:
+            if known != before:
+                record.write_text(json.dumps(known))
+        return sum(before.get(place) != digest for place, digest in known.items())
 
     def _put(self, path: Path, place: str) -> None:
         try:

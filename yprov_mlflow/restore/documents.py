@@ -87,5 +87,15 @@ def points_of(found: Found, report: Report) -> Iterator[PointBatch]:
             report.lose(str(path), f"the points cannot be read: {reason}")
 
 
+def promised_points(document: Document) -> int:
+    """Give how many metric points the run of a document has, wherever they are."""
+    counts = (
+        record.get("mlf:count")
+        for identifier, record in document.records.get("entity", {}).items()
+        if identifier.startswith("run:metric/")
+    )
+    return sum(int(count["$"]) for count in counts if isinstance(count, dict))
+
+
 def _inside(path: Path, folder: Path) -> bool:
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yprov_mlflow.errors import DocumentError
 from yprov_mlflow.identity import redact
-from yprov_mlflow.restore.documents import documents, points_of
+from yprov_mlflow.restore.documents import documents, points_of, promised_points
 from yprov_mlflow.restore.files import Files
 from yprov_mlflow.restore.reduction import Reduction
 from yprov_mlflow.restore.report import Report
@@ -50,13 +50,17 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
     last: Path | None = None
     try:
         for found in documents(wish.paths, report):
-            last = found.path
+            last, lost = found.path, len(report.losses)
             try:
                 run = reduction.feed(events_of(found.document, points_of(found, report)))
             except DocumentError as error:
                 report.lose(str(found.path), error.what)
                 continue
             if run is not None:
+                there = sum(len(points.values) for points in run.points.values())
+                missing = promised_points(found.document) - there
+                if missing > 0 and len(report.losses) == lost:
+                    report.lose(str(found.path), f"{missing} of its metric points are not with it")
                 target.put_run(run, found.path)
             if progress is not None:
                 progress(report)

@@ -93,15 +93,16 @@ def _bounded(finding: Finding) -> Finding:
 def find(paths: Iterable[Path]) -> Iterator[Path]:
     """Give files, and for each folder the files in it, at any depth, that hold PROV.
 
-    In folders only files count whose name ends as one of a format does; a ``.json`` or
-    ``.xml`` has to look like PROV as well.
+    Hidden files and folders are passed by. In folders only files count whose name ends as one
+    of a format does; a ``.json`` or ``.xml`` has to look like PROV as well.
     """
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         for found in sorted(path.rglob("*")):
-            if found.is_file() and _looks_like_prov(found):
+            hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
+            if not hidden and found.is_file() and _looks_like_prov(found):
                 yield found
 
 
