@@ -106,7 +106,8 @@ class Ledger:
         """Note that a unit is done."""
         assert self._file is not None
         self.done[result.key] = result
-        line = json.dumps({"digest": self._digest, **dataclasses.asdict(result)})
+        problems = [dataclasses.asdict(problem) for problem in result.problems]
+        line = json.dumps({"digest": self._digest, **vars(result), "problems": problems})
         try:
             self._file.write(line + "\n")
             self._file.flush()

@@ -33,7 +33,10 @@ def record_batch(batch: PointBatch, types: Any) -> Any:
 def _text_array(values: Sequence[str | None], kind: Any) -> Any:
     import pyarrow as pa
 
-    meanings = list(dict.fromkeys(values))
+    if values and values.count(values[0]) == len(values):
+        meanings = [values[0]]
+    else:
+        meanings = list(dict.fromkeys(values))
     if meanings == [None]:
         return pa.nulls(len(values), kind)
     if None in meanings:

@@ -45,7 +45,7 @@ class ParquetSink:
             self._writer = parquet.ParquetWriter(
                 self._file,
                 self._schema,
-                compression="zstd",
+                compression="snappy",
                 use_dictionary=_TEXTS,
                 column_encoding=_ENCODINGS,
                 write_statistics=False,
