@@ -187,6 +187,8 @@ def peak(command: list[str]) -> float:
                 continue
         most = max(most, total)
         time.sleep(0.05)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed ({process.returncode})")
     return most / 2**20
 
 

@@ -143,6 +143,12 @@ def test_each_run_has_a_valid_document_with_all_that_it_had(converter: Converter
     assert {"store:experiment/1", "store:experiment/2"} <= set(store["entity"])
 
 
+def test_others_may_read_what_they_usually_may(converter: Converter) -> None:
+    converter()
+    place = converter.place(converter.ids[0])
+    assert place.stat().st_mode == converter.source.stat().st_mode
+
+
 def test_all_formats_at_once(converter: Converter) -> None:
     names = ["prov-json", "prov-n", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
     converter(*(part for name in names for part in ("--to", name)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -41,7 +41,9 @@ def file_name(name: str) -> str:
 def scratch(out: Path) -> Iterator[Path]:
     """Give an empty folder on the same file system as the output; gone at the end."""
     with writing(out):
-        folder = Path(tempfile.mkdtemp(dir=out / FOLDER / SCRATCH))
+        # Not by tempfile, whose folders nobody else may read: this one becomes output.
+        folder = out / FOLDER / SCRATCH / uuid.uuid4().hex
+        folder.mkdir()
     try:
         yield folder
     finally:
