@@ -335,7 +335,7 @@ session_facts = st.fixed_dictionaries(
 )
 facts = st.sampled_from(
     (
-        (FactsCollected, "code", {"commit": "c0ffee", "dirty": True, "entry_point": "train.py"}),
+        (FactsCollected, "git", {"commit": "c0ffee", "dirty": True, "entry_point": "train.py"}),
         (FactsCollected, "environment", {"python": "3.11", "packages": {"A_b": "1+cu", "c": None}}),
         (FactsCollected, "host", {"os": "Linux", "cpu_count": 2, "gpus": [{"name": "x"}]}),
         (FactsCollected, "novel", {"unavailable": "no"}),

@@ -10,6 +10,7 @@ The tree::
     │   └── RunNotFoundError the store does not know the run             (LookupError)
     ├── JournalError         the journal cannot be written
     ├── DeliveryError        a run's document is not to be had
+    ├── CollectorError       a collector is unknown or does not keep the contract
     ├── DocumentError        bytes that are no provenance document       (ValueError)
     └── OutputError          a conversion cannot write what it made
 
@@ -18,6 +19,8 @@ what it observes. The command line and ``mlflow.prov`` raise them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class YprovMlflowError(Exception):
@@ -148,6 +151,28 @@ class DeliveryError(YprovMlflowError):
             None,
             "Log the run with `import yprov_mlflow as mlflow` or a yprov+ tracking URI; "
             "if it was, run `yprov-mlflow recover` where it was logged",
+        )
+
+
+class CollectorError(YprovMlflowError):
+    """A collector cannot be used: there is none of that name, or it is not made as one."""
+
+    @classmethod
+    def unknown(cls, name: str, known: Iterable[str]) -> CollectorError:
+        """Say that there is no collector ``name``; ``known`` are those there are."""
+        return cls(
+            f"there is no collector {name!r}",
+            None,
+            f"Choose of {', '.join(known)}; a hyphen before a name takes it away",
+        )
+
+    @classmethod
+    def broken(cls, name: str, where: str, reason: str) -> CollectorError:
+        """Say why the collector that a package registered cannot be used."""
+        return cls(
+            f"the collector {name!r} cannot be used: {reason}",
+            where,
+            f"Mend or remove the package that brings it, or choose -{name}",
         )
 
 

@@ -63,15 +63,59 @@ class SessionStarted(Event):
 class FactsCollected(Event):
     """What a collector found out about the session, once.
 
-    ``collector`` is ``"code"`` (commit, branch, dirty, diff_sha256, remote, entry_point,
-    entry_point_sha256), ``"environment"`` (python, implementation, platform, packages: name
-    to version) or ``"host"`` (os, machine, cpu_count, memory_bytes, ...).
+    ``collector`` is its name, such as ``"git"`` (commit, branch, dirty, diff_sha256, remote,
+    entry_point, entry_point_sha256), ``"environment"`` (python, implementation, platform,
+    packages: name to version) or ``"host"`` (os, machine, cpu_count, memory_bytes, ...). One
+    that does not work here has ``unavailable`` (the reason) and ``cure``; one that lacks
+    parts has ``missing``, a list of mappings with ``what``, ``reason`` and ``cure``.
     """
 
     kind: ClassVar[str] = "facts"
 
     collector: str
     facts: Mapping[str, Json]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CollectorStarted(Event):
+    """A collector began to measure for the session.
+
+    ``description`` has ``agent``, ``version`` and ``procedure`` (who measures, and how),
+    ``interval_s``, ``devices`` (id, label, facts) and ``quantities``: a list of mappings with
+    ``name``, ``unit``, ``kind``, ``scope``, ``method``, ``device``, ``cumulative`` and
+    ``component`` (see ``collectors.base.Quantity``). A collector that started again with
+    other quantities begins anew.
+    """
+
+    kind: ClassVar[str] = "collector"
+
+    collector: str
+    description: Mapping[str, Json]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sampled(Event):
+    """A collector read its quantities; ``values`` are in their order, None for one not read."""
+
+    kind: ClassVar[str] = "sample"
+
+    collector: str
+    values: Sequence[float | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CollectorStopped(Event):
+    """A collector ended measuring for the session.
+
+    ``report`` has ``samples``, ``cpu_s`` (processor time that sampling took, over all runs of
+    the process meanwhile) and ``problems``: mappings with ``reason``, ``count`` and the time
+    of the first, ``time_ns``.
+    """
+
+    kind: ClassVar[str] = "collector_stop"
+
+    collector: str
+    report: Mapping[str, Json]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

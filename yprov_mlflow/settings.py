@@ -7,6 +7,7 @@ Each value knows its origin. A variable that is set to nothing counts as not set
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
@@ -24,6 +25,7 @@ TABLE = "yprov-mlflow"
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_WORD = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
 _IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#<>\"{}|\\^`]+\Z")
 
 
@@ -40,6 +42,13 @@ class Settings:
     max_samples: int
     hash_user: bool
     base_uri: str | None
+    collectors: tuple[str, ...]
+    interval_s: float
+    system_metrics: bool
+    country: str | None
+    carbon_intensity: float | None
+    cpu_tdp_w: float | None
+    embodied_g: float | None
     origin: Mapping[str, str]
 
 
@@ -102,6 +111,36 @@ def _base(value: Any) -> str:
     if not isinstance(value, str) or not _IRI.match(value):
         raise ValueError(value)
     return value
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(word, str) and _WORD.match(word.strip()) for word in words):
+        raise ValueError(value)
+    return tuple(word.strip() for word in words)
+
+
+def _interval(value: Any) -> float:
+    seconds = _amount(value)
+    if not 0.05 <= seconds <= 3600:
+        raise ValueError(value)
+    return seconds
+
+
+def _amount(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(value)
+    return number
+
+
+def _country(value: Any) -> str:
+    code = str(value).strip().upper()
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise ValueError(value)
+    return code
 
 
 def default_directory() -> Path:
@@ -169,6 +208,78 @@ SETTINGS: tuple[Setting, ...] = (
         "none: identifiers are urn:uuid:…",
         "an absolute URI without a fragment, such as https://prov.example.org/runs/",
         "Identifiers begin with it instead of `urn:uuid:`, for documents to be published.",
+    ),
+    Setting(
+        "collectors",
+        "YPROV_MLFLOW_COLLECTORS",
+        _words,
+        lambda: ("default",),
+        "default",
+        "names of collectors with commas between, or none, default or all; a hyphen before a "
+        "name takes it away",
+        "What measures energy and hardware and looks at code and environment. `yprov-mlflow "
+        "doctor` lists the collectors and says which of them work here.",
+    ),
+    Setting(
+        "interval_s",
+        "YPROV_MLFLOW_INTERVAL",
+        _interval,
+        lambda: 1.0,
+        "1",
+        "seconds from 0.05 to 3600",
+        "Time between two samples of the collectors. Energy comes from counters where the "
+        "hardware has them, and then does not depend on it.",
+    ),
+    Setting(
+        "system_metrics",
+        "YPROV_MLFLOW_SYSTEM_METRICS",
+        _flag,
+        lambda: False,
+        "0",
+        "1, true, yes or on; 0, false, no or off",
+        "Log what the collectors sample as MLflow's system metrics too, which its UI plots; "
+        "runs with MLflow's own system metrics on get what these lack in any case. It is off "
+        "because a run's metrics are the user's.",
+    ),
+    Setting(
+        "country",
+        "YPROV_MLFLOW_COUNTRY",
+        _country,
+        lambda: None,
+        "none: energy without emissions",
+        "an ISO 3166 code of three letters, such as ITA",
+        "Where the machine is: its mean carbon intensity of electricity, by codecarbon's data, "
+        "turns energy into emissions. Nothing guesses it.",
+    ),
+    Setting(
+        "carbon_intensity",
+        "YPROV_MLFLOW_CARBON_INTENSITY",
+        _amount,
+        lambda: None,
+        "that of the country, if one is given",
+        "a number of grams of CO2 equivalent per kWh",
+        "The carbon intensity of the machine's electricity, where it is known better than by "
+        "country.",
+    ),
+    Setting(
+        "cpu_tdp_w",
+        "YPROV_MLFLOW_CPU_TDP",
+        _amount,
+        lambda: None,
+        "4 W for each logical processor",
+        "a number of watts",
+        "Thermal design power of all processors together, for the estimate where their energy "
+        "cannot be measured.",
+    ),
+    Setting(
+        "embodied_g",
+        "YPROV_MLFLOW_EMBODIED",
+        _amount,
+        lambda: None,
+        "none: not known",
+        "a number of grams of CO2 equivalent",
+        "The run's share of the emissions of making the hardware: M of the Software Carbon "
+        "Intensity.",
     ),
 )
 """All settings, in the order in which they are documented."""

@@ -13,11 +13,22 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from yprov_mlflow.collectors.base import Available, Collector
 from yprov_mlflow.events import Json
 
 _WHEEL = re.compile(r"(?P<name>[^~].*?)-(?P<version>[^-]+)\.dist-info\Z")
 _EGG = re.compile(r"(?P<name>[^~].*?)(?:-(?P<version>[^-]+?)(?:-py\d[\d.]*(?:-.+)?)?)?\.egg-info\Z")
 _RUNS = re.compile(r"[-_.]+")
+
+
+class Environment(Collector):
+    """Facts of the software that is installed."""
+
+    name = "environment"
+
+    def probe(self) -> Available:
+        """Look at interpreter and packages, see ``collect``."""
+        return Available(collect())
 
 
 def collect() -> dict[str, Json]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yprov_mlflow import settings
-from yprov_mlflow.collectors import code, environment
+from yprov_mlflow.collectors import environment, git
 from yprov_mlflow.errors import SettingsError
 from yprov_mlflow.journal import Folder
 from yprov_mlflow.plugin import diagnosis
@@ -128,7 +128,7 @@ def _tracking(uri: str | None, problems: list[str]) -> dict[str, Any]:
 
 
 def _code(limits: list[str]) -> dict[str, Any]:
-    found = code.collect([""], Path.cwd())
+    found = git.collect([""], Path.cwd())
     if "unavailable" in found:
         limits.append(
             f"commit and changes of the code are not recorded: {found['unavailable']}. "

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from yprov_mlflow.collectors import code, environment, host, ranks
+from yprov_mlflow.collectors import environment, git, host, ranks
 from yprov_mlflow.events import (
     ContextEntered,
     ContextLeft,
@@ -279,7 +279,7 @@ class Recorder:
             for name, collect in (
                 ("environment", environment.collect),
                 ("host", host.collect),
-                ("code", lambda: code.collect(sys.argv, Path.cwd())),
+                ("git", lambda: git.collect(sys.argv, Path.cwd())),
             ):
                 try:
                     self._facts[name] = collect()

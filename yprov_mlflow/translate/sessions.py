@@ -145,7 +145,7 @@ def add_facts(translation: Translation, event: FactsCollected, host: object) -> 
     """Make the records of what a collector found; each session's facts, from its start on."""
     span = translation.timeline.first_session(event.session)
     adder = _ADDERS.get(event.collector)
-    if span is None or event.collector == "code":
+    if span is None or event.collector == "git":
         return  # code is a plan, which associations name before anything else is made
     if adder is not None:
         adder(translation, span, event.facts, host)

@@ -172,7 +172,7 @@ class Translator:
             if found.get("user"):
                 translation.users[token] = translation.user(found["user"])
         for event in events:
-            if type(event) is FactsCollected and event.collector == "code":
+            if type(event) is FactsCollected and event.collector == "git":
                 plan = sessions.code_plan(translation, event.facts)
                 if plan is not None:
                     translation.plans.setdefault(event.session, plan)

@@ -186,7 +186,7 @@ def test_facts_of_a_session() -> None:
     log = Log(mlflow="3.17.2")
     packages = {"scikit_learn": "1.4", "torch": "2.1+cu118"}
     log.add(FactsCollected, "environment", {"python": "3.11", "packages": packages})
-    log.add(FactsCollected, "code", {"commit": "c0ffee", "dirty": True, "novel": 1})
+    log.add(FactsCollected, "git", {"commit": "c0ffee", "dirty": True, "novel": 1})
     log.add(FactsCollected, "host", {"os": "Linux", "cpu_count": 8})
     document = log.document()
     assert {"pypi:scikit-learn@1.4", "pypi:torch@2.1%2Bcu118"} <= set(document.records["entity"])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from yprov_mlflow.collectors import code
+from yprov_mlflow.collectors import git as code
 
 
 def git(folder, *arguments):

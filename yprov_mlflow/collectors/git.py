@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from yprov_mlflow.collectors.base import Available, Collector, Unavailable
 from yprov_mlflow.events import Json
 from yprov_mlflow.identity import redact
 
@@ -28,6 +29,16 @@ _LAUNCHERS = {"ipykernel_launcher.py", "colab_kernel_launcher.py"}
 
 class _GitError(Exception):
     """Git is not there, took too long or refused; the message says which."""
+
+
+class Git(Collector):
+    """Facts of the code; there are some (the entry point) even where git is not."""
+
+    name = "git"
+
+    def probe(self) -> Available | Unavailable:
+        """Look at the script's repository, see ``collect``."""
+        return Available(collect(self.surroundings.argv, self.surroundings.cwd))
 
 
 def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:

@@ -1,0 +1,105 @@
+"""Which collectors there are, ours and others', and which of them a setting chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import NamedTuple
+
+from yprov_mlflow.collectors.base import Collector
+from yprov_mlflow.errors import CollectorError
+
+GROUP = "yprov_mlflow.collectors"
+"""Entry-point group in which others register theirs."""
+
+
+class BuiltIn(NamedTuple):
+    """One of our collectors: where its class is, and whether it is in the preset ``default``."""
+
+    module: str
+    cls: str
+    default: bool
+    summary: str
+
+
+BUILT_IN: Mapping[str, BuiltIn] = {
+    "git": BuiltIn("git", "Git", True, "commit, branch, uncommitted changes, entry point"),
+    "environment": BuiltIn("environment", "Environment", True, "Python and installed packages"),
+    "container": BuiltIn("container", "Container", True, "kind of container and its limits"),
+    "slurm": BuiltIn("slurm", "Slurm", True, "job, nodes and share of a SLURM job"),
+    "host": BuiltIn("host", "Host", True, "CPU, memory, disk and network, of node and process"),
+    "cpu": BuiltIn("cpu", "Cpu", True, "energy of processors and memory: RAPL, else estimated"),
+    "nvidia": BuiltIn("nvidia", "Nvidia", True, "NVIDIA GPUs through NVML"),
+    "amd": BuiltIn("amd", "Amd", True, "AMD GPUs through AMD SMI"),
+    "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "codecarbon's estimate, emissions"),
+}
+"""Our collectors by name, in the order in which they are probed."""
+
+PRESETS = ("none", "default", "all")
+"""``default`` gains ``codecarbon`` once a country or a carbon intensity is given."""
+
+
+def names() -> list[str]:
+    """Give the names of all collectors: ours, then those of other packages, sorted."""
+    others = {entry.name for entry in entry_points(group=GROUP)} - set(BUILT_IN)
+    return [*BUILT_IN, *sorted(others)]
+
+
+def choose(chosen: Iterable[str], *, carbon: bool = False) -> list[str]:
+    """Give the names that a choice comes to.
+
+    Args:
+        chosen: Names and presets, each added to those before it; ``-name`` takes one away.
+        carbon: Whether a country or a carbon intensity is known.
+
+    Raises:
+        CollectorError: There is no collector or preset of that name.
+    """
+    known = names()
+    found: dict[str, None] = {}
+    for word in chosen:
+        added = not word.startswith("-")
+        name = word.removeprefix("-")
+        for one in _expanded(name, known, carbon=carbon):
+            if added:
+                found[one] = None
+            else:
+                found.pop(one, None)
+    return [name for name in known if name in found]
+
+
+def _expanded(name: str, known: list[str], *, carbon: bool) -> list[str]:
+    if name == "none":
+        return []
+    if name == "all":
+        return known
+    if name == "default":
+        ours = [one for one, built_in in BUILT_IN.items() if built_in.default]
+        return [*ours, "codecarbon"] if carbon else ours
+    if name not in known:
+        raise CollectorError.unknown(name, [*PRESETS, *known])
+    return [name]
+
+
+def load(name: str) -> type[Collector]:
+    """Give the class of a collector.
+
+    Raises:
+        CollectorError: There is none of that name, or its package does not give one.
+    """
+    built_in = BUILT_IN.get(name)
+    if built_in is not None:
+        module = import_module(f"yprov_mlflow.collectors.{built_in.module}")
+        found = getattr(module, built_in.cls)
+    else:
+        entries = list(entry_points(group=GROUP, name=name))
+        if not entries:
+            raise CollectorError.unknown(name, [*PRESETS, *names()])
+        try:
+            found = entries[0].load()
+        except Exception as error:
+            raise CollectorError.broken(name, entries[0].value, repr(error)) from error
+    if not (isinstance(found, type) and issubclass(found, Collector)):
+        raise CollectorError.broken(name, repr(found), "it is no subclass of Collector")
+    return found
