@@ -97,6 +97,8 @@ def call_table() -> str:
             ),
             "| `prov.context`, `prov.epoch` | | `context_enter`, `context_leave` |",
             "| first write of a process to a run | | `session`, `facts` |",
+            "| `start_run`, each second from then on, `end_run` | | `collector`, `sample`, "
+            "`collector_stop` |",
             f"| any other method of a store named {verbs} | experiments, model registry, traces, "
             "assessments, prompts, data sets for evaluation, scorers, … | `call` |",
             "",

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from yprov_mlflow.events import (
     STORE_SESSION,
     ArtifactsLogged,
+    CollectorStarted,
+    CollectorStopped,
     ContextEntered,
     ContextLeft,
     Event,
@@ -21,6 +23,7 @@ from yprov_mlflow.events import (
     ParamsLogged,
     RunCreated,
     RunUpdated,
+    Sampled,
     SessionStarted,
     StoreCalled,
     TagDeleted,
@@ -331,6 +334,7 @@ session_facts = st.fixed_dictionaries(
         "rank": st.integers(0, 2),
         "argv": st.just(["train.py", "-x"]),
         "unheard": json_values,
+        "embodied_g": st.floats(0, 10),
     },
 )
 facts = st.sampled_from(
@@ -343,6 +347,42 @@ facts = st.sampled_from(
 )
 
 
+_JOULES = {"unit": "J", "kind": "ElectricEnergy", "cumulative": True}
+_WATTS = {"unit": "W", "kind": "ElectricPower"}
+_DESCRIPTION = {
+    "agent": "nvidia-ml-py",
+    "version": "13.0",
+    "procedure": "The counter of the device.",
+    "interval_s": 1.0,
+    "devices": [{"id": "gpu0", "label": "A GPU", "facts": {"uuid": "GPU-1"}}],
+    "quantities": [
+        {"name": "energy", "scope": "device", "method": "measured", "device": "gpu0"}
+        | {"component": "gpu"}
+        | _JOULES,
+        {"name": "energy", "scope": "process", "method": "estimated"} | _JOULES,
+        {"name": "power", "scope": "device", "method": "measured", "device": "gpu0"} | _WATTS,
+        {"name": "smoke", "scope": "node", "unit": "of its own", "kind": "none that is known"},
+    ],
+}
+_readings = st.none() | st.floats(0, 1e9) | st.just(1e300)
+_measured = st.sampled_from(("nvidia", "a/b c"))
+_problem = st.fixed_dictionaries(
+    {"reason": texts, "count": st.integers(1, 3), "time_ns": st.integers(0, 2**62)}
+)
+measurements = st.one_of(
+    st.tuples(st.just(CollectorStarted), _measured, st.just(_DESCRIPTION)),
+    st.tuples(st.just(CollectorStarted), _measured, st.just({})),
+    st.tuples(st.just(Sampled), _measured, st.lists(_readings, min_size=3, max_size=4)),
+    st.tuples(st.just(Sampled), _measured, st.lists(_readings, min_size=4, max_size=4)),
+    st.tuples(
+        st.just(CollectorStopped),
+        _measured,
+        st.fixed_dictionaries({"samples": st.just(2), "problems": st.lists(_problem, max_size=1)}),
+    ),
+    st.just((FactsCollected, "codecarbon", {"carbon_intensity_g_per_kwh": 300.0, "missing": []})),
+)
+
+
 @st.composite
 def runs(draw: st.DrawFn, most: int = 15) -> list[Event]:
     """Events of one run, session after session, each in the order of its own clock."""
@@ -351,7 +391,7 @@ def runs(draw: st.DrawFn, most: int = 15) -> list[Event]:
         session = f"{number}" * 16
         told = [(SessionStarted, draw(session_facts))] if draw(st.booleans()) or not number else []
         told += [draw(created)] if not number else []
-        told += draw(st.lists(actions | facts, max_size=most))
+        told += draw(st.lists(actions | facts | measurements, max_size=most))
         time_ns = START_NS + draw(st.integers(0, 10_000))
         for seq, (cls, *fields) in enumerate(told):
             time_ns += draw(st.sampled_from((0, 1, 1000, 10**6, 10**9)))

@@ -1,4 +1,4 @@
-"""Our own verbs: contexts, epochs and the document of a run.
+"""Our own verbs: contexts, epochs, collectors and the document of a run.
 
 ``import yprov_mlflow as mlflow`` has them as ``mlflow.prov``; users of plain MLflow write
 ``from yprov_mlflow import prov``. Where nothing is captured they do nothing.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from yprov_mlflow.recorder.contexts import Scope
 
-__all__ = ["context", "document", "epoch"]
+__all__ = ["collectors", "context", "document", "epoch"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -134,6 +134,36 @@ def epoch(number: int, *, run_id: str | None = None) -> _Scoped:
         raise UsageError(
             f"prov.epoch takes a whole number, not {number!r}: write prov.epoch(3)"
         ) from None
+
+
+def collectors(*names: str, interval_s: float | None = None) -> None:
+    """Choose what measures energy and hardware, for runs that begin from now on.
+
+    ``prov.collectors("default", "codecarbon", "-git", interval_s=0.1)``
+
+    Args:
+        names: Collectors and presets (``none``, ``default``, ``all``), each added to those
+            before it; a hyphen before a name takes it away. None leaves the choice as it is.
+        interval_s: Seconds between two samples, from 0.05 to 3600; None leaves it as it is.
+
+    Raises:
+        CollectorError: There is no collector or preset of that name.
+        SettingsError: The interval is out of bounds.
+    """
+    from yprov_mlflow import settings
+    from yprov_mlflow.collectors import registry
+    from yprov_mlflow.plugin import capture
+
+    registry.choose(names)
+    given = {"collectors": names or None, "interval_s": interval_s}
+    chosen = {
+        setting.field: setting.value(setting.field, given[setting.field], "argument")
+        for setting in settings.SETTINGS
+        if given.get(setting.field) is not None
+    }
+    current = capture.attempt()
+    if current is not None:
+        current.recorder.collecting.choose(chosen)
 
 
 def document(run_id: str | None = None) -> ProvDocument:

@@ -30,6 +30,14 @@ Method: TypeAlias = Literal["measured", "estimated"]
 """Measured by a sensor or counted by the system; or estimated by a model, such as watts a core."""
 
 
+def _cwd() -> Path:
+    """Give the working directory, as the shell named it if it is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path(os.environ.get("PWD") or "/")
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a collector may look at. Tests give another ``root`` or ``environ``.
@@ -48,7 +56,7 @@ class Surroundings:
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     argv: Sequence[str] = field(default_factory=lambda: sys.argv)
-    cwd: Path = field(default_factory=Path.cwd)
+    cwd: Path = field(default_factory=_cwd)
     interval_s: float = 1.0
     country: str | None = None
     carbon_intensity: float | None = None

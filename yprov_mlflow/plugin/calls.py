@@ -122,6 +122,8 @@ def update_run_info(
     state = capture.recorder.state(run_id)
     if status is not None:
         state.terminal = False
+    if status in TERMINAL:
+        capture.recorder.finish(run_id)
     capture.recorder.record(
         run_id, RunUpdated, status, end_time, run_name or None, None, store=store
     )

@@ -227,6 +227,8 @@ def at_exit() -> None:
     capture = process.existing()
     if capture is None:
         return
+    for run_id in capture.recorder.runs():
+        capture.recorder.finish(run_id)
     if ranks.collect().get("rank"):
         # The first rank, or recover, writes the one document from the journals of all.
         return

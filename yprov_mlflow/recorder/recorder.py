@@ -9,12 +9,11 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from yprov_mlflow.collectors import environment, git, host, ranks
 from yprov_mlflow.events import (
     ContextEntered,
     ContextLeft,
@@ -27,6 +26,7 @@ from yprov_mlflow.identity import session_token
 from yprov_mlflow.journal import Folder, Writer
 from yprov_mlflow.journal.writer import now_ns
 from yprov_mlflow.recorder import contexts
+from yprov_mlflow.recorder.collecting import Collecting
 from yprov_mlflow.settings import Settings
 
 _LOGGER = logging.getLogger("yprov_mlflow")
@@ -40,7 +40,16 @@ _MOST_KNOWN = 4096
 class RunState:
     """What this process knows of a run that it writes to."""
 
-    __slots__ = ("contexts", "dirty", "facts", "store", "suspect", "terminal", "writer")
+    __slots__ = (
+        "contexts",
+        "dirty",
+        "facts",
+        "measured",
+        "store",
+        "suspect",
+        "terminal",
+        "writer",
+    )
 
     def __init__(self, writer: Writer) -> None:
         """Start with nothing written."""
@@ -50,6 +59,7 @@ class RunState:
         self.terminal = False
         self.suspect = False
         self.dirty = False
+        self.measured = False
         self.facts: set[str] = set()
 
 
@@ -68,8 +78,7 @@ class Recorder:
         self._runs: dict[str, RunState] = {}
         self._lock = threading.RLock()
         self._warned = False
-        self._facts: dict[str, Mapping[str, Any]] = {}
-        self._collecting: threading.Thread | None = None
+        self.collecting = Collecting(self)
         self.on_late_event: Callable[[str], None] | None = None
 
     # -- events ------------------------------------------------------------------------
@@ -81,6 +90,9 @@ class Recorder:
             state.store = store
         state.dirty = True
         self._append(state, cls, *fields)
+        if not state.measured and self.collecting.trains(cls, fields):
+            state.measured = True
+            self._collect(self.collecting.begin, run_id)
         if state.terminal and self.on_late_event is not None:
             self.on_late_event(run_id)
 
@@ -174,7 +186,7 @@ class Recorder:
                 if os.path.exists(folder.file(session)):  # this process had forgotten the run
                     session = session_token(self.host, self.pid, now_ns())
                 state = RunState(Writer(folder, session))
-                self._collect()
+                self._collect(self.collecting.look)
                 self._append(state, SessionStarted, self._session_facts())
                 self._runs[run_id] = state
                 self._add_facts(state)
@@ -207,6 +219,7 @@ class Recorder:
         """Close the files in a child process, whose recorder is another."""
         for state in self._runs.values():
             state.writer.close_in_child()
+        self.collecting.forked()
 
     # -- contexts ----------------------------------------------------------------------
 
@@ -220,6 +233,7 @@ class Recorder:
             self.record(run_id, ContextEntered, path)
             if (state := self._runs.get(run_id)) is not None:
                 state.contexts.enter(path)
+                self.collecting.mark(run_id)
 
     def leave(self, scope: contexts.Scope, *, failed: bool) -> None:
         """Record that a scope was left; one that no run ever saw leaves no trace."""
@@ -227,6 +241,7 @@ class Recorder:
             path = scope.path(run_id)
             if (state := self._runs.get(run_id)) is not None:
                 state.contexts.leave(path)
+                self.collecting.mark(run_id)
             self.record(run_id, ContextLeft, path, failed)
 
     def context_path(self, run_id: str, key: str = "") -> contexts.Path:
@@ -253,15 +268,14 @@ class Recorder:
 
     def add_facts(self, wait_s: float = 0.0) -> None:
         """Write what the collectors found to every run that lacks it, after a bounded wait."""
-        thread = self._collecting
-        if thread is not None and wait_s:
-            thread.join(wait_s)
+        if wait_s:
+            self.collecting.wait(wait_s)
         with self._lock:
             for state in self._runs.values():
                 self._add_facts(state)
 
     def _add_facts(self, state: RunState) -> None:
-        for name, facts in list(self._facts.items()):
+        for name, facts in list(self.collecting.facts.items()):
             if name in state.facts:
                 continue
             state.facts.add(name)
@@ -269,26 +283,6 @@ class Recorder:
             self._append(state, FactsCollected, name, facts)
             if state.terminal and self.on_late_event is not None:
                 self.on_late_event(state.writer.folder.run_id)
-
-    def _collect(self) -> None:
-        """Look at code, environment and host aside: git alone takes a tenth of a second."""
-        if self._collecting is not None or self.side == "server":
-            return
-
-        def work() -> None:
-            for name, collect in (
-                ("environment", environment.collect),
-                ("host", host.collect),
-                ("git", lambda: git.collect(sys.argv, Path.cwd())),
-            ):
-                try:
-                    self._facts[name] = collect()
-                except Exception as error:  # noqa: BLE001 - a collector's sample may fail
-                    self._facts[name] = {"unavailable": f"{type(error).__name__}: {error}"}
-                self.add_facts()
-
-        self._collecting = threading.Thread(target=work, name="yprov-facts", daemon=True)
-        self._collecting.start()
 
     def _session_facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -305,13 +299,40 @@ class Recorder:
             facts["user"] = getpass.getuser()
         except (OSError, KeyError):  # a removed folder, a uid without a name
             pass
-        return {**facts, **ranks.collect()}
+        if self.settings.embodied_g is not None:
+            facts["embodied_g"] = self.settings.embodied_g
+        return {**facts, **self.collecting.ranks}
+
+    def _collect(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Have the collectors do something; without them the rest is captured."""
+        try:
+            act(*arguments)
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self.warn(error)
+
+    def finish(self, run_id: str) -> None:
+        """Have a run's last samples taken: before the event that says that it has ended."""
+        state = self._runs.get(run_id)
+        if state is not None and state.measured:
+            state.measured = False
+            self._collect(self.collecting.finish, run_id)
+
+    def write_aside(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        """Write an event that this process made of itself, to a run that it writes to."""
+        state = self._runs.get(run_id)
+        if state is not None:
+            state.dirty = True
+            self._append(state, cls, *fields)
 
     # -- trouble -----------------------------------------------------------------------
 
     def note(self, error: BaseException) -> None:
         """Keep for debugging what went wrong without loss."""
         _LOGGER.debug("capture", exc_info=error)
+
+    def complain(self, message: str) -> None:
+        """Say something to the user that costs nothing but what it is about."""
+        _LOGGER.warning("%s", message)
 
     def warn(self, error: BaseException) -> None:
         """Say once that capture failed; the run goes on as under plain MLflow."""

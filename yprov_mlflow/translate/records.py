@@ -7,8 +7,14 @@ from collections.abc import Mapping
 RECORDS: Mapping[str, str] = {
     "session": "activity `session/<k>` (mlf:RunSession), part of the run and started by it;"
     " agents for user and software; host entity, used",
-    "facts": "code: prov:Plan of the association; environment: collection of packages, used;"
-    " host: attributes of the host entity",
+    "facts": "git: prov:Plan of the association; environment: collection of packages, used;"
+    " host: attributes of the host entity; others: entity mlf:Facts, used",
+    "collector": "activity `collector/<name>/<k>` (mlf:Collection), part of the session, its"
+    " software an agent, its procedure the plan; devices used",
+    "sample": "entity `quantity/<name>/<k>/<device>/<quantity>` (qudt:QuantityValue), generated:"
+    " how much a total grew, or the mean of what goes up and down; energy by context and epoch"
+    " as `…/during/<context>`; `energy/total`, `emissions/total` and `sci`, wasDerivedFrom it",
+    "collector_stop": "samples, processor time and problems of the collector's activity",
     "run": "activity `run` (mls:Run) associated with its user; entities for store, experiment"
     " (a collection) and `record`, with all else that a store says of the run; first name and"
     " tags; wasStartedBy the parent run",

@@ -220,7 +220,7 @@ class Timeline:
         for span in ordered:
             counts[span.rank, span.path] += 1
             span.identifier = _context_id(span, counts[span.rank, span.path])
-            session = self._session(span.token, span.start)
+            session = self.span_at(span.token, span.start)
             if span.end is None and session is not None and session.end is not None:
                 span.end = max(session.end, span.start)
             self._context_spans.setdefault((span.token, span.path), []).append(span)
@@ -257,7 +257,7 @@ class Timeline:
 
     def session_at(self, token: str, time_ns: int) -> str:
         """Give the session of a token at a time, or what there is instead."""
-        found = self._session(token, time_ns)
+        found = self.span_at(token, time_ns)
         return found.identifier if found is not None else self.whole
 
     def first_session(self, token: str) -> Span | None:
@@ -265,7 +265,8 @@ class Timeline:
         spans = self._spans.get(token)
         return min(spans, key=lambda span: span.start) if spans else None
 
-    def _session(self, token: str, time_ns: int) -> Span | None:
+    def span_at(self, token: str, time_ns: int) -> Span | None:
+        """Give the span of a session at a time, None if it was not there."""
         if not time_ns:
             return None
         for span in self._spans.get(token, ()):

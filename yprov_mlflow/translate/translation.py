@@ -46,6 +46,7 @@ class Translation:
         self.builder = Builder()
         self.histories = Histories(self.builder)
         self.users: dict[str, str] = {}
+        self.hosts: dict[str, str] = {}
         self.datasets: dict[str, DatasetUse] = {}
         self.models_used: dict[str, str] = {}
         self.models_made: set[str] = set()

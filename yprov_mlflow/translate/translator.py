@@ -10,6 +10,8 @@ from yprov_mlflow.events import (
     STORE_SESSION,
     TERMINAL,
     ArtifactsLogged,
+    CollectorStarted,
+    CollectorStopped,
     ContextEntered,
     ContextLeft,
     Event,
@@ -21,6 +23,7 @@ from yprov_mlflow.events import (
     ParamsLogged,
     RunCreated,
     RunUpdated,
+    Sampled,
     SessionStarted,
     StoreCalled,
     TagDeleted,
@@ -30,9 +33,11 @@ from yprov_mlflow.translate import contexts, models, runs, sessions, tags
 from yprov_mlflow.translate.artifacts import on_artifacts
 from yprov_mlflow.translate.calls import on_call
 from yprov_mlflow.translate.calls.spans import add_spans
+from yprov_mlflow.translate.collectors import add_measurements
 from yprov_mlflow.translate.datasets import on_inputs
 from yprov_mlflow.translate.document import Document
 from yprov_mlflow.translate.identifiers import NO_STORE, Namespaces
+from yprov_mlflow.translate.measurements import Measurements
 from yprov_mlflow.translate.metrics import add_metrics
 from yprov_mlflow.translate.params import on_params
 from yprov_mlflow.translate.points import Points, PointsSink
@@ -51,6 +56,7 @@ class Translator:
     def __init__(self, options: Options | None = None, sink: PointsSink | None = None) -> None:
         self.options = options if options is not None else Options()
         self._points = Points(self.options.max_samples, sink)
+        self._measurements = Measurements()
         self._events: list[Event] = []
         self._run_id: str | None = None
         self._marks: list[tuple[int, dict[str, int]]] = []
@@ -65,6 +71,9 @@ class Translator:
             self._belong(event)
         if type(event) is MetricsLogged:
             self._points.add(event)
+            return
+        if isinstance(event, CollectorStarted | Sampled | CollectorStopped):
+            self._measurements.add(event)
             return
         self._events.append(event)
         if type(event) is RunUpdated and event.status in TERMINAL:
@@ -115,6 +124,7 @@ class Translator:
                 handler(translation, event)
         if namespaces.run_id:
             add_metrics(translation, self._points)
+            add_measurements(translation, self._measurements, _found(events))
         add_spans(translation)
         return translation.builder.document(namespaces.prefixes())
 
@@ -147,6 +157,10 @@ class Translator:
             touches.setdefault(event.session, set()).add(time_ns)
         for session, time_ns in self._point_times(changes):
             touches.setdefault(session, set()).add(time_ns)
+        ended = {change.token for change in changes if change.terminal}
+        for session, time_ns in self._measurements.last_times().items():
+            if session not in ended:  # who ended the run did not go on after that
+                touches.setdefault(session, set()).add(time_ns)
         timeline = Timeline(touches, changes, ranks, over=over, store_level=store_level)
         if not store_level:
             timeline.add_contexts(contexts.spans(spans, ranks))
@@ -169,6 +183,7 @@ class Translator:
             if type(event) is SessionStarted:
                 known.setdefault(event.session, event.facts)
         for token, found in known.items():
+            translation.hosts[token] = str(found.get("host") or "unknown")
             if found.get("user"):
                 translation.users[token] = translation.user(found["user"])
         for event in events:
@@ -231,6 +246,17 @@ def _created(events: list[Event]) -> RunCreated | None:
 
 def _store_uuid(created: RunCreated | None) -> str:
     return str(created.store.get("uuid") or NO_STORE) if created is not None else NO_STORE
+
+
+def _found(events: list[Event]) -> dict[str, Mapping[str, Any]]:
+    """Give what each collector found out first, and what the first session knew of itself."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        if isinstance(event, FactsCollected):
+            found.setdefault(event.collector, event.facts)
+        elif isinstance(event, SessionStarted):
+            found.setdefault("session", event.facts)
+    return found
 
 
 def _parent(events: list[Event], run_id: str) -> str | None:

@@ -1,0 +1,231 @@
+"""Samples of collectors as records: totals, parts by context and epoch, the bill."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from validity import assert_valid
+
+from yprov_mlflow.events import (
+    CollectorStarted,
+    CollectorStopped,
+    ContextEntered,
+    ContextLeft,
+    Event,
+    FactsCollected,
+    RunCreated,
+    RunUpdated,
+    Sampled,
+    SessionStarted,
+)
+from yprov_mlflow.translate import Document, translate
+
+RUN_ID = "3f2c0a4e111142228333444455556666"
+STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
+START_NS = 1_767_322_800 * 10**9
+
+JOULES = {"name": "energy", "unit": "J", "kind": "ElectricEnergy", "cumulative": True}
+GPU = {**JOULES, "scope": "device", "method": "measured", "device": "gpu0", "component": "gpu"}
+CPU = {**JOULES, "scope": "node", "method": "estimated", "component": "cpu"}
+OWN = {**JOULES, "scope": "process", "method": "estimated"}
+POWER = {"name": "power", "unit": "W", "kind": "ElectricPower", "scope": "device"} | {
+    "method": "measured",
+    "device": "gpu0",
+}
+
+
+class Session:
+    """Events of one process, each at a second of the run's time."""
+
+    def __init__(self, token: str = "a" * 16, **facts: Any) -> None:
+        self.token = token
+        self.events: list[Event] = []
+        self.at(0, SessionStarted, {"pid": 1, "host": "node01", **facts})
+
+    def at(self, second: float, cls: type[Event], *fields: Any) -> Session:
+        time_ns = START_NS + int(second * 10**9)
+        self.events.append(cls(RUN_ID, self.token, len(self.events), time_ns, *fields))
+        return self
+
+    def created(self) -> Session:
+        given = ("1", "exp", "fox", "alice", START_NS // 10**6, "file:///a", {}, STORE)
+        return self.at(0, RunCreated, *given)
+
+    def starts(self, second: float, collector: str, *quantities: dict[str, Any]) -> Session:
+        described = {
+            "agent": "nvidia-ml-py",
+            "version": "13.1",
+            "procedure": "The card's own counter.",
+            "interval_s": 1.0,
+            "devices": [{"id": "gpu0", "label": "A GPU", "facts": {"uuid": "GPU-1"}}],
+            "quantities": list(quantities),
+            "left_to_others": [],
+        }
+        return self.at(second, CollectorStarted, collector, described)
+
+    def samples(self, collector: str, *readings: tuple[float, Any]) -> Session:
+        for second, value in readings:
+            values = value if isinstance(value, list) else [value]
+            self.at(second, Sampled, collector, values)
+        return self
+
+    def ends(self, second: float) -> Session:
+        end_ms = START_NS // 10**6 + int(second * 1000)
+        return self.at(second, RunUpdated, "FINISHED", end_ms)
+
+
+def document(*sessions: Session) -> Document:
+    found = translate(event for session in sessions for event in session.events)
+    assert_valid(found.to_json_object())
+    return found
+
+
+def entity(found: Document, identifier: str) -> dict[str, Any]:
+    return found.records["entity"][f"run:{identifier}"]
+
+
+def number(found: Document, identifier: str) -> float:
+    return float(entity(found, identifier)["qudt:numericValue"]["$"])
+
+
+def test_a_total_is_what_the_counter_grew_by() -> None:
+    session = Session().created().starts(1, "nvidia", GPU, POWER)
+    session.samples("nvidia", (1, [0.0, 100.0]), (2, [100.0, 300.0]), (4, [500.0, None]))
+    session.at(4, CollectorStopped, "nvidia", {"samples": 3, "cpu_s": 0.02, "problems": []})
+    found = document(session.ends(5))
+    energy = entity(found, "quantity/nvidia/1/gpu0/energy")
+    assert float(energy["qudt:numericValue"]["$"]) == 500
+    assert [value["$"] for value in energy["prov:type"]] == [
+        "qudt:QuantityValue",
+        "sosa:Result",
+        "mlf:Quantity",
+        "mlf:Total",
+    ]
+    assert energy["qudt:hasUnit"]["$"] == "unit:J"
+    assert energy["qudt:hasQuantityKind"]["$"] == "quantitykind:ElectricEnergy"
+    assert (energy["mlf:method"]["$"], energy["mlf:scope"]["$"]) == ("mlf:measured", "mlf:device")
+    assert energy["mlf:deviceName"] == "gpu0"
+    device = found.records["entity"][energy["mlf:ofDevice"]["$"]]
+    assert device["prov:label"] == "A GPU"
+    power = entity(found, "quantity/nvidia/1/gpu0/power")
+    assert float(power["qudt:numericValue"]["$"]) == 200
+    assert (power["mlf:min"]["$"], power["mlf:max"]["$"]) == ("100.0", "300.0")
+    activity = found.records["activity"]["run:collector/nvidia/1"]
+    assert activity["mlf:samples"]["$"] == "3"
+    assert activity["mlf:cpuSeconds"]["$"] == "0.02"
+    assert activity["dcterms:isPartOf"]["$"] == "run:session/1"
+    assert activity["prov:startTime"] < activity["prov:endTime"]
+    (association,) = [
+        record
+        for record in found.records["wasAssociatedWith"].values()
+        if record["prov:activity"] == "run:collector/nvidia/1"
+    ]
+    assert association["prov:agent"] == "store:software/nvidia-ml-py/13.1"
+    plan = found.records["entity"][association["prov:plan"]]
+    assert plan["mlf:procedure"] == "The card's own counter."
+
+
+def test_energy_by_context_and_epoch() -> None:
+    session = Session().created().starts(0, "nvidia", GPU)
+    session.samples("nvidia", (0, 0.0))
+    session.at(1, ContextEntered, ["training"]).at(1, ContextEntered, ["training", 0])
+    session.samples("nvidia", (2, 200.0))
+    session.at(3, ContextLeft, ["training", 0]).at(3, ContextEntered, ["training", 1])
+    session.samples("nvidia", (4, 600.0))
+    session.at(4, ContextLeft, ["training", 1]).at(4, ContextLeft, ["training"])
+    session.samples("nvidia", (6, 700.0))
+    found = document(session.ends(6))
+    whole = "quantity/nvidia/1/gpu0/energy"
+    assert number(found, whole) == 700
+    assert number(found, f"{whole}/during/context/training") == 500
+    assert number(found, f"{whole}/during/context/training/epoch/0") == pytest.approx(300)
+    assert number(found, f"{whole}/during/context/training/epoch/1") == pytest.approx(200)
+    part = entity(found, f"{whole}/during/context/training/epoch/1")
+    assert part["mlf:during"]["$"] == "run:context/training/epoch/1"
+    assert part["mlf:partOfTotal"]["$"] == f"run:{whole}"
+    assert part["prov:label"] == "gpu0 energy during training/epoch 1"
+    assert "mlf:component" in part, "a part is of the same component, and not added again"
+    assert number(found, "energy/total") == 700
+
+
+def test_a_context_that_was_over_before_the_first_sample_has_no_energy() -> None:
+    session = Session().created()
+    session.at(1, ContextEntered, ["warm-up"]).at(2, ContextLeft, ["warm-up"])
+    session.starts(3, "nvidia", GPU).samples("nvidia", (3, 0.0), (4, 10.0))
+    found = document(session.ends(5))
+    assert not [key for key in found.records["entity"] if "during" in key]
+
+
+def test_what_was_not_read_is_said_and_is_no_zero() -> None:
+    session = Session().created().starts(1, "nvidia", GPU, POWER)
+    session.samples("nvidia", (1, [0.0, None]))
+    problem = {"reason": "the driver is gone", "count": 2, "time_ns": START_NS}
+    session.at(2, CollectorStopped, "nvidia", {"samples": 1, "problems": [problem]})
+    found = document(session.ends(2))
+    activity = found.records["activity"]["run:collector/nvidia/1"]
+    assert json.loads(activity["mlf:notMeasured"]) == ["gpu0/energy", "gpu0/power"]
+    assert json.loads(activity["mlf:problems"]) == [problem]
+    assert not [key for key in found.records["entity"] if "energy" in key]
+
+
+def test_the_bill_adds_up_sessions_and_components_once() -> None:
+    first = Session(rank=0).created()
+    first.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (3, 300.0))
+    first.starts(1, "cpu", CPU, OWN).samples("cpu", (1, [0.0, 0.0]), (3, [80.0, 50.0]))
+    first.at(2, FactsCollected, "codecarbon", {"carbon_intensity_g_per_kwh": 360.0})
+    second = Session("b" * 16, rank=1)
+    second.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (3, 200.0))
+    found = document(first.ends(4), second)
+    assert number(found, "quantity/nvidia/1.r1/gpu0/energy") == 200
+    assert number(found, "energy/gpu") == 500
+    assert number(found, "energy/cpu") == 80
+    assert number(found, "energy/total") == 580, "a process's share is in it already"
+    assert entity(found, "energy/gpu")["mlf:method"]["$"] == "mlf:measured"
+    assert entity(found, "energy/total")["mlf:method"]["$"] == "mlf:estimated"
+    assert number(found, "emissions/total") == pytest.approx(580 / 3.6e6 * 360)
+    sci = entity(found, "sci")
+    assert float(sci["mlf:sciEnergyKwh"]["$"]) == pytest.approx(580 / 3.6e6)
+    assert "qudt:numericValue" not in sci, "M is not known"
+    derived = {
+        (record["prov:generatedEntity"], record["prov:usedEntity"])
+        for record in found.records["wasDerivedFrom"].values()
+    }
+    assert ("run:energy/gpu", "run:quantity/nvidia/1.r1/gpu0/energy") in derived
+    assert ("run:emissions/total", "run:energy/total") in derived
+
+
+def test_sci_has_its_value_when_embodied_emissions_are_given() -> None:
+    session = Session(embodied_g=12.5).created().starts(1, "cpu", CPU)
+    session.samples("cpu", (1, 0.0), (3, 3.6e6))
+    session.at(2, FactsCollected, "codecarbon", {"carbon_intensity_g_per_kwh": 100.0})
+    sci = entity(document(session.ends(4)), "sci")
+    assert sci["mlf:sciEmbodiedGrams"]["$"] == "12.5"
+    assert float(sci["qudt:numericValue"]["$"]) == pytest.approx(112.5)
+
+
+def test_a_killed_process_has_all_that_was_sampled() -> None:
+    session = Session().created().starts(1, "cpu", CPU)
+    session.samples("cpu", (1, 0.0), (2, 10.0), (9, 80.0))
+    found = document(session)
+    assert number(found, "energy/total") == 80
+    assert found.records["activity"]["run:collector/cpu/1"]["prov:endTime"].endswith(
+        ":09.000000+00:00"
+    )
+
+
+def test_a_collector_that_began_again_is_measured_apart() -> None:
+    session = Session().created()
+    session.starts(1, "cpu", CPU).samples("cpu", (1, 5.0), (2, 10.0))
+    session.starts(3, "cpu", CPU).samples("cpu", (3, 0.0), (4, 30.0))
+    found = document(session.ends(5))
+    assert number(found, "quantity/cpu/1/@node/energy") == 5
+    assert number(found, "quantity/cpu/1@2/@node/energy") == 30
+    assert number(found, "energy/total") == 35
+
+
+def test_samples_without_a_start_mean_nothing() -> None:
+    session = Session().created().samples("cpu", (1, 5.0), (2, 10.0))
+    session.at(3, CollectorStopped, "cpu", {"samples": 2})
+    assert not [key for key in document(session.ends(4)).records["activity"] if "collector" in key]

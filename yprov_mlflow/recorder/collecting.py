@@ -1,0 +1,142 @@
+"""The collectors of a process and its recorder: which are chosen, where what they find goes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from yprov_mlflow.collectors import ranks, registry
+from yprov_mlflow.collectors.base import Quantity, Surroundings
+from yprov_mlflow.errors import CollectorError
+from yprov_mlflow.events import (
+    ContextEntered,
+    Event,
+    Json,
+    MetricsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+)
+from yprov_mlflow.identity import store_of
+from yprov_mlflow.journal import Folder
+from yprov_mlflow.recorder.claims import Claims, left_to_others
+from yprov_mlflow.recorder.measuring import Measuring
+
+if TYPE_CHECKING:
+    from yprov_mlflow.recorder.recorder import Recorder
+
+OnSample = Callable[[str, Sequence[Quantity], Sequence[float | None]], None]
+"""Takes a run's id, quantities and their values, in the sampler's thread."""
+
+_BEGINNINGS = frozenset({RunCreated, ContextEntered})
+_WORK = frozenset({MetricsLogged, ParamsLogged})
+
+
+class Collecting:
+    """What the collectors find, handed to the recorder; the ``Output`` of ``Measuring``."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.ranks = ranks.collect()
+        self.facts: dict[str, Mapping[str, Json]] = {}
+        self.on_sample: OnSample | None = None
+        self._recorder = recorder
+        self._measuring: Measuring | None = None
+
+    def trains(self, cls: type[Event], fields: Sequence[Any]) -> bool:
+        """Tell whether an event means that this process trains, and does not only look after.
+
+        A rank logs to a run that another one began.
+        """
+        if cls is RunUpdated:
+            return bool(fields[0] == "RUNNING")
+        return cls in _BEGINNINGS or (cls in _WORK and "rank" in self.ranks)
+
+    def choose(self, chosen: Mapping[str, Any]) -> None:
+        """Use other collectors, or another interval, for runs that begin from now on."""
+        self._recorder.settings = dataclasses.replace(self._recorder.settings, **chosen)
+        self.facts = {}
+        self._measuring = None
+
+    # -- of the recorder ---------------------------------------------------------------
+
+    def look(self) -> None:
+        """Have the collectors look around, aside; a server's machine is not that of the run."""
+        if self._measuring is None and self._recorder.side != "server":
+            self._measuring = Measuring(*self._instruments(), self)
+            self._measuring.look()
+
+    def begin(self, run_id: str) -> None:
+        """Measure for a run from now on."""
+        if not store_of(run_id):
+            self.look()
+            if self._measuring is not None:
+                self._measuring.begin(run_id)
+
+    def mark(self, run_id: str) -> None:
+        """Sample for the bound of a context."""
+        if self._measuring is not None:
+            self._measuring.mark(run_id)
+
+    def finish(self, run_id: str) -> None:
+        """Take a run's last samples."""
+        if self._measuring is not None:
+            self._measuring.finish(run_id)
+
+    def wait(self, patience_s: float) -> None:
+        """Wait for what the collectors find at first, within limits."""
+        if self._measuring is not None:
+            self._measuring.wait(patience_s)
+
+    def forked(self) -> None:
+        """In a child process: leave to the parent what is the parent's."""
+        if self._measuring is not None:
+            self._measuring.forked()
+
+    def _instruments(self) -> tuple[Surroundings, list[str]]:
+        """Give what the collectors are told, and which of them are chosen."""
+        chosen = self._recorder.settings
+        carbon = chosen.country is not None or chosen.carbon_intensity is not None
+        surroundings = Surroundings(
+            interval_s=chosen.interval_s,
+            country=chosen.country,
+            carbon_intensity=chosen.carbon_intensity,
+            cpu_tdp_w=chosen.cpu_tdp_w,
+        )
+        try:
+            return surroundings, registry.choose(chosen.collectors, carbon=carbon)
+        except CollectorError as error:
+            self.complain(f"{error} Until then the default collectors measure.")
+            return surroundings, registry.choose(("default",), carbon=carbon)
+
+    # -- of ``Measuring`` --------------------------------------------------------------
+
+    def write(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        """Journal an event of a run, aside of what the run itself does."""
+        self._recorder.write_aside(run_id, cls, *fields)
+
+    def found(self, collector: str, facts: Mapping[str, Json]) -> None:
+        """Hand facts to all runs."""
+        self.facts[collector] = facts
+        self._recorder.add_facts()
+
+    def sampled(
+        self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
+    ) -> None:
+        """Hand a sample on."""
+        if self.on_sample is not None:
+            self.on_sample(run_id, quantities, values)
+
+    def complain(self, message: str) -> None:
+        """Say something to the user that costs nothing but what it is about."""
+        self._recorder.complain(message)
+
+    def failed(self, error: Exception) -> None:
+        """Keep a fault for debugging."""
+        self._recorder.note(error)
+
+    def claims(self, run_id: str) -> Claims:
+        """Give what this process may measure of a run."""
+        recorder = self._recorder
+        folder = Folder(recorder.directory, run_id)
+        return Claims(folder.path, recorder.host, left_to_others(self.ranks))

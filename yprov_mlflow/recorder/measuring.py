@@ -1,0 +1,432 @@
+"""Measuring: the collectors of a process at work for the runs that it has open.
+
+Two threads do it, off the training's path. The prober asks each collector in turn what it
+finds here. The sampler takes a sample of each that measures at fixed times, and at the end of
+a run; what it reads goes to the journals at once, so it survives whatever ends the process. A
+call that does not return costs the collector, not the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+from yprov_mlflow.collectors import registry
+from yprov_mlflow.collectors.base import Available, Collector, Quantity, Surroundings, Unavailable
+from yprov_mlflow.errors import CollectorError
+from yprov_mlflow.events import CollectorStarted, CollectorStopped, Event, Json, Sampled
+from yprov_mlflow.journal.writer import now_ns
+from yprov_mlflow.recorder.claims import Claims
+from yprov_mlflow.recorder.lane import Lane
+
+PROBE_LIMIT_S = 20.0
+"""How long a collector may look around before it is given up."""
+
+SAMPLE_LIMIT_S = 5.0
+"""How long a sample may take before its collector is given up."""
+
+END_PATIENCE_S = 1.0
+"""How long the end of a run waits for its last samples."""
+
+LINGER_S = 10.0
+"""How long collectors stay ready after the last run, for the next one."""
+
+MOST_RUNS = 32
+"""Runs of one process that are measured at the same time; who opens more is no trainer."""
+
+_MOST_BACKOFF_S = 60.0
+_WATCH_S = 2.0
+
+
+class Output(Protocol):
+    """Where what is found goes to."""
+
+    def write(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        """Journal an event of a run."""
+
+    def found(self, collector: str, facts: Mapping[str, Json]) -> None:
+        """Take what a collector found out, for all runs."""
+
+    def sampled(
+        self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
+    ) -> None:
+        """Take a sample that was journalled."""
+
+    def complain(self, message: str) -> None:
+        """Say something to the user, in the log."""
+
+    def failed(self, error: Exception) -> None:
+        """Take a fault of ours."""
+
+    def claims(self, run_id: str) -> Claims:
+        """Give what this process may measure of a run."""
+
+
+@dataclasses.dataclass
+class _Instrument:
+    """A collector that measures: what it gives, when it is due, how it went."""
+
+    name: str
+    collector: Collector
+    found: Available
+    interval_s: float
+    due_s: float = 0.0
+    last_s: float = -math.inf
+    running: bool = False
+    cpu_s: float = 0.0
+    failed: bool = False
+
+
+@dataclasses.dataclass
+class _Share:
+    """What of a collector a run has: positions of quantities; and how it went during the run."""
+
+    positions: list[int]
+    cpu_before_s: float
+    samples: int = 0
+    problems: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+
+    def trouble(self, reason: str) -> None:
+        """Note that something went wrong."""
+        new = {"reason": reason, "count": 0, "time_ns": now_ns()}
+        self.problems.setdefault(reason, new)["count"] += 1
+
+    def report(self, cpu_s: float) -> dict[str, Json]:
+        """Give the report of the event; ``cpu_s`` is what the collector took by now."""
+        return {
+            "samples": self.samples,
+            "cpu_s": round(cpu_s - self.cpu_before_s, 6),
+            "problems": list(self.problems.values()),
+        }
+
+
+class _OpenRun:
+    """A run under measurement."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+        self.shares: dict[str, _Share] = {}
+
+
+class Measuring:
+    """The collectors of one process; its methods return at once but for ``finish``."""
+
+    def __init__(self, surroundings: Surroundings, chosen: Sequence[str], output: Output) -> None:
+        self._surroundings = surroundings
+        self._chosen = chosen
+        self._output = output
+        self._instruments: dict[str, _Instrument] = {}
+        self._runs: dict[str, _OpenRun] = {}
+        self._begun: set[str] = set()
+        self._idle_since_s: float | None = None
+        self._probed = threading.Event()
+        self._lock = threading.Lock()
+        options: dict[str, Any] = {"on_hang": self._lost, "on_error": output.failed}
+        self._prober = Lane("yprov-prober", PROBE_LIMIT_S, tick=self._watch, **options)
+        self._sampler = Lane("yprov-sampler", SAMPLE_LIMIT_S, tick=self._sample_due, **options)
+
+    # -- from the training's threads ---------------------------------------------------
+
+    def look(self) -> None:
+        """Have all collectors probed; to be called once, before all else."""
+        for name in self._chosen:
+            self._prober.put(functools.partial(self._probe, name))
+        self._prober.put(self._probed.set)
+
+    def begin(self, run_id: str) -> None:
+        """Measure for a run from now on."""
+        with self._lock:
+            if run_id in self._begun or len(self._begun) >= MOST_RUNS:
+                return
+            self._begun.add(run_id)
+        self._sampler.put(functools.partial(self._open, run_id))
+
+    def mark(self, run_id: str) -> None:
+        """Take a sample soon: a context of the run begins or ends."""
+        if run_id in self._begun:
+            self._sampler.put(self._sample_marked)
+
+    def finish(self, run_id: str, patience_s: float = END_PATIENCE_S) -> None:
+        """Take the run's last samples, within limits; nothing is written of it afterwards."""
+        if run_id not in self._begun:
+            return
+        done = threading.Event()
+        self._sampler.put(functools.partial(self._close, run_id, done))
+        in_time = done.wait(patience_s)
+        with self._lock:
+            self._begun.discard(run_id)
+        if not in_time and (name := self._sampler.calling) is not None:
+            problem = {"reason": "it did not answer when the run ended", "count": 1}
+            report = {"problems": [{**problem, "time_ns": now_ns()}]}
+            self._output.write(run_id, CollectorStopped, name, report)
+
+    def wait(self, patience_s: float) -> None:
+        """Wait until all collectors have said what they find, within limits."""
+        self._probed.wait(patience_s)
+
+    def forked(self) -> None:
+        """In a child process: leave the locks to the parent."""
+        for run in self._runs.values():
+            run.claims.release()
+
+    # -- in the prober's thread --------------------------------------------------------
+
+    def _probe(self, name: str) -> None:
+        # The word for a collector that hangs comes from whoever takes over, see ``_lost``.
+        collector, found = self._prober.call(name, functools.partial(self._look, name))
+        facts = facts_of(found)
+        if facts:
+            self._output.found(name, facts)
+        if collector is not None and isinstance(found, Available) and found.quantities:
+            instrument = _Instrument(name, collector, found, self._surroundings.interval_s)
+            self._sampler.put(functools.partial(self._ready, instrument))
+
+    def _look(self, name: str) -> tuple[Collector | None, Available | Unavailable]:
+        try:
+            collector = registry.load(name)(self._surroundings)
+            return collector, collector.probe()
+        except CollectorError as error:
+            self._output.complain(str(error))
+            return None, Unavailable(error.what, error.cure or "")
+        except Exception as error:  # noqa: BLE001 - a collector's fault ends nothing else
+            self._output.failed(error)
+            return None, Unavailable(f"it failed: {type(error).__name__}: {error}")
+
+    def _watch(self) -> float | None:
+        """See after the sampler while something is measured; it does so after the prober."""
+        self._sampler.check()
+        return _WATCH_S if self._begun else None
+
+    # -- in the sampler's thread -------------------------------------------------------
+
+    def _open(self, run_id: str) -> None:
+        self._idle_since_s = None
+        self._prober.put(_nothing)  # wakes the watch
+        run = self._runs[run_id] = _OpenRun(self._output.claims(run_id))
+        for instrument in list(self._instruments.values()):
+            self._admit(run_id, run, instrument)
+        self._sample_all()
+
+    def _ready(self, instrument: _Instrument) -> None:
+        self._instruments[instrument.name] = instrument
+        for run_id, run in list(self._runs.items()):
+            self._admit(run_id, run, instrument)
+        self._sample(instrument)
+
+    def _admit(self, run_id: str, run: _OpenRun, instrument: _Instrument) -> None:
+        """Let a run have its share of what the collector measures."""
+        quantities = instrument.found.quantities
+        mine = run.claims.take(quantity.claim for quantity in quantities)
+        positions = [i for i, quantity in enumerate(quantities) if quantity.claim in mine]
+        if positions:
+            run.shares[instrument.name] = _Share(positions, instrument.cpu_s)
+            described = description(instrument.found, positions, instrument.interval_s)
+            self._write(run_id, CollectorStarted, instrument.name, described)
+
+    def _write(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        if run_id in self._begun:
+            self._output.write(run_id, cls, *fields)
+
+    def _sample_due(self) -> float | None:
+        """Sample what is due; give the time until the next is."""
+        self._prober.check()
+        now = time.monotonic()
+        if not self._runs:
+            return self._idle(now)
+        for instrument in list(self._instruments.values()):
+            if instrument.due_s <= now:
+                self._sample(instrument)
+        due = [instrument.due_s for instrument in self._instruments.values()]
+        wait_s = min(due, default=now + _WATCH_S) - time.monotonic()
+        return min(max(wait_s, 0.0), _WATCH_S)
+
+    def _idle(self, now: float) -> float | None:
+        """Stop the collectors some time after the last run."""
+        if self._idle_since_s is None:
+            self._idle_since_s = now
+        if now - self._idle_since_s < LINGER_S:
+            return LINGER_S
+        for instrument in self._instruments.values():
+            if instrument.running:
+                instrument.running = False
+                try:
+                    self._sampler.call(instrument.name, instrument.collector.stop)
+                except Exception as error:  # noqa: BLE001 - it has done its work
+                    self._output.failed(error)
+        return None
+
+    def _sample_all(self) -> None:
+        for instrument in list(self._instruments.values()):
+            self._sample(instrument)
+
+    def _sample_marked(self) -> None:
+        """Sample for a context's bound, but never much more often than without contexts."""
+        now = time.monotonic()
+        for instrument in list(self._instruments.values()):
+            if now - instrument.last_s >= instrument.interval_s / 2:
+                self._sample(instrument)
+
+    def _sample(self, instrument: _Instrument) -> None:
+        """Take one sample for all runs that have a share in it."""
+        name, began = instrument.name, time.monotonic()
+        sharing = {key: run.shares[name] for key, run in self._runs.items() if name in run.shares}
+        if sharing:
+            cpu_s = time.thread_time()
+            try:
+                values = self._sampler.call(name, functools.partial(_read, instrument))
+            except Exception as error:  # noqa: BLE001 - a collector's sample may fail
+                self._fault(instrument, sharing.values(), error)
+            else:
+                # It never has more than a tenth of the sampler's time.
+                took_s = time.monotonic() - began
+                usual_s = self._surroundings.interval_s
+                instrument.interval_s = max(usual_s, min(10 * took_s, _MOST_BACKOFF_S))
+                for run_id, share in sharing.items():
+                    self._hand_out(run_id, share, instrument, values)
+            instrument.cpu_s += time.thread_time() - cpu_s
+        instrument.last_s = began
+        self._plan(instrument, began)
+
+    def _hand_out(
+        self,
+        run_id: str,
+        share: _Share,
+        instrument: _Instrument,
+        values: Sequence[float | None],
+    ) -> None:
+        mine = [values[position] for position in share.positions]
+        share.samples += 1
+        self._write(run_id, Sampled, instrument.name, mine)
+        quantities = [instrument.found.quantities[position] for position in share.positions]
+        self._output.sampled(run_id, quantities, mine)
+
+    def _fault(self, instrument: _Instrument, shares: Iterable[_Share], error: Exception) -> None:
+        """Note what a collector raised, say it once, and ask it less and less often."""
+        instrument.interval_s = min(2 * instrument.interval_s, _MOST_BACKOFF_S)
+        reason = f"{type(error).__name__}: {error}"
+        for share in shares:
+            share.trouble(reason)
+        if not instrument.failed:
+            instrument.failed = True
+            self._output.complain(
+                f"The collector {instrument.name!r} failed ({reason}). The run goes on; its "
+                "document says what was not measured."
+            )
+
+    def _plan(self, instrument: _Instrument, began: float) -> None:
+        """Set the next time: whole intervals after the last planned one, none made up for."""
+        behind_s = time.monotonic() - instrument.due_s
+        if not 0 <= behind_s < 2 * instrument.interval_s:  # the first time, or after a pause
+            instrument.due_s, behind_s = began, 0.0
+        instrument.due_s += (math.floor(behind_s / instrument.interval_s) + 1) * (
+            instrument.interval_s
+        )
+
+    def _close(self, run_id: str, done: threading.Event) -> None:
+        try:
+            if run_id in self._begun and run_id in self._runs:
+                self._sample_all()
+            run = self._runs.pop(run_id, None)
+            for name, share in run.shares.items() if run is not None else ():
+                self._write(run_id, CollectorStopped, name, self._report(name, share))
+            if run is not None:
+                run.claims.release()
+        finally:
+            done.set()
+
+    def _report(self, name: str, share: _Share) -> dict[str, Json]:
+        return share.report(self._instruments[name].cpu_s)
+
+    def _lost(self, name: str) -> None:
+        """Take over from a thread that a collector keeps: go on without that one."""
+        instrument = self._instruments.get(name)
+        limit_s = PROBE_LIMIT_S if instrument is None else SAMPLE_LIMIT_S
+        reason = f"it did not answer within {limit_s:g} s and was given up"
+        self._output.complain(f"The collector {name!r} is not used any more: {reason}.")
+        if instrument is None:
+            self._output.found(name, {"unavailable": reason, "cure": f"Choose -{name}"})
+            return
+        for run_id, run in self._runs.items():
+            if name in run.shares:
+                share = run.shares.pop(name)
+                share.trouble(reason)
+                self._write(run_id, CollectorStopped, name, self._report(name, share))
+        del self._instruments[name]
+
+
+def _read(instrument: _Instrument) -> list[float | None]:
+    """Take a sample of a collector, starting it first if need be."""
+    if not instrument.running:
+        instrument.collector.start()
+        instrument.running = True
+    return sound(instrument.collector.sample(), instrument.found.quantities)
+
+
+def _nothing() -> None:
+    """Wake a lane."""
+
+
+def facts_of(found: Available | Unavailable) -> dict[str, Json]:
+    """Give what is to be told of a collector beside its measurements, as an event has it."""
+    if isinstance(found, Unavailable):
+        return {"unavailable": found.reason, "cure": found.cure}
+    facts = dict(found.facts)
+    if found.missing:
+        facts["missing"] = [dataclasses.asdict(part) for part in found.missing]
+    return facts
+
+
+def description(found: Available, share: Sequence[int], interval_s: float) -> dict[str, Json]:
+    """Give how a collector measures, and those of its quantities that are in the share."""
+    quantities = [found.quantities[index] for index in share]
+    used = {quantity.device for quantity in quantities}
+    return {
+        "agent": found.agent or "yprov-mlflow",
+        "version": found.version or (_own_version() if not found.agent else ""),
+        "procedure": found.procedure,
+        "interval_s": interval_s,
+        "devices": [dataclasses.asdict(one) for one in found.devices if one.id in used],
+        "quantities": [_described(quantity) for quantity in quantities],
+        "left_to_others": sorted(
+            {quantity.claim for quantity in found.quantities} - {q.claim for q in quantities}
+        ),
+    }
+
+
+def _described(quantity: Quantity) -> dict[str, Json]:
+    fields = dataclasses.asdict(quantity)
+    for private in ("claim", "system_metric", "scale"):
+        del fields[private]
+    return {key: value for key, value in fields.items() if value not in ("", False)}
+
+
+def sound(values: Sequence[float | None], quantities: Sequence[Quantity]) -> list[float | None]:
+    """Give a sample as numbers that are finite, None for all else.
+
+    Raises:
+        CollectorError: There are not as many as quantities, or they are no numbers.
+    """
+    found = list(values)
+    if len(found) != len(quantities):
+        raise CollectorError(
+            f"a sample has {len(found)} values for {len(quantities)} quantities", None, None
+        )
+    try:
+        numbers = [None if value is None else float(value) for value in found]
+    except (TypeError, ValueError) as error:
+        raise CollectorError(f"a sample has what is no number: {error}") from error
+    return [None if value is None or not math.isfinite(value) else value for value in numbers]
+
+
+@functools.cache
+def _own_version() -> str:
+    try:
+        return version("yprov-mlflow")
+    except PackageNotFoundError:
+        return ""
