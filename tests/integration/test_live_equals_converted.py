@@ -51,6 +51,10 @@ OF_PROCESSES = {
     "mlf:Package": "its packages",
     "sosa:Platform": "its host",
     "prov:Plan": "its code: commit, differences, digest; a store has the name of the script",
+    "mlf:Collection": "its collectors at work",
+    "mlf:Facts": "what they found out",
+    "mlf:Quantity": "what they measured",
+    "mlf:SoftwareCarbonIntensity": "what that comes to",
 }
 # A store does not know when params, tags and files came, nor by which process.
 RELATIONS = ("used", "wasGeneratedBy", "wasInvalidatedBy")
