@@ -428,6 +428,19 @@ def test_a_model_of_no_run_here_is_told_with_the_store(tree):
     assert points.arguments["metrics"][0]["run_id"] == "f" * 32
 
 
+def test_models_and_traces_of_what_is_no_run_here_are_told_with_the_store(tree):
+    nothing = tree.run(1)
+    (nothing / "meta.yaml").unlink()  # of which MLflow's empty folders are left
+    tree.model("m-1", nothing)
+    trace = tree.root / "0/traces/tr-1"
+    describe(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
+    put(trace / "request_metadata", {"mlflow.sourceRun": nothing.name})
+    found = Reading(tree.root)
+    assert found.refs == []
+    assert [event.model_id for event in found.store if isinstance(event, ModelLogged)] == ["m-1"]
+    assert [call.subjects for call in found.calls("start_trace")] == [{"trace": "tr-1"}]
+
+
 def test_a_model_of_a_run_that_is_twice_goes_with_the_one_beside_it(tree):
     tree.experiment("1")
     run = tree.run(4)

@@ -6,9 +6,8 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 
-from yprov_mlflow.sources.tree.experiments import RESERVED, Experiment
+from yprov_mlflow.sources.tree.experiments import Experiment, run_folders
 from yprov_mlflow.sources.tree.files import Files
-from yprov_mlflow.sources.tree.meta import META
 from yprov_mlflow.sources.tree.models import Model, read_models, runs_measured
 from yprov_mlflow.sources.tree.traces import Trace, read_traces
 
@@ -28,8 +27,8 @@ class Index:
         """Keys of the runs by their ids, which are names of folders; active experiments first."""
         found: dict[str, list[str]] = {}
         for experiment in self._experiments:
-            for name in _runs(experiment):
-                found.setdefault(name, []).append(f"{experiment.place}/{name}")
+            for run in run_folders(self._files, experiment):
+                found.setdefault(run.name, []).append(f"{experiment.place}/{run.name}")
         return found
 
     def home(self, run_id: str | None, experiment: Experiment) -> str | None:
@@ -71,18 +70,3 @@ class Index:
             home = self.home(trace.source_run_id, trace.experiment)
             found.setdefault(home, []).append(trace)
         return found
-
-
-def _runs(experiment: Experiment) -> list[str]:
-    try:
-        with os.scandir(experiment.path) as entries:
-            names = [one.name for one in entries if one.name not in RESERVED and one.is_dir()]
-    except OSError:
-        return []
-    return [name for name in sorted(names) if _is_run(os.path.join(experiment.path, name))]
-
-
-def _is_run(path: str) -> bool:
-    return os.path.lexists(os.path.join(path, META)) or any(
-        os.path.isdir(os.path.join(path, part)) for part in ("metrics", "params", "tags")
-    )
