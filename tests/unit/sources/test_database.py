@@ -83,6 +83,39 @@ def test_a_revision_from_the_future(make):
     assert "unit" in found["table params"].reason and found["table params"].lost
 
 
+def test_tables_of_another_program_with_names_of_mlflows_are_kept_as_they_are(make):
+    names = ("webhooks", "scorers", "registered_models", "logged_models", "trace_info", "datasets")
+    statements = [
+        statement
+        for name in names
+        for statement in (
+            f"CREATE TABLE {name} (id INTEGER, wish TEXT)",
+            f"INSERT INTO {name} VALUES (1, 'peace')",
+        )
+    ]
+    reading = Reading(make(*statements))
+    for name in names:
+        (call,) = reading.calls(f"record_{name}_not_of_mlflow")
+        assert call.arguments == {"rows": [{"id": 1, "wish": "peace"}]}
+    assert len(reading.calls("create_experiment")) == 1
+    assert [problem.lost for problem in reading.problems] == [""] * len(names)
+
+
+def test_rows_whose_owner_was_deleted_by_hand_are_told(make):
+    location = make(
+        "INSERT INTO params VALUES ('p', '1', 'nobody')",
+        "INSERT INTO params VALUES ('p', '1', NULL)",
+        metric("m", 1.0, 1, run="nobody"),
+        "CREATE TABLE registered_models (name TEXT, creation_time BIGINT)",
+        "CREATE TABLE model_versions (name TEXT, version INTEGER)",
+        "INSERT INTO model_versions VALUES ('ghost', 1)",
+    )
+    told = {problem.place: problem for problem in Reading(location).problems}
+    assert told.keys() == {"table params", "table metrics", "table model_versions"}
+    assert told["table params"].reason == "has 2 rows of what is not in the table runs"
+    assert told["table model_versions"].lost == "these rows"
+
+
 def test_tables_that_are_not_there_are_empty(make):
     location = make("DROP TABLE params", "DROP TABLE tags", metric("a", 1.0, 5))
     reading = Reading(location)
@@ -150,6 +183,18 @@ def test_odd_columns_of_a_run(make):
     assert reading.one(RunUpdated).status == "ODD"
     (problem,) = reading.problems
     assert "yesterday" in problem.reason and problem.lost == "start_time"
+
+
+def test_ids_that_are_no_text_stop_nothing(make):
+    location = make(
+        ("UPDATE runs SET run_uuid = ?", (b"\xff",)),
+        "CREATE TABLE trace_info (request_id TEXT, experiment_id INTEGER)",
+        ("INSERT INTO trace_info VALUES (?, 0)", (b"\xfe",)),
+    )
+    reading = Reading(location)
+    assert [ref.run_id for ref in reading.refs] == [str(b"\xff")]
+    assert reading.reasons() == ["it is not in the database any more"]
+    assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": str(b"\xfe")}]
 
 
 def test_runs_come_by_experiment_and_deleted_experiments_last(make):

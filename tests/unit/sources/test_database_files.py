@@ -180,7 +180,18 @@ def test_a_database_without_tables_of_mlflow(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE experiments (x)")
         connection.commit()
-    with pytest.raises(StoreError, match="no tables of MLflow: no runs"):
+    with pytest.raises(StoreError, match="no tables of MLflow: no experiments and no runs"):
+        list(open_source(str(path)).runs())
+
+
+def test_runs_and_experiments_of_another_tracker_are_none(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (id INTEGER, name TEXT)")
+        connection.execute("CREATE TABLE runs (id INTEGER, experiment_id INTEGER)")
+        connection.execute("INSERT INTO runs VALUES (1, 1)")
+        connection.commit()
+    with pytest.raises(StoreError, match="no tables of MLflow"):
         list(open_source(str(path)).runs())
 
 

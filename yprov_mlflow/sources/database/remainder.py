@@ -14,20 +14,10 @@ from yprov_mlflow.sources.database.entries import (
     texts,
     without_secrets,
 )
-from yprov_mlflow.sources.database.reader import Record
+from yprov_mlflow.sources.database.reader import Record, Unreadable
 from yprov_mlflow.sources.database.reading import Reading
+from yprov_mlflow.sources.database.schema import KEYS
 from yprov_mlflow.sources.source import Problem
-
-TOLD = frozenset(
-    "experiments experiment_tags runs params tags metrics latest_metrics inputs input_tags datasets"
-    " logged_models logged_model_params logged_model_tags logged_model_metrics"
-    " registered_models registered_model_tags registered_model_aliases"
-    " model_versions model_version_tags"
-    " trace_info trace_tags trace_request_metadata spans assessments"
-    " evaluation_datasets evaluation_dataset_tags evaluation_dataset_records"
-    " scorers scorer_versions webhooks webhook_events".split()
-)
-"""Tables that are told by events of their own."""
 
 NOT_CONTENT = frozenset(
     "alembic_version alembic_version_auth job_locks scheduler_leases trace_metrics span_metrics"
@@ -57,6 +47,20 @@ _FIRST_WORKSPACE |= {"name": "default", "description": "Default workspace for le
 
 _WRAPPED = "mlflow_wrapped"
 """What MLflow puts outputs of a dataset's record into."""
+
+_OWNERS = {
+    "experiment_id": ("experiments", "experiment_id"),
+    "run_uuid": ("runs", "run_uuid"),
+    "input_uuid": ("inputs", "input_uuid"),
+    "model_id": ("logged_models", "model_id"),
+    "name": ("registered_models", "name"),
+    "request_id": ("trace_info", "request_id"),
+    "trace_id": ("trace_info", "request_id"),
+    "dataset_id": ("evaluation_datasets", "dataset_id"),
+    "scorer_id": ("scorers", "scorer_id"),
+    "webhook_id": ("webhooks", "webhook_id"),
+}
+"""Where the row is that a key names, and by which column."""
 
 _PLAIN = {
     "params": "key value run_uuid",
@@ -146,7 +150,7 @@ def webhooks(reading: Reading) -> Iterator[Event]:
 def recorded(reading: Reading) -> Iterator[Event]:
     """Give the rows of all other tables, as they are, and tell what no event has room for."""
     schema = reading.reader.schema
-    for table in sorted(set(schema.tables) - TOLD - NOT_CONTENT):
+    for table in sorted(set(schema.tables) - KEYS.keys() - NOT_CONTENT):
         place = f"table {table}"
         if table not in KNOWN:
             reason = "is none of MLflow's that this version knows; its rows are kept as they are"
@@ -158,6 +162,36 @@ def recorded(reading: Reading) -> Iterator[Event]:
             if new:
                 reason = f"has columns that this version does not know: {', '.join(sorted(new))}"
                 reading.report(Problem(f"table {table}", reason, "what is in these columns"))
+
+
+def ownerless(reading: Reading) -> Iterator[Event]:
+    """Tell of rows whose owner is gone, as after a deletion by hand; there is no event of them.
+
+    Only SQLite has such: servers do not let them stay.
+    """
+    schema = reading.reader.schema
+    for table, key in KEYS.items() if reading.reader.dialect == "sqlite" else ():
+        owner, column = _OWNERS.get(key, (table, key))
+        if table in (owner, "latest_metrics") or not (schema.has(table) and schema.has(owner)):
+            continue
+        try:
+            count = _count_ownerless(reading, table, key, schema.tables[owner].c[column])
+        except Unreadable:
+            continue  # whoever reads the table itself tells of it
+        if count:
+            reason = f"has {count} rows of what is not in the table {owner}"
+            reading.report(Problem(f"table {table}", reason, "these rows"))
+    return iter(())
+
+
+def _count_ownerless(reading: Reading, table: str, key: str, owner: Any) -> int:
+    import sqlalchemy
+
+    rows = reading.reader.schema.tables[table]
+    owned = sqlalchemy.select(owner).where(owner == rows.c[key]).correlate(rows).exists()
+    statement = sqlalchemy.select(sqlalchemy.func.count()).select_from(rows).where(~owned)
+    chunks = reading.reader.chunks(statement, streamed=False)
+    return sum(int(count) for chunk in chunks for (count,) in chunk)
 
 
 def _rows(reading: Reading, table: str) -> Iterator[Event]:

@@ -79,9 +79,9 @@ class DatabaseSource(Source):
         for experiment_id, (name, _) in sorted(
             experiments.items(), key=lambda one: registry.experiment_order(one[0], one[1][1])
         ):
-            last = ""
+            last: object = ""
             while rows := self._page(database, experiment_id, last):
-                last = str(rows[-1][0])
+                last = rows[-1][0]
                 yield from (self._ref(row, experiment_id, name) for row in rows)
 
     def fingerprint(self, ref: RunRef) -> str:
@@ -112,6 +112,7 @@ class DatabaseSource(Source):
             ("scorers", "scorers", remainder.scorers),
             ("webhooks", "webhooks", remainder.webhooks),
             ("others", "other tables", remainder.recorded),
+            ("others", "", remainder.ownerless),
         )
         with database.transaction() as reader:
             reading = self._reading(reader, store_id)
@@ -163,7 +164,7 @@ class DatabaseSource(Source):
         created, location = found
         return {"uuid": identity.store_uuid(created, location, uri), "uri": uri}
 
-    def _page(self, database: Database, experiment_id: Any, last: str) -> list[tuple[Any, ...]]:
+    def _page(self, database: Database, experiment_id: Any, last: object) -> list[tuple[Any, ...]]:
         import sqlalchemy
 
         with database.transaction() as reader:

@@ -63,7 +63,7 @@ _ASSESSED = frozenset(
 _KINDS = ("feedback", "expectation", "issue")
 
 
-def logged(reading: Reading, ids: Sequence[str]) -> Iterator[Event]:
+def logged(reading: Reading, ids: Sequence[object]) -> Iterator[Event]:
     """Give the traces with these ids, by id."""
     for start in range(0, len(ids), _PAGE):
         page = list(ids[start : start + _PAGE])
@@ -75,17 +75,17 @@ def without_run(reading: Reading) -> Iterator[Event]:
     """Give the traces that no run of this database made, page by page."""
     if not reading.reader.schema.has("trace_info", "request_id"):
         return
-    last = ""
+    last: object = ""
     while True:
         chunks = reading.reader.chunks(_page(reading, last), streamed=False)
-        ids = [str(trace_id) for chunk in chunks for (trace_id,) in chunk]
+        ids = [trace_id for chunk in chunks for (trace_id,) in chunk]
         if not ids:
             return
         last = ids[-1]
         yield from logged(reading, ids)
 
 
-def _page(reading: Reading, last: str) -> Any:
+def _page(reading: Reading, last: object) -> Any:
     import sqlalchemy
 
     tables = reading.reader.schema.tables
