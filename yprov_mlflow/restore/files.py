@@ -62,7 +62,23 @@ class Files:
                 self._report.lose(
                     place, f"artifact {path}: " + ("has changed" if changed else "is not there")
                 )
+        if self._root is not None:
+            self._report.files["looked for"] += len(wanted)
+            self._report.files["found"] += sum(map(self._is_below_root, found.values()))
         return found
+
+    def _is_below_root(self, file: Path) -> bool:
+        return self._root is not None and file.is_relative_to(self._root)
+
+    def settle(self) -> None:
+        """Say so where the folder that the user gave had none of what was looked for."""
+        sought = self._report.files["looked for"]
+        if sought and not self._report.files["found"]:
+            reason = (
+                f"has none of {sought} artifacts: give the folder that has EXPERIMENT/RUN/artifacts"
+                " in it, such as mlruns or mlartifacts"
+            )
+            self._report.lose(str(self._root), reason)
 
     def copy(self, found: Mapping[str, Path], uri: str, place: str) -> None:
         """Copy files to an artifact root; what is there already is left alone."""

@@ -45,7 +45,8 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
         StoreError: The target cannot be opened.
     """
     report = Report(redact(wish.to))
-    target = _target(wish, report)
+    files = Files(wish.artifacts, report)
+    target = _target(wish, report, files)
     reduction = Reduction()
     last: Path | None = None
     try:
@@ -69,13 +70,13 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
                 "there is no document", ", ".join(map(str, wish.paths)), "Give what `convert` wrote"
             )
         target.finish(reduction.finish(), last or wish.paths[0])
+        files.settle()
     finally:
         target.close()
     return report
 
 
-def _target(wish: Wish, report: Report) -> Target:
-    files = Files(wish.artifacts, report)
+def _target(wish: Wish, report: Report, files: Files) -> Target:
     scheme = wish.to.partition(":")[0].partition("+")[0]
     if scheme in _DATABASES:
         from yprov_mlflow.restore.database.target import DatabaseTarget
