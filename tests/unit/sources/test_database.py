@@ -1,6 +1,7 @@
 """SQLite files of any revision: older and newer than MLflow knows, with odd contents."""
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 
 import pytest
@@ -195,6 +196,40 @@ def test_ids_that_are_no_text_stop_nothing(make):
     assert [ref.run_id for ref in reading.refs] == [str(b"\xff")]
     assert reading.reasons() == ["it is not in the database any more"]
     assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": str(b"\xfe")}]
+
+
+ODD = b"\xff"
+ODD_ROWS = {
+    "logged_models": {"model_id": "m-1", "artifact_location": ODD, "source_run_id": RUN},
+    "trace_info": {"request_id": "tr-1", "input_tokens": ODD, "input_cost": ODD},
+    "assessments": {"assessment_id": None, "trace_id": "tr-1", "created_timestamp": ODD},
+    "spans": {"span_id": "s-1", "trace_id": "tr-1", "start_time_unix_nano": ODD, "content": "{}"},
+    "registered_models": {"name": "net"},
+    "registered_model_aliases": {"name": "net", "alias": ODD, "version": ODD},
+    "model_versions": {"name": "net", "version": ODD},
+    "evaluation_datasets": {"dataset_id": "d-1"},
+    "evaluation_dataset_records": {"dataset_id": "d-1", "created_time": ODD},
+    "scorers": {"scorer_id": "c-1", "experiment_id": 0, "scorer_name": "c"},
+    "scorer_versions": {"scorer_id": "c-1", "scorer_version": ODD},
+}
+
+
+def test_values_of_any_kind_in_any_column_do_no_harm(make):
+    """SQLite keeps whatever it is given; beside each odd row is one as usual."""
+    statements = []
+    for table, row in ODD_ROWS.items():
+        usual = {name: "1" if value is ODD else value for name, value in row.items()}
+        insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})"
+        statements.append(f"CREATE TABLE {table} ({', '.join(row)})")
+        statements += [(insert, (*row.values(),)), (insert, (*usual.values(),))]
+    reading = Reading(make(*statements, artifact_uri=ODD))
+    (ref,) = reading.refs
+    assert reading.source.fingerprint(ref)
+    assert len([event for event in reading.of() if isinstance(event, ModelLogged)]) == 2
+    calls = Counter(event.method for event in reading.store if isinstance(event, StoreCalled))
+    assert calls["create_model_version"] == calls["set_registered_model_alias"] == 4
+    assert calls["register_scorer"] == calls["create_assessment"] == 4
+    assert calls["start_trace"] == 2
 
 
 def test_runs_come_by_experiment_and_deleted_experiments_last(make):

@@ -44,15 +44,16 @@ class Artifacts:
         self._said: set[str] = set()
         self._with_runs: dict[str, bool] = {}
 
-    def files(self, uri: str | None, owner: str) -> list[File]:
+    def files(self, uri: object, owner: str) -> list[File]:
         """List the artifacts of a run or model by path, without our own documents."""
         folder = self.folder(uri, owner)
         return [] if folder is None else self.listed(folder)
 
-    def folder(self, uri: str | None, owner: str) -> str | None:
+    def folder(self, uri: object, owner: str) -> str | None:
         """Give the folder of an owner's artifacts; None if it has none, or none within reach."""
         if not uri:
             return None
+        uri = str(uri)  # of a broken table it may be anything
         folder, within_reach = self.find(uri, owner)
         if not within_reach:
             self.miss(uri, owner, _UNREACHABLE)

@@ -22,6 +22,7 @@ _SECRET = re.compile(
 )
 _PUBLIC = re.compile(r"_(id|name|version|tokens?_count)\Z")
 _PLACE = re.compile(r"(uri|url|location|source)\Z", re.IGNORECASE)
+_LONGEST_NUMBER = 40
 MODEL_STATUSES = {0: None, 1: "PENDING", 2: "READY", 3: "FAILED"}
 TRACE_LOCATION = "mlflow.artifactLocation"
 SPANS_LOCATION = "mlflow.trace.spansLocation"
@@ -220,6 +221,14 @@ def plain(value: Any) -> Json:
         return value
     isoformat = getattr(value, "isoformat", None)
     return isoformat() if callable(isoformat) else str(value)
+
+
+def as_number(value: object) -> tuple[bool, int, str]:
+    """Give what sorts ids and times as numbers, what is not there first; after those any other."""
+    text = str(value or 0)
+    if text.isdecimal() and len(text) < _LONGEST_NUMBER:
+        return False, int(text), ""
+    return True, 0, text
 
 
 def texts(found: Iterable[tuple[Any, Any]]) -> dict[str, str]:

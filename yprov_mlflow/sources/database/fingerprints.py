@@ -97,9 +97,9 @@ def _models(reader: Reader, index: Index, artifacts: Artifacts, run_id: str) -> 
         for table in _OF_MODELS:
             yield from _rows(reader, table, {"model_id": model_id})
     if own:
-        for uri, model_id in sorted(
-            reader.rows("logged_models", ("artifact_location", "model_id"), {"model_id": own})
-        ):
+        where = {"model_id": own}
+        rows = reader.rows("logged_models", ("artifact_location", "model_id"), where)
+        for uri, model_id in sorted(rows, key=str):
             yield from _listed(artifacts, uri, str(model_id))
 
 

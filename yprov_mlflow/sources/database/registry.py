@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import Any
 
 from yprov_mlflow.events import Event
-from yprov_mlflow.sources.database.entries import others, texts
+from yprov_mlflow.sources.database.entries import as_number, others, texts
 from yprov_mlflow.sources.database.reader import Record
 from yprov_mlflow.sources.database.reading import Reading
 
@@ -55,7 +54,7 @@ def registered_models(reading: Reading) -> Iterator[Event]:
         shown = _renamed(record, _MODEL)
         yield reading.entries.registered_model(shown, texts(tags.get(key, [])))
         yield from _versions(reading, record)
-        for alias, version in sorted(aliases.get(key, []), key=itemgetter(0)):
+        for alias, version in sorted(aliases.get(key, []), key=lambda one: str(one[0])):
             yield reading.entries.alias(str(record["name"]), str(alias), version)
 
 
@@ -63,7 +62,7 @@ def _versions(reading: Reading, model: Record) -> Iterator[Event]:
     where: Record = {name: model[name] for name in ("workspace", "name") if name in model}
     tags = _grouped(reading, "model_version_tags", ("version",), where=where)
     found = list(reading.reader.records("model_versions", where))
-    for record in sorted(found, key=lambda one: _number(one["version"])):
+    for record in sorted(found, key=lambda one: as_number(one["version"])):
         own = texts(tags.get((str(record["version"]),), []))
         yield from reading.entries.model_version(_renamed(record, _VERSION), own)
 
@@ -76,12 +75,6 @@ def _renamed(record: Record, known: frozenset[str]) -> Record:
 
 def _names(record: Record) -> Key:
     return str(record.get("workspace")), str(record["name"])
-
-
-def _number(value: Any) -> tuple[bool, int, str]:
-    """Order ids as numbers, and after those what are none."""
-    text = str(value)
-    return (False, int(text), "") if text.isdecimal() else (True, 0, text)
 
 
 def _grouped(

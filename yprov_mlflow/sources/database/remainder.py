@@ -10,6 +10,7 @@ from yprov_mlflow.events import Event, Json
 from yprov_mlflow.sources.database.entries import (
     MOST_ROWS,
     WITHHELD,
+    as_number,
     plain,
     texts,
     without_secrets,
@@ -104,7 +105,9 @@ def evaluation_datasets(reading: Reading) -> Iterator[Event]:
         }
         yield reading.entries.call("create_dataset", {"dataset": dataset_id}, arguments)
         records = list(reader.records("evaluation_dataset_records", named))
-        records.sort(key=lambda r: (r.get("created_time") or 0, str(r.get("dataset_record_id"))))
+        records.sort(
+            key=lambda r: (as_number(r.get("created_time")), str(r.get("dataset_record_id")))
+        )
         rows = [_told(_row(reading, "evaluation_dataset_records", one)) for one in records]
         for start in range(0, len(rows), MOST_ROWS):
             arguments = {**named, "records": rows[start : start + MOST_ROWS]}
@@ -127,7 +130,7 @@ def scorers(reading: Reading) -> Iterator[Event]:
     names = ("experiment_id", "scorer_name", "scorer_id")
     for experiment, name, scorer_id in sorted(reader.rows("scorers", names), key=str):
         versions = list(reader.records("scorer_versions", {"scorer_id": scorer_id}))
-        for found in sorted(versions, key=lambda one: int(one.get("scorer_version") or 0)):
+        for found in sorted(versions, key=lambda one: as_number(one.get("scorer_version"))):
             row = _row(reading, "scorer_versions", found)
             arguments = {"experiment_id": str(experiment), "name": str(name), **row}
             subjects = {"experiment": experiment, "name": name}

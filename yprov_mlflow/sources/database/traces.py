@@ -13,7 +13,9 @@ from yprov_mlflow.sources.database.entries import (
     IN_DATABASE,
     SPANS_LOCATION,
     TRACE_LOCATION,
+    as_number,
     others,
+    plain,
     some,
     texts,
     trace_info,
@@ -147,9 +149,9 @@ def _info(record: Record, metadata: dict[str, str], tags: dict[str, str]) -> dic
         metadata[_SESSION] = str(record["session_id"])
     usage, cost = some(record, *_TOKENS), some(record, *_COSTS)
     if usage:
-        metadata[_USAGE] = json.dumps(usage)
+        metadata[_USAGE] = json.dumps(usage, default=plain)
     if cost:
-        metadata[_COST] = json.dumps(cost)
+        metadata[_COST] = json.dumps(cost, default=plain)
     trace_id = str(record["request_id"])
     info = trace_info(trace_id, record.get("experiment_id"), named, metadata, tags)
     return info | others(record, _INFO)
@@ -198,8 +200,8 @@ def _spans(
     yield from reading.entries.spans(trace_id, spans)
 
 
-def _span_order(record: Record) -> tuple[int, str]:
-    return record.get("start_time_unix_nano") or 0, str(record.get("span_id"))
+def _span_order(record: Record) -> tuple[object, str]:
+    return as_number(record.get("start_time_unix_nano")), str(record.get("span_id"))
 
 
 def _parsed(content: Any) -> Json:
@@ -227,7 +229,7 @@ def _of_columns(record: Record) -> dict[str, Json]:
 
 def _assessments(reading: Reading, trace_id: str) -> Iterator[Event]:
     records = list(reading.reader.records("assessments", {"trace_id": trace_id}))
-    records.sort(key=lambda r: (r.get("created_timestamp") or 0, str(r.get("assessment_id"))))
+    records.sort(key=lambda r: (as_number(r.get("created_timestamp")), str(r.get("assessment_id"))))
     for record in records:
         try:
             yield reading.entries.assessment(_assessment(record))
@@ -246,7 +248,7 @@ def _assessment(record: Record) -> dict[str, Json]:
     elif record.get("error") is not None:
         content["error"] = _json(record["error"])
     found = {
-        "assessment_id": record.get("assessment_id"),
+        "assessment_id": str(record.get("assessment_id")),
         "create_time_ms": record.get("created_timestamp"),
         "last_update_time_ms": record.get("last_updated_timestamp"),
         "metadata": _json(record.get("assessment_metadata")),
