@@ -158,6 +158,33 @@ def test_a_renamed_run_keeps_its_id_and_a_copied_one_gets_its_folders(tree):
     assert all(problem.lost == "" for problem in found.problems)
 
 
+def test_of_two_that_say_they_are_the_same_only_one_is(tree):
+    for folder in ("copy", "other"):
+        tree.experiment(folder, name=folder, meta={"experiment_id": "5"})
+        tree.run(folder, run_id=f"{RUN}7", params={"p": folder})
+        describe(tree.root / f"models/{folder}/meta.yaml", name="net", description=folder)
+    found = Reading(tree.root)
+    assert {ref.key: ref.run_id for ref in found.refs} == {"0/copy": f"{RUN}7", "0/other": "other"}
+    made = {
+        e.arguments["name"]: e.arguments["experiment_id"] for e in found.calls("create_experiment")
+    }
+    assert made == {"Default": "0", "copy": "5", "other": "other"}
+    models = {
+        e.arguments["description"]: e.arguments["name"]
+        for e in found.calls("create_registered_model")
+    }
+    assert models == {"copy": "net", "other": "other"}
+    assert len(found.problems) == 6
+
+
+def test_an_experiment_that_is_in_the_trash_as_well_is_told(tree):
+    tree.experiment("1")
+    tree.experiment("1", trash=True)
+    (problem,) = Reading(tree.root).problems
+    assert (problem.place, problem.lost) == (str(tree.root / ".trash/1"), "")
+    assert problem.reason == "has the id of another experiment, that in 1"
+
+
 def test_a_registered_model_without_description_does_not_hide_the_others(tree):
     describe(tree.root / "models/a/version-1/meta.yaml", name="a", version=1, run_id=f"{RUN}1")
     describe(tree.root / "models/b/meta.yaml", name="b")
@@ -354,6 +381,22 @@ def test_what_is_no_part_of_a_tree_is_told(tree):
 
 
 # -- files that cannot be read -------------------------------------------------------------
+
+
+def test_what_is_no_model_and_no_trace_is_told(tree, tmp_path):
+    tree.model("m-1", tree.run())
+    put(tree.root / "0", {"models/notes.txt": "x", "traces/notes.txt": "x"})
+    (tree.root / "0/models/empty").mkdir()
+    put(tmp_path / "elsewhere", {"meta.yaml": "model_id: m-2"})
+    (tree.root / "0/models/link").symlink_to(tmp_path / "elsewhere")
+    found = Reading(tree.root)
+    assert found.losses() == {
+        "models/notes.txt": "the file",
+        "traces/notes.txt": "the file",
+        "models/empty": "the folder",
+        "models/link": "what it links to",
+    }
+    assert len(found.problems) == 4
 
 
 def test_a_file_in_the_place_of_a_folder_is_told(tree):

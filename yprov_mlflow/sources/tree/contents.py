@@ -36,11 +36,12 @@ from yprov_mlflow.sources.tree.models import (
     is_deleted,
     metric_files,
     model_fields,
+    model_folders,
     point_argument,
 )
 from yprov_mlflow.sources.tree.points import MOST_POINTS, Columns, PointsFile, events_worth
 from yprov_mlflow.sources.tree.registry import registry_calls
-from yprov_mlflow.sources.tree.traces import Trace, trace_calls
+from yprov_mlflow.sources.tree.traces import Trace, trace_calls, trace_folders
 from yprov_mlflow.sources.tree.values import read_values, tags_of
 
 _LOCATION = "artifact_location"
@@ -230,6 +231,9 @@ class Contents:
         for experiment in experiments:
             for method, subjects, arguments, result in experiment_calls(self._files, experiment):
                 yield self._event(StoreCalled, method, subjects, arguments, result)
+            # The index reads these too, and tells nobody what is wrong with them.
+            model_folders(self._files, experiment)
+            trace_folders(self._files, experiment)
             folders = (folder.path for folder in run_folders(self._files.quiet, experiment))
             datasets = links.unused(experiment.path, folders)
             if datasets:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
 from yprov_mlflow.events import Json
-from yprov_mlflow.sources.tree.files import STRAY, Files, is_name
+from yprov_mlflow.sources.tree.files import STRAY, Files, is_free, is_name
 from yprov_mlflow.sources.tree.meta import META, read_meta, text_of, uri_of, whole_of
 from yprov_mlflow.sources.tree.root import MODELS, TRASH
 from yprov_mlflow.sources.tree.values import read_values, tags_of
@@ -46,21 +46,25 @@ class RunFolder(NamedTuple):
 
 def read_experiments(files: Files) -> list[Experiment]:
     """Give all experiments by id, deleted ones last."""
-    found = []
     strays, folders = files.scan(files.root)
-    for entry in strays:
-        _tell_stray(files, entry.path)
-    for entry in folders:
-        if entry.name not in (TRASH, MODELS):
-            found.append(_experiment(files, entry, deleted=False))
-    for entry in folders:
-        if entry.name == TRASH:
-            strays, deleted = files.scan(entry.path)
-            for stray in strays:
-                _tell_stray(files, stray.path)
-            found += [_experiment(files, one, deleted=True) for one in deleted]
-    known = [one for one in found if one is not None]
-    return sorted(known, key=lambda one: (one.deleted, one.experiment_id))
+    entries = [(entry, False) for entry in folders if entry.name not in (TRASH, MODELS)]
+    for trash in folders:
+        if trash.name == TRASH:
+            more, deleted = files.scan(trash.path)
+            strays += more
+            entries += [(entry, True) for entry in deleted]
+    for stray in strays:
+        _tell_stray(files, stray.path)
+    found: list[Experiment] = []
+    places: dict[str, str] = {}
+    for entry, in_trash in entries:
+        one = _experiment(files, entry, places, deleted=in_trash)
+        if one is not None:
+            found.append(one)
+            place = places.setdefault(one.experiment_id, one.place)
+            if place != one.place:
+                files.report(one.path, f"has the id of another experiment, that in {place}", "")
+    return sorted(found, key=lambda one: (one.deleted, one.experiment_id))
 
 
 def _tell_stray(files: Files, path: str) -> None:
@@ -76,7 +80,9 @@ def _tell_stray(files: Files, path: str) -> None:
         files.report(path, STRAY, "the file")
 
 
-def _experiment(files: Files, entry: os.DirEntry[str], *, deleted: bool) -> Experiment | None:
+def _experiment(
+    files: Files, entry: os.DirEntry[str], taken: Container[str], *, deleted: bool
+) -> Experiment | None:
     name = entry.name
     if not is_name(name):
         files.report(entry.path, "has a name that no experiment can have", "all that is in it")
@@ -95,8 +101,7 @@ def _experiment(files: Files, entry: os.DirEntry[str], *, deleted: bool) -> Expe
     meta = read_meta(files, path) if described else {}
     told = text_of(meta, "experiment_id")
     if told is not None and told != name:
-        renamed = is_name(told) and not os.path.lexists(os.path.join(entry.path, "..", told))
-        told = told if renamed else name
+        told = told if is_free(told, os.path.dirname(entry.path), taken) else name
         reason = f"says it is another experiment than its folder; taken as {told}"
         files.report(path, reason, "")
     deleted = deleted or meta.get("lifecycle_stage") == DELETED

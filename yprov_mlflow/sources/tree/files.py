@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator, Set
 from functools import cached_property
 from typing import NamedTuple
 
@@ -197,6 +197,15 @@ class Files:
         folders.sort(key=_name)
         return files, folders
 
+    def folders(self, path: str) -> list[os.DirEntry[str]]:
+        """Give the folders in a folder that has nothing else, if it is there; tell of strays."""
+        if not self.has_folder(path):
+            return []
+        strays, found = self.scan(path)
+        for stray in strays:
+            self.report(stray.path, STRAY, "the file")
+        return found
+
     def can_list(self, folder: str) -> bool:
         """Tell whether a folder can be listed; a problem says why not."""
         try:
@@ -337,6 +346,14 @@ def shown(text: str) -> str:
 def is_name(text: str) -> bool:
     """Tell whether text can be the name of one folder, and not the way to another."""
     return text not in ("", ".", "..") and len(text) < 256 and not _WAY.search(text)
+
+
+def is_free(name: str, folder: str, taken: Container[str]) -> bool:
+    """Tell whether what says that this is its name may have it: its folder was renamed.
+
+    If there is a folder of that name, or another took it already, it was copied.
+    """
+    return is_name(name) and name not in taken and not os.path.lexists(os.path.join(folder, name))
 
 
 def excerpt(data: bytes | str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from yprov_mlflow.events import Json
-from yprov_mlflow.sources.tree.files import STRAY, Files, is_name
+from yprov_mlflow.sources.tree.files import Files, is_name
 from yprov_mlflow.sources.tree.meta import META, read_meta, text_of, whole_of
 
 _DATASET = ("name", "digest", "source_type", "source", "schema", "profile")
@@ -78,13 +78,8 @@ class Links:
         return [{"dataset_uuid": _folder(path), **one} for path, one in found if one is not None]
 
     def _described(self, folder: str) -> list[tuple[str, dict[str, Json]]]:
-        if not self._files.has_folder(folder):
-            return []
-        strays, folders = self._files.scan(folder)
-        for stray in strays:
-            self._files.report(stray.path, STRAY, "the file")
         found = []
-        for entry in folders:
+        for entry in self._files.folders(folder):
             path = os.path.join(entry.path, META)
             if os.path.lexists(path):
                 found.append((path, read_meta(self._files, path)))

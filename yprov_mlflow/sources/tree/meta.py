@@ -152,9 +152,19 @@ class _Plain:
         self._left = _MOST_NODES
 
     def mapping(self, found: Mapping[Any, Any], depth: int = 0) -> dict[str, Json]:
+        """Give a mapping as JSON, ``depth`` levels below the top.
+
+        Raises:
+            ValueError: It has no end.
+        """
         return {_key(key): self.value(item, depth + 1) for key, item in found.items()}
 
     def value(self, found: Any, depth: int) -> Json:
+        """Give any value as JSON, ``depth`` levels below the top.
+
+        Raises:
+            ValueError: It has no end.
+        """
         self._left -= 1
         if self._left < 0 or depth > _DEEPEST:
             raise ValueError(_ENDLESS)

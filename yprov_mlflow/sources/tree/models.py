@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from yprov_mlflow.events import Json
 from yprov_mlflow.sources.tree.experiments import DELETED, Experiment
-from yprov_mlflow.sources.tree.files import STRAY, Files, Node
+from yprov_mlflow.sources.tree.files import Files, Node
 from yprov_mlflow.sources.tree.meta import (
     META,
     kept_of,
@@ -45,22 +45,22 @@ class Model(NamedTuple):
 
 def read_models(files: Files, experiment: Experiment) -> Iterator[Model]:
     """Give the logged models of an experiment, by folder."""
-    folder = os.path.join(experiment.path, "models")
-    if not files.has_folder(folder):
-        return
-    strays, folders = files.scan(folder)
-    for stray in strays:
-        files.report(stray.path, STRAY, "the file")
-    for entry in folders:
+    for entry in model_folders(files, experiment):
         path = os.path.join(entry.path, META)
-        if not os.path.lexists(path) and not any(
-            os.path.isdir(os.path.join(entry.path, part)) for part in _PARTS
-        ):
-            files.report(entry.path, "is no logged model: it has no meta.yaml", "the folder")
-            continue
         meta = read_meta(files, path) if os.path.lexists(path) else {}
         model_id = text_of(meta, "model_id") or files.key(entry)
         yield Model(entry.path, model_id, text_of(meta, "source_run_id"), experiment)
+
+
+def model_folders(files: Files, experiment: Experiment) -> list[os.DirEntry[str]]:
+    """Give the folders of an experiment's logged models; tell of those that are none."""
+    found = []
+    for entry in files.folders(os.path.join(experiment.path, "models")):
+        if any(os.path.lexists(os.path.join(entry.path, part)) for part in (META, *_PARTS)):
+            found.append(entry)
+        else:
+            files.report(entry.path, "is no logged model: it has no meta.yaml", "the folder")
+    return found
 
 
 def model_fields(files: Files, model: Model) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from yprov_mlflow.events import Json
-from yprov_mlflow.sources.tree.files import STRAY, Files
+from yprov_mlflow.sources.tree.files import STRAY, Files, is_free
 from yprov_mlflow.sources.tree.meta import META, kept_of, read_meta, text_of, uri_of, whole_of
 from yprov_mlflow.sources.tree.root import MODELS
 from yprov_mlflow.sources.tree.values import read_values, tags_of
@@ -31,17 +31,12 @@ _OF_VERSIONS = frozenset(
 
 def registry_calls(files: Files) -> Iterator[Call]:
     """Give the calls that would have made the registry."""
-    top = os.path.join(files.root, MODELS)
-    if not files.has_folder(top):
-        return
-    strays, folders = files.scan(top)
-    for stray in strays:
-        files.report(stray.path, STRAY, "the file")
-    for entry in folders:
-        yield from _model_calls(files, entry)
+    taken: set[str] = set()
+    for entry in files.folders(os.path.join(files.root, MODELS)):
+        yield from _model_calls(files, entry, taken)
 
 
-def _model_calls(files: Files, entry: os.DirEntry[str]) -> Iterator[Call]:
+def _model_calls(files: Files, entry: os.DirEntry[str], taken: set[str]) -> Iterator[Call]:
     strays, folders = files.scan(entry.path)
     described = any(stray.name == META for stray in strays)
     versions = sorted(_versions(files, folders))
@@ -57,7 +52,16 @@ def _model_calls(files: Files, entry: os.DirEntry[str]) -> Iterator[Call]:
         meta = read_meta(files, path)
     else:
         files.report(entry.path, "has no meta.yaml", "the model's description and times")
-    name = text_of(meta, "name") or files.key(entry)
+    name = files.key(entry)
+    told = text_of(meta, "name")
+    if told is not None and told != name:
+        free = is_free(told, os.path.dirname(entry.path), taken)
+        reason = (
+            f"says it is {told!r}, in a folder called {name}; taken as {told if free else name}"
+        )
+        files.report(path, reason, "")
+        name = told if free else name
+    taken.add(name)
     arguments = {
         "name": name,
         "description": kept_of(meta, "description"),

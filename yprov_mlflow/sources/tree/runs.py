@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from yprov_mlflow.events import Json
 from yprov_mlflow.sources.source import RunRef
 from yprov_mlflow.sources.tree.experiments import DELETED, Experiment, RunFolder
-from yprov_mlflow.sources.tree.files import Files, is_name
+from yprov_mlflow.sources.tree.files import Files, is_free
 from yprov_mlflow.sources.tree.meta import (
     META,
     kept_of,
@@ -31,18 +31,21 @@ _NAME = "mlflow.runName"
 
 
 def reference(
-    files: Files, experiment: Experiment, folder: RunFolder, meta: Mapping[str, Json]
+    files: Files,
+    experiment: Experiment,
+    folder: RunFolder,
+    meta: Mapping[str, Json],
+    given: Container[str],
 ) -> RunRef:
     """Give what refers to a run. Its id is its folder's name, as MLflow itself has it.
 
-    Only if ``meta.yaml`` has another id, of which there is no folder, that is the run's: the
-    folder was renamed.
+    Only if ``meta.yaml`` has another id, of which there is no folder and which is not among
+    those ``given`` to other runs of the experiment, that is the run's: the folder was renamed.
     """
     run_id = folder.name
     told = text_of(meta, "run_id", "run_uuid")
     if told is not None and told != run_id:
-        renamed = is_name(told) and not os.path.lexists(os.path.join(experiment.path, told))
-        taken = told if renamed else run_id
+        taken = told if is_free(told, experiment.path, given) else run_id
         reason = f"says it is run {told!r}, in a folder called {run_id}; taken as {taken}"
         files.report(os.path.join(folder.path, META), reason, "")
         run_id = taken

@@ -41,18 +41,17 @@ class Trace(NamedTuple):
 
 def read_traces(files: Files, experiment: Experiment) -> Iterator[Trace]:
     """Give the traces of an experiment, by folder."""
-    folder = os.path.join(experiment.path, "traces")
-    if not files.has_folder(folder):
-        return
-    strays, folders = files.scan(folder)
-    for stray in strays:
-        files.report(stray.path, STRAY, "the file")
-    for entry in folders:
+    for entry in trace_folders(files, experiment):
         metadata = os.path.join(entry.path, _METADATA)
         source = os.path.join(metadata, "mlflow.sourceRun")
         known = files.has_folder(metadata) and os.path.lexists(source)
         run_id = files.text(source) if known else None
         yield Trace(entry.path, run_id or None, experiment)
+
+
+def trace_folders(files: Files, experiment: Experiment) -> list[os.DirEntry[str]]:
+    """Give the folders of an experiment's traces; tell of what else is there."""
+    return files.folders(os.path.join(experiment.path, "traces"))
 
 
 def trace_calls(files: Files, trace: Trace) -> Iterator[Call]:

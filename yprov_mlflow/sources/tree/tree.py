@@ -89,9 +89,12 @@ class TreeSource(Source):
     def runs(self) -> Iterator[RunRef]:
         """Give all runs by experiment and folder; tell of folders that are none."""
         for experiment in self._experiments.values():
+            given: set[str] = set()
             for folder in run_folders(self._files, experiment):
                 meta = runs.read_run(self._files.quiet, folder.path)
-                yield runs.reference(self._files, experiment, folder, meta)
+                ref = runs.reference(self._files, experiment, folder, meta, given)
+                given.add(ref.run_id)
+                yield ref
 
     def fingerprint(self, ref: RunRef) -> str:
         """Give a digest over path, size and time of change of all that belongs to the run."""
