@@ -22,7 +22,7 @@ import pytest
 from comparison import Store
 
 from integration.conftest import Server, Workplace
-from integration.full_store import fill
+from integration.full_store import Made, fill
 from integration.mariadb import mariadb
 from yprov_mlflow.errors import DocumentError, StoreError
 from yprov_mlflow.events import (
@@ -641,7 +641,7 @@ def client_uri(request: pytest.FixtureRequest, plain_server: Server, tmp_path: P
 def test_other_stores_are_filled_through_the_client(
     target: Target, workplace: Workplace, client_uri: str
 ) -> None:
-    fill(workplace.sqlite)
+    made = fill(workplace.sqlite)
     target.convert(workplace.sqlite)
     report = target.restore(client_uri)
     client = mlflow.MlflowClient(client_uri, client_uri)
@@ -662,7 +662,29 @@ def test_other_stores_are_filled_through_the_client(
     tags = client.get_run(report.ids[f"run {child}"]).data.tags
     assert tags["mlflow.parentRunId"] == report.ids[f"run {parent}"]
     assert client.get_model_version_by_alias("iris", "champion").version in (2, "2")
+    _has_traces(client, report, made)
+    left = [note.reason for note in report.losses if "only for databases" in note.reason]
+    assert "of which logged models 2 points are is only for databases" in left
     assert target.restore(client_uri).things["run"] == {"unchanged": 5}
+
+
+def _has_traces(client: Any, report: Report, made: Made) -> None:
+    """Check that traces belong to the runs that are new here, with their assessments."""
+    parent = report.ids[f"run {made.runs['parent']}"]
+    trace_id = made.traces["of the run"]
+    trace = client.get_trace(trace_id)
+    assert [span.name for span in trace.data.spans] == ["span 1", "span 2"]
+    info = trace.info
+    assert info.trace_metadata["mlflow.sourceRun"] == parent
+    assessed = {one.overrides: one for one in info.assessments if one.name == "good"}
+    corrected = assessed.pop(next(filter(None, assessed)))
+    first = assessed[None]
+    assert (corrected.overrides, corrected.value) == (first.assessment_id, True)
+    assert (first.value, first.valid) == ({"score": 0.5}, False)
+    linked = f"trace {made.traces['linked']}, its link to run {made.runs['parent']}"
+    if linked not in {note.place for note in report.losses}:  # folders take none
+        found = client.search_traces(locations=[info.experiment_id], run_id=parent)
+        assert made.traces["linked"] in {one.info.trace_id for one in found}
 
 
 def _history(client: Any, run: Any, key: str) -> list[Any]:

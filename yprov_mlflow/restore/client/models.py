@@ -54,6 +54,9 @@ class Models:
                 folder = path.rpartition("/")[0]
                 self._client.log_model_artifact(made.model_id, str(file), folder or None)
                 self._report.files["copied"] += 1
+            if model.metrics:
+                reason = f"its metric points are only for databases: {len(model.metrics)}"
+                self._report.lose(place, reason)
             if model.status in ("READY", "FAILED"):
                 self._client.finalize_logged_model(made.model_id, model.status)
             if model.lifecycle == "deleted":

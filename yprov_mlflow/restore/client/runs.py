@@ -105,6 +105,10 @@ class Runs:
             rows = zip(points.values, points.timestamps_ms, points.steps, strict=True)
             metrics = [Metric(key, *row) for row in rows]
             session.each(place, metrics, 1000, lambda b: batch(run_id, metrics=b))
+        of_models = sum(len(points.models) for points in run.points.values())
+        if of_models:
+            reason = f"of which logged models {of_models} points are is only for databases"
+            self._report.lose(f"{place}, metrics", reason)
         if run.datasets:
             with session.reporting(f"{place}, inputs"):
                 self._client.log_inputs(run_id, [_dataset(one) for one in run.datasets])

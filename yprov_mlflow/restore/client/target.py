@@ -110,7 +110,7 @@ class ClientTarget(Target):
         for trace in estate.traces.values():
             number = self._experiment(Experiment(trace.experiment_id or "0"))
             if number is not None:
-                put_trace(self._session, trace, number)
+                put_trace(self._session, trace, number, self._runs.ids)
         self._leave(estate)
         self._runs.delete()
         for experiment in estate.experiments.values():
