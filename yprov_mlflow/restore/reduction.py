@@ -129,7 +129,7 @@ def _on_updated(run: Run, event: RunUpdated) -> None:
         run.end_time_ms = event.end_time_ms
     if event.run_name is not None:
         run.name = run.tags[RUN_NAME] = event.run_name
-    if event.lifecycle is not None and run.lifecycle != "purged":
+    if event.lifecycle is not None:
         run.lifecycle = event.lifecycle
 
 

@@ -173,6 +173,18 @@ def test_the_registry() -> None:
     assert model.versions[2].tags == {"a": "1"}
 
 
+def test_who_comes_to_a_stage_may_archive_those_in_it() -> None:
+    made = [("create_model_version", {"name": "iris", "version": str(n)}) for n in (1, 2, 3)]
+    moved = [
+        ("transition_model_version_stage", {"name": "iris", "version": version, "stage": stage})
+        for version, stage in (("1", "Production"), ("2", "Staging"), ("3", "Production"))
+    ]
+    moved[-1][1]["archive_existing_versions"] = True
+    estate = estate_after(("create_registered_model", {"name": "iris"}), *made, *moved)
+    stages = [version.stage for version in estate.registered["iris"].versions.values()]
+    assert stages == ["Archived", "Staging", "Production"]
+
+
 def test_copies_and_prompts() -> None:
     version = {"name": "iris", "version": "1"}
     estate = estate_after(
@@ -220,6 +232,12 @@ def test_traces() -> None:
         ("create_assessment", {"assessment": given}),
         ("create_assessment", {"assessment": corrected}),
         ("update_assessment", {**assessed, "feedback": {"value": 2}}),
+        ("create_assessment", {"assessment": {**given, "assessment_id": "a-3"}}),
+        (
+            "create_assessment",
+            {"assessment": {**given, "assessment_id": "a-4", "overrides": "a-3"}},
+        ),
+        ("delete_assessment", {"trace_id": "tr-1", "assessment_id": "a-4"}),
         ("link_traces_to_run", {"trace_ids": ["tr-1"], "run_id": "r"}),
         ("start_trace", {"trace_info": {**info, "trace_id": "tr-2"}}),
         ("delete_traces", {"experiment_id": "1", "trace_ids": ["tr-2"]}),
@@ -230,6 +248,8 @@ def test_traces() -> None:
     assert [one["name"] for one in trace.spans.values()] == ["ended"]
     assert trace.assessments["a-1"]["feedback"] == {"value": 2}
     assert trace.assessments["a-1"]["valid"] is False
+    assert trace.assessments["a-3"]["valid"] is True
+    assert trace.assessments.keys() == {"a-1", "a-2", "a-3"}
 
 
 def test_calls_of_many_documents_count_in_the_order_of_their_times() -> None:

@@ -23,7 +23,8 @@ SECRET = "the secret"
 
 @pytest.fixture
 def tree(tmp_path):
-    put(tmp_path / "outside", {"secret": SECRET, "deep/secret": SECRET, "meta.yaml": "user_id: x"})
+    said = f"user_id: x\nname: {SECRET}\nstatus: {SECRET}\n"
+    put(tmp_path / "outside", {"secret": SECRET, "deep/secret": SECRET, "meta.yaml": said})
     return Tree(tmp_path / "mlruns")
 
 
@@ -104,14 +105,17 @@ def test_links_out_of_the_tree_are_not_followed(tree, tmp_path):
     (tree.root / "5").symlink_to(outside)
     (tree.root / "0" / "models").symlink_to(outside)
     other = tree.run(2)
-    (other / "meta.yaml").unlink()
-    (other / "meta.yaml").symlink_to(outside / "meta.yaml")
+    for described in (other, tree.experiment("6")):
+        (described / "meta.yaml").unlink()
+        (described / "meta.yaml").symlink_to(outside / "meta.yaml")
     found = Reading(tree.root)
     assert SECRET not in everything(found)
     assert found.params(folder) == {"a": "1"}
     assert found.one(RunCreated, other).user_id is None
     places = [p.place for p in found.problems if "leads out of the tree" in p.reason]
-    assert len(places) == len(set(places)) == 7
+    assert len(set(places)) == 8
+    # That of an experiment is met as a description and as a file of its folder.
+    assert len(places) == 9
 
 
 def test_links_in_the_tree_are_followed_and_loops_are_not(tree):
