@@ -113,7 +113,7 @@ def test_rows_whose_owner_was_deleted_by_hand_are_told(make):
     )
     told = {problem.place: problem for problem in Reading(location).problems}
     assert told.keys() == {"table params", "table metrics", "table model_versions"}
-    assert told["table params"].reason == "has 2 rows of what is not in the table runs"
+    assert told["table params"].reason == "has rows of what is not in the table runs: 2"
     assert told["table model_versions"].lost == "these rows"
 
 

@@ -182,7 +182,7 @@ def ownerless(reading: Reading) -> Iterator[Event]:
         except Unreadable:
             continue  # whoever reads the table itself tells of it
         if count:
-            reason = f"has {count} rows of what is not in the table {owner}"
+            reason = f"has rows of what is not in the table {owner}: {count}"
             reading.report(Problem(f"table {table}", reason, "these rows"))
     return iter(())
 
