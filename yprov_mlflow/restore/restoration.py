@@ -11,7 +11,8 @@ from yprov_mlflow.identity import redact
 from yprov_mlflow.restore.documents import documents, points_of, promised_points
 from yprov_mlflow.restore.files import Files
 from yprov_mlflow.restore.reduction import Reduction
-from yprov_mlflow.restore.report import Report
+from yprov_mlflow.restore.report import REFUSED, Report
+from yprov_mlflow.restore.state import Run
 from yprov_mlflow.restore.target import Target
 from yprov_mlflow.translate import events_of
 
@@ -62,7 +63,8 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
                 missing = promised_points(found.document) - there
                 if missing > 0 and len(report.losses) == lost:
                     report.lose(str(found.path), f"{missing} of its metric points are not with it")
-                target.put_run(run, found.path)
+                if _can_be_put(run, report):
+                    target.put_run(run, found.path)
             if progress is not None:
                 progress(report)
         if last is None and not report.losses:
@@ -74,6 +76,18 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
     finally:
         target.close()
     return report
+
+
+def _can_be_put(run: Run, report: Report) -> bool:
+    """Tell whether a run is one, of a known experiment; else report why it is not restored."""
+    place = f"run {run.run_id}"
+    if run.lifecycle == "purged":
+        report.change(place, "it was deleted for good, and is not restored")
+        return False
+    if not run.known:
+        report.count("run", REFUSED)
+        report.lose(place, "its document does not tell its experiment")
+    return run.known
 
 
 def _target(wish: Wish, report: Report, files: Files) -> Target:

@@ -13,7 +13,7 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def put_run(self, run: Run, document: Path) -> None:
-        """Write a run; ``document`` is the file that told of it."""
+        """Write a run whose experiment is known; ``document`` is the file that told of it."""
 
     @abc.abstractmethod
     def finish(self, estate: Estate, document: Path) -> None:

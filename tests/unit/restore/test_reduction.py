@@ -252,6 +252,26 @@ def test_traces() -> None:
     assert trace.assessments.keys() == {"a-1", "a-2", "a-3"}
 
 
+def test_data_sets_for_evaluation() -> None:
+    named = {"dataset_id": "d-1"}
+    first = {"inputs": {"q": 1}, "expectations": {"a": 1}}
+    estate = estate_after(
+        ("create_dataset", {"name": "qa", "experiment_ids": ["1"]}, named),
+        ("upsert_dataset_records", {**named, "records": [first, {"inputs": {"q": 2}}]}),
+        ("upsert_dataset_records", {**named, "records": [{**first, "expectations": {"a": 2}}]}),
+        ("add_dataset_to_experiments", {**named, "experiment_ids": ["2"]}),
+        ("remove_dataset_from_experiments", {**named, "experiment_ids": ["1"]}),
+        ("set_dataset_tags", {**named, "tags": {"k": "v", "l": "w"}}),
+        ("delete_dataset_tag", {**named, "key": "l"}),
+    )
+    dataset = estate.datasets["d-1"]
+    assert (dataset.row["name"], dataset.experiments, dataset.tags) == ("qa", ["2"], {"k": "v"})
+    changed, other = dataset.records.values()
+    assert (changed["expectations"], other["inputs"]) == ({"a": 2}, {"q": 2})
+    assert changed["created_time"] == other["created_time"] == other["last_update_time"]
+    assert changed["last_update_time"] > changed["created_time"]
+
+
 def test_calls_of_many_documents_count_in_the_order_of_their_times() -> None:
     named = {"experiment_id": "1"}
 

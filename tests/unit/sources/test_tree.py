@@ -726,6 +726,14 @@ def test_artifacts_are_found_where_a_foreign_path_leads_in_the_trees_at_hand(tmp
         assert file["sha256"] == hashlib.sha256(ref.run_id[-1].encode()).hexdigest()
 
 
+def test_what_capture_put_among_the_artifacts_is_none_of_the_runs(tree):
+    ours = ("prov.json", "prov-0a1b.json", "metrics.parquet")
+    theirs = ("notes.txt", "prov.json.bak", "deep/prov.json")
+    tree.run(artifacts={f"provenance/{name}": "x" for name in (*ours, *theirs)})
+    files = Reading(tree.root).one(ArtifactsLogged).files
+    assert {file["path"] for file in files} == {f"provenance/{name}" for name in theirs}
+
+
 def test_artifacts_are_found_in_the_folder_that_the_user_names(tmp_path):
     tree = Tree(tmp_path / "mlruns")
     run = tree.run(artifact_uri=f"wasbs://c@account.net/deep/0/{RUN}0/artifacts")

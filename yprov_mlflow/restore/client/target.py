@@ -38,13 +38,6 @@ class ClientTarget(Target):
     def put_run(self, run: Run, document: Path) -> None:
         """Write a run with all that is its own."""
         place = f"run {run.run_id}"
-        if run.lifecycle == "purged":
-            self._report.change(place, "it was deleted for good, and is not restored")
-            return
-        if not run.known:
-            self._report.count("run", REFUSED)
-            self._report.lose(place, "its document does not tell its experiment")
-            return
         experiment_id = self._experiment(Experiment(run.experiment_id, run.experiment_name))
         if experiment_id is None:
             self._report.count("run", REFUSED)
