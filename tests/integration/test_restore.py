@@ -560,6 +560,19 @@ def test_points_that_are_not_what_they_were_are_not_taken(target: Target) -> Non
     assert not target.restore(overwrite=True).complete
 
 
+def test_points_outside_of_the_documents_folder_are_not_taken(target: Target) -> None:
+    points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
+    document = target.write("1/a", run_events("a" * 32, "1", "main", points), series="csv")
+    [side] = document.parent.glob("metrics.*")
+    side.rename(target.out / side.name)
+    document.write_text(document.read_text().replace(f'"{side.name}"', f'"../../{side.name}"'))
+    report = target.restore()
+    assert [note.reason for note in report.losses] == [
+        f"names points outside of its folder: ../../{side.name}"
+    ]
+    assert report.points == 0
+
+
 @pytest.mark.parametrize("to", ["prov-json", "trig", "json-ld", "prov-xml"])
 def test_many_runs_in_one_document_come_back(target: Target, to: str) -> None:
     runs = [run_events(letter * 32, "1", "main", (ParamsLogged, {"p": letter})) for letter in "abc"]
@@ -709,6 +722,19 @@ def test_what_is_no_document_is_told_and_passed_by(target: Target) -> None:
     report = target.restore()
     assert report.things["run"] == {"restored": 1}
     assert sorted(note.place for note in report.losses) == [str(broken), str(foreign)]
+
+
+def test_runs_that_are_gone_or_of_no_known_experiment_are_not_restored(target: Target) -> None:
+    gone = (RunUpdated, None, None, None, "purged")
+    target.write("1/a", run_events("a" * 32, "1", "main", gone))
+    unknown = run_events("b" * 32)
+    target.write("1/b", [event for event in unknown if not isinstance(event, RunCreated)])
+    report = target.restore()
+    assert report.things["run"] == {"refused": 1}
+    assert [(note.place, note.reason) for note in (*report.changes, *report.losses)] == [
+        (f"run {'a' * 32}", "it was deleted for good, and is not restored"),
+        (f"run {'b' * 32}", "its document does not tell its experiment"),
+    ]
 
 
 def test_nothing_to_restore_is_an_error(target: Target, tmp_path: Path) -> None:

@@ -168,6 +168,11 @@ def test_a_point_that_is_no_number_costs_no_other(make):
     assert "'what'" in problem.reason and "and 1 more" in problem.reason and problem.lost
 
 
+def test_what_is_flagged_as_no_number_is_none(make):
+    reading = Reading(make(metric("m", 0.0, 1, is_nan=1), metric("m", 0.0, 2)))
+    assert repr(reading.points("m")) == "[(1, nan, 0), (2, 0.0, 0)]"
+
+
 def test_text_that_is_no_utf8_is_kept(make):
     text = "CAST(x'e4' AS TEXT)"
     reading = Reading(make(f"INSERT INTO params VALUES ('p', {text}, '{RUN}')"))

@@ -152,6 +152,7 @@ def test_ways_upwards_in_descriptions_lead_nowhere(tree, tmp_path):
     (tree.root / "1" / f"{RUN}2" / "artifacts").rmdir()
     linked = {"source_type": "DATASET", "source_id": "../../../outside"}
     describe(folder / "inputs/i0/meta.yaml", **linked)
+    (tree.root / "0/datasets").mkdir()
     put(tree.root / "models/net/aliases", {"champion": "../../x"})
     describe(tree.root / "models/net/meta.yaml", name="../../outside")
     found = Reading(tree.root)
