@@ -211,6 +211,15 @@ class OutputError(YprovMlflowError):
         )
 
     @classmethod
+    def foreign(cls, where: str, name: str) -> OutputError:
+        """Say that ``where`` has a file ``name`` that would be lost."""
+        return cls(
+            f"the folder of a run has {name!r}, which no conversion wrote and which would be lost",
+            where,
+            "Move it away, or give another folder; the same command then goes on where it stopped",
+        )
+
+    @classmethod
     def in_use(cls, where: str) -> OutputError:
         """Say that another conversion writes to ``where``."""
         return cls(

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -425,6 +426,32 @@ def test_two_at_once_do_not_meet(converter: Converter) -> None:
     converter()
     with FileLock(converter.out / HIDDEN / "lock"):
         assert "another conversion" in converter(exits=1)
+
+
+def test_nothing_is_written_into_the_store(converter: Converter) -> None:
+    def there() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in converter.source.rglob("*") if p.is_file()}
+
+    before = there()
+    link = converter.source.with_name("link")
+    link.symlink_to(converter.source)
+    for out in (converter.source, converter.source / "prov", link / "prov"):
+        converter.out = out
+        said = converter(exits=1)
+        assert "into the store" in said
+        assert "Give a folder outside" in said
+    assert there() == before
+
+
+def test_what_no_conversion_wrote_is_never_replaced(converter: Converter, tmp_path: Path) -> None:
+    backup = tmp_path / "backup of mlruns"
+    shutil.copytree(converter.source, backup)
+    before = {path for path in backup.rglob("*") if path.is_file()}
+    converter.out = backup
+    said = converter("--workers", "2", exits=1)
+    assert "'artifacts'" in said
+    assert "Move it away" in said
+    assert before <= set(backup.rglob("*"))
 
 
 def test_an_output_that_cannot_be_written(converter: Converter) -> None:

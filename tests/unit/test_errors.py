@@ -14,6 +14,12 @@ ERRORS = [
     errors.DeliveryError.no_journal("abc", "/state/journal/abc"),
     errors.DeliveryError.no_document("abc", "No such file."),
     errors.DocumentError.malformed("x.json", "no JSON"),
+    errors.StoreError.unreadable("mlruns", "permission denied"),
+    errors.StoreError.no_scheduler("tcp://host:8786", "timed out"),
+    errors.OutputError.unwritable("prov", OSError(28, "No space left on device")),
+    errors.OutputError.not_uploaded("s3://bucket", "access denied"),
+    errors.OutputError.foreign("prov/1/abc", "notes.txt"),
+    errors.OutputError.in_use("prov"),
 ]
 
 

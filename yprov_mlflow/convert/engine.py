@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from yprov_mlflow.convert import output
 from yprov_mlflow.convert.ledger import Ledger
@@ -39,6 +40,7 @@ class Conversion:
         self.workers = workers
         source = open_source(request.source, artifacts=request.artifacts, uri=request.uri)
         try:
+            _keep_out(request.out, source.folder)
             refs = list(source.runs())
             self.report = Report(source.location, str(request.out))
             self.report.problems += source.problems()
@@ -95,3 +97,13 @@ class Conversion:
                     sizes = output.assemble(units, name, self.request)
                     ledger.add(Result(key, "converted", fingerprint, sizes=sizes))
                     self.report.bytes += sum(sizes.values())
+
+
+def _keep_out(out: Path, folder: str | None) -> None:
+    """Refuse to write among the files of a store, some of which the output would replace."""
+    if folder is not None and out.resolve().is_relative_to(Path(folder).resolve()):
+        raise UsageError(
+            "the output would be written into the store that is converted",
+            str(out),
+            "Give a folder outside of it",
+        )

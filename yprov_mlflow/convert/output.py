@@ -8,6 +8,7 @@ document of an experiment, or of all, at the end.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,8 @@ PART = "prov-json"
 """Format of parts."""
 
 _SIDE_FILES = "metrics"
+_WRITTEN = re.compile(r"prov\.|metrics\.|\.")
+"""Starts of names that a run's folder can have: documents, points, and what is hidden."""
 
 
 def file_name(name: str) -> str:
@@ -85,6 +88,7 @@ def publish(folder: Path, unit: Unit, request: Request) -> dict[str, int]:
     """Put the files of a unit in place; gives their sizes by path relative to the output."""
     if request.layout == "per-run":
         sizes = _sizes(folder, unit.folder)
+        _keep_others(request.out / unit.folder)
         _replace_folder(folder, request.out / unit.folder)
         return sizes
     home = group(unit, request.layout)
@@ -98,6 +102,14 @@ def publish(folder: Path, unit: Unit, request: Request) -> dict[str, int]:
         (request.out / place).parent.mkdir(parents=True, exist_ok=True)
         _replace(Path(entry.path), request.out / place)
     return sizes
+
+
+def _keep_others(place: Path) -> None:
+    """Refuse to replace a folder that has what no conversion wrote: it would be gone."""
+    if place.is_dir():
+        others = [name for name in sorted(os.listdir(place)) if not _WRITTEN.match(name)]
+        if others:
+            raise OutputError.foreign(str(place), others[0])
 
 
 def _replace(new: Path, place: Path) -> None:

@@ -56,6 +56,9 @@ class Source(abc.ABC):
     location: str
     """Where the source is, as the user gave it, without a password."""
 
+    folder: str | None = None
+    """The folder that is all the store's own, if it is one: nobody else is to write to it."""
+
     @abc.abstractmethod
     def store(self) -> Mapping[str, str]:
         """Give ``uuid`` (see ``identity.store_uuid``) and ``uri`` (password removed)."""

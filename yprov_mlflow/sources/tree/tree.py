@@ -47,7 +47,7 @@ class TreeSource(Source):
         self.location = location or path
         artifacts = os.path.abspath(artifacts) if artifacts else None
         self._made_of = (os.path.abspath(path), artifacts, self.location, uri)
-        self._root = find_root(path)
+        self._root = self.folder = find_root(path)
         self._uri = uri or f"file://{self._root}"
         self._bases = bases_of(self._root, artifacts)
         self._files = Files(self._root, *self._bases)
