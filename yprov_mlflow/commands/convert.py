@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from yprov_mlflow.commands.terminal import printable
+from yprov_mlflow.commands.terminal import ReportFile, not_empty, printable, write_report
 from yprov_mlflow.formats import FORMATS
 from yprov_mlflow.formats.series import SERIES
 from yprov_mlflow.identity import redact
@@ -39,7 +38,14 @@ _QUIET_S = 60.0
     "converted and is named, 130 interrupted."
 )
 @click.argument("source")
-@click.option("-o", "--out", required=True, metavar="DIR", help="Gets the documents; or a URL.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="DIR",
+    callback=not_empty,
+    help="Gets the documents; or a URL.",
+)
 @click.option(
     "--to",
     "formats",
@@ -74,7 +80,12 @@ _QUIET_S = 60.0
     show_default=True,
     help="Kind of file that has the points where they are not records.",
 )
-@click.option("--artifacts", metavar="ROOT", help="Where the artifacts are now, if elsewhere.")
+@click.option(
+    "--artifacts",
+    metavar="ROOT",
+    type=click.Path(exists=True, file_okay=False),
+    help="Where the artifacts are now, if elsewhere.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -86,7 +97,7 @@ _QUIET_S = 60.0
     "--report",
     "report_file",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=ReportFile(),
     help="Write figures and problems as JSON.",
 )
 def convert(
@@ -153,7 +164,7 @@ def _convert(request: Request, workers: Workers, report_file: Path | None) -> Re
         sys.exit(INTERRUPTED)
     finally:
         if report_file is not None:
-            report_file.write_text(json.dumps(conversion.report.to_json_object(), indent=2) + "\n")
+            write_report(report_file, conversion.report.to_json_object())
     _summarise(conversion.report)
     return conversion.report
 

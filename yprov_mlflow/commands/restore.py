@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from yprov_mlflow.commands.terminal import printable, when_store_fails
+from yprov_mlflow.commands.terminal import (
+    ReportFile,
+    not_empty,
+    printable,
+    when_store_fails,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +31,20 @@ _SHOWN = 20
     "or is there in part, and is named."
 )
 @click.argument(
-    "paths", metavar="PROV...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "paths",
+    metavar="PROV...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
 )
-@click.option("--to", "uri", required=True, metavar="URI", help="Tracking URI of the store.")
+@click.option(
+    "--to",
+    "uri",
+    required=True,
+    metavar="URI",
+    callback=not_empty,
+    help="Tracking URI of the store.",
+)
 @click.option(
     "--artifacts",
     metavar="DIR",
@@ -45,7 +61,7 @@ _SHOWN = 20
     "--report",
     "report_file",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=ReportFile(),
     help="Write figures, changes, losses and new ids as JSON.",
 )
 def restore(
@@ -83,7 +99,7 @@ def restore(
     with when_store_fails(uri):
         report = begin(wish)
     if report_file is not None:
-        report_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", "utf-8")
+        write_report(report_file, report.to_json())
     _summarise(report)
     sys.exit(_exit_code(report))
 

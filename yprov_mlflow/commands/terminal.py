@@ -1,11 +1,17 @@
-"""What every command does at the terminal: text that is safe to print, errors of stores."""
+"""What commands share: text that is safe to print, errors of stores, options, reports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from yprov_mlflow.errors import RunNotFoundError, StoreError, YprovMlflowError
+import click
+
+from yprov_mlflow.errors import OutputError, RunNotFoundError, StoreError, YprovMlflowError
 from yprov_mlflow.identity import redact
 
 
@@ -32,3 +38,40 @@ def when_store_fails(uri: str | None, run_id: str | None = None) -> Iterator[Non
             raise RunNotFoundError.of(printable(run_id), where) from error
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise StoreError.failed(where, printable(reason)) from error
+
+
+def not_empty(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Refuse an empty text, such as of a variable that a script did not set.
+
+    Raises:
+        BadParameter: It is empty.
+    """
+    if not value.strip():
+        raise click.BadParameter("it is empty.")
+    return value
+
+
+class ReportFile(click.Path):
+    """A file for a report; that it cannot be written is said before the work, not after."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Give the path, if a file can be there."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not (path.exists() or os.access(path.parent, os.W_OK)):
+            self.fail(f"{printable(str(path.parent))!r} is no folder to write in.", param, ctx)
+        return path
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise OutputError.unwritable(str(path), error) from error

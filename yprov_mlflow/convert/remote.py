@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.convert.output import FOLDER
-from yprov_mlflow.errors import MissingExtraError, OutputError, StoreError
+from yprov_mlflow.errors import MissingExtraError, OutputError, StoreError, UsageError
 from yprov_mlflow.identity import redact
 
 _URL = re.compile(r"([a-z][a-z0-9+]+)://", re.IGNORECASE)
@@ -39,6 +39,7 @@ def local_source(location: str) -> Iterator[str]:
     Raises:
         MissingExtraError: fsspec, or what it needs for this kind of URL, is not installed.
         StoreError: The URL cannot be read.
+        UsageError: There is no such kind of URL.
     """
     if not is_remote(location):
         yield location
@@ -61,6 +62,7 @@ class RemoteOutput:
 
         Raises:
             MissingExtraError: fsspec, or what it needs for this kind of URL, is not installed.
+            UsageError: There is no such kind of URL.
         """
         self._url = redact(url)
         self._files, self._root = _files(url)
@@ -103,15 +105,18 @@ class RemoteOutput:
 
 
 def _files(url: str) -> tuple[Any, str]:
+    shown = redact(url)
     try:
         import fsspec
-
-        files, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        needed = str(error).strip().partition("\n")[0] or "fsspec"
-        raise MissingExtraError.of(needed, "object-store", f"{redact(url)}") from error
+        raise MissingExtraError.of("fsspec", "object-store", shown) from error
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:  # it names the library for this kind of URL
+        raise MissingExtraError("a library is not installed", shown, _reason(error)) from error
     except ValueError as error:
-        raise StoreError.unreadable(redact(url), _reason(error)) from error
+        cure = "Give a folder, or a URL that the library fsspec knows, such as s3://BUCKET/FOLDER"
+        raise UsageError(f"files cannot be reached there: {_reason(error)}", shown, cure) from error
     return files, path
 
 

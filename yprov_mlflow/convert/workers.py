@@ -129,7 +129,7 @@ class Dask:
             raise MissingExtraError.of("dask", "dask", "conversion on a cluster") from error
         try:
             self._client = Client(address, timeout="10s")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter of what is no address
             raise StoreError.no_scheduler(address, str(error)) from error
         self.count = max(1, sum(self._client.nthreads().values()))
 
