@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not asked.estate.is_dir():
         print(f"{asked.estate}: there is no such folder", file=sys.stderr)
         return USAGE
+    if asked.report is not None and not os.access(asked.report.parent, os.W_OK):
+        print(f"{asked.report.parent}: there is no folder to write in", file=sys.stderr)
+        return USAGE
     stores = list(find(asked.estate, asked.out))
     if not stores:
         print(f"{asked.estate}: there is no MLflow store beneath it", file=sys.stderr)

@@ -250,6 +250,43 @@ def test_what_does_not_exist_is_said(converter: Converter) -> None:
     assert "holds one run" in converter("--layout", "single", "--to", "turtle", exits=1)
 
 
+def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
+    converter: Converter, tmp_path: Path
+) -> None:
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    before = files()
+    said = converter("--dry-run")
+    rows = [line.split() for line in said.splitlines()]
+    assert rows[0] == ["runs", "deleted", "to", "do", "experiment"]
+    assert rows[1:3] == [["3", "0", "3", "1", "first"], ["3", "0", "3", "2", "second"]]
+    assert "6 of 6 runs of " in said
+    assert files() == before
+
+    converter("--experiment", "first")
+    os.utime(converter.source / "1" / converter.ids[0] / "params" / "lr", (1, 1))
+    with (converter.out / HIDDEN / "ledger.jsonl").open("a") as ledger:
+        ledger.write("torn")
+    report = tmp_path / "report.json"
+    report.touch()
+    before = files()
+    said = converter("--dry-run", "--report", str(report))
+    assert "4 of 6 runs of " in said
+    assert "\n2 unchanged: " in said
+    found = json.loads(report.read_text())
+    assert (found["runs"], found["unchanged"], found["points"], found["problems"]) == (6, 2, 6, [])
+    kept = [converter.place(run_id) for run_id in (converter.ids[2], converter.ids[4])]
+    assert found["bytes"] == sum((place / "prov.json").stat().st_size for place in kept)
+    assert [one["unchanged"] for one in found["experiments"]] == [2, 0]
+    assert {path for path, time in files().items() if before.get(path) != time} == {report}
+    assert "4 of 6 runs converted, 2 unchanged" in converter()
+
+    (converter.source / "2" / "stray").mkdir()
+    assert "stray: is no run" in converter("--dry-run", exits=3)
+    assert "none of the 6 runs" in converter("--dry-run", "--run", "abc", exits=1)
+
+
 # -- elsewhere ------------------------------------------------------------------------------
 
 

@@ -109,6 +109,13 @@ def test_nothing_to_do_is_said(estate: Path, arguments: list[str], code: int) ->
     assert done.stderr.strip()
 
 
+def test_a_report_that_cannot_be_written_is_said_before(estate: Path, tmp_path: Path) -> None:
+    done = convert_all(estate, "-o", tmp_path / "prov", "--report", tmp_path / "no" / "report")
+    assert done.returncode == 2
+    assert done.stderr == f"{tmp_path / 'no'}: there is no folder to write in\n"
+    assert not (tmp_path / "prov").exists()
+
+
 def test_slurm_tasks_share_an_estate(estate: Path, tmp_path: Path) -> None:
     stores = convert_all(estate, "--list", "stores").stdout.splitlines()
     lines = convert_all(estate, "--list", "experiments").stdout.splitlines()

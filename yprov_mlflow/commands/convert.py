@@ -6,7 +6,7 @@ import datetime
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,8 +21,9 @@ from yprov_mlflow.identity import redact
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from yprov_mlflow.convert import Report, Request
+    from yprov_mlflow.convert import Preview, Report, Request
     from yprov_mlflow.convert.workers import Workers
+    from yprov_mlflow.sources.source import Problem
 
 PARTLY, INTERRUPTED = 3, 130
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
@@ -93,6 +94,7 @@ _QUIET_S = 60.0
     help="Processes that convert.  [default: number of CPUs]",
 )
 @click.option("--dask", metavar="ADDRESS", help="Convert on the Dask cluster of this scheduler.")
+@click.option("--dry-run", is_flag=True, help="Show what there is to do, and write nothing.")
 @click.option(
     "--report",
     "report_file",
@@ -107,6 +109,7 @@ def convert(
     since: str | None,
     workers: int,
     dask: str | None,
+    dry_run: bool,
     report_file: Path | None,
     **chosen: Any,
 ) -> None:
@@ -122,6 +125,7 @@ def convert(
 
     \b
     Examples:
+      yprov-mlflow convert mlruns -o prov --dry-run
       yprov-mlflow convert mlruns -o prov
       yprov-mlflow convert sqlite:///mlflow.db -o prov --to prov-json --to turtle
       yprov-mlflow convert mlruns -o prov --to n-quads --layout single --workers 8
@@ -143,8 +147,11 @@ def convert(
             options=Options(settings.max_samples, settings.hash_user, settings.base_uri),
             **chosen,
         )
-        report = _convert(request, _workers(workers, dask), report_file)
-    if remote is not None:
+        if dry_run:
+            report: Report | Preview = _preview(request, report_file)
+        else:
+            report = _convert(request, _workers(workers, dask), report_file)
+    if remote is not None and not dry_run:
         count = remote.upload()
         click.echo(f"{count} files uploaded to {redact(out)}")
     if report.losses:
@@ -167,6 +174,29 @@ def _convert(request: Request, workers: Workers, report_file: Path | None) -> Re
             write_report(report_file, conversion.report.to_json_object())
     _summarise(conversion.report)
     return conversion.report
+
+
+def _preview(request: Request, report_file: Path | None) -> Preview:
+    from yprov_mlflow.convert import Conversion, preview
+    from yprov_mlflow.convert.workers import Here
+
+    found = preview(Conversion(request, Here()))
+    if report_file is not None:
+        write_report(report_file, found.to_json_object())
+    click.echo(f"{'runs':>8} {'deleted':>8} {'to do':>8}  experiment")
+    for share in found.experiments:
+        to_do = share.runs - share.unchanged
+        name = printable(f"{share.experiment_id} {share.name or ''}".rstrip())
+        click.echo(f"{share.runs:>8} {share.deleted:>8} {to_do:>8}  {name}")
+    to_do = found.runs - found.unchanged
+    click.echo(f"{to_do} of {found.runs} runs of {printable(found.source)} would be converted")
+    if found.unchanged:
+        click.echo(
+            f"{found.unchanged} unchanged: {found.records} records, {found.points} points, "
+            f"{_size(found.bytes)} in {printable(found.out)}"
+        )
+    _show_problems(found.problems)
+    return found
 
 
 def _folder(out: str) -> Path:
@@ -250,12 +280,15 @@ def _summarise(report: Report) -> None:
         f" in {report.seconds:.1f} s"
     )
     click.echo(f"The documents are in {report.out}")
-    for problem in report.problems[:_SHOWN]:
+    _show_problems(report.problems)
+
+
+def _show_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems[:_SHOWN]:
         lost = f" (not converted: {problem.lost})" if problem.lost else ""
         click.echo(printable(f"{problem.place}: {problem.reason}{lost}"), err=True)
-    if len(report.problems) > _SHOWN:
-        more = len(report.problems) - _SHOWN
-        click.echo(f"and {more} more; --report FILE has all", err=True)
+    if len(problems) > _SHOWN:
+        click.echo(f"and {len(problems) - _SHOWN} more; --report FILE has all", err=True)
 
 
 def _size(count: float) -> str:

@@ -6,7 +6,8 @@ conversion goes on where it stopped and a repeated one does only what changed.
 """
 
 from yprov_mlflow.convert.engine import Conversion
+from yprov_mlflow.convert.preview import Preview, preview
 from yprov_mlflow.convert.report import Report
 from yprov_mlflow.convert.request import LAYOUTS, POINTS, Request
 
-__all__ = ["LAYOUTS", "POINTS", "Conversion", "Report", "Request"]
+__all__ = ["LAYOUTS", "POINTS", "Conversion", "Preview", "Report", "Request", "preview"]

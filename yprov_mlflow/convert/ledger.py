@@ -46,8 +46,10 @@ class Ledger:
         try:
             self._tidy()
             (self.folder / output.SCRATCH).mkdir()
-            self._read()
+            whole = self.read()
             self._file = self._path.open("a", encoding="utf-8")
+            if not whole:
+                self._file.write("\n")
         except OSError as error:
             self._lock.release()
             raise OutputError.unwritable(str(self._out), error) from error
@@ -68,9 +70,10 @@ class Ledger:
     def _tidy(self) -> None:
         shutil.rmtree(self.folder / output.SCRATCH, ignore_errors=True)
 
-    def _read(self) -> None:
+    def read(self) -> bool:
+        """Read what is done, writing nothing; tells whether the last line is whole."""
         if not self._path.exists():
-            return
+            return True
         content = self._path.read_bytes()
         for line in content.split(b"\n"):
             try:
@@ -84,9 +87,7 @@ class Ledger:
                 self.done[result.key] = result
             else:
                 self.done.pop(result.key, None)
-        if content and not content.endswith(b"\n"):
-            with self._path.open("ab") as file:
-                file.write(b"\n")
+        return content[-1:] in (b"", b"\n")
 
     def known(self, key: str) -> str | None:
         """Give the fingerprint of a unit that is done and whose files are all there."""
