@@ -25,7 +25,14 @@ def unwritable(format_name: str, reason: object, where: str | None = None) -> Do
     )
 
 
-def no_format(where: str, known: str) -> DocumentError:
+def packed() -> DocumentError:
+    """Say that a file is compressed."""
+    return DocumentError(
+        "this file is compressed", None, "Unpack it first, for instance with gunzip or unzip"
+    )
+
+
+def no_format(where: str | None, known: str) -> DocumentError:
     """Say that a file is none of the known formats."""
     return DocumentError(
         "neither the file's name nor its start tells its format",

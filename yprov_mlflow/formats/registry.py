@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from yprov_mlflow.errors import DocumentError
-from yprov_mlflow.formats.faults import no_format
+from yprov_mlflow.formats.faults import no_format, packed
 from yprov_mlflow.translate import Document
 
-_HEAD = 4096
+HEAD = 1 << 16
 """Bytes at the start of a file that tell what it holds."""
 
 
@@ -80,10 +81,26 @@ FORMATS: Mapping[str, Format] = {
 }
 """All formats by name."""
 
-_SUFFIXES = {one.suffix: one for one in FORMATS.values()} | {
+SUFFIXES: Mapping[str, Format] = {one.suffix: one for one in FORMATS.values()} | {
     ".nt": FORMATS["n-quads"],
     ".provx": FORMATS["prov-xml"],
 }
+"""Formats by the ends of the names of their files."""
+
+_PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_COMMENTS = rb"(?:\s++|#[^\r\n]*+)*+"
+_IRI = rb"<[A-Za-z][A-Za-z0-9+.-]*+:[^<>\s]*+>"
+_STARTS = (
+    ("prov-n", rb"(?:\s++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+document\b"),
+    ("prov-xml", rb"<(?:[?!]|[\w.:-]++\s[^<>]*http://www\.w3\.org/ns/prov#[\"'])"),
+    (
+        "n-quads",  # its first line ends as one does, if that is in sight
+        _COMMENTS + rb"(?:" + _IRI + rb"|_:[^\s<]++)[ \t]*+" + _IRI + rb'[ \t]*+[<_"]'
+        rb"[^\r\n]*(?:\.[ \t]*+(?:#[^\r\n]*+)?[\r\n]|\Z)",
+    ),
+    ("trig", _COMMENTS + rb"(?:[@<]|_:|(?i:prefix|base|graph)\b|\Z)"),
+)
+"""What files of a format begin with, where JSON does not; Turtle is TriG, too."""
 
 
 def open_documents(path: Path) -> Iterator[Document]:
@@ -97,34 +114,37 @@ def open_documents(path: Path) -> Iterator[Document]:
         OSError: The file cannot be opened.
     """
     with path.open("rb") as stream:
-        head = stream.read(_HEAD)
+        head = stream.read(HEAD)
         stream.seek(0)
-        found = _format_of(path, head)
         try:
-            yield from found.load(stream)
+            yield from recognise(path.suffix, head).load(stream)
         except DocumentError as error:
             error.where = f"{path}, {error.where}" if error.where else str(path)
             raise
 
 
-def _format_of(path: Path, head: bytes) -> Format:
-    """Give the format of a file by its name or, where that says too little, by its start."""
-    found = _SUFFIXES.get(path.suffix.lower())
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+def recognise(suffix: str, head: bytes) -> Format:
+    """Tell a format by the end of a file's name and, where that says too little, by its start.
+
+    Args:
+        suffix: End of the name with its dot; empty if there is no name.
+        head: The first ``HEAD`` bytes; an empty file is of the format of its name.
+
+    Raises:
+        DocumentError: It is none of the formats, or is compressed.
+    """
+    if head.startswith(_PACKED):
+        raise packed()
+    found = SUFFIXES.get(suffix.lower())
     if found is not None and found.name != "prov-json":
         return found
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:1] in (b"{", b"["):
         linked = start[:1] == b"[" or b'"@context"' in head or b'"@graph"' in head
         return FORMATS["json-ld" if linked else "prov-json"]
     if found is not None or not start:
         return found or FORMATS["prov-json"]
-    lowered = start.lower()
-    if lowered.startswith(b"document"):
-        return FORMATS["prov-n"]
-    if lowered.startswith(b"<?xml") or b'http://www.w3.org/ns/prov#"' in head[:1024]:
-        return FORMATS["prov-xml"]
-    if lowered.startswith((b"@prefix", b"@base", b"prefix", b"base")):
-        return FORMATS["trig"]
-    if start[:1] in (b"<", b"_", b"#"):
-        return FORMATS["n-quads"]
-    raise no_format(str(path), ", ".join(FORMATS))
+    for name, pattern in _STARTS:
+        if re.match(pattern, start):
+            return FORMATS[name]
+    raise no_format(None, ", ".join(FORMATS))

@@ -15,25 +15,11 @@ from typing import Any, BinaryIO
 from yprov_mlflow.errors import DocumentError
 from yprov_mlflow.formats import FORMATS, Format
 from yprov_mlflow.formats.bundles import Bundle, name_of
+from yprov_mlflow.formats.registry import HEAD, SUFFIXES, recognise
 from yprov_mlflow.validate import members, prov_json, prov_n, prov_xml, rules
 from yprov_mlflow.validate.findings import Finding, error, warning
 from yprov_mlflow.validate.judgement import Instance
 
-SUFFIXES = {
-    ".json": "prov-json",
-    ".provn": "prov-n",
-    ".xml": "prov-xml",
-    ".provx": "prov-xml",
-    ".ttl": "turtle",
-    ".trig": "trig",
-    ".nq": "n-quads",
-    ".nt": "n-quads",
-    ".jsonld": "json-ld",
-}
-"""Ends of the names of files that may hold PROV, with the format."""
-
-_DOCUMENT = re.compile(rb"(?:\s++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+document\b", re.DOTALL)
-_HEAD = 1 << 16
 _CHUNK = 1 << 20
 _MAPPED = 16 << 20
 _OURS = {"run", "store"}
@@ -110,7 +96,7 @@ def check(path: Path, now: datetime | None = None) -> Report:
     """Judge a file; whatever is wrong with it, also that it cannot be read, is a finding."""
     try:
         with path.open("rb") as stream, _content(stream) as content:
-            return _judged(str(path), content, SUFFIXES.get(path.suffix.lower(), ""), now)
+            return _judged(str(path), content, path.suffix, now)
     except OSError as fault:
         report = Report(str(path), "unknown")
         report.add([error(rules.SYNTAX, "", f"the file cannot be read: {fault.strerror or fault}")])
@@ -122,8 +108,13 @@ def check_bytes(name: str, content: bytes, now: datetime | None = None) -> Repor
     return _judged(name, content, "", now)
 
 
-def _judged(name: str, content: Any, kind: str, now: datetime | None) -> Report:
-    kind = _format(content, kind)
+def _judged(name: str, content: Any, suffix: str, now: datetime | None) -> Report:
+    try:
+        kind = recognise(suffix, bytes(content[:HEAD])).name
+    except DocumentError as fault:
+        report = Report(name, "unknown")
+        report.add([error(rules.SYNTAX, "", f"{fault.what}. {fault.cure}")])
+        return report
     report = Report(name, kind)
     if not len(content):
         report.add([error(rules.SYNTAX, "", "the file is empty")])
@@ -193,30 +184,13 @@ def _content(stream: BufferedReader) -> Iterator[Any]:
         yield mapped
 
 
-def _format(content: Any, kind: str) -> str:
-    """Tell the format by the file's name and, where that says too little, by its start."""
-    if kind and kind != "prov-json":
-        return kind
-    head = bytes(content[:_HEAD]).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head[:1] in (b"{", b"["):
-        linked = head[:1] == b"[" or b'"@context"' in head or b'"@graph"' in head
-        return "json-ld" if linked else "prov-json"
-    if kind:
-        return kind
-    if head.startswith(b"<?") or (head[:1] == b"<" and b'http://www.w3.org/ns/prov#"' in head):
-        return "prov-xml"
-    if _DOCUMENT.match(head):
-        return "prov-n"
-    return "trig" if b"{" in head or b"@prefix" in head else "n-quads"
-
-
 def _looks_like_prov(path: Path) -> bool:
-    kind = SUFFIXES.get(path.suffix.lower())
-    sign = None if kind is None else _SIGNS.get(kind)
+    form = SUFFIXES.get(path.suffix.lower())
+    sign = None if form is None else _SIGNS.get(form.name)
     if sign is None or path.stem == "prov":
-        return kind is not None
+        return form is not None
     try:
         with path.open("rb") as stream:
-            return sign.search(stream.read(_HEAD)) is not None
+            return sign.search(stream.read(HEAD)) is not None
     except OSError:
         return True  # so that it is reported

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from yprov_mlflow.errors import DocumentError, UsageError
 from yprov_mlflow.formats import FORMATS, open_documents, prov_json
 from yprov_mlflow.formats.bundles import Bundle
+from yprov_mlflow.formats.registry import HEAD, recognise
 
 EXACT = ["prov-json", "turtle", "trig", "n-quads", "json-ld"]
 MANY = [name for name, one in FORMATS.items() if one.many]
@@ -136,6 +138,43 @@ def test_a_file_of_no_format_is_told_which_there_are(tmp_path):
     path.write_text("hello")
     with pytest.raises(DocumentError, match="n-quads"):
         list(open_documents(path))
+
+
+def test_a_compressed_file_is_said_to_be_one(tmp_path):
+    path = tmp_path / "prov.json"
+    path.write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(DocumentError, match=r"is compressed .*prov.json.* Unpack it"):
+        list(open_documents(path))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"// by hand\n/* * */ document", "prov-n"),
+        (b"documentation", None),
+        (b"<!-- by hand --><prov:document>", "prov-xml"),
+        (b"<document xmlns='http://www.w3.org/ns/prov#'>", "prov-xml"),
+        (b'<urn:s> <urn:p> "{http://www.w3.org/ns/prov#" <urn:g> .\n', "n-quads"),
+        (b"# by hand\n_:s<urn:p>_:o.\n", "n-quads"),
+        (b'<urn:s> <urn:p> "' + b"x" * HEAD, "n-quads"),
+        (b"<urn:s> <urn:p> <urn:o> ;\n <urn:q> <urn:r> .\n", "trig"),
+        (b"<urn:g> { <urn:s> a <urn:o> }", "trig"),
+        (b"# by hand\nPREFIX ex: <urn:e:>", "trig"),
+        (b"@base <urn:e:> .", "trig"),
+        (b"# by hand", "trig"),
+        (b'\xef\xbb\xbf [{"@id": "urn:s"}]', "json-ld"),
+        (b'{"@graph": []}', "json-ld"),
+        (b"{}", "prov-json"),
+        (b"hello", None),
+        (b"<" + b"a:" * HEAD, "trig"),
+    ],
+)
+def test_what_files_begin_with(start, name):
+    if name is None:
+        with pytest.raises(DocumentError, match="Name it for its format"):
+            recognise("", start)
+    else:
+        assert recognise("", start[:HEAD]).name == name
 
 
 def test_bytes_do_not_depend_on_the_order_of_hashes(documents):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_every_format_is_judged_alike(name: str, tmp_path: Path) -> None:
         (b"document entity(" + b"[" * 100_000, "this is no prov-n"),
         (b"<?xml version='1.0'?>", "this is no prov-xml document: it is no XML"),
         (b"@prefix ex: <http://example.org/> . ex:a ex:b", "this is no"),
-        (b"\x00\x01\x02", "this is no"),
+        (b"\x00\x01\x02", "neither the file's name nor its start tells its format. Name it"),
+        (gzip.compress(b"document endDocument"), "this file is compressed. Unpack it first"),
     ],
 )
 def test_what_cannot_be_read_is_an_error(content: bytes, part: str) -> None:
