@@ -6,14 +6,14 @@ import datetime
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from yprov_mlflow.commands.terminal import ReportFile, not_empty, printable, write_report
+from yprov_mlflow.commands.terminal import ReportFile, not_empty, printable, show_some, write_report
 from yprov_mlflow.formats import FORMATS
 from yprov_mlflow.formats.series import SERIES
 from yprov_mlflow.identity import redact
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 PARTLY, INTERRUPTED = 3, 130
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
-_SHOWN = 20
-"""Most problems that are printed; the report has all."""
-
 _QUIET_S = 60.0
 """Between two lines where no terminal shows a bar."""
 
@@ -195,7 +192,7 @@ def _preview(request: Request, report_file: Path | None) -> Preview:
             f"{found.unchanged} unchanged: {found.records} records, {found.points} points, "
             f"{_size(found.bytes)} in {printable(found.out)}"
         )
-    _show_problems(found.problems)
+    show_some(map(_described, found.problems))
     return found
 
 
@@ -231,7 +228,8 @@ def _milliseconds(since: str | None) -> int | None:
 
 
 class _Progress(Protocol):
-    def advance(self) -> None: ...
+    def advance(self) -> None:
+        """Count one run more."""
 
 
 @contextmanager
@@ -255,6 +253,7 @@ class _Bar:
         self._task = bar.add_task("", total=total)
 
     def advance(self) -> None:
+        """Lengthen the bar."""
         self._bar.advance(self._task)
 
 
@@ -265,6 +264,7 @@ class _Lines:
         self._next = time.monotonic() + _QUIET_S
 
     def advance(self) -> None:
+        """Count, and say so where a minute has passed."""
         self._done += 1
         if time.monotonic() >= self._next:
             click.echo(f"{self._done} of {self._total} runs", err=True)
@@ -280,15 +280,12 @@ def _summarise(report: Report) -> None:
         f" in {report.seconds:.1f} s"
     )
     click.echo(f"The documents are in {report.out}")
-    _show_problems(report.problems)
+    show_some(map(_described, report.problems))
 
 
-def _show_problems(problems: Sequence[Problem]) -> None:
-    for problem in problems[:_SHOWN]:
-        lost = f" (not converted: {problem.lost})" if problem.lost else ""
-        click.echo(printable(f"{problem.place}: {problem.reason}{lost}"), err=True)
-    if len(problems) > _SHOWN:
-        click.echo(f"and {len(problems) - _SHOWN} more; --report FILE has all", err=True)
+def _described(problem: Problem) -> str:
+    lost = f" (not converted: {problem.lost})" if problem.lost else ""
+    return f"{problem.place}: {problem.reason}{lost}"
 
 
 def _size(count: float) -> str:

@@ -11,7 +11,7 @@ import click
 from yprov_mlflow.commands.terminal import (
     ReportFile,
     not_empty,
-    printable,
+    show_some,
     when_store_fails,
     write_report,
 )
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from yprov_mlflow.restore import Note, Report
 
 FAILED, PARTLY = 1, 3
-_SHOWN = 20
-"""Most notes that are printed; the report has all."""
 
 
 @click.command(
@@ -126,7 +124,4 @@ def _summarise(report: Report) -> None:
 def _show(title: str, notes: Sequence[Note]) -> None:
     if notes:
         click.echo(f"{title}:", err=True)
-    for note in notes[:_SHOWN]:
-        click.echo(printable(f"  {note.place}: {note.reason}"), err=True)
-    if len(notes) > _SHOWN:
-        click.echo(f"  and {len(notes) - _SHOWN} more; --report FILE has all", err=True)
+        show_some(f"  {note.place}: {note.reason}" for note in notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,22 @@ import click
 from yprov_mlflow.errors import OutputError, RunNotFoundError, StoreError, YprovMlflowError
 from yprov_mlflow.identity import redact
 
+_SHOWN = 20
+"""Most problems or notes that are printed; the report has all."""
+
 
 def printable(text: str) -> str:
     """Replace what would steer the terminal: names of runs and keys are anybody's text."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def show_some(lines: Iterable[str]) -> None:
+    """Print the first lines as errors are, and how many more there are in the report."""
+    lines = list(lines)
+    for line in lines[:_SHOWN]:
+        click.echo(printable(line), err=True)
+    if len(lines) > _SHOWN:
+        click.echo(f"and {len(lines) - _SHOWN} more; --report FILE has all", err=True)
 
 
 @contextmanager

@@ -85,11 +85,13 @@ class _Table:
     """Prints findings for people, file by file."""
 
     def show(self, report: Report) -> None:
+        """Print the findings of a file."""
         from yprov_mlflow.commands import verdicts
 
         verdicts.show(report)
 
     def close(self, seen: int, valid: int) -> None:
+        """Sum up, if there were several files."""
         if seen > 1:
             click.echo(f"{valid} of {seen} documents are valid.")
 
@@ -101,10 +103,12 @@ class _Json:
         self._before = '{"files": ['
 
     def show(self, report: Report) -> None:
+        """Print the report of a file."""
         click.echo(self._before + "\n" + json.dumps(_plain(report)), nl=False)
         self._before = ","
 
     def close(self, seen: int, valid: int) -> None:
+        """End the object."""
         start = "" if seen else self._before
         click.echo(f'{start}\n], "documents": {seen}, "valid": {valid}}}')
 

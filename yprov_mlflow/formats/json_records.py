@@ -50,6 +50,11 @@ FORMAL = {section: (*ENDS.get(section, ()), *TIMES.get(section, ())) for section
 """For each kind of record what PROV itself gives a place, as plain texts in PROV-JSON."""
 
 
+def values_of(value: Any) -> list[Any]:
+    """Give all values of an attribute, which is a list if it has several."""
+    return value if isinstance(value, list) else [value]
+
+
 def records_of(found: Mapping[str, Any]) -> dict[str, dict[str, Record]]:
     """Give the sections of a PROV-JSON object, with one object for each id.
 
@@ -74,7 +79,7 @@ def _unified(section: str, records: Mapping[str, Any]) -> dict[str, Record]:
     """Give one record for each id; relations that have none stay several."""
     unified: dict[str, Record] = {}
     for identifier, found in records.items():
-        several = found if isinstance(found, list) else [found]
+        several = values_of(found)
         if not all(isinstance(record, dict) for record in several):
             raise malformed("PROV-JSON", f'a record in "{section}" is no object', identifier)
         if identifier.startswith("_:"):
@@ -91,9 +96,8 @@ def _merged(several: Iterable[Record]) -> Record:
             if key not in merged:
                 merged[key] = value
                 continue
-            known = merged[key] if isinstance(merged[key], list) else [merged[key]]
-            more = value if isinstance(value, list) else [value]
-            known = known + [one for one in more if one not in known]
+            known = values_of(merged[key])
+            known = known + [one for one in values_of(value) if one not in known]
             merged[key] = known if len(known) > 1 else known[0]
     return merged
 
@@ -106,7 +110,7 @@ def _plain(section: str, records: Mapping[str, Record], key: str) -> dict[str, R
         if values is None:
             found[identifier] = {k: v for k, v in record.items() if k != key}
             continue
-        values = [_text(value) for value in (values if isinstance(values, list) else [values])]
+        values = [_text(value) for value in values_of(values)]
         if not all(isinstance(value, str) for value in values):
             raise malformed("PROV-JSON", f"{key} is no text", identifier)
         if len(values) > 1 and section == "hadMember":

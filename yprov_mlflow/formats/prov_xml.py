@@ -70,7 +70,7 @@ def load(stream: BinaryIO) -> Iterator[Document]:
             raise malformed(NAME, "its root is no prov:document")
         if len(root):
             yield from _document(root)
-    except (etree.XMLSyntaxError, etree.LxmlError) as error:
+    except etree.LxmlError as error:
         raise malformed(NAME, error) from error
 
 

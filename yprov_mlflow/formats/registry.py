@@ -36,7 +36,7 @@ class Format:
     module: str = dataclasses.field(repr=False)
 
     def dump(
-        self, documents: Iterable[Document], stream: BinaryIO, *, single: bool | None = None
+        self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
     ) -> None:
         """Write documents one after another; only one of them is in memory at a time.
 
@@ -44,15 +44,14 @@ class Format:
             documents: The documents.
             stream: Takes the bytes; equal documents always give equal bytes.
             single: There is one document, to be written flat; else each becomes a bundle or
-                a named graph, however many there are. By default what the format can. RDF
-                that has graphs always names them, so that files can be put together.
+                a named graph, however many there are, if the format can. RDF that has graphs
+                always names them, so that files can be put together.
 
         Raises:
             UsageError: There is not one document, where there can only be one.
             DocumentError: The format cannot hold what a document has.
         """
-        flat = not self.many if single is None else single or not self.many
-        self._codec().dump(documents, stream, single=flat)
+        self._codec().dump(documents, stream, single=single or not self.many)
 
     def load(self, stream: BinaryIO) -> Iterator[Document]:
         """Read documents: each bundle or graph is one, and what lies outside of any.

@@ -144,7 +144,7 @@ def _apart(order: Order, own: Sequence[_Mark]) -> Iterator[Finding]:
             return  # Constraints 28 and 29 have said so
         rule = f"{rules.TIMES} against {rules.constraint(_ONE_MOMENT[what])}"
         message = f"{what} {of} is one moment, and is at {last.text} in {last.statement} as well"
-    yield error(rule, str(first.statement), f"{message}")
+    yield error(rule, str(first.statement), message)
 
 
 def _impossible(order: Order, mark: _Mark, bound: _Mark, came: Mapping[int, Step]) -> Finding:

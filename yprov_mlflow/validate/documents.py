@@ -33,7 +33,7 @@ def validate(
         judged one by one, as PROV-CONSTRAINTS has it.
     """
     if isinstance(document, Document):
-        members: Mapping[str, Any] = {"prefix": document.prefixes, **document.records}
+        members: Mapping[str, Any] = document.to_json_object()
     elif isinstance(document, Mapping):
         members = document
     else:

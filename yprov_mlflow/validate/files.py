@@ -156,8 +156,7 @@ def _instances(kind: str, content: Any) -> Iterator[Instance]:
 def _linked(form: Format, stream: BinaryIO) -> Iterator[Instance]:
     """Give what is read as RDF, each graph as what it is in PROV: a bundle."""
     for document in form.load(stream):
-        whole = {"prefix": document.prefixes, **document.records}
-        for instance in prov_json.instances(whole, schema=False):
+        for instance in prov_json.instances(document.to_json_object(), schema=False):
             if isinstance(document, Bundle) or (form.many and _OURS & document.prefixes.keys()):
                 instance.bundle = name_of(document).qualified
             yield instance

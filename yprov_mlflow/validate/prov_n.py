@@ -95,6 +95,7 @@ class _Parser:
         self._place = 1 if text.startswith("\ufeff") else 0
 
     def instances(self) -> Iterator[Instance]:
+        """Give each bundle as it ends, and at last what lies outside bundles."""
         found = _WORD_HERE.match(self._text, self._place)
         if found is None or found[1] != "document":
             self._fail("'document' has to come first")

@@ -89,6 +89,7 @@ class _Paired:
         self._loose: list[Statement] = []
 
     def merge(self, statements: Iterable[Statement]) -> list[Statement]:
+        """Give what is left when those that have to be one are."""
         for statement in statements:
             merged: Statement | None = statement
             while merged is not None:  # what was merged has an id or an end that it had not

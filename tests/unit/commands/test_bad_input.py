@@ -89,6 +89,16 @@ def test_restore(call, words, said):
     assert said in output
 
 
+def test_the_first_of_many_problems_are_printed(tree, call):
+    for number in range(25):
+        (tree / "1" / f"stray {number:02}").mkdir()
+    code, output, _ = call("convert", tree, "-o", "prov", "--dry-run")
+    assert code == 3
+    assert "stray 19: is no run" in output
+    assert "stray 20" not in output
+    assert output.endswith("and 5 more; --report FILE has all\n")
+
+
 def test_a_report_that_cannot_be_written_after_all(tree, call):
     code, output, _ = call("convert", tree, "-o", "prov", "--workers", "1", "--report", "/dev/full")
     assert code == 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from yprov_mlflow.errors import DocumentError
 from yprov_mlflow.formats.faults import malformed
-from yprov_mlflow.formats.json_records import ENDS, TIMES
+from yprov_mlflow.formats.json_records import ENDS, TIMES, values_of
 from yprov_mlflow.formats.rdf import grammar
 from yprov_mlflow.formats.rdf.namespaces import Namespaces
 from yprov_mlflow.formats.rdf.spelling import PROPERTY, is_list, respelt
@@ -175,7 +175,7 @@ class Graph:
             else:
                 self._put("", record, _KEYS.get(property) or self._names[property], objects)
         for kind in kinds:
-            types = _several(record.get("prov:type", []))
+            types = values_of(record.get("prov:type", []))
             if name(kind) not in types:
                 record["prov:type"] = _only([*types, name(kind)])
         records = self._records.setdefault(section, {})
@@ -278,7 +278,7 @@ class Graph:
 
     def _put(self, identifier: str, record: Record, key: str, objects: list[Any]) -> None:
         """Add an attribute with the values that these objects are."""
-        found = _several(record[key]) if key in record else []
+        found = [*values_of(record[key])] if key in record else []
         for one in objects:
             value = self._value(one)
             if value not in found:
@@ -322,10 +322,6 @@ def _no_id(term: Any) -> DocumentError:
 
 def _some(one: str | None) -> list[str]:
     return [] if one is None else [one]
-
-
-def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]
 
 
 def _only(several: list[Any]) -> Any:

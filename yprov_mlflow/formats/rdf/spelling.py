@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from yprov_mlflow.formats.faults import unwritable
+from yprov_mlflow.formats.json_records import values_of
 from yprov_mlflow.formats.rdf.syntax import Syntax, quote
 from yprov_mlflow.translate import NAMESPACE
 from yprov_mlflow.translate.document import Record
@@ -48,8 +49,7 @@ class Spelling:
             raise unwritable("RDF", reason, identifier) from None
         if normal != value:
             self._values.setdefault(section, {}).setdefault(identifier, {})[key] = value
-        found = normal if isinstance(normal, list) else [normal]
-        return [(self._object(one), _is_name(one)) for one in found]
+        return [(self._object(one), _is_name(one)) for one in values_of(normal)]
 
     def _object(self, value: Any) -> str:
         if isinstance(value, str):
@@ -143,9 +143,8 @@ def normalized(identifier: str, key: str, value: Any) -> Any:
         TypeError: It is no value that PROV-JSON allows.
         ValueError: Likewise.
     """
-    several = value if isinstance(value, list) else [value]
     found: list[Any] = []
-    for one in several:
+    for one in values_of(value):
         normal = _normalized(one)
         if normal not in found:
             found.append(normal)

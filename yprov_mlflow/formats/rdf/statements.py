@@ -11,7 +11,7 @@ import orjson
 from yprov_mlflow.errors import DocumentError
 from yprov_mlflow.formats.bundles import Name
 from yprov_mlflow.formats.faults import unwritable
-from yprov_mlflow.formats.json_records import ENDS, TIMES
+from yprov_mlflow.formats.json_records import ENDS, TIMES, values_of
 from yprov_mlflow.formats.rdf import grammar
 from yprov_mlflow.formats.rdf.spelling import LISTS, PROPERTY, Spelling
 from yprov_mlflow.formats.rdf.syntax import Syntax, quote
@@ -129,10 +129,10 @@ class Statements:
                 elif len(types) > 1 and not self._syntax.ordered:
                     self._spelling.types(section, identifier, value)
             elif kind == _NAME:
-                pairs += [property + names[one] for one in _several(value)]
+                pairs += [property + names[one] for one in values_of(value)]
             elif kind == _TIME:
                 before, after = self._time
-                pairs += [f"{property}{before}{quote(one)}{after}" for one in _several(value)]
+                pairs += [f"{property}{before}{quote(one)}{after}" for one in values_of(value)]
             else:
                 self._add_odd(pairs, property, section, identifier, key, value)
 
@@ -261,7 +261,3 @@ class Statements:
         digest = hashlib.sha256(content).hexdigest()[:32]
         self._spelling.node(section, identifier, f"_:{section}/{digest}")
         return self._syntax.iri(f"{self._name.iri}/genid/{section}/{digest}")
-
-
-def _several(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
