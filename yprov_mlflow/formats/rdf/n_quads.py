@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from yprov_mlflow.formats.bundles import Names, one
-from yprov_mlflow.formats.faults import unwritable
-from yprov_mlflow.formats.rdf import reading
+from yprov_mlflow.formats.bundles import Name, Names, one
+from yprov_mlflow.formats.rdf import reading, turtle
 from yprov_mlflow.formats.rdf.statements import Statements
 from yprov_mlflow.formats.rdf.syntax import Syntax
 from yprov_mlflow.translate import Document
 
 NAME = "N-Quads"
-_PIECE = 64
-"""Subjects whose lines are written at once: few enough to stay in the processor's cache."""
 
 
 def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = False) -> None:
@@ -27,19 +24,16 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
     names = Names()
     for document in [one(documents, NAME)] if single else documents:
         name = names.take(document)
-        syntax = Syntax(document.prefixes)
-        end = f" {syntax.iri(name.iri)} .\n"
-        lines: list[str] = []
-        try:
-            for subject, pairs in Statements(document, syntax, name):
-                between = f"{end}{subject} "
-                lines.append(f"{subject} {between.join(pairs)}{end}")
-                if len(lines) > _PIECE:
-                    stream.write("".join(lines).encode())
-                    lines.clear()
-            stream.write("".join(lines).encode())
-        except UnicodeEncodeError as error:
-            raise unwritable(NAME, error, name.iri) from error
+        turtle.write(stream, _lines(document, name), name)
+
+
+def _lines(document: Document, name: Name) -> Iterator[str]:
+    """Give the lines of each subject."""
+    syntax = Syntax(document.prefixes)
+    end = f" {syntax.iri(name.iri)} .\n"
+    for subject, pairs in Statements(document, syntax, name):
+        between = f"{end}{subject} "
+        yield f"{subject} {between.join(pairs)}{end}"
 
 
 def load(stream: BinaryIO) -> Iterator[Document]:

@@ -29,6 +29,7 @@ _LOCAL = re.compile(
 ).match
 _BASES = ("run", "store")
 _PIECE = 64
+"""Subjects that are written at once: few enough to stay in the processor's cache."""
 
 
 def prefixes_of(document: Document) -> dict[str, str]:
