@@ -14,6 +14,8 @@ from yprov_mlflow.errors import DocumentError, UsageError
 from yprov_mlflow.formats import FORMATS, open_documents, prov_json
 from yprov_mlflow.formats.bundles import Bundle
 from yprov_mlflow.formats.registry import HEAD, recognise
+from yprov_mlflow.translate import Document
+from yprov_mlflow.validate.files import check_bytes
 
 EXACT = ["prov-json", "turtle", "trig", "n-quads", "json-ld"]
 MANY = [name for name, one in FORMATS.items() if one.many]
@@ -106,6 +108,18 @@ def test_a_file_may_hold_no_documents(name):
     assert sum(map(len, found)) == 0
 
 
+@pytest.mark.parametrize("name", MANY)
+def test_one_run_under_two_addresses_is_two_documents(name):
+    run = "00000000-0000-4000-8000-000000000001"
+    namespaces = [f"urn:uuid:{run}#", f"https://example.org/run/{run}#"]
+    several = [Document({"run": uri}, {"entity": {"run:e": {}}}) for uri in namespaces]
+    content = written(name, several)
+    found = FORMATS[name].load(io.BytesIO(content))
+    assert [document.prefixes["run"] for document in found] == namespaces
+    report = check_bytes(name, content)
+    assert (report.bundles, report.findings) == (2, [])
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_files_are_known_by_their_content_too(name, documents, tmp_path):
     path = tmp_path / "download"
@@ -131,6 +145,12 @@ def test_half_a_file_is_an_error(name, documents, tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DocumentError):
         list(open_documents(path))
+
+
+def test_a_file_that_ends_between_two_bundles_is_said_to_end_there(documents):
+    lines = written("prov-json", documents).splitlines(keepends=True)
+    with pytest.raises(DocumentError, match="ends within its bundles"):
+        list(FORMATS["prov-json"].load(io.BytesIO(b"".join(lines[:2]))))
 
 
 def test_a_file_of_no_format_is_told_which_there_are(tmp_path):
