@@ -50,6 +50,15 @@ def test_warnings_do_not_make_invalid(folder: Path) -> None:
     assert done.output.endswith(f"{folder / 'd.provn'}: valid, 1 warning, 1 record\n")
 
 
+def test_errors_stand_before_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "both.provn"
+    path.write_text(INVALID.replace("entity(ex:e)", "used(ex:u; ex:a, -, -) entity(ex:e)"))
+    found = json.loads(validate(path, "--format", "json").output)["files"][0]["findings"]
+    assert [finding["severity"] for finding in found] == ["warning", "error"]
+    shown = re.findall(r"^(error|warning) ", validate(path).output, re.MULTILINE)
+    assert shown == ["error", "warning"]
+
+
 def test_a_folder(folder: Path) -> None:
     done = validate(folder)
     assert done.exit_code == 1

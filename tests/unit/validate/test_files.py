@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +165,15 @@ def test_a_hundred_thousand_records_in_ten_seconds() -> None:
 
 def test_folders_are_searched_for_documents(tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / ".parts").mkdir()
     for name, content in {
         "deep/er/prov.json": b"{}",
         "deep/run.json": encoded(),
         "deep/config.json": b'{"learning_rate": 0.1}',
         "deep/pom.xml": b"<project/>",
         "a.provn": PROVN,
+        ".parts/prov.json": b"{}",
+        "deep/.b.provn": PROVN,
         "metrics.parquet": b"PAR1",
         "broken.json": encoded()[:-20],
     }.items():
@@ -185,6 +189,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     report = files.check(tmp_path / "none.json")
     assert not report.valid
     assert "cannot be read: No such file" in report.findings[0].message
+
+
+def test_long_ids_do_not_make_long_findings() -> None:
+    name = "ex:" + "x" * 100_000
+    document = {"prefix": DOCUMENT["prefix"], "entity": {name: {}}, "activity": {name: {}}}
+    (finding,) = files.check_bytes("test", encoded(document)).findings
+    assert len(finding.record) == 4000
+    assert len(finding.message) == 4001
+    assert finding.message.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("time", "odd"), [("2026-03-01T23:00:00Z", 0), ("2026-03-02T01:00:00Z", 1)]
+)
+def test_clocks_may_be_a_day_ahead(time: str, odd: int) -> None:
+    document = {"prefix": DOCUMENT["prefix"], "activity": {"ex:a": {"prov:startTime": time}}}
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    assert files.check_bytes("test", encoded(document), now).warnings == odd
 
 
 def test_findings_are_counted_beyond_those_that_are_kept() -> None:
