@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,101 @@ def sum_of_watts(found, collector):
     time.sleep(0.06)
     values = zip(found.quantities, collector.sample(), strict=True)
     return sum(value for quantity, value in values if quantity.name == "power")
+
+
+class Nvml:
+    """NVML as codecarbon calls it: two GPUs that draw 100 W and 200 W."""
+
+    NVML_TEMPERATURE_GPU = 0
+
+    class NVMLError(Exception):
+        pass
+
+    class NVMLError_NotSupported(NVMLError):
+        pass
+
+    def __init__(self):
+        self.lost = False
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetCount(self):
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return index
+
+    def nvmlDeviceGetName(self, handle):
+        return "NVIDIA H100"
+
+    def nvmlDeviceGetUUID(self, handle):
+        return f"GPU-{handle}"
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):
+        return 700_000
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        return types.SimpleNamespace(total=80, free=80, used=0)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        if self.lost:
+            raise self.NVMLError("the GPU is lost")
+        return int(time.perf_counter() * 100_000 * (handle + 1))
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        return self.nvmlDeviceGetTotalEnergyConsumption(handle) and 100_000 * (handle + 1)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    from codecarbon.core import gpu, gpu_nvidia, hardware_cache
+
+    nvml = Nvml()
+    monkeypatch.setattr(gpu, "is_nvidia_system", lambda: True)
+    monkeypatch.setattr(gpu, "PYNVML_AVAILABLE", True)
+    monkeypatch.setattr(gpu_nvidia, "pynvml", nvml)
+    hardware_cache.clear_cache()
+    yield nvml
+    hardware_cache.clear_cache()
+
+
+def of_gpu(found, values):
+    pairs = zip(found.quantities, values, strict=True)
+    return {quantity.name: value for quantity, value in pairs if quantity.device == "gpu"}
+
+
+def test_energy_of_gpus_is_measured(gpus, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    collector, found = probed(country="ITA")
+    assert found.facts["gpu_model"] == "2 x NVIDIA H100"
+    assert {q.method for q in found.quantities if q.device == "gpu"} == {"measured"}
+    assert not found.missing
+    collector.start()
+    since = time.perf_counter()
+    time.sleep(0.3)
+    values = of_gpu(found, collector.sample())
+    seconds = time.perf_counter() - since
+    assert values["energy"] == pytest.approx(300 * seconds, rel=0.1)
+    assert values["power"] == pytest.approx(300, rel=0.1)
+    gpus.lost = True
+    time.sleep(0.06)
+    again = collector.sample()
+    assert of_gpu(found, again)["power"] is None
+    assert of_gpu(found, again)["energy"] == values["energy"]
+    collector.stop()
+
+
+def test_gpus_that_cannot_be_seen_are_named(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    collector, found = probed(country="ITA")
+    (missing,) = found.missing
+    assert missing.what == "other GPUs"
+    assert missing.reason.endswith(": 1")
+    collector.start()
+    time.sleep(0.3)
+    assert of_gpu(found, collector.sample())["power"] == pytest.approx(200, rel=0.1)
+    collector.stop()
 
 
 def test_its_configuration_counts_for_nothing(monkeypatch, tmp_path):
