@@ -1,0 +1,73 @@
+"""No collector opens a socket: in a process that has none, all of them work."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+PROGRAM = """
+    import socket, sys
+
+    import urllib3  # tries a local socket on import; MLflow has imported it before any collector
+
+    from yprov_mlflow.collectors import registry
+    from yprov_mlflow.collectors.base import Available, Surroundings
+
+    events = []
+
+    def note(event, arguments):
+        internet = event == "socket.__new__" and arguments[1] in (socket.AF_INET, socket.AF_INET6)
+        if internet or event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+            events.append(event)
+            raise PermissionError(event)
+
+    sys.addaudithook(note)
+
+    class NoSocket(socket.socket):
+        def __init__(self, family=socket.AF_INET, *rest, **named):
+            if family in (-1, socket.AF_INET, socket.AF_INET6):
+                events.append("socket")
+                raise PermissionError("no sockets here")
+            super().__init__(family, *rest, **named)
+
+    socket.socket = NoSocket
+    names = sys.argv[1:]
+    measured = 0
+    for name in registry.BUILT_IN:
+        try:
+            cls = registry.load(name)
+        except (ImportError, AttributeError):
+            print("not there:", name)
+            continue
+        collector = cls(Surroundings(country="ITA"))
+        found = collector.probe()
+        print(name, type(found).__name__)
+        if isinstance(found, Available):
+            collector.start()
+            values = collector.sample()
+            collector.stop()
+            assert len(values) == len(found.quantities), name
+            measured += bool(values)
+    assert not events, events
+    assert measured, "nothing was measured"
+    try:
+        socket.create_connection(("127.0.0.1", 9))
+    except PermissionError:
+        assert events
+    else:
+        raise AssertionError("sockets are not blocked")
+"""
+
+
+def test_all_collectors_without_sockets(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "codecarbon Available" in done.stdout

@@ -1,0 +1,59 @@
+"""The example of a collector from elsewhere, installed as a package of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "outside_collector"
+
+
+def run(folder, *command):
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "YPROV_MLFLOW_COLLECTORS": "default,pressure"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Install the package where no network is asked, and give the folder."""
+    folder = tmp_path_factory.mktemp("outside") / "site"
+    folder.mkdir()
+    offline = ("--no-deps", "--no-build-isolation", "--no-index")
+    done = run(folder, "-m", "pip", "install", "-q", *offline, "--target", str(folder), EXAMPLE)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_it_is_listed_chosen_and_loaded(installed):
+    program = """
+        from yprov_mlflow import settings
+        from yprov_mlflow.collectors import registry
+
+        assert "pressure" in registry.names()
+        assert registry.load("pressure").__name__ == "Pressure"
+        chosen = registry.choose(settings.load().collectors)
+        assert chosen[-1] == "pressure" and "git" in chosen, chosen
+        assert "pressure" not in registry.choose(["default"])
+        assert "pressure" in registry.choose(["all"])
+        assert "pressure" not in registry.choose(["all", "-pressure"])
+    """
+    done = run(installed, "-c", textwrap.dedent(program))
+    assert done.returncode == 0, done.stderr
+
+
+def test_its_own_tests_pass(installed):
+    options = ("-q", "-p", "no:cacheprovider", "--rootdir", str(installed))
+    done = run(installed, "-m", "pytest", *options, str(EXAMPLE / "tests"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
