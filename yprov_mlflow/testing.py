@@ -108,9 +108,9 @@ def check_collector(
         AssertionError: It does not keep the contract; the message has a line for each fault.
     """
     _none([*_of_the_class(cls)], repr(cls))
-    collector = cls(surroundings or Surroundings())
     watch = _Watch()
     with watch:
+        collector = cls(surroundings or Surroundings())
         found, error = _in_thread(collector.probe)
         faults = [f"probe raised {error!r}"] if error else [*_of_the_probe(found)]
         if isinstance(found, Available) and not faults:
@@ -160,9 +160,7 @@ def _of_the_probe(found: object) -> Iterator[str]:
         yield from _of_facts("facts", found.facts)
         yield from _of_devices(found)
         for quantity in found.quantities:
-            label = f"quantity {quantity.name!r}" + f" of {quantity.device!r}" * bool(
-                quantity.device
-            )
+            label = f"quantity {quantity.name!r} (device {quantity.device!r})"
             for fault in _of_a_quantity(quantity, {device.id for device in found.devices}):
                 yield f"{label} {fault}"
         yield from _doubles(found.quantities)

@@ -282,7 +282,7 @@ class _Tracking:
 
     def start(self) -> None:
         with _Silence() as silence:
-            self._tracker._start_time = None
+            self._tracker._start_time = None  # early versions do not start again otherwise
             self._tracker._scheduler = self._tracker._scheduler_monitor_power = _NoTimer()
             self._tracker.start()
         silence.check()

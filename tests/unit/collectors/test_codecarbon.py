@@ -309,6 +309,47 @@ def test_gpus_that_cannot_be_seen_are_named(gpus, monkeypatch):
     collector.stop()
 
 
+@pytest.fixture
+def rapl(monkeypatch, tmp_path):
+    """Give a tree of counters to codecarbon, and a function that adds joules to them."""
+    from codecarbon.core import cpu, hardware_cache
+    from codecarbon.external import hardware
+
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    (package / "name").write_text("package-0\n")
+    (package / "max_energy_range_uj").write_text("262143328850\n")
+    counter = package / "energy_uj"
+    counter.write_text("5000000\n")
+
+    def add(joules):
+        counter.write_text(f"{int(counter.read_text()) + int(joules * 1e6)}\n")
+
+    def counters(rapl_dir, **given):
+        return cpu.IntelRAPL(rapl_dir=str(tmp_path), **given)
+
+    monkeypatch.setattr(cpu, "is_rapl_available", lambda: True)
+    monkeypatch.setattr(hardware, "IntelRAPL", counters)
+    hardware_cache.clear_cache()
+    yield add
+    hardware_cache.clear_cache()
+
+
+def test_counters_of_processors_are_measured_and_no_design_power_is_assumed(rapl):
+    collector, found = probed(cpu_tdp_w=500.0)
+    assert {q.method for q in found.quantities if q.device == "cpu"} == {"measured"}
+    assert "RAPL" in found.procedure
+    assert "500" not in found.procedure
+    index = [(q.name, q.device) for q in found.quantities].index(("energy", "cpu"))
+    collector.start()
+    for total in (30.0, 60.0):
+        rapl(30.0)
+        time.sleep(0.06)
+        # codecarbon's factor from joules to kWh is rounded to six digits
+        assert collector.sample()[index] == pytest.approx(total, rel=1e-5)
+    collector.stop()
+
+
 def test_its_configuration_counts_for_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CODECARBON_FORCE_RAM_POWER", "1234")
@@ -325,7 +366,7 @@ def test_its_configuration_counts_for_nothing(monkeypatch, tmp_path):
     values = collector.sample()
     collector.stop()
     power = values[[(q.name, q.device) for q in found.quantities].index(("power", "ram"))]
-    assert power < 1000
+    assert power == pytest.approx(float(found.facts["methods"]["ram"].split()[2]), rel=0.1)
     assert os.listdir(tmp_path) == [".codecarbon.config"]
 
 
