@@ -1,0 +1,235 @@
+"""What collectors of GPUs share: how a vendor's library is sampled, and when a GPU is lost.
+
+A gauge is one call of the library. The probe finds out which gauges a GPU has; a gauge that
+fails later gives None for that sample, and a GPU that fell off the bus None from then on.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, NamedTuple
+
+from yprov_mlflow.collectors.base import Collector, Quantity, Surroundings
+from yprov_mlflow.collectors.totals import MOST_W, Counter, Integral
+from yprov_mlflow.errors import CollectorError
+from yprov_mlflow.events import Json
+
+COUNTER = "energy_counter"
+"""Name of the reading that energy comes from; it is no quantity itself."""
+
+
+class Reading(NamedTuple):
+    """What is known of a reading; one above ``most`` or below 0 is nonsense and thus None."""
+
+    unit: str
+    kind: str
+    most: float
+    system_metric: str
+    scale: float = 1.0
+
+
+_PERCENT = ("PERCENT", "DimensionlessRatio", 100.0)
+
+READINGS: Mapping[str, Reading] = {
+    "power": Reading("W", "ElectricPower", MOST_W, "power_usage_watts"),
+    "utilization": Reading(*_PERCENT, "utilization_percentage"),
+    "memory_utilization": Reading(*_PERCENT, "memory_utilization_percentage"),
+    "memory_used": Reading("BYTE", "InformationEntropy", 1e14, "memory_usage_megabytes", 1e-6),
+    "temperature": Reading("DEG_C", "Temperature", 200.0, "temperature_celsius"),
+    "sm_clock": Reading("MegaHZ", "Frequency", 20_000.0, "sm_clock_megahertz"),
+    "memory_clock": Reading("MegaHZ", "Frequency", 20_000.0, "memory_clock_megahertz"),
+    "throttled": Reading(*_PERCENT, "throttled_percentage"),
+    "throttled_thermal": Reading(*_PERCENT, "throttled_thermal_percentage"),
+    "power_limit": Reading("W", "ElectricPower", MOST_W, "power_limit_watts"),
+}
+"""All readings but energy, in the order of a GPU's quantities."""
+
+
+class Gauge(NamedTuple):
+    """One call of a vendor's library: the readings it gives, and how, from a handle."""
+
+    readings: tuple[str, ...]
+    read: Callable[[Any], tuple[float | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU, or an instance in one, that is to be sampled.
+
+    Args:
+        id: The device's id.
+        key: What its handle is found by, and what no two processes measure both.
+        label: Its product name.
+        facts: What does not change.
+        gauges: What can be read of it.
+        unit_j: What one count of its energy counter is worth.
+    """
+
+    id: str
+    key: str
+    label: str
+    facts: Mapping[str, Json]
+    gauges: Sequence[Gauge] = ()
+    unit_j: float = 0.001
+
+    def readings(self) -> set[str]:
+        """Give the names of what can be read."""
+        return {reading for gauge in self.gauges for reading in gauge.readings}
+
+    def quantities(self) -> list[Quantity]:
+        """Give its quantities: energy where there is a counter or power, then all else."""
+        own = self.readings()
+        metric = self.id.replace("gpu", "gpu_", 1).replace("-mig", "_mig_")
+        found = [
+            Quantity(
+                name,
+                each.unit,
+                each.kind,
+                "device",
+                "measured",
+                device=self.id,
+                claim=self.key,
+                system_metric=f"{metric}_{each.system_metric}",
+                scale=each.scale,
+            )
+            for name, each in READINGS.items()
+            if name in own
+        ]
+        if own & {COUNTER, "power"}:
+            energy = Quantity(
+                "energy",
+                "J",
+                "ElectricEnergy",
+                "device",
+                "measured",
+                device=self.id,
+                cumulative=True,
+                component="gpu",
+                claim=self.key,
+                system_metric=f"{metric}_energy_joules",
+            )
+            found.insert(0, energy)
+        return found
+
+
+@dataclass(slots=True)
+class _Meter:
+    """A GPU while it is sampled; without a handle it is lost."""
+
+    gpu: Gpu
+    handle: Any
+    names: Sequence[str] = ()
+    energy: Counter | Integral = field(default_factory=Integral)
+
+    def __post_init__(self) -> None:
+        self.names = [quantity.name for quantity in self.gpu.quantities()]
+        if COUNTER in self.gpu.readings():
+            self.energy = Counter(self.gpu.unit_j)
+
+    def values(self, found: Mapping[str, float | None], time_s: float) -> list[float | None]:
+        """Give the value of each quantity from what was read."""
+        sane = {name: _sane(name, value) for name, value in found.items()}
+        source = COUNTER if isinstance(self.energy, Counter) else "power"
+        sane["energy"] = self.energy.add(sane.get(source), time_s)
+        return [sane.get(name) for name in self.names]
+
+
+def _sane(name: str, value: float | None) -> float | None:
+    if name == COUNTER or value is None:
+        return value
+    return float(value) if 0 <= value <= READINGS[name].most else None
+
+
+class Gpus(Collector):
+    """Base of the collectors of GPUs; its ``probe`` fills ``found`` and ``errors``."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self.found: list[Gpu] = []
+        self.errors: tuple[type[Exception], ...] = ()
+        self._meters: list[_Meter] = []
+        self._lost_said = False
+
+    @abstractmethod
+    def open(self) -> None:
+        """Begin to use the vendor's library."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the use that ``open`` began."""
+
+    @abstractmethod
+    def handle(self, key: str) -> Any:
+        """Find the handle of a device."""
+
+    @abstractmethod
+    def is_lost(self, error: Exception) -> bool:
+        """Say whether an error means that the device is gone."""
+
+    @abstractmethod
+    def is_closed(self, error: Exception) -> bool:
+        """Say whether an error means that someone else in this process closed the library."""
+
+    def start(self) -> None:
+        """Open the library, find the devices, and begin the totals."""
+        self.open()
+        self._meters = [_Meter(gpu, self._handle(gpu.key)) for gpu in self.found]
+        self._lost_said = False
+        self._read_all()
+
+    def sample(self) -> Sequence[float | None]:
+        """Read all GPUs.
+
+        Raises:
+            CollectorError: All GPUs are lost; said once, afterwards all is None.
+        """
+        values = self._read_all()
+        if not self._lost_said and not any(meter.handle for meter in self._meters):
+            self._lost_said = True
+            ids = ", ".join(meter.gpu.id for meter in self._meters)
+            raise CollectorError(
+                f"the collector {self.name!r} has lost all its GPUs",
+                ids,
+                "See the kernel's log; a GPU that fell off the bus needs a reset or a reboot",
+            )
+        return values
+
+    def stop(self) -> None:
+        """Give the library back."""
+        self._meters = []
+        self.close()
+
+    def _read_all(self) -> list[float | None]:
+        return [value for meter in self._meters for value in self._read(meter)]
+
+    def _read(self, meter: _Meter) -> list[float | None]:
+        found: dict[str, float | None] = {}
+        for gauge in meter.gpu.gauges if meter.handle else ():
+            try:
+                readings = gauge.read(meter.handle)
+            except self.errors as error:
+                if self.is_closed(error):
+                    self._reopen()
+                elif self.is_lost(error):
+                    meter.handle = None
+                if not meter.handle:
+                    break
+            else:
+                found.update(zip(gauge.readings, readings, strict=True))
+        if not meter.handle:
+            return [None] * len(meter.names)
+        return meter.values(found, monotonic())
+
+    def _reopen(self) -> None:
+        self.open()
+        for meter in self._meters:
+            meter.handle = meter.handle and self._handle(meter.gpu.key)
+
+    def _handle(self, key: str) -> Any:
+        try:
+            return self.handle(key)
+        except self.errors:
+            return None
