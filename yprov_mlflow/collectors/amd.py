@@ -1,0 +1,296 @@
+"""AMD GPUs through AMD SMI: energy, power, activity, memory, temperature, clocks.
+
+The module ``amdsmi`` comes with ROCm. Importing it where its library is not there prints and
+raises, so it is imported only after driver and library were found.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yprov_mlflow.collectors import visibility
+from yprov_mlflow.collectors.base import Available, Device, Surroundings, Unavailable
+from yprov_mlflow.collectors.gpus import COUNTER, Gauge, Gpu, Gpus
+from yprov_mlflow.collectors.totals import MOST_W
+from yprov_mlflow.events import Json
+
+_PROCEDURE = (
+    "AMD SMI is asked for each GPU. Energy is the hardware's accumulator times its resolution, "
+    "less its value at the start; where a GPU has none, power integrated by trapezoids between "
+    "samples. Temperature is that of the die's edge, or of its hottest spot where only that is "
+    "known."
+)
+_LIBRARY = "libamd_smi*.so*"
+_FOLDERS = ("opt/rocm/lib", "opt/rocm/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib")
+_NOT_FOUND, _NOT_INITIALISED, _NOT_LOADED, _NO_DRIVER = 31, 32, 34, 51  # amdsmi_status_t
+_INSTALL = "Install ROCm's amd-smi-lib, then pip install /opt/rocm/share/amd_smi"
+_MIB = 2**20
+
+
+class _Call(NamedTuple):
+    """What to ask AMD SMI, and its answer's readings; a ``KeyError`` is an answer without."""
+
+    readings: tuple[str, ...]
+    ask: Callable[[Any, Any], tuple[Any, ...]]
+
+
+def _counter(smi: Any, handle: Any) -> tuple[Any]:
+    found = smi.amdsmi_get_energy_count(handle)
+    count = found.get("energy_accumulator", found.get("power"))  # the name it had before 6.0
+    return (count or None,)  # the second of two dies on a board stands at 0
+
+
+def _power(smi: Any, handle: Any) -> tuple[Any]:
+    found = smi.amdsmi_get_power_info(handle)
+    names = ("socket_power", "current_socket_power", "average_socket_power")
+    watts = (_number(found.get(name)) for name in names)
+    return (next((one for one in watts if one and one <= MOST_W), None),)
+
+
+def _activity(smi: Any, handle: Any) -> tuple[Any, Any]:
+    found = smi.amdsmi_get_gpu_activity(handle)
+    return found["gfx_activity"], found["umc_activity"]
+
+
+def _memory(smi: Any, handle: Any) -> tuple[Any]:
+    found = smi.amdsmi_get_gpu_vram_usage(handle)
+    used, total = found["vram_used"], found["vram_total"]
+    return (used * _MIB if used <= total else None,)
+
+
+def _temperature(sensor: str) -> Callable[[Any, Any], tuple[Any]]:
+    def ask(smi: Any, handle: Any) -> tuple[Any]:
+        kind = getattr(smi.AmdSmiTemperatureType, sensor)
+        now = smi.AmdSmiTemperatureMetric.CURRENT
+        found = _number(smi.amdsmi_get_temp_metric(handle, kind, now))
+        return (found / 1000 if found and found >= 1000 else found,)  # older ones: thousandths
+
+    return ask
+
+
+def _clock(kind: str) -> Callable[[Any, Any], tuple[Any]]:
+    def ask(smi: Any, handle: Any) -> tuple[Any]:
+        found = smi.amdsmi_get_clock_info(handle, getattr(smi.AmdSmiClkType, kind))
+        return (found["clk"] if "clk" in found else found["cur_clk"],)
+
+    return ask
+
+
+def _limit(smi: Any, handle: Any) -> tuple[Any]:
+    found = _number(smi.amdsmi_get_power_cap_info(handle)["power_cap"])
+    return (found / 1e6 if found and found > MOST_W else found,)  # microwatts, watts before
+
+
+_CALLS = (
+    (_Call((COUNTER,), _counter),),
+    (_Call(("power",), _power),),
+    (_Call(("utilization", "memory_utilization"), _activity),),
+    (_Call(("memory_used",), _memory),),
+    (
+        _Call(("temperature",), _temperature("EDGE")),
+        _Call(("temperature",), _temperature("HOTSPOT")),
+    ),
+    (_Call(("sm_clock",), _clock("GFX")),),
+    (_Call(("memory_clock",), _clock("MEM")),),
+    (_Call(("power_limit",), _limit),),
+)
+"""For each reading the calls that may give it; the first that does is used."""
+
+
+class Amd(Gpus):
+    """Measures the AMD GPUs that are visible to this process."""
+
+    name = "amd"
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self._smi: Any = None
+        self._missing: list[Unavailable] = []
+
+    def probe(self) -> Available | Unavailable:
+        """Find the visible GPUs and what each can tell."""
+        absent = self._absent()
+        if absent is not None:
+            return absent
+        try:
+            self._smi = importlib.import_module("amdsmi")
+        except (ImportError, OSError, AttributeError, KeyError, SystemExit) as error:
+            return Unavailable(f"amdsmi cannot be imported: {error!r}", _INSTALL)
+        self.errors = (self._smi.AmdSmiException,)
+        self.found, self._missing = [], []
+        try:
+            self.open()
+        except self.errors as error:
+            return Unavailable(
+                f"AMD SMI does not start: {_text(error)}",
+                "Ask for access to /dev/kfd and /dev/dri, often by the groups render and video",
+            )
+        try:
+            return self._probe()
+        except self.errors as error:
+            return Unavailable(f"AMD SMI fails: {_text(error)}", "See what amd-smi says")
+        finally:
+            with suppress(*self.errors):
+                self.close()
+
+    def open(self) -> None:
+        """Initialise AMD SMI, which counts its users in this process."""
+        self._smi.amdsmi_init()
+
+    def close(self) -> None:
+        """Leave AMD SMI to its other users."""
+        self._smi.amdsmi_shut_down()
+
+    def handle(self, key: str) -> Any:
+        """Find a GPU by its UUID, None if it is no longer there."""
+        handles = self._smi.amdsmi_get_processor_handles()
+        ids = (self._fact(self._smi.amdsmi_get_gpu_device_uuid, handle) for handle in handles)
+        return next((one for one, uuid in zip(handles, ids, strict=True) if uuid == key), None)
+
+    def is_lost(self, error: Exception) -> bool:
+        """Say whether the GPU or its driver is gone."""
+        return getattr(error, "err_code", None) in (_NOT_FOUND, _NOT_LOADED, _NO_DRIVER)
+
+    def is_closed(self, error: Exception) -> bool:
+        """Say whether someone shut AMD SMI down under us."""
+        return getattr(error, "err_code", None) == _NOT_INITIALISED
+
+    def _absent(self) -> Unavailable | None:
+        """Say what ``amdsmi`` would miss, without importing it."""
+        root, environ = self.surroundings.root, self.surroundings.environ
+        if not any((root / one).exists() for one in ("dev/kfd", "sys/module/amdgpu")):
+            return Unavailable("there is no AMD GPU driver here (amdgpu)")
+        if "amdsmi" in sys.modules:
+            return None
+        spec = find_spec("amdsmi")
+        if spec is None:
+            return Unavailable("the Python module amdsmi is not installed", _INSTALL)
+        rocm = environ.get("ROCM_HOME") or environ.get("ROCM_PATH")
+        folders = chain(
+            (root / one for one in _FOLDERS),
+            (Path(one) for one in spec.submodule_search_locations or ()),
+            (Path(one) for one in environ.get("LD_LIBRARY_PATH", "").split(":") if one),
+            (Path(rocm, "lib"),) if rocm else (),
+            root.glob("opt/rocm-*/lib"),
+        )
+        if not any(next(folder.glob(_LIBRARY), None) for folder in folders):
+            return Unavailable("the library of AMD SMI, libamd_smi.so, is not here", _INSTALL)
+        return None
+
+    def _probe(self) -> Available | Unavailable:
+        smi = self._smi
+        handles: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        for handle in smi.amdsmi_get_processor_handles():
+            uuid = self._fact(smi.amdsmi_get_gpu_device_uuid, handle)
+            if uuid is None:
+                self._missing.append(Unavailable("it does not answer", "Reset it", "a GPU"))
+                continue
+            handles[uuid] = handle
+            # ROCr's own id, GPU- and 16 digits, is the serial number of the chip.
+            serial = self._asic(handle).get("asic_serial", "")
+            names |= {uuid: uuid, f"GPU-{str(serial).lower().removeprefix('0x')}": uuid}
+        if not handles:
+            return Unavailable("there is no AMD GPU here")
+        visible = visibility.amd(self.surroundings.environ, list(handles), names)
+        if not visible.devices:
+            return Unavailable(f"no GPU is visible: {visible.because}", "Name GPUs in it")
+        self.found = [
+            self._gpu(f"gpu{index}", uuid, handle)
+            for index, (uuid, handle) in enumerate(handles.items())
+            if uuid in visible.devices
+        ]
+        driver = self._fact(smi.amdsmi_get_gpu_driver_info, next(iter(handles.values()))) or {}
+        facts = {"driver": driver.get("driver_version"), "visible": visible.because}
+        return Available(
+            facts={name: value for name, value in facts.items() if value},
+            quantities=[quantity for gpu in self.found for quantity in gpu.quantities()],
+            devices=[Device(gpu.id, gpu.label, gpu.facts) for gpu in self.found],
+            agent="amdsmi",
+            version=str(getattr(smi, "__version__", "")),
+            procedure=_PROCEDURE,
+            missing=self._missing,
+        )
+
+    def _gpu(self, device: str, uuid: str, handle: Any) -> Gpu:
+        smi = self._smi
+        memory = self._fact(smi.amdsmi_get_gpu_vram_usage, handle) or {}
+        total = memory.get("vram_total")
+        facts: dict[str, Json] = {
+            "uuid": uuid,
+            "pci_bus_id": self._fact(smi.amdsmi_get_gpu_device_bdf, handle),
+            "memory_bytes": total and total * _MIB,
+        }
+        gauges = list(self._gauges(device, handle))
+        counter = any(COUNTER in gauge.readings for gauge in gauges)
+        unit = smi.amdsmi_get_energy_count(handle)["counter_resolution"] if counter else 0.0
+        return Gpu(
+            device,
+            uuid,
+            self._asic(handle).get("market_name") or "AMD GPU",
+            {name: value for name, value in facts.items() if value is not None},
+            gauges,
+            unit_j=unit / 1e6,
+        )
+
+    def _gauges(self, device: str, handle: Any) -> Iterator[Gauge]:
+        """Give what can be read of a GPU, and say what cannot."""
+        for calls in _CALLS:
+            reason = "not available"
+            for call in calls:
+                gauge = self._gauge(call)
+                try:
+                    readings = gauge.read(handle)
+                except self.errors as error:
+                    reason = _text(error)
+                    continue
+                if any(one is not None for one in readings):
+                    yield gauge
+                    break
+            else:
+                if calls[0].readings == (COUNTER,):
+                    reason = (
+                        f"{reason}: its energy is power integrated between samples, if any; "
+                        "of two dies on a board the first counts for both"
+                    )
+                self._missing.append(
+                    Unavailable(reason, "", f"{device} {', '.join(calls[0].readings)}")
+                )
+
+    def _gauge(self, call: _Call) -> Gauge:
+        smi = self._smi
+
+        def read(handle: Any) -> tuple[float | None, ...]:
+            try:
+                return tuple(_number(one) for one in call.ask(smi, handle))
+            except (AttributeError, KeyError, TypeError):  # another version's function or answer
+                return (None,) * len(call.readings)
+
+        return Gauge(call.readings, read)
+
+    def _asic(self, handle: Any) -> dict[str, Any]:
+        return self._fact(self._smi.amdsmi_get_gpu_asic_info, handle) or {}
+
+    def _fact(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except self.errors:
+            return None
+
+
+def _number(value: Any) -> float | None:
+    """Give a number that AMD SMI gave, None for ``"N/A"`` and all bits set, which mean none."""
+    if not isinstance(value, int | float) or value in (0xFFFF, 0xFFFFFFFF, 2**64 - 1):
+        return None
+    return value
+
+
+def _text(error: Exception) -> str:
+    return str(getattr(error, "err_info", "") or " ".join(str(error).split()))
