@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yprov_mlflow.collectors import visibility
-from yprov_mlflow.collectors.base import Available, Device, Surroundings, Unavailable
+from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
 from yprov_mlflow.collectors.gpus import COUNTER, Gauge, Gpu, Gpus
 from yprov_mlflow.collectors.totals import MOST_W
 from yprov_mlflow.events import Json
@@ -24,8 +24,8 @@ from yprov_mlflow.events import Json
 _PROCEDURE = (
     "AMD SMI is asked for each GPU. Energy is the hardware's accumulator times its resolution, "
     "less its value at the start; where a GPU has none, power integrated by trapezoids between "
-    "samples. Temperature is that of the die's edge, or of its hottest spot where only that is "
-    "known."
+    "samples. Of two dies on a board the first counts for both. Temperature is that of the die's "
+    "edge, or of its hottest spot where only that is known."
 )
 _LIBRARY = "libamd_smi*.so*"
 _FOLDERS = ("opt/rocm/lib", "opt/rocm/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib")
@@ -112,7 +112,6 @@ class Amd(Gpus):
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
         self._smi: Any = None
-        self._missing: list[Unavailable] = []
 
     def probe(self) -> Available | Unavailable:
         """Find the visible GPUs and what each can tell."""
@@ -124,7 +123,7 @@ class Amd(Gpus):
         except (ImportError, OSError, AttributeError, KeyError, SystemExit) as error:
             return Unavailable(f"amdsmi cannot be imported: {error!r}", _INSTALL)
         self.errors = (self._smi.AmdSmiException,)
-        self.found, self._missing = [], []
+        self.found, self.missing = [], []
         try:
             self.open()
         except self.errors as error:
@@ -151,7 +150,7 @@ class Amd(Gpus):
     def handle(self, key: str) -> Any:
         """Find a GPU by its UUID, None if it is no longer there."""
         handles = self._smi.amdsmi_get_processor_handles()
-        ids = (self._fact(self._smi.amdsmi_get_gpu_device_uuid, handle) for handle in handles)
+        ids = (self.fact(self._smi.amdsmi_get_gpu_device_uuid, handle) for handle in handles)
         return next((one for one, uuid in zip(handles, ids, strict=True) if uuid == key), None)
 
     def is_lost(self, error: Exception) -> bool:
@@ -161,6 +160,10 @@ class Amd(Gpus):
     def is_closed(self, error: Exception) -> bool:
         """Say whether someone shut AMD SMI down under us."""
         return getattr(error, "err_code", None) == _NOT_INITIALISED
+
+    def reason(self, error: Exception) -> str:
+        """Say in words why a gauge gives nothing."""
+        return _text(error)
 
     def _absent(self) -> Unavailable | None:
         """Say what ``amdsmi`` would miss, without importing it."""
@@ -189,9 +192,9 @@ class Amd(Gpus):
         handles: dict[str, Any] = {}
         names: dict[str, str] = {}
         for handle in smi.amdsmi_get_processor_handles():
-            uuid = self._fact(smi.amdsmi_get_gpu_device_uuid, handle)
+            uuid = self.fact(smi.amdsmi_get_gpu_device_uuid, handle)
             if uuid is None:
-                self._missing.append(Unavailable("it does not answer", "Reset it", "a GPU"))
+                self.missing.append(Unavailable("it does not answer", "Reset it", "a GPU"))
                 continue
             handles[uuid] = handle
             # ROCr's own id, GPU- and 16 digits, is the serial number of the chip.
@@ -207,62 +210,35 @@ class Amd(Gpus):
             for index, (uuid, handle) in enumerate(handles.items())
             if uuid in visible.devices
         ]
-        driver = self._fact(smi.amdsmi_get_gpu_driver_info, next(iter(handles.values()))) or {}
-        facts = {"driver": driver.get("driver_version"), "visible": visible.because}
-        return Available(
-            facts={name: value for name, value in facts.items() if value},
-            quantities=[quantity for gpu in self.found for quantity in gpu.quantities()],
-            devices=[Device(gpu.id, gpu.label, gpu.facts) for gpu in self.found],
+        driver = self.fact(smi.amdsmi_get_gpu_driver_info, next(iter(handles.values()))) or {}
+        return self.available(
+            {"driver": driver.get("driver_version"), "visible": visible.because or None},
             agent="amdsmi",
             version=str(getattr(smi, "__version__", "")),
             procedure=_PROCEDURE,
-            missing=self._missing,
         )
 
     def _gpu(self, device: str, uuid: str, handle: Any) -> Gpu:
         smi = self._smi
-        memory = self._fact(smi.amdsmi_get_gpu_vram_usage, handle) or {}
+        memory = self.fact(smi.amdsmi_get_gpu_vram_usage, handle) or {}
         total = memory.get("vram_total")
         facts: dict[str, Json] = {
             "uuid": uuid,
-            "pci_bus_id": self._fact(smi.amdsmi_get_gpu_device_bdf, handle),
+            "pci_bus_id": self.fact(smi.amdsmi_get_gpu_device_bdf, handle),
             "memory_bytes": total and total * _MIB,
         }
-        gauges = list(self._gauges(device, handle))
+        calls = [(one[0].readings, [self._gauge(call) for call in one]) for one in _CALLS]
+        gauges = self.gauges(device, handle, calls)
         counter = any(COUNTER in gauge.readings for gauge in gauges)
         unit = smi.amdsmi_get_energy_count(handle)["counter_resolution"] if counter else 0.0
         return Gpu(
             device,
             uuid,
             self._asic(handle).get("market_name") or "AMD GPU",
-            {name: value for name, value in facts.items() if value is not None},
+            facts,
             gauges,
             unit_j=unit / 1e6,
         )
-
-    def _gauges(self, device: str, handle: Any) -> Iterator[Gauge]:
-        """Give what can be read of a GPU, and say what cannot."""
-        for calls in _CALLS:
-            reason = "not available"
-            for call in calls:
-                gauge = self._gauge(call)
-                try:
-                    readings = gauge.read(handle)
-                except self.errors as error:
-                    reason = _text(error)
-                    continue
-                if any(one is not None for one in readings):
-                    yield gauge
-                    break
-            else:
-                if calls[0].readings == (COUNTER,):
-                    reason = (
-                        f"{reason}: its energy is power integrated between samples, if any; "
-                        "of two dies on a board the first counts for both"
-                    )
-                self._missing.append(
-                    Unavailable(reason, "", f"{device} {', '.join(calls[0].readings)}")
-                )
 
     def _gauge(self, call: _Call) -> Gauge:
         smi = self._smi
@@ -276,13 +252,7 @@ class Amd(Gpus):
         return Gauge(call.readings, read)
 
     def _asic(self, handle: Any) -> dict[str, Any]:
-        return self._fact(self._smi.amdsmi_get_gpu_asic_info, handle) or {}
-
-    def _fact(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except self.errors:
-            return None
+        return self.fact(self._smi.amdsmi_get_gpu_asic_info, handle) or {}
 
 
 def _number(value: Any) -> float | None:

@@ -7,13 +7,20 @@ fails later gives None for that sample, and a GPU that fell off the bus None fro
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
 
-from yprov_mlflow.collectors.base import Collector, Quantity, Surroundings
-from yprov_mlflow.collectors.totals import MOST_W, Counter, Integral
+from yprov_mlflow.collectors.base import (
+    Available,
+    Collector,
+    Device,
+    Quantity,
+    Surroundings,
+    Unavailable,
+)
+from yprov_mlflow.collectors.totals import MOST_W, SPANS, Counter, Integral
 from yprov_mlflow.errors import CollectorError
 from yprov_mlflow.events import Json
 
@@ -131,24 +138,33 @@ class _Meter:
 
     def values(self, found: Mapping[str, float | None], time_s: float) -> list[float | None]:
         """Give the value of each quantity from what was read."""
-        sane = {name: _sane(name, value) for name, value in found.items()}
+        sane = {name: sensible(name, value) for name, value in found.items()}
         source = COUNTER if isinstance(self.energy, Counter) else "power"
         sane["energy"] = self.energy.add(sane.get(source), time_s)
         return [sane.get(name) for name in self.names]
 
 
-def _sane(name: str, value: float | None) -> float | None:
-    if name == COUNTER or value is None:
-        return value
-    return float(value) if 0 <= value <= READINGS[name].most else None
+def sensible(name: str, value: float | None) -> float | None:
+    """Give the value of a reading, None for one that cannot be."""
+    if value is None or value < 0:
+        return None
+    if name == COUNTER:
+        return None if value + 1 in SPANS else value
+    return float(value) if value <= READINGS[name].most else None
+
+
+def known(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Give the facts that are known, those that are not None."""
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 class Gpus(Collector):
-    """Base of the collectors of GPUs; its ``probe`` fills ``found`` and ``errors``."""
+    """Base of the collectors of GPUs; its ``probe`` fills ``found``, ``missing`` and ``errors``."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
         self.found: list[Gpu] = []
+        self.missing: list[Unavailable] = []
         self.errors: tuple[type[Exception], ...] = ()
         self._meters: list[_Meter] = []
         self._lost_said = False
@@ -173,10 +189,64 @@ class Gpus(Collector):
     def is_closed(self, error: Exception) -> bool:
         """Say whether an error means that someone else in this process closed the library."""
 
+    def reason(self, error: Exception) -> str:
+        """Say in words why a gauge gives nothing."""
+        return str(error)
+
+    def gauges(
+        self, device: str, handle: Any, calls: Iterable[tuple[tuple[str, ...], Sequence[Gauge]]]
+    ) -> list[Gauge]:
+        """Find out what can be read of a device, and note what cannot.
+
+        Args:
+            device: Its id.
+            handle: Its handle.
+            calls: Readings, and the gauges that may give them; the first that does is taken.
+        """
+        found = []
+        for readings, candidates in calls:
+            reason = "the vendor's library does not offer it"
+            for gauge in candidates:
+                try:
+                    values = gauge.read(handle)
+                except self.errors as error:
+                    reason = self.reason(error)
+                    continue
+                if any(each is not None for each in map(sensible, readings, values)):
+                    found.append(gauge)
+                    break
+                reason = "what is read makes no sense"
+            else:
+                if readings == (COUNTER,):
+                    reason = f"{reason}; energy is power integrated between samples, if any"
+                self.missing.append(Unavailable(reason, "", f"{device} {', '.join(readings)}"))
+        return found
+
+    def available(
+        self, facts: Mapping[str, Json], *, agent: str, version: str, procedure: str
+    ) -> Available:
+        """Say what the probe found."""
+        return Available(
+            facts=known(facts),
+            quantities=[quantity for gpu in self.found for quantity in gpu.quantities()],
+            devices=[Device(gpu.id, gpu.label, known(gpu.facts)) for gpu in self.found],
+            agent=agent,
+            version=version,
+            procedure=procedure,
+            missing=self.missing,
+        )
+
+    def fact(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Give what a function of the library returns, None if it fails."""
+        try:
+            return function(*arguments)
+        except self.errors:
+            return None
+
     def start(self) -> None:
         """Open the library, find the devices, and begin the totals."""
         self.open()
-        self._meters = [_Meter(gpu, self._handle(gpu.key)) for gpu in self.found]
+        self._meters = [_Meter(gpu, self.fact(self.handle, gpu.key)) for gpu in self.found]
         self._lost_said = False
         self._read_all()
 
@@ -226,10 +296,4 @@ class Gpus(Collector):
     def _reopen(self) -> None:
         self.open()
         for meter in self._meters:
-            meter.handle = meter.handle and self._handle(meter.gpu.key)
-
-    def _handle(self, key: str) -> Any:
-        try:
-            return self.handle(key)
-        except self.errors:
-            return None
+            meter.handle = meter.handle and self.fact(self.handle, meter.gpu.key)

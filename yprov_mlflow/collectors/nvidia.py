@@ -5,14 +5,14 @@ Devices are numbered as NVML and nvidia-smi number them, which is what MLflow do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from yprov_mlflow.collectors import visibility
-from yprov_mlflow.collectors.base import Available, Device, Surroundings, Unavailable
-from yprov_mlflow.collectors.gpus import COUNTER, Gauge, Gpu, Gpus
+from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
+from yprov_mlflow.collectors.gpus import Gauge, Gpu, Gpus
 from yprov_mlflow.collectors.nvml import CALLS, USED, Call, Instance, Whole
 from yprov_mlflow.events import Json
 
@@ -34,7 +34,6 @@ class Nvidia(Gpus):
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
         self._nvml: Any = None
-        self._missing: list[Unavailable] = []
 
     def probe(self) -> Available | Unavailable:
         """Find the visible GPUs and what each can tell."""
@@ -45,7 +44,7 @@ class Nvidia(Gpus):
                 f"nvidia-ml-py cannot be imported: {error}", "Run pip install nvidia-ml-py"
             )
         self._nvml, self.errors = pynvml, (pynvml.NVMLError,)
-        self.found, self._missing = [], []
+        self.found, self.missing = [], []
         try:
             self.open()
         except pynvml.NVMLError as error:
@@ -78,6 +77,12 @@ class Nvidia(Gpus):
     def is_closed(self, error: Exception) -> bool:
         """Say whether someone shut NVML down more often than they initialised it."""
         return bool(getattr(error, "value", None) == self._nvml.NVML_ERROR_UNINITIALIZED)
+
+    def reason(self, error: Exception) -> str:
+        """Say in words why a gauge gives nothing."""
+        if isinstance(error, self._nvml.NVMLError_FunctionNotFound):
+            return "the driver is too old for it"
+        return str(error)
 
     def _no_library(self, error: Any) -> Unavailable:
         nvml = self._nvml
@@ -132,19 +137,16 @@ class Nvidia(Gpus):
         for gpu in whole.values():
             self._add(gpu, visible.devices)
         self._say_order(whole.values())
-        return Available(
-            facts=self._facts(visible.because, hidden),
-            quantities=[quantity for gpu in self.found for quantity in gpu.quantities()],
-            devices=[Device(gpu.id, gpu.label, gpu.facts) for gpu in self.found],
+        return self.available(
+            self._facts(visible.because, hidden),
             agent="nvidia-ml-py",
-            version=version("nvidia-ml-py"),
+            version=_version(),
             procedure=_PROCEDURE,
-            missing=self._missing,
         )
 
     def _nothing(self, count: int, hidden: int, because: str) -> Unavailable:
-        if self._missing and hidden + len(self._missing) == count:
-            first = self._missing[0]
+        if self.missing and hidden + len(self.missing) == count:
+            first = self.missing[0]
             return Unavailable(f"{first.what}: {first.reason}", first.cure)
         if not count:
             share = self.surroundings.environ.get("NVIDIA_VISIBLE_DEVICES")
@@ -161,15 +163,15 @@ class Nvidia(Gpus):
 
     def _instances(self, handle: Any) -> Iterator[Instance]:
         nvml = self._nvml
-        for index in range(self._fact(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        for index in range(self.fact(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
             with suppress(nvml.NVMLError):  # there are fewer than there may be
                 mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
                 yield Instance(
                     index,
                     nvml.nvmlDeviceGetUUID(mig),
                     mig,
-                    self._fact(nvml.nvmlDeviceGetGpuInstanceId, mig),
-                    self._fact(nvml.nvmlDeviceGetComputeInstanceId, mig),
+                    self.fact(nvml.nvmlDeviceGetGpuInstanceId, mig),
+                    self.fact(nvml.nvmlDeviceGetComputeInstanceId, mig),
                 )
 
     def _add(self, whole: Whole, visible: Sequence[str]) -> None:
@@ -184,9 +186,9 @@ class Nvidia(Gpus):
                 Gpu(
                     device,
                     mig.uuid,
-                    self._fact(self._nvml.nvmlDeviceGetName, mig.handle) or "MIG instance",
-                    _known({"uuid": mig.uuid, "gpu": whole.id, "memory_bytes": self._total(mig)}),
-                    list(self._gauges(device, mig.handle, [USED])),
+                    self.fact(self._nvml.nvmlDeviceGetName, mig.handle) or "MIG instance",
+                    {"uuid": mig.uuid, "gpu": whole.id, "memory_bytes": self._total(mig)},
+                    self._gauges(device, mig.handle, [USED]),
                 )
             )
             self._miss(
@@ -195,7 +197,7 @@ class Nvidia(Gpus):
             )
 
     def _gpu(self, whole: Whole) -> Gpu:
-        nvml, fact = self._nvml, self._fact
+        nvml, fact = self._nvml, self.fact
         limit = fact(nvml.nvmlDeviceGetEnforcedPowerLimit, whole.handle)
         mode = fact(nvml.nvmlDeviceGetComputeMode, whole.handle)
         mig = fact(nvml.nvmlDeviceGetMigMode, whole.handle)
@@ -208,35 +210,19 @@ class Nvidia(Gpus):
             "compute_mode": _COMPUTE_MODES[mode] if mode in range(len(_COMPUTE_MODES)) else mode,
             "mig_mode": None if mig is None else bool(mig[0]),
         }
-        gauges = list(self._gauges(whole.id, whole.handle, CALLS))
+        gauges = self._gauges(whole.id, whole.handle, CALLS)
         name = fact(nvml.nvmlDeviceGetName, whole.handle) or "NVIDIA GPU"
-        return Gpu(whole.id, whole.uuid, name, _known(facts), gauges)
+        return Gpu(whole.id, whole.uuid, name, facts, gauges)
 
-    def _gauges(self, device: str, handle: Any, calls: Sequence[Call]) -> Iterator[Gauge]:
-        """Give what can be read of a device, and say what cannot."""
-        for call in calls:
-            reason = ""
-            for name in call.functions:
-                gauge = call.gauge(self._nvml, name)
-                try:
-                    gauge.read(handle)
-                except (AttributeError, self._nvml.NVMLError_FunctionNotFound):
-                    reason = reason or "the driver or nvidia-ml-py is too old for it"
-                except self._nvml.NVMLError as error:
-                    reason = str(error)
-                else:
-                    yield gauge
-                    break
-            else:
-                if call.readings == (COUNTER,):
-                    reason = f"{reason}: its energy is power integrated between samples, if any"
-                self._miss(f"{device} {', '.join(call.readings)}", reason)
+    def _gauges(self, device: str, handle: Any, calls: Iterable[Call]) -> list[Gauge]:
+        nvml = self._nvml
+        return self.gauges(device, handle, [(one.readings, one.gauges(nvml)) for one in calls])
 
     def _say_order(self, gpus: Iterable[Whole]) -> None:
         """Say where CUDA's numbers may mean other GPUs than NVML's."""
         environ = self.surroundings.environ
         numbers = environ.get("CUDA_VISIBLE_DEVICES", "")[:1].isdigit()
-        models = {self._fact(self._nvml.nvmlDeviceGetName, gpu.handle) for gpu in gpus}
+        models = {self.fact(self._nvml.nvmlDeviceGetName, gpu.handle) for gpu in gpus}
         if numbers and len(models) > 1 and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
             self._miss(
                 "order of GPUs",
@@ -246,29 +232,26 @@ class Nvidia(Gpus):
 
     def _facts(self, because: str, hidden: int) -> dict[str, Json]:
         nvml = self._nvml
-        cuda = self._fact(nvml.nvmlSystemGetCudaDriverVersion_v2)
+        cuda = self.fact(nvml.nvmlSystemGetCudaDriverVersion_v2)
         facts: dict[str, Json] = {
-            "driver": self._fact(nvml.nvmlSystemGetDriverVersion),
-            "nvml": self._fact(nvml.nvmlSystemGetNVMLVersion),
+            "driver": self.fact(nvml.nvmlSystemGetDriverVersion),
+            "nvml": self.fact(nvml.nvmlSystemGetNVMLVersion),
             "cuda": cuda and f"{cuda // 1000}.{cuda % 1000 // 10}",
             "visible": because or None,
             "gpus_of_others": hidden or None,
         }
-        return _known(facts)
+        return facts
 
     def _total(self, device: Whole | Instance) -> Json:
-        memory = self._fact(self._nvml.nvmlDeviceGetMemoryInfo, device.handle)
+        memory = self.fact(self._nvml.nvmlDeviceGetMemoryInfo, device.handle)
         return memory and memory.total
 
-    def _fact(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except self._nvml.NVMLError:
-            return None
-
     def _miss(self, what: str, reason: str, cure: str = "") -> None:
-        self._missing.append(Unavailable(reason, cure, what))
+        self.missing.append(Unavailable(reason, cure, what))
 
 
-def _known(facts: dict[str, Json]) -> dict[str, Json]:
-    return {name: value for name, value in facts.items() if value is not None}
+def _version() -> str:
+    try:
+        return version("nvidia-ml-py")
+    except PackageNotFoundError:  # it came without its metadata
+        return ""

@@ -20,10 +20,13 @@ class Call(NamedTuple):
     arguments: tuple[int, ...] = ()
     value: Callable[[Any], tuple[float | None, ...]] = lambda found: (found,)
 
-    def gauge(self, nvml: Any, name: str) -> Gauge:
-        """Make the gauge that calls the function ``name``."""
+    def gauges(self, nvml: Any) -> list[Gauge]:
+        """Make a gauge of each function that pynvml has."""
+        return [self._gauge(getattr(nvml, one)) for one in self.functions if hasattr(nvml, one)]
+
+    def _gauge(self, function: Callable[..., Any]) -> Gauge:
         arguments, value = self.arguments, self.value
-        return Gauge(self.readings, lambda handle: value(getattr(nvml, name)(handle, *arguments)))
+        return Gauge(self.readings, lambda handle: value(function(handle, *arguments)))
 
 
 def _milli(found: int) -> tuple[float]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 MOST_W = 10_000.0
 """More than any one device takes: a counter that grew faster did not count energy."""
 
-_SPANS = (2**32, 2**64)
+SPANS = (2**32, 2**64)
+"""What counters count up to, before they begin again at 0."""
+
 _SLACK_S = 2.0
 """Counters are refreshed some time after the energy was taken."""
 
@@ -28,8 +30,8 @@ class Counter:
         self._odd: tuple[float, float] | None = None
 
     def add(self, count: float | None, time_s: float) -> float | None:
-        """Give the total after a reading of ``count``; None for one that makes no sense."""
-        if count is None or count < 0 or count + 1 in _SPANS:
+        """Give the total after a reading of ``count``; None for one that cannot be."""
+        if count is None:
             return None
         if self._last is None:
             gained: float | None = 0.0
@@ -56,7 +58,7 @@ class Counter:
         if count >= last[0]:
             return self._ahead(last, count, time_s)
         most = self._most(time_s - last[1])
-        for span in _SPANS:
+        for span in SPANS:
             if last[0] < span and count + span - last[0] <= most:
                 return count + span - last[0]
         return count if count <= most else None  # it began again at 0

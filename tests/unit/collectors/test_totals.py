@@ -1,0 +1,63 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yprov_mlflow.collectors.totals import Counter, Integral
+
+steps = st.lists(st.tuples(st.floats(0.01, 60), st.floats(0, 2000)), min_size=1, max_size=30)
+"""Seconds to the next reading, and watts until then."""
+
+
+def counts(steps, begin, span):
+    """What a counter of millijoules shows over time, and the joules it should come to."""
+    time_s, count, true_j = 0.0, begin, 0.0
+    yield time_s, int(count) % span, true_j
+    for seconds, watts in steps:
+        time_s += seconds
+        count += seconds * watts * 1000
+        true_j += seconds * watts
+        yield time_s, int(count) % span, true_j
+
+
+@given(steps, st.sampled_from([2**32, 2**64]), st.integers(0, 2**64 - 2))
+def test_a_counter_gives_what_was_taken_over_any_wrap(steps, span, begin):
+    counter = Counter(0.001)
+    for time_s, count, true_j in counts(steps, begin % span, span):
+        assert counter.add(count, time_s) == pytest.approx(true_j, abs=1 + true_j * 1e-3)
+
+
+@given(steps, st.integers(0, 10**12), st.data())
+def test_what_a_reset_loses_stays_lost_and_nothing_is_invented(steps, begin, data):
+    counter, total, offset = Counter(0.001), 0.0, 0
+    for time_s, count, true_j in counts(steps, begin, 2**64):
+        if data.draw(st.booleans()):
+            offset = count
+        found = counter.add(count - offset, time_s)
+        if found is not None:
+            assert total <= found <= true_j + 1
+            total = found
+
+
+@pytest.mark.parametrize("odd", [0, 10**15])
+def test_one_odd_reading_invents_nothing(odd):
+    counter = Counter(0.001)
+    counter.add(10**10, 0)
+    found = [
+        counter.add(count, 1 + step) for step, count in enumerate((odd, 10**10, 10**10 + 5000))
+    ]
+    assert found[-1] == pytest.approx(5)
+
+
+@given(steps)
+def test_an_integral_of_steady_power_is_power_by_time(steps):
+    integral, time_s = Integral(), 0.0
+    assert integral.add(250, 0) == 0
+    for seconds, _ in steps:
+        time_s += seconds
+        assert integral.add(250, time_s) == pytest.approx(250 * time_s)
+
+
+def test_an_integral_over_a_gap_is_a_straight_line():
+    integral = Integral()
+    found = [integral.add(watts, time_s) for time_s, watts in ((0, 100), (1, None), (2, 300))]
+    assert found == [0, None, 400]

@@ -1,0 +1,52 @@
+import pytest
+
+from yprov_mlflow.collectors import visibility
+
+ALL = ["a", "b", "c"]
+NAMES = {
+    "GPU-11aa": "a",
+    "GPU-11bb": "b",
+    "GPU-22cc": "c",
+    "MIG-GPU-22cc/1/1": "m1",
+    "MIG-GPU-22cc/1/10": "m10",
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0,1,2", "a b c"),
+        ("2,1", "c b"),
+        ("1 , 2", "b c"),
+        ("0,1,", "a b"),
+        ("0,,1", "a"),
+        ("0,x,1", "a"),
+        ("1x", "b"),  # as C reads numbers
+        ("3", ""),
+        ("0,GPU-11aa", ""),  # twice the same
+        ("GPU-2", "c"),
+        ("gpu-22CC", "c"),
+        ("GPU-1", ""),
+        ("22cc", ""),
+        ("MIG-GPU-22cc/1/1", "m1"),  # a whole name is not the beginning of another
+        ("MIG-GPU-22cc/1/10", "m10"),
+    ],
+)
+def test_lists(value, expected):
+    assert visibility.listed(value, ALL, NAMES) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1,2", ["b", "c"]), ("0-1", ["a", "b"]), ("1,3", None), ("1,1", None), ("", None)],
+)
+def test_a_share_counts_if_all_of_it_is_known(value, expected):
+    found = visibility.share({"SLURM_JOB_GPUS": value}, ["SLURM_JOB_GPUS"], ALL, NAMES)
+    assert (found and found.devices) == expected
+
+
+def test_the_variable_is_named():
+    found = visibility.nvidia({"SLURM_STEP_GPUS": "2"}, ALL, NAMES)
+    assert found == (["c"], "SLURM_STEP_GPUS=2")
+    found = visibility.amd({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "0"}, ALL, NAMES)
+    assert found == (["b"], "ROCR_VISIBLE_DEVICES=1,2 HIP_VISIBLE_DEVICES=0")
