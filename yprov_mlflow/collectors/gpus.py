@@ -257,7 +257,8 @@ class Gpus(Collector):
             CollectorError: All GPUs are lost; said once, afterwards all is None.
         """
         values = self._read_all()
-        if not self._lost_said and not any(meter.handle for meter in self._meters):
+        lost = self._meters and not any(meter.handle for meter in self._meters)
+        if lost and not self._lost_said:
             self._lost_said = True
             ids = ", ".join(meter.gpu.id for meter in self._meters)
             raise CollectorError(

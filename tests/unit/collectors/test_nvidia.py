@@ -91,6 +91,7 @@ def test_one_gpu(load, clock):
         "power_limit": 700.0,
     }
     collector.stop()
+    assert collector.sample() == []
     assert library.users == 0
 
 
@@ -417,7 +418,7 @@ def test_a_counter_that_jumps_for_good_counts_on(load, clock):
     [
         ("power_mw", 0xFFFFFFFF, ["power"]),
         ("utilization", (0xFFFFFFFF, 101), ["utilization", "memory_utilization"]),
-        ("used", 2**64 - 1, ["memory_used"]),
+        ("used", 80_000_000_001, ["memory_used"]),
         ("temperature", -274, ["temperature"]),
         ("temperature", 255, ["temperature"]),
         ("clocks", {1: 0xFFFFFFFF, 2: 0xFFFFFFFF}, ["sm_clock", "memory_clock"]),
