@@ -328,8 +328,10 @@ def test_no_library_and_nothing_is_imported(driver, package, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_library_that_the_module_cannot_use(driver, package):
-    (driver / "opt/rocm-6.4.1/lib").mkdir(parents=True)
-    (driver / "opt/rocm-6.4.1/lib/libamd_smi.so.25").touch()
-    found = Amd(Surroundings(root=driver, environ={})).probe()
+@pytest.mark.parametrize("folder", ["opt/rocm-6.4.1/lib", "site/amdsmi", "rocm/lib", "linker"])
+def test_a_library_that_the_module_cannot_use(driver, package, folder):
+    (driver / folder).mkdir(parents=True, exist_ok=True)
+    (driver / folder / "libamd_smi.so.25").touch()
+    environ = {"ROCM_PATH": str(driver / "rocm"), "LD_LIBRARY_PATH": str(driver / "linker")}
+    found = Amd(Surroundings(root=driver, environ=environ)).probe()
     assert found.reason == "amdsmi cannot be imported: KeyError('libamd_smi.so')"
