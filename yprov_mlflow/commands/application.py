@@ -9,6 +9,7 @@ import click
 
 from yprov_mlflow.commands.convert import convert
 from yprov_mlflow.commands.doctor import doctor
+from yprov_mlflow.commands.energy import energy
 from yprov_mlflow.commands.recover import recover
 from yprov_mlflow.commands.restore import restore
 from yprov_mlflow.commands.run import run
@@ -48,6 +49,7 @@ def main() -> None:
     \b
       yprov-mlflow run train.py --lr 0.1      capture a script as it is
       yprov-mlflow show 5f0c9b2e…             read what a run's document says
+      yprov-mlflow energy 5f0c9b2e…           what the run cost: energy, emissions
       yprov-mlflow recover                    write what a crash left unwritten
       yprov-mlflow convert mlruns -o prov     turn years of old runs into PROV
       yprov-mlflow restore prov --to URI      turn PROV into a store of runs again
@@ -56,5 +58,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, doctor, recover, restore, run, show, validate):
+for _command in (convert, doctor, energy, recover, restore, run, show, validate):
     main.add_command(_command)

@@ -18,10 +18,10 @@ _HASH_LENGTH = 16
 def show(summary: Mapping[str, Any]) -> None:
     """Print the summary of a document; sections that are empty are left out."""
     console = Console()
-    _print(console, "Run", (), _run(summary["run"]))
-    _print(console, "Params", ("key", "value"), summary["params"].items())
-    _print(console, "Tags", ("key", "value"), summary["tags"].items())
-    _print(
+    section(console, "Run", (), _run(summary["run"]))
+    section(console, "Params", ("key", "value"), summary["params"].items())
+    section(console, "Tags", ("key", "value"), summary["tags"].items())
+    section(
         console,
         "Metrics",
         ("metric", "points", "first", "last", "min", "max"),
@@ -30,13 +30,13 @@ def show(summary: Mapping[str, Any]) -> None:
             for m in summary["metrics"]
         ],
     )
-    _print(
+    section(
         console,
         "Contexts",
         ("context", "epochs", "start (UTC)", "end"),
         [(*_cells(context, "name epochs"), *_times(context)) for context in summary["contexts"]],
     )
-    _print(
+    section(
         console,
         "Data sets",
         ("name", "digest", "for", "source"),
@@ -45,13 +45,13 @@ def show(summary: Mapping[str, Any]) -> None:
             for d in summary["datasets"]
         ],
     )
-    _print(
+    section(
         console,
         "Models",
         ("id", "name", "type", "status"),
         [_cells(model, "id name type status") for model in summary["models"]],
     )
-    _print(
+    section(
         console,
         "Artifacts",
         ("path", "bytes", "sha256", "versions"),
@@ -60,18 +60,19 @@ def show(summary: Mapping[str, Any]) -> None:
             for a in summary["artifacts"]
         ],
     )
-    _print(
+    section(
         console,
         "Sessions",
         ("session", "pid", "start (UTC)", "end", "command"),
         [(*_cells(s, "label pid"), *_times(s), s.get("command")) for s in summary["sessions"]],
     )
-    _print(console, "Ran on", (), [*_code(summary), *_environment(summary), *_hosts(summary)])
+    section(console, "Ran on", (), [*_code(summary), *_environment(summary), *_hosts(summary)])
     total = sum(summary["records"].values())
     console.print(Text(f"{total} PROV records", style="dim"))
 
 
-def _print(console: Console, title: str, columns: Sequence[str], rows: Any) -> None:
+def section(console: Console, title: str, columns: Sequence[str], rows: Any) -> None:
+    """Print a table, without a heading if no columns are named; nothing if it has no rows."""
     rows = [[_text(cell) for cell in row] for row in rows]
     if not rows:
         return
@@ -142,13 +143,13 @@ def _hosts(summary: Mapping[str, Any]) -> list[Row]:
 def show_findings(found: Mapping[str, Any]) -> None:
     """Print what ``findings.examine`` found, what is wrong last."""
     console = Console()
-    _print(
+    section(
         console,
         "Installed",
         (),
         [(name, number or "not installed") for name, number in found["versions"].items()],
     )
-    _print(
+    section(
         console,
         "Settings",
         ("setting", "value", "from"),
@@ -156,14 +157,14 @@ def show_findings(found: Mapping[str, Any]) -> None:
     )
     tracking = found["tracking"]
     keys = ("uri", "origin", "inner", "captured", "why")
-    _print(console, "Tracking", (), [(key, tracking[key]) for key in keys if key in tracking])
+    section(console, "Tracking", (), [(key, tracking[key]) for key in keys if key in tracking])
     journals = found["journals"]
     if journals:
         runs = f"{journals['runs']}, of which {len(journals['pending'])} await their document"
         writable = "yes" if journals["writable"] else "no"
         rows = [("folder", journals["folder"]), ("writable", writable), ("runs", runs)]
-        _print(console, "Journals", (), rows)
-    _print(console, "Code", (), [row for row in found["code"].items() if row[1] is not None])
+        section(console, "Journals", (), rows)
+    section(console, "Code", (), [row for row in found["code"].items() if row[1] is not None])
     for limit in found["limits"]:
         console.print(Text(f"Not recorded or not yet: {printable(limit)}", style="yellow"))
     for problem in found["problems"]:
