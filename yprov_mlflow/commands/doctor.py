@@ -17,7 +17,8 @@ def doctor(tracking_uri: str | None, as_json: bool) -> None:
 
     Run it where the training runs: same environment, same folder, same variables. It opens
     no store, and leaves nothing behind: a nameless file tells whether the journal folder,
-    or the nearest one above it that exists, can be written.
+    or the nearest one above it that exists, can be written. Every collector is asked, chosen
+    or not, whether it works here.
 
     \b
     Examples:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from yprov_mlflow import settings
-from yprov_mlflow.collectors import environment, git
-from yprov_mlflow.errors import SettingsError
+from yprov_mlflow.collectors import environment, git, registry
+from yprov_mlflow.commands import probes
+from yprov_mlflow.errors import CollectorError, SettingsError
 from yprov_mlflow.journal import Folder
 from yprov_mlflow.plugin import diagnosis
 
@@ -23,8 +24,9 @@ def examine(tracking_uri: str | None = None) -> dict[str, Any]:
 
     Returns:
         ``versions``, ``settings`` (field to value and origin), ``tracking``, ``journals``,
-        ``code``; ``problems``, each of which keeps runs from being captured, and ``limits``,
-        each of which only keeps something out of their documents. Both say the cure.
+        ``code``, ``collectors`` (see ``probes``); ``problems``, each of which keeps runs from
+        being captured, and ``limits``, each of which only keeps something out of their
+        documents. Both say the cure.
     """
     problems: list[str] = []
     limits: list[str] = []
@@ -33,6 +35,7 @@ def examine(tracking_uri: str | None = None) -> dict[str, Any]:
         "prefix": environment.collect()["prefix"],
         "settings": {},
         "journals": {},
+        "collectors": [],
     }
     try:
         loaded = settings.load()
@@ -41,6 +44,7 @@ def examine(tracking_uri: str | None = None) -> dict[str, Any]:
     else:
         found["settings"] = _origins(loaded)
         found["journals"] = _journals(loaded.directory, problems, limits)
+        found["collectors"] = _collectors(loaded, limits)
     found["tracking"] = _tracking(tracking_uri, problems)
     found["code"] = _code(limits)
     return {**found, "problems": problems, "limits": limits}
@@ -125,6 +129,16 @@ def _tracking(uri: str | None, problems: list[str]) -> dict[str, Any]:
         return {}
     problems.extend(f"{tracking.inner}: {obstacle}." for obstacle in tracking.obstacles)
     return tracking._asdict()
+
+
+def _collectors(loaded: settings.Settings, limits: list[str]) -> list[dict[str, Any]]:
+    carbon = loaded.country is not None or loaded.carbon_intensity is not None
+    chosen: list[str] = []
+    try:
+        chosen = registry.choose(loaded.collectors, carbon=carbon)
+    except CollectorError as error:
+        limits.append(f"no collector runs: {error}")
+    return probes.probe(loaded, chosen)
 
 
 def _code(limits: list[str]) -> dict[str, Any]:

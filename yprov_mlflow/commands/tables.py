@@ -165,9 +165,28 @@ def show_findings(found: Mapping[str, Any]) -> None:
         rows = [("folder", journals["folder"]), ("writable", writable), ("runs", runs)]
         section(console, "Journals", (), rows)
     section(console, "Code", (), [row for row in found["code"].items() if row[1] is not None])
+    heads = ("collector", "chosen", "works here", "what it found")
+    section(console, "Collectors", heads, _collectors(found["collectors"]))
     for limit in found["limits"]:
         console.print(Text(f"Not recorded or not yet: {printable(limit)}", style="yellow"))
     for problem in found["problems"]:
         console.print(Text(f"Problem: {printable(problem)}", style="bold red"))
     if not found["problems"]:
         console.print(Text("Runs can be captured here.", style="green"))
+
+
+def _collectors(collectors: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Give a row for each collector, and one below it for each part that it lacks."""
+    rows: list[Row] = []
+    for one in collectors:
+        works = ("partly" if one["missing"] else "yes") if one["works"] else "no"
+        said = ", ".join(one["devices"]) or one["summary"] if one["works"] else _lack(one)
+        rows.append((one["name"], "yes" if one["chosen"] else "no", works, said))
+        for lack in one["missing"]:
+            what = f"not {lack['what']}: " if lack["what"] else ""
+            rows.append(("", "", "", what + _lack(lack)))
+    return rows
+
+
+def _lack(lack: Mapping[str, Any]) -> str:
+    return ". ".join(str(lack[key]).rstrip(".") for key in ("reason", "cure") if lack[key]) + "."
