@@ -49,31 +49,7 @@ from yprov_mlflow.collectors.base import (
     Surroundings,
     Unavailable,
 )
-
-UNITS: Mapping[str, frozenset[str]] = {
-    unit: frozenset(kinds.split())
-    for unit, kinds in {
-        "J": "ElectricEnergy Energy",
-        "KiloW-HR": "ElectricEnergy Energy",
-        "W": "ElectricPower ActivePower Power",
-        "V": "Voltage ElectricPotential",
-        "A": "ElectricCurrent",
-        "PERCENT": "DimensionlessRatio",
-        "UNITLESS": "Dimensionless DimensionlessRatio",
-        "NUM": "Count Dimensionless",
-        "NUM-PER-SEC": "CountRate Frequency",
-        "BYTE": "InformationEntropy DatasetOfBytes",
-        "BYTE-PER-SEC": "DataRate InformationFlowRate",
-        "DEG_C": "Temperature CelsiusTemperature",
-        "HZ": "Frequency",
-        "MegaHZ": "Frequency",
-        "REV-PER-MIN": "RotationalVelocity AngularVelocity",
-        "GM": "CO2Equivalent Mass",
-        "KiloGM": "CO2Equivalent Mass",
-        "SEC": "Time Duration",
-    }.items()
-}
-"""QUDT's units that quantities may have, each with the quantity kinds that go with it."""
+from yprov_mlflow.translate.vocabulary import UNITS
 
 _COMPONENTS = {"", "gpu", "cpu", "memory"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")

@@ -21,7 +21,8 @@ from yprov_mlflow.collectors.base import (
     Surroundings,
     Unavailable,
 )
-from yprov_mlflow.testing import UNITS, check_collector
+from yprov_mlflow.testing import check_collector
+from yprov_mlflow.translate.vocabulary import UNITS
 
 ENERGY = Quantity(
     *("energy", "J", "ElectricEnergy", "device", "measured", "gpu0"),

@@ -47,6 +47,7 @@ _SCI = {
 # Kinds of entities with what collectors found; those of our own kinds have labels of their own.
 _FACTS = {"mlf:Facts": "", "mlf:Host": "host", "mlf:Environment": "environment"}
 _SUMS = ("run:energy/", "run:emissions/", "run:sci")
+_UNREAD = "no sample has it"
 _NOTHING = (
     "the document has no measurements: no collector ran (YPROV_MLFLOW_COLLECTORS chooses them), "
     "or the document was made from a store, which has none"
@@ -84,10 +85,10 @@ class _Quantity(NamedTuple):
 
     activity: str
     device: str
+    label: str | None
     during: str | None
     name: str
     numbers: Summary
-    label: str | None
 
 
 def _quantities(view: View) -> Iterator[_Quantity]:
@@ -100,20 +101,19 @@ def _quantities(view: View) -> Iterator[_Quantity]:
         if identifier.startswith(_SUMS):
             continue
         # What a part does not say again, its whole has said.
-        whole_id = str(value(part.get("mlf:partOf", "")))
+        whole_id = str(value(part.get("mlf:partOfTotal", "")))
         record = {**entities.get(whole_id, {}), **part}
-        device = str(value(record.get("mlf:device", "")))
+        device = entities.get(str(value(record.get("mlf:ofDevice", ""))), {})
         numbers = {key: _number(part, term) for key, term in _NUMBERS.items() if term in part}
         names = {key: _local(record.get(term)) for key, term in _NAMES.items()}
-        label = record.get("mlf:deviceName", entities.get(device, {}).get("prov:label"))
         during = value(part.get("mlf:during"))
         yield _Quantity(
             generated.get(identifier) or generated.get(whole_id) or "",
-            device,
+            _text(record.get("mlf:deviceName")) or "",
+            _text(device.get("prov:label")),
             None if during is None else str(during),
             str(value(record.get("schema:name", ""))),
             {"value": None, **numbers, **names},
-            None if label is None else str(value(label)),
         )
 
 
@@ -181,7 +181,7 @@ def _devices(view: View, quantities: Iterable[_Quantity]) -> list[Summary]:
             row = rows[key] = {
                 **{key: by.get(key) for key in ("session", "rank", "node", "collector")},
                 "device": quantity.device or None,
-                "name": quantity.label,
+                "label": quantity.label,
                 "what": which or None,
                 "component": None,
                 "scope": numbers["scope"],
@@ -327,29 +327,48 @@ def _sci(view: View) -> Summary | None:
 def _not_measured(view: View) -> list[Summary]:
     """Give what collectors could not measure, each reason once however many sessions say it."""
     found: dict[tuple[str, ...], Summary] = {}
-    for record in view.section("entity").values():
-        kind = next((kind for kind in types(record) if kind in _FACTS), None)
-        if kind is None:
-            continue
-        collector = _FACTS[kind] or _text(record.get("prov:label")) or ""
-        for lack in _lacks(_facts(record)):
+    for collector, lack in (*_absent(view), *_failed(view)):
+        if lack.get("reason"):
             lacking = {key: str(lack.get(key) or "") for key in ("what", "reason", "cure")}
             found[(collector, *lacking.values())] = {"collector": collector, **lacking}
     return list(found.values())
 
 
-def _facts(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def _absent(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give what collectors said from the first that they cannot measure."""
+    for record in view.section("entity").values():
+        kind = next((kind for kind in types(record) if kind in _FACTS), None)
+        if kind is None:
+            continue
+        collector = _FACTS[kind] or _text(record.get("prov:label")) or ""
+        facts = _mapping(_json(record.get("mlf:facts")))
+        yield collector, {"reason": facts.get("unavailable"), "cure": facts.get("cure")}
+        for lack in _list(facts.get("missing")):
+            yield collector, _mapping(lack)
+
+
+def _failed(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give what collectors that measured could not read, and what went wrong meanwhile."""
+    for _, record in view.of("activity", "mlf:Collection"):
+        collector = _text(record.get("mlf:collector")) or ""
+        for path in _list(_json(record.get("mlf:notMeasured"))):
+            device, _, name = str(path).rpartition("/")
+            yield collector, {"what": f"{name} of {device.lstrip('@')}", "reason": _UNREAD}
+        for problem in map(_mapping, _list(_json(record.get("mlf:problems")))):
+            times = f" ({problem['count']} times)" if problem.get("count", 1) != 1 else ""
+            yield collector, {"what": "some samples", "reason": f"{problem.get('reason')}{times}"}
+
+
+def _json(given: Any) -> Any:
     try:
-        found = json.loads(str(value(record.get("mlf:facts", "{}"))))
+        return json.loads(str(value(given)))
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
 
 
-def _lacks(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if facts.get("unavailable"):
-        yield {"reason": facts["unavailable"], "cure": facts.get("cure")}
-    missing = facts.get("missing")
-    yield from (
-        (one for one in missing if isinstance(one, dict)) if isinstance(missing, list) else ()
-    )
+def _list(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, dict) else {}

@@ -45,8 +45,7 @@ def _show_devices(console: Console, devices: Sequence[Mapping[str, Any]]) -> Non
     rows = [
         (
             _place(row),
-            " ".join(part for part in (row["name"] or row["device"], row["what"]) if part)
-            or row["collector"],
+            ", ".join(row[key] for key in ("device", "label", "what") if row[key]) or row["scope"],
             row["component"],
             _joules(row["energy_j"]),
             _gauge(row["power_w"]),

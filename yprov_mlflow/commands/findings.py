@@ -133,11 +133,11 @@ def _tracking(uri: str | None, problems: list[str]) -> dict[str, Any]:
 
 def _collectors(loaded: settings.Settings, limits: list[str]) -> list[dict[str, Any]]:
     carbon = loaded.country is not None or loaded.carbon_intensity is not None
-    chosen: list[str] = []
     try:
         chosen = registry.choose(loaded.collectors, carbon=carbon)
     except CollectorError as error:
-        limits.append(f"no collector runs: {error}")
+        limits.append(f"{error} Until then the default collectors measure.")
+        chosen = registry.choose(("default",), carbon=carbon)
     return probes.probe(loaded, chosen)
 
 

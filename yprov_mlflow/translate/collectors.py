@@ -318,7 +318,7 @@ def _add_emissions(builder: Builder, energy_kwh: float, intensity: float, source
             "schema:name": "emissions",
             "qudt:numericValue": double(energy_kwh * intensity),
             "qudt:hasUnit": name("unit:GM"),
-            "qudt:hasQuantityKind": name("quantitykind:Mass"),
+            "qudt:hasQuantityKind": name("quantitykind:CO2Equivalent"),
             "mlf:method": name("mlf:estimated"),
             "mlf:carbonIntensity": double(intensity),
             "mlf:carbonIntensitySource": source,

@@ -23,6 +23,30 @@ PREFIXES: Mapping[str, str] = {
 }
 """Prefixes of every document; those of run and store come with the document."""
 
+UNITS: Mapping[str, frozenset[str]] = {
+    unit: frozenset(kinds.split())
+    for unit, kinds in {
+        "J": "ElectricEnergy Energy",
+        "KiloW-HR": "ElectricEnergy Energy",
+        "W": "ElectricPower ActivePower Power",
+        "V": "Voltage",
+        "A": "ElectricCurrent",
+        "PERCENT": "DimensionlessRatio",
+        "UNITLESS": "Dimensionless DimensionlessRatio",
+        "NUM": "Count Dimensionless",
+        "BYTE": "InformationEntropy",
+        "BYTE-PER-SEC": "DataRate",
+        "DEG_C": "Temperature",
+        "HZ": "Frequency",
+        "MegaHZ": "Frequency",
+        "REV-PER-MIN": "AngularVelocity",
+        "GM": "CO2Equivalent Mass",
+        "KiloGM": "CO2Equivalent Mass",
+        "SEC": "Time",
+    }.items()
+}
+"""Units of QUDT that quantities have, each with the quantity kinds that go with it."""
+
 BORROWED: Mapping[str, frozenset[str]] = {
     "dcterms": frozenset({"isPartOf"}),
     "fair4ml": frozenset({"MLModel"}),
@@ -43,11 +67,8 @@ BORROWED: Mapping[str, frozenset[str]] = {
     ),
     "sosa": frozenset({"Platform", "Result"}),
     "qudt": frozenset({"QuantityValue", "hasQuantityKind", "hasUnit", "numericValue"}),
-    "quantitykind": frozenset(
-        "Count Dimensionless DimensionlessRatio ElectricEnergy ElectricPower Frequency "
-        "InformationEntropy Mass Temperature Time".split()
-    ),
-    "unit": frozenset("BYTE DEG_C GM GigaHZ HZ J MegaHZ NUM PERCENT SEC UNITLESS W".split()),
+    "quantitykind": frozenset().union(*UNITS.values()),
+    "unit": frozenset(UNITS),
 }
 """Terms of published vocabularies that documents have, by prefix."""
 

@@ -180,7 +180,8 @@ def test_a_collector_that_is_not_there_is_said(place, outside):
     done, found = doctor(place, YPROV_MLFLOW_COLLECTORS="nvidea", PYTHONPATH=outside["PYTHONPATH"])
     assert done.returncode == 0
     assert any("there is no collector 'nvidea'" in limit for limit in found["limits"])
-    assert not any(one["chosen"] for one in found["collectors"])
+    chosen = {one["name"] for one in found["collectors"] if one["chosen"]}
+    assert "git" in chosen and "codecarbon" not in chosen
 
 
 def test_without_a_repository_git_does_not_work(place, outside):

@@ -4,6 +4,18 @@ import pytest
 from click.testing import CliRunner
 
 from yprov_mlflow.commands import bill, main
+from yprov_mlflow.events import (
+    CollectorStarted,
+    CollectorStopped,
+    ContextEntered,
+    ContextLeft,
+    FactsCollected,
+    RunCreated,
+    RunUpdated,
+    Sampled,
+    SessionStarted,
+)
+from yprov_mlflow.translate import translate
 
 NO_RAPL = {
     "unavailable": "powercap is readable by root alone",
@@ -14,6 +26,9 @@ NO_COUNTER = {"missing": [{"what": "energy of gpu1", "reason": "no counter", "cu
 
 def q(name):
     return {"$": name, "type": "xsd:QName"}
+
+
+GPU = {"ofDevice": q("store:host/a/device/gpu0"), "deviceName": "gpu0"}
 
 
 def double(number):
@@ -33,8 +48,7 @@ def quantity(name, number, unit="J", **more):
 
 
 def gpu(number, **more):
-    device = {"device": q("store:device/uuid-0"), "deviceName": "gpu0", "component": "gpu"}
-    return quantity("energy", number, **device, **more)
+    return quantity("energy", number, **GPU, component="gpu", **more)
 
 
 def sessions():
@@ -49,6 +63,8 @@ def sessions():
             "mlf:collector": "nvidia",
             "mlf:samples": {"$": "60", "type": "xsd:int"},
             "mlf:cpuSeconds": double(0.03),
+            "mlf:notMeasured": '["gpu0/temperature","@node/power"]',
+            "mlf:problems": '[{"count":3,"reason":"it fell asleep","time_ns":1}]',
         }
     used = {
         f"u{rank}": {"prov:activity": f"run:session/0.r{rank}", "prov:entity": host}
@@ -81,22 +97,23 @@ def document():
     }
     whole = "run:quantity/nvidia/0.r0/gpu0/energy"
     entities |= {
+        "store:host/a/device/gpu0": {"prov:type": q("mlf:Device"), "prov:label": "Card 9"},
         whole: gpu(7_200_000),
         "run:quantity/nvidia/0.r0/gpu0/power": {
-            **quantity("power", 310.5, "W", device=q("store:device/uuid-0"), deviceName="gpu0"),
+            **quantity("power", 310.5, "W", **GPU),
             "mlf:max": double(402),
         },
         "run:quantity/nvidia/0.r0/gpu0/utilization": quantity(
-            "utilization", 91, "PERCENT", device=q("store:device/uuid-0"), max=double(100)
+            "utilization", 91, "PERCENT", **GPU, max=double(100)
         ),
         "run:quantity/nvidia/0.r1/gpu0/energy": gpu(3_600_000),
         f"{whole}/during/training": {
             "prov:type": [q("mlf:Quantity")],
             "qudt:numericValue": double(5000.5),
             "mlf:during": q(training),
-            "mlf:partOf": q(whole),
+            "mlf:partOfTotal": q(whole),
         },
-        f"{whole}/during/training/epoch/0": gpu(5000, during=q(epoch), partOf=q(whole)),
+        f"{whole}/during/training/epoch/0": gpu(5000, during=q(epoch), partOfTotal=q(whole)),
         "run:energy/total": {**quantity("energy", 10_800_000), "mlf:method": q("mlf:estimated")},
         "run:energy/gpu": quantity("energy", 10_800_000),
         "run:emissions/total": {
@@ -153,7 +170,8 @@ def test_devices_with_their_rank_and_node(written):
     assert (first["rank"], first["node"], first["collector"]) == (0, "node-a", "nvidia")
     assert (second["rank"], second["node"], second["energy_j"]) == (1, "node-b", 3_600_000)
     assert (first["energy_j"], first["component"]) == (7_200_000, "gpu")
-    assert (first["method"], first["scope"], first["name"]) == ("measured", "device", "gpu0")
+    assert (first["method"], first["scope"]) == ("measured", "device")
+    assert (first["device"], first["label"]) == ("gpu0", "Card 9")
     assert first["power_w"] == {"mean": 310.5, "max": 402}
     assert first["utilization_percent"] == {"mean": 91, "max": 100}
     assert second["power_w"] is None
@@ -182,7 +200,7 @@ def test_sums_emissions_and_sci():
 
 
 def test_what_was_not_measured_is_said_once():
-    cpu, gpu1 = bill.draw_up(document())["not_measured"]
+    cpu, gpu1, *unread, failed = bill.draw_up(document())["not_measured"]
     assert cpu == {
         "collector": "cpu",
         "what": "",
@@ -190,6 +208,8 @@ def test_what_was_not_measured_is_said_once():
         "cure": NO_RAPL["cure"],
     }
     assert (gpu1["collector"], gpu1["what"]) == ("nvidia", "energy of gpu1")
+    assert [one["what"] for one in unread] == ["temperature of gpu0", "power of node"]
+    assert failed["reason"] == "it fell asleep (3 times)"
 
 
 def test_tables_for_people(written):
@@ -197,6 +217,7 @@ def test_tables_for_people(written):
     assert shown.exit_code == 0
     for text in (
         "node-a, rank 0",
+        "gpu0, Card 9",
         "7.2 MJ",
         "310.5, 402",
         "measured, device",
@@ -248,7 +269,7 @@ def test_a_number_that_is_none_is_not_measured(written, number):
 def test_a_share_of_a_device_is_a_row_of_its_own():
     records = document()
     own = "run:quantity/nvidia/0.r0/gpu0/energy_share"
-    records["entity"][own] = quantity("energy_share", 5, device=q("store:device/uuid-0"))
+    records["entity"][own] = quantity("energy_share", 5, **GPU)
     records["wasGeneratedBy"]["own"] = {
         "prov:entity": own,
         "prov:activity": "run:collector/nvidia/0.r0",
@@ -285,3 +306,62 @@ def test_records_that_lack_all_else(written):
     assert shown.exit_code == 0
     assert "not measured" in shown.output
     assert json.loads(energy(path, "--json").output)["contexts"][0]["context"] == ["ex:gone"]
+
+
+def run_of_two_ranks():
+    """Events of a run that a GPU each of two ranks was measured for."""
+    start_s, run_id = 1_767_322_800, "3f2c0a4e111142228333444455556666"
+    store = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
+    joules = {"name": "energy", "unit": "J", "kind": "ElectricEnergy", "scope": "device"}
+    watts = {"name": "power", "unit": "W", "kind": "ElectricPower", "scope": "device"}
+    of_gpu = {"method": "measured", "device": "gpu0"}
+    described = {
+        "interval_s": 1.0,
+        "devices": [{"id": "gpu0", "label": "Card 9", "facts": {}}],
+        "quantities": [
+            {**joules, **of_gpu, "cumulative": True, "component": "gpu"},
+            {**watts, **of_gpu},
+        ],
+    }
+    carbon = {"carbon_intensity_g_per_kwh": 281.0, "carbon_intensity_source": "ITA"}
+    for rank in range(2):
+        sequence = iter(range(99))
+
+        def at(second, cls, *fields, token=f"{rank}" * 16, sequence=sequence):
+            time_ns = (start_s + second) * 10**9
+            return cls(run_id, token, next(sequence), time_ns, *fields)
+
+        yield at(0, SessionStarted, {"pid": rank, "host": f"node{rank}", "rank": rank})
+        if not rank:
+            given = ("1", "exp", "fox", "ada", start_s * 1000, "file:///a", {}, store)
+            yield at(0, RunCreated, *given)
+        yield at(0, FactsCollected, "cpu", NO_RAPL)
+        yield at(0, FactsCollected, "codecarbon", carbon)
+        yield at(1, CollectorStarted, "nvidia", described)
+        yield at(1, Sampled, "nvidia", [0.0, 100.0])
+        yield at(2, ContextEntered, ["training"])
+        yield at(3, Sampled, "nvidia", [200.0, 300.0])
+        yield at(4, ContextLeft, ["training"])
+        yield at(5, Sampled, "nvidia", [400.0 + rank, 100.0])
+        yield at(5, CollectorStopped, "nvidia", {"cpu_s": 0.5, "problems": []})
+        if not rank:
+            yield at(6, RunUpdated, "FINISHED", (start_s + 6) * 1000)
+
+
+def test_the_bill_of_what_the_translator_writes(written):
+    path = written(translate(run_of_two_ranks()).to_json_object())
+    found = json.loads(energy(path, "--json").output)
+    assert [row["energy_j"] for row in found["devices"]] == [400, 401]
+    assert [row["node"] for row in found["devices"]] == ["node0", "node1"]
+    assert {(row["label"], row["device"]) for row in found["devices"]} == {("Card 9", "gpu0")}
+    assert found["devices"][0]["power_w"]["max"] == 300
+    assert [one["energy_j"] for one in found["contexts"]] == [200, 200.5]
+    assert [one["rank"] for one in found["contexts"]] == [0, 1]
+    assert found["total"]["energy_j"] == found["total"]["components"]["gpu"]["energy_j"] == 801
+    assert found["emissions"]["carbon_intensity"] == 281
+    assert found["emissions"]["emissions_g"] == pytest.approx(801 / 3.6e6 * 281)
+    assert found["sci"]["functional_unit"] == "run"
+    assert [one["reason"] for one in found["not_measured"]] == [NO_RAPL["unavailable"]]
+    shown = energy(path).output
+    assert "training (rank 1)" in shown
+    assert "801 J = 0.000222 kWh, measured" in shown
