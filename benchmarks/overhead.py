@@ -107,8 +107,8 @@ def interval(samples: list[float]) -> tuple[float, float]:
     return ordered[first], ordered[last]
 
 
-def table(rows: list[Row]) -> str:
-    heads = ("case", "plain", "captured", "ratio", "difference", "95 % of", "goal", "met")
+def table(rows: list[Row], sides: tuple[str, str] = WHICH) -> str:
+    heads = ("case", *sides, "ratio", "difference", "95 % of", "goal", "met")
     lines = [heads]
     for row in rows:
         by_ratio = row.goal.endswith("x")

@@ -1,0 +1,262 @@
+"""What collectors cost: the sampler's processor time, a training loop beside it, ``start_run``.
+
+Every figure compares two things that were measured one right after the other, in processes of
+their own; README.md says how the table of overhead.py, which is also this one, is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from overhead import Bench, Goal, Pair, Row, judge, table
+
+SETTLE_S = 6.0
+"""How long a process waits until its collectors have looked around."""
+
+PAUSE_S = 0.3
+SIDES = ("without", "with")
+
+
+class Case:
+    """Settings of the collectors, and the most that they may cost where there is a goal."""
+
+    def __init__(self, collectors: str, interval_s: str = "1", country: str = "") -> None:
+        self.name = f"{collectors} at {interval_s} s" if collectors != "none" else collectors
+        self.environment = {
+            "YPROV_MLFLOW_COLLECTORS": collectors,
+            "YPROV_MLFLOW_INTERVAL": interval_s,
+            "YPROV_MLFLOW_COUNTRY": country,
+        }
+
+
+NONE = Case("none")
+SLOW, FAST = Case("default"), Case("default", "0.1")
+CARBON = Case("default,codecarbon", "1", "ITA")
+
+
+# -- the programs that measure, each in a process of its own -------------------------------
+
+
+def captured_mlflow(uri: str) -> Any:
+    """Give the drop-in with a store whose database is open."""
+    import yprov_mlflow as mlflow
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.MlflowClient().search_experiments(max_results=1)
+    return mlflow
+
+
+def measure_idle(uri: str, seconds: float) -> dict[str, float]:
+    """Say how much of one core a process takes that sleeps within a run.
+
+    ``accounted`` is what the collectors themselves say in the run's document.
+    """
+    from yprov_mlflow.plugin import delivery
+
+    mlflow = captured_mlflow(uri)
+    with mlflow.start_run() as run:
+        time.sleep(SETTLE_S)
+        cpu_0, wall_0 = time.process_time(), time.perf_counter()
+        time.sleep(seconds)
+        cpu_s, wall_s = time.process_time() - cpu_0, time.perf_counter() - wall_0
+    document = json.loads(delivery.fetch_document(run.info.run_id))
+    accounted = 0.0
+    samples = 0
+    for record in document["activity"].values():
+        if "mlf:samples" in record:
+            start, end = (datetime.fromisoformat(record[f"prov:{t}Time"]) for t in ("start", "end"))
+            measured_s = (end - start).total_seconds()
+            samples += int(record["mlf:samples"]["$"])
+            if measured_s and "mlf:cpuSeconds" in record:
+                accounted += float(record["mlf:cpuSeconds"]["$"]) / measured_s
+    return {"process": 100 * cpu_s / wall_s, "accounted": 100 * accounted, "samples": samples}
+
+
+def sgd(steps: int) -> None:
+    """Fit a line by stochastic gradient descent in pure Python."""
+    weight = bias = 0.0
+    for step in range(steps):
+        x = (step % 97) / 97
+        error = weight * x + bias - (3 * x + 1)
+        weight -= 0.01 * error * x
+        bias -= 0.01 * error
+
+
+def matmul(steps: int) -> None:
+    """Multiply matrices that fit into a core's cache."""
+    import numpy as np
+
+    a = np.full((128, 128), 1e-3)
+    for _ in range(steps):
+        a = a @ a + 1e-3
+        a /= a.max()
+
+
+LOOPS: dict[str, Callable[[int], None]] = {"sgd": sgd, "matmul": matmul}
+
+
+def measure_loop(uri: str, loop: str, seconds: float, blocks: int) -> list[Pair]:
+    """Time the loop in turns without a run and within one, during which collectors sample."""
+    mlflow = captured_mlflow(uri)
+    work = LOOPS[loop]
+    with mlflow.start_run():
+        time.sleep(SETTLE_S)
+    steps = calibrated(work, seconds)
+    pairs = []
+    for block in range(blocks):
+        took = {}
+        for side in SIDES if block % 2 else SIDES[::-1]:
+            if side == "with":
+                mlflow.start_run()
+            time.sleep(PAUSE_S)
+            start = time.perf_counter()
+            work(steps)
+            took[side] = time.perf_counter() - start
+            if side == "with":
+                mlflow.end_run()
+        pairs.append(Pair(took["without"], took["with"]))
+    return pairs
+
+
+def calibrated(work: Callable[[int], None], seconds: float) -> int:
+    """Give the steps that take so long."""
+    steps, took_s = 100, 0.0
+    while took_s < seconds / 10:
+        steps *= 2
+        start = time.perf_counter()
+        work(steps)
+        took_s = time.perf_counter() - start
+    return int(steps * seconds / took_s)
+
+
+def measure_start(uri: str) -> dict[str, float]:
+    """Time the first ``start_run`` of a process, and the end of a run a little later."""
+    mlflow = captured_mlflow(uri)
+    start_0 = time.perf_counter()
+    mlflow.start_run()
+    start_s = time.perf_counter() - start_0
+    time.sleep(SETTLE_S)
+    end_0 = time.perf_counter()
+    mlflow.end_run()
+    return {"start_run": 1000 * start_s, "end_run": 1000 * (time.perf_counter() - end_0)}
+
+
+# -- cases ---------------------------------------------------------------------------------
+
+
+class Programs:
+    """Starts the programs that measure, each with a database and journals of its own."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def child(self, case: Case, *words: str) -> Any:
+        folder = self.bench.new_folder()
+        env = {**case.environment, "YPROV_MLFLOW_DIR": str(folder / "state")}
+        if "PYTHONPATH" in os.environ:
+            env["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        verb, *others = words
+        words = (f"--measure-{verb}", self.bench.database(folder), *others)
+        output = self.bench.python(str(Path(__file__).resolve()), *words, **env)
+        return json.loads(output.splitlines()[-1])
+
+    def in_turns(self, case: Case, times: int, *words: str) -> list[Pair]:
+        """Give what the program says without collectors and with them, the first time unheeded."""
+
+        def work(which: str) -> Any:
+            return self.child(case if which == "captured" else NONE, *words)
+
+        found: list[Pair] = self.bench.in_turns(times, work)
+        return found
+
+
+def rows_of_sampling(programs: Programs, *, quick: bool) -> Iterator[Row]:
+    seconds, times = ("10", 2) if quick else ("30", 7)
+    for case, most in ((SLOW, 0.5), (FAST, 3.0)):
+        pairs = programs.in_turns(case, times, "idle", seconds)
+        if not all(pair.captured["samples"] for pair in pairs):
+            print(f"{case.name}: nothing was sampled", file=sys.stderr)
+        for name, what in (("process", "a process that waits"), ("accounted", "as accounted")):
+            numbers = [Pair(pair.plain[name], pair.captured[name]) for pair in pairs]
+            yield judge(f"{case.name}: {what}", "% of a core", numbers, Goal("difference", most))
+
+
+def rows_of_loops(programs: Programs, *, quick: bool) -> Iterator[Row]:
+    seconds, blocks, processes = ("2", "3", 1) if quick else ("5", "5", 5)
+    for loop in LOOPS:
+        if loop == "matmul" and importlib.util.find_spec("numpy") is None:
+            continue
+        cases = ((NONE, None), (SLOW, 1.01), (FAST, 1.03))
+        pairs: dict[str, list[Pair]] = {case.name: [] for case, _ in cases}
+        for turn in range(processes):
+            for case, _ in cases if turn % 2 else cases[::-1]:
+                found = programs.child(case, "loop", loop, seconds, blocks)
+                pairs[case.name] += [Pair(*pair) for pair in found]
+        for case, most in cases:
+            goal = Goal("ratio", most) if most else None
+            yield judge(f"{case.name}: {loop} within a run", "s", pairs[case.name], goal)
+
+
+def rows_of_starts(programs: Programs, *, quick: bool) -> Iterator[Row]:
+    for case in (SLOW, CARBON):
+        pairs = programs.in_turns(case, 3 if quick else 11, "start")
+        for call, goal in (("start_run", Goal("difference", 20)), ("end_run", None)):
+            numbers = [Pair(pair.plain[call], pair.captured[call]) for pair in pairs]
+            yield judge(f"{case.name}: {call}", "ms", numbers, goal)
+
+
+GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
+    "sampling": rows_of_sampling,
+    "loop": rows_of_loops,
+    "start": rows_of_starts,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: more noise")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there, too")
+    chosen = parser.parse_args()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="yprov-collectors-") as name:
+        programs = Programs(Bench(Path(name), quick=chosen.quick))
+        for group, measure in GROUPS.items():
+            if not chosen.groups or group in chosen.groups:
+                print(f"{group} ...", file=sys.stderr, flush=True)
+                rows += measure(programs, quick=chosen.quick)
+    versions = {name: importlib.metadata.version(name) for name in ("mlflow", "yprov-mlflow")}
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, {versions}")
+    print(table(rows, SIDES))
+    if chosen.json:
+        result = {"versions": versions, "rows": [row._asdict() for row in rows]}
+        chosen.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    return 1 if any(row.verdict == "missed" for row in rows) else 0
+
+
+def measure(words: list[str]) -> Any:
+    match words:
+        case ["--measure-idle", uri, seconds]:
+            return measure_idle(f"yprov+{uri}", float(seconds))
+        case ["--measure-loop", uri, loop, seconds, blocks]:
+            return measure_loop(f"yprov+{uri}", loop, float(seconds), int(blocks))
+        case ["--measure-start", uri]:
+            return measure_start(f"yprov+{uri}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1].startswith("--measure-"):
+        print(json.dumps(measure(sys.argv[1:])))
+    else:
+        sys.exit(main())
