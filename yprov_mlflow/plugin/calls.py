@@ -36,6 +36,9 @@ from yprov_mlflow.plugin.capture import URI, Capture
 
 Handler = Callable[..., None]
 
+SYSTEM_METRICS_PATIENCE_S = 5.0
+"""How long the end of a run waits for its last system metrics to be logged."""
+
 WRITES = frozenset(
     "add archive attach copy create delete deprecated detach end finalize link log record "
     "register remove rename restore set start transition unlink update upsert hard".split()
@@ -124,6 +127,7 @@ def update_run_info(
         state.terminal = False
     if status in TERMINAL:
         capture.recorder.finish(run_id)
+        capture.publisher.finish(run_id, SYSTEM_METRICS_PATIENCE_S)
     capture.recorder.record(
         run_id, RunUpdated, status, end_time, run_name or None, None, store=store
     )

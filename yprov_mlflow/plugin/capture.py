@@ -6,11 +6,15 @@ import os
 import re
 import sys
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from yprov_mlflow import identity, settings
+from yprov_mlflow.collectors.base import Quantity
 from yprov_mlflow.plugin.seams import SERVER_URI, switch
+from yprov_mlflow.plugin.system_metrics import Publisher
 from yprov_mlflow.recorder import Recorder
 
 URI = "_yprov_uri"
@@ -69,6 +73,8 @@ class Capture:
         self.server = SERVER_URI in os.environ
         known = parent.recorder.settings if parent else settings.load(capture=switch.everything)
         self.recorder: Recorder = Recorder(known, side="server" if self.server else "client")
+        self.publisher = Publisher(known.system_metrics, self.recorder.warn)
+        self.recorder.collecting.on_sample = self._publish
         self.guard = Guard()
         self.lock = threading.Lock()
         self.postman: object = None
@@ -80,6 +86,14 @@ class Capture:
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
         self.delivered_by_client: Memory[str] = Memory()
         self._stores: dict[str, dict[str, str]] = parent._stores if parent else {}
+
+    def _publish(
+        self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
+    ) -> None:
+        """Have a sample logged as system metrics, if the run has them."""
+        state = self.recorder.get(run_id)
+        if state is not None:
+            self.publisher.take(run_id, state.store, quantities, values, time.time_ns())
 
     # -- stores ------------------------------------------------------------------------
 
