@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,29 +11,64 @@ from yprov_mlflow.events import Json
 
 
 class _Launcher(NamedTuple):
-    """The variables of one launcher; ``needs`` must be set for the others to count."""
+    """The variables of one launcher; ``needs`` must be set for the others to count.
+
+    Each fact has the variables that may say it, the surest first.
+    """
 
     name: str
     needs: str
     rank: str
-    local_rank: str
-    world_size: str
+    facts: Mapping[str, tuple[str, ...]]
 
 
 # The innermost first: torchrun may run in an MPI task, and that in a SLURM step. A batch
 # script of SLURM has SLURM_PROCID=0 and is no rank: only a step is.
 _LAUNCHERS = (
-    _Launcher("torchrun", "WORLD_SIZE", "RANK", "LOCAL_RANK", "WORLD_SIZE"),
+    _Launcher(
+        "torchrun",
+        "WORLD_SIZE",
+        "RANK",
+        {
+            "local_rank": ("LOCAL_RANK",),
+            "world_size": ("WORLD_SIZE",),
+            "local_world_size": ("LOCAL_WORLD_SIZE",),
+            "node": ("GROUP_RANK",),
+        },
+    ),
     _Launcher(
         "openmpi",
         "OMPI_COMM_WORLD_SIZE",
         "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_SIZE",
+        {
+            "local_rank": ("OMPI_COMM_WORLD_LOCAL_RANK",),
+            "world_size": ("OMPI_COMM_WORLD_SIZE",),
+            "local_world_size": ("OMPI_COMM_WORLD_LOCAL_SIZE",),
+        },
     ),
-    _Launcher("mpich", "PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE"),
-    _Launcher("slurm", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
+    _Launcher(
+        "mpich",
+        "PMI_SIZE",
+        "PMI_RANK",
+        {
+            "local_rank": ("MPI_LOCALRANKID",),
+            "world_size": ("PMI_SIZE",),
+            "local_world_size": ("MPI_LOCALNRANKS",),
+        },
+    ),
+    _Launcher(
+        "slurm",
+        "SLURM_STEP_ID",
+        "SLURM_PROCID",
+        {
+            "local_rank": ("SLURM_LOCALID",),
+            "world_size": ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
+            "local_world_size": ("SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE"),
+            "node": ("SLURM_NODEID",),
+        },
+    ),
 )
+_REPEATED = re.compile(r"\(x\d+\)\Z")
 _JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "TORCHELASTIC_RUN_ID")
 
 
@@ -40,8 +76,9 @@ def collect(environ: Mapping[str, str] = os.environ) -> dict[str, Json]:
     """Say which rank this process is.
 
     Returns:
-        ``launcher``, ``rank``, ``local_rank``, ``world_size`` and ``job_id``, each only
-        where it is known; nothing for a process that no launcher started.
+        ``launcher``, ``rank``, ``local_rank``, ``world_size``, ``local_world_size`` (ranks on
+        this node), ``node`` (the node's number in the job) and ``job_id``, each only where it
+        is known; nothing for a process that no launcher started.
     """
     facts: dict[str, Json] = {}
     for launcher in _LAUNCHERS:
@@ -50,10 +87,8 @@ def collect(environ: Mapping[str, str] = os.environ) -> dict[str, Json]:
             continue
         facts["launcher"] = launcher.name
         facts["rank"] = rank
-        for key, variable in (
-            ("local_rank", launcher.local_rank),
-            ("world_size", launcher.world_size),
-        ):
+        for key, variables in launcher.facts.items():
+            variable = next((one for one in variables if one in environ), "")
             if (number := _number(environ, variable)) is not None:
                 facts[key] = number
         break
@@ -66,5 +101,6 @@ def collect(environ: Mapping[str, str] = os.environ) -> dict[str, Json]:
 
 
 def _number(environ: Mapping[str, str], variable: str) -> int | None:
-    text = environ.get(variable, "").strip()
+    # SLURM says "4(x2)" of two nodes with 4 tasks each, and "4(x2),3" where they differ.
+    text = _REPEATED.sub("", environ.get(variable, "").strip())
     return int(text) if text.isascii() and text.isdigit() else None

@@ -6,19 +6,31 @@ TORCHRUN = {
     "RANK": "3",
     "LOCAL_RANK": "1",
     "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "2",
+    "GROUP_RANK": "1",
     "TORCHELASTIC_RUN_ID": "none",
 }
 SLURM = {
     "SLURM_JOB_ID": "4711",
     "SLURM_STEP_ID": "0",
     "SLURM_PROCID": "5",
-    "SLURM_LOCALID": "0",
+    "SLURM_LOCALID": "1",
     "SLURM_NTASKS": "8",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+    "SLURM_NODEID": "1",
 }
 OPENMPI = {
     "OMPI_COMM_WORLD_RANK": "2",
     "OMPI_COMM_WORLD_LOCAL_RANK": "0",
     "OMPI_COMM_WORLD_SIZE": "16",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "8",
+}
+MPICH = {
+    "PMI_RANK": "1",
+    "PMI_SIZE": "2",
+    "MPI_LOCALRANKID": "0",
+    "MPI_LOCALNRANKS": "1",
+    "PBS_JOBID": "12.head",
 }
 
 
@@ -26,21 +38,53 @@ OPENMPI = {
     ("environ", "facts"),
     [
         ({}, {}),
-        (TORCHRUN, {"launcher": "torchrun", "rank": 3, "local_rank": 1, "world_size": 4}),
+        (
+            TORCHRUN,
+            {
+                "launcher": "torchrun",
+                "rank": 3,
+                "local_rank": 1,
+                "world_size": 4,
+                "local_world_size": 2,
+                "node": 1,
+            },
+        ),
         (
             SLURM,
             {
                 "launcher": "slurm",
                 "rank": 5,
-                "local_rank": 0,
+                "local_rank": 1,
                 "world_size": 8,
+                "local_world_size": 4,
+                "node": 1,
                 "job_id": "4711",
             },
         ),
-        (OPENMPI, {"launcher": "openmpi", "rank": 2, "local_rank": 0, "world_size": 16}),
         (
-            {"PMI_RANK": "1", "PMI_SIZE": "2", "PBS_JOBID": "12.head"},
-            {"launcher": "mpich", "rank": 1, "world_size": 2, "job_id": "12.head"},
+            OPENMPI,
+            {
+                "launcher": "openmpi",
+                "rank": 2,
+                "local_rank": 0,
+                "world_size": 16,
+                "local_world_size": 8,
+            },
+        ),
+        (
+            MPICH,
+            {
+                "launcher": "mpich",
+                "rank": 1,
+                "local_rank": 0,
+                "world_size": 2,
+                "local_world_size": 1,
+                "job_id": "12.head",
+            },
+        ),
+        (
+            {"PMI_RANK": "1", "PMI_SIZE": "2"},
+            {"launcher": "mpich", "rank": 1, "world_size": 2},
         ),
     ],
 )
@@ -65,3 +109,22 @@ def test_what_is_no_number_is_no_rank(rank):
 
 def test_someones_own_variable_called_rank_is_no_launcher():
     assert ranks.collect({"RANK": "1"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("variables", "tasks"),
+    [
+        ({"SLURM_STEP_TASKS_PER_NODE": "4"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "4(x2),3", "SLURM_NTASKS_PER_NODE": "4"}, None),
+        ({"SLURM_NTASKS_PER_NODE": "4"}, 4),
+        ({}, None),
+    ],
+)
+def test_tasks_of_a_node_of_slurm_only_where_all_nodes_have_as_many(variables, tasks):
+    slurm = {key: value for key, value in SLURM.items() if "TASKS_PER_NODE" not in key}
+    assert ranks.collect({**slurm, **variables}).get("local_world_size") == tasks
+
+
+def test_the_node_of_slurm_is_not_that_of_an_mpi_started_within():
+    # mpirun starts its daemons in a step of their own, which numbers the other nodes from 0.
+    assert "node" not in ranks.collect({**SLURM, **OPENMPI})
