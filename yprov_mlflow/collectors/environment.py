@@ -10,9 +10,10 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
+from yprov_mlflow.collectors import container
 from yprov_mlflow.collectors.base import Available, Collector
 from yprov_mlflow.events import Json
 
@@ -36,15 +37,15 @@ def collect() -> dict[str, Json]:
 
     Returns:
         ``python``, ``implementation``, ``platform``, ``prefix`` (``"conda"``, ``"venv"`` or
-        ``"system"``), ``container`` (``"docker"``, ``"podman"``, ``"apptainer"``,
-        ``"kubernetes"`` or None) and ``packages``, normalised name to version, sorted.
+        ``"system"``), ``container`` (its kind, such as ``"docker"``, or None) and
+        ``packages``, normalised name to version, sorted.
     """
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
         "prefix": _prefix(),
-        "container": container(Path("/"), os.environ),
+        "container": container.kind(Path("/"), os.environ),
         "packages": packages(sys.path),
     }
 
@@ -81,14 +82,3 @@ def _prefix() -> str:
     if Path(sys.prefix, "conda-meta").is_dir():
         return "conda"
     return "venv" if sys.prefix != sys.base_prefix else "system"
-
-
-def container(root: Path, environ: Mapping[str, str]) -> str | None:
-    """Guess what kind of container this process is in by the marks that each kind leaves."""
-    if "APPTAINER_NAME" in environ or "SINGULARITY_NAME" in environ:
-        return "apptainer"
-    if "KUBERNETES_SERVICE_HOST" in environ:
-        return "kubernetes"
-    if (root / ".dockerenv").exists():
-        return "docker"
-    return "podman" if (root / "run/.containerenv").exists() else None

@@ -1,19 +1,214 @@
-"""The machine: name, operating system, processor, memory, and what a container leaves of it."""
+"""The machine: what it is, how busy it is, and what this process and its children use of it."""
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from yprov_mlflow.collectors import cgroups, node, processors
+from yprov_mlflow.collectors.base import Available, Collector, Quantity, Scope, Unavailable
+from yprov_mlflow.collectors.processes import Tree
+from yprov_mlflow.collectors.totals import Total
 from yprov_mlflow.events import Json
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN = Path("/proc/self/cgroup")
+_PROCEDURE = (
+    "CPU times are the kernel's, waiting for disks not included. Memory used is what is not"
+    " available. Disk space is that of the root file system; disk traffic is that of disks, not"
+    " again of what is built on them. Network traffic is that of all interfaces, the loopback"
+    " included; a container may see only its own. The process's numbers are sums over the process"
+    " and all that it started: resident memory, in which what processes share counts for each,"
+    " and bytes that went to and came from disks, not the page cache. The job's numbers are those"
+    " of the control group that sets the tightest limit, without file pages that can be dropped."
+)
 
 
-def collect() -> dict[str, Json]:
+class _Row(NamedTuple):
+    name: str
+    unit: str
+    scope: Scope
+    cumulative: bool = False
+
+
+# By the name of the system metric, which is MLflow's own where it has one.
+_NODE = {
+    "cpu_utilization_percentage": _Row("cpu_utilization", "PERCENT", "node"),
+    "load_average_1m": _Row("load_average", "NUM", "node"),
+    "system_memory_usage_megabytes": _Row("memory_used", "BYTE", "node"),
+    "system_memory_usage_percentage": _Row("memory_utilization", "PERCENT", "node"),
+    "disk_usage_megabytes": _Row("disk_used", "BYTE", "node"),
+    "disk_available_megabytes": _Row("disk_available", "BYTE", "node"),
+    "disk_usage_percentage": _Row("disk_utilization", "PERCENT", "node"),
+    "disk_read_megabytes": _Row("disk_read", "BYTE", "node", True),
+    "disk_write_megabytes": _Row("disk_written", "BYTE", "node", True),
+    "network_receive_megabytes": _Row("network_received", "BYTE", "node", True),
+    "network_transmit_megabytes": _Row("network_sent", "BYTE", "node", True),
+}
+_PROCESS = {
+    "process_cpu_seconds": _Row("cpu_time", "SEC", "process", True),
+    "process_memory_megabytes": _Row("memory_used", "BYTE", "process"),
+    "process_count": _Row("processes", "NUM", "process"),
+    "process_threads": _Row("threads", "NUM", "process"),
+    "process_disk_read_megabytes": _Row("disk_read", "BYTE", "process", True),
+    "process_disk_write_megabytes": _Row("disk_written", "BYTE", "process", True),
+}
+_MEMORY_LIMIT = {
+    "job_memory_usage_megabytes": _Row("memory_used", "BYTE", "job"),
+    "job_memory_usage_percentage": _Row("memory_utilization", "PERCENT", "job"),
+}
+_CPU_LIMIT = {"job_cpu_throttled_seconds": _Row("cpu_throttled", "SEC", "job", True)}
+_KINDS = {
+    "BYTE": "InformationEntropy",
+    "NUM": "Dimensionless",
+    "PERCENT": "DimensionlessRatio",
+    "SEC": "Time",
+}
+
+_DISK_TRAFFIC = ("disk_read_megabytes", "disk_write_megabytes")
+_NETWORK_TRAFFIC = ("network_receive_megabytes", "network_transmit_megabytes")
+
+_Values = dict[str, float | None]
+
+
+class Host(Collector):
+    """Use of CPU, memory, disk and network by the node, and by this process and its children."""
+
+    name = "host"
+
+    def probe(self) -> Available:
+        """Describe the machine, see ``collect``, and try what can be read."""
+        facts = collect(self.surroundings.root)
+        memory_bytes = node.memory(self.surroundings.root).total
+        self._memory_limit = cgroups.memory_limit(self.surroundings.root, memory_bytes)
+        self._cpu_limit = cgroups.cpu_limit(self.surroundings.root)
+        rows = _NODE | _PROCESS
+        claims = dict.fromkeys(_NODE, "node")
+        for limit, more in ((self._memory_limit, _MEMORY_LIMIT), (self._cpu_limit, _CPU_LIMIT)):
+            if limit is not None:
+                rows |= more
+                claims |= dict.fromkeys(more, cgroups.identity(limit.folder))
+        self.start()
+        readable = self._values()
+        if self._times is not None:
+            readable["cpu_utilization_percentage"] = 0.0  # it takes two readings
+        self._metrics = [metric for metric in rows if readable.get(metric) is not None]
+        return Available(
+            facts,
+            [_quantity(metric, rows[metric], claims.get(metric, "")) for metric in self._metrics],
+            procedure=_PROCEDURE,
+            missing=[
+                Unavailable("the system does not say", what=f"{row.name} of the {row.scope}")
+                for metric, row in rows.items()
+                if metric not in self._metrics
+            ],
+        )
+
+    def start(self) -> None:
+        """Begin all totals at 0."""
+        self._tree = Tree(self.surroundings.root)
+        self._tree.start()
+        self._times: processors.Times | None = None
+        metrics = (*_DISK_TRAFFIC, *_NETWORK_TRAFFIC, *_CPU_LIMIT)
+        self._totals = {metric: Total() for metric in metrics}
+        self._values()
+
+    def sample(self) -> Sequence[float | None]:
+        """Give what the quantities of the probe are now."""
+        values = self._values()
+        return [values.get(metric) for metric in self._metrics]
+
+    def _values(self) -> _Values:
+        values: _Values = {"cpu_utilization_percentage": self._utilization()}
+        for read in (_load, _memory, _disk_space, _disk_traffic, _network_traffic):
+            values.update(_tried(read, self.surroundings.root))
+        values.update(self._process())
+        values.update(self._job())
+        for metric, total in self._totals.items():
+            values[metric] = total.of(values.get(metric))
+        return values
+
+    def _utilization(self) -> float | None:
+        last, self._times = self._times, processors.times(self.surroundings.root)
+        if last is None or self._times is None or self._times.all_s <= last.all_s:
+            return None
+        share = (self._times.busy_s - last.busy_s) / (self._times.all_s - last.all_s)
+        return 100.0 * min(max(share, 0.0), 1.0)
+
+    def _process(self) -> _Values:
+        usage = self._tree.read()
+        return dict(zip(_PROCESS, usage, strict=True))
+
+    def _job(self) -> Iterator[tuple[str, float | None]]:
+        if self._memory_limit is not None:
+            used = cgroups.memory_used_bytes(self._memory_limit.folder)
+            share = None if used is None else 100.0 * used / self._memory_limit.amount
+            yield from zip(_MEMORY_LIMIT, (used, share), strict=True)
+        if self._cpu_limit is not None:
+            (metric,) = _CPU_LIMIT
+            yield metric, cgroups.throttled_s(self._cpu_limit.folder)
+
+
+def _quantity(metric: str, row: _Row, claim: str) -> Quantity:
+    return Quantity(
+        row.name,
+        row.unit,
+        _KINDS[row.unit],
+        row.scope,
+        "measured",
+        cumulative=row.cumulative,
+        claim=claim,
+        system_metric=metric,
+        scale=1e-6 if row.unit == "BYTE" else 1.0,
+    )
+
+
+def _tried(read: Callable[[Path], _Values], root: Path) -> _Values:
+    import psutil
+
+    try:
+        return read(root)
+    except (OSError, RuntimeError, NotImplementedError, psutil.Error):  # of systems unlike most
+        return {}
+
+
+def _load(_: Path) -> _Values:
+    return {"load_average_1m": os.getloadavg()[0]}
+
+
+def _memory(root: Path) -> _Values:
+    memory = node.memory(root)
+    return {
+        "system_memory_usage_megabytes": memory.used,
+        "system_memory_usage_percentage": 100.0 * memory.used / memory.total,
+    }
+
+
+def _disk_space(root: Path) -> _Values:
+    import psutil
+
+    usage = psutil.disk_usage(str(root))
+    return {
+        "disk_usage_megabytes": usage.used,
+        "disk_available_megabytes": usage.free,
+        "disk_usage_percentage": usage.percent,
+    }
+
+
+def _disk_traffic(root: Path) -> _Values:
+    return dict(zip(_DISK_TRAFFIC, node.disks(root) or (None, None), strict=True))
+
+
+def _network_traffic(root: Path) -> _Values:
+    return dict(zip(_NETWORK_TRAFFIC, node.network(root) or (None, None), strict=True))
+
+
+def collect(root: Path = Path("/")) -> dict[str, Json]:
     """Describe the host of this process.
+
+    Args:
+        root: Folder that ``proc`` and ``sys`` are in.
 
     Returns:
         ``hostname``, ``os``, ``release``, ``machine``, ``cpu_model``, ``cpu_count``
@@ -23,77 +218,18 @@ def collect() -> dict[str, Json]:
     """
     import psutil
 
-    memory_bytes = int(psutil.virtual_memory().total)
-    limit_bytes = memory_limit_bytes(_CGROUPS, _OWN)
+    memory_bytes = node.memory(root).total
+    cpu_limit = cgroups.cpu_limit(root)
+    memory_limit = cgroups.memory_limit(root, memory_bytes)
     return {
         "hostname": platform.node(),
         "os": platform.system(),
         "release": platform.release(),
         "machine": platform.machine(),
-        "cpu_model": _cpu_model(Path("/proc/cpuinfo")) or platform.processor() or None,
+        "cpu_model": processors.model(root),
         "cpu_count": psutil.cpu_count(),
         "cpu_count_physical": psutil.cpu_count(logical=False),
-        "cpu_limit": cpu_limit(_CGROUPS, _OWN),
+        "cpu_limit": cpu_limit and cpu_limit.amount,
         "memory_bytes": memory_bytes,
-        # Version 1 says "none" by a number beyond any memory.
-        "memory_limit_bytes": limit_bytes if limit_bytes and limit_bytes < memory_bytes else None,
+        "memory_limit_bytes": memory_limit and int(memory_limit.amount),
     }
-
-
-def cpu_limit(cgroups: Path, own: Path) -> float | None:
-    """Give how many CPUs the control groups of the process allow, the tightest of them."""
-    limits = []
-    for folder in _groups(cgroups, own, "cpu"):
-        version_2 = _text(folder / "cpu.max").split()
-        quota, period = (
-            version_2
-            if len(version_2) == 2
-            else (_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us"))
-        )
-        if quota.isdigit() and period.isdigit() and int(period):  # not "max", not -1
-            limits.append(int(quota) / int(period))
-    return min(limits, default=None)
-
-
-def memory_limit_bytes(cgroups: Path, own: Path) -> int | None:
-    """Give the memory that the control groups of the process allow, the tightest of them."""
-    limits = []
-    for folder in _groups(cgroups, own, "memory"):
-        limit = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
-        if limit.isdigit():
-            limits.append(int(limit))
-    return min(limits, default=None)
-
-
-def _groups(cgroups: Path, own: Path, controller: str) -> Iterator[Path]:
-    """Give the folders of the process's groups, from its own up to the root."""
-    for line in _text(own).splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if not controllers:
-            root = cgroups
-        elif controller in controllers.split(","):
-            root = cgroups / controller
-        else:
-            continue
-        folder = root / path.lstrip("/")
-        if ".." in folder.parts:  # the group lies outside what the container sees
-            folder = root
-        yield folder
-        while folder != root:
-            folder = folder.parent
-            yield folder
-
-
-def _cpu_model(cpuinfo: Path) -> str | None:
-    for line in _text(cpuinfo).splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "cpu model"):
-            return value.strip()
-    return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

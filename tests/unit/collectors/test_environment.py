@@ -5,8 +5,6 @@ import re
 import sys
 import time
 
-import pytest
-
 from yprov_mlflow.collectors import environment
 
 
@@ -66,23 +64,6 @@ def test_a_few_hundred_packages_take_milliseconds(tmp_path):
         assert len(environment.packages([str(tmp_path)])) == 500
         times.append(time.perf_counter() - start)
     assert min(times) < 0.02
-
-
-@pytest.mark.parametrize(
-    ("files", "environ", "kind"),
-    [
-        ([], {}, None),
-        ([".dockerenv"], {}, "docker"),
-        (["run/.containerenv"], {}, "podman"),
-        ([".dockerenv"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
-        ([], {"SINGULARITY_NAME": "image.sif"}, "apptainer"),
-    ],
-)
-def test_containers(tmp_path, files, environ, kind):
-    for name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert environment.container(tmp_path, environ) == kind
 
 
 def test_conda(tmp_path, monkeypatch):

@@ -1,11 +1,30 @@
 import json
 import os
 import platform
+import shutil
 import socket
+import time
 
+import psutil
 import pytest
 
-from yprov_mlflow.collectors import host
+from yprov_mlflow.collectors import host, processors
+from yprov_mlflow.collectors.base import Surroundings
+
+MB = 1_000_000
+MEMINFO = "MemTotal:  {} kB\nMemFree:  10 kB\nMemAvailable:  {} kB\nBuffers:  0 kB\n"
+DISKS = """\
+   7  0 loop0 5 0 999 0 0 0 0 0 0 0 0
+ 259  0 nvme0n1 10 0 {} 0 20 0 {} 0 0 0 0
+ 259  1 nvme0n1p1 10 0 {} 0 20 0 {} 0 0 0 0
+ 253  0 dm-0 10 0 777 0 20 0 777 0 0 0 0
+"""
+NETWORK = """\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs
+    lo: {} 1 0 0 0 0 0 0 {} 1 0 0 0 0 0 0
+  eth0:{} 1 0 0 0 0 0 0 {} 1 0 0 0 0 0 0
+"""
 
 
 def test_what_is_collected_is_json_and_true():
@@ -18,59 +37,176 @@ def test_what_is_collected_is_json_and_true():
     assert facts["memory_limit_bytes"] is None or facts["memory_limit_bytes"] > 0
 
 
+class Machine:
+    """A pretended root folder with what the kernel would say."""
+
+    def __init__(self, root):
+        self.root = root
+        self.write("sys/block/nvme0n1/device/model", "disk")
+        self.write("sys/block/dm-0/size", "1")
+        self.write("proc/self/cgroup", "0::/job\n")
+        self.now()
+
+    def write(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def now(self, busy=100, idle=900, free_kb=600, read=10, written=20, received=3000, sent=4000):
+        self.write("proc/stat", f"cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 0 0 1\nintr 1\n")
+        self.write("proc/meminfo", MEMINFO.format(1000, free_kb))
+        self.write("proc/diskstats", DISKS.format(read, written, read, written))
+        self.write("proc/self/net/dev", NETWORK.format(5, 5, received, sent))
+
+    def collector(self):
+        return host.Host(Surroundings(self.root, {}))
+
+
 @pytest.fixture
-def groups(tmp_path):
-    """Write files of a control group tree; ``own`` is what /proc/self/cgroup says."""
-
-    def write(own, files):
-        (tmp_path / "own").write_text(own)
-        for name, text in files.items():
-            path = tmp_path / "cgroup" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return tmp_path / "cgroup", tmp_path / "own"
-
-    return write
+def machine(tmp_path):
+    return Machine(tmp_path)
 
 
-def test_no_limit(groups, tmp_path):
-    tree = groups("0::/\n", {"cpu.max": "max 100000\n", "memory.max": "max\n"})
-    assert host.cpu_limit(*tree) is None
-    assert host.memory_limit_bytes(*tree) is None
-    assert host.cpu_limit(tmp_path / "none", tmp_path / "none") is None
+def named(available, values):
+    assert len(available.quantities) == len(values)
+    return {
+        quantity.system_metric: value
+        for quantity, value in zip(available.quantities, values, strict=True)
+    }
 
 
-def test_the_tightest_group_counts(groups):
-    tree = groups(
-        "0::/slice/job/task\n",
-        {
-            "slice/cpu.max": "150000 100000\n",
-            "slice/job/cpu.max": "400000 100000\n",
-            "slice/job/task/cpu.max": "max 100000\n",
-            "slice/memory.max": "8000\n",
-            "slice/job/memory.max": "9000\n",
-        },
-    )
-    assert host.cpu_limit(*tree) == 1.5
-    assert host.memory_limit_bytes(*tree) == 8000
+def test_the_node(machine):
+    collector = machine.collector()
+    available = collector.probe()
+    collector.start()
+    machine.now(busy=175, idle=925, free_kb=250, read=12, written=25, received=3500, sent=4700)
+    values = named(available, collector.sample())
+    assert values["cpu_utilization_percentage"] == 75.0
+    assert values["system_memory_usage_megabytes"] == 750 * 1024
+    assert values["system_memory_usage_percentage"] == 75.0
+    assert values["disk_read_megabytes"] == 2 * 512
+    assert values["disk_write_megabytes"] == 5 * 512
+    assert values["network_receive_megabytes"] == 500
+    assert values["network_transmit_megabytes"] == 700
+    space = shutil.disk_usage(machine.root)
+    assert values["disk_usage_megabytes"] == pytest.approx(space.used, rel=0.1)
+    assert values["disk_available_megabytes"] == pytest.approx(space.free, rel=0.1)
+    assert values["load_average_1m"] >= 0
+    node = [quantity for quantity in available.quantities if quantity.scope == "node"]
+    assert {quantity.claim for quantity in node} == {"node"}
+    assert {quantity.component for quantity in available.quantities} == {""}
 
 
-def test_a_group_that_the_container_cannot_see(groups):
-    seen, unseen = "200000 100000\n", "100000 100000\n"
-    tree = groups("0::/../other\n", {"cpu.max": seen, "../other/cpu.max": unseen})
-    assert host.cpu_limit(*tree) == 2.0
+def test_totals_stand_still_when_an_interface_goes_and_count_on_after_it(machine):
+    collector = machine.collector()
+    available = collector.probe()
+    collector.start()
+    totals = []
+    for received in (5000, 1000, 1100, 1300):
+        machine.now(received=received)
+        totals.append(named(available, collector.sample())["network_receive_megabytes"])
+    assert totals == [2000, 2000, 2000, 2200]
 
 
-def test_version_1(groups):
-    tree = groups(
-        "12:memory:/job\n4:cpu,cpuacct:/job\n",
-        {
-            "cpu/job/cpu.cfs_quota_us": "50000\n",
-            "cpu/job/cpu.cfs_period_us": "100000\n",
-            "cpu/cpu.cfs_quota_us": "-1\n",
-            "cpu/cpu.cfs_period_us": "100000\n",
-            "memory/job/memory.limit_in_bytes": "1000000\n",
-        },
-    )
-    assert host.cpu_limit(*tree) == 0.5
-    assert host.memory_limit_bytes(*tree) == 1_000_000
+def test_what_the_system_does_not_say_is_missing(machine, monkeypatch):
+    (machine.root / "proc/diskstats").unlink()
+    monkeypatch.setattr(psutil, "disk_io_counters", lambda **_: None)
+
+    def fail(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "getloadavg", fail)
+    collector = machine.collector()
+    available = collector.probe()
+    assert {"disk_read of the node", "load_average of the node"} <= {
+        one.what for one in available.missing
+    }
+    collector.start()
+    values = named(available, collector.sample())
+    assert "disk_read_megabytes" not in values
+    assert "load_average_1m" not in values
+
+
+def test_what_cannot_be_read_later_is_no_zero(machine, monkeypatch):
+    collector = machine.collector()
+    available = collector.probe()
+    collector.start()
+    (machine.root / "proc/self/net/dev").unlink()
+
+    def fail(**_):
+        raise OSError
+
+    monkeypatch.setattr(psutil, "net_io_counters", fail)
+    values = named(available, collector.sample())
+    assert values["network_receive_megabytes"] is None
+    assert values["disk_read_megabytes"] == 0
+    machine.now(received=3001)
+    assert named(available, collector.sample())["network_receive_megabytes"] == 1
+
+
+def test_use_of_limits(machine):
+    group = "sys/fs/cgroup/job"
+    machine.write(f"{group}/memory.max", "512000")
+    machine.write(f"{group}/memory.current", "300000")
+    machine.write(f"{group}/memory.stat", "inactive_file 172000\n")
+    machine.write(f"{group}/cpu.max", "150000 100000")
+    machine.write(f"{group}/cpu.stat", "throttled_usec 5000000\n")
+    collector = machine.collector()
+    available = collector.probe()
+    assert available.facts["cpu_limit"] == 1.5
+    assert available.facts["memory_limit_bytes"] == 512000
+    collector.start()
+    machine.write(f"{group}/cpu.stat", "throttled_usec 5500000\n")
+    values = named(available, collector.sample())
+    assert values["job_memory_usage_megabytes"] == 128000
+    assert values["job_memory_usage_percentage"] == 25.0
+    assert values["job_cpu_throttled_seconds"] == 0.5
+    claims = {quantity.claim for quantity in available.quantities if quantity.scope == "job"}
+    assert claims == {f"cgroup-{(machine.root / group).stat().st_ino}"}
+
+
+def test_no_limit_no_quantities_of_a_job(machine):
+    assert {quantity.scope for quantity in machine.collector().probe().quantities} == {
+        "node",
+        "process",
+    }
+
+
+def test_this_machine_agrees_with_psutil():
+    collector = host.Host(Surroundings())
+    available = collector.probe()
+    assert not available.missing
+    collector.start()
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    values = named(available, collector.sample())
+    memory = psutil.virtual_memory()
+    used = memory.total - memory.available
+    assert values["system_memory_usage_megabytes"] == pytest.approx(used, rel=0.2)
+    assert 0 < values["cpu_utilization_percentage"] <= 100
+    assert values["process_cpu_seconds"] >= 0.25
+    assert values["process_memory_megabytes"] > 10 * MB
+    assert values["process_count"] >= 1
+
+
+def test_where_there_is_no_proc_psutil_answers(tmp_path):
+    collector = host.Host(Surroundings(tmp_path, {}))
+    available = collector.probe()
+    collector.start()
+    values = named(available, collector.sample())
+    assert values["system_memory_usage_megabytes"] > 10 * MB
+    assert values["process_memory_megabytes"] > 10 * MB
+    assert values["process_threads"] >= 1
+
+
+def test_processors(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text("cpu  1 2 3 400 50 6 7 8 90 90\ncpu0 1\ncpu1 1\nintr 5\n")
+    (tmp_path / "proc/cpuinfo").write_text("model name\t: Fast 9\nflags\t: fpu hypervisor\n")
+    busy = 1 + 2 + 3 + 6 + 7
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    assert processors.times(tmp_path) == (busy / ticks_per_s, (busy + 458) / ticks_per_s)
+    assert processors.count(tmp_path) == 2
+    assert processors.model(tmp_path) == "Fast 9"
+    assert processors.virtual(tmp_path)
