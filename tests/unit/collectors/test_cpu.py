@@ -1,0 +1,373 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from yprov_mlflow.collectors import cpu, powercap
+from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
+from yprov_mlflow.collectors.shares import Share
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+RANGE_J = 262143.32885
+
+
+class Node:
+    """A pretended node of 4 logical processors, with a clock."""
+
+    def __init__(self, root):
+        self.root = root
+        self.now_s = 100.0
+        (root / "proc/self").mkdir(parents=True)
+        self.times(0, 0)
+
+    def times(self, busy_s, own_s, **files):
+        ticks = int(busy_s * TICKS_PER_S)
+        lines = [f"cpu  {ticks} 0 0 1000 0 0 0 0 0 0", *(f"cpu{n} 1 0" for n in range(4))]
+        (self.root / "proc/stat").write_text("\n".join(lines))
+        pid = os.getpid()
+        (self.root / f"proc/{pid}/task/{pid}").mkdir(parents=True, exist_ok=True)
+        (self.root / f"proc/{pid}/task/{pid}/children").write_text("")
+        ticks = int(own_s * TICKS_PER_S)
+        (self.root / f"proc/{pid}/stat").write_text(
+            f"{pid} (a) S 0 0 0 0 0 0 0 0 0 0 {ticks} 0 0 0 20 0 2 0 7 99 5 1"
+        )
+
+    def zone(self, name, title, energy_j, range_j=RANGE_J, flat=True):
+        """Write a zone as sysfs shows it: nested folders, and a link to each in the class."""
+        parts = name.split(":")
+        names = [":".join(parts[: end + 1]) for end in range(1, len(parts))]
+        folder = self.root.joinpath("sys/devices/virtual/powercap", parts[0], *names)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "name").write_text(title + "\n")
+        (folder / "max_energy_range_uj").write_text(f"{round(range_j * 1e6)}\n")
+        link = self.root / "sys/class/powercap" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder)
+        self.energy(name, energy_j)
+
+    def energy(self, name, energy_j):
+        path = self.root / "sys/class/powercap" / name / "energy_uj"
+        path.write_text(f"{round(energy_j * 1e6)}\n")
+
+    def collector(self, **surroundings):
+        return cpu.Cpu(Surroundings(self.root, {}, **surroundings))
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    node = Node(tmp_path)
+    monkeypatch.setattr(time, "monotonic", lambda: node.now_s)
+    return node
+
+
+@pytest.fixture
+def two_packages(node):
+    node.zone("intel-rapl:0", "package-0", 1000)
+    node.zone("intel-rapl:0:0", "core", 600)
+    node.zone("intel-rapl:0:1", "dram", 200, range_j=65712.999613)
+    node.zone("intel-rapl:1", "package-1", 2000)
+    node.zone("intel-rapl:1:0", "dram", 300, range_j=65712.999613)
+    return node
+
+
+def started(collector):
+    available = collector.probe()
+    assert isinstance(available, Available)
+    collector.start()
+
+    def sample():
+        values = collector.sample()
+        assert len(values) == len(available.quantities)
+        return {
+            (quantity.device or quantity.scope, quantity.name): value
+            for quantity, value in zip(available.quantities, values, strict=True)
+        }
+
+    return available, sample
+
+
+def bill(available):
+    return {
+        quantity.device or quantity.scope: quantity.component
+        for quantity in available.quantities
+        if quantity.component
+    }
+
+
+def test_every_package_with_its_memory(two_packages):
+    node = two_packages
+    available, sample = started(node.collector())
+    assert available.missing == []
+    assert [device.id for device in available.devices] == [
+        "cpu0",
+        "cpu0-core",
+        "cpu0-dram",
+        "cpu1",
+        "cpu1-dram",
+    ]
+    assert bill(available) == {
+        "cpu0": "cpu",
+        "cpu0-dram": "memory",
+        "cpu1": "cpu",
+        "cpu1-dram": "memory",
+    }
+    measured = {q.method for q in available.quantities if q.scope == "device"}
+    assert measured == {"measured"}
+    assert {q.claim for q in available.quantities if q.scope == "device"} == {"node"}
+    metrics = [quantity.system_metric for quantity in available.quantities]
+    assert metrics[:2] == ["cpu_package_0_energy_joules", "cpu_package_0_power_watts"]
+    assert "cpu_package_1_dram_energy_joules" in metrics
+    assert len(set(metrics)) == len(metrics)
+    node.now_s += 2
+    node.energy("intel-rapl:0", 1100)
+    node.energy("intel-rapl:0:1", 210)
+    node.energy("intel-rapl:1", 2300)
+    values = sample()
+    assert values["cpu0", "energy"] == pytest.approx(100)
+    assert values["cpu0", "power"] == pytest.approx(50)
+    assert values["cpu0-core", "energy"] == 0
+    assert values["cpu0-dram", "energy"] == pytest.approx(10)
+    assert values["cpu1", "energy"] == pytest.approx(300)
+    assert values["cpu1", "power"] == pytest.approx(150)
+    assert values["cpu1-dram", "energy"] == 0
+
+
+def test_a_domain_that_is_there_twice_counts_once(node):
+    node.zone("intel-rapl:0", "package-0", 1000)
+    node.zone("intel-rapl-mmio:0", "package-0", 1000)
+    node.zone("intel-rapl-mmio:0:0", "dram", 1000)
+    available, _ = started(node.collector())
+    zones = {device.id: device.facts["zone"] for device in available.devices}
+    assert zones == {"cpu0": "intel-rapl:0", "cpu0-dram": "intel-rapl-mmio:0:0"}
+
+
+def test_what_contains_packages_is_not_added(node):
+    node.zone("intel-rapl:0", "package-0-die-0", 1000)
+    node.zone("intel-rapl:1", "package-0-die-1", 1000)
+    node.zone("intel-rapl:2", "psys", 5000)
+    node.zone("intel-rapl:10", "package-1-die-0", 1000)
+    available, sample = started(node.collector())
+    assert bill(available) == {"cpu0-die0": "cpu", "cpu0-die1": "cpu", "cpu1-die0": "cpu"}
+    node.now_s += 1
+    node.energy("intel-rapl:2", 5070)
+    assert sample()["psys", "energy"] == pytest.approx(70)
+    assert [one.what for one in available.missing] == ["memory"]
+
+
+def test_only_nested_folders(node):
+    folder = node.root / "sys/class/powercap/intel-rapl:0/intel-rapl:0:0"
+    folder.mkdir(parents=True)
+    for path, title in ((folder.parent, "package-0"), (folder, "dram")):
+        (path / "name").write_text(title)
+        (path / "energy_uj").write_text("5")
+        (path / "max_energy_range_uj").write_text("9000000")
+    assert [zone.id for zone in powercap.zones(node.root)] == ["cpu0", "cpu0-dram"]
+
+
+def test_wrap_around(two_packages):
+    node = two_packages
+    node.energy("intel-rapl:0", RANGE_J - 10)
+    _, sample = started(node.collector())
+    node.now_s += 1
+    node.energy("intel-rapl:0", 20)
+    values = sample()
+    assert values["cpu0", "energy"] == pytest.approx(30)
+    assert values["cpu0", "power"] == pytest.approx(30)
+    node.now_s += 1
+    node.energy("intel-rapl:0", 25)
+    assert sample()["cpu0", "energy"] == pytest.approx(35)
+
+
+def test_a_counter_that_vanishes_wraps_and_comes_back(two_packages):
+    node = two_packages
+    node.energy("intel-rapl:0", RANGE_J - 100)
+    _, sample = started(node.collector())
+    node.now_s += 1
+    node.energy("intel-rapl:0", RANGE_J - 50)
+    assert sample()["cpu0", "energy"] == pytest.approx(50)
+    path = node.root / "sys/class/powercap/intel-rapl:0/energy_uj"
+    path.unlink()
+    for _ in range(3):
+        node.now_s += 1
+        values = sample()
+        assert (values["cpu0", "energy"], values["cpu0", "power"]) == (None, None)
+        assert values["cpu1", "energy"] == 0
+        assert values["process", "energy"] is not None
+    node.now_s += 1
+    node.energy("intel-rapl:0", 150)
+    values = sample()
+    assert values["cpu0", "energy"] == pytest.approx(250)
+    assert values["cpu0", "power"] == pytest.approx(50)  # 200 J in 4 s
+
+
+def test_a_counter_that_is_reset_is_no_wrap_around(two_packages):
+    node = two_packages
+    _, sample = started(node.collector())
+    node.now_s += 1
+    node.energy("intel-rapl:0", 1100)
+    assert sample()["cpu0", "energy"] == pytest.approx(100)
+    node.now_s += 1
+    node.energy("intel-rapl:0", 3)  # a wrap-around would be 261046 W
+    values = sample()
+    assert (values["cpu0", "energy"], values["cpu0", "power"]) == (pytest.approx(100), None)
+    node.now_s += 1
+    node.energy("intel-rapl:0", 13)
+    assert sample()["cpu0", "energy"] == pytest.approx(110)
+
+
+def test_energy_begins_at_0_again_after_stop(two_packages):
+    node = two_packages
+    collector = node.collector()
+    _, sample = started(collector)
+    node.now_s += 1
+    node.energy("intel-rapl:0", 1100)
+    assert sample()["cpu0", "energy"] == pytest.approx(100)
+    collector.stop()
+    collector.start()
+    assert sample()["cpu0", "energy"] == 0
+
+
+def test_samples_so_far_apart_that_a_counter_may_wrap_twice(node):
+    node.zone("intel-rapl:0", "package-0", 1000, range_j=65532.6)
+    node.zone("intel-rapl:0:0", "dram", 1000)
+    available = node.collector(interval_s=120.0).probe()
+    (missing,) = available.missing
+    assert missing.what == "cpu0"
+    assert missing.cure == "Set YPROV_MLFLOW_INTERVAL to 65 s or less."
+    assert node.collector(interval_s=60.0).probe().missing == []
+
+
+@pytest.fixture
+def root_only(monkeypatch):
+    """Make all counters unreadable, for whoever runs the tests."""
+    read_bytes = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "energy_uj":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+
+def test_counters_for_root_alone_are_missing_with_the_cure(two_packages, root_only):
+    available, _ = started(two_packages.collector())
+    missing = {one.what: one for one in available.missing}
+    assert {"cpu0", "cpu0-dram", "cpu1"} <= set(missing)
+    assert "sudo chmod a+r /sys/class/powercap/" in missing["cpu0"].cure
+    assert 'SUBSYSTEM=="powercap"' in missing["cpu0"].cure
+    assert available.facts["source"] == "estimate"
+    assert available.devices == []
+    assert bill(available) == {"node": "cpu"}
+
+
+def test_the_estimate(node):
+    available, sample = started(node.collector())
+    energy = available.quantities[0]
+    assert (energy.scope, energy.method, energy.claim) == ("node", "estimated", "node")
+    assert "4 W for each of its 4 logical processors" in available.procedure
+    assert "codecarbon" in available.procedure
+    assert {one.what for one in available.missing} == {"energy counters", "memory"}
+    assert "memory" not in bill(available).values()
+    node.now_s += 10
+    node.times(20, 5)
+    values = sample()
+    assert values["node", "energy"] == pytest.approx(80)
+    assert values["node", "power"] == pytest.approx(8)
+    assert values["process", "energy"] == pytest.approx(20)
+
+
+def test_the_estimate_from_a_thermal_design_power(node):
+    available, sample = started(node.collector(cpu_tdp_w=120.0))
+    assert "120 W of thermal design power shared by 4" in available.procedure
+    assert available.facts["watts_per_processor"] == 30
+    node.now_s += 10
+    node.times(20, 5)
+    assert sample()["node", "energy"] == pytest.approx(600)
+
+
+def test_the_process_share_of_what_is_measured(two_packages):
+    node = two_packages
+    available, sample = started(node.collector())
+    share = available.quantities[-1]
+    assert (share.scope, share.method, share.component) == ("process", "estimated", "")
+    node.now_s += 1
+    node.times(8, 2)
+    node.energy("intel-rapl:0", 1100)
+    node.energy("intel-rapl:1", 2100)
+    node.energy("intel-rapl:0:1", 250)  # memory is not shared out
+    assert sample()["process", "energy"] == pytest.approx(200 * 2 / 8)
+
+
+def test_a_group_with_fewer_processors_than_the_node(node):
+    (node.root / "proc/self/cgroup").write_text("0::/\n")
+    (node.root / "sys/fs/cgroup").mkdir(parents=True)
+    (node.root / "sys/fs/cgroup/cpu.max").write_text("150000 100000")
+    procedure = node.collector().probe().procedure
+    assert "The control group allows 1.5 of the node's 4 processors" in procedure
+
+
+@pytest.mark.parametrize(
+    ("environ", "files", "reason", "cure"),
+    [
+        ({}, {"proc/cpuinfo": "flags : fpu hypervisor\n"}, "virtual machine", "CPU_TDP"),
+        ({}, {"proc/cpuinfo": "flags : fpu\n", "sys/class/x/y": ""}, "no RAPL counters", "CPU_TDP"),
+        ({"CH_RUNNING": "1"}, {}, "the container has no /sys", "the host's /sys"),
+    ],
+)
+def test_why_there_are_no_counters(node, environ, files, reason, cure):
+    for name, text in files.items():
+        (node.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (node.root / name).write_text(text)
+    available = cpu.Cpu(Surroundings(node.root, environ)).probe()
+    absent = next(one for one in available.missing if one.what == "energy counters")
+    assert reason in absent.reason
+    assert cure in absent.cure
+
+
+def test_counters_that_a_container_hides(two_packages):
+    node = two_packages
+    devices = node.root / "sys/devices/virtual/powercap"
+    devices.rename(node.root / "elsewhere")  # what Docker lays an empty folder over
+    devices.mkdir()
+    available, _ = started(node.collector())
+    absent = next(one for one in available.missing if one.what == "energy counters")
+    assert "systempaths=unconfined" in absent.cure
+    assert available.facts["source"] == "estimate"
+
+
+def test_neither_counters_nor_times(node, monkeypatch):
+    monkeypatch.setattr(cpu.processors, "times", lambda root: None)
+    assert isinstance(node.collector().probe(), Unavailable)
+
+
+def test_counters_without_times(two_packages, monkeypatch):
+    monkeypatch.setattr(cpu.processors, "times", lambda root: None)
+    available, sample = started(two_packages.collector())
+    assert [one.what for one in available.missing] == ["share of the process"]
+    assert sample()["cpu0", "energy"] == 0
+
+
+def test_times_that_cannot_be_read_later_are_no_zero(node, monkeypatch):
+    _, sample = started(node.collector())
+    monkeypatch.setattr(cpu.processors, "times", lambda root: None)
+    assert set(sample().values()) == {None}
+
+
+@pytest.mark.parametrize("step_s", [0.01, 0.1, 7.0])
+def test_shares_do_not_depend_on_the_interval(step_s):
+    """The clocks tick in hundredths; the process has 30 % of a node that takes 50 W."""
+    share, shares, now_s = Share(), [0.0], 0.0
+    while now_s < 140:
+        now_s += step_s
+        busy_s, own_s = (int(part * now_s * 100) / 100 for part in (2.0, 0.6))
+        shares.append(share.of(50 * now_s, busy_s, own_s))
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(0.3 * 50 * now_s, rel=0.02)
+
+
+def test_no_share_of_a_node_that_does_nothing():
+    share = Share()
+    assert share.of(100, 0, 0) == 0
+    assert share.of(200, 2.0, 2.5) == 200  # its clocks do not tick together
