@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from yprov_mlflow.collectors import cgroups, container, powercap, processors
+from yprov_mlflow.collectors import cgroups, container, powercap, processes, processors
 from yprov_mlflow.collectors.base import (
     Available,
     Collector,
@@ -17,7 +17,6 @@ from yprov_mlflow.collectors.base import (
     Surroundings,
     Unavailable,
 )
-from yprov_mlflow.collectors.processes import Tree
 from yprov_mlflow.collectors.shares import Share
 from yprov_mlflow.collectors.totals import Total
 from yprov_mlflow.events import Json
@@ -171,9 +170,7 @@ class Cpu(Collector):
         self._busy_s = Total()
         self._share = Share()
         self._last: tuple[float, float] | None = None
-        if self._shared:
-            self._tree = Tree(self.surroundings.root, disk=False)
-            self._tree.start()
+        self._own_s = Total()
         self.sample()
 
     def sample(self) -> Sequence[float | None]:
@@ -185,8 +182,8 @@ class Cpu(Collector):
             return values
         times = processors.times(self.surroundings.root)
         busy_s = self._busy_s.of(times and times.busy_s)
-        own_s = self._tree.read().cpu_s
-        if busy_s is None:
+        own_s = self._own_s.of(processes.shared(self.surroundings.root).read().cpu_s)
+        if busy_s is None or own_s is None:
             return [*values, *([None] * (1 if self._watts is None else 3))]
         if self._watts is None:
             # The last known total of a counter that cannot be read now.

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yprov_mlflow.collectors import cgroups, node, processors
+from yprov_mlflow.collectors import cgroups, node, processes, processors
 from yprov_mlflow.collectors.base import Available, Collector, Quantity, Scope, Unavailable
-from yprov_mlflow.collectors.processes import Tree
 from yprov_mlflow.collectors.totals import Total
 from yprov_mlflow.events import Json
 
@@ -107,11 +106,9 @@ class Host(Collector):
 
     def start(self) -> None:
         """Begin all totals at 0."""
-        self._tree = Tree(self.surroundings.root)
-        self._tree.start()
         self._times: processors.Times | None = None
-        metrics = (*_DISK_TRAFFIC, *_NETWORK_TRAFFIC, *_CPU_LIMIT)
-        self._totals = {metric: Total() for metric in metrics}
+        rows = _NODE | _PROCESS | _CPU_LIMIT
+        self._totals = {metric: Total() for metric, row in rows.items() if row.cumulative}
         self._values()
 
     def sample(self) -> Sequence[float | None]:
@@ -137,7 +134,7 @@ class Host(Collector):
         return 100.0 * min(max(share, 0.0), 1.0)
 
     def _process(self) -> _Values:
-        usage = self._tree.read()
+        usage = processes.shared(self.surroundings.root).read()
         return dict(zip(_PROCESS, usage, strict=True))
 
     def _job(self) -> Iterator[tuple[str, float | None]]:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from yprov_mlflow.collectors.sysfiles import content
-from yprov_mlflow.collectors.totals import Total
 
 _SEARCH_SHARE = 1 / 500
 """Part of one core that looking for new children may take: it is a file for each thread."""
+
+_FRESH_S = 0.02
+"""For how long a reading holds: two collectors that are sampled together need one."""
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
-    """What a tree of processes uses; totals since ``start``, None for what is not known."""
+    """What a tree of processes uses, None for what is not known.
+
+    Times and bytes are since each process started, and fall by those of a process whose end
+    nobody waits for: ``Total`` makes totals of them.
+    """
 
     cpu_s: float
     memory_bytes: float
@@ -47,36 +55,34 @@ class Tree:
 
     Args:
         root: Folder that ``proc`` is in.
-        disk: Whether to read what the processes read from and wrote to disks as well.
     """
 
-    def __init__(self, root: Path, *, disk: bool = True) -> None:
+    def __init__(self, root: Path) -> None:
         self._proc = str(root / "proc")
-        self._disk = disk
-
-    def start(self) -> None:
-        """Begin all totals at 0."""
         self._own = _own_pid(self._proc)
-        self._linux = _proc_one(self._proc, self._own, disk=False) is not None
+        self._linux = _proc_one(self._proc, self._own) is not None
         self._listed = os.path.exists(f"{self._proc}/{self._own}/task/{self._own}/children")
         self._known: dict[int, float | None] = {self._own: None}
-        self._search_at = 0.0
-        self._cpu_s, self._read_bytes, self._written_bytes = Total(), Total(), Total()
-        self.read()
+        self._search_at = self._fresh_until = 0.0
+        self._lock = threading.Lock()
 
     def read(self) -> Usage:
-        """Give what the processes use now."""
-        if time.monotonic() >= self._search_at:
+        """Give what the processes use now, or did a moment ago when another collector asked."""
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s >= self._fresh_until:
+                self._usage = self._read(now_s)
+                self._fresh_until = now_s + _FRESH_S
+            return self._usage
+
+    def _read(self, now_s: float) -> Usage:
+        if now_s >= self._search_at:
             self._search()
         # Parents come first: were a child read first and waited for before its parent is read,
         # its times would count twice.
         ones = []
         for pid, started in list(self._known.items()):
-            one = (
-                _proc_one(self._proc, pid, disk=self._disk)
-                if self._linux
-                else _psutil_one(pid, disk=self._disk)
-            )
+            one = _proc_one(self._proc, pid) if self._linux else _psutil_one(pid)
             if one is None or started not in (None, one.started):
                 del self._known[pid]
                 continue
@@ -84,12 +90,12 @@ class Tree:
             ones.append(one)
         alive = [one for one in ones if one.threads]
         return Usage(
-            self._cpu_s.of(sum(one.cpu_s for one in ones)) or 0.0,
+            sum(one.cpu_s for one in ones),
             sum(one.memory_bytes for one in ones),
             len(alive),
             sum(one.threads for one in alive),
-            self._read_bytes.of(_known_sum(one.read_bytes for one in ones)),
-            self._written_bytes.of(_known_sum(one.written_bytes for one in ones)),
+            _known_sum(one.read_bytes for one in ones),
+            _known_sum(one.written_bytes for one in ones),
         )
 
     def _search(self) -> None:
@@ -106,6 +112,16 @@ class Tree:
                 self._known.setdefault(child, None)
         took_s = time.thread_time() - begun
         self._search_at = time.monotonic() + took_s / _SEARCH_SHARE
+
+
+def shared(root: Path) -> Tree:
+    """Give the tree of this process, the same to all who ask."""
+    return _shared(root, os.getpid())
+
+
+@cache
+def _shared(root: Path, _pid: int) -> Tree:  # a fork has a tree of its own
+    return Tree(root)
 
 
 def _own_pid(proc: str) -> int:
@@ -125,13 +141,13 @@ def _children(proc: str, pid: int) -> Iterator[int]:
         yield from map(int, content(f"{proc}/{pid}/task/{thread}/children").split())
 
 
-def _proc_one(proc: str, pid: int, *, disk: bool) -> _One | None:
+def _proc_one(proc: str, pid: int) -> _One | None:
     """Read one process from its files; None once it is gone."""
     # The name of the program, in parentheses, may hold anything.
     fields = content(f"{proc}/{pid}/stat").rpartition(b") ")[2].split(maxsplit=22)
     if len(fields) < 22:
         return None
-    read_bytes, written_bytes = _disk(proc, pid) if disk else (None, None)
+    read_bytes, written_bytes = _disk(proc, pid)
     return _One(
         int(fields[19]),
         sum(map(int, fields[11:15])) / _TICKS_PER_S,
@@ -158,7 +174,7 @@ def _psutil_children(pid: int) -> list[int]:
         return []
 
 
-def _psutil_one(pid: int, *, disk: bool) -> _One | None:
+def _psutil_one(pid: int) -> _One | None:
     """Read one process where there are no such files; None once it is gone."""
     import psutil
 
@@ -169,7 +185,7 @@ def _psutil_one(pid: int, *, disk: bool) -> _One | None:
         cpu = os.times()[:4] if pid == os.getpid() else process.cpu_times()[:4]
         memory_bytes = process.memory_info().rss
         threads = process.num_threads()
-        counters = process.io_counters() if disk and hasattr(process, "io_counters") else None
+        counters = process.io_counters() if hasattr(process, "io_counters") else None
     except (psutil.Error, OSError):
         return None
     if counters is None:

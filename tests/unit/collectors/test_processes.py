@@ -8,6 +8,7 @@ import pytest
 
 from yprov_mlflow.collectors import processes
 from yprov_mlflow.collectors.processes import Tree
+from yprov_mlflow.collectors.totals import Total
 
 ROOT = Path("/")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -17,6 +18,21 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="files of Linux")
 
 def run(code, **options):
     return subprocess.Popen([sys.executable, "-S", "-c", code], **options)
+
+
+class Since:
+    """A tree whose times and bytes are totals that begin at 0, as collectors give them."""
+
+    def __init__(self, root):
+        self.tree = Tree(root)
+        self.totals = {name: Total() for name in ("cpu_s", "read_bytes", "written_bytes")}
+        self.read()
+
+    def read(self):
+        usage = self.tree.read()
+        return usage._replace(
+            **{name: total.of(getattr(usage, name)) for name, total in self.totals.items()}
+        )
 
 
 class Processes:
@@ -51,9 +67,12 @@ class Processes:
             (self.proc / str(pid) / name).unlink()
 
     def tree(self):
-        tree = Tree(self.root)
-        tree.start()
-        return tree
+        return Since(self.root)
+
+
+@pytest.fixture(autouse=True)
+def no_old_readings(monkeypatch):
+    monkeypatch.setattr(processes, "_FRESH_S", 0.0)
 
 
 @pytest.fixture
@@ -155,8 +174,7 @@ def test_real_children(listed, monkeypatch):
             os.path, "exists", lambda path: not path.endswith("/children") and exists(path)
         )
     monkeypatch.setattr(processes, "_SEARCH_SHARE", float("inf"))
-    tree = Tree(ROOT)
-    tree.start()
+    tree = Since(ROOT)
     before = tree.read()
     child = run(BURN.format(0.3) + "input()", stdin=subprocess.PIPE)
     deadline = time.monotonic() + 30
@@ -173,11 +191,32 @@ def test_real_children(listed, monkeypatch):
 
 
 def test_a_system_without_such_files(tmp_path):
-    tree = Tree(tmp_path)
-    tree.start()
+    tree = Since(tmp_path)
     code = BURN.format(0.3)
     run(code).wait()
     usage = tree.read()
     assert usage.cpu_s >= 0.25  # the child that was waited for
     assert usage.processes >= 1
     assert usage.memory_bytes > 1e6
+
+
+def test_collectors_that_are_sampled_together_share_a_reading(pretended, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(processes, "_FRESH_S", 0.02)
+    pretended.set(1, 10.0)
+    tree = processes.shared(pretended.root)
+    assert processes.shared(pretended.root) is tree
+    seen = []
+    for seconds in (0.0, 0.01, 0.01):
+        clock[0] += seconds
+        seen.append(tree.read().cpu_s)
+        pretended.set(1, 11.0)
+    assert seen == [10, 10, 11]
+
+
+def test_a_fork_has_a_tree_of_its_own(pretended, monkeypatch):
+    pretended.set(1, 10.0)
+    tree = processes.shared(pretended.root)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert processes.shared(pretended.root) is not tree
