@@ -17,7 +17,7 @@ DISKS = """\
    7  0 loop0 5 0 999 0 0 0 0 0 0 0 0
  259  0 nvme0n1 10 0 {} 0 20 0 {} 0 0 0 0
  259  1 nvme0n1p1 10 0 {} 0 20 0 {} 0 0 0 0
- 253  0 dm-0 10 0 777 0 20 0 777 0 0 0 0
+ 253  0 dm-0 10 0 {} 0 20 0 {} 0 0 0 0
 """
 NETWORK = """\
 Inter-|   Receive                                                |  Transmit
@@ -55,7 +55,7 @@ class Machine:
     def now(self, busy=100, idle=900, free_kb=600, read=10, written=20, received=3000, sent=4000):
         self.write("proc/stat", f"cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 0 0 1\nintr 1\n")
         self.write("proc/meminfo", MEMINFO.format(1000, free_kb))
-        self.write("proc/diskstats", DISKS.format(read, written, read, written))
+        self.write("proc/diskstats", DISKS.format(*3 * (read, written)))
         self.write("proc/self/net/dev", NETWORK.format(5, 5, received, sent))
 
     def collector(self):

@@ -115,6 +115,23 @@ def test_a_reading_between_the_end_of_a_child_and_the_wait_for_it(pretended):
     assert tree.read().cpu_s == 1
 
 
+def test_a_child_that_ends_while_the_processes_are_read(pretended, monkeypatch):
+    pretended.set(1, 10.0, children="2")
+    pretended.set(2, 50.0)
+    tree = pretended.tree()
+    read_one = processes._proc_one
+
+    def end_after_the_first(proc, pid):
+        found = read_one(proc, pid)
+        if (pretended.proc / "2/stat").exists():
+            pretended.end(2)
+            pretended.set(1, 10.0, waited_s=51.0)
+        return found
+
+    monkeypatch.setattr(processes, "_proc_one", end_after_the_first)
+    assert [tree.read().cpu_s, tree.read().cpu_s] == [0, 1]
+
+
 def test_a_child_whose_times_nobody_takes(pretended):
     pretended.set(1, 10.0, children="2")
     pretended.set(2, 50.0)
