@@ -18,7 +18,7 @@ from yprov_mlflow.collectors.base import (
     Unavailable,
 )
 from yprov_mlflow.collectors.shares import Share
-from yprov_mlflow.collectors.totals import Total
+from yprov_mlflow.collectors.sums import Total
 from yprov_mlflow.events import Json
 
 _W_PER_PROCESSOR = 4.0

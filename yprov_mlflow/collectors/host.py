@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from yprov_mlflow.collectors import cgroups, node, processes, processors
 from yprov_mlflow.collectors.base import Available, Collector, Quantity, Scope, Unavailable
-from yprov_mlflow.collectors.totals import Total
+from yprov_mlflow.collectors.sums import Total
 from yprov_mlflow.events import Json
 
 _PROCEDURE = (

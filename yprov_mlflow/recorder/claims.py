@@ -40,7 +40,7 @@ class Claims:
     def _take(self, name: str) -> bool:
         if name in self._never:
             return False
-        path = self._folder / quote_key(f"{name}@{self._host}" if name == "node" else name)
+        path = self._folder / quote_key(name if name == "job" else f"{name}@{self._host}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -8,7 +8,7 @@ import pytest
 
 from yprov_mlflow.collectors import processes
 from yprov_mlflow.collectors.processes import Tree
-from yprov_mlflow.collectors.totals import Total
+from yprov_mlflow.collectors.sums import Total
 
 ROOT = Path("/")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -419,7 +419,7 @@ def test_a_node_is_free_again_when_its_process_has_left(tmp_path: Path) -> None:
     first, second = (Claims(tmp_path, "node1"), Claims(tmp_path, "node1"))
     assert first.take(["node", "GPU-1", ""]) == {"node", "GPU-1", ""}
     assert second.take(["node", "GPU-1", "GPU-2", ""]) == {"GPU-2", ""}
-    assert Claims(tmp_path, "node2").take(["node", "GPU-1"]) == {"node"}
+    assert Claims(tmp_path, "node2").take(["node", "job"]) == {"node", "job"}
     first.release()
     assert second.take(["node", "GPU-1"]) == {"node", "GPU-1"}
     second.release()
