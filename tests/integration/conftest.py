@@ -20,6 +20,7 @@ import pytest
 
 from integration import servers
 from integration.documents import RunDocument
+from integration.mariadb import mariadb
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "VIRTUAL_ENV")
 
@@ -125,17 +126,6 @@ def _last_json(out: str) -> Any:
     return None
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give an SQLite database as MLflow makes it; making one takes a second, copying none."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    folder = tmp_path_factory.mktemp("template")
-    store = SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns"))
-    store.engine.dispose()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep this process, which only looks at stores, out of the user's folders."""
@@ -220,6 +210,16 @@ def postgres_address() -> Iterator[str]:
         folder = Path(name)
         folder.chmod(0o755)
         with servers.postgres(folder) as address:
+            yield address
+
+
+@pytest.fixture(scope="session")
+def mariadb_address() -> Iterator[str]:
+    """``user:password@host:port`` of a MariaDB."""
+    with tempfile.TemporaryDirectory(prefix="yprov-mariadb-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with mariadb(folder) as address:
             yield address
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import pickle
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from readings import Reading
 
 from integration import full_store, servers
 from integration.full_store import TIME_MS
-from integration.mariadb import mariadb
 from yprov_mlflow.errors import MissingExtraError, StoreError
 from yprov_mlflow.events import (
     ArtifactsLogged,
@@ -36,51 +33,37 @@ from yprov_mlflow.translate import translate
 
 LARGEST = 1.7976931348623157e308
 
+SERVERS = {
+    "postgresql": ("postgres_address", "postgresql+psycopg2", "postgres"),
+    "mysql": ("mariadb_address", "mysql+pymysql", ""),
+}
+"""Fixtures that give addresses, and what comes before an address and after it."""
 
-@contextlib.contextmanager
-def sqlite(factory, template):
-    folder = factory.mktemp("full")
-    shutil.copy(template, folder / "mlflow.db")
-    yield f"sqlite:///{folder / 'mlflow.db'}"
 
-
-@contextlib.contextmanager
-def postgresql(factory, template, address):
+def make_database(kind, request, folder):
+    """Make a database that has all tables or none, as MLflow takes both; give its URI."""
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(f"postgresql+psycopg2://{address}/postgres")
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("CREATE DATABASE full_store")
+    if kind == "sqlite":
+        shutil.copy(request.getfixturevalue("empty_database"), folder / "mlflow.db")
+        return f"sqlite:///{folder / 'mlflow.db'}"
+    fixture, server, named = SERVERS[kind]
+    uri = f"{server}://{request.getfixturevalue(fixture)}"
+    engine = sqlalchemy.create_engine(f"{uri}/{named}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        words = "CHARACTER SET utf8mb4" if kind == "mysql" else ""
+        connection.exec_driver_sql(f"CREATE DATABASE full_store {words}")
     engine.dispose()
-    yield f"postgresql+psycopg2://{address}/full_store"
+    return f"{uri}/full_store"
 
 
-@contextlib.contextmanager
-def mysql(factory, template):
-    import sqlalchemy
-
-    with tempfile.TemporaryDirectory(prefix="yprov-mariadb-") as name:
-        Path(name).chmod(0o755)
-        with mariadb(Path(name)) as address:
-            engine = sqlalchemy.create_engine(f"mysql+pymysql://{address}")
-            with engine.connect() as connection:
-                connection.exec_driver_sql("CREATE DATABASE full_store CHARACTER SET utf8mb4")
-            engine.dispose()
-            yield f"mysql+pymysql://{address}/full_store"
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mysql"])
-def database(request, tmp_path_factory, empty_database):
+@pytest.fixture(scope="module", params=["sqlite", *SERVERS])
+def database(request, tmp_path_factory):
     """A database of each kind: its URI, and what was made in it."""
-    if request.param == "sqlite":
-        made = sqlite(tmp_path_factory, empty_database)
-    elif request.param == "postgresql":
-        address = request.getfixturevalue("postgres_address")
-        made = postgresql(tmp_path_factory, empty_database, address)
-    else:
-        made = mysql(tmp_path_factory, empty_database)
-    with made as uri, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("cwd"))
+    folder = tmp_path_factory.mktemp("full")
+    uri = make_database(request.param, request, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         yield uri, full_store.fill(uri, case_matters=request.param != "mysql")
         full_store.let_go(uri)

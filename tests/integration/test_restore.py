@@ -6,9 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-import shutil
 import sqlite3
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -16,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import comparison
-import corpus
 import mlflow
 import pytest
 from comparison import Store
 
 from integration.conftest import Server, Workplace
-from integration.full_store import Made, fill
-from integration.mariadb import mariadb
+from integration.full_store import Made, fill, let_go
+from integration.targets import Target, undeclared
 from yprov_mlflow.errors import DocumentError, StoreError
 from yprov_mlflow.events import (
     STORE_SESSION,
@@ -40,54 +37,13 @@ from yprov_mlflow.events import (
 from yprov_mlflow.formats import FORMATS
 from yprov_mlflow.formats.series import SERIES
 from yprov_mlflow.identity import store_id
-from yprov_mlflow.restore import Report, Wish, restore
+from yprov_mlflow.restore import Wish, restore
 from yprov_mlflow.sources import open_source
-from yprov_mlflow.translate import Options, translate
+from yprov_mlflow.translate import translate
 
 EVERY_CALL = Path(__file__).parents[2] / "examples" / "every_call.py"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
 TIME_MS = 1_600_000_000_123
-
-
-class Target:
-    """A fresh store of MLflow's, and a folder of documents to fill it from."""
-
-    def __init__(self, folder: Path, template: Path) -> None:
-        self.out = folder / "prov"
-        self.database = folder / "target.db"
-        self.root = folder / "target-artifacts"
-        self.uri = f"sqlite:///{self.database}"
-        shutil.copy(template, self.database)
-
-    def write(
-        self,
-        place: str,
-        events: Iterable[Event],
-        to: str = "prov-json",
-        series: str | None = None,
-    ) -> Path:
-        folder = self.out / place
-        folder.mkdir(parents=True)
-        sink = SERIES[series].sink(folder) if series else None
-        document = translate(events, Options(max_samples=1 if series else 10**9), sink)
-        path = folder / f"prov{FORMATS[to].suffix}"
-        with path.open("wb") as stream:
-            FORMATS[to].dump([document], stream, single=FORMATS[to].name == "prov-json")
-        return path
-
-    def convert(self, location: str, to: str = "prov-json") -> None:
-        source = open_source(location)
-        for ref in source.runs():
-            self.write(f"{ref.experiment_id}/{ref.run_id}", source.events(ref), to)
-        self.write("store", source.store_events(), to)
-        source.close()
-
-    def restore(self, uri: str | None = None, **wish: Any) -> Report:
-        return restore(Wish((self.out,), uri or self.uri, artifact_root=str(self.root), **wish))
-
-    @property
-    def store(self) -> Store:
-        return comparison.read_store(self.uri)
 
 
 @pytest.fixture
@@ -95,111 +51,28 @@ def target(tmp_path: Path, empty_database: Path) -> Target:
     return Target(tmp_path, empty_database)
 
 
-# -- what an old store has comes back ------------------------------------------------------
-
-DECLARED = {
-    "MLflow's stores have an experiment 0": (
-        lambda d: d.place[:2] == ("experiments", "0") and d.expected == comparison.MISSING
-    ),
-    "an experiment without meta.yaml gets what MLflow demands": (
-        lambda d: d.place[0] == "experiments" and d.expected == comparison.MISSING
-    ),
-    "spans that were a file are in the database, and the trace's tag says so": (
-        lambda d: d.place[0] == "traces" and d.place[3:] == ("mlflow.trace.spansLocation",)
-    ),
-    "MLflow's databases have no column for the logged model of a version": (
-        lambda d: d.place[-1] == "yprov.model_id" and d.expected == comparison.MISSING
-    ),
-    "a run without a name has an empty one in old databases, and none in new ones": (
-        lambda d: d.place[::2] == ("runs", "name") and (d.expected, d.found) == ("", None)
-    ),
-}
-"""What may differ, and why."""
+@pytest.fixture(scope="module")
+def filled(shared_workplace: Workplace) -> Iterator[tuple[str, Made]]:
+    """The URI of a store that has everything, and what is in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shared_workplace.folder)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        yield shared_workplace.sqlite, fill(shared_workplace.sqlite)
 
 
-def undeclared(result: comparison.Comparison) -> list[str]:
-    return [
-        str(difference)
-        for difference in result.differences
-        if not any(declared(difference) for declared in DECLARED.values())
-    ]
+@pytest.fixture(scope="module")
+def full(filled: tuple[str, Made]) -> str:
+    """The URI of a store that has everything."""
+    return filled[0]
 
 
-def in_order(store: Store) -> dict[tuple[str, str], list[str]]:
-    """Give all points as a database has them, in the order in which they were logged."""
-    return {
-        (run_id, key): [repr(point) for point in comparison.collapsed(points)]
-        for run_id, run in store["runs"].items()
-        for key, points in run["metrics"].items()
-    }
+@pytest.fixture(scope="module")
+def expected(full: str) -> Store:
+    """What MLflow says that the full store has."""
+    return comparison.read_store(full)
 
 
-@pytest.mark.parametrize("row", corpus.rows(), ids=lambda row: f"{row.archive} {row.path}")
-def test_real_old_stores_come_back(row: corpus.Row, target: Target, tmp_path: Path) -> None:
-    location = str(corpus.unpack(row.archive, tmp_path / "in") / row.path)
-    target.convert(location)
-    report = target.restore()
-    expected = comparison.read_source(location)
-    logged = in_order(expected)
-    equal = comparison.as_database(expected)
-    result = comparison.compare(expected, target.store)
-    assert undeclared(result) == []
-    assert report.losses == []
-    assert report.collapsed == equal
-    found = comparison.order_of_logging(str(target.database))
-    assert {at: [repr(p) for p in points] for at, points in found.items()} == logged
-    assert row.count("runs") == len(expected["runs"])
-
-
-@pytest.mark.parametrize(
-    "row",
-    [row for row in corpus.rows() if "alembic" in row.cells["version evidence"]],
-    ids=lambda row: f"{row.archive} {row.path}",
-)
-def test_old_databases_are_to_mlflow_what_they_were(
-    row: corpus.Row, target: Target, tmp_path: Path
-) -> None:
-    """MLflow itself reads the old database, brought to its schema, and the restored one."""
-    from mlflow.store.db.utils import _upgrade_db
-    from sqlalchemy import create_engine
-
-    location = corpus.unpack(row.archive, tmp_path / "in") / row.path
-    target.convert(str(location))
-    target.restore()
-    engine = create_engine(f"sqlite:///{location}")
-    _upgrade_db(engine)
-    engine.dispose()
-    result = comparison.compare(comparison.read_store(f"sqlite:///{location}"), target.store)
-    assert result.fields > 10
-    assert undeclared(result) == []
-
-
-READABLE = "MLflow 3.17.2 reads it?"
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        row
-        for row in corpus.rows()
-        if row.cells[READABLE].startswith("yes") and "alembic" not in row.cells["version evidence"]
-    ],
-    ids=lambda row: f"{row.archive} {row.path}",
-)
-def test_old_trees_that_mlflow_reads_are_to_it_what_they_were(
-    row: corpus.Row, target: Target, tmp_path: Path
-) -> None:
-    location = corpus.unpack(row.archive, tmp_path / "in") / row.path
-    target.convert(str(location))
-    target.restore()
-    expected = comparison.read_store(f"file://{location}")
-    comparison.as_database(expected)
-    result = comparison.compare(expected, target.store)
-    # MLflow does not find spans whose artifacts were elsewhere when they were written.
-    found = [d for d in result.differences if d.place[0] == "traces" and d.place[2] == "spans"]
-    assert all(difference.expected == comparison.MISSING for difference in found)
-    result.differences = [d for d in result.differences if d not in found]
-    assert undeclared(result) == []
+# -- what a store has comes back ------------------------------------------------------------
 
 
 @pytest.fixture
@@ -219,12 +92,10 @@ def postgres(postgres_address: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("to", ["prov-json", "n-quads"])
 def test_a_full_store_comes_back_and_can_come_again(
-    to: str, target: Target, workplace: Workplace
+    to: str, target: Target, full: str, expected: Store
 ) -> None:
-    fill(workplace.sqlite)
-    target.convert(workplace.sqlite, to)
+    target.convert(full, to)
     report = target.restore()
-    expected = comparison.read_store(workplace.sqlite)
     assert undeclared(comparison.compare(expected, target.store)) == []
     assert [note.place for note in report.losses] == ["call create_webhook"]
     before = target.database.read_bytes()
@@ -237,13 +108,11 @@ def test_a_full_store_comes_back_and_can_come_again(
 
 
 def test_a_full_store_comes_back_in_postgresql(
-    target: Target, workplace: Workplace, postgres: str
+    target: Target, full: str, expected: Store, postgres: str
 ) -> None:
-    fill(workplace.sqlite)
-    target.convert(workplace.sqlite)
+    target.convert(full)
     report = target.restore(postgres)
     assert [note.place for note in report.losses] == ["call create_webhook"]
-    expected = comparison.read_store(workplace.sqlite)
     assert undeclared(comparison.compare(expected, comparison.read_store(postgres))) == []
     assert target.restore(postgres).things["run"] == {"unchanged": 5}
     # Its own count of ids goes on after ours.
@@ -271,28 +140,23 @@ def test_what_postgresql_does_not_hold_is_cut_and_told(target: Target, postgres:
     }
 
 
-def test_a_full_store_comes_back_in_mysql(target: Target, workplace: Workplace) -> None:
+def test_a_full_store_comes_back_in_mysql(
+    target: Target, full: str, expected: Store, mariadb_address: str
+) -> None:
     """To MySQL, keys that differ in case alone are one, and there is no infinity."""
     import pymysql
 
-    fill(workplace.sqlite)
-    target.convert(workplace.sqlite)
-    with tempfile.TemporaryDirectory(prefix="yprov-mariadb-") as name:
-        Path(name).chmod(0o755)
-        with mariadb(Path(name)) as address:
-            user, _, place = address.partition("@")
-            login, _, password = user.partition(":")
-            host, _, port = place.partition(":")
-            connection = pymysql.connect(
-                host=host, port=int(port), user=login, password=password, autocommit=True
-            )
-            connection.cursor().execute("CREATE DATABASE restored CHARACTER SET utf8mb4")
-            connection.close()
-            uri = f"mysql+pymysql://{address}/restored"
-            report = target.restore(uri)
-            found = comparison.read_store(uri)
-            again = target.restore(uri)
-    expected = comparison.read_store(workplace.sqlite)
+    user, _, place = mariadb_address.partition("@")
+    login, _, password = user.partition(":")
+    host, _, port = place.partition(":")
+    with pymysql.connect(host=host, port=int(port), user=login, password=password) as connection:
+        connection.cursor().execute("CREATE DATABASE restored CHARACTER SET utf8mb4")
+    uri = f"mysql+pymysql://{mariadb_address}/restored"
+    target.convert(full)
+    report = target.restore(uri)
+    found = comparison.read_store(uri)
+    again = target.restore(uri)
+    let_go(uri)
     result = comparison.compare(expected, found)
     [parent] = [r for r in expected["runs"] if expected["runs"][r]["name"] == "parent"]
     assert {d.place[:2] for d in result.differences} == {("runs", parent)}
@@ -302,14 +166,11 @@ def test_a_full_store_comes_back_in_mysql(target: Target, workplace: Workplace) 
     assert again.things["trace"] == {"unchanged": 3}
 
 
-def test_converted_again_the_restored_store_gives_the_same_runs(
-    target: Target, workplace: Workplace
-) -> None:
+def test_converted_again_the_restored_store_gives_the_same_runs(target: Target, full: str) -> None:
     """JSON, restore, convert: equal but for what names the store."""
-    fill(workplace.sqlite)
-    target.convert(workplace.sqlite)
+    target.convert(full)
     target.restore()
-    first, second = open_source(workplace.sqlite), open_source(target.uri)
+    first, second = open_source(full), open_source(target.uri)
     again = {ref.run_id: ref for ref in second.runs()}
     count = 0
     for ref in first.runs():
@@ -652,13 +513,12 @@ def client_uri(request: pytest.FixtureRequest, plain_server: Server, tmp_path: P
 
 
 def test_other_stores_are_filled_through_the_client(
-    target: Target, workplace: Workplace, client_uri: str
+    target: Target, filled: tuple[str, Made], expected: Store, client_uri: str
 ) -> None:
-    made = fill(workplace.sqlite)
-    target.convert(workplace.sqlite)
+    full, made = filled
+    target.convert(full)
     report = target.restore(client_uri)
     client = mlflow.MlflowClient(client_uri, client_uri)
-    expected = comparison.read_store(workplace.sqlite)
     assert report.things["run"] == {"restored": 5}
     for run_id, run in expected["runs"].items():
         found = client.get_run(report.ids[f"run {run_id}"])

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from corpus import Row, rows, unpack
+from corpus import Row, rows
 
 from yprov_mlflow.events import (
     MetricsLogged,
@@ -26,12 +26,6 @@ from yprov_mlflow.sources.database import DatabaseSource
 DATABASES = [row for row in rows() if Path(row.path).suffix in (".db", ".sqlite")]
 
 pytestmark = pytest.mark.skipif(not DATABASES, reason="the corpus of real stores is not here")
-
-
-@pytest.fixture(scope="session")
-def unpacked(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("databases")
-    return lambda row: unpack(row.archive, folder) / row.path
 
 
 @pytest.fixture(params=DATABASES, ids=lambda row: f"{row.archive}/{row.path}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from corpus import Row, rows, unpack
+from corpus import Row, rows
 
 from yprov_mlflow.events import (
     ArtifactsLogged,
@@ -42,12 +43,6 @@ ODDITIES = {
     "negative step": "negative step",
 }
 """What the table says of a store, and what we count of it."""
-
-
-@pytest.fixture(scope="session")
-def unpacked(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    return lambda archive: unpack(archive, folder)
 
 
 def tally(source):
@@ -107,7 +102,7 @@ def _count(event, found):
 
 @pytest.mark.parametrize("row", TREES, ids=lambda row: f"{row.archive}/{row.path}")
 def test_counts_are_those_of_the_table(row: Row, unpacked):
-    root = unpacked(row.archive) / row.path
+    root = unpacked(row)
     source = open_source(str(root))
     found = tally(source)
     assert found["create_experiment"] == row.count("experiments")
@@ -155,7 +150,7 @@ def _check_artifacts(row, root, found, problems):
 def test_all_that_problems_say_was_lost_is_out_of_reach(unpacked):
     lost = Counter()
     for row in TREES:
-        source = open_source(str(unpacked(row.archive) / row.path))
+        source = open_source(str(unpacked(row)))
         tally(source)
         for problem in source.problems():
             if problem.lost:
@@ -169,7 +164,7 @@ def test_all_that_problems_say_was_lost_is_out_of_reach(unpacked):
 
 def test_reading_twice_gives_the_same_events(unpacked):
     row = next(row for row in TREES if row.count("traces") and row.count("runs"))
-    root = str(unpacked(row.archive) / row.path)
+    root = str(unpacked(row))
     first, second = open_source(root), open_source(root)
     for ref, again in zip(first.runs(), second.runs(), strict=True):
         assert ref == again
@@ -195,13 +190,13 @@ READABLE = [
 
 
 @pytest.mark.parametrize("archive", READABLE)
-def test_mlflow_reads_the_same(archive, unpacked, monkeypatch):
+def test_mlflow_reads_the_same(archive, unpacked, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.store.tracking.file_store import FileStore
 
     row = next(row for row in TREES if row.archive == archive and row.count("runs"))
-    root = unpacked(archive) / row.path
+    root = shutil.copytree(unpacked(row), tmp_path / "mlruns")
     _prepared(root)
     store, source = FileStore(str(root)), open_source(str(root))
     refs = [ref for ref in source.runs() if not ref.key.startswith(".trash")]

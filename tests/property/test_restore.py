@@ -11,7 +11,6 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-import pytest
 from estates import Told, numbered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -146,24 +145,14 @@ def state(events: Any) -> str:
     return pformat(shown, width=120)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    folder = tmp_path_factory.mktemp("template")
-    store = SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns"))
-    store.engine.dispose()
-    return folder / "mlflow.db"
-
-
 @bounded
 @given(restorable_runs(), st.booleans())
-def test_random_runs_come_back(template: Path, events: list[Any], unchanged: bool) -> None:
+def test_random_runs_come_back(empty_database: Path, events: list[Any], unchanged: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         document = folder / "prov.json"
         document.write_bytes(prov_json.dumps(translate(events, Options(max_samples=10**9))))
-        shutil.copy(template, folder / "target.db")
+        shutil.copy(empty_database, folder / "target.db")
         wish = Wish((document,), f"sqlite:///{folder / 'target.db'}", artifact_root=str(folder))
         report = restore(wish)
         assert report.losses == []

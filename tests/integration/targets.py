@@ -1,0 +1,96 @@
+"""Fresh stores to restore to, and what may differ between a store and one restored from it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import comparison
+from comparison import Difference, Store
+
+from yprov_mlflow.events import Event
+from yprov_mlflow.formats import FORMATS
+from yprov_mlflow.formats.series import SERIES
+from yprov_mlflow.restore import Report, Wish, restore
+from yprov_mlflow.sources import open_source
+from yprov_mlflow.translate import Options, translate
+
+
+class Target:
+    """A fresh store of MLflow's, and a folder of documents to fill it from."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self.out = folder / "prov"
+        self.database = folder / "target.db"
+        self.root = folder / "target-artifacts"
+        self.uri = f"sqlite:///{self.database}"
+        shutil.copy(template, self.database)
+
+    def write(
+        self,
+        place: str,
+        events: Iterable[Event],
+        to: str = "prov-json",
+        series: str | None = None,
+    ) -> Path:
+        folder = self.out / place
+        folder.mkdir(parents=True)
+        sink = SERIES[series].sink(folder) if series else None
+        document = translate(events, Options(max_samples=1 if series else 10**9), sink)
+        path = folder / f"prov{FORMATS[to].suffix}"
+        with path.open("wb") as stream:
+            FORMATS[to].dump([document], stream, single=FORMATS[to].name == "prov-json")
+        return path
+
+    def convert(self, location: str, to: str = "prov-json") -> None:
+        source = open_source(location)
+        for ref in source.runs():
+            self.write(f"{ref.experiment_id}/{ref.run_id}", source.events(ref), to)
+        self.write("store", source.store_events(), to)
+        source.close()
+
+    def restore(self, uri: str | None = None, **wish: Any) -> Report:
+        return restore(Wish((self.out,), uri or self.uri, artifact_root=str(self.root), **wish))
+
+    @property
+    def store(self) -> Store:
+        return comparison.read_store(self.uri)
+
+
+DECLARED = {
+    "MLflow's stores have an experiment 0": (
+        lambda d: d.place[:2] == ("experiments", "0") and d.expected == comparison.MISSING
+    ),
+    "an experiment without meta.yaml gets what MLflow demands": (
+        lambda d: d.place[0] == "experiments" and d.expected == comparison.MISSING
+    ),
+    "spans that were a file are in the database, and the trace's tag says so": (
+        lambda d: d.place[0] == "traces" and d.place[3:] == ("mlflow.trace.spansLocation",)
+    ),
+    "MLflow's databases have no column for the logged model of a version": (
+        lambda d: d.place[-1] == "yprov.model_id" and d.expected == comparison.MISSING
+    ),
+    "a run without a name has an empty one in old databases, and none in new ones": (
+        lambda d: d.place[::2] == ("runs", "name") and (d.expected, d.found) == ("", None)
+    ),
+}
+"""What may differ, and why."""
+
+
+def undeclared(result: comparison.Comparison) -> list[Difference]:
+    return [
+        difference
+        for difference in result.differences
+        if not any(declared(difference) for declared in DECLARED.values())
+    ]
+
+
+def in_order(store: Store) -> dict[tuple[str, str], list[str]]:
+    """Give all points as a database has them, in the order in which they were logged."""
+    return {
+        (run_id, key): [repr(point) for point in comparison.collapsed(points)]
+        for run_id, run in store["runs"].items()
+        for key, points in run["metrics"].items()
+    }
