@@ -37,7 +37,7 @@ from yprov_mlflow.events import (
 from yprov_mlflow.formats import FORMATS
 from yprov_mlflow.formats.series import SERIES
 from yprov_mlflow.identity import store_id
-from yprov_mlflow.restore import Wish, restore
+from yprov_mlflow.restore import Report, Wish, restore
 from yprov_mlflow.sources import open_source
 from yprov_mlflow.translate import translate
 
