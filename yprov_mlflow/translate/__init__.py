@@ -1,8 +1,9 @@
 """Events to PROV: a pure translator, without I/O, clock or environment."""
 
+from yprov_mlflow.translate.batches import Coded, PointBatch
 from yprov_mlflow.translate.document import Builder, Document
 from yprov_mlflow.translate.inverse import events_of, side_files
-from yprov_mlflow.translate.points import PointBatch, PointsSink, SideFile
+from yprov_mlflow.translate.points import PointsSink, SideFile
 from yprov_mlflow.translate.records import RECORDS
 from yprov_mlflow.translate.translation import Options
 from yprov_mlflow.translate.translator import Translator, translate
@@ -13,6 +14,7 @@ __all__ = [
     "RECORDS",
     "TERMS",
     "Builder",
+    "Coded",
     "Document",
     "Options",
     "PointBatch",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from yprov_mlflow.events import STORE_SESSION, MetricsLogged
+from yprov_mlflow.translate.batches import Coded, PointBatch
 from yprov_mlflow.translate.identifiers import segment
 from yprov_mlflow.translate.timeline import Path
-
-_T = TypeVar("_T")
 
 BATCH = 8_192
 """Most points that wait for the sink."""
@@ -27,28 +25,6 @@ class SideFile(NamedTuple):
     sha256: str
     size: int
     media_type: str
-
-
-@dataclasses.dataclass(frozen=True)
-class PointBatch:
-    """Points in order of logging, as columns of equal length.
-
-    ``series`` has the metric's key; ``context`` the names of the contexts that it was logged
-    in, quoted and joined by ``+`` (empty outside any), where an epoch around another context
-    follows its name as ``@<n>``; ``epoch`` the innermost epoch.
-    """
-
-    series: list[str]
-    context: list[str]
-    epoch: list[int | None]
-    value: array[float]
-    step: array[int]
-    timestamp_ms: array[int]
-    time_ns: array[int]
-    session: list[str]
-    model: list[str | None]
-    dataset_name: list[str | None]
-    dataset_digest: list[str | None]
 
 
 class PointsSink(Protocol):
@@ -178,8 +154,8 @@ class Points:
         self._clear()
 
     def _clear(self) -> None:
-        self._series_column = array("q")
-        self._path_column = array("q")
+        self._series_column = array("i")
+        self._path_column = array("i")
         self._values = array("d")
         self._steps = array("q")
         self._timestamps = array("q")
@@ -239,13 +215,13 @@ class Points:
             return False
         number = self._number((event.session, self._names[path][1], key))
         self.series[number].add_columns(values, steps, timestamps_ms)
-        self._series_column.extend(_repeated(number, count))
-        self._path_column.extend(_repeated(path, count))
+        self._series_column.extend(_repeated("i", number, count))
+        self._path_column.extend(_repeated("i", path, count))
         self._values.extend(values)
         self._steps.extend(steps)
         self._timestamps.extend(timestamps_ms)
-        self._times.extend(_repeated(time_ns, count))
-        self._seqs.extend(_repeated(event.seq, count))
+        self._times.extend(_repeated("q", time_ns, count))
+        self._seqs.extend(_repeated("q", event.seq, count))
         self._counted(count)
         return True
 
@@ -281,7 +257,7 @@ class Points:
     def times(self) -> Iterator[tuple[str, int]]:
         """Give session and time of the points that are here; all, while none is flushed."""
         series = self.series
-        if not any(self._times):
+        if not self.last_times:
             return
         for number, time_ns in set(zip(self._series_column, self._times, strict=True)):
             if time_ns:
@@ -314,42 +290,35 @@ class Points:
         assert self._sink is not None
         keys = [series.key for series in self.series]
         sessions = [series.session for series in self.series]
-        contexts = [name[2] for name in self._names]
-        epochs = [name[3] for name in self._names]
-        count, none = len(self._values), (None, None)
-        models: list[str | None] = [None] * count
-        for i, model in self._models.items():
-            models[i] = model
-        datasets: list[tuple[str | None, str | None]] = [none] * count
-        for i, dataset in self._datasets.items():
-            datasets[i] = dataset
+        count = len(self._values)
         self._sink.write(
             PointBatch(
-                series=_looked_up(keys, self._series_column),
-                context=_looked_up(contexts, self._path_column),
-                epoch=_looked_up(epochs, self._path_column),
+                series=Coded.looked_up(keys, self._series_column),
+                context=Coded.looked_up([name[2] for name in self._names], self._path_column),
+                epoch=Coded.looked_up([name[3] for name in self._names], self._path_column),
                 value=self._values,
                 step=self._steps,
                 timestamp_ms=self._timestamps,
                 time_ns=self._times,
-                session=_looked_up(sessions, self._series_column),
-                model=models,
-                dataset_name=[dataset[0] for dataset in datasets],
-                dataset_digest=[dataset[1] for dataset in datasets],
+                session=Coded.looked_up(sessions, self._series_column),
+                model=_scattered(self._models, count),
+                dataset_name=_scattered({i: d[0] for i, d in self._datasets.items()}, count),
+                dataset_digest=_scattered({i: d[1] for i, d in self._datasets.items()}, count),
             )
         )
         self._sunk = True
         self._clear()
 
 
-def _repeated(value: int, count: int) -> array[int]:
-    return array("q", (value,)) * count
+def _repeated(kind: str, value: int, count: int) -> array[int]:
+    return array(kind, (value,)) * count
 
 
-def _looked_up(meanings: list[_T], codes: array[int]) -> list[_T]:
-    if meanings.count(meanings[0]) == len(meanings):
-        return [meanings[0]] * len(codes)
-    return list(map(meanings.__getitem__, codes))
+def _scattered(found: Mapping[int, str | None], count: int) -> Coded[str | None]:
+    """Give a column of which few values are known, by their places."""
+    if not found:
+        return Coded.constant(None, count)
+    return Coded.of([found.get(place) for place in range(count)])
 
 
 def _integer(value: Any) -> int:

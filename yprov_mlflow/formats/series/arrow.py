@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yprov_mlflow.formats.series.columns import BATCH, COLUMNS, batch_of, texts
-from yprov_mlflow.translate import PointBatch
+from yprov_mlflow.translate import Coded, PointBatch
 
 
 def schema(*, dictionaries: bool) -> Any:
@@ -33,20 +33,13 @@ def record_batch(batch: PointBatch, types: Any) -> Any:
 def _text_array(values: Sequence[str | None], kind: Any) -> Any:
     import pyarrow as pa
 
-    if values and values.count(values[0]) == len(values):
-        meanings = [values[0]]
-    else:
-        meanings = list(dict.fromkeys(values))
-    if meanings == [None]:
-        return pa.nulls(len(values), kind)
-    if None in meanings:
+    column = Coded.of(values)
+    if column.meanings == [None]:
+        return pa.nulls(len(column), kind)
+    if None in column.meanings:
         return pa.array(texts(values), pa.string()).dictionary_encode().cast(kind)
-    codes = array("i", bytes(4 * len(values)))
-    if len(meanings) > 1:
-        code_of = {meaning: code for code, meaning in enumerate(meanings)}
-        codes = array("i", map(code_of.__getitem__, values))
-    numbers = _number_array(codes, pa.int32())
-    found = pa.DictionaryArray.from_arrays(numbers, pa.array(texts(meanings), pa.string()))
+    codes = _number_array(column.codes, pa.int32())
+    found = pa.DictionaryArray.from_arrays(codes, pa.array(texts(column.meanings), pa.string()))
     return found if found.type == kind else found.cast(kind)
 
 
@@ -55,9 +48,10 @@ def _number_array(values: Sequence[Any], kind: Any) -> Any:
 
     if isinstance(values, array):
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
-    if values.count(None) == len(values):
-        return pa.nulls(len(values), kind)
-    return pa.array(values, kind)
+    column = Coded.of(values)
+    if column.meanings == [None]:
+        return pa.nulls(len(column), kind)
+    return pa.array(list(column), kind)
 
 
 def batches(found: Any) -> Iterator[PointBatch]:

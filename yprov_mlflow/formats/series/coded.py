@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.formats.series.columns import BATCH, COLUMNS, batch_of, side_file, texts
-from yprov_mlflow.translate import PointBatch, SideFile
+from yprov_mlflow.translate import Coded, PointBatch, SideFile
 
 CHUNK = 8 * BATCH
 """Points of a chunk of an array."""
@@ -60,11 +60,12 @@ class CodedSink(ABC):
         for name, field, kind in COLUMNS:
             values = getattr(batch, field)
             if kind == "text":
-                codes = self._codes[name]
-                self._waiting[name].extend(
+                column, codes = Coded.of(values), self._codes[name]
+                code_of = [
                     MISSING if one is None else codes.setdefault(one, len(codes))
-                    for one in texts(values)
-                )
+                    for one in texts(column.meanings)
+                ]
+                self._waiting[name].extend(map(code_of.__getitem__, column.codes))
             elif kind == "maybe integer":
                 self._waiting[name].extend(0 if one is None else one for one in values)
                 self._waiting[KNOWN].extend(one is not None for one in values)

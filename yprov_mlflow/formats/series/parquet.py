@@ -13,6 +13,8 @@ from yprov_mlflow.translate import PointBatch, SideFile
 NAME = "metrics.parquet"
 MEDIA_TYPE = "application/vnd.apache.parquet"
 
+_BUFFER = 1 << 18
+"""Bytes written at once; Parquet itself writes dozens of small pieces for each column."""
 
 _TEXTS = [name for name, _, kind in COLUMNS if kind == "text"]
 _ENCODINGS = {
@@ -41,7 +43,8 @@ class ParquetSink:
 
         if self._writer is None:
             self._schema = arrow.schema(dictionaries=True)
-            self._file = pa.OSFile(str(self._path), "wb")
+            file = pa.OSFile(str(self._path), "wb")
+            self._file = pa.BufferedOutputStream(file, _BUFFER)
             self._writer = parquet.ParquetWriter(
                 self._file,
                 self._schema,

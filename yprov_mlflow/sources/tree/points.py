@@ -309,7 +309,7 @@ def _parse(data: bytes) -> Columns | None:
     width = _width(data.translate(None, _NUMBERS))
     if not width:
         return _parse_names(data)
-    if b" -0 " in data or b" -0\n" in data:
+    if b"-" in data and (b" -0 " in data or b" -0\n" in data):
         return None  # a whole number to JSON, and so without its sign
     try:
         numbers = orjson.loads(b"[" + data.translate(_COMMAS)[:-1] + b"]")

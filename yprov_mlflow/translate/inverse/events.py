@@ -19,10 +19,10 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
+from yprov_mlflow.translate.batches import PointBatch
 from yprov_mlflow.translate.document import Document
 from yprov_mlflow.translate.inverse import calls, models, points, runs, things
 from yprov_mlflow.translate.inverse.reading import Reading, attribute
-from yprov_mlflow.translate.points import PointBatch
 
 
 def events_of(document: Document, batches: Iterable[PointBatch] | None = None) -> Iterator[Event]:

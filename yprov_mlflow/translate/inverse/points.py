@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from yprov_mlflow.translate import literals
+from yprov_mlflow.translate.batches import PointBatch
 from yprov_mlflow.translate.document import Record
 from yprov_mlflow.translate.identifiers import RUN, STORE
 from yprov_mlflow.translate.inverse.reading import Reading, attribute, key, names
-from yprov_mlflow.translate.points import BATCH, PointBatch
+from yprov_mlflow.translate.points import BATCH
 
 _MODEL = f"{STORE}:logged-model/"
 
