@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -369,11 +370,13 @@ class Builder:
 
 def _add_attributes(record: Record, attributes: Attributes) -> None:
     """Set attributes; what their text cannot carry is kept as JSON in ``mlf:exact``."""
+    inexact = EXACT in record
     for key, value in attributes.items():
         if value is None:
             continue
         record[key] = value
-        if type(value) is Replaced or EXACT in record:
+        if inexact or type(value) is Replaced:
+            inexact = True
             exact = json.loads(record.pop(EXACT, "{}"))
             exact.pop(key, None)
             if type(value) is Replaced:
@@ -385,8 +388,15 @@ def _add_attributes(record: Record, attributes: Attributes) -> None:
 def _add_types(record: Record, types: Iterable[str]) -> None:
     known = record.get("prov:type")
     if known is None:
-        values = [name(t) for t in types]
-    else:
-        values = known if isinstance(known, list) else [known]
-        values = values + [v for v in map(name, types) if v not in values]
+        record["prov:type"] = _named(tuple(types))
+        return
+    values = known if isinstance(known, list) else [known]
+    values = values + [v for v in map(name, types) if v not in values]
     record["prov:type"] = values[0] if len(values) == 1 else values
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(types: tuple[str, ...]) -> Value | list[Value]:
+    """Give types as values, which records share: nothing changes a value in its place."""
+    values = [name(one) for one in types]
+    return values[0] if len(values) == 1 else values

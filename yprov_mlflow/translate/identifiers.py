@@ -47,12 +47,14 @@ def relation(verb: str, first: str, second: str, extra: str = "") -> str:
     """
     prefix, _, local = first.partition(":")
     other_prefix, _, other_local = second.partition(":")
-    prefixes = (prefix, other_prefix)
-    home = RUN if RUN in prefixes else STORE if STORE in prefixes else prefix
-    if prefix != home:
-        local = f"{prefix}${local}"
-    if other_prefix != home:
-        other_local = f"{other_prefix}${other_local}"
+    home = prefix
+    if other_prefix != prefix:
+        prefixes = (prefix, other_prefix)
+        home = RUN if RUN in prefixes else STORE if STORE in prefixes else prefix
+        if prefix != home:
+            local = f"{prefix}${local}"
+        if other_prefix != home:
+            other_local = f"{other_prefix}${other_local}"
     return f"{home}:{verb}/{local}!{other_local}" + (f"!{extra}" if extra else "")
 
 
