@@ -443,11 +443,16 @@ def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
     assert converter.files() == expected
 
 
-def test_a_full_disk_ends_it_with_a_cure_and_nothing_torn(tmp_path: Path) -> None:
-    converter = Converter(tmp_path, runs=4, points=100)
+@pytest.mark.parametrize(
+    ("points", "most"), [(100, 4096), (5000, 16384)], ids=["document", "side file"]
+)
+def test_a_full_disk_ends_it_with_a_cure_and_nothing_torn(
+    tmp_path: Path, points: int, most: int
+) -> None:
+    converter = Converter(tmp_path, runs=4, points=points)
 
     def no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     said = converter("--workers", "1", exits=1, preexec_fn=no_room)
     assert "the output cannot be written" in said

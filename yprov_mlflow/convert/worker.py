@@ -125,9 +125,15 @@ class _Points:
     def __init__(self, request: Request, unit: Unit, folder: Path) -> None:
         self._sink = SERIES[request.series].sink(folder)
         self._place = functools.partial(output.side_place, unit, request.layout)
-        self.write = self._sink.write
+        self._writing = functools.partial(output.writing, request.out)
+
+    def write(self, batch: PointBatch) -> None:
+        """Take a batch."""
+        with self._writing():
+            self._sink.write(batch)
 
     def close(self) -> SideFile | None:
         """Finish the file."""
-        found = self._sink.close()
+        with self._writing():
+            found = self._sink.close()
         return found and found._replace(path=self._place(found.path))
