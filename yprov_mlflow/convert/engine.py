@@ -17,7 +17,7 @@ from yprov_mlflow.convert.workers import Workers
 from yprov_mlflow.errors import UsageError
 from yprov_mlflow.sources import open_source
 
-_BATCH = 16
+_BATCH = 8
 """Most runs that a worker gets at a time."""
 
 
