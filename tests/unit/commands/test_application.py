@@ -12,7 +12,8 @@ COMMANDS = sorted(main.commands)
 
 
 def test_the_commands():
-    assert COMMANDS == ["convert", "doctor", "recover", "restore", "run", "show", "validate"]
+    words = "convert doctor energy recover restore run show validate"
+    assert words.split() == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
