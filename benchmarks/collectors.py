@@ -193,7 +193,7 @@ def rows_of_sampling(programs: Programs, *, quick: bool) -> Iterator[Row]:
 
 
 def rows_of_loops(programs: Programs, *, quick: bool) -> Iterator[Row]:
-    seconds, blocks, processes = ("2", "3", 1) if quick else ("5", "5", 5)
+    seconds, blocks, processes = ("1.5", "5", 1) if quick else ("1.5", "15", 5)
     for loop in LOOPS:
         if loop == "matmul" and importlib.util.find_spec("numpy") is None:
             continue

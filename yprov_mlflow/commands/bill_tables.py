@@ -42,9 +42,10 @@ def _show_devices(console: Console, devices: Sequence[Mapping[str, Any]]) -> Non
     shown = [
         row for row in devices if row["device"] or row["power_w"] or row["energy_j"] is not None
     ]
+    ranks = len({row["rank"] for row in shown}) > 1
     rows = [
         (
-            _place(row),
+            _place(row, ranks=ranks),
             ", ".join(row[key] for key in ("device", "label", "what") if row[key]) or row["scope"],
             row["component"],
             _joules(row["energy_j"]),
@@ -102,10 +103,11 @@ def _sums(bill: Mapping[str, Any]) -> list[Sequence[object]]:
     return rows
 
 
-def _place(row: Mapping[str, Any]) -> str:
-    rank = f"rank {row['rank']}" if row["rank"] is not None else None
-    session = (row["session"] or "").rpartition(":")[2] or None
-    return ", ".join(str(part) for part in (row["node"], rank or session) if part is not None)
+def _place(row: Mapping[str, Any], *, ranks: bool) -> str:
+    """Give the node, else the session; the rank only where there is more than one."""
+    session = (row["session"] or "").rpartition(":")[2]
+    rank = f", rank {row['rank']}" if ranks else ""
+    return f"{row['node'] or session}{rank}"
 
 
 def _how(row: Mapping[str, Any]) -> str:
