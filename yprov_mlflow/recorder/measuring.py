@@ -25,6 +25,9 @@ from yprov_mlflow.journal.writer import now_ns
 from yprov_mlflow.recorder.claims import Claims
 from yprov_mlflow.recorder.lane import Lane
 
+CALM_S = 0.2
+"""How long the collectors wait before they look around: ``start_run`` comes first."""
+
 PROBE_LIMIT_S = 20.0
 """How long a collector may look around before it is given up."""
 
@@ -125,6 +128,7 @@ class Measuring:
         self._runs: dict[str, _OpenRun] = {}
         self._begun: set[str] = set()
         self._idle_since_s: float | None = None
+        self._hurried = threading.Event()
         self._probed = threading.Event()
         self._lock = threading.Lock()
         options: dict[str, Any] = {"on_hang": self._lost, "on_error": output.failed}
@@ -135,6 +139,7 @@ class Measuring:
 
     def look(self) -> None:
         """Have all collectors probed; to be called once, before all else."""
+        self._prober.put(self._keep_calm)
         for name in self._chosen:
             self._prober.put(functools.partial(self._probe, name))
         self._prober.put(self._probed.set)
@@ -168,6 +173,7 @@ class Measuring:
 
     def wait(self, patience_s: float) -> None:
         """Wait until all collectors have said what they find, within limits."""
+        self._hurried.set()
         self._probed.wait(patience_s)
 
     def forked(self) -> None:
@@ -176,6 +182,9 @@ class Measuring:
             run.claims.release()
 
     # -- in the prober's thread --------------------------------------------------------
+
+    def _keep_calm(self) -> None:
+        self._hurried.wait(CALM_S)
 
     def _probe(self, name: str) -> None:
         # The word for a collector that hangs comes from whoever takes over, see ``_lost``.
