@@ -379,7 +379,7 @@ measurements = st.one_of(
         _measured,
         st.fixed_dictionaries({"samples": st.just(2), "problems": st.lists(_problem, max_size=1)}),
     ),
-    st.just((FactsCollected, "codecarbon", {"carbon_intensity_g_per_kwh": 300.0, "missing": []})),
+    st.just((FactsCollected, "carbon", {"carbon_intensity_g_per_kwh": 300.0, "missing": []})),
 )
 
 

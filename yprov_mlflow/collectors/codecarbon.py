@@ -1,4 +1,4 @@
-"""codecarbon's estimate of energy and emissions, and the carbon intensities that it brings.
+"""codecarbon's own estimate of energy and emissions.
 
 Its offline tracker does the measuring, driven by our samples: its timers never start, it gets
 an explicit value for everything that it would read from its configuration, and no output but
@@ -8,16 +8,15 @@ ours. It looks at the real machine only, whatever ``root`` is.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from yprov_mlflow.collectors import carbon
 from yprov_mlflow.collectors.base import (
     Available,
     Collector,
@@ -30,36 +29,12 @@ from yprov_mlflow.collectors.base import (
 from yprov_mlflow.events import Json
 
 _J_PER_KWH = 3.6e6
-_MIX = "data/private_infra/global_energy_mix.json"
-_INSTALL = "Install it: pip install 'yprov-mlflow[carbon]'"
 _ESTIMATES = {"cpu_load", "constant"}
 _MODES = {
     "cpu_load": "a share of the thermal design power ({watts:g} W) that grows with the load",
     "constant": "half the thermal design power ({watts:g} W), whatever the load",
     "intel_rapl": "the RAPL counters",
 }
-
-
-def carbon_intensity(country: str) -> float | None:
-    """Give the mean carbon intensity of a country's electricity, from codecarbon's data.
-
-    Args:
-        country: ISO 3166 code of three letters.
-
-    Returns:
-        Grams of CO2 equivalent per kWh; None where the data have none for such a country, or
-        codecarbon is not installed.
-    """
-    return _mix(country).get("carbon_intensity")
-
-
-def _mix(country: str) -> dict[str, Any]:
-    spec = find_spec("codecarbon")  # found and not imported: that takes a while, and logs
-    if spec is None or spec.origin is None:
-        return {}
-    mixes = json.loads((Path(spec.origin).parent / _MIX).read_bytes())
-    found: dict[str, Any] = mixes.get(country.upper(), {})
-    return found
 
 
 class Codecarbon(Collector):
@@ -77,18 +52,14 @@ class Codecarbon(Collector):
 
     def probe(self) -> Available | Unavailable:
         """Set the tracker up, which takes seconds, and look up the carbon intensity."""
-        facts, missing = _carbon(self.surroundings)
+        facts, missing = carbon.intensity(self.surroundings)
         self._intensity = facts.get("carbon_intensity_g_per_kwh")
         if find_spec("codecarbon") is None:
-            broken = Unavailable("codecarbon is not installed", _INSTALL)
-        else:
-            try:
-                self._tracking = _set_up(self.surroundings.cpu_tdp_w)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the intensity stands
-                broken = Unavailable(f"codecarbon cannot be set up: {error!r}")
-        if self._tracking is None:
-            part = Unavailable(broken.reason, broken.cure, "energy")
-            return broken if self._intensity is None else Available(facts, missing=[part])
+            return Unavailable("codecarbon is not installed", carbon.INSTALL)
+        try:
+            self._tracking = _set_up(self.surroundings.cpu_tdp_w)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+            return Unavailable(f"codecarbon cannot be set up: {error!r}")
         self._parts = list(_parts(self._tracking))
         return Available(
             {**facts, **_setup(self._tracking, self._parts)},
@@ -135,30 +106,6 @@ class Codecarbon(Collector):
         if self._tracking is None:
             raise RuntimeError("codecarbon was not set up")
         return self._tracking
-
-
-def _carbon(surroundings: Surroundings) -> tuple[dict[str, Any], list[Unavailable]]:
-    """Give the facts of the carbon intensity; what was given goes before the country's."""
-    country, given = surroundings.country, surroundings.carbon_intensity
-    facts: dict[str, Any] = {} if country is None else {"country": country}
-    mix = {} if country is None else _mix(country)
-    intensity = mix.get("carbon_intensity") if given is None else given
-    if intensity is not None:
-        facts["carbon_intensity_g_per_kwh"] = intensity
-        facts["carbon_intensity_source"] = (
-            f"codecarbon {version('codecarbon')}, {Path(_MIX).name}: {country}, {mix.get('year')}"
-            if given is None
-            else "given"
-        )
-        return facts, []
-    if country is None:
-        reason = "neither a country nor a carbon intensity is given, and neither is guessed"
-        cure = "Set YPROV_MLFLOW_COUNTRY to an ISO 3166 code of three letters"
-    else:
-        reason = f"codecarbon's data have no carbon intensity for the country {country}"
-        cure = "Correct YPROV_MLFLOW_COUNTRY, an ISO 3166 code of three letters"
-    cure += ", or set YPROV_MLFLOW_CARBON_INTENSITY to grams of CO2 equivalent per kWh"
-    return facts, [Unavailable(reason, cure, "emissions")]
 
 
 class _Part(NamedTuple):

@@ -32,12 +32,13 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     "cpu": BuiltIn("cpu", "Cpu", True, "energy of processors and memory: RAPL, else estimated"),
     "nvidia": BuiltIn("nvidia", "Nvidia", True, "NVIDIA GPUs through NVML"),
     "amd": BuiltIn("amd", "Amd", True, "AMD GPUs through AMD SMI"),
-    "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "codecarbon's estimate, emissions"),
+    "carbon": BuiltIn("carbon", "Carbon", True, "carbon intensity of a given country"),
+    "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "codecarbon's own estimate of both"),
 }
 """Our collectors by name, in the order in which they are probed."""
 
 PRESETS = ("none", "default", "all")
-"""``default`` gains ``codecarbon`` once a country or a carbon intensity is given."""
+"""``default`` leaves out ``codecarbon``: its import takes a second or two of a processor."""
 
 
 def names() -> list[str]:
@@ -46,12 +47,11 @@ def names() -> list[str]:
     return [*BUILT_IN, *sorted(others)]
 
 
-def choose(chosen: Iterable[str], *, carbon: bool = False) -> list[str]:
+def choose(chosen: Iterable[str]) -> list[str]:
     """Give the names that a choice comes to.
 
     Args:
         chosen: Names and presets, each added to those before it; ``-name`` takes one away.
-        carbon: Whether a country or a carbon intensity is known.
 
     Raises:
         CollectorError: There is no collector or preset of that name.
@@ -61,7 +61,7 @@ def choose(chosen: Iterable[str], *, carbon: bool = False) -> list[str]:
     for word in chosen:
         added = not word.startswith("-")
         name = word.removeprefix("-")
-        for one in _expanded(name, known, carbon=carbon):
+        for one in _expanded(name, known):
             if added:
                 found[one] = None
             else:
@@ -69,14 +69,13 @@ def choose(chosen: Iterable[str], *, carbon: bool = False) -> list[str]:
     return [name for name in known if name in found]
 
 
-def _expanded(name: str, known: list[str], *, carbon: bool) -> list[str]:
+def _expanded(name: str, known: list[str]) -> list[str]:
     if name == "none":
         return []
     if name == "all":
         return known
     if name == "default":
-        ours = [one for one, built_in in BUILT_IN.items() if built_in.default]
-        return [*ours, "codecarbon"] if carbon else ours
+        return [one for one, built_in in BUILT_IN.items() if built_in.default]
     if name not in known:
         raise CollectorError.unknown(name, [*PRESETS, *known])
     return [name]

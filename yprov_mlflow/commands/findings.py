@@ -132,12 +132,11 @@ def _tracking(uri: str | None, problems: list[str]) -> dict[str, Any]:
 
 
 def _collectors(loaded: settings.Settings, limits: list[str]) -> list[dict[str, Any]]:
-    carbon = loaded.country is not None or loaded.carbon_intensity is not None
     try:
-        chosen = registry.choose(loaded.collectors, carbon=carbon)
+        chosen = registry.choose(loaded.collectors)
     except CollectorError as error:
         limits.append(f"{error} Until then the default collectors measure.")
-        chosen = registry.choose(("default",), carbon=carbon)
+        chosen = registry.choose(("default",))
     return probes.probe(loaded, chosen)
 
 

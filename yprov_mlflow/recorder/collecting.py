@@ -96,7 +96,6 @@ class Collecting:
     def _instruments(self) -> tuple[Surroundings, list[str]]:
         """Give what the collectors are told, and which of them are chosen."""
         chosen = self._recorder.settings
-        carbon = chosen.country is not None or chosen.carbon_intensity is not None
         surroundings = Surroundings(
             interval_s=chosen.interval_s,
             country=chosen.country,
@@ -104,10 +103,10 @@ class Collecting:
             cpu_tdp_w=chosen.cpu_tdp_w,
         )
         try:
-            return surroundings, registry.choose(chosen.collectors, carbon=carbon)
+            return surroundings, registry.choose(chosen.collectors)
         except CollectorError as error:
             self.complain(f"{error} Until then the default collectors measure.")
-            return surroundings, registry.choose(("default",), carbon=carbon)
+            return surroundings, registry.choose(("default",))
 
     # -- of ``Measuring`` --------------------------------------------------------------
 

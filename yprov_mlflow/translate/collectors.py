@@ -38,7 +38,7 @@ def add_measurements(
     Args:
         translation: The document in the making.
         taken: All samples of the run.
-        facts: By collector, what it found out; ``codecarbon`` has the carbon intensity,
+        facts: By collector, what it found out; ``carbon`` has the carbon intensity,
             ``session`` what the first session knew of itself.
     """
     bill = _Bill()
@@ -300,7 +300,7 @@ def _add_bill(
     builder.entity(total, ["mlf:TotalEnergy"])
     for entity in components:
         builder.was_derived_from(total, entity)
-    carbon = facts.get("codecarbon", {})
+    carbon = facts.get("carbon", {})
     intensity = carbon.get("carbon_intensity_g_per_kwh")
     if isinstance(intensity, int | float):
         source = text(carbon.get("carbon_intensity_source") or "given")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
-from yprov_mlflow.collectors.codecarbon import Codecarbon, carbon_intensity
+from yprov_mlflow.collectors.base import Surroundings, Unavailable
+from yprov_mlflow.collectors.codecarbon import Codecarbon
 
 KWH_J = 3.6e6
 DATA = Path(importlib.util.find_spec("codecarbon").origin).parent / "data/private_infra"
@@ -54,16 +54,13 @@ def reference(code, **arguments):
     return tracker
 
 
-def test_intensities_are_those_of_its_data():
-    data = json.loads((DATA / "global_energy_mix.json").read_text())
-    assert carbon_intensity("ITA") == carbon_intensity("ita") == data["ITA"]["carbon_intensity"]
-    assert carbon_intensity("XXX") is None
-
-
 def test_a_country_gives_the_facts_before_any_sample():
     _, found = probed(country="FRA")
     facts = found.facts
-    assert facts["carbon_intensity_g_per_kwh"] == carbon_intensity("FRA")
+    assert (
+        facts["carbon_intensity_g_per_kwh"]
+        == json.loads((DATA / "global_energy_mix.json").read_text())["FRA"]["carbon_intensity"]
+    )
     assert facts["country"] == "FRA"
     assert "global_energy_mix.json: FRA" in facts["carbon_intensity_source"]
     assert facts["version"] == found.version
@@ -109,15 +106,6 @@ def test_not_installed(monkeypatch):
     _, found = probed(country="ITA")
     assert isinstance(found, Unavailable)
     assert "yprov-mlflow[carbon]" in found.cure
-
-
-def test_not_installed_a_given_intensity_still_stands(monkeypatch):
-    monkeypatch.setitem(sys.modules, "codecarbon", None)
-    _, found = probed(carbon_intensity=100.0)
-    assert isinstance(found, Available)
-    assert found.facts["carbon_intensity_g_per_kwh"] == 100
-    assert not found.quantities
-    assert "yprov-mlflow[carbon]" in found.missing[0].cure
 
 
 def test_what_codecarbon_swallows_is_the_reason(monkeypatch, tmp_path):

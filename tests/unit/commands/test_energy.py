@@ -336,7 +336,7 @@ def run_of_two_ranks():
             given = ("1", "exp", "fox", "ada", start_s * 1000, "file:///a", {}, store)
             yield at(0, RunCreated, *given)
         yield at(0, FactsCollected, "cpu", NO_RAPL)
-        yield at(0, FactsCollected, "codecarbon", carbon)
+        yield at(0, FactsCollected, "carbon", carbon)
         yield at(1, CollectorStarted, "nvidia", described)
         yield at(1, Sampled, "nvidia", [0.0, 100.0])
         yield at(2, ContextEntered, ["training"])

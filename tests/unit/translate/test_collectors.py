@@ -174,7 +174,7 @@ def test_the_bill_adds_up_sessions_and_components_once() -> None:
     first = Session(rank=0).created()
     first.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (3, 300.0))
     first.starts(1, "cpu", CPU, OWN).samples("cpu", (1, [0.0, 0.0]), (3, [80.0, 50.0]))
-    first.at(2, FactsCollected, "codecarbon", {"carbon_intensity_g_per_kwh": 360.0})
+    first.at(2, FactsCollected, "carbon", {"carbon_intensity_g_per_kwh": 360.0})
     second = Session("b" * 16, rank=1)
     second.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (3, 200.0))
     found = document(first.ends(4), second)
@@ -199,7 +199,7 @@ def test_the_bill_adds_up_sessions_and_components_once() -> None:
 def test_sci_has_its_value_when_embodied_emissions_are_given() -> None:
     session = Session(embodied_g=12.5).created().starts(1, "cpu", CPU)
     session.samples("cpu", (1, 0.0), (3, 3.6e6))
-    session.at(2, FactsCollected, "codecarbon", {"carbon_intensity_g_per_kwh": 100.0})
+    session.at(2, FactsCollected, "carbon", {"carbon_intensity_g_per_kwh": 100.0})
     sci = entity(document(session.ends(4)), "sci")
     assert sci["mlf:sciEmbodiedGrams"]["$"] == "12.5"
     assert float(sci["qudt:numericValue"]["$"]) == pytest.approx(112.5)
