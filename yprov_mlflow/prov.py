@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
@@ -139,7 +140,8 @@ def epoch(number: int, *, run_id: str | None = None) -> _Scoped:
 def collectors(*names: str, interval_s: float | None = None) -> None:
     """Choose what measures energy and hardware, for runs that begin from now on.
 
-    ``prov.collectors("default", "codecarbon", "-git", interval_s=0.1)``
+    ``prov.collectors("default", "codecarbon", "-git", interval_s=0.1)``. Child processes do the
+    same, by the variables ``YPROV_MLFLOW_COLLECTORS`` and ``YPROV_MLFLOW_INTERVAL``.
 
     Args:
         names: Collectors and presets (``none``, ``default``, ``all``), each added to those
@@ -155,13 +157,13 @@ def collectors(*names: str, interval_s: float | None = None) -> None:
     from yprov_mlflow.plugin import capture
 
     registry.choose(names)
-    given = {"collectors": names or None, "interval_s": interval_s}
-    chosen = {
-        setting.field: setting.value(setting.field, given[setting.field], "argument")
-        for setting in settings.SETTINGS
-        if given.get(setting.field) is not None
-    }
-    current = capture.attempt()
+    given = {"collectors": ",".join(names), "interval_s": interval_s}
+    chosen = {}
+    for setting in settings.SETTINGS:
+        if given.get(setting.field):
+            chosen[setting.field] = setting.value(setting.field, given[setting.field], "argument")
+            os.environ[setting.variable] = str(given[setting.field])
+    current = capture.existing()
     if current is not None:
         current.recorder.collecting.choose(chosen)
 

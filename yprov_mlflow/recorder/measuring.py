@@ -139,6 +139,9 @@ class Measuring:
 
     def look(self) -> None:
         """Have all collectors probed; to be called once, before all else."""
+        if not self._chosen:
+            self._probed.set()
+            return
         self._prober.put(self._keep_calm)
         for name in self._chosen:
             self._prober.put(functools.partial(self._probe, name))
@@ -147,7 +150,7 @@ class Measuring:
     def begin(self, run_id: str) -> None:
         """Measure for a run from now on."""
         with self._lock:
-            if run_id in self._begun or len(self._begun) >= MOST_RUNS:
+            if not self._chosen or run_id in self._begun or len(self._begun) >= MOST_RUNS:
                 return
             self._begun.add(run_id)
         self._sampler.put(functools.partial(self._open, run_id))
