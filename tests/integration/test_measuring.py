@@ -268,7 +268,7 @@ def test_ranks_of_two_nodes_add_up_to_what_the_counters_counted(workplace: Workp
             for rank in range(4)
         ]
         stack.callback(lambda: [process.kill() for process in ranks])
-        soon(lambda: len(sampled(workplace, 1)) == 2)
+        soon(lambda: len(sampled(workplace, 1)) == 4)
         for _ in range(10):
             for counter, joules in zip(counters, (0.5, 0.1, 0.7), strict=True):
                 counter.take(joules)
