@@ -37,7 +37,8 @@ class Journey:
         shutil.copy(template, self.database)
         _convert(location, self._first)
         files = location if location.is_dir() else location.parent / "mlruns"
-        wish = Wish((self._first,), self.uri, files, artifact_root=str(self.artifacts))
+        given = files if files.is_dir() else None
+        wish = Wish((self._first,), self.uri, given, artifact_root=str(self.artifacts))
         self.report = restore(wish)
 
     @property

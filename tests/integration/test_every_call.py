@@ -177,8 +177,12 @@ results and fields of spans repeat what is there, with such facts in their JSON.
 _PLACES = ("mlflow.artifactLocation",)
 """Tags whose values are such facts."""
 
-_FACTS = ("mlf:Environment", "mlf:Package", "sosa:Platform", "schema:SoftwareSourceCode")
-"""Declared difference 3: code, packages and host, which a server cannot know of its clients."""
+_FACTS = {
+    *("mlf:Environment", "mlf:Package", "sosa:Platform", "schema:SoftwareSourceCode"),
+    *("mlf:Collection", "mlf:Quantity", "mlf:Procedure", "mlf:SoftwareCarbonIntensity"),
+}
+"""Declared difference 3: code, packages and host, which a server cannot know of its clients, and
+what was measured, which is never the same twice."""
 
 _VARYING_FILES = re.compile(
     r"(MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|model\.skops|model\.pkl"
@@ -201,7 +205,7 @@ def story(document: RunDocument) -> collections.Counter[str]:
         identifier
         for section in ("entity", "activity", "agent")
         for identifier, record in data.get(section, {}).items()
-        if set(literals(record.get("prov:type"))) & set(_FACTS)
+        if _FACTS.intersection(literals(record.get("prov:type")))
     }
     told: collections.Counter[str] = collections.Counter()
     for section, records in data.items():

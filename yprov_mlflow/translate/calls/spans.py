@@ -110,7 +110,7 @@ def _rest(span: Mapping[str, Any]) -> dict[str, Any]:
                 del kept[key]
                 told.append(key)
         rest["attributes"] = kept
-    return {"rest": rest, "told": told}
+    return {"rest": rest, "told": sorted(told)}
 
 
 def _spelt_by_mlflow(value: object, given: object) -> bool:
