@@ -63,7 +63,8 @@ def unquote_key(segment: str) -> str:
     return unquote(segment, encoding="utf-8", errors="surrogatepass")
 
 
-_USER = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)[^/@:\s]*:(?!\d+[/?#])[^@\s]*@(?=[^@\s]*\Z)")
+_AUTHORITY = re.compile(r"[A-Za-z][\w+.-]{0,63}://(?=[^/:]*:(?!\d+[/?#]))")
+_SPACE = re.compile(r"\s")
 _SECRET = re.compile(
     r"(?P<name>[?&;](?:user|username|password|passwd|pwd|token|sig|secret|odbc_connect)=)[^&]*",
     re.IGNORECASE,
@@ -73,9 +74,10 @@ _SECRET = re.compile(
 def redact(uri: str) -> str:
     """Remove user and password from a URI, in its authority and in its query.
 
-    A password may hold what should have been quoted (``u:p#w@host``): it goes, too.
+    A password may hold what should have been quoted (``u:p#w@host``): it goes, too. What is no
+    URI but long, such as a file's text, takes no more time than its length calls for.
     """
-    uri = _SECRET.sub(r"\g<name>", _USER.sub(r"\g<scheme>", uri))
+    uri = _SECRET.sub(r"\g<name>", _without_user(uri))
     try:
         parts = urlsplit(uri)
     except ValueError:
@@ -83,6 +85,16 @@ def redact(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _without_user(uri: str) -> str:
+    """Remove what is between the scheme and the last ``@`` if that is a user and a password."""
+    before, at, host = uri.rpartition("@")
+    if not at or _SPACE.search(host):
+        return uri
+    word = re.split(r"[@\s]", before)[-1]
+    found = _AUTHORITY.search(word)
+    return uri if found is None else before[: len(before) - len(word)] + word[: found.end()] + host
 
 
 def session_token(host: str, pid: int, start_ns: int) -> str:

@@ -242,12 +242,12 @@ def test_some_runs_only(
 
 
 def test_what_does_not_exist_is_said(converter: Converter) -> None:
-    said = converter("--experiment", "third", exits=1)
+    said = converter("--experiment", "third", exits=2)
     assert "none of the 6 runs" in said
     assert "Check --experiment" in said
     converter.source = converter.source / "nowhere"
     assert "Error: " in converter(exits=1)
-    assert "holds one run" in converter("--layout", "single", "--to", "turtle", exits=1)
+    assert "holds one run" in converter("--layout", "single", "--to", "turtle", exits=2)
 
 
 def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
@@ -284,7 +284,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
 
     (converter.source / "2" / "stray").mkdir()
     assert "stray: is no run" in converter("--dry-run", exits=3)
-    assert "none of the 6 runs" in converter("--dry-run", "--run", "abc", exits=1)
+    assert "none of the 6 runs" in converter("--dry-run", "--run", "abc", exits=2)
 
 
 # -- elsewhere ------------------------------------------------------------------------------
@@ -479,7 +479,7 @@ def test_nothing_is_written_into_the_store(converter: Converter) -> None:
     link.symlink_to(converter.source)
     for out in (converter.source, converter.source / "prov", link / "prov"):
         converter.out = out
-        said = converter(exits=1)
+        said = converter(exits=2)
         assert "into the store" in said
         assert "Give a folder outside" in said
     assert there() == before

@@ -15,13 +15,15 @@ from yprov_mlflow.commands.restore import restore
 from yprov_mlflow.commands.run import run
 from yprov_mlflow.commands.show import show
 from yprov_mlflow.commands.validate import validate
-from yprov_mlflow.errors import YprovMlflowError
+from yprov_mlflow.errors import UsageError, YprovMlflowError
 
 FAILED = 1
+WRONG_USAGE = 2
+"""What click itself ends with when a word or an option is not one that it knows."""
 
 
 class _Commands(click.Group):
-    """A group that ends with one line and exit code 1 for errors that say their cure."""
+    """A group that ends with one line and exit code 1 or 2 for errors that say their cure."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
@@ -29,7 +31,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except YprovMlflowError as error:
             click.echo(f"Error: {error}", err=True)
-            sys.exit(FAILED)
+            sys.exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED)
 
 
 @click.group(
