@@ -73,6 +73,15 @@ class MissingExtraError(YprovMlflowError, ImportError):
 class UsageError(YprovMlflowError, ValueError):
     """One of our own verbs was called with what it cannot take."""
 
+    @classmethod
+    def into_store(cls, out: str) -> UsageError:
+        """Say that ``out`` lies in the store that is to be converted."""
+        return cls(
+            "the output would be written into the store that is converted",
+            out,
+            "Give a folder outside of it",
+        )
+
 
 class StoreError(YprovMlflowError):
     """The MLflow store of a run could not be opened or asked."""

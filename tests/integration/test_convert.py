@@ -328,6 +328,8 @@ def test_object_stores_as_source_and_output(
     assert "0 files uploaded" in in_process(*words)
     said = in_process("memory://bucket/nothing", "-o", "memory://bucket/prov", exits=1)
     assert "cannot be read" in said
+    said = in_process("memory://bucket/mlruns/", "-o", "memory://bucket/mlruns/x", exits=2)
+    assert "into the store" in said
 
 
 def test_a_dask_cluster_converts_the_same(

@@ -134,7 +134,7 @@ def convert(
     from yprov_mlflow.translate import Options
 
     settings = load()
-    remote = RemoteOutput(out, settings.directory / "staging") if is_remote(out) else None
+    remote = RemoteOutput(out, settings.directory / "staging", source) if is_remote(out) else None
     with local_source(source) as place:
         request = Request(
             source=place,

@@ -102,8 +102,4 @@ class Conversion:
 def _keep_out(out: Path, folder: str | None) -> None:
     """Refuse to write among the files of a store, some of which the output would replace."""
     if folder is not None and out.resolve().is_relative_to(Path(folder).resolve()):
-        raise UsageError(
-            "the output would be written into the store that is converted",
-            str(out),
-            "Give a folder outside of it",
-        )
+        raise UsageError.into_store(str(out))

@@ -57,13 +57,15 @@ def local_source(location: str) -> Iterator[str]:
 class RemoteOutput:
     """A folder elsewhere, by its URL, with the folder here that it mirrors."""
 
-    def __init__(self, url: str, staging: Path) -> None:
+    def __init__(self, url: str, staging: Path, source: str) -> None:
         """Name both; ``staging`` gets a folder for this URL.
 
         Raises:
             MissingExtraError: fsspec, or what it needs for this kind of URL, is not installed.
-            UsageError: There is no such kind of URL.
+            UsageError: There is no such kind of URL, or it is in that of ``source``.
         """
+        if f"{url.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+            raise UsageError.into_store(redact(url))
         self._url = redact(url)
         self._files, self._root = _files(url)
         name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
