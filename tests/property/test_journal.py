@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from yprov_mlflow import events
 from yprov_mlflow.identity import quote_key, unquote_key
-from yprov_mlflow.journal import Folder, Journal, Writer, merge
+from yprov_mlflow.journal import Folder, Journal, Writer, merge, writer
 
 texts = st.text(st.characters(), max_size=30)
 keys = st.text(st.characters(), min_size=1, max_size=30)
@@ -140,3 +142,15 @@ def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
     journal = Journal(path)
     assert list(journal) == []
     assert len(journal.problems) == (1 if content else 0)
+
+
+def test_a_child_forked_while_another_thread_opens_a_journal_can_write(tmp_path):
+    with writer._open_files._lock:  # held by no thread of the child
+        pid = os.fork()
+        if not pid:
+            signal.alarm(10)
+            try:
+                Writer(Folder(tmp_path, "r"), "child").append(events.TagDeleted, "key")
+            finally:
+                os._exit(0 if Folder(tmp_path, "r").file("child").exists() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

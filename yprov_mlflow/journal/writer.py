@@ -44,8 +44,14 @@ class _OpenFiles:
         with self._lock:
             self._writers.pop(writer, None)
 
+    def reset_in_child(self) -> None:
+        """Forget the files of the parent, of whose threads one may have had the lock."""
+        self._lock = threading.Lock()
+        self._writers.clear()
+
 
 _open_files = _OpenFiles(most=256)
+os.register_at_fork(after_in_child=_open_files.reset_in_child)
 
 
 class Writer:
