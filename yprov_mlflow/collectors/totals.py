@@ -34,12 +34,12 @@ class Counter:
         if count is None:
             return None
         if self._last is None:
-            gained: float | None = 0.0
-        else:
-            gained = self._gained(self._last, count, time_s)
-            if gained is None and self._odd is not None:
-                # Twice in a row: the counter jumped. It counts on, from where it is now.
-                gained = self._ahead(self._odd, count, time_s)
+            self._last = count, time_s
+            return self._total_j
+        gained = self._gained(self._last, count, time_s)
+        if gained is None and self._odd is not None:
+            # Twice in a row: the counter jumped or was reset. It counts on, from where it is now.
+            gained = self._gained(self._odd, count, time_s)
         if gained is None:
             self._odd = count, time_s
             return None
@@ -47,21 +47,15 @@ class Counter:
         self._total_j += gained * self._unit_j
         return self._total_j
 
-    def _most(self, since_s: float) -> float:
-        return MOST_W * (since_s + _SLACK_S) / self._unit_j
-
-    def _ahead(self, last: tuple[float, float], count: float, time_s: float) -> float | None:
-        gained = count - last[0]
-        return gained if 0 <= gained <= self._most(time_s - last[1]) else None
-
     def _gained(self, last: tuple[float, float], count: float, time_s: float) -> float | None:
+        most = MOST_W * (time_s - last[1] + _SLACK_S) / self._unit_j
         if count >= last[0]:
-            return self._ahead(last, count, time_s)
-        most = self._most(time_s - last[1])
+            return count - last[0] if count - last[0] <= most else None
         for span in SPANS:
-            if last[0] < span and count + span - last[0] <= most:
+            # More than half of the span is rather a small step back.
+            if last[0] < span and count + span - last[0] <= min(most, span / 2):
                 return count + span - last[0]
-        return count if count <= most else None  # it began again at 0
+        return None
 
 
 class Integral:

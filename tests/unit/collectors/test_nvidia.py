@@ -400,7 +400,7 @@ def test_a_counter_that_wraps(load, clock, span):
 
 def test_a_driver_that_is_loaded_anew(load, clock):
     counts = [9_000_000, 9_300_000, 50_000, 350_000]
-    assert energies(load, clock, counts) == pytest.approx([300, 350, 650])
+    assert energies(load, clock, counts) == pytest.approx([300, None, 600])
 
 
 def test_a_counter_of_nonsense_does_not_count(load, clock):

@@ -38,14 +38,22 @@ def test_what_a_reset_loses_stays_lost_and_nothing_is_invented(steps, begin, dat
             total = found
 
 
-@pytest.mark.parametrize("odd", [0, 10**15])
-def test_one_odd_reading_invents_nothing(odd):
+@pytest.mark.parametrize(
+    ("count", "odd"),
+    [(10**10, 0), (10**10, 10**15), (5 * 10**6, 0), (5 * 10**6, 5 * 10**6 - 1000)],
+)
+def test_one_odd_reading_invents_nothing(count, odd):
     counter = Counter(0.001)
-    counter.add(10**10, 0)
+    found = [counter.add(one, step) for step, one in enumerate((count, odd, count + 2000))]
+    assert found == [0, None, pytest.approx(2)]
+
+
+def test_a_small_step_back_is_no_wrap():
+    counter = Counter(0.001)
     found = [
-        counter.add(count, 1 + step) for step, count in enumerate((odd, 10**10, 10**10 + 5000))
+        counter.add(count, 600 * step) for step, count in enumerate((4e9, 4e9 - 1, 4e9 + 1000))
     ]
-    assert found[-1] == pytest.approx(5)
+    assert found == [0, None, pytest.approx(1)]
 
 
 @given(steps)
