@@ -183,7 +183,7 @@ def _of_a_quantity(quantity: Quantity, devices: set[str]) -> Iterator[str]:
         yield "has a device that the probe does not name"
     if quantity.scope == "device" and not quantity.device:
         yield "has the scope 'device' and no device"
-    if quantity.scope in ("device", "node") and not quantity.claim:
+    if quantity.scope != "process" and not quantity.claim:
         yield f"has the scope {quantity.scope!r} and no claim: each process would measure it"
     if quantity.scope == "process" and quantity.claim:
         yield "has the scope 'process' and a claim, which would take it from other processes"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
 from yprov_mlflow.collectors.registry import BUILT_IN
+from yprov_mlflow.testing import check_collector
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "collectors.md"
 TEXT = PAGE.read_text("utf-8")
@@ -19,9 +20,10 @@ def test_the_example_collects(tmp_path):
     assert isinstance(absent, Unavailable) and absent.cure
     (tmp_path / "run/meter").mkdir(parents=True)
     (tmp_path / "run/meter/watts").write_text("312.5\n")
-    found = meter.probe()
+    found = check_collector(names["Meter"], Surroundings(root=tmp_path))
     assert isinstance(found, Available)
     assert {quantity.device for quantity in found.quantities} == {d.id for d in found.devices}
+    meter.probe()
     assert list(meter.sample()) == [312.5]
 
 

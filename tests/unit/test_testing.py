@@ -110,6 +110,7 @@ def test_surroundings_reach_it(tmp_path):
         ({"device": "gpu1"}, "probe does not name"),
         ({"device": ""}, "no device"),
         ({"claim": ""}, "no claim"),
+        ({"scope": "job", "claim": ""}, "no claim"),
         ({"component": "disk"}, "'disk'"),
         ({"unit": "KiloW-HR"}, "component"),
         ({"cumulative": False}, "component"),

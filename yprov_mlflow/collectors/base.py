@@ -81,8 +81,8 @@ class Quantity:
             collector undoes wrap-arounds and resets of the counter that it reads.
         component: ``"gpu"``, ``"cpu"`` or ``"memory"`` for an energy in joules that is part of
             the machine's bill; "" for all else, also for energies that other ones contain.
-        claim: Name of what no two processes of a run may measure both: ``"node"`` or the
-            device's unique id; "" for what belongs to this process alone.
+        claim: Name of what no two processes of a run may measure both: ``"node"``, ``"job"`` or
+            the device's unique id; "" for what belongs to this process alone.
         system_metric: Name after ``system/`` that MLflow gives the same reading, if it has one
             (``gpu_0_utilization_percentage``), or one in that style; "" for no system metric.
         scale: Factor from ``unit`` to that of the system metric (bytes to megabytes: 1e-6).
