@@ -19,9 +19,10 @@ from yprov_mlflow.events import Json
 _PROCEDURE = (
     "NVML is asked for each GPU. Energy is the hardware's own counter less its value at the "
     "start; where a GPU has none, power integrated by trapezoids between samples. Power is what "
-    "NVML gives, which newer GPUs average over one second. A GPU is throttled (100 %, else 0) "
-    "while heat, power or the hardware's protection hold its clocks down; idleness and clocks "
-    "that someone set do not count."
+    "NVML gives, which newer GPUs average over one second. Memory in use includes what the "
+    "driver keeps for itself. A GPU is throttled (100 %, else 0) while heat, power or the "
+    "hardware's protection hold its clocks down; idleness and clocks that someone set do not "
+    "count."
 )
 _COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
@@ -221,7 +222,8 @@ class Nvidia(Gpus):
     def _say_order(self, gpus: Iterable[Whole]) -> None:
         """Say where CUDA's numbers may mean other GPUs than NVML's."""
         environ = self.surroundings.environ
-        numbers = environ.get("CUDA_VISIBLE_DEVICES", "")[:1].isdigit()
+        words = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        numbers = any(word.strip()[:1].isdigit() for word in words)
         models = {self.fact(self._nvml.nvmlDeviceGetName, gpu.handle) for gpu in gpus}
         if numbers and len(models) > 1 and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
             self._miss(

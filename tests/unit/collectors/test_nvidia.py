@@ -253,7 +253,13 @@ def test_numbers_count_the_gpus_that_can_be_opened(load):
 
 @pytest.mark.parametrize(
     ("order", "value", "unsure"),
-    [(None, "1", True), ("PCI_BUS_ID", "1", False), (None, nvml.uuid(1), False)],
+    [
+        (None, "1", True),
+        (None, " 1", True),
+        (None, f"{nvml.uuid(1)},9", True),
+        ("PCI_BUS_ID", "1", False),
+        (None, nvml.uuid(1), False),
+    ],
 )
 def test_order_of_different_gpus(load, order, value, unsure):
     two = several(2)
@@ -378,6 +384,30 @@ def test_an_older_driver_lacks_newer_functions(load):
 
 
 # -- counters --------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("GpuIdle", (0, 0)),
+        ("ApplicationsClocksSetting", (0, 0)),
+        ("SwPowerCap", (100, 0)),
+        ("HwSlowdown", (100, 0)),
+        ("SyncBoost", (0, 0)),
+        ("SwThermalSlowdown", (100, 100)),
+        ("HwThermalSlowdown", (100, 100)),
+        ("HwPowerBrakeSlowdown", (100, 0)),
+        ("DisplayClockSetting", (0, 0)),
+        ("BoardLimit", (100, 0)),
+        ("Reliability", (100, 0)),
+    ],
+)
+def test_what_throttles(load, reason, expected):
+    _, collector = load(nvml.Gpu(reasons=getattr(pynvml, f"nvmlClocksThrottleReason{reason}")))
+    found = collector.probe()
+    collector.start()
+    values = by_name(found, collector.sample())
+    assert (values["throttled"], values["throttled_thermal"]) == expected
+
+
 
 
 def energies(load, clock, counts):
