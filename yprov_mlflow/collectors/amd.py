@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -24,12 +23,12 @@ from yprov_mlflow.events import Json
 _PROCEDURE = (
     "AMD SMI is asked for each GPU. Energy is the hardware's accumulator times its resolution, "
     "less its value at the start; where a GPU has none, power integrated by trapezoids between "
-    "samples. Of two dies on a board the first counts for both. Temperature is that of the die's "
-    "edge, or of its hottest spot where only that is known."
+    "samples. Of two dies on a board, and of a chip's partitions, the first counts for all. "
+    "Temperature is that of the die's edge, or of its hottest spot where only that is known."
 )
 _LIBRARY = "libamd_smi*.so*"
 _FOLDERS = ("opt/rocm/lib", "opt/rocm/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib")
-_NOT_FOUND, _NOT_INITIALISED, _NOT_LOADED, _NO_DRIVER = 31, 32, 34, 51  # amdsmi_status_t
+_NOT_FOUND, _NOT_INITIALISED = 31, 32  # amdsmi_status_t
 _INSTALL = "Install ROCm's amd-smi-lib, then pip install /opt/rocm/share/amd_smi"
 _MIB = 2**20
 
@@ -43,8 +42,9 @@ class _Call(NamedTuple):
 
 def _counter(smi: Any, handle: Any) -> tuple[Any]:
     found = smi.amdsmi_get_energy_count(handle)
-    count = found.get("energy_accumulator", found.get("power"))  # the name it had before 6.0
-    return (count or None,)  # the second of two dies on a board stands at 0
+    count = _number(found.get("energy_accumulator", found.get("power")))  # an older name
+    worth_uj = _number(found["counter_resolution"])
+    return (None if count is None or worth_uj is None else count * worth_uj / 1e6,)
 
 
 def _power(smi: Any, handle: Any) -> tuple[Any]:
@@ -103,6 +103,9 @@ _CALLS = (
 )
 """For each reading the calls that may give it; the first that does is used."""
 
+_OF_A_CHIP = frozenset({COUNTER, "power", "power_limit"})
+"""Readings that each partition of a chip may give, and gives for the whole chip."""
+
 
 class Amd(Gpus):
     """Measures the AMD GPUs that are visible to this process."""
@@ -135,17 +138,13 @@ class Amd(Gpus):
             return self._probe()
         except self.errors as error:
             return Unavailable(f"AMD SMI fails: {_text(error)}", "See what amd-smi says")
-        finally:
-            with suppress(*self.errors):
-                self.close()
 
     def open(self) -> None:
-        """Initialise AMD SMI, which counts its users in this process."""
+        """Initialise AMD SMI, which may be so already."""
         self._smi.amdsmi_init()
 
     def close(self) -> None:
-        """Leave AMD SMI to its other users."""
-        self._smi.amdsmi_shut_down()
+        """Leave AMD SMI as it is: shut down, it would be so for others in this process too."""
 
     def handle(self, key: str) -> Any:
         """Find a GPU by its UUID, None if it is no longer there."""
@@ -153,13 +152,9 @@ class Amd(Gpus):
         ids = (self.fact(self._smi.amdsmi_get_gpu_device_uuid, handle) for handle in handles)
         return next((one for one, uuid in zip(handles, ids, strict=True) if uuid == key), None)
 
-    def is_lost(self, error: Exception) -> bool:
-        """Say whether the GPU or its driver is gone."""
-        return getattr(error, "err_code", None) in (_NOT_FOUND, _NOT_LOADED, _NO_DRIVER)
-
     def is_closed(self, error: Exception) -> bool:
-        """Say whether someone shut AMD SMI down under us."""
-        return getattr(error, "err_code", None) == _NOT_INITIALISED
+        """Say whether someone shut AMD SMI down under us, and maybe initialised it anew."""
+        return getattr(error, "err_code", None) in (_NOT_INITIALISED, _NOT_FOUND)
 
     def reason(self, error: Exception) -> str:
         """Say in words why a gauge gives nothing."""
@@ -196,21 +191,23 @@ class Amd(Gpus):
             if uuid is None:
                 self.missing.append(Unavailable("it does not answer", "Reset it", "a GPU"))
                 continue
-            handles[uuid] = handle
+            handles.setdefault(uuid, handle)  # older versions give partitions that of their chip
             # ROCr's own id, GPU- and 16 digits, is the serial number of the chip.
             serial = self._asic(handle).get("asic_serial", "")
-            names |= {uuid: uuid, f"GPU-{str(serial).lower().removeprefix('0x')}": uuid}
+            names = {uuid: uuid, f"GPU-{str(serial).lower().removeprefix('0x')}": uuid} | names
         if not handles:
             return Unavailable("there is no AMD GPU here")
         visible = visibility.amd(self.surroundings.environ, list(handles), names)
         if not visible.devices:
             return Unavailable(f"no GPU is visible: {visible.because}", "Name GPUs in it")
-        self.found = [
-            self._gpu(f"gpu{index}", uuid, handle)
-            for index, (uuid, handle) in enumerate(handles.items())
-            if uuid in visible.devices
-        ]
-        driver = self.fact(smi.amdsmi_get_gpu_driver_info, next(iter(handles.values()))) or {}
+        first: dict[str, str] = {}
+        for index, (uuid, handle) in enumerate(handles.items()):
+            address = self.fact(smi.amdsmi_get_gpu_device_bdf, handle)
+            chip = first.setdefault(str(address or uuid).partition(".")[0], f"gpu{index}")
+            if uuid in visible.devices:
+                self.found.append(self._gpu(f"gpu{index}", uuid, handle, chip, address))
+        ask = getattr(smi, "amdsmi_get_gpu_driver_info", None)  # not in the oldest versions
+        driver = (ask and self.fact(ask, next(iter(handles.values())))) or {}
         return self.available(
             {"driver": driver.get("driver_version"), "visible": visible.because or None},
             agent="amdsmi",
@@ -218,27 +215,21 @@ class Amd(Gpus):
             procedure=_PROCEDURE,
         )
 
-    def _gpu(self, device: str, uuid: str, handle: Any) -> Gpu:
-        smi = self._smi
-        memory = self.fact(smi.amdsmi_get_gpu_vram_usage, handle) or {}
+    def _gpu(self, device: str, uuid: str, handle: Any, chip: str, address: str | None) -> Gpu:
+        memory = self.fact(self._smi.amdsmi_get_gpu_vram_usage, handle) or {}
         total = memory.get("vram_total")
         facts: dict[str, Json] = {
             "uuid": uuid,
-            "pci_bus_id": self.fact(smi.amdsmi_get_gpu_device_bdf, handle),
+            "pci_bus_id": address,
             "memory_bytes": total and total * _MIB,
         }
         calls = [(one[0].readings, [self._gauge(call) for call in one]) for one in _CALLS]
-        gauges = self.gauges(device, handle, calls)
-        counter = any(COUNTER in gauge.readings for gauge in gauges)
-        unit = smi.amdsmi_get_energy_count(handle)["counter_resolution"] if counter else 0.0
-        return Gpu(
-            device,
-            uuid,
-            self._asic(handle).get("market_name") or "AMD GPU",
-            facts,
-            gauges,
-            unit_j=unit / 1e6,
-        )
+        if chip != device:
+            calls = [one for one in calls if one[0][0] not in _OF_A_CHIP]
+            reason = f"they are known of the whole chip only, as those of {chip}"
+            self.missing.append(Unavailable(reason, "", f"{device} energy, power"))
+        label = self._asic(handle).get("market_name") or "AMD GPU"
+        return Gpu(device, uuid, label, facts, self.gauges(device, handle, calls), unit_j=1.0)
 
     def _gauge(self, call: _Call) -> Gauge:
         smi = self._smi

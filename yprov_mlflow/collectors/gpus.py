@@ -1,7 +1,7 @@
 """What collectors of GPUs share: how a vendor's library is sampled, and when a GPU is lost.
 
 A gauge is one call of the library. The probe finds out which gauges a GPU has; a gauge that
-fails later gives None for that sample, and a GPU that fell off the bus None from then on.
+fails later gives None for that sample; a GPU of which nothing can be read is told of once.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ READINGS: Mapping[str, Reading] = {
     "power_limit": Reading("W", "ElectricPower", MOST_W, "power_limit_watts"),
 }
 """All readings but energy, in the order of a GPU's quantities."""
+
+_NEVER_ZERO = frozenset({COUNTER, "power"})
+"""A GPU that answers takes power: where it is not known, some drivers say 0."""
 
 
 class Gauge(NamedTuple):
@@ -124,11 +127,18 @@ class Gpu:
 
 @dataclass(slots=True)
 class _Meter:
-    """A GPU while it is sampled; without a handle it is lost."""
+    """A GPU while it is sampled.
+
+    ``energy_j`` is what was given last; ``silent`` says why nothing was read, "" if something
+    was; ``told`` whether that was said.
+    """
 
     gpu: Gpu
     handle: Any
     names: Sequence[str] = ()
+    energy_j: float | None = None
+    silent: str = ""
+    told: bool = False
     energy: Counter | Integral = field(default_factory=Integral)
 
     def __post_init__(self) -> None:
@@ -140,13 +150,16 @@ class _Meter:
         """Give the value of each quantity from what was read."""
         sane = {name: sensible(name, value) for name, value in found.items()}
         source = COUNTER if isinstance(self.energy, Counter) else "power"
-        sane["energy"] = self.energy.add(sane.get(source), time_s)
+        total_j = self.energy.add(sane.get(source), time_s)
+        # A counter that stands still was not refreshed yet, or never is: that is no energy of 0.
+        sane["energy"] = None if total_j == self.energy_j else total_j
+        self.energy_j = self.energy_j if total_j is None else total_j
         return [sane.get(name) for name in self.names]
 
 
 def sensible(name: str, value: float | None) -> float | None:
     """Give the value of a reading, None for one that cannot be."""
-    if value is None or value < 0:
+    if value is None or value < 0 or (value == 0 and name in _NEVER_ZERO):
         return None
     if name == COUNTER:
         return None if value + 1 in SPANS else value
@@ -167,7 +180,6 @@ class Gpus(Collector):
         self.missing: list[Unavailable] = []
         self.errors: tuple[type[Exception], ...] = ()
         self._meters: list[_Meter] = []
-        self._lost_said = False
 
     @abstractmethod
     def open(self) -> None:
@@ -182,12 +194,8 @@ class Gpus(Collector):
         """Find the handle of a device."""
 
     @abstractmethod
-    def is_lost(self, error: Exception) -> bool:
-        """Say whether an error means that the device is gone."""
-
-    @abstractmethod
     def is_closed(self, error: Exception) -> bool:
-        """Say whether an error means that someone else in this process closed the library."""
+        """Say whether someone else in this process closed the library, or handles are stale."""
 
     def reason(self, error: Exception) -> str:
         """Say in words why a gauge gives nothing."""
@@ -247,23 +255,26 @@ class Gpus(Collector):
         """Open the library, find the devices, and begin the totals."""
         self.open()
         self._meters = [_Meter(gpu, self.fact(self.handle, gpu.key)) for gpu in self.found]
-        self._lost_said = False
         self._read_all()
+        for meter in self._meters:
+            meter.energy_j = None
 
     def sample(self) -> Sequence[float | None]:
         """Read all GPUs.
 
         Raises:
-            CollectorError: All GPUs are lost; said once, afterwards all is None.
+            CollectorError: Nothing can be read of some of them; said once of each, otherwise
+                their values are None.
         """
         values = self._read_all()
-        lost = self._meters and not any(meter.handle for meter in self._meters)
-        if lost and not self._lost_said:
-            self._lost_said = True
-            ids = ", ".join(meter.gpu.id for meter in self._meters)
+        silent = [meter for meter in self._meters if meter.silent and not meter.told]
+        for meter in silent:
+            meter.told = True
+        if silent:
+            ids = ", ".join(meter.gpu.id for meter in silent)
             raise CollectorError(
-                f"the collector {self.name!r} has lost all its GPUs",
-                ids,
+                f"the collector {self.name!r} can read nothing of {ids}",
+                "; ".join(dict.fromkeys(meter.silent for meter in silent)),
                 "See the kernel's log; a GPU that fell off the bus needs a reset or a reboot",
             )
         return values
@@ -278,23 +289,28 @@ class Gpus(Collector):
 
     def _read(self, meter: _Meter) -> list[float | None]:
         found: dict[str, float | None] = {}
-        for gauge in meter.gpu.gauges if meter.handle else ():
+        reason = "it is not there"
+        for gauge in meter.gpu.gauges:
+            if not meter.handle:
+                break
             try:
-                readings = gauge.read(meter.handle)
+                readings = self._ask(meter, gauge)
             except self.errors as error:
-                if self.is_closed(error):
-                    self._reopen()
-                elif self.is_lost(error):
-                    meter.handle = None
-                if not meter.handle:
-                    break
+                reason = self.reason(error)
             else:
                 found.update(zip(gauge.readings, readings, strict=True))
-        if not meter.handle:
-            return [None] * len(meter.names)
+        meter.silent = "" if found or not meter.gpu.gauges else reason
         return meter.values(found, monotonic())
 
-    def _reopen(self) -> None:
-        self.open()
-        for meter in self._meters:
-            meter.handle = meter.handle and self.fact(self.handle, meter.gpu.key)
+    def _ask(self, meter: _Meter, gauge: Gauge) -> tuple[float | None, ...]:
+        try:
+            return gauge.read(meter.handle)
+        except self.errors as error:
+            if not self.is_closed(error):
+                raise
+            self.open()
+            for each in self._meters:
+                each.handle = self.fact(self.handle, each.gpu.key)
+            if not meter.handle:
+                raise
+        return gauge.read(meter.handle)

@@ -70,11 +70,6 @@ class Nvidia(Gpus):
         """Find a GPU or MIG instance by its UUID."""
         return self._nvml.nvmlDeviceGetHandleByUUID(key)
 
-    def is_lost(self, error: Exception) -> bool:
-        """Say whether the GPU fell off the bus, which some drivers call an unknown error."""
-        lost = (self._nvml.NVML_ERROR_GPU_IS_LOST, self._nvml.NVML_ERROR_UNKNOWN)
-        return getattr(error, "value", None) in lost
-
     def is_closed(self, error: Exception) -> bool:
         """Say whether someone shut NVML down more often than they initialised it."""
         return bool(getattr(error, "value", None) == self._nvml.NVML_ERROR_UNINITIALIZED)

@@ -30,6 +30,7 @@ class Card:
     def __init__(self, number):
         self.uuid = f"{number:02x}ff74a1-0000-1000-80{number:02x}-5aa5a55a5aa5"
         self.serial = f"0xABCDEF00000000{number:02X}"
+        self.address = f"0000:{number:02x}:00.0"
         self.energy = {"energy_accumulator": 10**9, "counter_resolution": RESOLUTION_UJ}
         self.power = {"socket_power": 400, "average_socket_power": "N/A", "power_limit": 7}
         self.activity = {"gfx_activity": 88, "umc_activity": 21, "mm_activity": "N/A"}
@@ -37,7 +38,7 @@ class Card:
         self.temperatures = {"hotspot": 71}
         self.clocks = {"gfx": {"clk": 2100}, "mem": {"clk": 1300}}
         self.cap = {"power_cap": 750_000_000}
-        self.lost = 0
+        self.lost = False
 
 
 class Smi(types.ModuleType):
@@ -51,59 +52,69 @@ class Smi(types.ModuleType):
 
     def __init__(self, *cards, refuse=0):
         super().__init__("amdsmi")
-        self.cards, self.refuse, self.users = list(cards), refuse, 0
+        self.cards, self.refuse, self.handles = list(cards), refuse, None
 
     def amdsmi_init(self):
         if self.refuse:
             raise AmdSmiException(self.refuse)
-        self.users += 1
+        if self.handles is None:
+            self.handles = {object(): card for card in self.cards}
 
     def amdsmi_shut_down(self):
-        self.users -= 1
+        """End it for all its users: most versions do not count them."""
+        self.handles = None
 
-    def _answer(self, card, answer):
-        code = NOT_INIT if self.users < 1 else card.lost
-        if code or answer is None:
-            raise AmdSmiException(code or NOT_SUPPORTED)
+    def _answer(self, handle, find):
+        if self.handles is None:
+            raise AmdSmiException(NOT_INIT)
+        if handle not in self.handles or self.handles[handle].lost:
+            raise AmdSmiException(NOT_FOUND)
+        answer = find(self.handles[handle])
+        if answer is None:
+            raise AmdSmiException(NOT_SUPPORTED)
         return answer
 
     def amdsmi_get_processor_handles(self):
-        return list(self.cards)
+        if self.handles is None:
+            raise AmdSmiException(NOT_INIT)
+        return list(self.handles)
 
-    def amdsmi_get_gpu_device_uuid(self, card):
-        return self._answer(card, card.uuid)
+    def amdsmi_get_gpu_device_uuid(self, handle):
+        return self._answer(handle, lambda card: card.uuid)
 
-    def amdsmi_get_gpu_asic_info(self, card):
+    def amdsmi_get_gpu_asic_info(self, handle):
         return self._answer(
-            card, {"market_name": "AMD Instinct MI300X", "asic_serial": card.serial}
+            handle,
+            lambda card: {"market_name": "AMD Instinct MI300X", "asic_serial": card.serial},
         )
 
-    def amdsmi_get_gpu_device_bdf(self, card):
-        return self._answer(card, "0000:0c:00.0")
+    def amdsmi_get_gpu_device_bdf(self, handle):
+        return self._answer(handle, lambda card: card.address)
 
-    def amdsmi_get_gpu_driver_info(self, card):
-        return self._answer(card, {"driver_name": "amdgpu", "driver_version": "6.12.12"})
+    def amdsmi_get_gpu_driver_info(self, handle):
+        driver = {"driver_name": "amdgpu", "driver_version": "6.12.12"}
+        return self._answer(handle, lambda card: driver)
 
-    def amdsmi_get_energy_count(self, card):
-        return self._answer(card, card.energy)
+    def amdsmi_get_energy_count(self, handle):
+        return self._answer(handle, lambda card: card.energy)
 
-    def amdsmi_get_power_info(self, card):
-        return self._answer(card, card.power)
+    def amdsmi_get_power_info(self, handle):
+        return self._answer(handle, lambda card: card.power)
 
-    def amdsmi_get_gpu_activity(self, card):
-        return self._answer(card, card.activity)
+    def amdsmi_get_gpu_activity(self, handle):
+        return self._answer(handle, lambda card: card.activity)
 
-    def amdsmi_get_gpu_vram_usage(self, card):
-        return self._answer(card, card.vram)
+    def amdsmi_get_gpu_vram_usage(self, handle):
+        return self._answer(handle, lambda card: card.vram)
 
-    def amdsmi_get_temp_metric(self, card, sensor, metric):
-        return self._answer(card, card.temperatures.get(sensor))
+    def amdsmi_get_temp_metric(self, handle, sensor, metric):
+        return self._answer(handle, lambda card: card.temperatures.get(sensor))
 
-    def amdsmi_get_clock_info(self, card, kind):
-        return self._answer(card, card.clocks.get(kind))
+    def amdsmi_get_clock_info(self, handle, kind):
+        return self._answer(handle, lambda card: card.clocks.get(kind))
 
-    def amdsmi_get_power_cap_info(self, card):
-        return self._answer(card, card.cap)
+    def amdsmi_get_power_cap_info(self, handle):
+        return self._answer(handle, lambda card: card.cap)
 
 
 @pytest.fixture
@@ -139,13 +150,12 @@ def by_name(found, values, device="gpu0"):
 def test_one_gpu(load, clock):
     smi, collector = load(Card(1))
     found = collector.probe()
-    assert smi.users == 0
     assert (found.agent, found.version, found.missing) == ("amdsmi", "26.0.0", [])
     assert found.facts == {"driver": "6.12.12"}
     assert found.devices[0].label == "AMD Instinct MI300X"
     assert found.devices[0].facts == {
         "uuid": smi.cards[0].uuid,
-        "pci_bus_id": "0000:0c:00.0",
+        "pci_bus_id": "0000:01:00.0",
         "memory_bytes": 196592 * 2**20,
     }
     collector.start()
@@ -164,11 +174,10 @@ def test_one_gpu(load, clock):
     }
     (energy,) = [one for one in found.quantities if one.component]
     assert (energy.unit, energy.claim) == ("J", smi.cards[0].uuid)
-    collector.stop()
-    assert smi.users == 0
 
 
-def test_answers_of_an_older_version(load, clock):
+def test_answers_of_an_older_version(load, clock, monkeypatch):
+    monkeypatch.delattr(Smi, "amdsmi_get_gpu_driver_info")
     card = Card(1)
     card.energy = {"power": 10**9, "counter_resolution": RESOLUTION_UJ}
     card.power = {"current_socket_power": 0xFFFF, "average_socket_power": 390}
@@ -195,7 +204,42 @@ def test_second_die_of_a_board_has_no_energy(load):
     found = collector.probe()
     assert [one.device for one in found.quantities if one.component] == ["gpu0"]
     assert [one.what for one in found.missing] == [f"gpu1 {COUNTER}", "gpu1 power"]
-    assert "the first counts for both" in found.procedure
+    assert "the first counts for all" in found.procedure
+
+
+def test_partitions_of_a_chip_count_its_energy_once(load):
+    """Each of them may say what the chip in its socket takes."""
+    cards = [Card(number) for number in range(3)]
+    cards[1].address, cards[1].energy = "0000:00:00.1", None
+    _, collector = load(*cards)
+    found = collector.probe()
+    assert [one.device for one in found.quantities if one.component] == ["gpu0", "gpu2"]
+    assert [one.device for one in found.quantities if one.name == "power"] == ["gpu0", "gpu2"]
+    assert [(one.what, "gpu0" in one.reason) for one in found.missing] == [
+        ("gpu1 energy, power", True)
+    ]
+
+
+def test_partitions_that_share_an_id(load):
+    first, second = Card(1), Card(1)
+    second.energy, second.power = None, {"socket_power": "N/A"}
+    _, collector = load(first, second)
+    found = collector.probe()
+    assert [device.id for device in found.devices] == ["gpu0"]
+    collector.start()
+    assert None not in collector.sample()
+
+
+@pytest.mark.parametrize("resolution", [0.0, "N/A"])
+def test_counts_of_no_known_worth_are_not_energy(load, resolution, clock):
+    card = Card(1)
+    card.energy["counter_resolution"] = resolution
+    _, collector = load(card)
+    found = collector.probe()
+    assert [one.what for one in found.missing] == [f"gpu0 {COUNTER}"]
+    collector.start()
+    clock.now += 2
+    assert by_name(found, collector.sample())["energy"] == 800
 
 
 def test_power_is_integrated_where_there_is_no_counter(load, clock):
@@ -247,39 +291,52 @@ def test_visible_devices(load, environ, expected):
 
 def test_loss_of_one_and_of_all(load):
     smi, collector = load(Card(1), Card(2))
-    found = collector.probe()
+    collector.probe()
     collector.start()
-    smi.cards[0].lost = NOT_FOUND
-    values = collector.sample()
-    assert set(by_name(found, values, "gpu0").values()) == {None}
-    assert None not in by_name(found, values, "gpu1").values()
-    smi.cards[1].lost = NOT_FOUND
-    with pytest.raises(CollectorError, match="lost all its GPUs"):
-        collector.sample()
+    for card, gpu in zip(smi.cards, ("gpu0", "gpu1"), strict=True):
+        card.lost = True
+        with pytest.raises(CollectorError, match=f"can read nothing of {gpu} "):
+            collector.sample()
     assert set(collector.sample()) == {None}
 
 
 def test_one_is_lost_before_the_probe_and_one_before_the_start(load):
     smi, collector = load(Card(1), Card(2), Card(3))
-    smi.cards[0].lost = NOT_FOUND
+    smi.cards[0].lost = True
     found = collector.probe()
     assert [device.facts["uuid"] for device in found.devices] == [
         card.uuid for card in smi.cards[1:]
     ]
     assert [one.what for one in found.missing] == ["a GPU"]
-    smi.cards[1].lost = NOT_FOUND
+    smi.cards[1].lost = True
     collector.start()
+    with pytest.raises(CollectorError, match="nothing of gpu0 "):
+        collector.sample()
     values = collector.sample()
     assert [by_name(found, values, one.id)["power"] for one in found.devices] == [None, 400]
 
 
-def test_someone_shuts_it_down_under_us(load):
-    smi, collector = load(Card(1))
-    collector.probe()
+@pytest.mark.parametrize("anew", [False, True])
+def test_someone_shuts_it_down_under_us(load, anew):
+    smi, collector = load(Card(1), Card(2))
+    found = collector.probe()
     collector.start()
     smi.amdsmi_shut_down()
-    collector.sample()
-    assert None not in collector.sample()
+    if anew:
+        smi.amdsmi_init()
+    values = collector.sample()
+    for gpu in ("gpu0", "gpu1"):
+        assert by_name(found, values, gpu)["power"] == 400
+
+
+def test_it_is_not_shut_down_under_others(load):
+    smi, collector = load(Card(1))
+    smi.amdsmi_init()
+    (handle,) = smi.amdsmi_get_processor_handles()
+    collector.probe()
+    collector.start()
+    collector.stop()
+    assert smi.amdsmi_get_power_info(handle)["socket_power"] == 400
 
 
 def test_it_does_not_start(load):

@@ -333,8 +333,9 @@ def test_power_is_integrated_where_there_is_no_counter(load, clock):
     assert (values["energy"], values["power"], values["temperature"]) == (None, None, 61)
 
 
-def test_a_counter_that_never_counted(load):
-    _, collector = load(nvml.Gpu(energy_mj=2**64 - 1))
+@pytest.mark.parametrize("count", [2**64 - 1, 0])
+def test_a_counter_that_never_counted(load, count):
+    _, collector = load(nvml.Gpu(energy_mj=count))
     found = collector.probe()
     assert found.missing[0].reason.startswith("what is read makes no sense; energy is power")
     collector.start()
@@ -383,7 +384,6 @@ def test_an_older_driver_lacks_newer_functions(load):
     assert missing.reason.startswith("the driver is too old for it")
 
 
-# -- counters --------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
@@ -408,6 +408,7 @@ def test_what_throttles(load, reason, expected):
     assert (values["throttled"], values["throttled_thermal"]) == expected
 
 
+# -- counters --------------------------------------------------------------------------------
 
 
 def energies(load, clock, counts):
@@ -443,10 +444,16 @@ def test_a_counter_that_jumps_for_good_counts_on(load, clock):
     assert energies(load, clock, counts) == pytest.approx([None, 300, 600])
 
 
+def test_a_counter_that_stands_still_is_no_energy_of_0(load, clock):
+    counts = [9_000_000, 9_000_000, 9_000_000, 9_000_000, 9_300_000, 9_300_000]
+    assert energies(load, clock, counts) == [0, None, None, 300, None]
+
+
 @pytest.mark.parametrize(
     ("attribute", "value", "names"),
     [
         ("power_mw", 0xFFFFFFFF, ["power"]),
+        ("power_mw", 0, ["power"]),
         ("utilization", (0xFFFFFFFF, 101), ["utilization", "memory_utilization"]),
         ("used", 80_000_000_001, ["memory_used"]),
         ("temperature", -274, ["temperature"]),
@@ -468,29 +475,36 @@ def test_values_of_nonsense_are_none(load, attribute, value, names):
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
-def test_a_gpu_that_falls_off_the_bus(load, code):
-    library, collector = load(*several(2))
+def test_gpus_that_fall_off_the_bus(load, code):
+    library, collector = load(*several(3))
     found = collector.probe()
     collector.start()
-    library.gpus[0].lost = code
-    for _ in range(2):
-        values = collector.sample()
-        assert set(by_name(found, values, "gpu0").values()) == {None}
-        assert None not in by_name(found, values, "gpu1").values()
-        library.gpus[0].lost = 0  # what comes back is another GPU as far as totals go
-
-
-def test_all_lost_is_said_once(load):
-    library, collector = load(*several(2))
-    found = collector.probe()
-    collector.start()
-    for gpu in library.gpus:
-        gpu.lost = pynvml.NVML_ERROR_GPU_IS_LOST
-    with pytest.raises(CollectorError, match=r"lost all its GPUs.*gpu0, gpu1"):
+    library.gpus[0].lost = library.gpus[2].lost = code
+    with pytest.raises(CollectorError, match=r"can read nothing of gpu0, gpu2 \((GPU|Unknown)"):
+        collector.sample()
+    values = collector.sample()
+    assert set(by_name(found, values, "gpu0").values()) == {None}
+    assert by_name(found, values, "gpu1")["power"] == 350
+    library.gpus[1].lost = code
+    with pytest.raises(CollectorError, match="nothing of gpu1 "):
         collector.sample()
     assert collector.sample() == [None] * len(found.quantities)
     collector.stop()
     assert library.users == 0
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
+def test_one_sensor_that_fails_once_is_no_loss(load, clock, code):
+    library, collector = load(nvml.Gpu())
+    found = collector.probe()
+    collector.start()
+    library.gpus[0].errors["nvmlDeviceGetPowerUsage"] = code
+    clock.now += 1
+    library.gpus[0].energy_mj += 300_000
+    values = by_name(found, collector.sample())
+    assert (values["energy"], values["power"]) == (pytest.approx(300), None)
+    library.gpus[0].errors.clear()
+    assert by_name(found, collector.sample())["power"] == 350
 
 
 def test_lost_before_the_probe(load):
@@ -509,9 +523,11 @@ def test_lost_between_probe_and_start(load):
     found = collector.probe()
     library.gpus[1].lost = pynvml.NVML_ERROR_GPU_IS_LOST
     collector.start()
+    with pytest.raises(CollectorError, match="nothing of gpu1 "):
+        collector.sample()
     values = collector.sample()
     assert set(by_name(found, values, "gpu1").values()) == {None}
-    assert None not in by_name(found, values, "gpu0").values()
+    assert by_name(found, values, "gpu0")["power"] == 350
 
 
 def test_totals_begin_again_after_stop(load, clock):
@@ -542,9 +558,9 @@ def test_someone_shuts_nvml_down_under_us(load, clock):
     found = collector.probe()
     collector.start()
     pynvml.nvmlShutdown()
-    collector.sample()
     clock.now += 1
-    library.gpus[1].energy_mj += 300_000
+    for gpu in library.gpus:
+        gpu.energy_mj += 300_000
     values = collector.sample()
     assert None not in values
     assert by_name(found, values, "gpu1")["energy"] == pytest.approx(300)
