@@ -211,7 +211,7 @@ class _C:
     def nvmlDeviceGetMigMode(device, current, pending):
         if device.mig_mode is MISSING:
             return pynvml.NVML_ERROR_NOT_SUPPORTED
-        return _put(current, device.mig_mode) or _put(pending, device.mig_mode)
+        return _put(current, device.mig_mode) or _put(pending, 1 - device.mig_mode)
 
     @_device("nvmlDeviceGetMaxMigDeviceCount")
     def nvmlDeviceGetMaxMigDeviceCount(device, pointer):
@@ -263,6 +263,8 @@ class _C:
     def nvmlDeviceGetTemperatureV(device, pointer):
         if pointer._obj.version != pynvml.nvmlTemperature_v1:
             return pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH
+        if pointer._obj.sensorType != pynvml.NVML_TEMPERATURE_GPU:
+            return pynvml.NVML_ERROR_INVALID_ARGUMENT
         if device.temperature is MISSING:
             return pynvml.NVML_ERROR_NOT_SUPPORTED
         pointer._obj.temperature = device.temperature
@@ -270,6 +272,8 @@ class _C:
 
     @_device("nvmlDeviceGetTemperature")
     def nvmlDeviceGetTemperature(device, sensor, pointer):
+        if sensor.value != pynvml.NVML_TEMPERATURE_GPU:
+            return pynvml.NVML_ERROR_INVALID_ARGUMENT
         if device.temperature is MISSING:
             return pynvml.NVML_ERROR_NOT_SUPPORTED
         return _put(pointer, device.temperature)

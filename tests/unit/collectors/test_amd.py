@@ -15,7 +15,7 @@ from yprov_mlflow.collectors.base import Surroundings
 from yprov_mlflow.collectors.gpus import COUNTER
 from yprov_mlflow.errors import CollectorError
 
-NOT_SUPPORTED, NOT_FOUND, NOT_INIT = 2, 31, 32
+INVALID, NOT_SUPPORTED, NOT_FOUND, NOT_INIT = 1, 2, 31, 32
 RESOLUTION_UJ = 15.259
 
 
@@ -65,8 +65,8 @@ class Smi(types.ModuleType):
         self.handles = None
 
     def _answer(self, handle, find):
-        if self.handles is None:
-            raise AmdSmiException(NOT_INIT)
+        if self.handles is None or handle is None:
+            raise AmdSmiException(NOT_INIT if handle else INVALID)
         if handle not in self.handles or self.handles[handle].lost:
             raise AmdSmiException(NOT_FOUND)
         answer = find(self.handles[handle])
@@ -226,8 +226,8 @@ def test_partitions_that_share_an_id(load):
     _, collector = load(first, second)
     found = collector.probe()
     assert [device.id for device in found.devices] == ["gpu0"]
-    collector.start()
-    assert None not in collector.sample()
+    assert [one.device for one in found.quantities if one.component] == ["gpu0"]
+    assert not found.missing
 
 
 @pytest.mark.parametrize("resolution", [0.0, "N/A"])
@@ -262,8 +262,10 @@ def test_what_is_not_available_is_missing_and_nonsense_is_none(load):
     collector.start()
     card.power = {"socket_power": 0xFFFFFFFF}
     card.vram = {"vram_total": 10, "vram_used": 11}
+    card.cap = {"power_cap": 0xFFFFFFFF}
     values = by_name(found, collector.sample())
-    assert [name for name, value in values.items() if value is None] == ["power", "memory_used"]
+    absent = ["power", "memory_used", "power_limit"]
+    assert [name for name, value in values.items() if value is None] == absent
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_loss_of_one_and_of_all(load):
     collector.start()
     for card, gpu in zip(smi.cards, ("gpu0", "gpu1"), strict=True):
         card.lost = True
-        with pytest.raises(CollectorError, match=f"can read nothing of {gpu} "):
+        with pytest.raises(CollectorError, match=rf"can read nothing of {gpu} \(.*{NOT_FOUND}"):
             collector.sample()
     assert set(collector.sample()) == {None}
 
@@ -392,3 +394,10 @@ def test_a_library_that_the_module_cannot_use(driver, package, folder):
     environ = {"ROCM_PATH": str(driver / "rocm"), "LD_LIBRARY_PATH": str(driver / "linker")}
     found = Amd(Surroundings(root=driver, environ=environ)).probe()
     assert found.reason == "amdsmi cannot be imported: KeyError('libamd_smi.so')"
+
+
+def test_a_module_that_would_end_the_process(driver, package):
+    (driver / "site/amdsmi/libamd_smi.so").touch()
+    (driver / "site/amdsmi/__init__.py").write_text("raise SystemExit(1)\n")
+    found = Amd(Surroundings(root=driver, environ={})).probe()
+    assert found.reason == "amdsmi cannot be imported: SystemExit(1)"

@@ -313,6 +313,15 @@ def test_energy_is_of_the_whole_gpu_and_memory_of_the_instance(load):
     assert by_name(found, collector.sample(), "gpu0-mig1") == {"memory_used": 2e9}
 
 
+def test_an_instance_that_does_not_know_its_memory(load):
+    gpus = partitioned()
+    gpus[0].migs[1].errors["nvmlDeviceGetMemoryInfo"] = pynvml.NVML_ERROR_NO_PERMISSION
+    _, collector = load(*gpus, environ={"CUDA_VISIBLE_DEVICES": MIG[1]})
+    found = collector.probe()
+    assert "gpu0-mig1 memory_used" in [one.what for one in found.missing]
+    assert "gpu0-mig1" not in {one.device for one in found.quantities}
+
+
 # -- what a GPU lacks ------------------------------------------------------------------------
 
 
@@ -361,6 +370,36 @@ def test_a_gpu_that_knows_its_memory_only(load):
     assert "mig_mode" not in found.devices[0].facts
     collector.start()
     assert collector.sample() == [30e9]
+
+
+def test_a_gpu_of_which_nothing_is_known_is_named_and_no_loss(load):
+    nothing = nvml.Gpu(
+        nvml.uuid(1),
+        **dict.fromkeys(["energy_mj", "power_mw", "limit_mw", "utilization", "used"]),
+        temperature=None,
+        clocks={},
+        reasons=None,
+    )
+    _, collector = load(nvml.Gpu(), nothing)
+    found = collector.probe()
+    assert devices(found) == ["gpu0", "gpu1"]
+    assert len(found.missing) == 9
+    collector.start()
+    assert len(collector.sample()) == len(found.quantities) == 11
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        (pynvml.NVML_COMPUTEMODE_EXCLUSIVE_THREAD, "exclusive thread"),
+        (pynvml.NVML_COMPUTEMODE_PROHIBITED, "prohibited"),
+        (pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS, "exclusive process"),
+        (9, 9),
+    ],
+)
+def test_the_compute_mode_in_words(load, mode, said):
+    _, collector = load(nvml.Gpu(compute_mode=mode))
+    assert collector.probe().devices[0].facts["compute_mode"] == said
 
 
 def test_a_sensor_that_needs_permission(load):

@@ -48,6 +48,19 @@ def test_one_odd_reading_invents_nothing(count, odd):
     assert found == [0, None, pytest.approx(2)]
 
 
+def test_an_odd_reading_is_forgotten_after_a_good_one():
+    counter = Counter(0.001)
+    counts = (9_000_000, 8 * 10**9, 9_300_000, 8 * 10**9 + 1000, 9_600_000)
+    found = [counter.add(one, step) for step, one in enumerate(counts)]
+    assert found == [0, None, pytest.approx(300), None, pytest.approx(600)]
+
+
+def test_what_a_counter_shows_late_counts():
+    counter = Counter(0.001)
+    counter.add(10**9, 0)
+    assert counter.add(10**9 + 3 * 10**6, 0.1) == pytest.approx(3000)
+
+
 def test_a_small_step_back_is_no_wrap():
     counter = Counter(0.001)
     found = [

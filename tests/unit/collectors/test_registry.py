@@ -1,0 +1,72 @@
+"""Collectors of other packages: metadata of installed ones, in a folder on the path."""
+
+import pytest
+
+from yprov_mlflow.collectors import registry
+from yprov_mlflow.collectors.base import Collector
+from yprov_mlflow.collectors.git import Git
+from yprov_mlflow.errors import CollectorError
+
+DEFAULT = [name for name in registry.BUILT_IN if name != "codecarbon"]
+
+
+@pytest.fixture
+def register(tmp_path, monkeypatch):
+    """Install a package that registers a collector."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name, value):
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{name} = {value}\n")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ([], []),
+        (["none"], []),
+        (["default"], DEFAULT),
+        (["default", "-nvidia"], [name for name in DEFAULT if name != "nvidia"]),
+        (["-nvidia", "default"], DEFAULT),
+        (["all", "-default"], ["codecarbon"]),
+        (["cpu", "git", "cpu"], ["git", "cpu"]),  # in the order in which they are probed
+    ],
+    ids=str,
+)
+def test_a_choice(chosen, expected):
+    assert registry.choose(chosen) == expected
+
+
+def test_an_unknown_name_is_an_error_that_names_those_there_are():
+    with pytest.raises(CollectorError, match=r"'nvdia'.*Choose of none, default, all, git"):
+        registry.choose(["nvdia"])
+    with pytest.raises(CollectorError, match="'nvdia'"):
+        registry.load("nvdia")
+
+
+def test_others_come_after_ours_and_never_in_their_place(register):
+    register("zeta", "yprov_mlflow.collectors.base:Collector")
+    register("git", "yprov_mlflow.collectors.base:Collector")
+    assert registry.names() == [*registry.BUILT_IN, "zeta"]
+    assert registry.choose(["all"]) == [*registry.BUILT_IN, "zeta"]
+    assert registry.load("git") is Git
+    assert registry.load("zeta") is Collector
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("yprov_mlflow.collectors.base:Quantity", "no subclass of Collector"),
+        ("yprov_mlflow.collectors.base:GROUP", "AttributeError"),
+        ("there_is_no_such_module:Meter", "ModuleNotFoundError"),
+    ],
+)
+def test_a_package_that_gives_no_collector(register, value, said):
+    register("broken", value)
+    with pytest.raises(CollectorError, match=said) as caught:
+        registry.load("broken")
+    assert "choose -broken" in caught.value.cure
