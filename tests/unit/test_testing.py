@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from yprov_mlflow import testing
 from yprov_mlflow.collectors import registry
 from yprov_mlflow.collectors.base import (
     Available,
@@ -129,7 +131,7 @@ def test_a_quantity_is_described_rightly(changes, said):
 def test_quantities_differ():
     found = dataclasses.replace(FOUND, quantities=(ENERGY, ENERGY))
     message = faults(type("Twice", (Good,), {"found": found}))
-    assert "two quantities" in message
+    assert "name 'energy', device 'gpu0' and scope 'device' are those of two" in message
     assert "gpu_0_energy_joules" in message
 
 
@@ -140,6 +142,7 @@ def test_quantities_differ():
         ({"facts": {"share": math.nan}}, "no JSON"),
         ({"facts": {1: "one"}}, "JSON"),
         ({"devices": (Device("gpu0", ""), Device("gpu0", ""))}, "'gpu0'"),
+        ({"devices": (Device("gpu0", ""), Device("", ""))}, "''"),
         ({"devices": (Device("gpu0", "", {"id": b"1"}),)}, "no JSON"),
         ({"procedure": ""}, "procedure"),
         ({"missing": (Unavailable("root only"),)}, "missing"),
@@ -156,6 +159,25 @@ def test_a_probe_gives_a_finding(found):
     assert "avail" in faults(type("Gives", (Good,), {"found": found}))
 
 
+def test_what_is_described_wrongly_is_not_started():
+    def start(self):
+        raise AssertionError("started")
+
+    wrong = changed(unit="joule")
+    assert "started" not in faults(type("Wrong", (wrong,), {"start": start}))
+
+
+@pytest.mark.parametrize("step", ["probe", "sample"])
+def test_what_hangs_is_named(step, monkeypatch):
+    def hangs(self):
+        time.sleep(1.0)
+        return FOUND if step == "probe" else [0.0, None]
+
+    monkeypatch.setattr(testing, "_PATIENCE_S", 0.2)
+    message = faults(type("Hangs", (Good,), {step: hangs}), samples=1)
+    assert f"{step} raised TimeoutError('still running after 0.2 s')" in message
+
+
 @pytest.mark.parametrize("step", ["probe", "start", "sample", "stop"])
 def test_an_exception_is_named_with_its_step(step):
     def broken(self):
@@ -165,10 +187,22 @@ def test_an_exception_is_named_with_its_step(step):
     assert f"{step} raised OSError('the driver has gone')" in message
 
 
+def test_the_constructor_is_watched_too():
+    def raises(self, surroundings):
+        raise OSError("the driver has gone")
+
+    def connects(self, surroundings):
+        asks_the_network(self)
+
+    assert "constructor raised OSError" in faults(type("Raises", (Good,), {"__init__": raises}))
+    assert "sockets" in faults(type("Connects", (Good,), {"__init__": connects}))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ([1.0], "1 values for 2"),
+        ([1.0, None, None], "3 values for 2"),
         (1.0, "no sequence"),
         ([1.0, "2"], "'2'"),
         ([1.0, True], "True"),
@@ -187,6 +221,7 @@ def test_a_sample_is_a_number_or_none_for_each(values, said):
         (lambda since: since - time.perf_counter(), "decreases"),
         (lambda since: -1.0, "negative"),
         (lambda since: 1e6 + time.perf_counter(), "begin at 0"),
+        (lambda since: 100.0 + time.perf_counter() - since, "begin at 0"),
     ],
 )
 def test_a_total_grows_from_zero(total, said):
@@ -222,6 +257,17 @@ def test_slowness(step):
 
     assert f"{step} takes" in faults(Slow).replace("a sample", "sample")
     check_collector(Slow, limit_s=1.0)
+
+
+@pytest.mark.parametrize("step", ["start", "sample"])
+def test_one_hiccup_is_no_slowness(step):
+    hiccups = [0.03]
+
+    def hiccup(self):
+        time.sleep(hiccups.pop() if hiccups else 0)
+        return getattr(Good, step)(self)
+
+    check_collector(type("Hiccups", (Good,), {step: hiccup}))
 
 
 def talks(self):
@@ -269,6 +315,9 @@ def test_manners(act, step, capfd):
 
     assert MANNERS[act] in faults(type("Rude", (Good,), {step: misbehaves}))
     assert capfd.readouterr().out == ""
+    os.write(1, b"ours again")
+    assert capfd.readouterr().out == "ours again"
+    assert not testing._watches
 
 
 def test_a_signal_handler_is_noticed(monkeypatch):
@@ -291,10 +340,28 @@ def test_a_file_that_stays_is_noticed_and_one_that_goes_is_not(tmp_path):
             (tmp_path / "gone").write_text("")
             (tmp_path / "gone").unlink()
             (tmp_path / "stays").write_text("")
+            (tmp_path / "__pycache__").mkdir(exist_ok=True)
+            (tmp_path / "__pycache__/compiled.pyc").write_text("")
 
     message = faults(Writes)
     assert str(tmp_path / "stays") in message
     assert "gone" not in message
+    assert "compiled" not in message
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="Linux has it")
+def test_a_file_in_shared_memory_stays_too(tmp_path_factory):
+    file = Path("/dev/shm") / tmp_path_factory.mktemp("shared").name / "stays"
+    file.parent.mkdir()
+
+    def leaves(self):
+        file.write_text("")
+
+    try:
+        assert str(file) in faults(type("Leaves", (Good,), {"stop": leaves}))
+    finally:
+        file.unlink()
+        file.parent.rmdir()
 
 
 def test_others_may_do_what_they_like_meanwhile():
