@@ -56,29 +56,28 @@ def choose(chosen: Iterable[str]) -> list[str]:
     Raises:
         CollectorError: There is no collector or preset of that name.
     """
-    known = names()
-    found: dict[str, None] = {}
+    found: set[str] = set()
     for word in chosen:
-        added = not word.startswith("-")
-        name = word.removeprefix("-")
-        for one in _expanded(name, known):
-            if added:
-                found[one] = None
-            else:
-                found.pop(one, None)
-    return [name for name in known if name in found]
+        expanded = _expanded(word.removeprefix("-"))
+        if word.startswith("-"):
+            found -= expanded
+        else:
+            found |= expanded
+    return [*(name for name in BUILT_IN if name in found), *sorted(found - set(BUILT_IN))]
 
 
-def _expanded(name: str, known: list[str]) -> list[str]:
+def _expanded(name: str) -> set[str]:
     if name == "none":
-        return []
-    if name == "all":
-        return known
+        return set()
     if name == "default":
-        return [one for one, built_in in BUILT_IN.items() if built_in.default]
+        return {one for one, built_in in BUILT_IN.items() if built_in.default}
+    # Others' names come from the metadata of all packages: not read where ours will do.
+    known = BUILT_IN if name in BUILT_IN else names()
+    if name == "all":
+        return {*known}
     if name not in known:
         raise CollectorError.unknown(name, [*PRESETS, *known])
-    return [name]
+    return {name}
 
 
 def load(name: str) -> type[Collector]:

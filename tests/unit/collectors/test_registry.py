@@ -41,6 +41,11 @@ def test_a_choice(chosen, expected):
     assert registry.choose(chosen) == expected
 
 
+def test_ours_are_chosen_without_a_look_at_all_packages(monkeypatch):
+    monkeypatch.delattr(registry, "entry_points")
+    assert registry.choose(["default", "codecarbon", "-git"]) == [*registry.BUILT_IN][1:]
+
+
 def test_an_unknown_name_is_an_error_that_names_those_there_are():
     with pytest.raises(CollectorError, match=r"'nvdia'.*Choose of none, default, all, git"):
         registry.choose(["nvdia"])
