@@ -64,6 +64,7 @@ class Library:
         self.without = set(without)
         self.init_error = init_error
         self.users = 0
+        self.ends = 0
         self.reads = 0
 
     def __getattr__(self, symbol):
@@ -162,6 +163,7 @@ class _C:
 
     def nvmlShutdown(library):
         library.users -= 1
+        library.ends += not library.users
         return pynvml.NVML_SUCCESS
 
     def nvmlErrorString(library, code):

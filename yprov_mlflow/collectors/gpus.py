@@ -172,13 +172,18 @@ def known(facts: Mapping[str, Json]) -> dict[str, Json]:
 
 
 class Gpus(Collector):
-    """Base of the collectors of GPUs; its ``probe`` fills ``found``, ``missing`` and ``errors``."""
+    """Base of the collectors of GPUs; its ``probe`` fills ``found``, ``missing`` and ``errors``.
+
+    A GPU that nobody uses may take seconds to wake. So a probe may leave the library open, as
+    ``held`` says, until ``start`` has opened it as well.
+    """
 
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
         self.found: list[Gpu] = []
         self.missing: list[Unavailable] = []
         self.errors: tuple[type[Exception], ...] = ()
+        self.held = False
         self._meters: list[_Meter] = []
 
     @abstractmethod
@@ -255,6 +260,9 @@ class Gpus(Collector):
         """Open the library, find the devices, and begin the totals."""
         self.open()
         self._meters = [_Meter(gpu, self.fact(self.handle, gpu.key)) for gpu in self.found]
+        if self.held:
+            self.held = False
+            self.close()
         self._read_all()
         for meter in self._meters:
             meter.energy_j = None

@@ -50,13 +50,16 @@ class Nvidia(Gpus):
             self.open()
         except pynvml.NVMLError as error:
             return self._no_library(error)
+        found: Available | Unavailable
         try:
-            return self._probe()
+            found = self._probe()
         except pynvml.NVMLError as error:
-            return Unavailable(f"NVML fails: {error}", "See what nvidia-smi says")
-        finally:
+            found = Unavailable(f"NVML fails: {error}", "See what nvidia-smi says")
+        self.held = isinstance(found, Available)
+        if not self.held:
             with suppress(pynvml.NVMLError):
                 self.close()
+        return found
 
     def open(self) -> None:
         """Initialise NVML, which counts its users in this process."""

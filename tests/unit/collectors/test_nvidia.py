@@ -61,7 +61,6 @@ def devices(found):
 def test_one_gpu(load, clock):
     library, collector = load(nvml.Gpu(reasons=0x20))
     found = collector.probe()
-    assert library.users == 0
     assert found.facts == {"driver": "570.86.15", "nvml": "12.570.86.15", "cuda": "12.8"}
     assert json.loads(json.dumps(dict(found.devices[0].facts))) == {
         "uuid": nvml.uuid(0),
@@ -582,6 +581,25 @@ def test_totals_begin_again_after_stop(load, clock):
     assert library.users == 0
 
 
+def test_gpus_stay_awake_from_the_probe_to_the_stop(load):
+    library, collector = load(nvml.Gpu())
+    collector.probe()
+    for _ in range(2):
+        collector.start()
+        assert (library.users, library.ends) == (1, 0)
+        collector.sample()
+        collector.stop()
+        assert (library.users, library.ends) == (0, 1)
+        library.ends = 0
+
+
+@pytest.mark.parametrize("devices", [[], [nvml.Gpu(forbidden=True)]], ids=len)
+def test_a_probe_that_finds_nothing_leaves_nvml(load, devices):
+    library, collector = load(*devices)
+    assert isinstance(collector.probe(), Unavailable)
+    assert (library.users, library.ends) == (0, 1)
+
+
 def test_other_users_of_nvml_keep_theirs(load):
     library, collector = load(nvml.Gpu())
     pynvml.nvmlInit()
@@ -592,11 +610,16 @@ def test_other_users_of_nvml_keep_theirs(load):
     assert pynvml.nvmlDeviceGetCount() == 1
 
 
-def test_someone_shuts_nvml_down_under_us(load, clock):
+@pytest.mark.parametrize("started", [True, False])
+def test_someone_shuts_nvml_down_under_us(load, clock, started):
     library, collector = load(*several(2))
     found = collector.probe()
-    collector.start()
-    pynvml.nvmlShutdown()
+    if started:
+        collector.start()
+        pynvml.nvmlShutdown()
+    else:
+        pynvml.nvmlShutdown()
+        collector.start()
     clock.now += 1
     for gpu in library.gpus:
         gpu.energy_mj += 300_000
