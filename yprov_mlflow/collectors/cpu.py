@@ -18,7 +18,7 @@ from yprov_mlflow.collectors.base import (
     Unavailable,
 )
 from yprov_mlflow.collectors.shares import Share
-from yprov_mlflow.collectors.sums import Total
+from yprov_mlflow.collectors.sums import Rate, Total
 from yprov_mlflow.events import Json
 
 _W_PER_PROCESSOR = 4.0
@@ -169,7 +169,7 @@ class Cpu(Collector):
             counter.start()
         self._busy_s = Total()
         self._share = Share()
-        self._last: tuple[float, float] | None = None
+        self._power = Rate()
         self._own_s = Total()
         self.sample()
 
@@ -191,17 +191,9 @@ class Cpu(Collector):
             cpu_j = sum(counter.total_j for counter in packages)
         else:
             cpu_j = busy_s * self._watts
-            values += (cpu_j, self._mean_w(cpu_j))
+            values += (cpu_j, self._power.of(cpu_j, time.monotonic()))
         values.append(self._share.of(cpu_j, busy_s, own_s))
         return values
-
-    def _mean_w(self, energy_j: float) -> float | None:
-        """Give the power since the last sample."""
-        now_s = time.monotonic()
-        last, self._last = self._last, (now_s, energy_j)
-        if last is None or now_s <= last[0]:
-            return None
-        return (energy_j - last[1]) / (now_s - last[0])
 
 
 def _origin(tdp_w: float | None, count: int) -> str:

@@ -68,6 +68,9 @@ _KINDS = {
 _DISK_TRAFFIC = ("disk_read_megabytes", "disk_write_megabytes")
 _NETWORK_TRAFFIC = ("network_receive_megabytes", "network_transmit_megabytes")
 
+_LEAST_CPU_S = 0.04
+"""CPU seconds that a utilization needs: of a tick or two a processor was busy in all or none."""
+
 _Values = dict[str, float | None]
 
 
@@ -127,11 +130,15 @@ class Host(Collector):
         return values
 
     def _utilization(self) -> float | None:
-        last, self._times = self._times, processors.times(self.surroundings.root)
-        if last is None or self._times is None or self._times.all_s <= last.all_s:
+        last, now = self._times, processors.times(self.surroundings.root)
+        if last is None or now is None:
+            self._times = now
             return None
-        share = (self._times.busy_s - last.busy_s) / (self._times.all_s - last.all_s)
-        return 100.0 * min(max(share, 0.0), 1.0)
+        all_s = now.all_s - last.all_s
+        if all_s < _LEAST_CPU_S:
+            return None
+        self._times = now
+        return 100.0 * min(max((now.busy_s - last.busy_s) / all_s, 0.0), 1.0)
 
     def _process(self) -> _Values:
         usage = processes.shared(self.surroundings.root).read()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yprov_mlflow.collectors.base import Unavailable
+from yprov_mlflow.collectors.sums import Rate
 from yprov_mlflow.collectors.sysfiles import content, text
 
 _FOLDER = "sys/class/powercap"
@@ -116,29 +117,31 @@ class Counter:
         self.total_j = 0.0
         self._path = zone.path / "energy_uj"
         self._last: tuple[float, float] | None = None
+        self._power = Rate()
 
     def start(self) -> None:
         """Begin at 0."""
-        self.total_j, self._last = 0.0, None
+        self.total_j, self._last, self._power = 0.0, None, Rate()
         self.read()
 
     def read(self) -> tuple[float | None, float | None]:
-        """Give the joules since ``start`` and the watts since the last reading."""
+        """Give the joules since ``start`` and the watts since the last ones; None for unknown."""
         try:
             now_j = int(content(self._path)) / 1e6
         except ValueError:
             return None, None
         now_s = time.monotonic()
         last, self._last = self._last, (now_s, now_j)
-        if last is None:
-            return self.total_j, None
-        took_s, grown_j = now_s - last[0], now_j - last[1]
-        if grown_j < 0:
-            grown_j += self.zone.range_j
-        if grown_j < 0 or grown_j > _MOST_W * max(took_s, 0.01):
-            return self.total_j, None
-        self.total_j += grown_j
-        return self.total_j, grown_j / took_s if took_s > 0 else None
+        if last is not None:
+            took_s, grown_j = now_s - last[0], now_j - last[1]
+            if grown_j < 0:
+                grown_j += self.zone.range_j
+            if not 0 <= grown_j <= _MOST_W * max(took_s, 0.01):
+                self._power = Rate()
+                self._power.of(self.total_j, now_s)
+                return None, None
+            self.total_j += grown_j
+        return self.total_j, self._power.of(self.total_j, now_s)
 
 
 def obstacle(zone: Zone) -> Unavailable | None:

@@ -1,6 +1,9 @@
-"""Sums over things that come and go, such as processes and network interfaces."""
+"""Totals of sums over things that come and go, such as processes, and how fast totals grow."""
 
 from __future__ import annotations
+
+_LEAST_S = 0.04
+"""Less than the shortest interval, and enough for clocks that tick in hundredths of a second."""
 
 
 class Total:
@@ -30,3 +33,24 @@ class Total:
         else:
             self._fell = True
         return self.value
+
+
+class Rate:
+    """How fast a total grows: its growth over the time between two readings.
+
+    Counters move in steps. Over less than ``_LEAST_S`` their growth is 0 or much too much.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def of(self, total: float, now_s: float) -> float | None:
+        """Give the growth per second since the last rate; None for one so short ago."""
+        if self._last is None:
+            self._last = total, now_s
+            return None
+        grown, took_s = total - self._last[0], now_s - self._last[1]
+        if took_s < _LEAST_S:
+            return None
+        self._last = total, now_s
+        return grown / took_s

@@ -210,10 +210,46 @@ def test_a_counter_that_is_reset_is_no_wrap_around(two_packages):
     node.now_s += 1
     node.energy("intel-rapl:0", 3)  # a wrap-around would be 261046 W
     values = sample()
-    assert (values["cpu0", "energy"], values["cpu0", "power"]) == (pytest.approx(100), None)
+    assert (values["cpu0", "energy"], values["cpu0", "power"]) == (None, None)
     node.now_s += 1
     node.energy("intel-rapl:0", 13)
-    assert sample()["cpu0", "energy"] == pytest.approx(110)
+    values = sample()
+    assert values["cpu0", "energy"] == pytest.approx(110)
+    assert values["cpu0", "power"] == pytest.approx(10)
+
+
+def test_a_counter_that_grows_too_fast_each_time_is_no_zero(two_packages):
+    node = two_packages
+    _, sample = started(node.collector())
+    for second in range(1, 4):
+        node.now_s += 1
+        node.energy("intel-rapl:0", 1000 + second * 5000)
+        assert sample()["cpu0", "energy"] is None
+
+
+@pytest.mark.parametrize("grown_j", [0.0, 0.2])
+def test_two_samples_in_a_moment_have_one_power(two_packages, grown_j):
+    """Counters move once a millisecond or less: 0 W and 2000 W are both untrue of 200 W."""
+    node = two_packages
+    _, sample = started(node.collector())
+    node.now_s += 0.0001
+    node.energy("intel-rapl:0", 1000 + grown_j)
+    values = sample()
+    assert (values["cpu0", "energy"], values["cpu0", "power"]) == (pytest.approx(grown_j), None)
+    node.now_s += 0.9999
+    node.energy("intel-rapl:0", 1200)
+    assert sample()["cpu0", "power"] == pytest.approx(200)
+
+
+@pytest.mark.parametrize("busy_s", [0.0, 0.02])
+def test_two_samples_in_a_moment_have_one_estimated_power(node, busy_s):
+    _, sample = started(node.collector())
+    node.now_s += 0.0001
+    node.times(busy_s, 0)
+    assert sample()["node", "power"] is None
+    node.now_s += 0.9999
+    node.times(2, 0)
+    assert sample()["node", "power"] == pytest.approx(8)
 
 
 def test_energy_begins_at_0_again_after_stop(two_packages):

@@ -97,6 +97,17 @@ def test_the_node(machine):
     assert {quantity.component for quantity in available.quantities} == {""}
 
 
+def test_a_utilization_takes_more_than_a_tick(machine):
+    collector = machine.collector()
+    available = collector.probe()
+    collector.start()
+    seen = []
+    for busy, idle in ((101, 900), (101, 901), (103, 903)):
+        machine.now(busy=busy, idle=idle)
+        seen.append(named(available, collector.sample())["cpu_utilization_percentage"])
+    assert seen == [None, None, pytest.approx(50)]
+
+
 def test_totals_stand_still_when_an_interface_goes_and_count_on_after_it(machine):
     collector = machine.collector()
     available = collector.probe()
