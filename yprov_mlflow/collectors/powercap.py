@@ -7,13 +7,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from yprov_mlflow.collectors import processors
 from yprov_mlflow.collectors.base import Unavailable
 from yprov_mlflow.collectors.sums import Rate
 from yprov_mlflow.collectors.sysfiles import content, text
 
 _FOLDER = "sys/class/powercap"
-_ZONE = re.compile(r"intel-rapl(?P<mmio>-mmio)?(?P<numbers>(:\d+)+)")
+_ZONE = re.compile(r"intel-rapl(?P<mmio>-mmio)?(?P<numbers>(:[\da-f]+)+)")
 _PACKAGE = re.compile(r"package-(\d+)(?:-die-(\d+))?")
+_BY_PACKAGE = ("AuthenticAMD", "HygonGenuine")
+"""Makers of processors with one counter a package, whatever the number of its dies."""
+
 _COMPONENTS = {"package": "cpu", "dram": "memory"}
 """What is added up: core and uncore are parts of the package, psys contains the packages."""
 
@@ -56,12 +60,17 @@ class Zone:
 
 
 def zones(root: Path) -> list[Zone]:
-    """Find all domains; one that is there through registers and memory-mapped counts once."""
+    """Find all domains, each once.
+
+    One may be there through registers and memory-mapped. Linux 6.10 and 6.11 show the counter of
+    an AMD package as one of each of its dies.
+    """
     tree = root / _FOLDER
     folders = {path.name: path for pattern in ("*:*", "*:*/*:*") for path in tree.glob(pattern)}
+    by_package = processors.maker(root) in _BY_PACKAGE
     found: dict[str, Zone] = {}
     for name in sorted(folders, key=_order):
-        zone = _zone(folders, name)
+        zone = _zone(folders, name, by_package=by_package)
         if zone is not None:
             found.setdefault(zone.id, zone)
     return list(found.values())
@@ -81,10 +90,10 @@ def _order(name: str) -> tuple[bool, list[int]]:
     match = _ZONE.fullmatch(name)
     if match is None:
         return True, []
-    return bool(match["mmio"]), [int(number) for number in match["numbers"][1:].split(":")]
+    return bool(match["mmio"]), [int(number, 16) for number in match["numbers"][1:].split(":")]
 
 
-def _zone(folders: dict[str, Path], name: str) -> Zone | None:
+def _zone(folders: dict[str, Path], name: str, *, by_package: bool) -> Zone | None:
     match = _ZONE.fullmatch(name)
     title = text(folders[name] / "name")
     if match is None or not title:
@@ -94,6 +103,10 @@ def _zone(folders: dict[str, Path], name: str) -> Zone | None:
     package = _PACKAGE.fullmatch(text(folders[above] / "name") if nested else title)
     if package is not None:
         number, die = package.groups()
+        if by_package:
+            if title == "core":  # that of one core of many
+                return None
+            die = None
         id_ = f"cpu{number}" + (f"-die{die}" if die else "")
         metric = f"cpu_package_{number}" + (f"_die_{die}" if die else "")
         label = f"processor package {number}" + (f", die {die}" if die else "")

@@ -57,6 +57,11 @@ def model(root: Path) -> str | None:
     return _first(root, ("model name", "Model", "cpu model")) or platform.processor() or None
 
 
+def maker(root: Path) -> str | None:
+    """Give who made the processors, as they say it: ``GenuineIntel``, ``AuthenticAMD``."""
+    return _first(root, ("vendor_id",))
+
+
 def virtual(root: Path) -> bool:
     """Say whether the processors are those of a virtual machine."""
     return "hypervisor" in (_first(root, ("flags",)) or "").split()

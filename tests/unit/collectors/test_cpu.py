@@ -146,13 +146,23 @@ def test_what_contains_packages_is_not_added(node):
     node.zone("intel-rapl:0", "package-0-die-0", 1000)
     node.zone("intel-rapl:1", "package-0-die-1", 1000)
     node.zone("intel-rapl:2", "psys", 5000)
-    node.zone("intel-rapl:10", "package-1-die-0", 1000)
+    node.zone("intel-rapl:a", "package-1-die-0", 1000)  # numbers are hexadecimal
     available, sample = started(node.collector())
     assert bill(available) == {"cpu0-die0": "cpu", "cpu0-die1": "cpu", "cpu1-die0": "cpu"}
     node.now_s += 1
     node.energy("intel-rapl:2", 5070)
     assert sample()["psys", "energy"] == pytest.approx(70)
     assert [one.what for one in available.missing] == ["memory"]
+
+
+def test_the_counter_of_an_amd_package_counts_once_whatever_its_dies(node):
+    (node.root / "proc/cpuinfo").write_text("vendor_id\t: AuthenticAMD\n")
+    for number in range(12):
+        node.zone(f"intel-rapl:{number:x}", f"package-0-die-{number}", 1000)
+        node.zone(f"intel-rapl:{number:x}:0", "core", 100)
+    available, _ = started(node.collector())
+    assert bill(available) == {"cpu0": "cpu"}
+    assert [device.label for device in available.devices] == ["processor package 0"]
 
 
 def test_only_nested_folders(node):

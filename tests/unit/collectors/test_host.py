@@ -214,10 +214,13 @@ def test_where_there_is_no_proc_psutil_answers(tmp_path):
 def test_processors(tmp_path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("cpu  1 2 3 400 50 6 7 8 90 90\ncpu0 1\ncpu1 1\nintr 5\n")
-    (tmp_path / "proc/cpuinfo").write_text("model name\t: Fast 9\nflags\t: fpu hypervisor\n")
+    (tmp_path / "proc/cpuinfo").write_text(
+        "vendor_id\t: GenuineIntel\nmodel name\t: Fast 9\nflags\t: fpu hypervisor\n"
+    )
     busy = 1 + 2 + 3 + 6 + 7
     ticks_per_s = os.sysconf("SC_CLK_TCK")
     assert processors.times(tmp_path) == (busy / ticks_per_s, (busy + 458) / ticks_per_s)
     assert processors.count(tmp_path) == 2
     assert processors.model(tmp_path) == "Fast 9"
+    assert processors.maker(tmp_path) == "GenuineIntel"
     assert processors.virtual(tmp_path)
