@@ -29,12 +29,12 @@ class Usage(NamedTuple):
     nobody waits for: ``Total`` makes totals of them.
     """
 
-    cpu_s: float
-    memory_bytes: float
-    processes: int
-    threads: int
-    read_bytes: float | None
-    written_bytes: float | None
+    cpu_s: float | None = None
+    memory_bytes: float | None = None
+    processes: int | None = None
+    threads: int | None = None
+    read_bytes: float | None = None
+    written_bytes: float | None = None
 
 
 class _One(NamedTuple):
@@ -83,6 +83,8 @@ class Tree:
         ones = []
         for pid, started in list(self._known.items()):
             one = _proc_one(self._proc, pid) if self._linux else _psutil_one(pid)
+            if one is None and pid == self._own:  # too many files are open, it is not gone
+                return Usage()
             if one is None or started not in (None, one.started):
                 del self._known[pid]
                 continue

@@ -166,6 +166,19 @@ def test_a_new_process_with_the_number_of_one_that_ended(pretended):
     assert (usage.cpu_s, usage.processes) == (0, 1)
 
 
+def test_a_process_that_cannot_read_its_own_files_knows_nothing_for_a_while(pretended):
+    pretended.set(1, 10.0, children="2")
+    pretended.set(2, 50.0)
+    tree = pretended.tree()
+    stat = pretended.proc / "1/stat"
+    stat.rename(stat.with_name("aside"))
+    assert [tree.read(), tree.read()] == [processes.Usage()] * 2
+    stat.with_name("aside").rename(stat)
+    pretended.set(2, 51.0)
+    usage = tree.read()
+    assert (usage.cpu_s, usage.processes) == (1, 2)
+
+
 def test_searching_many_threads_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
     pretended = Processes(tmp_path)
     pretended.set(1, 1.0)
