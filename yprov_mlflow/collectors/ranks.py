@@ -22,7 +22,14 @@ class _Launcher(NamedTuple):
     facts: Mapping[str, tuple[str, ...]]
 
 
-# The innermost first: torchrun may run in an MPI task, and that in a SLURM step. A batch
+_PMI = {
+    "local_rank": ("MPI_LOCALRANKID", "PMI_LOCAL_RANK"),
+    "world_size": ("PMI_SIZE",),
+    "local_world_size": ("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE"),
+}
+
+# The innermost first: torchrun may run in an MPI task, and that in a SLURM step. But SLURM can
+# set PMI's variables itself, which know less than its own; MPICH's mpiexec adds to them. A batch
 # script of SLURM has SLURM_PROCID=0 and is no rank: only a step is.
 _LAUNCHERS = (
     _Launcher(
@@ -46,16 +53,7 @@ _LAUNCHERS = (
             "local_world_size": ("OMPI_COMM_WORLD_LOCAL_SIZE",),
         },
     ),
-    _Launcher(
-        "mpich",
-        "PMI_SIZE",
-        "PMI_RANK",
-        {
-            "local_rank": ("MPI_LOCALRANKID",),
-            "world_size": ("PMI_SIZE",),
-            "local_world_size": ("MPI_LOCALNRANKS",),
-        },
-    ),
+    _Launcher("mpich", "MPI_LOCALRANKID", "PMI_RANK", _PMI),
     _Launcher(
         "slurm",
         "SLURM_STEP_ID",
@@ -67,6 +65,7 @@ _LAUNCHERS = (
             "node": ("SLURM_NODEID",),
         },
     ),
+    _Launcher("mpich", "PMI_SIZE", "PMI_RANK", _PMI),
 )
 _REPEATED = re.compile(r"\(x\d+\)\Z")
 _JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "TORCHELASTIC_RUN_ID")

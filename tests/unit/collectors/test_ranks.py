@@ -86,6 +86,16 @@ MPICH = {
             {"PMI_RANK": "1", "PMI_SIZE": "2"},
             {"launcher": "mpich", "rank": 1, "world_size": 2},
         ),
+        (
+            {"PMI_RANK": "5", "PMI_SIZE": "8", "PMI_LOCAL_RANK": "1", "PMI_LOCAL_SIZE": "4"},
+            {
+                "launcher": "mpich",
+                "rank": 5,
+                "local_rank": 1,
+                "world_size": 8,
+                "local_world_size": 4,
+            },
+        ),
     ],
 )
 def test_launchers(environ, facts):
@@ -95,6 +105,16 @@ def test_launchers(environ, facts):
 def test_the_innermost_launcher_counts_within_the_same_job():
     facts = ranks.collect({**SLURM, **OPENMPI, **TORCHRUN})
     assert (facts["launcher"], facts["rank"], facts["job_id"]) == ("torchrun", 3, "4711")
+
+
+def test_the_tasks_of_slurm_with_its_own_pmi_know_their_place_on_the_node():
+    pmi = {"PMI_RANK": "5", "PMI_SIZE": "8"}
+    assert ranks.collect({**SLURM, **pmi}) == ranks.collect(SLURM)
+
+
+def test_mpich_started_within_a_step_of_slurm():
+    facts = ranks.collect({**SLURM, **MPICH})
+    assert (facts["launcher"], facts["rank"], facts["local_rank"]) == ("mpich", 1, 0)
 
 
 def test_a_batch_script_is_no_rank():
