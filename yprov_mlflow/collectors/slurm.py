@@ -21,6 +21,9 @@ _EVERY_S = 60.0
 """Seconds between two questions to SLURM: its daemons on all nodes must answer each."""
 
 _PATIENCE_S = 20.0
+_PROBE_S = 12.0
+"""Seconds that SLURM has for all questions of the probe, which else is given up with its facts."""
+
 _FIELD = "ConsumedEnergyRaw"
 _UNKNOWN = 2**63
 """SLURM's numbers for "not known" lie above it."""
@@ -37,6 +40,9 @@ _TEXTS = {
     "gpus": ("SLURM_GPUS", "SLURM_GPUS_PER_NODE"),
     "gpu_ids_on_node": ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
 }
+_STEPS = {str(0xFFFFFFFA): "interactive", str(0xFFFFFFFB): "batch"}
+"""Steps that have a name, by the number that the variable has."""
+
 _NUMBERS = {
     "array_task_id": ("SLURM_ARRAY_TASK_ID",),
     "nodes": ("SLURM_JOB_NUM_NODES", "SLURM_NNODES"),
@@ -69,6 +75,7 @@ class Slurm(Collector):
 
     def probe(self) -> Available | Unavailable:
         """Read the job's variables, and ask SLURM once for the energy."""
+        self._until_s = time.monotonic() + _PROBE_S
         facts = collect(self.surroundings.environ)
         if "job_id" not in facts:
             return Unavailable("not in a SLURM job")
@@ -133,7 +140,8 @@ class Slurm(Collector):
 
     def _ask(self, name: str, *words: str) -> str | None:
         path = self._which(name)
-        if path is None:
+        left_s = self._until_s - time.monotonic()
+        if path is None or left_s <= 0:
             return None
         try:
             return subprocess.run(
@@ -141,7 +149,7 @@ class Slurm(Collector):
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=_PATIENCE_S,
+                timeout=left_s,
                 stdin=subprocess.DEVNULL,
                 env=dict(self.surroundings.environ),
             ).stdout
@@ -199,7 +207,9 @@ class Slurm(Collector):
         question, self._question = self._question, None
         if question is not None:
             question.kill()
-            question.communicate()
+            if question.stdout is not None:  # not read: what it started may hold it open
+                question.stdout.close()
+            question.wait()
 
 
 def collect(environ: Mapping[str, str]) -> dict[str, Json]:
@@ -208,13 +218,13 @@ def collect(environ: Mapping[str, str]) -> dict[str, Json]:
     Returns:
         ``job_id``, ``step``, ``name``, ``cluster``, ``partition``, ``node_list``, ``nodes``,
         ``tasks``, ``tasks_per_node``, ``cpus_per_task``, ``cpus_on_node``, memory in megabytes,
-        ``gpus`` as asked for, ``gpus_on_node``, ``gpu_ids_on_node``, and of arrays
-        ``array_job_id`` and ``array_task_id``; each only where it is set.
+        ``gpus`` as asked for, ``gpus_on_node``, ``gpu_ids_on_node``, ``restarts``, and of
+        arrays ``array_job_id`` and ``array_task_id``; each only where it is set.
     """
     facts: dict[str, Json] = {}
     for key, variables in _TEXTS.items():
         if found := _first(environ, variables):
-            facts[key] = found
+            facts[key] = _STEPS.get(found, found) if key == "step" else found
     for key, variables in _NUMBERS.items():
         found = _first(environ, variables)
         if found.isascii() and found.isdigit():

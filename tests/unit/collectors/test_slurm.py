@@ -85,6 +85,14 @@ def test_facts_of_a_step_in_an_array():
     assert (facts["array_job_id"], facts["array_task_id"]) == ("4700", 11)
 
 
+@pytest.mark.parametrize(("number", "step"), [("4294967290", "interactive"), ("7", "7")])
+def test_steps_have_the_names_that_the_commands_know(site, number, step):
+    site.command("sstat", "5000\n")
+    collector = site.collector({**JOB, "SLURM_STEP_ID": number})
+    assert collector.probe().facts["step"] == step
+    assert f"--jobs=4711.{step}" in site.asked("sstat")[0].split()
+
+
 def test_energy_of_the_step(site):
     site.command("scontrol", RAPL)
     site.command("sstat", "5000\n")
@@ -182,6 +190,34 @@ def test_a_command_that_fails_later(site):
     (site.folder / "sstat").unlink()
     site.now_s += 60
     assert collector.sample() == (None,)
+
+
+def test_what_the_job_is_does_not_wait_for_commands_that_hang(site, monkeypatch):
+    monkeypatch.setattr(time, "monotonic", time.perf_counter)
+    monkeypatch.setattr(slurm, "_PROBE_S", 0.3)
+    for name in ("scontrol", "sstat", "sacct"):
+        site.command(name, "", "exec /bin/sleep 300")
+    begun = time.perf_counter()
+    available = site.collector(JOB).probe()
+    assert time.perf_counter() - begun < 10
+    assert available.facts["job_id"] == "4711"
+    assert available.missing[0].what == "energy"
+    assert site.asked("sacct") == []  # the time was over
+
+
+def test_the_end_does_not_wait_for_what_a_command_started(site):
+    site.command("sstat", "5000\n")
+    collector = site.collector()
+    collector.probe()
+    site.command("sstat", "5000\n", "/bin/sleep 10")
+    collector.start()
+    deadline = time.perf_counter() + 10
+    while len(site.asked("sstat")) < 2 and time.perf_counter() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    begun = time.perf_counter()
+    collector.stop()
+    assert time.perf_counter() - begun < 5
 
 
 def test_a_command_that_hangs_is_not_waited_for(site):
