@@ -44,7 +44,7 @@ def intensity(surroundings: Surroundings) -> tuple[dict[str, Any], list[Unavaila
     """Give the facts of the carbon intensity; what was given goes before the country's."""
     country, given = surroundings.country, surroundings.carbon_intensity
     facts: dict[str, Any] = {} if country is None else {"country": country}
-    mix = {} if country is None else _mix(country)
+    mix = {} if country is None or given is not None else _mix(country)
     known = mix.get("carbon_intensity") if given is None else given
     if known is not None:
         facts["carbon_intensity_g_per_kwh"] = known

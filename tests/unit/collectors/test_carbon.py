@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from yprov_mlflow.collectors import carbon
 from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
 from yprov_mlflow.collectors.carbon import Carbon
 
@@ -31,6 +32,11 @@ def test_a_country_has_that_of_codecarbon_which_is_not_imported(monkeypatch):
 def test_what_is_given_goes_before_the_country(intensity):
     facts = probed(country="ITA", carbon_intensity=intensity).facts
     assert (facts[GIVEN], facts["carbon_intensity_source"]) == (intensity, "given")
+
+
+def test_what_is_given_needs_no_data(monkeypatch):
+    monkeypatch.setattr(carbon, "_MIX", "data/moved.json")
+    assert probed(country="ITA", carbon_intensity=12.5).facts[GIVEN] == 12.5
 
 
 @pytest.mark.parametrize(
