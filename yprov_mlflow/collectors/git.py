@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from yprov_mlflow.collectors.base import Available, Collector, Unavailable
@@ -51,7 +52,8 @@ def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
     Returns:
         ``commit`` (None before the first), ``branch`` (None when detached), ``remote``
         (without credentials), ``dirty`` (tracked files differ from the commit),
-        ``diff_sha256`` (of what ``git diff HEAD`` prints, None when not dirty),
+        ``diff_sha256`` (of what ``git diff HEAD`` prints, None when not dirty or when that
+        cannot be had),
         ``untracked`` (count of what ``git status`` lists so), or ``unavailable``; then
         ``entry_point`` (path in the repository, absolute when outside) and
         ``entry_point_sha256`` where there is such a file.
@@ -121,7 +123,10 @@ def _repository(root: Path) -> dict[str, Json]:
             if kind == b"2":  # a rename: the old path is an entry of its own
                 next(entries, None)
     facts["dirty"], facts["untracked"] = dirty, untracked
-    facts["diff_sha256"] = _diff_sha256(root) if dirty and facts["commit"] else None
+    facts["diff_sha256"] = None
+    if dirty and facts["commit"]:
+        with suppress(_GitError, OSError):  # it takes too long, or nothing can be written
+            facts["diff_sha256"] = _diff_sha256(root)
     return facts
 
 

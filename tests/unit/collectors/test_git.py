@@ -1,7 +1,9 @@
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -153,6 +155,29 @@ def test_a_git_that_hangs_or_fails_is_given_up(repository, monkeypatch, tmp_path
     monkeypatch.setattr(code, "TIMEOUT_S", 10.0)
     program.write_text("#!/bin/sh\necho 'fatal: dubious ownership' >&2\nexit 128\n")
     assert code.collect([""], repository)["unavailable"] == "fatal: dubious ownership"
+
+
+def test_a_diff_that_takes_too_long_costs_the_diff_alone(repository, monkeypatch, tmp_path):
+    (repository / "src" / "train.py").write_text("print('more')\n")
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *" diff "*) exec sleep 60 ;; esac\n'
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    program.chmod(0o755)
+    commit = git(repository, "rev-parse", "HEAD").decode().strip()
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(code, "TIMEOUT_S", 1.0)
+    facts = code.collect(["src/train.py"], repository)
+    assert (facts["commit"], facts["dirty"], facts["diff_sha256"]) == (commit, True, None)
+
+
+def test_nowhere_to_write_costs_the_diff_alone(repository, monkeypatch, tmp_path):
+    (repository / "src" / "train.py").write_text("print('more')\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    facts = code.collect(["src/train.py"], repository)
+    assert (facts["branch"], facts["dirty"], facts["diff_sha256"]) == ("main", True, None)
 
 
 @pytest.mark.parametrize("argv", [[], [""], ["-c"], ["-m"], ["missing.py"], ["x" * 5000], ["a\0b"]])
