@@ -16,8 +16,26 @@ class Limit(NamedTuple):
     folder: Path
 
 
+def cpus(root: Path, count: int) -> float | None:
+    """Give how many CPUs the control groups of the process allow, by their time and by name.
+
+    Args:
+        root: Folder that ``proc`` and ``sys`` are in.
+        count: Processors of the node: a set of all of them is no limit.
+    """
+    limit = cpu_limit(root)
+    found = [] if limit is None else [limit.amount]
+    for folder in _groups(root, "cpuset"):
+        names = text(folder / "cpuset.cpus.effective") or text(folder / "cpuset.cpus")
+        if names:
+            number = _length(names)
+            found += [number] if number < count else []
+            break
+    return min(found, default=None)
+
+
 def cpu_limit(root: Path) -> Limit | None:
-    """Give how many CPUs the control groups of the process allow, the tightest of them."""
+    """Give how much CPU time the control groups of the process allow, in CPUs, the least."""
     limits = []
     for folder in _groups(root, "cpu"):
         version_2 = text(folder / "cpu.max").split()
@@ -88,6 +106,12 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         while folder != top:
             folder = folder.parent
             yield folder
+
+
+def _length(ranges: str) -> int:
+    """Count what is in a list such as ``0-3,8``."""
+    pairs = (one.partition("-") for one in ranges.split(","))
+    return sum(int(last or first) - int(first) + 1 for first, _, last in pairs)
 
 
 def _fields(path: Path) -> dict[str, int]:

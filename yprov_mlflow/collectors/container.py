@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from yprov_mlflow.collectors import cgroups, node
+from yprov_mlflow.collectors import cgroups, node, processors
 from yprov_mlflow.collectors.base import Available, Collector, Unavailable
 from yprov_mlflow.collectors.sysfiles import text
 from yprov_mlflow.events import Json
@@ -54,7 +54,6 @@ def collect(root: Path, environ: Mapping[str, str]) -> dict[str, Json]:
     found = kind(root, environ)
     if found is None:
         return {}
-    cpu_limit = cgroups.cpu_limit(root)
     memory_limit = cgroups.memory_limit(root, node.memory(root).total)
     noted = _noted(root)
     facts: dict[str, Json] = {
@@ -62,7 +61,7 @@ def collect(root: Path, environ: Mapping[str, str]) -> dict[str, Json]:
         "id": noted.get("id") or _id(root),
         "name": noted.get("name") or _first(environ, _NAMES),
         "image": noted.get("image") or _first(environ, _IMAGES),
-        "cpu_limit": cpu_limit and cpu_limit.amount,
+        "cpu_limit": cgroups.cpus(root, processors.count(root)),
         "memory_limit_bytes": memory_limit and int(memory_limit.amount),
     }
     if found == "kubernetes":

@@ -131,11 +131,11 @@ class Cpu(Collector):
 
     def _reach(self, count: int) -> str:
         """Say what the node's numbers cover where the process has less than the node."""
-        limit = cgroups.cpu_limit(self.surroundings.root)
-        if limit is None or limit.amount >= count:
+        allowed = cgroups.cpus(self.surroundings.root, count)
+        if allowed is None or allowed >= count:
             return ""
         return (
-            f" The control group allows {limit.amount:.4g} of the node's {count} processors to"
+            f" The control group allows {allowed:.4g} of the node's {count} processors to"
             " this process; the energy of the node covers all of them, whoever used them."
         )
 

@@ -223,7 +223,6 @@ def collect(root: Path = Path("/")) -> dict[str, Json]:
     import psutil
 
     memory_bytes = node.memory(root).total
-    cpu_limit = cgroups.cpu_limit(root)
     memory_limit = cgroups.memory_limit(root, memory_bytes)
     return {
         "hostname": platform.node(),
@@ -233,7 +232,7 @@ def collect(root: Path = Path("/")) -> dict[str, Json]:
         "cpu_model": processors.model(root),
         "cpu_count": psutil.cpu_count(),
         "cpu_count_physical": psutil.cpu_count(logical=False),
-        "cpu_limit": cpu_limit and cpu_limit.amount,
+        "cpu_limit": cgroups.cpus(root, processors.count(root)),
         "memory_bytes": memory_bytes,
         "memory_limit_bytes": memory_limit and int(memory_limit.amount),
     }

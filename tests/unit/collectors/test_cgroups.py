@@ -67,6 +67,25 @@ def test_version_1(groups):
 
 
 @pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"job/cpuset.cpus.effective": "0-3,8\n", "cpuset.cpus.effective": "0-15\n"}, 5),
+        ({"cpuset.cpus.effective": "2\n", "job/cpu.max": "150000 100000\n"}, 1),
+        ({"cpuset.cpus.effective": "0-7\n", "job/cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpuset.cpus.effective": "0-15\n", "cpuset.cpus": "\n"}, None),
+        ({}, None),
+    ],
+)
+def test_processors_by_name(groups, files, cpus):
+    assert cgroups.cpus(groups("0::/job\n", files), 16) == cpus
+
+
+def test_processors_by_name_in_version_1(groups):
+    root = groups("3:cpuset:/job\n", {"cpuset/job/cpuset.cpus": "0,2-3\n"})
+    assert cgroups.cpus(root, 16) == 3
+
+
+@pytest.mark.parametrize(
     "files",
     [
         {

@@ -346,12 +346,16 @@ def test_the_process_share_of_what_is_measured(two_packages):
     assert sample()["process", "energy"] == pytest.approx(200 * 2 / 8)
 
 
-def test_a_group_with_fewer_processors_than_the_node(node):
+@pytest.mark.parametrize(
+    ("file", "text", "cpus"),
+    [("cpu.max", "150000 100000", "1.5"), ("cpuset.cpus.effective", "0-1,3", "3")],
+)
+def test_a_group_with_fewer_processors_than_the_node(node, file, text, cpus):
     (node.root / "proc/self/cgroup").write_text("0::/\n")
     (node.root / "sys/fs/cgroup").mkdir(parents=True)
-    (node.root / "sys/fs/cgroup/cpu.max").write_text("150000 100000")
+    (node.root / "sys/fs/cgroup" / file).write_text(text)
     procedure = node.collector().probe().procedure
-    assert "The control group allows 1.5 of the node's 4 processors" in procedure
+    assert f"The control group allows {cpus} of the node's 4 processors" in procedure
 
 
 @pytest.mark.parametrize(
