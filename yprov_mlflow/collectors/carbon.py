@@ -36,7 +36,7 @@ def _mix(country: str) -> dict[str, Any]:
     if spec is None or spec.origin is None:
         return {}
     mixes = json.loads((Path(spec.origin).parent / _MIX).read_bytes())
-    found: dict[str, Any] = mixes.get(country.upper(), {})
+    found: dict[str, Any] = mixes.get(country, {})
     return found
 
 

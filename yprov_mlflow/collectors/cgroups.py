@@ -27,10 +27,8 @@ def cpus(root: Path, count: int) -> float | None:
     found = [] if limit is None else [limit.amount]
     for folder in _groups(root, "cpuset"):
         names = text(folder / "cpuset.cpus.effective") or text(folder / "cpuset.cpus")
-        if names:
-            number = _length(names)
-            found += [number] if number < count else []
-            break
+        if names and (number := _length(names)) < count:
+            found.append(number)
     return min(found, default=None)
 
 

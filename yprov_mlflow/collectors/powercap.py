@@ -77,13 +77,13 @@ def zones(root: Path) -> list[Zone]:
 
 
 def hidden(root: Path) -> bool:
-    """Say whether there are domains whose files this process is not shown."""
+    """Say, where no domain was found, whether there are some that this process is not shown."""
     tree = root / _FOLDER
     try:
         names = [path.name for path in tree.iterdir()]
     except OSError:
         return False
-    return any(map(_ZONE.fullmatch, names)) and not zones(root)
+    return any(map(_ZONE.fullmatch, names))
 
 
 def _order(name: str) -> tuple[bool, list[int]]:

@@ -267,11 +267,22 @@ def test_energy_begins_at_0_again_after_stop(two_packages):
     collector = node.collector()
     _, sample = started(collector)
     node.now_s += 1
+    node.times(2, 1)
     node.energy("intel-rapl:0", 1100)
-    assert sample()["cpu0", "energy"] == pytest.approx(100)
+    values = sample()
+    assert values["cpu0", "energy"] == pytest.approx(100)
+    assert values["process", "energy"] == pytest.approx(50)
     collector.stop()
+    node.now_s += 1
+    node.times(4, 2)
+    node.energy("intel-rapl:0", 1200)  # nobody's
     collector.start()
-    assert sample()["cpu0", "energy"] == 0
+    values = sample()
+    assert (values["cpu0", "energy"], values["process", "energy"]) == (0, 0)
+    node.now_s += 1
+    node.times(8, 3)
+    node.energy("intel-rapl:0", 1240)
+    assert sample()["process", "energy"] == pytest.approx(10)
 
 
 def test_samples_so_far_apart_that_a_counter_may_wrap_twice(node):
@@ -415,6 +426,12 @@ def test_shares_do_not_depend_on_the_interval(step_s):
         shares.append(share.of(50 * now_s, busy_s, own_s))
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(0.3 * 50 * now_s, rel=0.02)
+
+
+def test_a_share_is_of_the_energy_of_its_time():
+    share = Share()
+    assert share.of(1000, 10, 10) == 1000
+    assert share.of(1100, 20, 10) == 1000  # others' at another power
 
 
 def test_no_share_of_a_node_that_does_nothing():

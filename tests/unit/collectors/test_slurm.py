@@ -120,7 +120,13 @@ def test_energy_of_the_step(site):
     assert collector.sample() == (None,)  # asking takes its time
     assert answered(collector) == (2500.0,)
     assert collector.sample() == (None,)
+    site.command("sstat", "7400\n")
+    site.now_s += 60
+    collector.sample()
+    assert answered(collector) == (2500.0,)  # a total does not fall
     collector.stop()
+    collector.start()
+    assert answered(collector) == (0.0,)
 
 
 def test_a_batch_script_is_a_step_of_its_own(site):
@@ -170,6 +176,14 @@ def test_sacct_where_sstat_does_not_answer(site):
     assert "sacct is asked" in collector.probe().procedure
     collector.start()
     assert answered(collector) == (0.0,)
+
+
+def test_no_energy_is_no_answer_of_sacct_while_the_step_runs(site):
+    site.command("scontrol", RAPL)
+    site.command("sacct", "0\n")
+    available = site.collector().probe()
+    assert available.quantities == ()
+    assert available.missing[0].reason == "sacct gave no energy of the running step"
 
 
 def test_no_commands(site):
