@@ -161,11 +161,16 @@ def test_the_memory_is_a_constant_and_its_energy_follows():
     time.sleep(0.5)
     values = collector.sample()
     seconds = time.perf_counter() - since
+    time.sleep(0.04)
+    collector.sample()  # so soon that nothing is measured
+    time.sleep(0.03)
+    again = collector.sample()
     collector.stop()
     watts = float(found.facts["methods"]["ram"].split()[2])
     assert values[energy] == pytest.approx(watts * seconds, rel=0.1)
     # codecarbon takes the time after it measured: its power lasts a moment longer.
     assert values[power] == pytest.approx(watts, rel=0.1)
+    assert again[power] == pytest.approx(watts, rel=0.2)
 
 
 def test_a_given_thermal_design_power_counts_where_it_must_estimate():

@@ -279,10 +279,22 @@ def test_energy_begins_at_0_again_after_stop(two_packages):
     collector.start()
     values = sample()
     assert (values["cpu0", "energy"], values["process", "energy"]) == (0, 0)
+    assert values["cpu0", "power"] is None
     node.now_s += 1
     node.times(8, 3)
     node.energy("intel-rapl:0", 1240)
     assert sample()["process", "energy"] == pytest.approx(10)
+
+
+def test_an_estimate_begins_at_0_again_after_stop(node):
+    collector = node.collector()
+    _, sample = started(collector)
+    node.now_s += 1
+    node.times(2, 1)
+    assert sample()["node", "energy"] == pytest.approx(8)
+    collector.stop()
+    collector.start()
+    assert sample()["node", "energy"] == 0
 
 
 def test_samples_so_far_apart_that_a_counter_may_wrap_twice(node):
@@ -430,8 +442,8 @@ def test_shares_do_not_depend_on_the_interval(step_s):
 
 def test_a_share_is_of_the_energy_of_its_time():
     share = Share()
-    assert share.of(1000, 10, 10) == 1000
-    assert share.of(1100, 20, 10) == 1000  # others' at another power
+    assert share.of(1000, 10, 0) == 0
+    assert share.of(1100, 20, 10) == 100  # at another power than others'
 
 
 def test_no_share_of_a_node_that_does_nothing():
