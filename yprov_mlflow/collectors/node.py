@@ -1,4 +1,4 @@
-"""Memory, disks and network of the node: from the kernel's files, elsewhere through psutil."""
+"""The node and its memory, disks and network: from the kernel's files, elsewhere by psutil."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from yprov_mlflow.collectors.sysfiles import content
+from yprov_mlflow.collectors.sysfiles import content, text
 
 _MEMORY = re.compile(rb"MemTotal: +(\d+) kB\n(?:.*\n)*?MemAvailable: +(\d+) kB")
 _SECTOR = 512  # bytes, whatever the disk's own sectors are
@@ -25,6 +25,14 @@ class Traffic(NamedTuple):
 
     into: int
     out: int
+
+
+def boot_id(root: Path) -> str:
+    """Give what tells this machine, since it started, from all others; "" where nothing does.
+
+    Containers have host names of their own and share this one.
+    """
+    return text(root / "proc/sys/kernel/random/boot_id")
 
 
 def memory(root: Path) -> Memory:

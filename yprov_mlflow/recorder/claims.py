@@ -26,10 +26,10 @@ def left_to_others(ranks: Mapping[str, Json]) -> frozenset[str]:
 class Claims:
     """The locks that this process holds for one run."""
 
-    def __init__(self, folder: Path, host: str, never: frozenset[str] = frozenset()) -> None:
-        """Name the run's ``folder``; ``never`` are those that are for other ranks to take."""
+    def __init__(self, folder: Path, machine: str, never: frozenset[str] = frozenset()) -> None:
+        """Name the run's ``folder`` and this ``machine``; ``never`` is for other ranks to take."""
         self._folder = folder / _FOLDER
-        self._host = host
+        self._machine = machine
         self._never = never
         self._held: dict[str, int] = {}
 
@@ -40,7 +40,7 @@ class Claims:
     def _take(self, name: str) -> bool:
         if name in self._never:
             return False
-        path = self._folder / quote_key(name if name == "job" else f"{name}@{self._host}")
+        path = self._folder / quote_key(name if name == "job" else f"{name}@{self._machine}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yprov_mlflow.collectors import ranks, registry
+from yprov_mlflow.collectors import node, ranks, registry
 from yprov_mlflow.collectors.base import Quantity, Surroundings
 from yprov_mlflow.errors import CollectorError
 from yprov_mlflow.events import (
@@ -138,4 +138,5 @@ class Collecting:
         """Give what this process may measure of a run."""
         recorder = self._recorder
         folder = Folder(recorder.directory, run_id)
-        return Claims(folder.path, recorder.host, left_to_others(self.ranks))
+        machine = node.boot_id(Surroundings().root) or recorder.host
+        return Claims(folder.path, machine, left_to_others(self.ranks))
