@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
+from yprov_mlflow.collectors import ranks
 from yprov_mlflow.collectors.base import (
     Available,
     Collector,
@@ -74,11 +75,13 @@ class Slurm(Collector):
         self._question: subprocess.Popen[str] | None = None
 
     def probe(self) -> Available | Unavailable:
-        """Read the job's variables, and ask SLURM once for the energy."""
+        """Read the job's variables; the first rank asks SLURM once for the energy."""
         self._until_s = time.monotonic() + _PROBE_S
         facts = collect(self.surroundings.environ)
         if "job_id" not in facts:
             return Unavailable("not in a SLURM job")
+        if ranks.collect(self.surroundings.environ).get("rank"):
+            return Available(facts)  # a thousand ranks that ask would stop SLURM's controller
         plugin = self._plugin()
         if plugin == "none":
             energy: str | Unavailable = Unavailable(

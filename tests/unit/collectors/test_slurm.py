@@ -129,6 +129,16 @@ def test_energy_of_the_step(site):
     assert answered(collector) == (0.0,)
 
 
+@pytest.mark.parametrize(("rank", "asks"), [("0", True), ("5", False)])
+def test_the_first_rank_alone_asks(site, rank, asks):
+    site.command("scontrol", RAPL)
+    site.command("sstat", "5000\n")
+    available = site.collector({**STEP, "SLURM_PROCID": rank}).probe()
+    assert available.facts["job_id"] == "4711"
+    assert len(available.quantities) == asks
+    assert bool(site.asked("scontrol") + site.asked("sstat")) == asks
+
+
 def test_a_batch_script_is_a_step_of_its_own(site):
     site.command("sstat", "5000\n")
     collector = site.collector(JOB)
