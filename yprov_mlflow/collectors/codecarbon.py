@@ -29,6 +29,11 @@ from yprov_mlflow.collectors.base import (
 from yprov_mlflow.events import Json
 
 _J_PER_KWH = 3.6e6
+_OLDEST = (3, 3)
+"""Before it, each sample waits for half a second whose energy does not count."""
+
+_UPGRADE = "Upgrade it: pip install --upgrade 'yprov-mlflow[carbon]'"
+
 _ESTIMATES = {"cpu_load", "constant"}
 _MODES = {
     "cpu_load": "a share of the thermal design power ({watts:g} W) that grows with the load",
@@ -56,6 +61,9 @@ class Codecarbon(Collector):
         self._intensity = facts.get("carbon_intensity_g_per_kwh")
         if find_spec("codecarbon") is None:
             return Unavailable("codecarbon is not installed", carbon.INSTALL)
+        if tuple(map(int, version("codecarbon").split(".")[:2])) < _OLDEST:
+            reason = f"codecarbon {version('codecarbon')} does not count the time of its looks"
+            return Unavailable(reason, _UPGRADE)
         try:
             self._tracking = _set_up(self.surroundings.cpu_tdp_w)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
@@ -327,6 +335,7 @@ def _arguments(tracker: Any, totals: _Totals, cpu_tdp_w: float | None) -> dict[s
         "output_dir": tempfile.gettempdir(),
         "output_file": "emissions.csv",
         "output_handlers": [totals],
+        "output_methods": [],
         "gpu_ids": None,
         "emissions_endpoint": None,
         "experiment_id": "",
@@ -356,8 +365,4 @@ def _arguments(tracker: Any, totals: _Totals, cpu_tdp_w: float | None) -> dict[s
         for name in inspect.signature(cls.__init__).parameters
     }
     wanted |= dict.fromkeys("country_iso_code region cloud_provider cloud_region".split())
-    if "output_methods" in known:  # those before 3.3 have flags, which are deprecated since
-        wanted["output_methods"] = []
-    else:
-        wanted |= {name: False for name in known if name.startswith("save_to_")}
     return {name: value for name, value in wanted.items() if name in known}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from yprov_mlflow.collectors import codecarbon
 from yprov_mlflow.collectors.base import Surroundings, Unavailable
 from yprov_mlflow.collectors.codecarbon import Codecarbon
 
@@ -106,6 +107,15 @@ def test_not_installed(monkeypatch):
     _, found = probed(country="ITA")
     assert isinstance(found, Unavailable)
     assert "yprov-mlflow[carbon]" in found.cure
+
+
+@pytest.mark.parametrize("old", ["2.8.4", "3.2.9"])
+def test_one_that_is_too_old(monkeypatch, old):
+    monkeypatch.setattr(codecarbon, "version", lambda _: old)
+    _, found = probed(country="ITA")
+    assert isinstance(found, Unavailable)
+    assert old in found.reason
+    assert "--upgrade" in found.cure
 
 
 def test_what_codecarbon_swallows_is_the_reason(monkeypatch, tmp_path):
