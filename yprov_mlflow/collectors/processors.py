@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +52,8 @@ def count(root: Path) -> int:
 
 
 def model(root: Path) -> str | None:
-    """Give the name of the processors as their maker gave it."""
-    return _first(root, ("model name", "Model", "cpu model")) or platform.processor() or None
+    """Give the name of the processors as their maker gave it; None where the system has none."""
+    return _first(root, ("model name", "Model", "cpu model"))
 
 
 def maker(root: Path) -> str | None:

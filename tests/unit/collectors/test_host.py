@@ -211,6 +211,12 @@ def test_where_there_is_no_proc_psutil_answers(tmp_path):
     assert values["process_threads"] >= 1
 
 
+def test_a_kind_of_machine_is_no_model_of_a_processor(machine, monkeypatch):
+    monkeypatch.setattr(platform, "processor", lambda: "aarch64")
+    machine.write("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n")
+    assert machine.collector().probe().facts["cpu_model"] is None
+
+
 def test_processors(tmp_path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("cpu  1 2 3 400 50 6 7 8 90 90\ncpu0 1\ncpu1 1\nintr 5\n")
