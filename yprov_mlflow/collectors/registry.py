@@ -24,19 +24,19 @@ class BuiltIn(NamedTuple):
 
 
 BUILT_IN: Mapping[str, BuiltIn] = {
-    "git": BuiltIn("git", "Git", True, "commit, branch, uncommitted changes, entry point"),
-    "environment": BuiltIn("environment", "Environment", True, "Python and installed packages"),
-    "container": BuiltIn("container", "Container", True, "kind of container and its limits"),
     "host": BuiltIn("host", "Host", True, "CPU, memory, disk and network, of node and process"),
     "cpu": BuiltIn("cpu", "Cpu", True, "energy of processors and memory: RAPL, else estimated"),
     "nvidia": BuiltIn("nvidia", "Nvidia", True, "NVIDIA GPUs through NVML"),
     "amd": BuiltIn("amd", "Amd", True, "AMD GPUs through AMD SMI"),
     "carbon": BuiltIn("carbon", "Carbon", True, "carbon intensity of a given country"),
+    "container": BuiltIn("container", "Container", True, "kind of container and its limits"),
+    "environment": BuiltIn("environment", "Environment", True, "Python and installed packages"),
+    "git": BuiltIn("git", "Git", True, "commit, branch, uncommitted changes, entry point"),
     "slurm": BuiltIn("slurm", "Slurm", True, "job, nodes and share of a SLURM job"),
     "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "codecarbon's own estimate of both"),
 }
 """Our collectors by name, in the order in which they are probed: what measures does not wait for
-SLURM's daemons, which may take long to answer."""
+a repository on a slow disk, nor for SLURM's daemons."""
 
 PRESETS = ("none", "default", "all")
 """``default`` leaves out ``codecarbon``: its import takes a second or two of a processor."""

@@ -33,7 +33,7 @@ def register(tmp_path, monkeypatch):
         (["default", "-nvidia"], [name for name in DEFAULT if name != "nvidia"]),
         (["-nvidia", "default"], DEFAULT),
         (["all", "-default"], ["codecarbon"]),
-        (["cpu", "git", "cpu"], ["git", "cpu"]),  # in the order in which they are probed
+        (["git", "cpu", "git"], ["cpu", "git"]),  # in the order in which they are probed
     ],
     ids=str,
 )
@@ -43,11 +43,17 @@ def test_a_choice(chosen, expected):
 
 def test_ours_are_chosen_without_a_look_at_all_packages(monkeypatch):
     monkeypatch.delattr(registry, "entry_points")
-    assert registry.choose(["default", "codecarbon", "-git"]) == [*registry.BUILT_IN][1:]
+    assert registry.choose(["default", "codecarbon"]) == [*registry.BUILT_IN]
+
+
+def test_what_measures_is_probed_before_what_asks_other_programs():
+    order = registry.choose(["all"])
+    measuring = [order.index(name) for name in ("host", "cpu", "nvidia", "amd")]
+    assert max(measuring) < min(order.index("git"), order.index("slurm"))
 
 
 def test_an_unknown_name_is_an_error_that_names_those_there_are():
-    with pytest.raises(CollectorError, match=r"'nvdia'.*Choose of none, default, all, git"):
+    with pytest.raises(CollectorError, match=r"'nvdia'.*Choose of none, default, all, host"):
         registry.choose(["nvdia"])
     with pytest.raises(CollectorError, match="'nvdia'"):
         registry.load("nvdia")
