@@ -43,12 +43,9 @@ def _times_of_psutil() -> Times | None:
 
 def count(root: Path) -> int:
     """Give the number of logical processors of the node."""
-    import psutil
-
     lines = text(root / "proc/stat").splitlines()
-    return sum(line[:3] == "cpu" and line[3:4].isdigit() for line in lines) or int(
-        psutil.cpu_count() or 1
-    )
+    found = sum(line[:3] == "cpu" and line[3:4].isdigit() for line in lines)
+    return found or os.cpu_count() or 1
 
 
 def model(root: Path) -> str | None:

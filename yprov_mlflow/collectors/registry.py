@@ -24,10 +24,10 @@ class BuiltIn(NamedTuple):
 
 
 BUILT_IN: Mapping[str, BuiltIn] = {
-    "host": BuiltIn("host", "Host", True, "CPU, memory, disk and network, of node and process"),
     "cpu": BuiltIn("cpu", "Cpu", True, "energy of processors and memory: RAPL, else estimated"),
     "nvidia": BuiltIn("nvidia", "Nvidia", True, "NVIDIA GPUs through NVML"),
     "amd": BuiltIn("amd", "Amd", True, "AMD GPUs through AMD SMI"),
+    "host": BuiltIn("host", "Host", True, "CPU, memory, disk and network, of node and process"),
     "carbon": BuiltIn("carbon", "Carbon", True, "carbon intensity of a given country"),
     "container": BuiltIn("container", "Container", True, "kind of container and its limits"),
     "environment": BuiltIn("environment", "Environment", True, "Python and installed packages"),

@@ -53,7 +53,7 @@ def test_what_measures_is_probed_before_what_asks_other_programs():
 
 
 def test_an_unknown_name_is_an_error_that_names_those_there_are():
-    with pytest.raises(CollectorError, match=r"'nvdia'.*Choose of none, default, all, host"):
+    with pytest.raises(CollectorError, match=r"'nvdia'.*Choose of none, default, all, cpu"):
         registry.choose(["nvdia"])
     with pytest.raises(CollectorError, match="'nvdia'"):
         registry.load("nvdia")
