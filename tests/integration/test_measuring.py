@@ -21,6 +21,7 @@ TRAIN = """
     import yprov_mlflow as mlflow
 
     with mlflow.start_run() as run:
+        time.sleep(1)  # the collectors look around, which takes longer on a busy machine
         with mlflow.prov.context("training"):
             for epoch in range(2):
                 with mlflow.prov.epoch(epoch):
