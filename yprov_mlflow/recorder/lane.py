@@ -6,9 +6,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 Result = TypeVar("Result")
+
+
+_AFTER_FAULT_S = 1.0
+"""How long a lane whose job or tick failed waits for the next job before it ticks again."""
 
 
 class Abandoned(BaseException):
@@ -18,9 +22,11 @@ class Abandoned(BaseException):
     """
 
 
-class _Call(NamedTuple):
-    who: str
-    since_s: float
+class _Call:
+    """A call that is going on; no two are equal."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
 
 
 class Lane:
@@ -53,6 +59,9 @@ class Lane:
         self._lock = threading.Lock()
         self._generation = 0
         self._call: _Call | None = None
+        self._seen: _Call | None = None
+        self._seen_for_s = 0.0
+        self._checked_s = 0.0
 
     def put(self, job: Callable[[], None]) -> None:
         """Have a job done after those before it; the first one starts the thread."""
@@ -67,11 +76,16 @@ class Lane:
 
         Raises:
             Abandoned: It took so long that this thread was given up meanwhile.
+            RuntimeError: It wanted to end the thread or the process, which is not for it to do.
         """
         generation = self._generation
-        self._call = _Call(who, time.monotonic())
+        self._call = _Call(who)
         try:
             return function()
+        except Exception:
+            raise
+        except BaseException as error:  # such as what ``sys.exit`` raises
+            raise RuntimeError(f"it raised {error!r}") from error
         finally:
             with self._lock:
                 late = generation != self._generation
@@ -87,9 +101,20 @@ class Lane:
         return None if call is None else call.who
 
     def check(self) -> None:
-        """Replace the thread if its call has taken too long; to be asked from other threads."""
+        """Replace the thread if its call takes too long; to be asked again and again by another.
+
+        Only the time counts in which who asks came to work as well: a training that keeps the
+        interpreter's lock for a while keeps it from all.
+        """
+        now_s = time.monotonic()
+        step_s = min(now_s - self._checked_s, self.limit_s / 3)
+        self._checked_s = now_s
         call = self._call
-        if call is None or time.monotonic() - call.since_s < self.limit_s:
+        if call is not self._seen:
+            self._seen, self._seen_for_s = call, 0.0
+            return
+        self._seen_for_s += step_s
+        if call is None or self._seen_for_s < self.limit_s:
             return
         with self._lock:
             if self._call is not call:
@@ -100,7 +125,12 @@ class Lane:
     def _start(self, first: Callable[[], None] | None = None) -> None:
         self._generation += 1
         arguments = (self._generation, first)
-        threading.Thread(target=self._work, args=arguments, name=self.name, daemon=True).start()
+        thread = threading.Thread(target=self._work, args=arguments, name=self.name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many, or the interpreter ends
+            self._generation -= 1
+            raise
 
     def _work(self, generation: int, job: Callable[[], None] | None) -> None:
         wait_s: float | None = 0.0
@@ -113,6 +143,7 @@ class Lane:
                 return
             except Exception as error:  # noqa: BLE001 - a collector's fault ends nothing else
                 self._on_error(error)
+                wait_s = _AFTER_FAULT_S
             try:
                 job = self._jobs.get(timeout=wait_s)
             except queue.Empty:
