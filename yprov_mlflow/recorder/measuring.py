@@ -14,15 +14,22 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from yprov_mlflow.collectors import registry
 from yprov_mlflow.collectors.base import Available, Collector, Quantity, Surroundings, Unavailable
 from yprov_mlflow.errors import CollectorError
-from yprov_mlflow.events import CollectorStarted, CollectorStopped, Event, Json, Sampled
+from yprov_mlflow.events import (
+    CollectorStarted,
+    CollectorStopped,
+    Event,
+    FactsCollected,
+    Json,
+    Sampled,
+)
 from yprov_mlflow.journal.writer import now_ns
 from yprov_mlflow.recorder.claims import Claims
+from yprov_mlflow.recorder.findings import checked, description, facts_of, sound
 from yprov_mlflow.recorder.lane import Lane
 
 CALM_S = 0.2
@@ -42,6 +49,9 @@ LINGER_S = 10.0
 
 MOST_RUNS = 32
 """Runs of one process that are measured at the same time; who opens more is no trainer."""
+
+MOST_REASONS = 20
+"""Different problems of a collector that a run keeps apart; more are counted together."""
 
 _MOST_BACKOFF_S = 60.0
 _WATCH_S = 2.0
@@ -81,6 +91,7 @@ class _Instrument:
     interval_s: float
     due_s: float = 0.0
     last_s: float = -math.inf
+    took_s: float = 0.0
     running: bool = False
     cpu_s: float = 0.0
     failed: bool = False
@@ -90,6 +101,7 @@ class _Instrument:
 class _Share:
     """What of a collector a run has: positions of quantities; and how it went during the run."""
 
+    instrument: _Instrument
     positions: list[int]
     cpu_before_s: float
     samples: int = 0
@@ -97,14 +109,16 @@ class _Share:
 
     def trouble(self, reason: str) -> None:
         """Note that something went wrong."""
+        if reason not in self.problems and len(self.problems) >= MOST_REASONS:
+            reason = "other problems"
         new = {"reason": reason, "count": 0, "time_ns": now_ns()}
         self.problems.setdefault(reason, new)["count"] += 1
 
-    def report(self, cpu_s: float) -> dict[str, Json]:
-        """Give the report of the event; ``cpu_s`` is what the collector took by now."""
+    def report(self) -> dict[str, Json]:
+        """Give the report of the event."""
         return {
             "samples": self.samples,
-            "cpu_s": round(cpu_s - self.cpu_before_s, 6),
+            "cpu_s": round(self.instrument.cpu_s - self.cpu_before_s, 6),
             "problems": list(self.problems.values()),
         }
 
@@ -128,6 +142,7 @@ class Measuring:
         self._runs: dict[str, _OpenRun] = {}
         self._begun: set[str] = set()
         self._idle_since_s: float | None = None
+        self._marked = False
         self._hurried = threading.Event()
         self._probed = threading.Event()
         self._lock = threading.Lock()
@@ -150,14 +165,22 @@ class Measuring:
     def begin(self, run_id: str) -> None:
         """Measure for a run from now on."""
         with self._lock:
-            if not self._chosen or run_id in self._begun or len(self._begun) >= MOST_RUNS:
+            if not self._chosen or run_id in self._begun:
                 return
-            self._begun.add(run_id)
+            too_many = len(self._begun) >= MOST_RUNS
+            if not too_many:
+                self._begun.add(run_id)
+        if too_many:
+            reason = f"{MOST_RUNS} runs of this process were measured at the same time already"
+            self._unmeasured(run_id, reason, "End runs that are over")
+            return
         self._sampler.put(functools.partial(self._open, run_id))
+        self._prober.put(_nothing)  # wakes the watch
 
     def mark(self, run_id: str) -> None:
         """Take a sample soon: a context of the run begins or ends."""
-        if run_id in self._begun:
+        if run_id in self._begun and not self._marked:
+            self._marked = True
             self._sampler.put(self._sample_marked)
 
     def finish(self, run_id: str, patience_s: float = END_PATIENCE_S) -> None:
@@ -165,14 +188,33 @@ class Measuring:
         if run_id not in self._begun:
             return
         done = threading.Event()
+        # Two jobs: a collector that keeps the first one for ever does not keep the second.
+        self._sampler.put(functools.partial(self._sample_last, run_id))
         self._sampler.put(functools.partial(self._close, run_id, done))
-        in_time = done.wait(patience_s)
-        with self._lock:
-            self._begun.discard(run_id)
-        if not in_time and (name := self._sampler.calling) is not None:
-            problem = {"reason": "it did not answer when the run ended", "count": 1}
-            report = {"problems": [{**problem, "time_ns": now_ns()}]}
-            self._output.write(run_id, CollectorStopped, name, report)
+        in_time = False
+        try:
+            in_time = done.wait(patience_s)
+        finally:  # also when the user interrupts it
+            with self._lock:
+                self._begun.discard(run_id)
+        if not in_time:
+            self._leave(run_id)
+
+    def _leave(self, run_id: str) -> None:
+        """Report on a run that has ended in place of the sampler, which a collector keeps."""
+        kept_by, run = self._sampler.calling, self._runs.get(run_id)
+        if run is None:
+            reason = f"the run was over before the collector {kept_by!r} gave an answer"
+            self._unmeasured(run_id, reason)
+            return
+        for name, share in list(run.shares.items()):
+            if name == kept_by:
+                share.trouble("it did not answer when the run ended")
+            self._output.write(run_id, CollectorStopped, name, share.report())
+
+    def _unmeasured(self, run_id: str, reason: str, cure: str = "") -> None:
+        facts = {"unavailable": reason, "cure": cure}
+        self._output.write(run_id, FactsCollected, "sampler", facts)
 
     def wait(self, patience_s: float) -> None:
         """Wait until all collectors have said what they find, within limits."""
@@ -191,35 +233,37 @@ class Measuring:
 
     def _probe(self, name: str) -> None:
         # The word for a collector that hangs comes from whoever takes over, see ``_lost``.
-        collector, found = self._prober.call(name, functools.partial(self._look, name))
+        try:
+            collector, found = self._prober.call(name, functools.partial(self._look, name))
+        except CollectorError as error:
+            self._output.complain(str(error))
+            found = Unavailable(error.what, error.cure or "")
+        except Exception as error:  # noqa: BLE001 - a collector's fault ends nothing else
+            self._output.failed(error)
+            found = Unavailable(f"it failed: {type(error).__name__}: {error}")
         facts = facts_of(found)
         if facts:
             self._output.found(name, facts)
-        if collector is not None and isinstance(found, Available) and found.quantities:
+        if isinstance(found, Available) and found.quantities:
             instrument = _Instrument(name, collector, found, self._surroundings.interval_s)
             self._sampler.put(functools.partial(self._ready, instrument))
 
-    def _look(self, name: str) -> tuple[Collector | None, Available | Unavailable]:
-        try:
-            collector = registry.load(name)(self._surroundings)
-            return collector, collector.probe()
-        except CollectorError as error:
-            self._output.complain(str(error))
-            return None, Unavailable(error.what, error.cure or "")
-        except Exception as error:  # noqa: BLE001 - a collector's fault ends nothing else
-            self._output.failed(error)
-            return None, Unavailable(f"it failed: {type(error).__name__}: {error}")
+    def _look(self, name: str) -> tuple[Collector, Available | Unavailable]:
+        collector = registry.load(name)(self._surroundings)
+        return collector, checked(collector.probe())
 
     def _watch(self) -> float | None:
-        """See after the sampler while something is measured; it does so after the prober."""
+        """See after the sampler while it is at work; it does so after the prober."""
         self._sampler.check()
-        return _WATCH_S if self._begun else None
+        running = any(instrument.running for instrument in list(self._instruments.values()))
+        return _WATCH_S if self._begun or running or self._sampler.calling else None
 
     # -- in the sampler's thread -------------------------------------------------------
 
     def _open(self, run_id: str) -> None:
+        if run_id not in self._begun:  # it was over before its turn came
+            return
         self._idle_since_s = None
-        self._prober.put(_nothing)  # wakes the watch
         run = self._runs[run_id] = _OpenRun(self._output.claims(run_id))
         for instrument in list(self._instruments.values()):
             self._admit(run_id, run, instrument)
@@ -237,7 +281,7 @@ class Measuring:
         mine = run.claims.take(quantity.claim for quantity in quantities)
         positions = [i for i, quantity in enumerate(quantities) if quantity.claim in mine]
         if positions:
-            run.shares[instrument.name] = _Share(positions, instrument.cpu_s)
+            run.shares[instrument.name] = _Share(instrument, positions, instrument.cpu_s)
             described = description(instrument.found, positions, instrument.interval_s)
             self._write(run_id, CollectorStarted, instrument.name, described)
 
@@ -264,13 +308,13 @@ class Measuring:
             self._idle_since_s = now
         if now - self._idle_since_s < LINGER_S:
             return LINGER_S
-        for instrument in self._instruments.values():
+        for instrument in list(self._instruments.values()):
             if instrument.running:
-                instrument.running = False
                 try:
                     self._sampler.call(instrument.name, instrument.collector.stop)
                 except Exception as error:  # noqa: BLE001 - it has done its work
                     self._output.failed(error)
+                instrument.running = False
         return None
 
     def _sample_all(self) -> None:
@@ -279,6 +323,7 @@ class Measuring:
 
     def _sample_marked(self) -> None:
         """Sample for a context's bound, but never much more often than without contexts."""
+        self._marked = False
         now = time.monotonic()
         for instrument in list(self._instruments.values()):
             if now - instrument.last_s >= instrument.interval_s / 2:
@@ -295,10 +340,12 @@ class Measuring:
             except Exception as error:  # noqa: BLE001 - a collector's sample may fail
                 self._fault(instrument, sharing.values(), error)
             else:
-                # It never has more than a tenth of the sampler's time.
-                took_s = time.monotonic() - began
+                # It never has more than a tenth of the sampler's time. One slow sample may only
+                # have waited for a training that kept the interpreter's lock.
+                before_s, instrument.took_s = instrument.took_s, time.monotonic() - began
+                slow_s = 10 * min(before_s, instrument.took_s)
                 usual_s = self._surroundings.interval_s
-                instrument.interval_s = max(usual_s, min(10 * took_s, _MOST_BACKOFF_S))
+                instrument.interval_s = max(usual_s, min(slow_s, _MOST_BACKOFF_S))
                 for run_id, share in sharing.items():
                     self._hand_out(run_id, share, instrument, values)
             instrument.cpu_s += time.thread_time() - cpu_s
@@ -312,6 +359,8 @@ class Measuring:
         instrument: _Instrument,
         values: Sequence[float | None],
     ) -> None:
+        if run_id not in self._begun:  # it ended while this was read
+            return
         mine = [values[position] for position in share.positions]
         share.samples += 1
         self._write(run_id, Sampled, instrument.name, mine)
@@ -340,20 +389,19 @@ class Measuring:
             instrument.interval_s
         )
 
+    def _sample_last(self, run_id: str) -> None:
+        if run_id in self._begun and run_id in self._runs:
+            self._sample_all()
+
     def _close(self, run_id: str, done: threading.Event) -> None:
         try:
-            if run_id in self._begun and run_id in self._runs:
-                self._sample_all()
             run = self._runs.pop(run_id, None)
-            for name, share in run.shares.items() if run is not None else ():
-                self._write(run_id, CollectorStopped, name, self._report(name, share))
             if run is not None:
+                for name, share in run.shares.items():
+                    self._write(run_id, CollectorStopped, name, share.report())
                 run.claims.release()
         finally:
             done.set()
-
-    def _report(self, name: str, share: _Share) -> dict[str, Json]:
-        return share.report(self._instruments[name].cpu_s)
 
     def _lost(self, name: str) -> None:
         """Take over from a thread that a collector keeps: go on without that one."""
@@ -368,8 +416,11 @@ class Measuring:
             if name in run.shares:
                 share = run.shares.pop(name)
                 share.trouble(reason)
-                self._write(run_id, CollectorStopped, name, self._report(name, share))
+                self._write(run_id, CollectorStopped, name, share.report())
         del self._instruments[name]
+        # Runs to come have no samples of it, and their documents say why.
+        facts = {**facts_of(instrument.found), "unavailable": reason, "cure": f"Choose -{name}"}
+        self._output.found(name, facts)
 
 
 def _read(instrument: _Instrument) -> list[float | None]:
@@ -382,63 +433,3 @@ def _read(instrument: _Instrument) -> list[float | None]:
 
 def _nothing() -> None:
     """Wake a lane."""
-
-
-def facts_of(found: Available | Unavailable) -> dict[str, Json]:
-    """Give what is to be told of a collector beside its measurements, as an event has it."""
-    if isinstance(found, Unavailable):
-        return {"unavailable": found.reason, "cure": found.cure}
-    facts = dict(found.facts)
-    if found.missing:
-        facts["missing"] = [dataclasses.asdict(part) for part in found.missing]
-    return facts
-
-
-def description(found: Available, share: Sequence[int], interval_s: float) -> dict[str, Json]:
-    """Give how a collector measures, and those of its quantities that are in the share."""
-    quantities = [found.quantities[index] for index in share]
-    used = {quantity.device for quantity in quantities}
-    return {
-        "agent": found.agent or "yprov-mlflow",
-        "version": found.version or (_own_version() if not found.agent else ""),
-        "procedure": found.procedure,
-        "interval_s": interval_s,
-        "devices": [dataclasses.asdict(one) for one in found.devices if one.id in used],
-        "quantities": [_described(quantity) for quantity in quantities],
-        "left_to_others": sorted(
-            {quantity.claim for quantity in found.quantities} - {q.claim for q in quantities}
-        ),
-    }
-
-
-def _described(quantity: Quantity) -> dict[str, Json]:
-    fields = dataclasses.asdict(quantity)
-    for private in ("claim", "system_metric", "scale"):
-        del fields[private]
-    return {key: value for key, value in fields.items() if value not in ("", False)}
-
-
-def sound(values: Sequence[float | None], quantities: Sequence[Quantity]) -> list[float | None]:
-    """Give a sample as numbers that are finite, None for all else.
-
-    Raises:
-        CollectorError: There are not as many as quantities, or they are no numbers.
-    """
-    found = list(values)
-    if len(found) != len(quantities):
-        raise CollectorError(
-            f"a sample has {len(found)} values for {len(quantities)} quantities", None, None
-        )
-    try:
-        numbers = [None if value is None else float(value) for value in found]
-    except (TypeError, ValueError) as error:
-        raise CollectorError(f"a sample has what is no number: {error}") from error
-    return [None if value is None or not math.isfinite(value) else value for value in numbers]
-
-
-@functools.cache
-def _own_version() -> str:
-    try:
-        return version("yprov-mlflow")
-    except PackageNotFoundError:
-        return ""

@@ -19,7 +19,14 @@ from yprov_mlflow.collectors.base import (
     Surroundings,
     Unavailable,
 )
-from yprov_mlflow.events import CollectorStarted, CollectorStopped, Event, Json, Sampled
+from yprov_mlflow.events import (
+    CollectorStarted,
+    CollectorStopped,
+    Event,
+    FactsCollected,
+    Json,
+    Sampled,
+)
 from yprov_mlflow.recorder import measuring
 from yprov_mlflow.recorder.claims import Claims
 from yprov_mlflow.recorder.measuring import Measuring
@@ -369,6 +376,20 @@ def test_a_collector_whose_sample_is_slow_is_asked_less_often(
     assert 2 <= len(notes.values()) <= 4, "a tenth of the time at the most"
 
 
+def test_one_slow_sample_changes_nothing(measure: Callable[..., Measuring], notes: Notes) -> None:
+    class Once(Meter):
+        def sample(self) -> Sequence[float | None]:
+            time.sleep(0.3 if self.value == 2 else 0)
+            return super().sample()
+
+    at_work = measure(Once)
+    at_work.begin("run")
+    soon(lambda: len(notes.values()) >= 3)
+    time.sleep(1)
+    at_work.finish("run")
+    assert len(notes.values()) > 8
+
+
 def test_collectors_stop_when_no_run_is_left_and_start_again(
     measure: Callable[..., Measuring], notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,3 +444,203 @@ def test_a_node_is_free_again_when_its_process_has_left(tmp_path: Path) -> None:
     first.release()
     assert second.take(["node", "GPU-1"]) == {"node", "GPU-1"}
     second.release()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "SAMPLE_LIMIT_S", 0.3)
+    monkeypatch.setattr(measuring, "_WATCH_S", 0.05)
+
+
+class Stubborn(Meter):
+    """Gives one sample, then waits until it is let go."""
+
+    name = "stubborn"
+    quantities = (ON_NODE,)
+    free: ClassVar[threading.Event]
+
+    def sample(self) -> Sequence[float | None]:
+        if self.value >= 1:
+            self.free.wait(30)
+        return super().sample()
+
+
+@pytest.fixture
+def stubborn() -> Iterator[type[Stubborn]]:
+    made = type("Stubborn", (Stubborn,), {"free": threading.Event()})
+    yield made
+    made.free.set()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_runs_after_one_whose_end_hung_are_measured(
+    measure: Callable[..., Measuring], notes: Notes, stubborn: type[Stubborn], tmp_path: Path
+) -> None:
+    at_work = measure(stubborn, Meter, interval_s=60)
+    at_work.begin("run")
+    soon(lambda: len(notes.values()) == 2)
+    at_work.finish("run", patience_s=0.05)
+    stopped = dict(notes.of(CollectorStopped))
+    assert set(stopped) == {"stubborn", "meter"}, "those that answer are reported on as well"
+    assert stopped["meter"]["samples"] == 1
+    soon(lambda: notes.complaints)
+    assert Claims(tmp_path / "run", "node1").take(["node"]), "who has ended holds no lock"
+    at_work.begin("next")
+    soon(lambda: notes.values("next"))
+    at_work.finish("next")
+    assert [name for name, _ in notes.of(CollectorStopped, "next")] == ["meter"]
+    assert "did not answer within 0.3 s" in notes.facts["stubborn"]["unavailable"]
+    assert notes.facts["stubborn"]["colour"] == "red", "what it found out holds"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_stop_that_hangs_ends_no_measuring(
+    measure: Callable[..., Measuring], notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "LINGER_S", 0.05)
+    free = threading.Event()
+
+    class Endless(Meter):
+        name = "endless"
+
+        def stop(self) -> None:
+            free.wait(30)
+
+    at_work = measure(Endless, Meter)
+    at_work.begin("run")
+    soon(lambda: len(notes.values()) >= 2)
+    at_work.finish("run")
+    soon(lambda: notes.complaints)
+    at_work.begin("next")
+    soon(lambda: notes.values("next"))
+    at_work.finish("next")
+    free.set()
+
+
+def test_a_sample_that_comes_after_the_end_goes_nowhere(
+    measure: Callable[..., Measuring], notes: Notes, stubborn: type[Stubborn]
+) -> None:
+    at_work = measure(stubborn)
+    at_work.begin("run")
+    soon(lambda: notes.values())
+    at_work.finish("run", patience_s=0.05)
+    told = len(notes.samples)
+    stubborn.free.set()
+    at_work.begin("next")
+    soon(lambda: notes.values("next"))
+    assert [run for run, *_ in notes.samples[told:] if run == "run"] == []
+    at_work.finish("next")
+
+
+def test_a_run_that_was_over_before_its_turn_came_says_so(
+    measure: Callable[..., Measuring], notes: Notes, stubborn: type[Stubborn]
+) -> None:
+    at_work = measure(stubborn)
+    at_work.begin("run")
+    soon(lambda: at_work._sampler.calling)
+    soon(lambda: notes.values())
+    soon(lambda: at_work._sampler.calling)
+    at_work.begin("next")
+    at_work.finish("next", patience_s=0.05)
+    stubborn.free.set()
+    at_work.finish("run")
+    ((name, facts),) = notes.of(FactsCollected, "next")
+    assert name == "sampler"
+    assert "before the collector 'stubborn' gave an answer" in facts["unavailable"]
+
+
+def test_more_runs_than_are_measured_say_so(
+    measure: Callable[..., Measuring], notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_RUNS", 1)
+    at_work = measure(Meter)
+    at_work.begin("run")
+    at_work.begin("other")
+    at_work.finish("run")
+    assert not notes.values("other")
+    ((_, facts),) = notes.of(FactsCollected, "other")
+    assert "1 runs" in facts["unavailable"]
+
+
+def test_an_interrupted_end_leaves_nothing_behind(
+    measure: Callable[..., Measuring], notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work = measure(Meter)
+    at_work.begin("run")
+    soon(lambda: notes.values())
+    with monkeypatch.context() as patched:
+
+        def interrupt(*_: Any) -> bool:
+            raise KeyboardInterrupt
+
+        patched.setattr(threading.Event, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            at_work.finish("run")
+    told = len(notes.values())
+    at_work.begin("run")
+    soon(lambda: len(notes.values()) > told + 2)
+    at_work.finish("run")
+
+
+@pytest.mark.parametrize("step", ["probe", "sample"])
+def test_a_collector_that_exits_ends_nothing_else(
+    measure: Callable[..., Measuring], notes: Notes, step: str
+) -> None:
+    def exits(_: Collector) -> Any:
+        raise SystemExit("no driver")
+
+    at_work = measure(type("Exiting", (Meter,), {"name": "exiting", step: exits}), Meter)
+    at_work.begin("run")
+    soon(lambda: len([name for name, _ in notes.of(Sampled) if name == "meter"]) > 2)
+    at_work.finish("run")
+    said = [*map(str, notes.facts.values()), *notes.complaints]
+    assert [one for one in said if "no driver" in one]
+
+
+@pytest.mark.parametrize(
+    "finding", [None, {"works": True}, Available(quantities=["energy"]), Available(facts=[1])]
+)
+def test_a_probe_that_gives_nonsense_is_said(
+    measure: Callable[..., Measuring], notes: Notes, finding: Any
+) -> None:
+    odd = type("Odd", (Meter,), {"name": "odd", "probe": lambda _: finding})
+    at_work = measure(odd, Meter)
+    at_work.begin("run")
+    soon(lambda: notes.values())
+    at_work.finish("run")
+    assert notes.facts["odd"]["unavailable"]
+    assert {name for name, _ in notes.of(Sampled)} == {"meter"}
+
+
+def test_problems_that_are_never_the_same_are_counted_together(
+    measure: Callable[..., Measuring], notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_REASONS", 2)
+    monkeypatch.setattr(measuring, "_MOST_BACKOFF_S", 0.01)
+
+    class Fickle(Meter):
+        def sample(self) -> Sequence[float | None]:
+            raise OSError(f"fault {time.monotonic_ns()}")
+
+    at_work = measure(Fickle, interval_s=0.01)
+    at_work.begin("run")
+    time.sleep(0.3)
+    at_work.finish("run")
+    ((_, report),) = notes.of(CollectorStopped)
+    first, second, others = report["problems"]
+    assert (first["count"], second["count"], others["reason"]) == (1, 1, "other problems")
+    assert others["count"] > 2
+
+
+def test_bounds_of_contexts_do_not_pile_up(
+    measure: Callable[..., Measuring], notes: Notes, stubborn: type[Stubborn]
+) -> None:
+    at_work = measure(stubborn)
+    at_work.begin("run")
+    soon(lambda: notes.values())
+    soon(lambda: at_work._sampler.calling)
+    for _ in range(1000):
+        at_work.mark("run")
+    assert at_work._sampler._jobs.qsize() <= 1
+    stubborn.free.set()
+    at_work.finish("run")
