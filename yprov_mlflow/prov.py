@@ -157,10 +157,10 @@ def collectors(*names: str, interval_s: float | None = None) -> None:
     from yprov_mlflow.plugin import capture
 
     registry.choose(names)
-    given = {"collectors": ",".join(names), "interval_s": interval_s}
+    given = {"collectors": ",".join(names) or None, "interval_s": interval_s}
     chosen = {}
     for setting in settings.SETTINGS:
-        if given.get(setting.field):
+        if given.get(setting.field) is not None:
             chosen[setting.field] = setting.value(setting.field, given[setting.field], "argument")
             os.environ[setting.variable] = str(given[setting.field])
     current = capture.existing()

@@ -42,6 +42,7 @@ class Collecting:
         self.on_sample: OnSample | None = None
         self._recorder = recorder
         self._measuring: Measuring | None = None
+        self._of_runs: dict[str, Measuring] = {}
 
     def trains(self, cls: type[Event], fields: Sequence[Any]) -> bool:
         """Tell whether an event means that this process trains, and does not only look after.
@@ -54,9 +55,11 @@ class Collecting:
 
     def choose(self, chosen: Mapping[str, Any]) -> None:
         """Use other collectors, or another interval, for runs that begin from now on."""
-        self._recorder.settings = dataclasses.replace(self._recorder.settings, **chosen)
-        self.facts = {}
-        self._measuring = None
+        settings = dataclasses.replace(self._recorder.settings, **chosen)
+        if settings != self._recorder.settings:
+            self._recorder.settings = settings
+            self.facts = {}
+            self._measuring = None  # that of the open runs goes on until these end
 
     # -- of the recorder ---------------------------------------------------------------
 
@@ -71,17 +74,18 @@ class Collecting:
         if not store_of(run_id):
             self.look()
             if self._measuring is not None:
+                self._of_runs[run_id] = self._measuring
                 self._measuring.begin(run_id)
 
     def mark(self, run_id: str) -> None:
         """Sample for the bound of a context."""
-        if self._measuring is not None:
-            self._measuring.mark(run_id)
+        if (measuring := self._of_runs.get(run_id)) is not None:
+            measuring.mark(run_id)
 
     def finish(self, run_id: str) -> None:
         """Take a run's last samples."""
-        if self._measuring is not None:
-            self._measuring.finish(run_id)
+        if (measuring := self._of_runs.pop(run_id, None)) is not None:
+            measuring.finish(run_id)
 
     def wait(self, patience_s: float) -> None:
         """Wait for what the collectors find at first, within limits."""
@@ -90,8 +94,8 @@ class Collecting:
 
     def forked(self) -> None:
         """In a child process: leave to the parent what is the parent's."""
-        if self._measuring is not None:
-            self._measuring.forked()
+        for measuring in self._of_runs.values():
+            measuring.forked()
 
     def _instruments(self) -> tuple[Surroundings, list[str]]:
         """Give what the collectors are told, and which of them are chosen."""

@@ -79,6 +79,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._warned = False
         self.collecting = Collecting(self)
+        self._ranked = "rank" in self.collecting.ranks
         self.on_late_event: Callable[[str], None] | None = None
 
     # -- events ------------------------------------------------------------------------
@@ -90,7 +91,7 @@ class Recorder:
             state.store = store
         state.dirty = True
         self._append(state, cls, *fields)
-        if not state.measured and self.collecting.trains(cls, fields):
+        if not (state.measured or state.terminal) and self.collecting.trains(cls, fields):
             state.measured = True
             self._collect(self.collecting.begin, run_id)
         if state.terminal and self.on_late_event is not None:
@@ -106,7 +107,12 @@ class Recorder:
     def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any) -> None:
         """Write one event with the points of one call: MLflow ``Metric`` objects, at least one."""
         state = self._runs.get(run_id)
-        if len(metrics) == 1 and state is not None and not state.terminal:
+        if (
+            len(metrics) == 1
+            and state is not None
+            and not state.terminal
+            and (state.measured or not self._ranked)
+        ):
             # By far the most frequent call. What is cold in the processor's caches costs most,
             # so the path is short: other than that it does what the lines below do.
             metric = metrics[0]

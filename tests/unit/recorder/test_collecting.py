@@ -1,19 +1,155 @@
-"""Where what collectors find goes to, and which of it is this process's."""
+"""Which runs of a process are measured, from when to when, and what of them is this process's."""
+
+from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from yprov_mlflow.collectors.base import Surroundings
-from yprov_mlflow.recorder import collecting
+from yprov_mlflow import settings
+from yprov_mlflow.collectors import registry
+from yprov_mlflow.collectors.base import Available, Collector, Quantity, Surroundings
+from yprov_mlflow.events import (
+    CollectorStarted,
+    CollectorStopped,
+    Event,
+    MetricsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    Sampled,
+    TagsSet,
+)
+from yprov_mlflow.journal import Folder, Journal
+from yprov_mlflow.recorder import Recorder, collecting
+from yprov_mlflow.recorder.claims import Claims
 
-RUN = "0" * 32
+ENERGY = Quantity("energy", "J", "ElectricEnergy", "process", "measured", cumulative=True)
+CREATED = (RunCreated, "0", "exp", "fox", "ada", 0, None, {}, {"uuid": "", "uri": ""})
+FIRST, SECOND = "1" * 32, "2" * 32
 
 
-def claims(folder, host):
-    recorder = SimpleNamespace(directory=folder / "journals", host=host)
-    return collecting.Collecting(recorder).claims(RUN)
+class Meter(Collector):
+    """Always 1 J."""
+
+    name = "meter"
+
+    def probe(self) -> Available:
+        return Available(quantities=[ENERGY])
+
+    def sample(self) -> Sequence[float | None]:
+        return [1.0]
+
+
+class Point:
+    """What of MLflow's ``Metric`` the recorder reads."""
+
+    def __init__(self) -> None:
+        self.key, self.value, self.timestamp, self.step = "loss", 0.5, 0, 0
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Recorder]:
+    """Give a function that makes a recorder whose collectors are all the one above."""
+    monkeypatch.setattr(registry, "choose", list)
+    monkeypatch.setattr(registry, "load", lambda _: Meter)
+    given = {"directory": tmp_path, "collectors": "meter", "interval_s": 0.05}
+    return lambda: Recorder(settings.load(**given))
+
+
+def events(found: Recorder, run_id: str, cls: type[Event]) -> list[Any]:
+    paths = Folder(found.directory, run_id).files()
+    return [event for path in paths for event in Journal(path) if type(event) is cls]
+
+
+def soon(met: Callable[[], Any], within_s: float = 10.0) -> None:
+    end = time.monotonic() + within_s
+    while not met():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def test_who_chooses_anew_ends_the_measuring_of_open_runs_with_them(
+    recorder: Callable[[], Recorder],
+) -> None:
+    found = recorder()
+    found.record(FIRST, *CREATED)
+    soon(lambda: events(found, FIRST, Sampled))
+    found.collecting.choose({"collectors": ("other",)})
+    found.record(SECOND, *CREATED)
+    soon(lambda: events(found, SECOND, Sampled))
+    before = len(events(found, FIRST, Sampled))
+    soon(lambda: len(events(found, FIRST, Sampled)) > before)
+    found.finish(FIRST)
+    (stopped,) = events(found, FIRST, CollectorStopped)
+    after = len(events(found, FIRST, Sampled))
+    assert stopped.report["samples"] == after
+    time.sleep(0.2)
+    assert len(events(found, FIRST, Sampled)) == after, "nothing after the end"
+    found.finish(SECOND)
+    names = [events(found, run, CollectorStarted)[0].collector for run in (FIRST, SECOND)]
+    assert names == ["meter", "other"]
+
+
+def test_who_chooses_the_same_again_has_the_same_threads(
+    recorder: Callable[[], Recorder],
+) -> None:
+    found = recorder()
+    found.record(FIRST, *CREATED)
+    measuring = found.collecting._measuring
+    found.collecting.choose({"collectors": ("meter",), "interval_s": 0.05})
+    found.record(SECOND, *CREATED)
+    assert found.collecting._measuring is measuring
+    found.finish(FIRST)
+    found.finish(SECOND)
+
+
+def test_what_a_rank_logs_after_the_end_is_not_measured(
+    recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(variable, "0" if variable != "WORLD_SIZE" else "1")
+    found = recorder()
+    assert "rank" in found.collecting.ranks
+    found.record(FIRST, *CREATED)
+    soon(lambda: events(found, FIRST, Sampled))
+    found.finish(FIRST)
+    found.record(FIRST, RunUpdated, "FINISHED", 1, None, None)
+    found.state(FIRST).terminal = True
+    count = len(events(found, FIRST, Sampled))
+    found.record(FIRST, ParamsLogged, {"accuracy": "1"})
+    found.record_metrics(FIRST, [Point()], None)
+    time.sleep(0.3)
+    assert len(events(found, FIRST, Sampled)) == count
+    found.state(FIRST).terminal = False  # it is resumed
+    found.record(FIRST, RunUpdated, "RUNNING", None, None, None)
+    soon(lambda: len(events(found, FIRST, Sampled)) > count)
+    found.finish(FIRST)
+
+
+def test_a_rank_is_measured_from_its_first_point_on_whatever_came_before(
+    recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(variable, "1" if variable != "WORLD_SIZE" else "2")
+    found = recorder()
+    found.record(FIRST, TagsSet, {"of": "rank 1"})
+    time.sleep(0.3)
+    assert not events(found, FIRST, CollectorStarted), "a tag may be that of who looks after"
+    found.record_metrics(FIRST, [Point()], None)
+    soon(lambda: events(found, FIRST, Sampled))
+    assert len(events(found, FIRST, MetricsLogged)) == 1
+    found.finish(FIRST)
+
+
+def claims(folder: Path, host: str) -> Claims:
+    recorder: Any = SimpleNamespace(directory=folder / "journals", host=host)
+    return collecting.Collecting(recorder).claims(FIRST)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +157,9 @@ def claims(folder, host):
     [("5445b454-f7e0-45ba-a507-82cfff709166\n", set()), (None, {"node"})],
     ids=["one machine", "two machines"],
 )
-def test_containers_of_one_machine_measure_it_once(tmp_path, monkeypatch, boot_id, second):
+def test_containers_of_one_machine_measure_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot_id: str | None, second: set[str]
+) -> None:
     monkeypatch.setattr(
         collecting, "Surroundings", functools.partial(Surroundings, root=tmp_path / "root")
     )
