@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from yprov_mlflow.translate import literals, measurements
 from yprov_mlflow.translate.document import Attributes, Builder
@@ -20,28 +19,37 @@ JOULES_PER_KWH = 3.6e6
 _OWN = "yprov-mlflow"
 
 
-@dataclasses.dataclass
-class _Bill:
-    """What of a run's energy is to be added up: entities and joules by component."""
+class _Part(NamedTuple):
+    """An energy that is to be added up."""
 
-    parts: dict[str, list[tuple[str, float, str]]] = dataclasses.field(default_factory=dict)
+    component: str
+    entity: str
+    energy_j: float
+    method: str
+    session: str
 
-    def add(self, component: str, entity: str, energy_j: float, method: str) -> None:
-        self.parts.setdefault(component, []).append((entity, energy_j, method))
+
+class _Carbon(NamedTuple):
+    """Grams of CO2 equivalent a kWh, and who says so."""
+
+    g_per_kwh: float
+    source: str
 
 
 def add_measurements(
-    translation: Translation, taken: Measurements, facts: Mapping[str, Mapping[str, Any]]
+    translation: Translation,
+    taken: Measurements,
+    facts: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> None:
     """Make the records of all measurements, and of what they come to.
 
     Args:
         translation: The document in the making.
         taken: All samples of the run.
-        facts: By collector, what it found out; ``carbon`` has the carbon intensity,
-            ``session`` what the first session knew of itself.
+        facts: By session, and then by collector, what it found out; ``carbon`` has the carbon
+            intensity, ``session`` what the session knew of itself.
     """
-    bill = _Bill()
+    bill: list[_Part] = []
     counts: dict[str, int] = {}
     for stretch in taken:
         span = _span(translation, stretch)
@@ -68,7 +76,7 @@ class _Writing:
     """The records of one stretch: an activity, who and how, and a value for each quantity."""
 
     def __init__(
-        self, translation: Translation, stretch: Stretch, span: Span, local: str, bill: _Bill
+        self, translation: Translation, stretch: Stretch, span: Span, local: str, bill: list[_Part]
     ) -> None:
         self.translation = translation
         self.builder = translation.builder
@@ -79,6 +87,7 @@ class _Writing:
         self.activity = f"{RUN}:collector/{local}"
         self.end: str | None = None
         self.unread: list[str] = []
+        self.paths: dict[str, int] = {}
 
     def write(self) -> None:
         """Write all of them."""
@@ -160,6 +169,9 @@ class _Writing:
         scope = str(quantity.get("scope") or "")
         where = segment(device) if device else f"@{segment(scope)}"
         path = f"{where}/{segment(quantity.get('name'))}"
+        count = self.paths[path] = self.paths.get(path, 0) + 1
+        if count > 1:  # of the same device, in another scope
+            path += f"@{count}"
         attributes: dict[str, Any] = {
             **_meaning(quantity),
             "mlf:deviceName": text(device) if device else None,
@@ -174,15 +186,16 @@ class _Writing:
                 return
             self._value(entity, label, found.mean, {**attributes, **_spread(found)}, "mlf:Gauge")
             return
+        values = measurements.rising(values)
         total = measurements.total(values)
         if total is None:
             self.unread.append(path)
             return
         attributes["mlf:count"] = integer(len(values))
         self._value(entity, label, total, attributes, "mlf:Total")
-        component = str(quantity.get("component") or "")
-        if component:
-            self.bill.add(component, entity, total, str(quantity.get("method")))
+        if component := _component(quantity):
+            method, session = str(quantity.get("method")), self.stretch.session
+            self.bill.append(_Part(component, entity, total, method, session))
         if quantity.get("unit") == "J":
             self._add_parts(entity, label, attributes, times_ns, values)
 
@@ -234,7 +247,7 @@ def _path(span: Span) -> str:
 def _meaning(quantity: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a number is: name, unit, kind, whose it is, measured or estimated."""
     unit, kind = str(quantity.get("unit") or ""), str(quantity.get("kind") or "")
-    component = quantity.get("component")
+    component = _component(quantity)
     scope, method = quantity.get("scope"), quantity.get("method")
     return {
         "schema:name": text(quantity.get("name")),
@@ -246,6 +259,12 @@ def _meaning(quantity: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _component(quantity: Mapping[str, Any]) -> str | None:
+    """Give which part of the machine's bill a quantity is; what else another package says."""
+    found = quantity.get("component")
+    return found if found in _COMPONENTS and quantity.get("unit") == "J" else None
+
+
 def _term(prefix: str, local: str) -> literals.Value | None:
     """Give a term of QUDT; what another package's collector calls so is text."""
     if not local:
@@ -253,6 +272,7 @@ def _term(prefix: str, local: str) -> literals.Value | None:
     return name(f"{prefix}:{local}") if local in BORROWED[prefix] else text(local)
 
 
+_COMPONENTS = ("cpu", "gpu", "memory")
 _SCOPES = frozenset({"device", "process", "job", "node"})
 _METHODS = frozenset({"measured", "estimated"})
 
@@ -277,51 +297,76 @@ def _list(value: object) -> str | None:
 
 
 def _add_bill(
-    translation: Translation, bill: _Bill, facts: Mapping[str, Mapping[str, Any]]
+    translation: Translation,
+    bill: list[_Part],
+    facts: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> None:
     """Make the totals: energy by component and of the run, its emissions, SCI's quantities."""
     builder = translation.builder
-    whole_j, methods, components = 0.0, set(), []
-    for component, parts in sorted(bill.parts.items()):
-        energy_j = sum(energy for _, energy, _ in parts)
-        found = {method for _, _, method in parts}
-        entity = f"{RUN}:energy/{segment(component)}"
-        _energy(translation, entity, f"energy, {component}", energy_j, found)
-        builder.entity(entity, attributes={"mlf:component": text(component)})
-        for part, _, _ in parts:
-            builder.was_derived_from(entity, part)
-        whole_j += energy_j
-        methods |= found
-        components.append(entity)
+    components = []
+    for component in _COMPONENTS:
+        parts = [part for part in bill if part.component == component]
+        if parts:
+            entity = f"{RUN}:energy/{component}"
+            _energy(translation, entity, f"energy, {component}", parts)
+            builder.entity(entity, attributes={"mlf:component": component})
+            for part in parts:
+                builder.was_derived_from(entity, part.entity)
+            components.append(entity)
     if not components:
         return
     total = f"{RUN}:energy/total"
-    _energy(translation, total, "energy of the run", whole_j, methods)
+    energy_kwh = _energy(translation, total, "energy of the run", bill) / JOULES_PER_KWH
     builder.entity(total, ["mlf:TotalEnergy"])
     for entity in components:
         builder.was_derived_from(total, entity)
-    carbon = facts.get("carbon", {})
-    intensity = carbon.get("carbon_intensity_g_per_kwh")
-    if isinstance(intensity, int | float):
-        source = text(carbon.get("carbon_intensity_source") or "given")
-        embodied = facts.get("session", {}).get("embodied_g")
-        _add_emissions(builder, whole_j / JOULES_PER_KWH, intensity, source)
-        _add_sci(builder, whole_j / JOULES_PER_KWH, intensity, embodied)
+    carbon = _carbon(bill, facts)
+    if carbon is not None:
+        embodied = [known.get("session", {}).get("embodied_g") for known in facts.values()]
+        _add_emissions(builder, energy_kwh, carbon)
+        given = next((grams for grams in embodied if grams is not None), None)
+        _add_sci(builder, energy_kwh, carbon.g_per_kwh, given)
 
 
-def _add_emissions(builder: Builder, energy_kwh: float, intensity: float, source: str) -> None:
+def _carbon(
+    bill: list[_Part], facts: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> _Carbon | None:
+    """Give the carbon intensity of the energy: the mean of the sessions' where they differ.
+
+    What a session was not told, the first one that was knows.
+    """
+    known = {}
+    for session, found in facts.items():
+        carbon = found.get("carbon", {})
+        intensity = carbon.get("carbon_intensity_g_per_kwh")
+        if isinstance(intensity, int | float):
+            source = str(carbon.get("carbon_intensity_source") or "given")
+            known[session] = _Carbon(intensity, source)
+    if not known:
+        return None
+    first = next(iter(known.values()))
+    used = [known.get(part.session, first) for part in bill]
+    energy_j = sum(part.energy_j for part in bill)
+    if len(set(used)) == 1 or not energy_j:
+        return used[0]
+    grams = sum(part.energy_j * one.g_per_kwh for part, one in zip(bill, used, strict=True))
+    sources = dict.fromkeys(f"{one.g_per_kwh:g}: {one.source}" for one in used)
+    return _Carbon(grams / energy_j, f"mean by energy of {'; '.join(sources)}")
+
+
+def _add_emissions(builder: Builder, energy_kwh: float, carbon: _Carbon) -> None:
     emissions = builder.entity(
         f"{RUN}:emissions/total",
         ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity", "mlf:Emissions"],
         "emissions of the run, CO2 equivalent",
         {
             "schema:name": "emissions",
-            "qudt:numericValue": double(energy_kwh * intensity),
+            "qudt:numericValue": double(energy_kwh * carbon.g_per_kwh),
             "qudt:hasUnit": name("unit:GM"),
             "qudt:hasQuantityKind": name("quantitykind:CO2Equivalent"),
             "mlf:method": name("mlf:estimated"),
-            "mlf:carbonIntensity": double(intensity),
-            "mlf:carbonIntensitySource": source,
+            "mlf:carbonIntensity": double(carbon.g_per_kwh),
+            "mlf:carbonIntensitySource": text(carbon.source),
         },
     )
     builder.was_derived_from(emissions, f"{RUN}:energy/total")
@@ -343,10 +388,10 @@ def _add_sci(builder: Builder, energy_kwh: float, intensity: float, embodied: ob
     builder.was_derived_from(sci, f"{RUN}:emissions/total")
 
 
-def _energy(
-    translation: Translation, entity: str, label: str, energy_j: float, methods: set[str]
-) -> None:
-    measured = methods == {"measured"}
+def _energy(translation: Translation, entity: str, label: str, parts: list[_Part]) -> float:
+    """Make the sum of energies, which is measured only if all of them are; give it in joules."""
+    energy_j = sum(part.energy_j for part in parts)
+    measured = all(part.method == "measured" for part in parts)
     translation.builder.entity(
         entity,
         ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity"],
@@ -359,3 +404,4 @@ def _energy(
             "mlf:method": name("mlf:measured" if measured else "mlf:estimated"),
         },
     )
+    return energy_j

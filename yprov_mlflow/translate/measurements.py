@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from array import array
 from collections.abc import Iterator, Mapping
@@ -87,6 +88,19 @@ class Measurements:
                 last = max(stretch.times_ns[-1], found.get(stretch.session, 0))
                 found[stretch.session] = last
         return found
+
+
+def rising(values: list[float]) -> list[float]:
+    """Give readings of a total as ones that do not fall: one that fell goes on from where it was.
+
+    Our own collectors' totals never fall. What another's lost stays lost, and is no negative
+    energy.
+    """
+    found, lost = values[:1], 0.0
+    for before, value in itertools.pairwise(values):
+        lost += max(before - value, 0.0)
+        found.append(value + lost)
+    return found
 
 
 def total(values: list[float]) -> float | None:

@@ -48,9 +48,9 @@ from yprov_mlflow.translate.translation import Options, Translation, event_time
 class Translator:
     """Fed with the events of one run, or of one store, makes their document.
 
-    Events may come in any order: what matters is their time, session and number. Points of
-    metrics are kept in columns, and given to ``sink`` when they are too many to be records
-    each; without a sink every point becomes a record.
+    Events may come in any order, but samples in that of their session: what matters is their
+    time, session and number. Points of metrics are kept in columns, and given to ``sink`` when
+    they are too many to be records each; without a sink every point becomes a record.
     """
 
     def __init__(self, options: Options | None = None, sink: PointsSink | None = None) -> None:
@@ -157,10 +157,14 @@ class Translator:
             touches.setdefault(event.session, set()).add(time_ns)
         for session, time_ns in self._point_times(changes):
             touches.setdefault(session, set()).add(time_ns)
-        ended = {change.token for change in changes if change.terminal}
+        ended = {change.token: change.terminal for change in changes}
         for session, time_ns in self._measurements.last_times().items():
-            if session not in ended:  # who ended the run did not go on after that
-                touches.setdefault(session, set()).add(time_ns)
+            if ended.get(session):  # who ended the run did not go on after that
+                continue
+            found = touches.setdefault(session, {time_ns})
+            # A sample of another rank after the end makes no session after the end.
+            ends = [one.time_ns for one in changes if one.terminal and one.time_ns >= max(found)]
+            found.add(min([time_ns, *ends]))
         timeline = Timeline(touches, changes, ranks, over=over, store_level=store_level)
         if not store_level:
             timeline.add_contexts(contexts.spans(spans, ranks))
@@ -248,14 +252,14 @@ def _store_uuid(created: RunCreated | None) -> str:
     return str(created.store.get("uuid") or NO_STORE) if created is not None else NO_STORE
 
 
-def _found(events: list[Event]) -> dict[str, Mapping[str, Any]]:
-    """Give what each collector found out first, and what the first session knew of itself."""
-    found: dict[str, Mapping[str, Any]] = {}
+def _found(events: list[Event]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Give what the collectors of each session found out, and what it knew of itself."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for event in events:
         if isinstance(event, FactsCollected):
-            found.setdefault(event.collector, event.facts)
+            found.setdefault(event.session, {}).setdefault(event.collector, event.facts)
         elif isinstance(event, SessionStarted):
-            found.setdefault("session", event.facts)
+            found.setdefault(event.session, {}).setdefault("session", event.facts)
     return found
 
 

@@ -229,3 +229,78 @@ def test_samples_without_a_start_mean_nothing() -> None:
     session = Session().created().samples("cpu", (1, 5.0), (2, 10.0))
     session.at(3, CollectorStopped, "cpu", {"samples": 2})
     assert not [key for key in document(session.ends(4)).records["activity"] if "collector" in key]
+
+
+def test_two_quantities_of_one_name_and_device_are_two() -> None:
+    session = Session().created()
+    session.starts(1, "meter", GPU, {**GPU, "scope": "process", "component": ""})
+    session.samples("meter", (1, [0.0, 0.0]), (2, [100.0, 30.0]))
+    found = document(session.ends(3))
+    assert number(found, "quantity/meter/1/gpu0/energy") == 100
+    assert number(found, "quantity/meter/1/gpu0/energy@2") == 30
+    assert entity(found, "quantity/meter/1/gpu0/energy")["mlf:scope"]["$"] == "mlf:device"
+    assert number(found, "energy/total") == 100
+
+
+@pytest.mark.parametrize(
+    "odd", [{"component": "disk"}, {"component": "cpu", "unit": "SEC", "kind": "Time"}]
+)
+def test_what_is_no_part_of_the_bill_is_not_in_the_sum(odd: dict[str, Any]) -> None:
+    session = Session().created().starts(1, "meter", CPU, {**OWN, **odd})
+    session.samples("meter", (1, [0.0, 0.0]), (2, [100.0, 30.0]))
+    found = document(session.ends(3))
+    assert number(found, "energy/total") == 100
+    assert "mlf:component" not in entity(found, "quantity/meter/1/@process/energy")
+
+
+def test_a_total_that_falls_makes_no_energy_negative() -> None:
+    session = Session().created().starts(1, "meter", CPU)
+    session.samples("meter", (1, 50.0), (2, 80.0), (3, 5.0), (4, 7.0))
+    session.at(2.5, ContextEntered, ["late"]).at(4, ContextLeft, ["late"])
+    found = document(session.ends(5))
+    assert number(found, "energy/total") == 32
+    assert number(found, "quantity/meter/1/@node/energy/during/context/late") == 2
+
+
+def test_each_session_has_the_carbon_intensity_of_its_own() -> None:
+    first, second, third = Session().created(), Session("b" * 16), Session("c" * 16)
+    for session, joules, intensity in ((first, 3.6e6, 100.0), (second, 7.2e6, 400.0)):
+        session.starts(1, "cpu", CPU).samples("cpu", (1, 0.0), (3, joules))
+        facts = {"carbon_intensity_g_per_kwh": intensity, "carbon_intensity_source": "a table"}
+        session.at(2, FactsCollected, "carbon", facts)
+    third.at(1, FactsCollected, "carbon", {"unavailable": "no country"})
+    third.starts(1, "cpu", CPU).samples("cpu", (1, 0.0), (3, 3.6e6))
+    found = document(first.ends(4), second, third)
+    assert number(found, "emissions/total") == pytest.approx(100 + 800 + 100)
+    total = entity(found, "emissions/total")
+    assert float(total["mlf:carbonIntensity"]["$"]) == pytest.approx(1000 / 4)
+    assert total["mlf:carbonIntensitySource"] == "mean by energy of 100: a table; 400: a table"
+
+
+def test_embodied_emissions_that_one_session_knows_are_those_of_the_run() -> None:
+    first, second = Session().created(), Session("b" * 16, embodied_g=12.5)
+    first.starts(1, "cpu", CPU).samples("cpu", (1, 0.0), (3, 3.6e6))
+    second.at(2, FactsCollected, "carbon", {"carbon_intensity_g_per_kwh": 100.0})
+    sci = entity(document(first.ends(4), second), "sci")
+    assert sci["mlf:sciEmbodiedGrams"]["$"] == "12.5"
+
+
+def test_a_rank_that_samples_a_moment_after_the_end_has_one_session() -> None:
+    first, second = Session(rank=0).created(), Session("b" * 16, rank=1)
+    second.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (4, 30.0), (6, 60.0))
+    found = document(first.ends(5), second)
+    sessions = {key for key in found.records["activity"] if key.startswith("run:session/")}
+    assert sessions == {"run:session/1", "run:session/1.r1"}
+    assert number(found, "energy/total") == 60
+    collector = found.records["activity"]["run:collector/nvidia/1.r1"]
+    assert collector["prov:endTime"].endswith(":05.000000+00:00")
+
+
+def test_a_run_that_was_resumed_and_killed_goes_on_until_its_last_sample() -> None:
+    session = Session().created().starts(1, "cpu", CPU).samples("cpu", (1, 0.0), (2, 10.0))
+    session.ends(3).at(5, RunUpdated, "RUNNING")
+    session.starts(5, "cpu", CPU).samples("cpu", (5, 0.0), (9, 40.0))
+    found = document(session)
+    collector = found.records["activity"]["run:collector/cpu/2"]
+    assert collector["prov:endTime"].endswith(":09.000000+00:00")
+    assert number(found, "energy/total") == 50
