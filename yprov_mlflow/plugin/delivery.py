@@ -227,12 +227,13 @@ def at_exit() -> None:
     capture = process.existing()
     if capture is None:
         return
+    end = time.monotonic() + PATIENCE_S
     for run_id in capture.recorder.runs():
         capture.recorder.finish(run_id)
+        capture.publisher.finish(run_id, max(0.0, end - time.monotonic()))
     if ranks.collect().get("rank"):
         # The first rank, or recover, writes the one document from the journals of all.
         return
-    end = time.monotonic() + PATIENCE_S
     for run_id, state in capture.recorder.runs().items():
         if state.dirty and state.store is not None and not store_of(run_id):
             deliver(capture, run_id, max(0.0, end - time.monotonic()))

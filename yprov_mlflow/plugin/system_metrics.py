@@ -119,6 +119,7 @@ class _Run:
     def take(
         self, quantities: Sequence[Quantity], values: Sequence[float | None], time_ns: int
     ) -> None:
+        self._look_at_monitor()
         with self._lock:
             for quantity, value in zip(quantities, values, strict=False):
                 if not quantity.system_metric or value is None or not math.isfinite(value):
@@ -187,7 +188,8 @@ class _Run:
     def _look_at_monitor(self) -> bool:
         """Note what MLflow's monitor logs; tell whether that is known.
 
-        It clears its samples each time it logs them, so names once seen are remembered.
+        It clears its samples each time it logs them, so that it is looked at with every sample
+        of ours, and names once seen are remembered.
         """
         monitor = monitor_of(self._run_id)
         if monitor is None:

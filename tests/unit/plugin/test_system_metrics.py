@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -150,6 +151,19 @@ def test_what_mlflow_logs_is_not_logged_again(
     assert all(value > 0 for value in memory)
     assert [value for value, _, _ in points(store, run_id, "gpu_0_energy_joules")] == [1.0, 2.0]
     assert not warnings
+
+
+def test_names_that_mlflow_has_just_cleared_are_its_own(
+    store: Any, run_id: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = SimpleNamespace(metrics={"system_memory_usage_megabytes": [1.0]})
+    monitor = SimpleNamespace(monitors=[memory, SimpleNamespace(metrics={"network": [2.0]})])
+    monkeypatch.setitem(fluent.run_id_to_system_metrics_monitor, run_id, monitor)
+    publisher = Publisher(True, warnings)
+    publisher.take(run_id, store, QUANTITIES, [1.0, 2e6, 40.0], SECOND_NS)
+    memory.metrics.clear()  # as for a moment after each of its points
+    publisher.finish(run_id, LONG_S)
+    assert list(store.get_run(run_id).data.metrics) == ["system/gpu_0_energy_joules"]
 
 
 def test_names_have_the_node_as_those_of_mlflow(
