@@ -32,6 +32,15 @@ TRAIN = """
     print(json.dumps(run.info.run_id))
 """
 
+AFTER_A_SAMPLE = """
+        import os, pathlib
+        while not any(
+            b'"cpu",[' in path.read_bytes()
+            for path in pathlib.Path(os.environ["YPROV_MLFLOW_DIR"]).rglob("*.journal")
+        ):
+            time.sleep(0.02)
+"""
+
 
 def value(record: dict[str, Any]) -> float:
     return float(record["qudt:numericValue"]["$"])
@@ -54,7 +63,8 @@ def document_of(place: Workplace, run_id: str) -> dict[str, Any]:
 
 def test_a_run_tells_its_energy_by_context_and_epoch(workplace: Workplace) -> None:
     given = {"YPROV_MLFLOW_INTERVAL": "0.2", "YPROV_MLFLOW_COUNTRY": "ITA"}
-    done = workplace.run(TRAIN, workplace.sqlite, **given)
+    script = TRAIN.replace("as run:\n", f"as run:\n{AFTER_A_SAMPLE}", 1)
+    done = workplace.run(script, workplace.sqlite, **given)
     document = document_of(workplace, done.made)
     found = quantities(document)
     energies = {key: record for key, record in found.items() if record["schema:name"] == "energy"}
@@ -90,6 +100,20 @@ def test_samples_are_system_metrics_where_the_user_wants_those(workplace: Workpl
     assert any(key.endswith("energy_joules") for key in found)
     document = document_of(workplace, done.made)
     assert "run:metric/@run/system%2Fcpu_utilization_percentage" in document["entity"]
+
+
+def test_a_run_that_nobody_ends_has_its_last_system_metrics(workplace: Workplace) -> None:
+    script = """
+        import json, time
+        import yprov_mlflow as mlflow
+
+        run = mlflow.MlflowClient().create_run("0")
+        time.sleep(1.5)
+        print(json.dumps(run.info.run_id))
+    """
+    given = {"YPROV_MLFLOW_INTERVAL": "0.2", "YPROV_MLFLOW_SYSTEM_METRICS": "1"}
+    done = workplace.run(script, workplace.sqlite, **given)
+    assert "system/cpu_utilization_percentage" in logged(workplace, done.made)
 
 
 def logged(place: Workplace, run_id: str) -> dict[str, float]:

@@ -50,7 +50,8 @@ _SUMS = ("run:energy/", "run:emissions/", "run:sci")
 _UNREAD = "no sample has it"
 _NOTHING = (
     "the document has no measurements: no collector ran (YPROV_MLFLOW_COLLECTORS chooses them), "
-    "or the document was made from a store, which has none"
+    "the run was over before the collectors of its process had looked around, or the document was "
+    "made from a store, which has none"
 )
 
 

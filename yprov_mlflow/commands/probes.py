@@ -40,7 +40,7 @@ def probe(loaded: Settings, chosen: Sequence[str], patience_s: float = PATIENCE_
     def ask(name: str) -> None:
         try:
             answers[name] = registry.load(name)(surroundings).probe()
-        except Exception as error:  # noqa: BLE001 - a collector's probe may fail
+        except BaseException as error:  # noqa: BLE001 - a probe may fail, or want to exit
             answers[name] = Unavailable(f"{type(error).__name__}: {error}")
 
     names = registry.names()
