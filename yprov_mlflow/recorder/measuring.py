@@ -96,6 +96,11 @@ class _Instrument:
     cpu_s: float = 0.0
     failed: bool = False
 
+    @property
+    def marks_from_s(self) -> float:
+        """When a context's bound is worth a sample again."""
+        return self.last_s + self.interval_s / 2
+
 
 @dataclasses.dataclass
 class _Share:
@@ -143,6 +148,7 @@ class Measuring:
         self._begun: set[str] = set()
         self._idle_since_s: float | None = None
         self._marked = False
+        self._marks_from_s = 0.0
         self._hurried = threading.Event()
         self._probed = threading.Event()
         self._lock = threading.Lock()
@@ -179,7 +185,7 @@ class Measuring:
 
     def mark(self, run_id: str) -> None:
         """Take a sample soon: a context of the run begins or ends."""
-        if run_id in self._begun and not self._marked:
+        if run_id in self._begun and not self._marked and time.monotonic() >= self._marks_from_s:
             self._marked = True
             self._sampler.put(self._sample_marked)
 
@@ -298,8 +304,10 @@ class Measuring:
         for instrument in list(self._instruments.values()):
             if instrument.due_s <= now:
                 self._sample(instrument)
-        due = [instrument.due_s for instrument in self._instruments.values()]
-        wait_s = min(due, default=now + _WATCH_S) - time.monotonic()
+        instruments = self._instruments.values()
+        # Until then no context's bound is worth waking this thread.
+        self._marks_from_s = min((one.marks_from_s for one in instruments), default=math.inf)
+        wait_s = min((one.due_s for one in instruments), default=now + _WATCH_S) - time.monotonic()
         return min(max(wait_s, 0.0), _WATCH_S)
 
     def _idle(self, now: float) -> float | None:
@@ -326,7 +334,7 @@ class Measuring:
         self._marked = False
         now = time.monotonic()
         for instrument in list(self._instruments.values()):
-            if now - instrument.last_s >= instrument.interval_s / 2:
+            if instrument.marks_from_s <= now:
                 self._sample(instrument)
 
     def _sample(self, instrument: _Instrument) -> None:
