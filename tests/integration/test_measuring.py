@@ -214,6 +214,33 @@ def test_a_forked_child_that_logs_is_measured_apart(workplace: Workplace) -> Non
     assert "run:energy/total" in document["entity"]
 
 
+def test_a_child_that_lives_on_keeps_no_node_from_being_measured(workplace: Workplace) -> None:
+    script = """
+        import json, os, time
+        import yprov_mlflow as mlflow
+
+        mlflow.set_experiment(experiment_id="0")
+        with mlflow.start_run() as run:
+            AFTER_A_SAMPLE
+            reading, writing = os.pipe()
+            if os.fork() == 0:
+                os.close(writing)
+                os.read(reading, 1)  # until the parent is gone
+                os._exit(0)
+        with mlflow.start_run(run.info.run_id):
+            time.sleep(0.5)
+        print(json.dumps(run.info.run_id))
+    """
+    waiting = AFTER_A_SAMPLE.strip().replace("\n", "\n    ")
+    done = workplace.run(
+        script.replace("AFTER_A_SAMPLE", waiting), workplace.sqlite, YPROV_MLFLOW_INTERVAL="0.1"
+    )
+    document = document_of(workplace, done.made)
+    found = [r for k, r in document["activity"].items() if k.startswith("run:collector/cpu/")]
+    assert len(found) == 2
+    assert not any("mlf:leftToOthers" in record for record in found)
+
+
 # -- ranks ---------------------------------------------------------------------------------
 
 RANK = """

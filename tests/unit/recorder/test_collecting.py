@@ -26,7 +26,7 @@ from yprov_mlflow.events import (
     TagsSet,
 )
 from yprov_mlflow.journal import Folder, Journal
-from yprov_mlflow.recorder import Recorder, collecting
+from yprov_mlflow.recorder import Recorder, collecting, contexts, measuring
 from yprov_mlflow.recorder.claims import Claims
 
 ENERGY = Quantity("energy", "J", "ElectricEnergy", "process", "measured", cumulative=True)
@@ -171,3 +171,22 @@ def test_containers_of_one_machine_measure_it_once(
     assert [pod.take(["node"]) for pod in pods] == [{"node"}, second]
     for pod in pods:
         pod.release()
+
+
+def test_a_context_is_sampled_when_it_begins_and_ends(
+    recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = recorder()
+    found.collecting.choose({"interval_s": 3600.0})
+    monkeypatch.setattr(measuring._Instrument, "marks_from_s", 0.0)
+    found.record(FIRST, *CREATED)
+    soon(lambda: len(events(found, FIRST, Sampled)) == 1)
+    time.sleep(0.1)  # until the sampler waits again
+    scope = contexts.Scope("training", None, FIRST)
+    token = contexts.current.set(scope)
+    found.enter_contexts(FIRST)
+    soon(lambda: len(events(found, FIRST, Sampled)) == 2)
+    contexts.current.reset(token)
+    found.leave(scope, failed=False)
+    soon(lambda: len(events(found, FIRST, Sampled)) == 3)
+    found.finish(FIRST)

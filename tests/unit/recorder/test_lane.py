@@ -20,7 +20,7 @@ class Watched:
         self.hung: list[str] = []
         self.errors: list[Exception] = []
         told: dict[str, Any] = {"on_hang": self.hung.append, "on_error": self.errors.append}
-        self.lane = Lane("a-lane", limit_s, tick=tick, **told)
+        self.lane = Lane(f"lane {id(self)}", limit_s, tick=tick, **told)
 
 
 @pytest.fixture
@@ -38,11 +38,20 @@ def soon(met: Callable[[], Any], within_s: float = 10.0) -> None:
 
 
 def test_a_call_that_hangs_is_given_up_and_jobs_go_on(free: threading.Event) -> None:
-    watched, done = Watched(limit_s=0.1), threading.Event()
-    watched.lane.put(lambda: watched.lane.call("who", lambda: free.wait(30)))
+    watched, done, late = Watched(limit_s=0.1), threading.Event(), threading.Event()
+
+    def job() -> None:
+        watched.lane.call("who", lambda: free.wait(30))
+        late.set()
+
+    watched.lane.put(job)
     watched.lane.put(done.set)
     soon(lambda: watched.lane.check() or done.is_set())
     assert watched.hung == ["who"]
+    free.set()
+    soon(lambda: [one.name for one in threading.enumerate()].count(watched.lane.name) == 1)
+    assert not late.is_set(), "who comes back too late leaves the rest to its successor"
+    assert watched.errors == []
 
 
 def test_time_in_which_nobody_came_to_work_does_not_count(free: threading.Event) -> None:

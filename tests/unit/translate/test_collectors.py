@@ -304,3 +304,28 @@ def test_a_run_that_was_resumed_and_killed_goes_on_until_its_last_sample() -> No
     collector = found.records["activity"]["run:collector/cpu/2"]
     assert collector["prov:endTime"].endswith(":09.000000+00:00")
     assert number(found, "energy/total") == 50
+
+
+def test_a_mean_weighs_by_time() -> None:
+    session = Session().created().starts(1, "nvidia", POWER)
+    session.samples("nvidia", (1, 100.0), (2, 100.0), (6, 300.0))
+    found = document(session.ends(7))
+    assert number(found, "quantity/nvidia/1/gpu0/power") == (1 * 100 + 4 * 200) / 5
+
+
+def test_contexts_have_what_their_own_session_measured() -> None:
+    first, second = Session(rank=0).created(), Session("b" * 16, rank=1)
+    first.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (5, 300.0))
+    first.at(1, ContextEntered, ["training"]).at(5, ContextLeft, ["training"])
+    second.at(1, ContextEntered, ["training"]).at(5, ContextLeft, ["training"])
+    found = document(first.ends(6), second)
+    parts = [key for key in found.records["entity"] if "/during/" in key]
+    assert parts == ["run:quantity/nvidia/1/gpu0/energy/during/context/training"]
+
+
+def test_a_context_around_the_first_and_last_sample_has_the_whole_and_no_more() -> None:
+    session = Session().created().at(1, ContextEntered, ["all"])
+    session.starts(2, "nvidia", GPU).samples("nvidia", (2, 50.0), (4, 300.0))
+    found = document(session.at(5, ContextLeft, ["all"]).ends(6))
+    whole = "quantity/nvidia/1/gpu0/energy"
+    assert number(found, whole) == number(found, f"{whole}/during/context/all") == 250
