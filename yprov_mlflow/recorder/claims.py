@@ -51,9 +51,9 @@ class Claims:
         except BlockingIOError:
             os.close(fd)
             return False
-        except OSError:  # a file system without locks: ranks alone have to tell
+        except OSError:  # a file system without locks: the node's first rank takes all there is
             os.close(fd)
-            return True
+            return "node" not in self._never
         self._held[name] = fd
         return True
 

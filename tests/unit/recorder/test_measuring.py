@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +31,7 @@ from yprov_mlflow.events import (
     Sampled,
 )
 from yprov_mlflow.recorder import measuring
-from yprov_mlflow.recorder.claims import Claims
+from yprov_mlflow.recorder.claims import Claims, left_to_others
 from yprov_mlflow.recorder.measuring import Measuring
 
 ENERGY = Quantity("energy", "J", "ElectricEnergy", "process", "measured", cumulative=True)
@@ -453,6 +455,23 @@ def test_the_node_is_measured_by_one_process_and_the_rest_by_each(
     assert sorted(left) == [[], ["node"]]
     for one in at_work:
         one.finish("run")
+
+
+def test_where_there_are_no_locks_one_rank_of_a_node_takes_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    ranks = [(0, 0), (1, 1), (2, 0)]
+    took = [
+        Claims(tmp_path, "node1", left_to_others({"rank": rank, "local_rank": local})).take(
+            ["node", "GPU-1", "job", ""]
+        )
+        for rank, local in ranks
+    ]
+    assert took == [{"node", "GPU-1", "job", ""}, {""}, {"node", "GPU-1", ""}]
 
 
 def test_a_node_is_free_again_when_its_process_has_left(tmp_path: Path) -> None:
