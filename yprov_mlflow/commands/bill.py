@@ -48,6 +48,9 @@ _SCI = {
 _FACTS = {"mlf:Facts": "", "mlf:Host": "host", "mlf:Environment": "environment"}
 _SUMS = ("run:energy/", "run:emissions/", "run:sci")
 _UNREAD = "no sample has it"
+_EARLY = "collectors look around first, and a run does not wait for them"
+_EARLY_SHARE = 0.01
+"""Share of a session's time from which on it is said that nothing measured yet."""
 _NOTHING = (
     "the document has no measurements: no collector ran (YPROV_MLFLOW_COLLECTORS chooses them), "
     "the run was over before the collectors of its process had looked around, or the document was "
@@ -328,7 +331,7 @@ def _sci(view: View) -> Summary | None:
 def _not_measured(view: View) -> list[Summary]:
     """Give what collectors could not measure, each reason once however many sessions say it."""
     found: dict[tuple[str, ...], Summary] = {}
-    for collector, lack in (*_absent(view), *_failed(view)):
+    for collector, lack in (*_absent(view), *_early(view), *_failed(view)):
         if lack.get("reason"):
             lacking = {key: str(lack.get(key) or "") for key in ("what", "reason", "cure")}
             found[(collector, *lacking.values())] = {"collector": collector, **lacking}
@@ -346,6 +349,22 @@ def _absent(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield collector, {"reason": facts.get("unavailable"), "cure": facts.get("cure")}
         for lack in _list(facts.get("missing")):
             yield collector, _mapping(lack)
+
+
+def _early(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the time of sessions that was over when a collector's first sample was taken."""
+    longest: dict[str, tuple[float, float]] = {}
+    for _, record in view.of("activity", "mlf:Collection"):
+        session = view.section("activity").get(_text(record.get("dcterms:isPartOf")) or "", {})
+        start = session.get("prov:startTime")
+        early_s = _seconds(start, record.get("prov:startTime"))
+        whole_s = _seconds(start, session.get("prov:endTime"))
+        if early_s and whole_s and early_s > _EARLY_SHARE * whole_s:
+            collector = _text(record.get("mlf:collector")) or ""
+            longest[collector] = max(longest.get(collector, (0.0, 0.0)), (early_s, whole_s))
+    for collector, (early_s, whole_s) in longest.items():
+        what = f"the first {early_s:.2g} s of {whole_s:.4g} s"
+        yield collector, {"what": what, "reason": _EARLY}
 
 
 def _failed(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:

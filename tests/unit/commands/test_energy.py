@@ -212,6 +212,23 @@ def test_what_was_not_measured_is_said_once():
     assert failed["reason"] == "it fell asleep (3 times)"
 
 
+@pytest.mark.parametrize(
+    ("starts", "said"),
+    [((0, 0.4), []), ((0, 9), ["the first 9 s of 60 s"]), ((9, 30), ["the first 30 s of 60 s"])],
+)
+def test_time_before_the_first_sample_is_said_by_the_longest(starts, said):
+    records = document()
+    minute = "2026-01-02T03:04:{:012.9f}+00:00"
+    for rank, start in enumerate(starts):
+        session = records["activity"][f"run:session/0.r{rank}"]
+        session["prov:startTime"] = minute.format(0)
+        session["prov:endTime"] = minute.format(0).replace(":04:", ":05:")
+        collector = records["activity"][f"run:collector/nvidia/0.r{rank}"]
+        collector["prov:startTime"] = minute.format(start)
+    lacking = bill.draw_up(records)["not_measured"]
+    assert [one["what"] for one in lacking if "first" in one["what"]] == said
+
+
 def test_tables_for_people(written):
     shown = energy(written(document()))
     assert shown.exit_code == 0
@@ -361,7 +378,9 @@ def test_the_bill_of_what_the_translator_writes(written):
     assert found["emissions"]["carbon_intensity"] == 281
     assert found["emissions"]["emissions_g"] == pytest.approx(801 / 3.6e6 * 281)
     assert found["sci"]["functional_unit"] == "run"
-    assert [one["reason"] for one in found["not_measured"]] == [NO_RAPL["unavailable"]]
+    cpu, early = found["not_measured"]
+    assert cpu["reason"] == NO_RAPL["unavailable"]
+    assert early["what"] == "the first 1 s of 6 s"
     shown = energy(path).output
     assert "training (rank 1)" in shown
     assert "801 J = 0.000222 kWh, measured" in shown
