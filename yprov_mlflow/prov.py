@@ -145,7 +145,8 @@ def collectors(*names: str, interval_s: float | None = None) -> None:
 
     Args:
         names: Collectors and presets (``none``, ``default``, ``all``), each added to those
-            before it; a hyphen before a name takes it away. None leaves the choice as it is.
+            before it; a hyphen before a name takes it away, at the beginning from ``default``.
+            None leaves the choice as it is.
         interval_s: Seconds between two samples, from 0.05 to 3600; None leaves it as it is.
 
     Raises:

@@ -216,7 +216,7 @@ SETTINGS: tuple[Setting, ...] = (
         lambda: ("default",),
         "default",
         "names of collectors with commas between, or none, default or all; a hyphen before a "
-        "name takes it away",
+        "name takes it away, at the beginning from default",
         "What measures energy and hardware and looks at code and environment. `yprov-mlflow "
         "doctor` lists the collectors and says which of them work here.",
     ),

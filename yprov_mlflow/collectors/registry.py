@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import NamedTuple
@@ -48,16 +48,18 @@ def names() -> list[str]:
     return [*BUILT_IN, *sorted(others)]
 
 
-def choose(chosen: Iterable[str]) -> list[str]:
+def choose(chosen: Sequence[str]) -> list[str]:
     """Give the names that a choice comes to.
 
     Args:
-        chosen: Names and presets, each added to those before it; ``-name`` takes one away.
+        chosen: Names and presets, each added to those before it; ``-name`` takes one away, at
+            the beginning from ``default``.
 
     Raises:
         CollectorError: There is no collector or preset of that name.
     """
-    found: set[str] = set()
+    taken_away = bool(chosen) and chosen[0].startswith("-")
+    found = _expanded("default") if taken_away else set()
     for word in chosen:
         expanded = _expanded(word.removeprefix("-"))
         if word.startswith("-"):

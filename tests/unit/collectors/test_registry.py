@@ -31,6 +31,8 @@ def register(tmp_path, monkeypatch):
         (["none"], []),
         (["default"], DEFAULT),
         (["default", "-nvidia"], [name for name in DEFAULT if name != "nvidia"]),
+        (["-nvidia"], [name for name in DEFAULT if name != "nvidia"]),
+        (["-nvidia", "codecarbon"], [n for n in registry.BUILT_IN if n != "nvidia"]),
         (["-nvidia", "default"], DEFAULT),
         (["all", "-default"], ["codecarbon"]),
         (["git", "cpu", "git"], ["cpu", "git"]),  # in the order in which they are probed
