@@ -49,9 +49,10 @@ from yprov_mlflow.collectors.base import (
     Surroundings,
     Unavailable,
 )
+from yprov_mlflow.translate.measurements import COMPONENTS
 from yprov_mlflow.translate.vocabulary import UNITS
 
-_COMPONENTS = {"", "gpu", "cpu", "memory"}
+_COMPONENTS = {"", *COMPONENTS}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 _WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*\Z")
 _ADDRESSES = re.compile(r"socket\.(connect|bind|getaddrinfo|gethostby\w+|getnameinfo|sendto)\Z")

@@ -31,3 +31,4 @@ def test_long_text_that_is_no_uri_does_not_hold_up_a_run(piece: str) -> None:
     """A quarter of an hour and more, if the time went with the square of the length."""
     text = piece * (1_000_000 // len(piece))
     assert redact(text + " end") == text + " end"
+    assert redact(text + "@host").endswith("host")

@@ -27,8 +27,8 @@ from yprov_mlflow.collectors.base import (
     Unavailable,
 )
 from yprov_mlflow.events import Json
+from yprov_mlflow.translate.measurements import JOULES_PER_KWH
 
-_J_PER_KWH = 3.6e6
 _OLDEST = (3, 3)
 """Before it, each sample waits for half a second whose energy does not count."""
 
@@ -102,7 +102,7 @@ class Codecarbon(Collector):
             values.append(grown / (now.seconds - before.seconds) if grown else None)
         if self._intensity is not None:
             complete = None not in values[::2]
-            values.append(sum(energies) / _J_PER_KWH * self._intensity if complete else None)
+            values.append(sum(energies) / JOULES_PER_KWH * self._intensity if complete else None)
         return values
 
     def stop(self) -> None:
@@ -273,7 +273,7 @@ class _Totals:
         self.readings: list[_Reading] = []
 
     def out(self, total: Any, delta: Any) -> None:
-        joules = {part: getattr(total, f"{part}_energy") * _J_PER_KWH for part in self.PARTS}
+        joules = {part: getattr(total, f"{part}_energy") * JOULES_PER_KWH for part in self.PARTS}
         self.readings.append(_Reading(total.duration, joules))
 
     def exit(self) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from yprov_mlflow.collectors import cgroups, node, processes, processors
 from yprov_mlflow.collectors.base import Available, Collector, Quantity, Scope, Unavailable
-from yprov_mlflow.collectors.sums import Total
+from yprov_mlflow.collectors.sums import Rate, Total
 from yprov_mlflow.events import Json
 
 _PROCEDURE = (
@@ -68,9 +68,6 @@ _KINDS = {
 _DISK_TRAFFIC = ("disk_read_megabytes", "disk_write_megabytes")
 _NETWORK_TRAFFIC = ("network_receive_megabytes", "network_transmit_megabytes")
 
-_LEAST_CPU_S = 0.04
-"""CPU seconds that a utilization needs: of a tick or two a processor was busy in all or none."""
-
 _Values = dict[str, float | None]
 
 
@@ -93,7 +90,7 @@ class Host(Collector):
                 claims |= dict.fromkeys(more, cgroups.identity(limit.folder))
         self.start()
         readable = self._values()
-        if self._times is not None:
+        if processors.times(self.surroundings.root) is not None:
             readable["cpu_utilization_percentage"] = 0.0  # it takes two readings
         self._metrics = [metric for metric in rows if readable.get(metric) is not None]
         return Available(
@@ -109,7 +106,7 @@ class Host(Collector):
 
     def start(self) -> None:
         """Begin all totals at 0."""
-        self._times: processors.Times | None = None
+        self._busy = Rate()
         rows = _NODE | _PROCESS | _CPU_LIMIT
         self._totals = {metric: Total() for metric, row in rows.items() if row.cumulative}
         self._values()
@@ -130,15 +127,9 @@ class Host(Collector):
         return values
 
     def _utilization(self) -> float | None:
-        last, now = self._times, processors.times(self.surroundings.root)
-        if last is None or now is None:
-            self._times = now
-            return None
-        all_s = now.all_s - last.all_s
-        if all_s < _LEAST_CPU_S:
-            return None
-        self._times = now
-        return 100.0 * min(max((now.busy_s - last.busy_s) / all_s, 0.0), 1.0)
+        times = processors.times(self.surroundings.root)
+        share = None if times is None else self._busy.of(times.busy_s, times.all_s)
+        return None if share is None else 100.0 * min(max(share, 0.0), 1.0)
 
     def _process(self) -> _Values:
         usage = processes.shared(self.surroundings.root).read()

@@ -36,7 +36,7 @@ class Total:
 
 
 class Rate:
-    """How fast a total grows: its growth over the time between two readings.
+    """How fast a total grows: its growth over the time, or the CPU time, between two readings.
 
     Counters move in steps. Over less than ``_LEAST_S`` their growth is 0 or much too much.
     """

@@ -12,10 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from yprov_mlflow.commands.view import Records, Summary, View, pick, types, value
-
-JOULES_PER_KWH = 3.6e6
-COMPONENTS = ("cpu", "gpu", "memory")
-"""Parts of a machine's energy, whether or not they were measured."""
+from yprov_mlflow.translate.measurements import COMPONENTS, JOULES_PER_KWH
 
 _RUN = {"id": "mlf:runId", "status": "mlf:status", "name": "prov:label"}
 _COLLECTION = {

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from yprov_mlflow.commands import tables
-from yprov_mlflow.commands.bill import COMPONENTS, JOULES_PER_KWH
 from yprov_mlflow.commands.terminal import printable
+from yprov_mlflow.translate.measurements import COMPONENTS, JOULES_PER_KWH
 
 NOT_MEASURED = "not measured"
 _NO_EMISSIONS = (

@@ -90,12 +90,14 @@ class _Aggregate:
         self.time_ns = 0
 
     def add(self, value: float, time_ns: int) -> None:
+        """Take one sample in."""
         self.sum = value if self.cumulative else self.sum + value
         self.count = 1 if self.cumulative else self.count + 1
         self.time_ns = time_ns
 
     @property
     def value(self) -> float:
+        """What is to be logged: the mean, of a total the last."""
         return self.sum / self.count
 
 
@@ -119,21 +121,20 @@ class _Run:
     def take(
         self, quantities: Sequence[Quantity], values: Sequence[float | None], time_ns: int
     ) -> None:
+        """Note one sample of a collector; warn where the store has hung for too long."""
         self._look_at_monitor()
         with self._lock:
-            for quantity, value in zip(quantities, values, strict=False):
-                if not quantity.system_metric or value is None or not math.isfinite(value):
-                    continue
-                aggregate = self._samples.get(quantity.system_metric)
-                if aggregate is None:
-                    aggregate = _Aggregate(quantity.cumulative)
-                    self._samples[quantity.system_metric] = aggregate
-                aggregate.add(value * quantity.scale, time_ns)
+            for quantity, value in zip(quantities, values, strict=True):
+                if quantity.system_metric and value is not None and math.isfinite(value):
+                    new = _Aggregate(quantity.cumulative)
+                    aggregate = self._samples.setdefault(quantity.system_metric, new)
+                    aggregate.add(value * quantity.scale, time_ns)
         asked_at = self._asked_at
         if asked_at is not None and time.monotonic() - asked_at > HANGING_S:
             self._warn(TimeoutError(f"the store takes no system metrics for {HANGING_S:g} s"))
 
     def finish(self, patience_s: float) -> None:
+        """Log what is left, for so long at most."""
         self._ending.set()
         self._thread.join(patience_s)
         if self._thread.is_alive():

@@ -9,12 +9,15 @@ from yprov_mlflow.translate import literals, measurements
 from yprov_mlflow.translate.document import Attributes, Builder
 from yprov_mlflow.translate.identifiers import RUN, STORE, content, digest, segment
 from yprov_mlflow.translate.literals import double, integer, mapping, name, text
-from yprov_mlflow.translate.measurements import Measurements, Stretch
+from yprov_mlflow.translate.measurements import (
+    COMPONENTS,
+    JOULES_PER_KWH,
+    Measurements,
+    Stretch,
+)
 from yprov_mlflow.translate.timeline import Span
 from yprov_mlflow.translate.translation import Translation
 from yprov_mlflow.translate.vocabulary import BORROWED
-
-JOULES_PER_KWH = 3.6e6
 
 _OWN = "yprov-mlflow"
 
@@ -262,7 +265,7 @@ def _meaning(quantity: Mapping[str, Any]) -> dict[str, Any]:
 def _component(quantity: Mapping[str, Any]) -> str | None:
     """Give which part of the machine's bill a quantity is; what else another package says."""
     found = quantity.get("component")
-    return found if found in _COMPONENTS and quantity.get("unit") == "J" else None
+    return found if found in COMPONENTS and quantity.get("unit") == "J" else None
 
 
 def _term(prefix: str, local: str) -> literals.Value | None:
@@ -272,7 +275,6 @@ def _term(prefix: str, local: str) -> literals.Value | None:
     return name(f"{prefix}:{local}") if local in BORROWED[prefix] else text(local)
 
 
-_COMPONENTS = ("cpu", "gpu", "memory")
 _SCOPES = frozenset({"device", "process", "job", "node"})
 _METHODS = frozenset({"measured", "estimated"})
 
@@ -304,7 +306,7 @@ def _add_bill(
     """Make the totals: energy by component and of the run, its emissions, SCI's quantities."""
     builder = translation.builder
     components = []
-    for component in _COMPONENTS:
+    for component in COMPONENTS:
         parts = [part for part in bill if part.component == component]
         if parts:
             entity = f"{RUN}:energy/{component}"

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 from yprov_mlflow.events import CollectorStarted, CollectorStopped, Sampled
 from yprov_mlflow.translate.literals import mapping
 
+JOULES_PER_KWH = 3.6e6
+COMPONENTS = ("cpu", "gpu", "memory")
+"""Parts of a machine's energy, whether or not they were measured."""
+
 Measurement = CollectorStarted | Sampled | CollectorStopped
 
 

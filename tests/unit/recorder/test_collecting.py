@@ -67,6 +67,11 @@ def events(found: Recorder, run_id: str, cls: type[Event]) -> list[Any]:
     return [event for path in paths for event in Journal(path) if type(event) is cls]
 
 
+def rank_of(monkeypatch: pytest.MonkeyPatch, rank: int, *, world_size: int) -> None:
+    for variable, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", world_size)):
+        monkeypatch.setenv(variable, str(value))
+
+
 def soon(met: Callable[[], Any], within_s: float = 10.0) -> None:
     end = time.monotonic() + within_s
     while not met():
@@ -112,8 +117,7 @@ def test_who_chooses_the_same_again_has_the_same_threads(
 def test_what_a_rank_logs_after_the_end_is_not_measured(
     recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.setenv(variable, "0" if variable != "WORLD_SIZE" else "1")
+    rank_of(monkeypatch, 0, world_size=1)
     found = recorder()
     assert "rank" in found.collecting.ranks
     found.record(FIRST, *CREATED)
@@ -135,8 +139,7 @@ def test_what_a_rank_logs_after_the_end_is_not_measured(
 def test_a_rank_is_measured_from_its_first_point_on_whatever_came_before(
     recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.setenv(variable, "1" if variable != "WORLD_SIZE" else "2")
+    rank_of(monkeypatch, 1, world_size=2)
     found = recorder()
     found.record(FIRST, TagsSet, {"of": "rank 1"})
     time.sleep(0.3)

@@ -195,6 +195,17 @@ def test_traces_spans_and_assessments() -> None:
     assert attribution["prov:agent"] == "store:user/alice"
 
 
+def test_the_order_of_a_span_s_attributes_tells_nothing() -> None:
+    given = {"mlflow.spanInputs": '"x"', "mlflow.spanOutputs": '"y"'}
+    texts = [
+        json.dumps(document_of(("log_spans", {"spans": [span]}, None)).to_json_object())
+        for attributes in (given, dict(reversed(given.items())))
+        for span in [{"trace_id": "tr-1", "span_id": "1", "attributes": attributes}]
+    ]
+    assert "mlf:spanFields" in texts[0]
+    assert texts[0] == texts[1]
+
+
 def test_a_prompt_is_one_thing_whichever_call_tells_of_it() -> None:
     """MLflow registers prompts as models, but gives them aliases as prompts."""
     is_prompt = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
