@@ -6,13 +6,14 @@ Run it from anywhere; it writes to the folder ``quickstart`` below the working d
 from pathlib import Path
 
 from sklearn.datasets import load_digits
-from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
 
 import yprov_mlflow as mlflow  # the only line that is not plain MLflow
 
-EPOCHS = 5
+EPOCHS = 10
+LAYERS = (1024, 512)
 
 folder = Path("quickstart").absolute()
 folder.mkdir(exist_ok=True)
@@ -26,11 +27,11 @@ x_train, x_test, y_train, y_test = train_test_split(
     digits.data / 16, digits.target, test_size=0.25, random_state=0
 )
 
-with mlflow.start_run(run_name="sgd") as run:
-    mlflow.log_params({"model": "SGDClassifier", "alpha": 1e-4, "epochs": EPOCHS})
+with mlflow.start_run(run_name="perceptron") as run:
+    mlflow.log_params({"model": "MLPClassifier", "layers": LAYERS, "epochs": EPOCHS})
     mlflow.log_input(mlflow.data.from_numpy(x_train, targets=y_train, name="digits"), "training")
 
-    model = SGDClassifier(loss="log_loss", alpha=1e-4, random_state=0)
+    model = MLPClassifier(LAYERS, random_state=0)
     with mlflow.prov.context("training"):
         for epoch in range(EPOCHS):
             with mlflow.prov.epoch(epoch):

@@ -64,7 +64,6 @@ def unquote_key(segment: str) -> str:
 
 
 _AUTHORITY = re.compile(r"[A-Za-z][\w+.-]{0,63}://(?=[^/:]*:(?!\d+[/?#]))")
-_SPACE = re.compile(r"\s")
 _SECRET = re.compile(
     r"(?P<name>[?&;](?:user|username|password|passwd|pwd|token|sig|secret|odbc_connect)=)[^&]*",
     re.IGNORECASE,
@@ -90,7 +89,7 @@ def redact(uri: str) -> str:
 def _without_user(uri: str) -> str:
     """Remove what is between the scheme and the last ``@`` if that is a user and a password."""
     before, at, host = uri.rpartition("@")
-    if not at or _SPACE.search(host):
+    if not at:
         return uri
     word = re.split(r"[@\s]", before)[-1]
     found = _AUTHORITY.search(word)

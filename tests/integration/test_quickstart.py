@@ -1,5 +1,6 @@
 """What a new user does first."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ def test_the_quickstart_prints_where_its_provenance_is_and_what_is_in_it(tmp_pat
         **os.environ,
         "YPROV_MLFLOW_DIR": str(tmp_path / "state"),
         "MLFLOW_DISABLE_TELEMETRY": "1",
+        "YPROV_MLFLOW_COUNTRY": "ITA",
     }
     for variable in ("MLFLOW_TRACKING_URI", "YPROV_MLFLOW"):
         env.pop(variable, None)
@@ -33,14 +35,24 @@ def test_the_quickstart_prints_where_its_provenance_is_and_what_is_in_it(tmp_pat
     assert re.search(r"\d+ Generation", done.stdout)
     assert f"yprov-mlflow show {path}" in done.stdout
     assert "WARNING" not in done.stderr
-    shown = subprocess.run(
-        [sys.executable, "-m", "yprov_mlflow", "show", path],
-        cwd=tmp_path,
-        env={**env, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
-    for text in ("training/loss", "testing/accuracy", "report.json", "digits", "SGDClassifier"):
+
+    def command(*words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "yprov_mlflow", *words],
+            cwd=tmp_path,
+            env={**env, "COLUMNS": "120"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+
+    shown = command("show", str(path))
+    for text in ("training/loss", "testing/accuracy", "report.json", "digits", "MLPClassifier"):
         assert text in shown
+    bill = json.loads(command("energy", str(path), "--json"))
+    assert bill["total"]["energy_j"] > 0, "the run is long enough to be measured"
+    assert bill["total"]["components"]["cpu"]["method"] in ("estimated", "measured")
+    assert bill["emissions"]["carbon_intensity"] > 0
+    assert {one["collector"] for one in bill["collectors"]} >= {"cpu", "host"}
+    assert ["training", "epoch 9"] in [context["context"] for context in bill["contexts"]]

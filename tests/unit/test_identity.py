@@ -18,6 +18,7 @@ from yprov_mlflow.identity import redact
         ("s3://bucket/a@b/c", "s3://bucket/a@b/c"),
         ("http://host:8080/x@y", "http://host:8080/x@y"),
         ("file:///home/me/mlruns", "file:///home/me/mlruns"),
+        ("see http://me:pa55@host for more", "see http://host for more"),
         ("write to me@example.org", "write to me@example.org"),
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
     ],
