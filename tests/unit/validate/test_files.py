@@ -68,7 +68,7 @@ def test_every_format_is_judged_alike(name: str, tmp_path: Path) -> None:
         (b"<?xml version='1.0'?>", "this is no prov-xml document: it is no XML"),
         (b"@prefix ex: <http://example.org/> . ex:a ex:b", "this is no"),
         (b"\x00\x01\x02", "neither the file's name nor its start tells its format. Name it"),
-        (gzip.compress(b"document endDocument"), "this file is compressed. Unpack it first"),
+        (gzip.compress(b"document", mtime=0), "this file is compressed. Unpack it first"),
     ],
 )
 def test_what_cannot_be_read_is_an_error(content: bytes, part: str) -> None:
