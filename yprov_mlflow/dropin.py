@@ -8,7 +8,6 @@ but MLflow to be loaded again. Imports the standard library only.
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -69,8 +68,12 @@ class DropIn(ModuleType):
         return importlib.import_module, ("mlflow",)
 
 
-class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds ``yprov_mlflow.X`` in ``mlflow.X``: the same module, not a second copy."""
+class _Alias:
+    """Finds ``yprov_mlflow.X`` in ``mlflow.X``: the same module, not a second copy.
+
+    A finder and its loader; not subclasses of those in ``importlib.abc``, which imports much
+    of the standard library.
+    """
 
     def __init__(self) -> None:
         self._loading: dict[str, tuple[ModuleType, Any, Any]] = {}
@@ -86,7 +89,8 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         origin = f"mlflow.{rest}"
         if origin not in sys.modules and importlib.util.find_spec(origin) is None:
             return None
-        return importlib.machinery.ModuleSpec(fullname, self, origin=origin, is_package=True)
+        loader: Any = self
+        return importlib.machinery.ModuleSpec(fullname, loader, origin=origin, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Give MLflow's own module."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from yprov_mlflow.formats.series.columns import BATCH, COLUMNS, batch_of, texts
@@ -39,8 +40,18 @@ def _text_array(values: Sequence[str | None], kind: Any) -> Any:
     if None in column.meanings:
         return pa.array(texts(values), pa.string()).dictionary_encode().cast(kind)
     codes = _number_array(column.codes, pa.int32())
-    found = pa.DictionaryArray.from_arrays(codes, pa.array(texts(column.meanings), pa.string()))
+    found = pa.DictionaryArray.from_arrays(codes, _strings(texts(column.meanings)))
     return found if found.type == kind else found.cast(kind)
+
+
+def _strings(values: Sequence[str | None]) -> Any:
+    """Give text, none of it missing, as an array; ``pyarrow.array`` would import pandas."""
+    import pyarrow as pa
+
+    pieces = [value.encode() for value in values if value is not None]
+    ends = array("i", accumulate(map(len, pieces), initial=0))
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(pieces))]
+    return pa.Array.from_buffers(pa.string(), len(pieces), buffers)
 
 
 def _number_array(values: Sequence[Any], kind: Any) -> Any:
