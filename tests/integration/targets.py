@@ -72,9 +72,6 @@ DECLARED = {
     "MLflow's databases have no column for the logged model of a version": (
         lambda d: d.place[-1] == "yprov.model_id" and d.expected == comparison.MISSING
     ),
-    "a run without a name has an empty one in old databases, and none in new ones": (
-        lambda d: d.place[::2] == ("runs", "name") and (d.expected, d.found) == ("", None)
-    ),
 }
 """What may differ, and why."""
 

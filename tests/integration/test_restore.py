@@ -261,6 +261,13 @@ def store_events(*calls: tuple[str, dict[str, Any]]) -> list[Event]:
     ]
 
 
+@pytest.mark.parametrize("name", ["", None])
+def test_a_run_without_a_name_stays_without(target: Target, name: str | None) -> None:
+    target.write("1/a", run_events("a" * 32, run_name=name))
+    target.restore()
+    assert target.store["runs"]["a" * 32]["name"] == name
+
+
 def test_two_experiments_of_one_name_get_two(target: Target) -> None:
     target.write("1/a", run_events("a" * 32, "1"))
     target.write("2/b", run_events("b" * 32, "2"))
@@ -599,8 +606,10 @@ def test_runs_that_are_gone_or_of_no_known_experiment_are_not_restored(target: T
 
 def test_nothing_to_restore_is_an_error(target: Target, tmp_path: Path) -> None:
     target.out.mkdir()
+    new = tmp_path / "new.db"
     with pytest.raises(DocumentError, match="no document"):
-        target.restore()
+        target.restore(f"sqlite:///{new}")
+    assert not new.exists()
     with pytest.raises(DocumentError, match="no such file"):
         restore(Wish((tmp_path / "nowhere",), target.uri))
 

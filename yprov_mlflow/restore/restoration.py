@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,12 +47,18 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
         StoreError: The target cannot be opened.
     """
     report = Report(redact(wish.to))
+    rest = documents(wish.paths, report)
+    first = next(rest, None)
+    if first is None and not report.losses:
+        raise DocumentError(
+            "there is no document", ", ".join(map(str, wish.paths)), "Give what `convert` wrote"
+        )
     files = Files(wish.artifacts, report)
     target = _target(wish, report, files)
     reduction = Reduction()
     last: Path | None = None
     try:
-        for found in documents(wish.paths, report):
+        for found in itertools.chain([first] if first is not None else [], rest):
             last, lost = found.path, len(report.losses)
             try:
                 run = reduction.feed(events_of(found.document, points_of(found, report)))
@@ -67,10 +74,6 @@ def restore(wish: Wish, progress: Callable[[Report], None] | None = None) -> Rep
                     target.put_run(run, found.path)
             if progress is not None:
                 progress(report)
-        if last is None and not report.losses:
-            raise DocumentError(
-                "there is no document", ", ".join(map(str, wish.paths)), "Give what `convert` wrote"
-            )
         target.finish(reduction.finish(), last or wish.paths[0])
         files.settle()
     finally:

@@ -23,6 +23,12 @@ from yprov_mlflow.events import (
 from yprov_mlflow.sources import open_source
 from yprov_mlflow.sources.database.metrics import told_apart
 
+
+@pytest.mark.parametrize("name", ["", None])
+def test_an_empty_name_is_not_no_name(make, name):
+    assert Reading(make(name=name)).one(RunCreated).run_name == name
+
+
 # -- revisions -----------------------------------------------------------------------------
 
 

@@ -153,6 +153,11 @@ def test_the_name_is_that_of_the_tag_where_there_is_no_other(tree):
     assert Reading(tree.root).one(RunCreated).run_name == "tagged"
 
 
+def test_an_empty_name_is_not_no_name(tree):
+    tree.run(run_name="")
+    assert Reading(tree.root).one(RunCreated).run_name == ""
+
+
 # -- before 1.0 --------------------------------------------------------------------------
 
 

@@ -82,7 +82,7 @@ def _can_be_files(found):
     artifacts=keyed(st.binary(max_size=20)),
     said=st.fixed_dictionaries(
         {
-            "run_name": names,
+            "run_name": texts,
             "user_id": texts,
             "start_time": st.none() | whole,
             "end_time": st.none() | whole,

@@ -83,7 +83,7 @@ class RunReading:
             RunCreated,
             str(experiment_id),
             name,
-            found.get("name") or self._name_by_tag(),
+            found.get("name") or self._name_by_tag() or found.get("name"),
             found.get("user_id"),
             self._whole(found, "start_time"),
             place(found.get("artifact_uri")),

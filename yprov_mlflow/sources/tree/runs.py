@@ -95,7 +95,7 @@ def created(
     return (
         ref.experiment_id,
         ref.experiment_name,
-        text_of(meta, "run_name", "name") or tags.get(_NAME),
+        text_of(meta, "run_name", "name") or tags.get(_NAME) or kept_of(meta, "run_name"),
         kept_of(meta, "user_id"),
         ref.start_time_ms,
         uri_of(meta, "artifact_uri"),
