@@ -203,6 +203,17 @@ def test_many_points_lie_in_a_file_beside_the_document(tmp_path: Path) -> None:
     assert all((single / name).is_file() for name in names)
 
 
+def test_neither_mlflow_nor_pandas_is_imported(tmp_path: Path) -> None:
+    converter = Converter(tmp_path, runs=1, points=5000)
+    program, option, code, *line = converter.command("--workers", "1")
+    told = "import sys, atexit; atexit.register(lambda: print(*sys.modules)); "
+    done = subprocess.run([program, option, told + code, *line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    loaded = set(done.stdout.split())
+    assert "pyarrow" in loaded
+    assert not {"mlflow", "pandas"} & loaded
+
+
 def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=1, points=5000)
     place = converter.place(converter.ids[0])
