@@ -531,3 +531,27 @@ def test_broken_runs_are_named_and_the_others_go_on(converter: Converter, tmp_pa
     again = converter("--report", str(report), exits=3)
     assert "unchanged" in again
     assert json.loads(report.read_text())["problems"] == found["problems"]
+
+
+def test_what_a_format_cannot_hold_is_named_and_the_others_go_on(
+    converter: Converter, tmp_path: Path
+) -> None:
+    coloured = converter.source / "1" / converter.ids[0] / "tags" / "error"
+    coloured.write_text("\x1b[31mOut of memory\x1b[0m")
+    report = tmp_path / "report.json"
+
+    def problems(*options: str) -> list[str]:
+        converter(*options, "--report", str(report), exits=3)
+        return [problem["place"] for problem in json.loads(report.read_text())["problems"]]
+
+    both = ("--to", "prov-json", "--to", "prov-xml")
+    [place] = problems(*both)
+    assert converter.ids[0] in place
+    assert problems(*both) == [place]
+    assert [path.name for path in converter.place(converter.ids[0]).iterdir()] == ["prov.json"]
+    assert all((converter.place(run) / "prov.xml").exists() for run in converter.ids[1:])
+    assert problems("--to", "prov-xml") == [place]
+    assert json.loads(report.read_text())["failed"] == 1
+    assert problems(*both, "--layout", "per-experiment") == [str(converter.out / "1")]
+    assert (converter.out / "1" / "prov.json").exists()
+    assert (converter.out / "2" / "prov.xml").exists()

@@ -14,8 +14,9 @@ from yprov_mlflow.convert.report import Report
 from yprov_mlflow.convert.request import Request
 from yprov_mlflow.convert.units import STORE, Result, Unit, plan
 from yprov_mlflow.convert.workers import Workers
-from yprov_mlflow.errors import UsageError
+from yprov_mlflow.errors import DocumentError, UsageError
 from yprov_mlflow.sources import open_source
+from yprov_mlflow.sources.source import Problem
 
 _BATCH = 8
 """Most runs that a worker gets at a time."""
@@ -93,10 +94,17 @@ class Conversion:
             fingerprint = hashlib.sha256(repr(said).encode()).hexdigest()
             for name in self.request.formats:
                 key = f"{group}\0{name}"
-                if ledger.known(key) != fingerprint:
+                if ledger.known(key) == fingerprint:
+                    continue
+                try:
                     sizes = output.assemble(units, name, self.request)
-                    ledger.add(Result(key, "converted", fingerprint, sizes=sizes))
-                    self.report.bytes += sum(sizes.values())
+                except DocumentError as error:  # the format cannot hold what one of them has
+                    place = str(self.request.out / group)
+                    lost = f"the document in {name}"
+                    self.report.problems.append(Problem(place, str(error), lost))
+                    continue
+                ledger.add(Result(key, "converted", fingerprint, sizes=sizes))
+                self.report.bytes += sum(sizes.values())
 
 
 def _keep_out(out: Path, folder: str | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from yprov_mlflow.convert import output
 from yprov_mlflow.convert.request import Request
 from yprov_mlflow.convert.units import Result, Unit
-from yprov_mlflow.errors import YprovMlflowError
+from yprov_mlflow.errors import DocumentError, YprovMlflowError
 from yprov_mlflow.events import Event, MetricsLogged, StoreCalled
 from yprov_mlflow.formats import FORMATS, prov_json
 from yprov_mlflow.formats.series import SERIES
@@ -44,12 +44,16 @@ def convert(source: Source, unit: Unit, request: Request) -> Result:
         if fingerprint is not None and fingerprint == unit.known:
             return Result(unit.key, "unchanged", fingerprint)
         return _convert(source, unit, request, fingerprint)
-    except YprovMlflowError:
-        raise
-    except Exception as error:  # noqa: BLE001 - what is wrong with a run must not stop the others
+    except Exception as error:  # what is wrong with a run must not stop the others
+        if isinstance(error, YprovMlflowError) and not isinstance(error, DocumentError):
+            raise
         reason = f"{type(error).__name__}: {error}"
-        problem = Problem(f"{source.location}, {unit.key}", reason, "all of it")
+        problem = Problem(_place(source, unit), reason, "all of it")
         return Result(unit.key, "failed", problems=(*source.problems(), problem))
+
+
+def _place(source: Source, unit: Unit) -> str:
+    return f"{source.location}, {unit.key}"
 
 
 def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | None) -> Result:
@@ -66,7 +70,7 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
             if fingerprint == unit.known:
                 return Result(unit.key, "unchanged", fingerprint, problems=problems)
         with output.writing(request.out):
-            _write(document, folder, request)
+            problems += _write(document, folder, request, _place(source, unit))
             sizes = output.publish(folder, unit, request)
     return Result(
         unit.key, "converted", fingerprint, len(document), points, sizes, problems=problems
@@ -90,11 +94,25 @@ def _concerns(event: Event, experiments: Collection[str]) -> bool:
     return not named.isdisjoint(experiments)
 
 
-def _write(document: Document, folder: Path, request: Request) -> None:
+def _write(document: Document, folder: Path, request: Request, place: str) -> tuple[Problem, ...]:
+    """Write a document in all formats; gives what is wrong with those that cannot hold it.
+
+    Raises:
+        DocumentError: None of them can.
+    """
     names = request.formats if request.layout == "per-run" else (output.PART,)
+    problems: list[Problem] = []
     for name in names:
-        with (folder / output.file_name(name)).open("wb") as file:
-            FORMATS[name].dump([document], file, single=True)
+        path = folder / output.file_name(name)
+        try:
+            with path.open("wb") as file:
+                FORMATS[name].dump([document], file, single=True)
+        except DocumentError as error:
+            if len(problems) + 1 == len(names):
+                raise
+            path.unlink()
+            problems.append(Problem(place, error.what, f"its document in {name}"))
+    return tuple(problems)
 
 
 # -- points ------------------------------------------------------------------------------
