@@ -306,10 +306,13 @@ def test_large_tables_without_an_index_by_run_are_read_right(make):
         "UPDATE metrics SET step = 7 WHERE step = 1",
         "UPDATE metrics SET timestamp = timestamp + 1 WHERE step = 1",
         "DELETE FROM metrics WHERE step = 1",
+        "UPDATE metrics SET key = 'other' WHERE step = 1",
+        "UPDATE metrics SET is_nan = 1 WHERE step = 0",
     ],
 )
 def test_whatever_changes_is_seen(make, change):
     points = [metric("a", float(step), 1_700_000_000_000 + step, step) for step in range(4)]
+    points.append(metric("bytes", 2.0**70, 1_700_000_000_000, 0))
     location = make(*points, f"INSERT INTO params VALUES ('p', '1', '{RUN}')")
     source = open_source(location)
     (ref,) = source.runs()

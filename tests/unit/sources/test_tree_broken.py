@@ -283,9 +283,13 @@ def test_lines_that_are_no_points_are_left_out_and_counted(tree):
     assert "has a time stamp or step with a fraction, cut off" in reasons
 
 
-def test_numbers_of_more_than_64_bits_are_kept(tree):
-    tree.run(metrics={"m": [(2**70, 1.0, -(2**80)), (1, 2.0, 3)]})
-    assert Reading(tree.root).points("m") == [(2**70, 1.0, -(2**80)), (1, 2.0, 3)]
+@pytest.mark.parametrize("point", [(2**70, 1.0, 2), (1, 1.0, -(2**80))])
+def test_numbers_of_more_than_64_bits_are_told_since_no_document_has_them(tree, point):
+    tree.run(metrics={"m": [point, (1, 2.0, 3)], "edge": [(2**63 - 1, 1.0, -(2**63))]})
+    found = Reading(tree.root)
+    assert found.points("m") == [point, (1, 2.0, 3)]
+    reason = "has time stamps or steps of more than 64 bits, for which the nearest stands"
+    assert [(p.reason, p.lost) for p in found.problems] == [(reason, "these numbers")]
 
 
 def test_a_faulty_block_of_a_long_file_does_not_spoil_the_others(tree):

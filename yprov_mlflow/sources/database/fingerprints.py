@@ -22,8 +22,8 @@ _PRIME = 999_983
 def fingerprint(reader: Reader, index: Index, artifacts: Artifacts, run_id: str) -> str:
     """Give a digest of the run's rows, of the sums of its points, and of its files' times.
 
-    MLflow only ever adds points. A change of one by hand is seen by their sum, their number,
-    their least or greatest, or by the latest point of the metric.
+    MLflow only ever adds points. A change of one by hand is seen by the sum, number, least or
+    greatest of those of its metric, or by the latest.
     """
     digest = hashlib.sha256()
     run: dict[str, Any] = {}
@@ -73,9 +73,10 @@ def _sums(reader: Reader, run_id: str) -> Iterator[Any]:
         if name in columns:
             column = columns[name]
             found += [func.min(column), func.max(column), func.sum(column % _PRIME)]
-    statement = select(*found).select_from(reader.schema.tables["metrics"])
-    for chunk in reader.chunks(statement.where(reader.of_run("metrics", run_id)), streamed=False):
-        yield from map(list, chunk)
+    kinds = [columns[name] for name in ("key", "is_nan") if name in columns]
+    statement = select(*kinds, *found).where(reader.of_run("metrics", run_id)).group_by(*kinds)
+    chunks = reader.chunks(statement, streamed=False)
+    yield sorted((list(row) for chunk in chunks for row in chunk), key=str)
 
 
 def _inputs(reader: Reader, run_id: str) -> Iterator[Any]:

@@ -33,6 +33,7 @@ _NUMBERS_AND_NAMES = _NUMBERS + b"naifNAIFtyTY"
 _COMMAS = bytes.maketrans(b" \n", b",,")
 _SECONDS = (10**8, 10**11)
 """Time stamps that mean seconds where a line has no step: from 1973 to 5138."""
+_LEAST, _MOST = -(2**63), 2**63 - 1
 _MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
 
@@ -102,6 +103,7 @@ class PointsFile:
         self._markers = 0
         self._first_bad = ""
         self._surplus = 0
+        self._beyond = False
 
     def columns(self) -> Iterator[Columns]:
         """Give the points, block by block; then tell what was wrong with the file."""
@@ -260,12 +262,14 @@ class PointsFile:
 
     def _whole(self, token: bytes) -> int:
         try:
-            return int(token)
+            whole = int(token)
         except ValueError:
             number = float(token)
             if not number.is_integer():
                 self._files.note(self._path, "has a time stamp or step with a fraction, cut off")
-            return int(number)
+            whole = int(number)
+        self._beyond |= not _LEAST <= whole <= _MOST
+        return whole
 
     def _text(self, token: bytes) -> str:
         try:
@@ -302,6 +306,9 @@ class PointsFile:
             files.report(path, f"has lines that are no points: {self._first_bad}{more}", "these")
         if self._surplus:
             files.report(path, "has lines with one column too many", "that column")
+        if self._beyond:
+            reason = "has time stamps or steps of more than 64 bits, for which the nearest stands"
+            files.report(path, reason, "these numbers")
 
 
 def _parse(data: bytes) -> Columns | None:
