@@ -244,6 +244,30 @@ def test_an_empty_metric_file_is_told(tree):
     assert found.losses() == {"metrics/empty": "its points, if there were any"}
 
 
+def test_a_description_cut_off_between_lines_is_told(tree):
+    run = tree.run()
+    for folder in (run, run.parent):
+        meta = folder / "meta.yaml"
+        meta.write_text("".join(meta.read_text().splitlines(keepends=True)[:2]))
+    found = {
+        (p.place.removeprefix(f"{tree.root}/"), p.reason, p.lost)
+        for p in Reading(tree.root).problems
+        if p.lost
+    }
+    assert found == {
+        (
+            str((run / "meta.yaml").relative_to(tree.root)),
+            "does not have start_time, status, and was perhaps cut off",
+            "what is not there",
+        ),
+        (
+            str((run.parent / "meta.yaml").relative_to(tree.root)),
+            "does not have name, and was perhaps cut off",
+            "what is not there",
+        ),
+    }
+
+
 def test_a_metric_file_cut_off_in_a_line_keeps_its_whole_lines(tree):
     tree.run(metrics={"m": "1 0.5 0\n2 0.25 1\n3 0.", "n": "1 0.5 0\n2 0.25 1"})
     found = Reading(tree.root)

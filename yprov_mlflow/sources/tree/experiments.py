@@ -99,6 +99,8 @@ def _experiment(
         reason = "has no meta.yaml: its name, times and artifact location are not known"
         files.report(entry.path, reason, "these")
     meta = read_meta(files, path) if described else {}
+    if meta and "name" not in meta:
+        files.report(path, "does not have name, and was perhaps cut off", "what is not there")
     told = text_of(meta, "experiment_id")
     if told is not None and told != name:
         told = told if is_free(told, os.path.dirname(entry.path), taken) else name

@@ -27,6 +27,9 @@ _KNOWN = frozenset(
     "run_id run_uuid experiment_id run_name user_id start_time end_time status artifact_uri"
     " lifecycle_stage tags source_type".split()
 )
+_ALWAYS = ("start_time", "status")
+"""What every MLflow writes, at the end of the file or near it."""
+
 _NAME = "mlflow.runName"
 
 
@@ -77,7 +80,7 @@ def end_time_ms(meta: Mapping[str, Json]) -> int | None:
 
 
 def check(files: Files, path: str, meta: Mapping[str, Json]) -> None:
-    """Tell of values in a run's ``meta.yaml`` that MLflow does not have."""
+    """Tell of values in a run's ``meta.yaml`` that MLflow does not have, and of those missing."""
     found = status(meta)
     if found is not None and found not in _STATUSES.values():
         files.report(path, f"has a status that MLflow does not have: {found!r}", "")
@@ -86,6 +89,10 @@ def check(files: Files, path: str, meta: Mapping[str, Json]) -> None:
             files.report(path, f"has a {key} that is no time: {meta[key]!r}", f"its {key}")
     if not text_of(meta, "run_id", "run_uuid") and meta:
         files.report(path, "does not name its run", "")
+    missing = [key for key in _ALWAYS if key not in meta]
+    if missing and meta:
+        reason = f"does not have {', '.join(missing)}, and was perhaps cut off"
+        files.report(path, reason, "what is not there")
 
 
 def created(
