@@ -482,7 +482,7 @@ def test_artifacts_are_copied_from_where_they_are(target: Target, tmp_path: Path
     assert uri == f"{target.root}/1/{'a' * 32}/artifacts"
     assert [path.name for path in Path(uri).iterdir()] == ["good.txt"]
     assert report.files["copied"] == 1
-    assert (report.files["found"], report.files["looked for"]) == (1, 4)
+    assert [report.files[k] for k in ("found in --artifacts", "looked for")] == [1, 4]
     assert sorted(note.reason for note in report.losses) == [
         "an artifact's path leads out of its folder: '../../../out'",
         "artifact changed.txt: has changed",
@@ -505,7 +505,7 @@ def test_a_folder_without_the_artifacts_is_said_to_be_so(target: Target, tmp_pat
     logged = (ArtifactsLogged, files_of(**{"a.txt": b"a", "b.txt": b"b"}))
     target.write("1/a", run_events("a" * 32, "1", "main", logged))
     report = target.restore(artifacts=wrong)
-    assert report.to_json()["files"] == {"found": 0, "looked for": 2}
+    assert report.to_json()["files"] == {"found in --artifacts": 0, "looked for": 2}
     (note,) = report.losses
     assert note.place == str(wrong)
     assert "has none of 2 artifacts: give the folder" in note.reason

@@ -64,7 +64,9 @@ class Files:
                 )
         if self._root is not None:
             self._report.files["looked for"] += len(wanted)
-            self._report.files["found"] += sum(map(self._is_below_root, found.values()))
+            self._report.files["found in --artifacts"] += sum(
+                map(self._is_below_root, found.values())
+            )
         return found
 
     def _is_below_root(self, file: Path) -> bool:
@@ -73,7 +75,7 @@ class Files:
     def settle(self) -> None:
         """Say so where the folder that the user gave had none of what was looked for."""
         sought = self._report.files["looked for"]
-        if sought and not self._report.files["found"]:
+        if sought and not self._report.files["found in --artifacts"]:
             reason = (
                 f"has none of {sought} artifacts: give the folder that has EXPERIMENT/RUN/artifacts"
                 " in it, such as mlruns or mlartifacts"
