@@ -19,6 +19,8 @@ from mlflow import MlflowClient
 
 from integration.conftest import Workplace
 from integration.documents import Point, RunDocument, literal
+from yprov_mlflow.events import MetricsLogged
+from yprov_mlflow.sources import open_source
 
 ODD_KEYS = [
     "train/loss",
@@ -79,6 +81,7 @@ with mlflow.start_run(run_name="outer") as outer:
     mlflow.log_metric("after", 2.0)
 
 # odd keys and values
+import numpy
 with mlflow.start_run(run_name="odd / name: ü") as run:
     made["odd"] = run.info.run_id
     for number, key in enumerate(ODD_KEYS):
@@ -91,6 +94,7 @@ with mlflow.start_run(run_name="odd / name: ü") as run:
         mlflow.log_metric("not finite", value, step=step)
     mlflow.log_metric("far", 1.0, step=2**40)
     mlflow.log_metric("back", 1.0, step=-5)
+    mlflow.log_metric("best", 0.5, step=numpy.int64(2), timestamp=numpy.int64(1_700_000_000_000))
     mlflow.log_text("dot", "x.y")
     mlflow.log_text("dash", "x-y")
     mlflow.log_text("spaced", "dir with space/ü ñ.txt")
@@ -309,7 +313,7 @@ def test_odd_keys_stay_what_they_are_and_apart(case: Case, key: str) -> None:
 
 def test_odd_keys_leave_nothing_else(case: Case) -> None:
     document = case.document("odd")
-    assert_holds_all(case, document, skip=("not finite", "extreme"))
+    assert_holds_all(case, document, skip=("not finite", "extreme", "best"))
     assert len(document.params) == len(ODD_KEYS)
     assert {"x.y", "x-y", "dir with space/ü ñ.txt"} <= set(document.artifacts)
     assert document.artifacts["x.y"] != document.artifacts["x-y"]
@@ -325,6 +329,17 @@ def test_values_keep_every_bit(case: Case) -> None:
     assert math.isnan(third)
     assert document.points["far"][0].step == 2**40
     assert document.points["back"][0].step == -5
+
+
+def test_step_and_time_that_numpy_made(case: Case) -> None:
+    """SQLite keeps their bytes: the store has the same point, and can be converted."""
+    document = case.document("odd")
+    assert document.points["best"] == [Point(2, 1_700_000_000_000, 0.5)]
+    with closing(open_source(case.uri)) as source:
+        [ref] = [ref for ref in source.runs() if ref.run_id == document.run_id]
+        logged = [e for e in source.events(ref) if isinstance(e, MetricsLogged)]
+    [best] = [event for event in logged if "best" in event.keys]
+    assert [*best.steps, *best.timestamps_ms, *best.values] == [2, 1_700_000_000_000, 0.5]
 
 
 def test_experiment_name_with_a_slash(case: Case) -> None:

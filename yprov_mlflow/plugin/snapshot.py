@@ -27,6 +27,7 @@ from yprov_mlflow.plugin.capture import Capture
 from yprov_mlflow.plugin.target import Target
 from yprov_mlflow.recorder.document import journal_points
 from yprov_mlflow.recorder.tally import Tally
+from yprov_mlflow.sources.database.metrics import integer
 
 _LARGEST = 1.7976931348623157e308
 """What MLflow's SQL store keeps for infinity."""
@@ -119,22 +120,15 @@ class Snapshot:
         for key in sorted(doubtful):
             missing = []
             for metric in self.store.get_metric_history(self.run_id, key):
-                point = (key, metric.step or 0, metric.timestamp, _spelt(metric.value))
+                step, timestamp, value = _point(metric)
+                point = (key, step, timestamp, _spelt(value))
                 if points[point] > 0:
                     points[point] -= 1
                 else:
-                    missing.append(metric)
+                    missing.append((value, timestamp, step))
             if missing:
-                yield self._points(key, missing)
-
-    def _points(self, key: str, metrics: list[Any]) -> Event:
-        return self._event(
-            MetricsLogged,
-            [key] * len(metrics),
-            [float(m.value) for m in metrics],
-            [m.timestamp for m in metrics],
-            [m.step or 0 for m in metrics],
-        )
+                columns = map(list, zip(*missing, strict=True))
+                yield self._event(MetricsLogged, [key] * len(missing), *columns)
 
     def _inputs_and_outputs(self, tally: Tally) -> Iterator[Event]:
         inputs = getattr(self.run, "inputs", None)
@@ -184,12 +178,12 @@ def _holds(logged: str | None, stored: str) -> bool:
 
 
 def _same(metric: Any, latest: tuple[int, int, float]) -> bool:
-    step, timestamp, value = latest
-    return (metric.step or 0, metric.timestamp, _spelt(metric.value)) == (
-        step,
-        timestamp,
-        _spelt(value),
-    )
+    step, timestamp, value = _point(metric)
+    return (step, timestamp, _spelt(value)) == (*latest[:2], _spelt(latest[2]))
+
+
+def _point(metric: Any) -> tuple[int, int, float]:
+    return integer(metric.step or 0), integer(metric.timestamp), float(metric.value)
 
 
 def _spelt(value: float) -> str:

@@ -106,13 +106,14 @@ class Metrics:
             datasets = [_dataset(row) for row in rows]
         columns = self._columns(rows)
         if columns is None:
+            rows = [(row[0], integer(row[1]), integer(row[2]), *row[3:]) for row in rows]
             rows = [row for row in rows if self._good(row)]
-            columns = self._columns(rows)
+            columns = self._columns(rows) if rows else None
             if models is not None:
                 models = [row[5] for row in rows]
             if datasets is not None:
                 datasets = [_dataset(row) for row in rows]
-        if not rows or columns is None:
+        if columns is None:
             return
         keys = [str(rows[0][0])] * len(rows)
         if datasets is not None and not any(datasets):
@@ -143,6 +144,11 @@ class Metrics:
         self._bad += 1
         self._first_bad = self._first_bad or ascii(row[:4])
         return False
+
+
+def integer(number: Any) -> Any:
+    """Give a time stamp or step: SQLite has the bytes of one that numpy made."""
+    return int.from_bytes(number, "little", signed=True) if isinstance(number, bytes) else number
 
 
 def in_seconds(reader: Reader, run_id: str) -> bool:
