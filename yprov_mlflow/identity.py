@@ -8,6 +8,9 @@ import re
 import uuid
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+OF_CAPTURE = re.compile(r"provenance/(prov(-[0-9a-f]+)?\.json|metrics(-[0-9a-f]+)?\.parquet)\Z")
+"""Files that capture puts among the artifacts of a run, of which its document does not speak."""
+
 _HEX32 = re.compile(r"[0-9a-fA-F]{32}\Z")
 _STORES = uuid.UUID("5bd3f7c4-6c1e-5d0c-9a57-0e1f6a3d9b11")
 """Name space of the uuid5 of stores; any constant would do, as long as it stays."""

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from yprov_mlflow.events import ArtifactsLogged
-from yprov_mlflow.identity import store_id
+from yprov_mlflow.identity import OF_CAPTURE, store_id
 from yprov_mlflow.plugin import capture as process
 from yprov_mlflow.plugin.capture import Capture, Owner
 
 PROVENANCE = "provenance"
-"""Folder of the run's own document, of which the document does not speak."""
+"""Folder of the run's own document; what else is in it is the user's."""
 
 _ASIDE_BYTES = 1 << 20
 """Larger files are hashed in a thread while the repository copies or uploads them."""
@@ -237,11 +237,13 @@ def _record(
     for entry in files:
         entry["path"] = posixpath.join(owner.path, entry["path"]).rstrip("/")
     run_id = current.run_of(owner)
-    if owner.kind == "run" and files and files[0]["path"].split("/")[0] == PROVENANCE:
+    theirs = [f for f in files if owner.kind != "run" or not OF_CAPTURE.match(f["path"])]
+    if len(theirs) < len(files):
         # A client that delivers its own document knows more than this server does.
-        if current.server and run_id is not None and files[0]["path"] != PROVENANCE:
-            current.delivered_by_client[run_id] = files[0]["path"]
-        return
+        if current.server and run_id is not None:
+            current.delivered_by_client[run_id] = PROVENANCE
+        if not theirs:
+            return
     if run_id is None:
         store = current.store_behind(repository)
         if store is None:
@@ -249,4 +251,4 @@ def _record(
         run_id = store_id(current.store_reference(store)["uuid"])
     whose = None if owner.kind == "run" else (owner.kind, owner.id)
     path = current.recorder.context_path(run_id)
-    current.recorder.record(run_id, ArtifactsLogged, files, whose, path, deleted)
+    current.recorder.record(run_id, ArtifactsLogged, theirs, whose, path, deleted)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.formats.series.parquet import NAME as METRICS
+from yprov_mlflow.identity import OF_CAPTURE
 from yprov_mlflow.plugin import capture as process
 from yprov_mlflow.plugin.artifacts import PROVENANCE
 from yprov_mlflow.recorder.document import PROV_JSON
@@ -42,18 +43,16 @@ class Target:
         return get_artifact_repository(root), ""
 
     def files(self, most: int) -> list[dict[str, Any]]:
-        """List the run's artifacts without our own, as events hold them; about ``most`` at most."""
+        """List the artifacts that are not our own, as events hold them; about ``most`` at most."""
         repository, prefix = self._place
         found: list[dict[str, Any]] = []
         folders = [prefix.rstrip("/") or None]
         while folders and len(found) < most:
             for info in repository.list_artifacts(folders.pop()):
                 path = info.path.removeprefix(prefix)
-                if path.split("/")[0] == PROVENANCE:
-                    continue
                 if info.is_dir:
                     folders.append(info.path)
-                else:
+                elif not OF_CAPTURE.match(path):
                     found.append({"path": path, "size": info.file_size, "sha256": None})
         return sorted(found, key=lambda file: str(file["path"]))
 

@@ -732,7 +732,7 @@ def test_artifacts_are_found_where_a_foreign_path_leads_in_the_trees_at_hand(tmp
 
 
 def test_what_capture_put_among_the_artifacts_is_none_of_the_runs(tree):
-    ours = ("prov.json", "prov-0a1b.json", "metrics.parquet")
+    ours = ("prov.json", "prov-0a1b.json", "metrics.parquet", "metrics-0a1b.parquet")
     theirs = ("notes.txt", "prov.json.bak", "deep/prov.json")
     tree.run(artifacts={f"provenance/{name}": "x" for name in (*ours, *theirs)})
     files = Reading(tree.root).one(ArtifactsLogged).files

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from yprov_mlflow.events import ArtifactsLogged, Event
+from yprov_mlflow.identity import OF_CAPTURE
 from yprov_mlflow.sources.database.artifacts import Artifacts, File, root_of
 from yprov_mlflow.sources.database.entries import (
     IN_DATABASE,
@@ -19,7 +20,6 @@ from yprov_mlflow.sources.database.entries import (
 from yprov_mlflow.sources.server import records
 from yprov_mlflow.sources.server.connection import NotOffered, Refused, Server
 from yprov_mlflow.sources.source import Problem
-from yprov_mlflow.sources.tree.artifacts import OF_CAPTURE
 
 _PAGE = 100
 _MANY = 50

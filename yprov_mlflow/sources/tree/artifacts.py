@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from yprov_mlflow.identity import OF_CAPTURE
 from yprov_mlflow.sources.tree.files import LFS, Files, reason_of
 from yprov_mlflow.sources.tree.meta import LONGEST_URI, without_password
 
@@ -23,10 +24,6 @@ _DRIVE = re.compile(r"/?[A-Za-z]:[\\/]")
 _LFS_NAMES = re.compile(rb"^oid sha256:([0-9a-f]{64})$.*?^size ([0-9]{1,18})$", re.M | re.S)
 _SMALL = 1 << 16
 _CHUNK = 1 << 20
-
-
-OF_CAPTURE = re.compile(r"provenance/(prov(-[0-9a-f]+)?\.json|metrics\.parquet)\Z")
-"""Files that capture puts among the artifacts of a run."""
 
 
 class Place(NamedTuple):
