@@ -28,6 +28,19 @@ def test_a_run_that_is_never_ended_has_its_document_at_exit(workplace: Workplace
     assert workplace.document(run_id).tags["late"] == "yes"
 
 
+def test_runs_that_are_over_hold_no_files_open(workplace: Workplace) -> None:
+    script = """
+        import json, os, mlflow
+        def run():
+            with mlflow.start_run():
+                mlflow.log_metric("loss", 0.5)
+            return len(os.listdir("/proc/self/fd"))
+        print(json.dumps([run() for _ in range(10)]))
+    """
+    counts = workplace.run(script, f"yprov+{workplace.sqlite}").made
+    assert counts[-1] <= counts[1]
+
+
 def test_a_pipe_among_the_artifacts_is_mlflows_error_and_no_hang(workplace: Workplace) -> None:
     script = """
         import json, os, shutil, time, mlflow
@@ -84,10 +97,12 @@ def test_a_run_resumed_on_another_machine_keeps_its_earlier_document(workplace: 
         with mlflow.start_run() as run, mlflow.prov.context("training"):
             mlflow.log_metric("loss", 0.5)
             mlflow.log_text("hello", "hello.txt")
+            mlflow.log_text("theirs", "provenance/notes.txt")
         print(json.dumps(run.info.run_id))
     """
     run_id = workplace.run(begin, workplace.sqlite).made
     before = workplace.document(run_id)
+    assert set(before.artifacts) == {"hello.txt", "provenance/notes.txt"}
     resume = f"""
         import yprov_mlflow as mlflow
         for value in "ab":
@@ -99,6 +114,7 @@ def test_a_run_resumed_on_another_machine_keeps_its_earlier_document(workplace: 
     after = workplace.document(run_id)
     assert after.tags["resumed"] == "b"
     assert after.values("loss") == [0.5]
+    assert set(after.artifacts) == set(before.artifacts)
     (kept,) = [path for path in after.folder.glob("prov-*.json")]
     assert RunDocument.load(kept).data == before.data
 

@@ -183,6 +183,8 @@ def _deliver_now(capture: Capture, run_id: str) -> None:
     except BaseException:
         state.dirty = True
         raise
+    if state.terminal:
+        state.writer.close()
 
 
 def _write(capture: Capture, folder: Folder, store: Any, *, thorough: bool) -> Written:
