@@ -144,6 +144,34 @@ def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
     assert len(journal.problems) == (1 if content else 0)
 
 
+def test_a_signals_handler_can_write_while_a_line_is_written(tmp_path, monkeypatch):
+    journal = Writer(Folder(tmp_path, "r"), "s")
+    write = os.write
+
+    def interrupted(fd, line):
+        if b"outer" in line:
+            signal.raise_signal(signal.SIGUSR1)
+        return write(fd, line)
+
+    def handler(number, frame):
+        assert journal._lock.acquire(timeout=5), "the handler waits for its own thread"
+        journal._lock.release()
+        journal.append(events.TagDeleted, "inner")
+
+    monkeypatch.setattr(os, "write", interrupted)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        journal.append(events.TagDeleted, "outer")
+        journal.append(events.TagDeleted, "outer again")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    journal.close()
+    (path,) = Folder(tmp_path, "r").files()
+    found = Journal(path)
+    assert sorted(e.key for e in found) == ["inner", "inner", "outer", "outer again"]
+    assert not found.problems
+
+
 def test_a_child_forked_while_another_thread_opens_a_journal_can_write(tmp_path):
     with writer._open_files._lock:  # held by no thread of the child
         pid = os.fork()

@@ -29,7 +29,7 @@ class _OpenFiles:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writers: OrderedDict[Writer, None] = OrderedDict()
 
     def add(self, writer: Writer) -> None:
@@ -46,7 +46,7 @@ class _OpenFiles:
 
     def reset_in_child(self) -> None:
         """Forget the files of the parent, of whose threads one may have had the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writers.clear()
 
 
@@ -61,7 +61,8 @@ class Writer:
         """Prepare to write; the file is made with the first event."""
         self.folder = folder
         self.session = session
-        self._lock = threading.Lock()
+        # A signal's handler may log, too, in the middle of a line that its thread is writing.
+        self._lock = threading.RLock()
         self._fd = -1
         self._seq = 0
         self._torn = False
@@ -82,7 +83,7 @@ class Writer:
             try:
                 if self._fd < 0:
                     self._open()
-                self._write(line)
+                self._write(self._fd, line)
             except OSError as error:
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
 
@@ -111,18 +112,23 @@ class Writer:
     def _open(self) -> None:
         path = self.folder.file(self.session)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_size == 0:
+                head = {"journal": FORMAT, "run_id": self.folder.run_id, "session": self.session}
+                self._write(fd, codec.frame(head))
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd = fd
         _open_files.add(self)
-        if os.fstat(self._fd).st_size == 0:
-            head = {"journal": FORMAT, "run_id": self.folder.run_id, "session": self.session}
-            self._write(codec.frame(head))
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, fd: int, line: bytes) -> None:
         if self._torn:
             line = b"\n" + line
         # A full disk may take a part of the line; the rest of it would start the next one.
         self._torn = True
-        written = os.write(self._fd, line)
+        written = os.write(fd, line)
         if written != len(line):
             raise OSError(f"only {written} of {len(line)} bytes were written")
         self._torn = False

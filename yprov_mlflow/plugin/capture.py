@@ -76,7 +76,7 @@ class Capture:
         self.publisher = Publisher(known.system_metrics, self.recorder.warn)
         self.recorder.collecting.on_sample = self._publish
         self.guard = Guard()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.postman: object = None
         self.roots: Memory[str] = parent.roots if parent else Memory()
         self.model_runs: Memory[str] = parent.model_runs if parent else Memory()
@@ -230,7 +230,7 @@ def absolute(uri: str) -> str:
 _NAMES = {"databricks", "databricks-uc", "uc"}
 
 _current: Capture | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def get() -> Capture:
@@ -262,7 +262,7 @@ def attempt() -> Capture | None:
 def _reset_in_child() -> None:
     """A forked child is a session of its own: with its own files, lock and recorder."""
     global _current, _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     if _current is not None:
         _current.recorder.forked()
         _current = Capture(_current)

@@ -65,7 +65,7 @@ class _Postman:
         self.capture = capture
         self._jobs: queue.SimpleQueue[tuple[str, threading.Event]] = queue.SimpleQueue()
         self._late: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.stuck = False
         threading.Thread(target=self._work, name="yprov-delivery", daemon=True).start()
 

@@ -108,7 +108,7 @@ class _Run:
         self._run_id = run_id
         self._store = store
         self._warn = warn
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._samples: dict[str, _Aggregate] = {}
         self._theirs: set[str] = set()
         self._step: int | None = None

@@ -151,7 +151,7 @@ class Measuring:
         self._marks_from_s = 0.0
         self._hurried = threading.Event()
         self._probed = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         options: dict[str, Any] = {"on_hang": self._lost, "on_error": output.failed}
         self._prober = Lane("yprov-prober", PROBE_LIMIT_S, tick=self._watch, **options)
         self._sampler = Lane("yprov-sampler", SAMPLE_LIMIT_S, tick=self._sample_due, **options)
