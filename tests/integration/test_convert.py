@@ -23,6 +23,7 @@ import psutil
 import pytest
 from validity import assert_valid
 
+from yprov_mlflow.convert import Conversion, Request, workers
 from yprov_mlflow.convert.remote import is_remote
 from yprov_mlflow.formats import open_documents, prov_json
 from yprov_mlflow.translate import Document
@@ -454,6 +455,25 @@ def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
         victim.kill()
     assert process.returncode == 0
     assert converter.files() == expected
+
+
+def test_a_batch_that_a_broken_pool_refuses_is_not_forgotten(
+    converter: Converter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = 0
+
+    class Breaking(workers.ProcessPoolExecutor):
+        def submit(self, *work: Any, **given: Any) -> Any:
+            nonlocal submitted
+            submitted += 1
+            if submitted == 3:  # as if a process had died since the last one
+                raise workers.BrokenProcessPool
+            return super().submit(*work, **given)
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Breaking)
+    conversion = Conversion(Request(str(converter.source), converter.out), workers.Processes(1))
+    states = [result.state for result in conversion]
+    assert states == ["converted"] * len(conversion.units)
 
 
 @pytest.mark.parametrize(

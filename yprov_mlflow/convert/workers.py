@@ -78,9 +78,9 @@ class Processes:
         try:
             while ahead or running:
                 while ahead and len(running) < 2 * self.count:
-                    batch = ahead.pop()
                     with _undisturbed():
-                        running[pool.submit(work, request, batch)] = batch
+                        running[pool.submit(work, request, ahead[-1])] = ahead[-1]
+                    ahead.pop()  # not before: where a process has just died, nothing is submitted
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     results = future.result()
                     del running[future]
