@@ -38,7 +38,7 @@ class _OpenFiles:
             for oldest in list(self._writers)[: max(0, len(self._writers) - self._most)]:
                 # One that is being written to is not idle, and waiting for it could go round.
                 if oldest.close_if_idle():
-                    del self._writers[oldest]
+                    self._writers.pop(oldest, None)  # a signal's handler may have come first
 
     def remove(self, writer: Writer) -> None:
         with self._lock:
