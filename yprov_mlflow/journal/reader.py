@@ -51,8 +51,11 @@ class Journal:
                     if run_id is None:
                         return
                     continue
-                self.gaps += max(0, event.seq - expected)
-                expected = event.seq + 1
+                if event.seq < expected:  # a signal's handler wrote one in the middle of it
+                    self.gaps -= 1
+                else:
+                    self.gaps += event.seq - expected
+                    expected = event.seq + 1
                 yield event
 
 
