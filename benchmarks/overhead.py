@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import gc
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -137,40 +138,44 @@ def table(rows: list[Row], sides: tuple[str, str] = WHICH) -> str:
 # -- calls, both ways in one process -------------------------------------------------------
 
 
-class Sides(NamedTuple):
-    """Two clients of two equal stores, with a run in each."""
+class Subject:
+    """A run in a store whose calls are captured, or are MLflow's own alone, as it is told.
 
-    clients: dict[str, Any]
-    run_ids: dict[str, str]
+    Two stores, one plain and one captured, would differ by more than capture takes: by names,
+    by the order in which a folder lists its files, by what a database has cached.
+    """
 
+    def __init__(self, uri: str, folder: Path) -> None:
+        from mlflow import MlflowClient
+        from mlflow.tracking._tracking_service import utils
 
-def open_sides(uris: dict[str, str], folder: Path) -> Sides:
-    """Make both clients, the plain one first: what it has made by then stays unobserved."""
-    from mlflow import MlflowClient
-    from mlflow.tracking._tracking_service import utils
+        root = None if "http" in uri else str(folder / "artifacts")
+        warm = folder / "warm.bin"
+        warm.write_bytes(b"w")
+        self.client = MlflowClient(uri)
+        experiment = self.client.create_experiment("overhead", artifact_location=root)
+        self.run_id = self.client.create_run(experiment).info.run_id
+        self.client.log_artifact(self.run_id, str(warm))
+        self.store = self.client._tracking_client.store
+        self._objects = [self.store, utils._artifact_repos_cache[self.run_id]]
+        self._observed = [type(each) for each in self._objects]
+        self._plain = [cls.__bases__[0] for cls in self._observed]
 
-    sides = Sides({}, {})
-    warm = folder / "warm.bin"
-    warm.write_bytes(b"w")
-    for which in WHICH:
-        client = MlflowClient(uris[which])
-        root = None if uris["plain"].startswith("http") else str(folder / f"artifacts-{which}")
-        experiment = client.create_experiment(f"overhead-{which}", artifact_location=root)
-        run_id = client.create_run(experiment).info.run_id
-        client.log_artifact(run_id, str(warm))
-        sides.clients[which] = client
-        sides.run_ids[which] = run_id
-    from yprov_mlflow.plugin.observe import Observed
+    def become(self, which: str) -> None:
+        """Have the next calls captured, or not."""
+        from yprov_mlflow.plugin.observe import Observed
+        from yprov_mlflow.plugin.seams import switch
 
-    for which in WHICH:
-        observed = which == "captured"
-        made = (
-            sides.clients[which]._tracking_client.store,
-            utils._artifact_repos_cache[sides.run_ids[which]],
-        )
-        if any(isinstance(each, Observed) is not observed for each in made):
-            raise SystemExit(f"the {which} side is not what it should be: {made}")
-    return sides
+        captured = which == "captured"
+        switch.on = captured
+        classes = self._observed if captured else self._plain
+        for each, cls in zip(self._objects, classes, strict=True):
+            each.__class__ = cls
+            if isinstance(each, Observed) is not captured:
+                raise SystemExit(f"{each} is not {which}")
+        queue = self.store.__dict__.get("_async_logging_queue")
+        if queue is not None:
+            queue._logging_func = getattr(self.store, queue._logging_func.__name__)
 
 
 Call = Callable[[Any, str, int], Any]
@@ -236,46 +241,48 @@ def time_block(call: Call, client: Any, run_id: str, numbers: range) -> tuple[fl
     return statistics.median(cpu), statistics.median(wall)
 
 
-def in_blocks(sides: Sides, call: Call, calls: int, blocks: int) -> dict[str, Any]:
+def in_blocks(subject: Subject, call: Call, calls: int, blocks: int) -> dict[str, Any]:
     """Take blocks of calls in turns, the order of the two sides reversed each time."""
     cpu, wall = [], []
     gc.collect()
+    first = itertools.count(0, calls)  # no call is made twice
     for block in range(-1, blocks):
-        numbers = range((block + 1) * calls, (block + 2) * calls)
         took = {}
         for which in WHICH if block % 2 else WHICH[::-1]:
-            client, run_id = sides.clients[which], sides.run_ids[which]
-            took[which] = time_block(call, client, run_id, numbers)
+            subject.become(which)
+            start = next(first)
+            numbers = range(start, start + calls)
+            took[which] = time_block(call, subject.client, subject.run_id, numbers)
         if block >= 0:
             cpu.append([took[which][0] for which in WHICH])
             wall.append([took[which][1] for which in WHICH])
     return {"cpu": cpu, "wall": wall}
 
 
-def measure_calls(uris: dict[str, str], folder: Path, share: float) -> dict[str, Any]:
+def measure_calls(uri: str, folder: Path, share: float) -> dict[str, Any]:
     """Take each case's blocks in turns, the order of the two sides reversed each time."""
-    sides = open_sides(uris, folder)
+    subject = Subject(uri, folder)
     found: dict[str, Any] = {}
     for case, (call, calls, blocks) in case_calls(folder).items():
-        found[case] = in_blocks(sides, call, calls, max(11, int(blocks * share)))
-    found["log_metric, backend left out"] = measure_without_backend(sides, share)
-    for which in WHICH:
-        sides.clients[which].set_terminated(sides.run_ids[which])
+        found[case] = in_blocks(subject, call, calls, max(11, int(blocks * share)))
+    found["log_metric, backend left out"] = measure_without_backend(subject, share)
+    subject.become("captured")
+    subject.client.set_terminated(subject.run_id)
     return found
 
 
-def measure_without_backend(sides: Sides, share: float) -> dict[str, Any]:
+def measure_without_backend(subject: Subject, share: float) -> dict[str, Any]:
     """Take ``log_metric`` with MLflow's own store doing nothing, so that little else is timed.
 
-    A write of the backend varies by more than capture takes; this has no such noise. It is a
-    lower bound, though: after a real write the processor's caches hold less of what capture
+    It is a lower bound: after a real write the processor's caches hold less of what capture
     needs.
     """
-    store = type(sides.clients["plain"]._tracking_client.store)
+    subject.become("plain")
+    store = type(subject.store)
     original = store.log_metric
     store.log_metric = lambda self, run_id, metric: None
     try:
-        return in_blocks(sides, case_log_metric, 50, max(11, int(200 * share)))
+        return in_blocks(subject, case_log_metric, 50, max(11, int(200 * share)))
     finally:
         store.log_metric = original
 
@@ -392,9 +399,9 @@ class Bench:
     def new_folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def database(self, folder: Path, name: str = "mlflow") -> str:
-        shutil.copy(self.template, folder / f"{name}.db")
-        return f"sqlite:///{folder / name}.db"
+    def database(self, folder: Path) -> str:
+        shutil.copy(self.template, folder / "mlflow.db")
+        return f"sqlite:///{folder / 'mlflow.db'}"
 
     def in_turns(self, times: int, work: Callable[[str], float | dict[str, float]]) -> list[Any]:
         """Do the work plain and captured, the first time unheeded, the order reversed each time."""
@@ -406,17 +413,14 @@ class Bench:
         return pairs
 
     @contextlib.contextmanager
-    def uris(self, backend: str, folder: Path) -> Iterator[dict[str, str]]:
+    def uri(self, backend: str, folder: Path) -> Iterator[str]:
         if backend == "sqlite":
-            made = {which: self.database(folder, which) for which in WHICH}
+            yield self.database(folder)
         elif backend == "file":
-            made = {which: f"file://{folder / which}" for which in WHICH}
+            yield f"file://{folder / 'mlruns'}"
         else:
             with self.server(folder) as uri:
-                # MLflow keeps one store per URI: the slash makes a second one.
-                yield {"plain": uri, "captured": f"yprov+{uri}/"}
-            return
-        yield {"plain": made["plain"], "captured": f"yprov+{made['captured']}"}
+                yield uri
 
     @contextlib.contextmanager
     def server(self, folder: Path) -> Iterator[str]:
@@ -484,8 +488,8 @@ def rows_of_calls(bench: Bench, backend: str) -> Iterator[Row]:
     processes = []
     for _ in range(3 if bench.quick else 9):
         folder = bench.new_folder()
-        with bench.uris(backend, folder) as uris:
-            words = (uris["plain"], uris["captured"], str(folder), share)
+        with bench.uri(backend, folder) as uri:
+            words = (f"yprov+{uri}", str(folder), share)
             processes.append(bench.child("--measure-calls", *words))
     for case in processes[0]:
         cpu_goal, wall_goal = goals_of(case, backend)
@@ -599,8 +603,8 @@ def main() -> int:
 
 def measure(words: list[str]) -> Any:
     match words:
-        case ["--measure-calls", plain, captured, folder, share]:
-            return measure_calls({"plain": plain, "captured": captured}, Path(folder), float(share))
+        case ["--measure-calls", uri, folder, share]:
+            return measure_calls(uri, Path(folder), float(share))
         case ["--measure-run", uri, points]:
             return measure_run(uri, int(points))
 

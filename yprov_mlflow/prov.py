@@ -81,7 +81,7 @@ class _Scoped(ContextDecorator):
             contexts.current.reset(token)
         except ValueError:  # left in another task than it was entered in
             contexts.current.set(scope.parent)
-        current = capture.existing()
+        current = capture.existing
         if current is not None:
             current.recorder.leave(scope, failed=error is not None)
 
@@ -164,7 +164,7 @@ def collectors(*names: str, interval_s: float | None = None) -> None:
         if given.get(setting.field) is not None:
             chosen[setting.field] = setting.value(setting.field, given[setting.field], "argument")
             os.environ[setting.variable] = str(given[setting.field])
-    current = capture.existing()
+    current = capture.existing
     if current is not None:
         current.recorder.collecting.choose(chosen)
 

@@ -1,60 +1,81 @@
-"""One event as one line of a journal, and back."""
+"""One event as one line of a journal, and back.
+
+A line is the JSON of the event, then the CRC-32 of that JSON as a decimal number.
+"""
 
 from __future__ import annotations
 
 import json
-import math
+import re
 from binascii import crc32
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
-import orjson
+from orjson import OPT_APPEND_NEWLINE, OPT_NON_STR_KEYS, dumps, loads
 
 from yprov_mlflow.events import KINDS, Event, MetricsLogged
 
-_OPTIONS = orjson.OPT_NON_STR_KEYS
+FORMAT = 2
+"""Version of the lines, in the first one of each file."""
+
+_HEAD = "journal"
+_METRICS = MetricsLogged.kind
+_LINE = re.compile(rb"(.*\])(~?)(\d+)\n", re.DOTALL)
 
 
-def encode(cls: type[Event], seq: int, time_ns: int, fields: Sequence[Any]) -> bytes:
-    """Give the line, with its newline, for the event ``cls(…, seq, time_ns, *fields)``.
+def encode(value: Sequence[Any]) -> bytes:
+    """Give the line, with its newline, for an event: its kind, ``seq``, ``time_ns``, its fields.
 
     Run id and session are in the first line of the file. Making the event itself would cost
     as much again as all of this.
-    """
-    if cls is MetricsLogged and not all(map(math.isfinite, fields[1])):
-        fields = (fields[0], [v if math.isfinite(v) else repr(v) for v in fields[1]], *fields[2:])
-    return frame((cls.kind, seq, time_ns, *fields))
-
-
-def frame(value: object) -> bytes:
-    """Give the line for any JSON value.
 
     Lone surrogates and integers over 64 bits are beyond orjson, not beyond JSON; such lines
-    have ``~`` for the space, so that the reader, too, uses the slower library.
+    have ``~`` before the number, so that the reader, too, uses the slower library.
     """
+    if value[0] == _METRICS and not isfinite(sum(value[4])):
+        value = (*value[:4], [v if isfinite(v) else repr(v) for v in value[4]], *value[5:])
     try:
-        payload = orjson.dumps(value, default=_plain, option=_OPTIONS)
-        return b"%08x %b\n" % (crc32(payload), payload)
+        payload = dumps(value, _plain, OPT_NON_STR_KEYS)
     except TypeError:
         payload = json.dumps(value, default=_plain, separators=(",", ":")).encode()
-        return b"%08x~%b\n" % (crc32(payload), payload)
+        return b"%b~%d\n" % (payload, crc32(payload))
+    return payload + dumps(crc32(payload), None, OPT_APPEND_NEWLINE)
 
 
-def unframe(line: bytes) -> Any:
-    """Give the JSON value of a line.
+def parse(line: bytes) -> Any:
+    """Give the JSON array of a line.
 
     Raises:
         ValueError: The line is torn, foreign or damaged; the message says which.
     """
     if not line.endswith(b"\n"):
         raise ValueError("the line is torn: it has no end")
-    mark = line[8:9]
-    if mark not in (b" ", b"~"):
+    found = _LINE.fullmatch(line)
+    if found is None:
         raise ValueError("the line is not one of a journal")
-    payload = line[9:-1]
-    if line[:8] != b"%08x" % crc32(payload):
+    payload, mark, checksum = found.groups()
+    if int(checksum) != crc32(payload):
         raise ValueError("the line is damaged: its checksum differs")
-    return json.loads(payload) if mark == b"~" else orjson.loads(payload)
+    return json.loads(payload) if mark else loads(payload)
+
+
+def head(run_id: str, session: str) -> bytes:
+    """Give the first line of a file."""
+    return encode((_HEAD, FORMAT, run_id, session))
+
+
+def whose(value: Any) -> tuple[str, str] | None:
+    """Give run id and session if the value is that of a first line, None if of any other.
+
+    Raises:
+        ValueError: This version does not read such a file.
+    """
+    if value[:1] != [_HEAD]:
+        return None
+    if value[1:2] != [FORMAT]:
+        raise ValueError("the file is a journal of another version")
+    return str(value[2]), str(value[3])
 
 
 def decode(value: Any, run_id: str, session: str) -> Event:

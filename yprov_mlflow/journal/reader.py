@@ -33,23 +33,24 @@ class Journal:
 
     def __iter__(self) -> Iterator[Event]:
         """Give the events; lines that are torn, damaged or foreign go to ``problems``."""
-        run_id = session = None
+        head: tuple[str, str] | None = None
         expected = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line == b"\n":
                     continue
                 try:
-                    value = codec.unframe(line)
-                    if run_id is None:
-                        run_id, session = _head(value)
+                    value = codec.parse(line)
+                    if found := codec.whose(value):
+                        head = found
                         continue
-                    assert session is not None
-                    event = codec.decode(value, run_id, session)
+                    if head is None:
+                        raise ValueError("the file is no journal: it has no head")
+                    event = codec.decode(value, *head)
                 except ValueError as error:
-                    self.problems.append(Problem(self.path, number, str(error)))
-                    if run_id is None:
-                        return
+                    # Without its head no line of a file can be read: that is one problem.
+                    if head is not None or not self.problems:
+                        self.problems.append(Problem(self.path, number, str(error)))
                     continue
                 if event.seq < expected:  # a signal's handler wrote one in the middle of it
                     self.gaps -= 1
@@ -62,9 +63,3 @@ class Journal:
 def merge(journals: Sequence[Journal]) -> Iterator[Event]:
     """Give the events of several journals in the order of time, ties by session."""
     return heapq.merge(*journals, key=lambda event: (event.time_ns, event.session, event.seq))
-
-
-def _head(value: object) -> tuple[str, str]:
-    if not isinstance(value, dict) or value.get("journal") != 1:
-        raise ValueError("the file is no journal that this version reads")
-    return str(value["run_id"]), str(value["session"])

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import OrderedDict
+from time import monotonic_ns, time_ns
 from typing import Any
 
 from yprov_mlflow.errors import JournalError
 from yprov_mlflow.events import Event
-from yprov_mlflow.journal import codec
+from yprov_mlflow.journal.codec import encode, head
 from yprov_mlflow.journal.folder import Folder
 
-FORMAT = 1
-"""Version of the journal's lines, in the first line of each file."""
-
-_WALL_NS = time.time_ns() - time.monotonic_ns()
+_WALL_NS = time_ns() - monotonic_ns()
 
 
 def now_ns() -> int:
     """Give the time in ns since the epoch by a clock that never goes back in this process."""
-    return _WALL_NS + time.monotonic_ns()
+    return _WALL_NS + monotonic_ns()
 
 
 class _OpenFiles:
@@ -65,7 +62,8 @@ class Writer:
         self._lock = threading.RLock()
         self._fd = -1
         self._seq = 0
-        self._torn = False
+        # What the next line has to be preceded by: the head of the file, the end of a torn line.
+        self._before = b""
 
     def append(self, cls: type[Event], *fields: Any) -> None:
         """Write one event; when this returns the operating system has it.
@@ -79,12 +77,17 @@ class Writer:
         with self._lock:
             seq = self._seq
             self._seq = seq + 1
-            line = codec.encode(cls, seq, _WALL_NS + time.monotonic_ns(), fields)
+            line = encode((cls.kind, seq, _WALL_NS + monotonic_ns(), *fields))
             try:
                 if self._fd < 0:
                     self._open()
-                self._write(self._fd, line)
+                if self._before:
+                    line = self._before + line
+                if os.write(self._fd, line) != len(line):
+                    raise OSError("the disk took a part of a line")
+                self._before = b""
             except OSError as error:
+                self._before = b"\n" + self._before.lstrip()
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
 
     def close(self) -> None:
@@ -112,23 +115,8 @@ class Writer:
     def _open(self) -> None:
         path = self.folder.file(self.session)
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(fd).st_size == 0:
-                head = {"journal": FORMAT, "run_id": self.folder.run_id, "session": self.session}
-                self._write(fd, codec.frame(head))
-        except OSError:
-            os.close(fd)
-            raise
-        self._fd = fd
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
         _open_files.add(self)
-
-    def _write(self, fd: int, line: bytes) -> None:
-        if self._torn:
-            line = b"\n" + line
-        # A full disk may take a part of the line; the rest of it would start the next one.
-        self._torn = True
-        written = os.write(fd, line)
-        if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes were written")
-        self._torn = False
+        if os.fstat(self._fd).st_size == 0:
+            self._before = head(self.folder.run_id, self.session)

@@ -119,7 +119,7 @@ def _observe_files(
 ) -> Any:
     """Make a call, hashing meanwhile the files that ``look`` finds in its arguments."""
     current = process.get()
-    guard = current.guard
+    guard = current.guards.here
     if guard.repository or guard.off:
         return original(repository, *args, **kwargs)
     guard.repository = True
@@ -212,7 +212,7 @@ class _Passing:
 
 def _passed(repository: Any, passing: _Passing, name: str, folder: str | None) -> None:
     current = process.get()
-    if current.guard.off:
+    if current.guards.here.off:
         return
     try:
         owner = _owner(current, repository, folder or "")

@@ -203,7 +203,7 @@ def delete_tag(capture: Capture, store: Any, _: Any, run_id: str, key: str) -> N
 @_handles(MetricsLogged)
 def log_metric(capture: Capture, store: Any, _: Any, run_id: str, metric: Any) -> None:
     """Record one point of a metric."""
-    capture.recorder.record_metrics(run_id, (metric,), store)
+    capture.recorder.record_metric(run_id, metric, store)
 
 
 @_handles(ParamsLogged, TagsSet, MetricsLogged)

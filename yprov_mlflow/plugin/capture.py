@@ -53,16 +53,28 @@ class Memory(OrderedDict[str, Value]):
             self.popitem(last=False)
 
 
-class Guard(threading.local):
-    """What the running thread is inside of, so that one call makes one event.
+class Guard:
+    """What a thread is inside of, so that one call makes one event.
 
     ``store`` is the store whose method runs (it calls its own public methods), ``repository``
     tells that of artifact repositories (which wrap each other); ``off`` silences all.
     """
 
-    store: Any = None
-    repository = False
-    off = False
+    __slots__ = ("off", "repository", "store")
+
+    def __init__(self) -> None:
+        """Start inside of nothing."""
+        self.store: Any = None
+        self.repository = False
+        self.off = False
+
+
+class Guards(threading.local):
+    """The guard of the running thread: ``here``."""
+
+    def __init__(self) -> None:
+        """Make that of a thread when it first asks."""
+        self.here = Guard()
 
 
 class Capture:
@@ -75,7 +87,7 @@ class Capture:
         self.recorder: Recorder = Recorder(known, side="server" if self.server else "client")
         self.publisher = Publisher(known.system_metrics, self.recorder.warn)
         self.recorder.collecting.on_sample = self._publish
-        self.guard = Guard()
+        self.guards = Guards()
         self.lock = threading.RLock()
         self.postman: object = None
         self.roots: Memory[str] = parent.roots if parent else Memory()
@@ -229,23 +241,20 @@ def absolute(uri: str) -> str:
 
 _NAMES = {"databricks", "databricks-uc", "uc"}
 
-_current: Capture | None = None
+existing: Capture | None = None
+"""The capture of this process if something was captured."""
+
 _lock = threading.RLock()
 
 
 def get() -> Capture:
     """Give the capture of this process, made at the first call."""
-    global _current
-    if _current is None:
+    global existing
+    if existing is None:
         with _lock:
-            if _current is None:
-                _current = Capture()
-    return _current
-
-
-def existing() -> Capture | None:
-    """Give the capture of this process if something was captured."""
-    return _current
+            if existing is None:
+                existing = Capture()
+    return existing
 
 
 def attempt() -> Capture | None:
@@ -261,11 +270,11 @@ def attempt() -> Capture | None:
 
 def _reset_in_child() -> None:
     """A forked child is a session of its own: with its own files, lock and recorder."""
-    global _current, _lock
+    global existing, _lock
     _lock = threading.RLock()
-    if _current is not None:
-        _current.recorder.forked()
-        _current = Capture(_current)
+    if existing is not None:
+        existing.recorder.forked()
+        existing = Capture(existing)
 
 
 os.register_at_fork(after_in_child=_reset_in_child)

@@ -98,7 +98,7 @@ class _Postman:
         return due, None if next_ is None else max(0.0, next_ - now)
 
     def _work(self) -> None:
-        self.capture.guard.off = True
+        self.capture.guards.here.off = True
         wait: float | None = None
         while True:
             try:
@@ -152,11 +152,12 @@ def _deliver_here(capture: Capture, run_id: str) -> None:
 @contextlib.contextmanager
 def _unobserved(capture: Capture) -> Iterator[None]:
     """Keep what this thread does to stores and artifacts out of the journals."""
-    off, capture.guard.off = capture.guard.off, True
+    guard = capture.guards.here
+    off, guard.off = guard.off, True
     try:
         yield
     finally:
-        capture.guard.off = off
+        guard.off = off
 
 
 def _lives_in_its_thread(uri: object) -> bool:
@@ -226,7 +227,7 @@ def _locked(folder: Folder) -> Iterator[None]:
 
 def at_exit() -> None:
     """Write the documents of all runs that got events since their last one, within one limit."""
-    capture = process.existing()
+    capture = process.existing
     if capture is None:
         return
     end = time.monotonic() + PATIENCE_S

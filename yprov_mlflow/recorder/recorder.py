@@ -104,34 +104,36 @@ class Recorder:
             state.suspect = True
             self.warn(error)
 
-    def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any) -> None:
-        """Write one event with the points of one call: MLflow ``Metric`` objects, at least one."""
-        state = self._runs.get(run_id)
-        if (
-            len(metrics) == 1
-            and state is not None
-            and not state.terminal
-            and (state.measured or not self._ranked)
-        ):
-            # By far the most frequent call. What is cold in the processor's caches costs most,
-            # so the path is short: other than that it does what the lines below do.
-            metric = metrics[0]
+    def record_metric(self, run_id: str, metric: Any, store: Any) -> None:
+        """Write one event with one point, as ``record_metrics`` does: by far the commonest call.
+
+        What is cold in the processor's caches costs most here, so the usual case, a bare point
+        outside any context, takes the shortest way.
+        """
+        try:
+            state = self._runs.get(run_id)
             held = metric.__dict__
             if (
-                contexts.current.get() is None
-                and not state.contexts.any
-                and not (STAMP in held or held.get("_model_id") or held.get("_dataset_name"))
+                state is None
+                or state.terminal
+                or (self._ranked and not state.measured)
+                or state.contexts.any
+                or contexts.current.get() is not None
+                or STAMP in held
+                or held.get("_model_id")
+                or held.get("_dataset_name")
             ):
-                state.store, state.dirty = store, True
-                try:
-                    value, step = float(metric.value), metric.step or 0
-                    state.writer.append(
-                        MetricsLogged, [metric.key], [value], [metric.timestamp], [step]
-                    )
-                except Exception as error:  # noqa: BLE001 - provenance must never break training
-                    state.suspect = True
-                    self.warn(error)
+                self.record_metrics(run_id, (metric,), store)
                 return
+            state.store, state.dirty = store, True
+            value, step = float(metric.value), metric.step or 0
+            state.writer.append(MetricsLogged, [metric.key], [value], [metric.timestamp], [step])
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self.suspect(run_id)
+            self.warn(error)
+
+    def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any) -> None:
+        """Write one event with the points of one call: MLflow ``Metric`` objects, at least one."""
         try:
             fields = self._points(run_id, metrics)
         except Exception as error:  # noqa: BLE001 - provenance must never break the training
