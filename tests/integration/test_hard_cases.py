@@ -614,7 +614,7 @@ def test_torn_and_foreign_lines_cost_only_themselves(workplace: Workplace) -> No
     [journal] = [p for p in workplace.journals() if run_id in str(p) and p.suffix == ".journal"]
     with journal.open("ab") as file:
         file.write(b"what is this\n")
-        file.write(b'0000abcd ["metr')
+        file.write(b'["metr')
     (journal.parent / "other.journal").write_bytes(b"\x00\xff not ours")
     workplace.yprov("recover", uri=workplace.sqlite)
     document = workplace.document(run_id)
