@@ -14,13 +14,13 @@ class Scope:
 
     ``run_id`` is the run that it belongs to; None says that there was none yet when it was
     entered, so that it belongs to every run that begins in it. ``runs`` are those whose
-    journals tell of it.
+    journals tell of it, each with its path.
     """
 
     name: str | int
     parent: Scope | None
     run_id: str | None
-    runs: set[str] = dataclasses.field(default_factory=set)
+    runs: dict[str, Path] = dataclasses.field(default_factory=dict)
 
     def holds(self, run_id: str) -> bool:
         """Tell whether what is logged to the run in here is logged in this scope."""

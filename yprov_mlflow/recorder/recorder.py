@@ -108,17 +108,19 @@ class Recorder:
         """Write one event with one point, as ``record_metrics`` does: by far the commonest call.
 
         What is cold in the processor's caches costs most here, so the usual case, a bare point
-        outside any context, takes the shortest way.
+        whose context is beyond doubt, takes the shortest way.
         """
         try:
             state = self._runs.get(run_id)
+            scope = contexts.current.get()
+            path = scope.runs.get(run_id) if scope is not None else ()
             held = metric.__dict__
             if (
                 state is None
                 or state.terminal
                 or (self._ranked and not state.measured)
-                or state.contexts.any
-                or contexts.current.get() is not None
+                or path is None
+                or (scope is None and state.contexts.any)
                 or STAMP in held
                 or held.get("_model_id")
                 or held.get("_dataset_name")
@@ -127,7 +129,10 @@ class Recorder:
                 return
             state.store, state.dirty = store, True
             value, step = float(metric.value), metric.step or 0
-            state.writer.append(MetricsLogged, [metric.key], [value], [metric.timestamp], [step])
+            paths = [path] if path else ()
+            state.writer.append(
+                MetricsLogged, [metric.key], [value], [metric.timestamp], [step], paths
+            )
         except Exception as error:  # noqa: BLE001 - provenance must never break the training
             self.suspect(run_id)
             self.warn(error)
@@ -236,8 +241,7 @@ class Recorder:
         if contexts.current.get() is None:
             return
         for scope in contexts.unrecorded(run_id):
-            scope.runs.add(run_id)
-            path = scope.path(run_id)
+            scope.runs[run_id] = path = scope.path(run_id)
             self.record(run_id, ContextEntered, path)
             if (state := self._runs.get(run_id)) is not None:
                 state.contexts.enter(path)
@@ -245,8 +249,7 @@ class Recorder:
 
     def leave(self, scope: contexts.Scope, *, failed: bool) -> None:
         """Record that a scope was left; one that no run ever saw leaves no trace."""
-        for run_id in sorted(scope.runs):
-            path = scope.path(run_id)
+        for run_id, path in sorted(scope.runs.items()):
             if (state := self._runs.get(run_id)) is not None:
                 state.contexts.leave(path)
                 self.collecting.mark(run_id)

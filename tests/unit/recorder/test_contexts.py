@@ -37,7 +37,7 @@ def test_a_scope_that_no_run_was_in_belongs_to_all_that_begin_in_it() -> None:
     contexts.current.set(inner)
     for run_id in ("first", "second"):
         assert contexts.unrecorded(run_id) == [outer, inner]
-        outer.runs.add(run_id)
+        outer.runs[run_id] = outer.path(run_id)
         assert contexts.unrecorded(run_id) == [inner]
         assert contexts.path_in(run_id) == ("sweep", 0)
 
