@@ -621,6 +621,52 @@ def test_torn_and_foreign_lines_cost_only_themselves(workplace: Workplace) -> No
     assert document.values("loss") == [float(step) for step in range(10)]
 
 
+def test_a_store_that_logs_a_metric_by_its_own_log_batch_makes_one_event(
+    workplace: Workplace,
+) -> None:
+    run_id = workplace.run(
+        """
+        import json
+        import mlflow
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        SqlAlchemyStore.log_metric = lambda self, run_id, metric: self.log_batch(
+            run_id, [metric], [], []
+        )
+        with mlflow.start_run() as run:
+            for step in range(3):
+                mlflow.log_metric("loss", float(step), step=step)
+        print(json.dumps(run.info.run_id))
+        """,
+        f"yprov+{workplace.sqlite}",
+    ).made
+    assert workplace.document(run_id).values("loss") == [0.0, 1.0, 2.0]
+
+
+def test_a_metric_that_a_failing_call_has_written_is_in_the_document(workplace: Workplace) -> None:
+    run_id = workplace.run(
+        """
+        import json
+        import mlflow
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        original = SqlAlchemyStore.log_metric
+        def log_metric(self, run_id, metric):
+            original(self, run_id, metric)
+            if metric.step == 1:
+                raise RuntimeError("too late")
+        SqlAlchemyStore.log_metric = log_metric
+        with mlflow.start_run() as run:
+            for step in range(3):
+                try:
+                    mlflow.log_metric("loss", float(step), step=step)
+                except RuntimeError as error:
+                    assert str(error) == "too late"
+        print(json.dumps(run.info.run_id))
+        """,
+        f"yprov+{workplace.sqlite}",
+    ).made
+    assert workplace.document(run_id).values("loss") == [0.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize(
     "uri", ["yprov+nonsense://x", "yprov+", "yprov+http://127.0.0.1:9"], ids=lambda uri: uri
 )

@@ -36,9 +36,35 @@ print(run.info.run_id)
 """
 
 
-def test_every_event_is_read_back(tmp_path: Path) -> None:
+CONTEXTS = """
+import threading
+import yprov_mlflow as mlflow
+client = mlflow.MlflowClient()
+steps = iter(range(9))
+with mlflow.start_run() as run:
+    def log(run_id=run.info.run_id):
+        client.log_metric(run_id, "loss", 0.5, step=next(steps))
+    log()
+    with mlflow.prov.context("training"):
+        log()
+        for number in range(2):
+            with mlflow.prov.epoch(number):
+                log()
+                log()
+        thread = threading.Thread(target=log)
+        thread.start()
+        thread.join()
+        with mlflow.start_run(nested=True) as child:
+            log(child.info.run_id)
+    log()
+print(run.info.run_id)
+"""
+
+
+def events_of(script: str, tmp_path: Path) -> list[events.Event]:
+    """Run a script that prints a run's id; give the events of that run."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         cwd=tmp_path,
         env={
             **os.environ,
@@ -56,8 +82,35 @@ def test_every_event_is_read_back(tmp_path: Path) -> None:
     journal = Journal(path)
     found = list(journal)
     assert journal.problems == [] and journal.gaps == 0
+    return found
+
+
+def test_every_event_is_read_back(tmp_path: Path) -> None:
+    found = events_of(SCRIPT, tmp_path)
     assert {type(event) for event in found} == {*events.KINDS.values()}
     names = [
         name for event in found if isinstance(event, events.MetricsLogged) for name in event.keys
     ]
     assert sorted(names) == ["loss", "loss", "x", "y"]
+
+
+def test_every_point_has_the_context_that_it_was_logged_in(tmp_path: Path) -> None:
+    points = {
+        event.steps[0]: [tuple(path) for path in event.context_paths]
+        for event in events_of(CONTEXTS, tmp_path)
+        if isinstance(event, events.MetricsLogged) and event.keys == ["loss"]
+    }
+    training = [("training",)]
+    first, second = [("training", 0)], [("training", 1)]
+    # The thread is in no context of its own, and one chain of contexts is open. Step 7 is the
+    # child's.
+    assert points == {
+        0: [],
+        1: training,
+        2: first,
+        3: first,
+        4: second,
+        5: second,
+        6: training,
+        8: [],
+    }

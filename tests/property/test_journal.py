@@ -88,6 +88,15 @@ def test_events_are_read_back_equal(run_id, what):
             assert same(getattr(event, name), value), (name, value)
 
 
+@pytest.mark.parametrize("value", ["\ud800", 2**64, -(2**63) - 1, 10**30], ids=ascii)
+def test_what_is_beyond_orjson_is_read_back_equal(tmp_path, value):
+    path = write(str(tmp_path), "r", "s", [(events.StoreCalled, ("method", {}, {"key": value}))])
+    journal = Journal(path)
+    (event,) = journal
+    assert event.arguments == {"key": value} and journal.problems == []
+    assert type(event.arguments["key"]) is type(value)
+
+
 @given(st.lists(records, min_size=1, max_size=6), st.integers(0, 10_000))
 def test_a_torn_file_gives_every_whole_line(what, cut):
     with TemporaryDirectory() as directory:
