@@ -1,8 +1,8 @@
 """The append-only log of events: one file per run and process, proof against ``kill -9``.
 
-A line is the CRC-32 of what follows (eight hex digits), a space or `~`, and a JSON array; it is
-written by one ``write(2)`` before the logging call returns, so what the caller saw succeed
-is in the file when the process is gone. A power cut is another matter: nothing is synced.
+A line is a JSON array; it is written by one ``write(2)`` before the logging call returns, so what
+the caller saw succeed is in the file when the process is gone. A power cut is another matter:
+nothing is synced.
 """
 
 from yprov_mlflow.journal.folder import Folder
