@@ -149,7 +149,7 @@ class Subject:
         from mlflow import MlflowClient
         from mlflow.tracking._tracking_service import utils
 
-        root = None if "http" in uri else str(folder / "artifacts")
+        root = None if uri.startswith("yprov+http") else str(folder / "artifacts")
         warm = folder / "warm.bin"
         warm.write_bytes(b"w")
         self.client = MlflowClient(uri)

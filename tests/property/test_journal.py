@@ -158,6 +158,26 @@ def test_what_a_full_disk_does_not_take_costs_only_itself(takes):
     assert found.gaps == max(read, default=-1) + 1 - len(read)
 
 
+def test_a_head_that_a_full_disk_did_not_take_comes_with_the_next_line(tmp_path, monkeypatch):
+    journal = Writer(Folder(tmp_path, "\ud800"), "s")  # a head that orjson cannot read
+    with monkeypatch.context() as patch, pytest.raises(JournalError):
+        patch.setattr(os, "write", lambda fd, line: 0)
+        journal.append(events.TagDeleted, "key")
+    journal.append(events.TagDeleted, "key")
+    journal.close()
+    found = Journal(journal.folder.file("s"))
+    assert [(event.run_id, event.seq) for event in found] == [("\ud800", 1)]
+    assert (found.problems, found.gaps) == ([], 1)
+
+
+def test_a_foreign_array_among_the_lines_costs_only_itself(tmp_path):
+    path = write(str(tmp_path), "r", "s", [(events.TagDeleted, ("key",))])
+    with path.open("ab") as file:
+        file.write(b'["tag_delete","x","y","key"]\n')
+    journal = Journal(path)
+    assert [event.seq for event in journal] == [0] and len(journal.problems) == 1
+
+
 @given(st.lists(st.integers(0, 2), max_size=20))
 def test_sessions_are_merged_in_the_order_of_time(who):
     with TemporaryDirectory() as directory:
@@ -178,7 +198,18 @@ def test_quoting_is_injective_and_reversible(left, right):
     assert "/" not in quote_key(left) and quote_key(left).isascii()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\n", b"not a journal\n", b"{}\n" * 3, b"[]\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\xff\n",
+        b"not a journal\n",
+        b"{}\n" * 3,
+        b"[]\n",
+        b'["journal",2]\n',
+        b'["journal",1,"r","s"]\n',
+    ],
+)
 def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
     path = tmp_path / "x.journal"
     path.write_bytes(content)

@@ -69,7 +69,7 @@ def whose(value: list[Any]) -> tuple[str, str] | None:
     """
     if value[:1] != [_HEAD]:
         return None
-    if value[1:2] != [FORMAT]:
+    if value[1:2] != [FORMAT] or len(value) != 4:
         raise ValueError("the file is a journal of another version")
     return str(value[2]), str(value[3])
 
@@ -83,6 +83,8 @@ def decode(value: list[Any], run_id: str, session: str) -> Event:
     try:
         kind, *fields = value
         cls = KINDS[kind]
+        if not (isinstance(fields[0], int) and isinstance(fields[1], int)):
+            raise ValueError("it has no number or no time")
         if cls is MetricsLogged:
             fields[3] = [float(v) for v in fields[3]]
         return cls(run_id, session, *fields)

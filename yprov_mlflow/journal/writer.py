@@ -87,7 +87,7 @@ class Writer:
                     raise OSError("the disk took a part of a line")
                 self._before = b""
             except OSError as error:
-                self._before = b"\n" + self._before.lstrip()
+                self._before = b"\n" + self._before.lstrip(b"\n")
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
 
     def close(self) -> None:

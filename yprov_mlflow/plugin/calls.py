@@ -221,7 +221,9 @@ def log_batch(
         capture.recorder.record(run_id, ParamsLogged, _kept(params, _LONGEST_PARAM), store=store)
     if tags:
         capture.recorder.record(run_id, TagsSet, _kept(tags, _longest_tag(store)), store=store)
-    if metrics:
+    if metrics and len(metrics) == 1:
+        capture.recorder.record_metric(run_id, metrics[0], store)
+    elif metrics:
         capture.recorder.record_metrics(run_id, metrics, store)
 
 
