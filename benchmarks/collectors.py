@@ -62,7 +62,7 @@ def measure_idle(uri: str, seconds: float) -> dict[str, float]:
 
     ``accounted`` is what the collectors themselves say in the run's document.
     """
-    from yprov_mlflow.plugin import delivery
+    from yprov_mlflow.prov.capture import delivery
 
     mlflow = captured_mlflow(uri)
     with mlflow.start_run() as run:

@@ -151,7 +151,7 @@ def read_client(tree: Path, runs: int) -> dict[str, float]:
 
 def ours(tree: Path, out: Path, *options: str) -> list[str]:
     """Give the command line of one conversion by this package."""
-    code = "from yprov_mlflow.commands import main; main()"
+    code = "from yprov_mlflow.prov.cli import main; main()"
     return [sys.executable, "-c", code, "convert", str(tree), "-o", str(out), *options]
 
 

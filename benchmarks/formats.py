@@ -17,9 +17,16 @@ from collections.abc import Callable
 
 import orjson
 
-from yprov_mlflow.events import Event, MetricsLogged, ParamsLogged, RunCreated, RunUpdated, TagsSet
-from yprov_mlflow.formats import FORMATS, prov_json
-from yprov_mlflow.translate import Document, Options, translate
+from yprov_mlflow.prov.events import (
+    Event,
+    MetricsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    TagsSet,
+)
+from yprov_mlflow.prov.formats import FORMATS, prov_json
+from yprov_mlflow.prov.translate import Document, Options, translate
 
 RUN = "3f2c0a4e111142228333444455556666"
 START_MS = 1_767_322_800_000

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 
 import pynvml
 
-from yprov_mlflow.collectors.base import Available, Surroundings
-from yprov_mlflow.collectors.nvidia import Nvidia
-from yprov_mlflow.collectors.totals import Integral
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext
+from yprov_mlflow.prov.collectors.counters import Integral
+from yprov_mlflow.prov.collectors.gpu.nvidia import Nvidia
 
 MOST_PERCENT = 2.0
 SMI = {  # fields of nvidia-smi: our name, and the factor to our unit
@@ -248,7 +248,7 @@ def counted(uuid: str) -> float:
 
 
 def measure(seconds: float, interval_s: float, kind: str) -> int:
-    collector = Nvidia(Surroundings(interval_s=interval_s))
+    collector = Nvidia(CollectorContext(interval_s=interval_s))
     found = collector.probe()
     if not isinstance(found, Available):
         raise SystemExit(f"{found.reason}. {found.cure}")

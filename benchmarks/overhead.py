@@ -163,8 +163,8 @@ class Subject:
 
     def become(self, which: str) -> None:
         """Have the next calls captured, or not."""
-        from yprov_mlflow.plugin.observe import Observed
-        from yprov_mlflow.plugin.seams import switch
+        from yprov_mlflow.prov.capture.patches import switch
+        from yprov_mlflow.prov.capture.wrappers import Observed
 
         captured = which == "captured"
         switch.on = captured

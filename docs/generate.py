@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from yprov_mlflow import settings
-from yprov_mlflow.plugin import artifacts, calls
-from yprov_mlflow.translate import RECORDS
-from yprov_mlflow.translate.vocabulary import BORROWED, NAMESPACE, PREFIXES, TERMS
+from yprov_mlflow.prov import settings
+from yprov_mlflow.prov.capture import artifacts, handlers
+from yprov_mlflow.prov.model.vocabulary import BORROWED, NAMESPACE, PREFIXES, TERMS
+from yprov_mlflow.prov.translate import RECORDS
 
 FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -69,17 +69,17 @@ SPELT = {
 
 def call_table() -> str:
     """Give the page on what each call becomes."""
-    events = {name: kinds for name, (_, kinds) in calls.HANDLERS.items() if kinds}
+    events = {name: kinds for name, (_, kinds) in handlers.HANDLERS.items() if kinds}
     written = {name: "`artifacts`" for name in artifacts.OBSERVERS}
     written |= {
         name: ", ".join(f"`{kind.kind}`" for kind in kinds) for name, kinds in events.items()
     }
     queued = {
         name: "none: the context is noted, the event comes when the queue writes"
-        for name, (_, kinds) in calls.HANDLERS.items()
+        for name, (_, kinds) in handlers.HANDLERS.items()
         if not kinds and name.endswith("_async")
     }
-    verbs = ", ".join(f"`{verb}_…`" for verb in sorted(calls.WRITES))
+    verbs = ", ".join(f"`{verb}_…`" for verb in sorted(handlers.WRITES))
     return "\n".join(
         [
             "# From call to records",

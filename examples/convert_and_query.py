@@ -7,10 +7,10 @@ MLflow has written them since 1.0, and their documents lie in a temporary folder
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from yprov_mlflow.convert import Conversion, Request
-from yprov_mlflow.convert.workers import Here
-from yprov_mlflow.formats import open_documents
-from yprov_mlflow.formats.rdf import to_dataset
+from yprov_mlflow.prov.convert import Conversion, Request
+from yprov_mlflow.prov.convert.workers import InlineExecutor
+from yprov_mlflow.prov.formats import open_documents
+from yprov_mlflow.prov.formats.rdf import to_dataset
 
 START_MS = 1_600_000_000_000
 RUNS = {  # name: learning rate and losses
@@ -69,7 +69,7 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         make_tree(folder / "mlruns")
-        conversion = Conversion(Request(str(folder / "mlruns"), folder / "prov"), Here())
+        conversion = Conversion(Request(str(folder / "mlruns"), folder / "prov"), InlineExecutor())
         for _ in conversion:
             pass
         report = conversion.report

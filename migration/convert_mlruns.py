@@ -22,11 +22,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from yprov_mlflow.convert import LAYOUTS, POINTS, Conversion, Report, Request
-from yprov_mlflow.convert.workers import Here, Processes
-from yprov_mlflow.errors import YprovMlflowError
-from yprov_mlflow.formats import FORMATS
-from yprov_mlflow.sources import open_source
+from yprov_mlflow.prov.convert import LAYOUTS, POINTS, Conversion, ConversionReport, Request
+from yprov_mlflow.prov.convert.workers import InlineExecutor, ProcessExecutor
+from yprov_mlflow.prov.errors import YprovMlflowError
+from yprov_mlflow.prov.formats import FORMATS
+from yprov_mlflow.prov.sources import open_source
 
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -192,7 +192,7 @@ def convert(stores: list[Path], asked: argparse.Namespace) -> int:
     return DONE if lossless else PARTLY
 
 
-def convert_one(store: Path, out: Path, asked: argparse.Namespace) -> Report:
+def convert_one(store: Path, out: Path, asked: argparse.Namespace) -> ConversionReport:
     """Convert one store."""
     request = Request(
         source=str(store),
@@ -201,9 +201,9 @@ def convert_one(store: Path, out: Path, asked: argparse.Namespace) -> Report:
         layout=asked.layout,
         points=asked.points,
     )
-    conversion = Conversion(request, Here())
+    conversion = Conversion(request, InlineExecutor())
     if asked.workers > 1 and conversion.report.runs > FEW_RUNS:
-        conversion.workers = Processes(asked.workers)
+        conversion.workers = ProcessExecutor(asked.workers)
     for _ in conversion:
         pass
     return conversion.report

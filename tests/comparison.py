@@ -2,7 +2,7 @@
 
     python tests/comparison.py SOURCE TRACKING_URI
 
-The source is read through ``yprov_mlflow.sources``, the store through ``MlflowClient`` alone.
+The source is read through ``yprov_mlflow.prov.sources``, the store through ``MlflowClient`` alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     Event,
     InputsLogged,
     MetricsLogged,
@@ -28,7 +28,7 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.sources import open_source
+from yprov_mlflow.prov.sources import open_source
 
 Point = tuple[float, int, int]
 Store = dict[str, dict[str, Any]]

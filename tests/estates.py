@@ -21,7 +21,7 @@ from strategies import (
     timestamps,
 )
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,
     Event,
@@ -35,7 +35,7 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.identity import store_id
+from yprov_mlflow.prov.ids import store_id
 
 Told = tuple[Any, ...]
 

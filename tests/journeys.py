@@ -14,9 +14,9 @@ import comparison
 import orjson
 from comparison import Difference, Store
 
-from yprov_mlflow.convert import Conversion, Request
-from yprov_mlflow.convert.workers import Here
-from yprov_mlflow.restore import Wish, restore
+from yprov_mlflow.prov.convert import Conversion, Request
+from yprov_mlflow.prov.convert.workers import InlineExecutor
+from yprov_mlflow.prov.restore import RestoreRequest, restore
 
 Record = dict[str, Any]
 Records = dict[str, dict[str, Record]]
@@ -38,7 +38,7 @@ class Journey:
         _convert(location, self._first)
         files = location if location.is_dir() else location.parent / "mlruns"
         given = files if files.is_dir() else None
-        wish = Wish((self._first,), self.uri, given, artifact_root=str(self.artifacts))
+        wish = RestoreRequest((self._first,), self.uri, given, artifact_root=str(self.artifacts))
         self.report = restore(wish)
 
     @property
@@ -64,7 +64,7 @@ class Journey:
 
 
 def _convert(source: Path, out: Path) -> None:
-    conversion = Conversion(Request(str(source), out, points="all"), Here())
+    conversion = Conversion(Request(str(source), out, points="all"), InlineExecutor())
     for result in conversion:
         assert result.state == "converted", result
     assert not conversion.report.failed

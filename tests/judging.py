@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from yprov_mlflow.validate import Finding, files
+from yprov_mlflow.prov.validate import Finding, file_reports
 
 
 def judge(statements: str, now: datetime | None = None) -> list[Finding]:
     """Judge statements whose names have the prefix ``ex`` or none."""
     text = f"document prefix ex <http://example.org/> default <http://example.org/d#>\n{statements}"
-    report = files.check_bytes("test", f"{text}\nendDocument".encode(), now)
+    report = file_reports.check_bytes("test", f"{text}\nendDocument".encode(), now)
     assert report.format == "prov-n"
     return report.findings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from yprov_mlflow.events import Event, MetricsLogged, ParamsLogged, StoreCalled, TagsSet
-from yprov_mlflow.sources import Problem, RunRef, open_source
+from yprov_mlflow.prov.events import Event, MetricsLogged, ParamsLogged, StoreCalled, TagsSet
+from yprov_mlflow.prov.sources import Problem, RunRef, open_source
 
 Kind = TypeVar("Kind", bound=Event)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,
     CollectorStarted,

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 from constraints import coincidences, faults_of_form, violations
 
-from yprov_mlflow.translate.vocabulary import BORROWED, TERMS
+from yprov_mlflow.prov.model.vocabulary import BORROWED, TERMS
 
 
 @cache

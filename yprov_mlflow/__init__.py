@@ -7,7 +7,7 @@ are under ``prov``, a name that MLflow does not use.
 
 import sys
 
-from yprov_mlflow.dropin import DropIn, install
+from yprov_mlflow.prov.capture.dropin import DropIn, install
 
 sys.modules[__name__].__class__ = DropIn
 install()

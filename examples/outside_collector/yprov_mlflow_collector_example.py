@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from yprov_mlflow.collectors.base import Available, Collector, Quantity, Unavailable
+from yprov_mlflow.prov.collectors.base import Available, Collector, Quantity, Unavailable
 
 RESOURCES = ("cpu", "memory", "io")
 

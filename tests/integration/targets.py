@@ -10,12 +10,12 @@ from typing import Any
 import comparison
 from comparison import Difference, Store
 
-from yprov_mlflow.events import Event
-from yprov_mlflow.formats import FORMATS
-from yprov_mlflow.formats.series import SERIES
-from yprov_mlflow.restore import Report, Wish, restore
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.translate import Options, translate
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.formats import FORMATS
+from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.restore import RestoreReport, RestoreRequest, restore
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.translate import Options, translate
 
 
 class Target:
@@ -51,8 +51,10 @@ class Target:
         self.write("store", source.store_events(), to)
         source.close()
 
-    def restore(self, uri: str | None = None, **wish: Any) -> Report:
-        return restore(Wish((self.out,), uri or self.uri, artifact_root=str(self.root), **wish))
+    def restore(self, uri: str | None = None, **wish: Any) -> RestoreReport:
+        return restore(
+            RestoreRequest((self.out,), uri or self.uri, artifact_root=str(self.root), **wish)
+        )
 
     @property
     def store(self) -> Store:

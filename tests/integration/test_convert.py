@@ -23,10 +23,10 @@ import psutil
 import pytest
 from validity import assert_valid
 
-from yprov_mlflow.convert import Conversion, Request, workers
-from yprov_mlflow.convert.remote import is_remote
-from yprov_mlflow.formats import open_documents, prov_json
-from yprov_mlflow.translate import Document
+from yprov_mlflow.prov.convert import Conversion, Request, workers
+from yprov_mlflow.prov.convert.remote import is_remote
+from yprov_mlflow.prov.formats import open_documents, prov_json
+from yprov_mlflow.prov.translate import Document
 
 RUNS = int(os.environ.get("YPROV_MLFLOW_CONVERT_RUNS", "300"))
 KILLS = int(os.environ.get("YPROV_MLFLOW_KILLS", "3"))
@@ -85,7 +85,7 @@ class Converter:
         self.ids = make_tree(self.source, runs, points)
 
     def command(self, *options: str) -> list[str]:
-        code = "from yprov_mlflow.commands import main; main()"
+        code = "from yprov_mlflow.prov.cli import main; main()"
         line = ["convert", str(self.source), "-o", str(self.out), *options]
         return [sys.executable, "-c", code, *line]
 
@@ -223,7 +223,7 @@ def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
     series = json.loads((place / "prov.json").read_bytes())["entity"]["run:metric/@run/loss"]
     assert series["mlf:count"]["$"] == "5000"
     database = f"sqlite:///{tmp_path / 'restored.db'}"
-    code = "from yprov_mlflow.commands import main; main()"
+    code = "from yprov_mlflow.prov.cli import main; main()"
     words = ["restore", str(converter.out), "--to", database]
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
@@ -307,7 +307,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     """Give the command in this process, where an object store can be pretended."""
     from click.testing import CliRunner
 
-    from yprov_mlflow.commands import main
+    from yprov_mlflow.prov.cli import main
 
     monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
 
@@ -471,7 +471,9 @@ def test_a_batch_that_a_broken_pool_refuses_is_not_forgotten(
             return super().submit(*work, **given)
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", Breaking)
-    conversion = Conversion(Request(str(converter.source), converter.out), workers.Processes(1))
+    conversion = Conversion(
+        Request(str(converter.source), converter.out), workers.ProcessExecutor(1)
+    )
     states = [result.state for result in conversion]
     assert states == ["converted"] * len(conversion.units)
 

@@ -15,8 +15,8 @@ from readings import Reading
 
 from integration import full_store, servers
 from integration.full_store import TIME_MS
-from yprov_mlflow.errors import MissingExtraError, StoreError
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.errors import MissingExtraError, StoreError
+from yprov_mlflow.prov.events import (
     ArtifactsLogged,
     InputsLogged,
     MetricsLogged,
@@ -27,9 +27,9 @@ from yprov_mlflow.events import (
     RunUpdated,
     StoreCalled,
 )
-from yprov_mlflow.identity import store_uuid
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.translate import translate
+from yprov_mlflow.prov.ids import store_uuid
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.translate import translate
 
 LARGEST = 1.7976931348623157e308
 
@@ -336,7 +336,7 @@ def contents(uri):
 def test_writing_is_refused(database):
     import sqlalchemy
 
-    from yprov_mlflow.sources.database.connection import Database
+    from yprov_mlflow.prov.sources.sql.connection import Database
 
     opened = Database(database[0])
     with opened.transaction() as reader, pytest.raises(sqlalchemy.exc.DBAPIError):

@@ -139,7 +139,7 @@ def test_no_module_of_ours_hides_one_of_mlflow() -> None:
     import mlflow
 
     import yprov_mlflow
-    from yprov_mlflow.dropin import OWN
+    from yprov_mlflow.prov.capture.dropin import OWN
 
     ours = {module.name for module in pkgutil.iter_modules(yprov_mlflow.__path__)}
     assert ours <= OWN

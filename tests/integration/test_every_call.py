@@ -16,8 +16,8 @@ import pytest
 
 from integration.conftest import Server, Workplace
 from integration.documents import RunDocument, literal, literals
-from yprov_mlflow.journal import Folder, Journal, merge
-from yprov_mlflow.translate import translate
+from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, merge
+from yprov_mlflow.prov.translate import translate
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "every_call.py"
 
@@ -88,8 +88,8 @@ class Way:
     @cached_property
     def store(self) -> RunDocument:
         """What belongs to no run, or to none that the server could know."""
-        [folder] = [f for f in Folder.all(self.journal) if f.run_id.startswith("store:")]
-        events = merge([Journal(path) for path in folder.files()])
+        [folder] = [f for f in JournalDirectory.all(self.journal) if f.run_id.startswith("store:")]
+        events = merge([JournalReader(path) for path in folder.files()])
         return RunDocument(translate(events).to_json_object(), folder.path)
 
     @property

@@ -19,8 +19,8 @@ from mlflow import MlflowClient
 
 from integration.conftest import Workplace
 from integration.documents import Point, RunDocument, literal
-from yprov_mlflow.events import MetricsLogged
-from yprov_mlflow.sources import open_source
+from yprov_mlflow.prov.events import MetricsLogged
+from yprov_mlflow.prov.sources import open_source
 
 ODD_KEYS = [
     "train/loss",

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from yprov_mlflow import events
-from yprov_mlflow.journal import Folder, Journal
+from yprov_mlflow.prov import events
+from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
 
 SCRIPT = """
 import numpy, yprov_mlflow as mlflow
@@ -78,8 +78,8 @@ def events_of(script: str, tmp_path: Path) -> list[events.Event]:
     )
     assert done.returncode == 0, done.stderr
     assert "rovenance" not in done.stderr
-    (path,) = Folder(tmp_path / "state", done.stdout.split()[-1]).files()
-    journal = Journal(path)
+    (path,) = JournalDirectory(tmp_path / "state", done.stdout.split()[-1]).files()
+    journal = JournalReader(path)
     found = list(journal)
     assert journal.problems == [] and journal.gaps == 0
     return found

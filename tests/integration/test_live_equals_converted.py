@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from integration.conftest import Workplace
-from yprov_mlflow.convert import Conversion, Request
-from yprov_mlflow.convert.workers import Here
+from yprov_mlflow.prov.convert import Conversion, Request
+from yprov_mlflow.prov.convert.workers import InlineExecutor
 
 LOG = """
 import json, sys
@@ -158,7 +158,7 @@ def test_live_equals_converted(
     run_ids = [json.loads(line) for line in out.splitlines() if line.startswith('"')]
     assert len(run_ids) == len(data)
     converted = workplace.folder / "converted"
-    conversion = Conversion(Request(uri, converted), Here())
+    conversion = Conversion(Request(uri, converted), InlineExecutor())
     assert [result.problems for result in conversion if result.problems] == []
     for run_id in run_ids:
         [path] = converted.glob(f"*/{run_id}/prov.json")

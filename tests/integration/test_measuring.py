@@ -138,14 +138,16 @@ def test_a_collector_that_nobody_knows_is_said_once(workplace: Workplace) -> Non
 
 
 def test_collectors_are_chosen_in_code(workplace: Workplace) -> None:
-    choice = 'mlflow.prov.collectors("cpu", interval_s=0.1)\n\n    with mlflow.start_run() as run:'
+    choice = (
+        'mlflow.prov.use_collectors("cpu", interval_s=0.1)\n\n    with mlflow.start_run() as run:'
+    )
     script = TRAIN.replace("with mlflow.start_run() as run:", choice, 1)
     done = workplace.run(script, workplace.sqlite)
     document = document_of(workplace, done.made)
     assert {key.split("/")[0] for key in quantities(document)} == {"cpu"}
     (collector,) = [r for k, r in document["activity"].items() if k.startswith("run:collector/")]
     assert collector["mlf:intervalSeconds"]["$"] == "0.1"
-    wrong = 'import yprov_mlflow as mlflow\nmlflow.prov.collectors("gpu")'
+    wrong = 'import yprov_mlflow as mlflow\nmlflow.prov.use_collectors("gpu")'
     assert "there is no collector 'gpu'" in workplace.run(wrong, check=False).err
 
 

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from integration import servers
 from integration.conftest import Server, Workplace
 from integration.documents import RunDocument, literal
-from yprov_mlflow.events import ArtifactsLogged, ModelLogged
-from yprov_mlflow.journal import Folder, Journal
+from yprov_mlflow.prov.events import ArtifactsLogged, ModelLogged
+from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
 
 TRAIN = """
 import json
@@ -313,9 +313,9 @@ def test_files_of_a_model_without_a_run_are_of_its_own_store(workplace: Workplac
     )
     events = [
         event
-        for folder in Folder.all(workplace.journal)
+        for folder in JournalDirectory.all(workplace.journal)
         for path in folder.files()
-        for event in Journal(path)
+        for event in JournalReader(path)
     ]
     [model] = [event for event in events if isinstance(event, ModelLogged)]
     [files] = [event for event in events if isinstance(event, ArtifactsLogged)]
@@ -410,7 +410,8 @@ def test_plain_use_is_untouched(workplace: Workplace) -> None:
         pickle.dumps(function_of_the_script)
         cloudpickle.dumps(lambda x: function_of_the_script(x))
         assert type(_get_store()) is SqlAlchemyStore
-        ours = {"yprov_mlflow.plugin.observe", "yprov_mlflow.recorder", "yprov_mlflow.settings"}
+        package = "yprov_mlflow.prov."
+        ours = {package + name for name in ("capture.wrappers", "sampling", "settings")}
         found = sorted(({"prov", "rdflib"} | ours) & set(sys.modules))
         print(json.dumps([run.info.run_id, found, mlflow.get_tracking_uri()]))
         """,

@@ -21,8 +21,8 @@ from comparison import Store
 from integration.conftest import Server, Workplace
 from integration.full_store import Made, fill, let_go
 from integration.targets import Target, undeclared
-from yprov_mlflow.errors import DocumentError, StoreError
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.errors import DocumentError, StoreError
+from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,
     Event,
@@ -34,12 +34,12 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.formats import FORMATS
-from yprov_mlflow.formats.series import SERIES
-from yprov_mlflow.identity import store_id
-from yprov_mlflow.restore import Report, Wish, restore
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.translate import translate
+from yprov_mlflow.prov.formats import FORMATS
+from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.ids import store_id
+from yprov_mlflow.prov.restore import RestoreReport, RestoreRequest, restore
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.translate import translate
 
 EVERY_CALL = Path(__file__).parents[2] / "examples" / "every_call.py"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
@@ -200,7 +200,7 @@ def test_runs_that_were_captured_live_come_back(target: Target, workplace: Workp
     workplace.yprov("recover", uri=workplace.sqlite)
     paths = tuple(workplace.folder.glob("mlruns/**/prov.json"))
     paths += tuple(workplace.journal.glob("stores/**/prov.json"))
-    report = restore(Wish(paths, target.uri, artifact_root=str(target.root)))
+    report = restore(RestoreRequest(paths, target.uri, artifact_root=str(target.root)))
     assert report.things["run"] == {"restored": 7}
     expected = comparison.read_store(workplace.sqlite)
     result = comparison.compare(expected, target.store)
@@ -548,7 +548,7 @@ def test_other_stores_are_filled_through_the_client(
     assert target.restore(client_uri).things["run"] == {"unchanged": 5}
 
 
-def _has_traces(client: Any, report: Report, made: Made) -> None:
+def _has_traces(client: Any, report: RestoreReport, made: Made) -> None:
     """Check that traces belong to the runs that are new here, with their assessments."""
     parent = report.ids[f"run {made.runs['parent']}"]
     trace_id = made.traces["of the run"]
@@ -611,7 +611,7 @@ def test_nothing_to_restore_is_an_error(target: Target, tmp_path: Path) -> None:
         target.restore(f"sqlite:///{new}")
     assert not new.exists()
     with pytest.raises(DocumentError, match="no such file"):
-        restore(Wish((tmp_path / "nowhere",), target.uri))
+        restore(RestoreRequest((tmp_path / "nowhere",), target.uri))
 
 
 def test_a_target_that_cannot_be_opened_is_an_error(target: Target) -> None:

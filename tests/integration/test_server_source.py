@@ -17,12 +17,14 @@ from readings import Reading
 
 from integration import full_store, servers
 from integration.conftest import environment
-from yprov_mlflow.errors import StoreError
-from yprov_mlflow.events import ArtifactsLogged, MetricsLogged, RunCreated, StoreCalled
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.sources.server import ServerSource, contents, run, source
-from yprov_mlflow.sources.server import reading as reading_module
-from yprov_mlflow.sources.server.connection import Refused, Server
+from yprov_mlflow.prov.errors import StoreError
+from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated, StoreCalled
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.rest import ServerSource, store_contents
+from yprov_mlflow.prov.sources.rest import common_reads as reading_module
+from yprov_mlflow.prov.sources.rest import rest_source as source
+from yprov_mlflow.prov.sources.rest import server_run as run
+from yprov_mlflow.prov.sources.rest.server_client import Refused, Server
 
 DECLARED = {
     # what servers do not tell
@@ -112,7 +114,7 @@ def test_what_is_not_told_is_said(asked):
 
 
 def test_small_pages_give_the_same(store, asked, monkeypatch):
-    for module in (contents, reading_module, source):
+    for module in (store_contents, reading_module, source):
         monkeypatch.setattr(module, "_PAGE", 1)
     monkeypatch.setattr(run, "_PAGE", 7)
     again = Reading(store[1])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from yprov_mlflow.commands import main
+from yprov_mlflow.prov.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 VALID = "document\nprefix ex <http://example.org/>\nentity(ex:e)\nendDocument\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from corpus import Row, rows
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     MetricsLogged,
     ParamsLogged,
     RunCreated,
@@ -19,9 +19,9 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.identity import store_id
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.sources.database import DatabaseSource
+from yprov_mlflow.prov.ids import store_id
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.sql import DatabaseSource
 
 DATABASES = [row for row in rows() if Path(row.path).suffix in (".db", ".sqlite")]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     ArtifactsLogged,
     Event,
     InputsLogged,
@@ -28,7 +28,7 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.sources import Problem, open_source
+from yprov_mlflow.prov.sources import Problem, open_source
 
 GOLDEN = Path(__file__).parents[2] / "migration" / "golden"
 VERSIONS = [path.name.removesuffix(".tar.gz") for path in GOLDEN.glob("*.tar.gz")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from corpus import Row, rows
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     ArtifactsLogged,
     InputsLogged,
     MetricsLogged,
@@ -23,8 +23,8 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.identity import store_id
-from yprov_mlflow.sources import open_source
+from yprov_mlflow.prov.ids import store_id
+from yprov_mlflow.prov.sources import open_source
 
 TREES = [row for row in rows() if Path(row.path).suffix == ""]
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from prov.model import ProvDocument
 from strategies import NASTY, runs
 
-from yprov_mlflow.errors import DocumentError
-from yprov_mlflow.events import Event
-from yprov_mlflow.formats import FORMATS, prov_json
-from yprov_mlflow.formats.rdf import to_dataset, vocabulary
-from yprov_mlflow.formats.series import SERIES
-from yprov_mlflow.translate import NAMESPACE, TERMS, Document, PointBatch, translate
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.formats import FORMATS, prov_json
+from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.formats.rdf import to_dataset, vocabulary
+from yprov_mlflow.prov.translate import NAMESPACE, TERMS, Document, PointBatch, translate
 
 bounded = settings(
     max_examples=25,

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from strategies import runs
 from validity import assert_valid
 
-from yprov_mlflow.events import Event
-from yprov_mlflow.formats import prov_json
-from yprov_mlflow.restore.reduction import Reduction
-from yprov_mlflow.translate import (
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.restore.replay import StateBuilder
+from yprov_mlflow.prov.translate import (
     Document,
     Options,
     PointBatch,
     SideFile,
     events_of,
-    literals,
     side_files,
     translate,
 )
@@ -50,7 +50,7 @@ def test_a_source_s_document_gives_events_that_give_the_document(events: list[Ev
 
 def state(events: Iterable[Event]) -> str:
     """Give what a store has after the events, so that it compares: NaN with NaN."""
-    reduction = Reduction()
+    reduction = StateBuilder()
     run = reduction.feed(events)
     if run is not None:
         run.datasets.sort(key=literals.canonical)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yprov_mlflow import events
-from yprov_mlflow.errors import JournalError
-from yprov_mlflow.identity import quote_key, unquote_key
-from yprov_mlflow.journal import Folder, Journal, Writer, merge, writer
+from yprov_mlflow.prov import events
+from yprov_mlflow.prov.errors import JournalError
+from yprov_mlflow.prov.ids import quote_key, unquote_key
+from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, JournalWriter, merge, writer
 
 texts = st.text(st.characters(), max_size=30)
 keys = st.text(st.characters(), min_size=1, max_size=30)
@@ -48,7 +48,7 @@ records = st.one_of(
 
 
 def write(directory: str, run_id: str, session: str, what) -> Path:
-    writer = Writer(Folder(Path(directory), run_id), session)
+    writer = JournalWriter(JournalDirectory(Path(directory), run_id), session)
     for cls, fields in what:
         writer.append(cls, *fields)
     writer.close()
@@ -74,7 +74,7 @@ def test_events_are_read_back_equal(run_id, what):
         if not what:
             assert not path.exists()
             return
-        journal = Journal(path)
+        journal = JournalReader(path)
         found = list(journal)
     assert journal.problems == [] and journal.gaps == 0
     assert [e.seq for e in found] == list(range(len(what)))
@@ -91,7 +91,7 @@ def test_events_are_read_back_equal(run_id, what):
 @pytest.mark.parametrize("value", ["\ud800", 2**64, -(2**63) - 1, 10**30], ids=ascii)
 def test_what_is_beyond_orjson_is_read_back_equal(tmp_path, value):
     path = write(str(tmp_path), "r", "s", [(events.StoreCalled, ("method", {}, {"key": value}))])
-    journal = Journal(path)
+    journal = JournalReader(path)
     (event,) = journal
     assert event.arguments == {"key": value} and journal.problems == []
     assert type(event.arguments["key"]) is type(value)
@@ -104,7 +104,7 @@ def test_a_torn_file_gives_every_whole_line(what, cut):
         content = path.read_bytes()
         cut %= len(content) + 1
         path.write_bytes(content[:cut])
-        journal = Journal(path)
+        journal = JournalReader(path)
         found = list(journal)
         whole = content[:cut].count(b"\n") - 1
     assert len(found) == max(0, whole)
@@ -121,7 +121,7 @@ def test_a_line_that_lost_its_end_costs_only_itself(what, data):
         end = 1 + int(kept * (len(lines[victim]) - 2))
         lines[victim] = lines[victim][:end] + b"\n"
         path.write_bytes(b"".join(lines))
-        journal = Journal(path)
+        journal = JournalReader(path)
         found = [e.seq for e in journal]
     assert found == [n for n in range(len(what)) if n != victim - 1]
     assert len(journal.problems) == 1
@@ -139,7 +139,7 @@ def test_what_a_full_disk_does_not_take_costs_only_itself(takes):
         return write(fd, line if n is None else line[:n])
 
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        journal = Writer(Folder(Path(directory), "r"), "s")
+        journal = JournalWriter(JournalDirectory(Path(directory), "r"), "s")
         patch.setattr(os, "write", taken)
         written = []
         for number, n in enumerate(takes):
@@ -150,7 +150,7 @@ def test_what_a_full_disk_does_not_take_costs_only_itself(takes):
         journal.close()
         if not takes:
             return
-        found = Journal(journal.folder.file("s"))
+        found = JournalReader(journal.folder.file("s"))
         read = [event.seq for event in found]
     # A line that lacks its end alone is whole as soon as another one follows.
     assert set(written) <= set(read)
@@ -159,13 +159,15 @@ def test_what_a_full_disk_does_not_take_costs_only_itself(takes):
 
 
 def test_a_head_that_a_full_disk_did_not_take_comes_with_the_next_line(tmp_path, monkeypatch):
-    journal = Writer(Folder(tmp_path, "\ud800"), "s")  # a head that orjson cannot read
+    journal = JournalWriter(
+        JournalDirectory(tmp_path, "\ud800"), "s"
+    )  # a head that orjson cannot read
     with monkeypatch.context() as patch, pytest.raises(JournalError):
         patch.setattr(os, "write", lambda fd, line: 0)
         journal.append(events.TagDeleted, "key")
     journal.append(events.TagDeleted, "key")
     journal.close()
-    found = Journal(journal.folder.file("s"))
+    found = JournalReader(journal.folder.file("s"))
     assert [(event.run_id, event.seq) for event in found] == [("\ud800", 1)]
     assert (found.problems, found.gaps) == ([], 1)
 
@@ -174,20 +176,20 @@ def test_a_foreign_array_among_the_lines_costs_only_itself(tmp_path):
     path = write(str(tmp_path), "r", "s", [(events.TagDeleted, ("key",))])
     with path.open("ab") as file:
         file.write(b'["tag_delete","x","y","key"]\n')
-    journal = Journal(path)
+    journal = JournalReader(path)
     assert [event.seq for event in journal] == [0] and len(journal.problems) == 1
 
 
 @given(st.lists(st.integers(0, 2), max_size=20))
 def test_sessions_are_merged_in_the_order_of_time(who):
     with TemporaryDirectory() as directory:
-        folder = Folder(Path(directory), "r")
-        writers = [Writer(folder, f"s{n}") for n in range(3)]
+        folder = JournalDirectory(Path(directory), "r")
+        writers = [JournalWriter(folder, f"s{n}") for n in range(3)]
         for position, n in enumerate(who):
             writers[n].append(events.TagDeleted, str(position))
         for writer in writers:
             writer.close()
-        found = [e.key for e in merge([Journal(path) for path in folder.files()])]
+        found = [e.key for e in merge([JournalReader(path) for path in folder.files()])]
     assert found == [str(position) for position in range(len(who))]
 
 
@@ -213,13 +215,13 @@ def test_quoting_is_injective_and_reversible(left, right):
 def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
     path = tmp_path / "x.journal"
     path.write_bytes(content)
-    journal = Journal(path)
+    journal = JournalReader(path)
     assert list(journal) == []
     assert len(journal.problems) == (1 if content else 0)
 
 
 def test_a_signals_handler_can_write_while_a_line_is_written(tmp_path, monkeypatch):
-    journal = Writer(Folder(tmp_path, "r"), "s")
+    journal = JournalWriter(JournalDirectory(tmp_path, "r"), "s")
     write = os.write
 
     def interrupted(fd, line):
@@ -240,8 +242,8 @@ def test_a_signals_handler_can_write_while_a_line_is_written(tmp_path, monkeypat
     finally:
         signal.signal(signal.SIGUSR1, before)
     journal.close()
-    (path,) = Folder(tmp_path, "r").files()
-    found = Journal(path)
+    (path,) = JournalDirectory(tmp_path, "r").files()
+    found = JournalReader(path)
     assert sorted(e.key for e in found) == ["inner", "inner", "outer", "outer again"]
     assert (found.problems, found.gaps) == ([], 0)
 
@@ -252,7 +254,9 @@ def test_a_child_forked_while_another_thread_opens_a_journal_can_write(tmp_path)
         if not pid:
             signal.alarm(10)
             try:
-                Writer(Folder(tmp_path, "r"), "child").append(events.TagDeleted, "key")
+                JournalWriter(JournalDirectory(tmp_path, "r"), "child").append(
+                    events.TagDeleted, "key"
+                )
             finally:
-                os._exit(0 if Folder(tmp_path, "r").file("child").exists() else 1)
+                os._exit(0 if JournalDirectory(tmp_path, "r").file("child").exists() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

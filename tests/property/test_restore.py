@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import RUN_ID, STORE, keys, numbers, steps, texts, timestamps
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     InputsLogged,
     MetricsLogged,
     ModelLogged,
@@ -26,11 +26,12 @@ from yprov_mlflow.events import (
     RunUpdated,
     TagsSet,
 )
-from yprov_mlflow.formats import prov_json
-from yprov_mlflow.restore import Wish, restore
-from yprov_mlflow.restore.reduction import Reduction
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.translate import Options, literals, translate
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.restore import RestoreRequest, restore
+from yprov_mlflow.prov.restore.replay import StateBuilder
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.translate import Options, translate
 
 bounded = settings(
     max_examples=25,
@@ -131,7 +132,7 @@ def restorable_runs(draw: st.DrawFn) -> list[Any]:
 
 
 def state(events: Any) -> str:
-    reduction = Reduction()
+    reduction = StateBuilder()
     run = reduction.feed(events)
     assert run is not None
     run.datasets.sort(key=literals.canonical)
@@ -153,7 +154,9 @@ def test_random_runs_come_back(empty_database: Path, events: list[Any], unchange
         document = folder / "prov.json"
         document.write_bytes(prov_json.dumps(translate(events, Options(max_samples=10**9))))
         shutil.copy(empty_database, folder / "target.db")
-        wish = Wish((document,), f"sqlite:///{folder / 'target.db'}", artifact_root=str(folder))
+        wish = RestoreRequest(
+            (document,), f"sqlite:///{folder / 'target.db'}", artifact_root=str(folder)
+        )
         report = restore(wish)
         assert report.losses == []
         if unchanged:

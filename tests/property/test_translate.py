@@ -17,10 +17,10 @@ from prov.model import ProvDocument
 from strategies import START_NS, STORE, runs
 from validity import assert_valid
 
-from yprov_mlflow.events import Event, MetricsLogged, ParamsLogged, RunCreated
-from yprov_mlflow.formats import prov_json
-from yprov_mlflow.identity import store_id
-from yprov_mlflow.translate import Document, Options, PointBatch, SideFile, translate
+from yprov_mlflow.prov.events import Event, MetricsLogged, ParamsLogged, RunCreated
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.ids import store_id
+from yprov_mlflow.prov.translate import Document, Options, PointBatch, SideFile, translate
 
 bounded = settings(
     max_examples=50,

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from strategies import runs
 
-from yprov_mlflow.events import Event
-from yprov_mlflow.formats import prov_json
-from yprov_mlflow.translate import translate
-from yprov_mlflow.validate import Statement, validate
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.translate import translate
+from yprov_mlflow.prov.validate import Statement, validate
 
 bounded = settings(
     max_examples=50,

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from yprov_mlflow import errors
+from yprov_mlflow.prov import errors
 
 ERRORS = [
     errors.SettingsError.bad_value("YPROV_MLFLOW", "maybe", "1 or 0", "environment YPROV_MLFLOW"),

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow import settings
-from yprov_mlflow.errors import SettingsError
+from yprov_mlflow.prov import settings
+from yprov_mlflow.prov.errors import SettingsError
 
 
 @pytest.fixture(autouse=True)

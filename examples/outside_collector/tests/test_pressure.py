@@ -1,8 +1,8 @@
 import pytest
 from yprov_mlflow_collector_example import Pressure
 
-from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
-from yprov_mlflow.testing import check_collector
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.testing import check_collector
 
 
 def test_it_keeps_the_contract_on_this_machine():
@@ -19,7 +19,7 @@ def tree(tmp_path):
         file.write_text(f"some avg10=1.00 avg60=0.50 avg300=0.10 total={microseconds}\n")
 
     write(7_000_000)
-    return Surroundings(root=tmp_path), write
+    return CollectorContext(root=tmp_path), write
 
 
 def test_seconds_since_the_start(tree):
@@ -38,6 +38,6 @@ def test_seconds_since_the_start(tree):
 
 
 def test_a_kernel_without_it(tmp_path):
-    found = check_collector(Pressure, Surroundings(root=tmp_path))
+    found = check_collector(Pressure, CollectorContext(root=tmp_path))
     assert isinstance(found, Unavailable)
     assert "psi=1" in found.cure

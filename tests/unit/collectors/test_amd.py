@@ -9,11 +9,11 @@ import types
 
 import pytest
 
-from yprov_mlflow.collectors import gpus
-from yprov_mlflow.collectors.amd import Amd
-from yprov_mlflow.collectors.base import Surroundings
-from yprov_mlflow.collectors.gpus import COUNTER
-from yprov_mlflow.errors import CollectorError
+from yprov_mlflow.prov.collectors.base import CollectorContext
+from yprov_mlflow.prov.collectors.gpu import device as gpus
+from yprov_mlflow.prov.collectors.gpu.amd import Amd
+from yprov_mlflow.prov.collectors.gpu.device import COUNTER
+from yprov_mlflow.prov.errors import CollectorError
 
 INVALID, NOT_SUPPORTED, NOT_FOUND, NOT_INIT = 1, 2, 31, 32
 RESOLUTION_UJ = 15.259
@@ -137,7 +137,7 @@ def load(monkeypatch, driver):
     def enter(*cards, environ=None, **keywords):
         smi = Smi(*cards, **keywords)
         monkeypatch.setitem(sys.modules, "amdsmi", smi)
-        return smi, Amd(Surroundings(root=driver, environ=environ or {}))
+        return smi, Amd(CollectorContext(root=driver, environ=environ or {}))
 
     return enter
 
@@ -367,21 +367,21 @@ def package(monkeypatch, tmp_path):
 
 
 def test_no_driver(tmp_path, package, capfd):
-    found = Amd(Surroundings(root=tmp_path, environ={})).probe()
+    found = Amd(CollectorContext(root=tmp_path, environ={})).probe()
     assert found.reason == "there is no AMD GPU driver here (amdgpu)"
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_module(driver, monkeypatch):
     monkeypatch.delitem(sys.modules, "amdsmi", raising=False)
-    found = Amd(Surroundings(root=driver, environ={})).probe()
+    found = Amd(CollectorContext(root=driver, environ={})).probe()
     assert found.reason == "the Python module amdsmi is not installed"
     assert "ROCm" in found.cure
 
 
 def test_no_library_and_nothing_is_imported(driver, package, capfd):
     environ = {"ROCM_PATH": str(driver / "none"), "LD_LIBRARY_PATH": ":/nowhere"}
-    found = Amd(Surroundings(root=driver, environ=environ)).probe()
+    found = Amd(CollectorContext(root=driver, environ=environ)).probe()
     assert "libamd_smi.so" in found.reason
     assert "amdsmi" not in sys.modules
     assert capfd.readouterr() == ("", "")
@@ -392,12 +392,12 @@ def test_a_library_that_the_module_cannot_use(driver, package, folder):
     (driver / folder).mkdir(parents=True, exist_ok=True)
     (driver / folder / "libamd_smi.so.25").touch()
     environ = {"ROCM_PATH": str(driver / "rocm"), "LD_LIBRARY_PATH": str(driver / "linker")}
-    found = Amd(Surroundings(root=driver, environ=environ)).probe()
+    found = Amd(CollectorContext(root=driver, environ=environ)).probe()
     assert found.reason == "amdsmi cannot be imported: KeyError('libamd_smi.so')"
 
 
 def test_a_module_that_would_end_the_process(driver, package):
     (driver / "site/amdsmi/libamd_smi.so").touch()
     (driver / "site/amdsmi/__init__.py").write_text("raise SystemExit(1)\n")
-    found = Amd(Surroundings(root=driver, environ={})).probe()
+    found = Amd(CollectorContext(root=driver, environ={})).probe()
     assert found.reason == "amdsmi cannot be imported: SystemExit(1)"

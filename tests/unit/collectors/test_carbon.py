@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.collectors import carbon
-from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
-from yprov_mlflow.collectors.carbon import Carbon
+from yprov_mlflow.prov.collectors import carbon
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.carbon import Carbon
 
 GIVEN = "carbon_intensity_g_per_kwh"
 
 
 def probed(**given):
-    return Carbon(Surroundings(**given)).probe()
+    return Carbon(CollectorContext(**given)).probe()
 
 
 def test_a_country_has_that_of_codecarbon_which_is_not_imported(monkeypatch):

@@ -1,6 +1,6 @@
 import pytest
 
-from yprov_mlflow.collectors import cgroups
+from yprov_mlflow.prov.collectors.system import cgroups
 
 MEMORY = 2**40
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.collectors import codecarbon
-from yprov_mlflow.collectors.base import Surroundings, Unavailable
-from yprov_mlflow.collectors.codecarbon import Codecarbon
+from yprov_mlflow.prov.collectors import codecarbon
+from yprov_mlflow.prov.collectors.base import CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.codecarbon import Codecarbon
 
 KWH_J = 3.6e6
 DATA = Path(importlib.util.find_spec("codecarbon").origin).parent / "data/private_infra"
@@ -31,7 +31,7 @@ def logger():
 
 
 def probed(**given):
-    collector = Codecarbon(Surroundings(**given))
+    collector = Codecarbon(CollectorContext(**given))
     return collector, collector.probe()
 
 
@@ -123,7 +123,7 @@ def test_what_codecarbon_swallows_is_the_reason(monkeypatch, tmp_path):
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()  # its configuration is looked for in the working directory
-    collector = Codecarbon(Surroundings(cwd=tmp_path))
+    collector = Codecarbon(CollectorContext(cwd=tmp_path))
     found = collector.probe()
     assert isinstance(found, Unavailable)
     assert "FileNotFoundError" in found.reason

@@ -1,7 +1,7 @@
 import pytest
 
-from yprov_mlflow.collectors import container
-from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
+from yprov_mlflow.prov.collectors import container
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
 
 ID = "0123456789abcdef" * 4
 OTHER_ID = "fedcba9876543210" * 4
@@ -39,7 +39,7 @@ def test_kinds(write, files, environ, kind):
 
 
 def test_no_container(tmp_path):
-    assert container.Container(Surroundings(tmp_path, {})).probe() == Unavailable(
+    assert container.Container(CollectorContext(tmp_path, {})).probe() == Unavailable(
         "not in a container"
     )
 
@@ -54,7 +54,7 @@ def test_docker_with_limits(write):
             f"sys/fs/cgroup/docker/{ID}/memory.max": "512000\n",
         }
     )
-    assert container.Container(Surroundings(root, {})).probe() == Available(
+    assert container.Container(CollectorContext(root, {})).probe() == Available(
         {"kind": "docker", "id": ID, "cpu_limit": 1.5, "memory_limit_bytes": 512000}
     )
 

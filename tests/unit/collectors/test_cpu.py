@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.collectors import cpu, powercap
-from yprov_mlflow.collectors.base import Available, Surroundings, Unavailable
-from yprov_mlflow.collectors.shares import Share
+from yprov_mlflow.prov.collectors import cpu
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.shares import Share
+from yprov_mlflow.prov.collectors.system import powercap
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 RANGE_J = 262143.32885
@@ -51,7 +52,7 @@ class Node:
         path.write_text(f"{round(energy_j * 1e6)}\n")
 
     def collector(self, **surroundings):
-        return cpu.Cpu(Surroundings(self.root, {}, **surroundings))
+        return cpu.Cpu(CollectorContext(self.root, {}, **surroundings))
 
 
 @pytest.fixture
@@ -394,7 +395,7 @@ def test_why_there_are_no_counters(node, environ, files, reason, cure):
     for name, text in files.items():
         (node.root / name).parent.mkdir(parents=True, exist_ok=True)
         (node.root / name).write_text(text)
-    available = cpu.Cpu(Surroundings(node.root, environ)).probe()
+    available = cpu.Cpu(CollectorContext(node.root, environ)).probe()
     absent = next(one for one in available.missing if one.what == "energy counters")
     assert reason in absent.reason
     assert cure in absent.cure

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 
-from yprov_mlflow.collectors import environment
+from yprov_mlflow.prov.collectors import environment
 
 
 def test_what_is_collected_is_json():

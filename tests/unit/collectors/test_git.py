@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from yprov_mlflow.collectors import git as code
+from yprov_mlflow.prov.collectors import git as code
 
 
 def git(folder, *arguments):

@@ -8,8 +8,9 @@ import time
 import psutil
 import pytest
 
-from yprov_mlflow.collectors import host, processors
-from yprov_mlflow.collectors.base import Surroundings
+from yprov_mlflow.prov.collectors import host
+from yprov_mlflow.prov.collectors.base import CollectorContext
+from yprov_mlflow.prov.collectors.system import processors
 
 MB = 1_000_000
 MEMINFO = "MemTotal:  {} kB\nMemFree:  10 kB\nMemAvailable:  {} kB\nBuffers:  0 kB\n"
@@ -59,7 +60,7 @@ class Machine:
         self.write("proc/self/net/dev", NETWORK.format(5, 5, received, sent))
 
     def collector(self):
-        return host.Host(Surroundings(self.root, {}))
+        return host.Host(CollectorContext(self.root, {}))
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_no_limit_no_quantities_of_a_job(machine):
 
 
 def test_this_machine_agrees_with_psutil():
-    collector = host.Host(Surroundings())
+    collector = host.Host(CollectorContext())
     available = collector.probe()
     assert not available.missing
     collector.start()
@@ -202,7 +203,7 @@ def test_this_machine_agrees_with_psutil():
 
 
 def test_where_there_is_no_proc_psutil_answers(tmp_path):
-    collector = host.Host(Surroundings(tmp_path, {}))
+    collector = host.Host(CollectorContext(tmp_path, {}))
     available = collector.probe()
     collector.start()
     values = named(available, collector.sample())

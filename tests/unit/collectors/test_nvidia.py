@@ -7,10 +7,10 @@ import nvml
 import pynvml
 import pytest
 
-from yprov_mlflow.collectors import gpus
-from yprov_mlflow.collectors.base import Surroundings, Unavailable
-from yprov_mlflow.collectors.nvidia import Nvidia
-from yprov_mlflow.errors import CollectorError
+from yprov_mlflow.prov.collectors.base import CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.gpu import device as gpus
+from yprov_mlflow.prov.collectors.gpu.nvidia import Nvidia
+from yprov_mlflow.prov.errors import CollectorError
 
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
 MIG = ("MIG-11111111-1111-1111-1111-111111111111", "MIG-22222222-2222-2222-2222-222222222222")
@@ -36,7 +36,7 @@ def load():
             library = nvml.Library(*devices, **keywords)
             stack.enter_context(nvml.loaded(library))
             where = {} if root is None else {"root": root}
-            return library, Nvidia(Surroundings(environ=environ or {}, **where))
+            return library, Nvidia(CollectorContext(environ=environ or {}, **where))
 
         yield enter
 
@@ -183,7 +183,7 @@ def test_no_library(tmp_path, driver):
         (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
         (tmp_path / "proc/driver/nvidia/version").touch()
     with nvml.loaded(None):
-        found = Nvidia(Surroundings(root=tmp_path, environ={})).probe()
+        found = Nvidia(CollectorContext(root=tmp_path, environ={})).probe()
     assert found.reason.startswith("the driver is loaded" if driver else "there is no NVIDIA")
     assert "container" in found.cure
 
@@ -196,7 +196,7 @@ def test_no_pynvml(monkeypatch):
 
     real = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
-    found = Nvidia(Surroundings(environ={})).probe()
+    found = Nvidia(CollectorContext(environ={})).probe()
     assert (found.cure, "pynvml" in found.reason) == ("Run pip install nvidia-ml-py", True)
 
 

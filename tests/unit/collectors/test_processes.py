@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.collectors import processes
-from yprov_mlflow.collectors.processes import Tree
-from yprov_mlflow.collectors.sums import Total
+from yprov_mlflow.prov.collectors.sums import Total
+from yprov_mlflow.prov.collectors.system import processes
+from yprov_mlflow.prov.collectors.system.processes import Tree
 
 ROOT = Path("/")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -1,6 +1,6 @@
 import pytest
 
-from yprov_mlflow.collectors import ranks
+from yprov_mlflow.prov.collectors import ranks
 
 TORCHRUN = {
     "RANK": "3",

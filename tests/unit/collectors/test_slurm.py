@@ -2,8 +2,8 @@ import time
 
 import pytest
 
-from yprov_mlflow.collectors import slurm
-from yprov_mlflow.collectors.base import Surroundings, Unavailable
+from yprov_mlflow.prov.collectors import slurm
+from yprov_mlflow.prov.collectors.base import CollectorContext, Unavailable
 
 JOB = {
     "SLURM_JOB_ID": "4711",
@@ -43,7 +43,7 @@ class Site:
         return path.read_text().splitlines() if path.exists() else []
 
     def collector(self, environ=STEP):
-        return slurm.Slurm(Surroundings(environ={**environ, "PATH": str(self.folder)}))
+        return slurm.Slurm(CollectorContext(environ={**environ, "PATH": str(self.folder)}))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from yprov_mlflow.collectors.sums import Total
+from yprov_mlflow.prov.collectors.sums import Total
 
 
 @pytest.mark.parametrize(

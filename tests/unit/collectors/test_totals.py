@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yprov_mlflow.collectors.totals import Counter, Integral
+from yprov_mlflow.prov.collectors.counters import Counter, Integral
 
 steps = st.lists(st.tuples(st.floats(0.01, 60), st.floats(0, 2000)), min_size=1, max_size=30)
 """Seconds to the next reading, and watts until then."""

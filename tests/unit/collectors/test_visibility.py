@@ -1,6 +1,6 @@
 import pytest
 
-from yprov_mlflow.collectors import visibility
+from yprov_mlflow.prov.collectors.gpu import visibility
 
 ALL = ["a", "b", "c"]
 NAMES = {

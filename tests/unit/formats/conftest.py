@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.events import MetricsLogged, ParamsLogged, RunCreated, RunUpdated, TagsSet
-from yprov_mlflow.formats import prov_json
-from yprov_mlflow.translate import Document, translate
+from yprov_mlflow.prov.events import MetricsLogged, ParamsLogged, RunCreated, RunUpdated, TagsSet
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.translate import Document, translate
 
 SHARED = Path(__file__).parents[4] / "shared"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}

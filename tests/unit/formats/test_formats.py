@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from yprov_mlflow.errors import DocumentError, UsageError
-from yprov_mlflow.formats import FORMATS, open_documents, prov_json
-from yprov_mlflow.formats.bundles import Bundle
-from yprov_mlflow.formats.registry import HEAD, recognise
-from yprov_mlflow.translate import Document
-from yprov_mlflow.validate.files import check_bytes
+from yprov_mlflow.prov.errors import DocumentError, UsageError
+from yprov_mlflow.prov.formats import FORMATS, open_documents, prov_json
+from yprov_mlflow.prov.formats.bundles import Bundle
+from yprov_mlflow.prov.formats.catalog import HEAD, recognise
+from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.validate.file_reports import check_bytes
 
 EXACT = ["prov-json", "turtle", "trig", "n-quads", "json-ld"]
 MANY = [name for name, one in FORMATS.items() if one.many]
@@ -199,7 +199,7 @@ def test_what_files_begin_with(start, name):
 
 def test_bytes_do_not_depend_on_the_order_of_hashes(documents):
     program = (
-        "import hashlib, sys; from yprov_mlflow.formats import FORMATS, prov_json; import io\n"
+        "import hashlib, sys; from yprov_mlflow.prov.formats import FORMATS, prov_json; import io\n"
         "document = prov_json.loads(sys.stdin.buffer.read())\n"
         "for name in FORMATS:\n"
         "    stream = io.BytesIO(); FORMATS[name].dump([document], stream)\n"

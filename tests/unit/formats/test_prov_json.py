@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from yprov_mlflow.errors import DocumentError
-from yprov_mlflow.formats import FORMATS, prov_json
-from yprov_mlflow.formats.bundles import Bundle
-from yprov_mlflow.translate import Document
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.formats import FORMATS, prov_json
+from yprov_mlflow.prov.formats.bundles import Bundle
+from yprov_mlflow.prov.translate import Document
 
 
 def load(found):

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from yprov_mlflow.errors import DocumentError
-from yprov_mlflow.formats import FORMATS
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.formats import FORMATS
 
 TEXT = """<?xml version="1.0"?>
 <!DOCTYPE document [{}]>

@@ -7,10 +7,10 @@ import io
 import pytest
 import rdflib
 
-from yprov_mlflow.errors import DocumentError
-from yprov_mlflow.formats import FORMATS, prov_json
-from yprov_mlflow.formats.rdf import to_dataset, vocabulary
-from yprov_mlflow.translate import TERMS, Builder, Document
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.formats import FORMATS, prov_json
+from yprov_mlflow.prov.formats.rdf import to_dataset, vocabulary
+from yprov_mlflow.prov.translate import TERMS, Builder, Document
 
 PREFIXES = {"ex": "http://example.org/", "run": "urn:uuid:00000000-0000-0000-0000-000000000001#"}
 

@@ -7,9 +7,9 @@ import sqlite3
 import pytest
 from trees import RUN, Tree, put
 
-from yprov_mlflow.errors import StoreError
-from yprov_mlflow.sources import open_source
-from yprov_mlflow.sources.tree import TreeSource
+from yprov_mlflow.prov.errors import StoreError
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.file_store import TreeSource
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_an_experiment_or_run_alone_is_none(tree, part):
 
 
 def test_databases_and_servers_are_known_by_their_uris(tmp_path):
-    from yprov_mlflow.sources.database import DatabaseSource
-    from yprov_mlflow.sources.server import ServerSource
+    from yprov_mlflow.prov.sources.rest import ServerSource
+    from yprov_mlflow.prov.sources.sql import DatabaseSource
 
     path = tmp_path / "odd name.x"
     sqlite3.connect(path).execute("create table t (a)").connection.close()

@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from yprov_mlflow.translate import Coded
+from yprov_mlflow.prov.translate import Coded
 
 VALUES = ("a", "b", None)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from yprov_mlflow.events import SessionStarted, StoreCalled
-from yprov_mlflow.identity import store_id
-from yprov_mlflow.translate import Document, Options, translate
+from yprov_mlflow.prov.events import SessionStarted, StoreCalled
+from yprov_mlflow.prov.ids import store_id
+from yprov_mlflow.prov.translate import Document, Options, translate
 
 STORE = store_id("9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff")
 START_NS = 1_767_322_800 * 10**9

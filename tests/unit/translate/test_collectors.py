@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from validity import assert_valid
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     CollectorStarted,
     CollectorStopped,
     ContextEntered,
@@ -20,7 +20,7 @@ from yprov_mlflow.events import (
     Sampled,
     SessionStarted,
 )
-from yprov_mlflow.translate import Document, translate
+from yprov_mlflow.prov.translate import Document, translate
 
 RUN_ID = "3f2c0a4e111142228333444455556666"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from yprov_mlflow.errors import DocumentError
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.events import (
     STORE_SESSION,
     Event,
     MetricsLogged,
@@ -17,7 +17,7 @@ from yprov_mlflow.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.translate import Document, Options, events_of, translate
+from yprov_mlflow.prov.translate import Document, Options, events_of, translate
 
 RUN_ID = "3f2c0a4e111142228333444455556666"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from yprov_mlflow.events import (
+from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,
     ContextEntered,
@@ -23,7 +23,7 @@ from yprov_mlflow.events import (
     TagDeleted,
     TagsSet,
 )
-from yprov_mlflow.translate import Document, Options, SideFile, Translator, translate
+from yprov_mlflow.prov.translate import Document, Options, SideFile, Translator, translate
 
 RUN_ID = "3f2c0a4e111142228333444455556666"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.validate import files
+from yprov_mlflow.prov.validate import file_reports
 
 CORPUS = Path(str(resources("prov"))) / "tests" / "unification" / "constraints"
 CASES = sorted(path for path in CORPUS.glob("*") if path.suffix in (".xml", ".provx"))
@@ -94,7 +94,7 @@ def test_every_case_is_judged() -> None:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
 def test_case(path: Path) -> None:
     valid, _ = ARGUED.get(path.name, (is_named_valid(path), ""))
-    report = files.check(path)
+    report = file_reports.check(path)
     assert report.format == "prov-xml"
     assert report.records
     assert report.valid is valid, report.findings

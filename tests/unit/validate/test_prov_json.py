@@ -13,9 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from yprov_mlflow.translate import Document
-from yprov_mlflow.validate import Finding, Statement, validate
-from yprov_mlflow.validate.kinds import KINDS
+from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.validate import Finding, Statement, validate
+from yprov_mlflow.prov.validate.kinds import KINDS
 
 PREFIX = {"ex": "http://example.org/", "default": "http://example.org/d#"}
 

@@ -11,7 +11,7 @@ from judging import judge
 from prov import Error
 from prov.model import ProvDocument
 
-from yprov_mlflow.validate import Finding, prov_n
+from yprov_mlflow.prov.validate import Finding, prov_n_reader
 
 CORPUS = Path(str(resources("prov"))) / "tests" / "provn"
 CASES = sorted(CORPUS.rglob("*.provn"))
@@ -42,8 +42,8 @@ def test_corpus() -> None:
         theirs = count_by_prov(text)
         found: list[Finding] = []
         try:
-            instances = list(prov_n.instances(text))
-        except prov_n.Malformed:
+            instances = list(prov_n_reader.instances(text))
+        except prov_n_reader.Malformed:
             ours = None
         else:
             ours = sum(len(list(instance.statements)) for instance in instances)
@@ -85,8 +85,8 @@ def test_corpus() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, reason: str) -> None:
-    with pytest.raises(prov_n.Malformed) as caught:
-        list(prov_n.instances(text))
+    with pytest.raises(prov_n_reader.Malformed) as caught:
+        list(prov_n_reader.instances(text))
     assert reason in str(caught.value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yprov_mlflow.validate import Finding, files
+from yprov_mlflow.prov.validate import Finding, file_reports
 
 HEAD = (
     '<prov:document xmlns:prov="http://www.w3.org/ns/prov#" xmlns:ex="http://example.org/" '
@@ -16,7 +16,7 @@ USED = '<prov:used><prov:activity prov:ref="ex:a"/><prov:entity prov:ref="{}"/><
 
 def judge(content: str, declaration: str = "") -> list[Finding]:
     text = f"{declaration}{HEAD}{content}</prov:document>"
-    return files.check_bytes("test", text.encode()).findings
+    return file_reports.check_bytes("test", text.encode()).findings
 
 
 def test_subtypes_are_statements() -> None:
@@ -117,7 +117,7 @@ def test_hostile_files_are_errors(content: str, declaration: str, reason: str) -
 
 
 def test_roots_of_others() -> None:
-    report = files.check_bytes("test", b'<?xml version="1.0"?><html/>')
+    report = file_reports.check_bytes("test", b'<?xml version="1.0"?><html/>')
     assert [f.message for f in report.findings] == [
         "this is no prov-xml document: its root is 'html' and not prov:document (line 1)"
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.validate import files
+from yprov_mlflow.prov.validate import file_reports
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
 
@@ -62,7 +62,7 @@ def test_every_trap_is_judged() -> None:
 
 def test_trap(trap: tuple[str, Path]) -> None:
     number, path = trap
-    report = files.check(path)
+    report = file_reports.check(path)
     rules = {
         severity: {f.rule.partition(":")[0] for f in report.findings if f.severity == severity}
         for severity in ("error", "warning")
@@ -85,6 +85,6 @@ def test_reference_document_is_valid(suffix: str) -> None:
     path = REFERENCE / f"run-example.{suffix}"
     if not path.is_file():
         pytest.skip("the reference document is not here")
-    report = files.check(path)
+    report = file_reports.check(path)
     assert report.findings == []
     assert report.records == 143

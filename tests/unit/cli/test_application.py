@@ -1,0 +1,66 @@
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from yprov_mlflow.prov.cli import main
+
+COMMANDS = sorted(main.commands)
+
+
+def test_the_commands():
+    words = "convert doctor energy recover restore run show validate"
+    assert words.split() == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches_with_an_example(name):
+    shown = CliRunner().invoke(main, [name, "--help"])
+    assert shown.exit_code == 0
+    assert "Examples:\n" in shown.output
+    assert f"  yprov-mlflow {name}" in shown.output
+
+
+def test_exit_codes_are_documented():
+    shown = CliRunner().invoke(main, ["--help"]).output
+    readme = Path(__file__, "../../../../README.md").resolve().read_text("utf-8")
+    for text in (shown, readme):
+        words = " ".join(text.split())
+        assert "0 done, 1 failed, 2 wrong usage, 3 partly done" in words
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["show"], ["show", "--nonsense"]])
+def test_wrong_usage(arguments):
+    assert CliRunner().invoke(main, arguments).exit_code == 2
+
+
+def test_version():
+    shown = CliRunner().invoke(main, ["--version"])
+    assert importlib.metadata.version("yprov-mlflow") in shown.output
+
+
+def test_script_and_module_are_the_same_command():
+    script = Path(sys.executable).with_name("yprov-mlflow")
+    outputs = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for command in (
+            [script, "recover", "--help"],
+            [sys.executable, "-m", "yprov_mlflow", "recover", "--help"],
+        )
+    ]
+    assert outputs[0].splitlines()[1:] == outputs[1].splitlines()[1:]
+    assert "journal" in outputs[0]
+
+
+def test_help_does_not_import_mlflow():
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from yprov_mlflow.prov.cli import main\n"
+        "assert CliRunner().invoke(main, ['show', '--help']).exit_code == 0\n"
+        "assert 'mlflow' not in sys.modules, 'mlflow'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

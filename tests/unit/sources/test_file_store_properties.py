@@ -1,0 +1,355 @@
+"""Whatever is written is read: trees of random content, random descriptions, random lines."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from readings import Reading
+from trees import RUN, Tree, describe, lines, put
+
+from yprov_mlflow.prov.events import (
+    ArtifactsLogged,
+    InputsLogged,
+    MetricsLogged,
+    ModelLogged,
+    OutputsLogged,
+    RunCreated,
+    RunUpdated,
+)
+from yprov_mlflow.prov.sources.file_store.meta import parse_plain, read_meta
+from yprov_mlflow.prov.sources.file_store.metric_lines import PointsFile
+from yprov_mlflow.prov.sources.file_store.tree_files import Files
+
+folder_made_once = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
+
+# -- trees -------------------------------------------------------------------------------
+
+_ODD = (
+    "a b",
+    "train loss",
+    "%2F",
+    "100%",
+    "ünï",
+    "☃",
+    "-",
+    "x.y",
+    "~",
+    "'",
+    '"',
+    "a:b",
+    "back\\slash",
+)
+pieces = st.sampled_from((*_ODD, *"abc")) | st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=8
+).filter(lambda piece: piece not in (".", "..") and not piece.startswith("._"))
+keys = st.lists(pieces, min_size=1, max_size=3).map("/".join)
+texts = st.sampled_from(("", "0.1", "a\nb", "\r\n", " ", "nan")) | st.text(max_size=12)
+whole = st.integers(0, 2**40) | st.integers(-(2**63), 2**63 - 1)
+numbers = st.floats() | st.sampled_from((math.nan, math.inf, -math.inf, -0.0, 5e-324, 1e308))
+values = numbers | st.integers(-(10**20), 10**20)
+names = st.sampled_from(("iris", "my data")) | st.text("abc-é", min_size=1, max_size=5)
+points = st.lists(
+    st.tuples(whole, values, whole) | st.tuples(whole, values, whole, names, st.just("d0")),
+    min_size=1,
+    max_size=5,
+)
+
+
+def keyed(content):
+    """Give files of which none is where another's folder is."""
+    return st.dictionaries(keys, content, max_size=5).filter(_can_be_files)
+
+
+def _can_be_files(found):
+    folded = [key.casefold() for key in found]
+    return len(set(folded)) == len(folded) and not any(
+        other.startswith(f"{key}/") for key in folded for other in folded
+    )
+
+
+@folder_made_once
+@given(
+    params=keyed(texts),
+    tags=keyed(texts),
+    metrics=keyed(points),
+    artifacts=keyed(st.binary(max_size=20)),
+    said=st.fixed_dictionaries(
+        {
+            "run_name": texts,
+            "user_id": texts,
+            "start_time": st.none() | whole,
+            "end_time": st.none() | whole,
+            "status": st.sampled_from((1, 3, 4, 5)),
+            "lifecycle_stage": st.sampled_from(("active", "deleted")),
+            "source_name": texts,
+        }
+    ),
+)
+def test_a_written_run_is_read_equal(params, tags, metrics, artifacts, said):
+    # PyYAML's writer and reader do not agree on line separators of Unicode.
+    said = yaml.safe_load(yaml.safe_dump(said, default_flow_style=False, allow_unicode=True))
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Tree(Path(folder) / "mlruns")
+        tree.run(params=params, tags=tags, metrics=metrics, artifacts=artifacts, **said)
+        found = Reading(tree.root)
+    assert found.params() == params
+    assert found.tags() == tags
+    created, updated = found.one(RunCreated), found.one(RunUpdated)
+    assert (created.run_name, created.start_time_ms) == (said["run_name"], said["start_time"])
+    assert created.user_id == said["user_id"]
+    assert created.fields.get("source_name", "") == said["source_name"]
+    assert updated.end_time_ms == said["end_time"]
+    assert (updated.lifecycle == "deleted") is (said["lifecycle_stage"] == "deleted")
+    _same_points(found, metrics)
+    files = [file for event in found.all(ArtifactsLogged) for file in event.files]
+    assert {file["path"]: file["size"] for file in files} == {
+        k: len(v) for k, v in artifacts.items()
+    }
+
+
+def _same_points(found, metrics):
+    read = {}
+    for event in found.all(MetricsLogged):
+        datasets = event.datasets or [None] * len(event.keys)
+        rows = zip(event.timestamps_ms, event.values, event.steps, datasets, strict=True)
+        read.setdefault(event.keys[0], []).extend((t, repr(v), s, d) for t, v, s, d in rows)
+    written = {
+        key: [(t, repr(float(v)), s, tuple(rest) or None) for t, v, s, *rest in rows]
+        for key, rows in metrics.items()
+    }
+    assert read == written
+
+
+@folder_made_once
+@given(
+    datasets=st.lists(
+        st.fixed_dictionaries({"name": names, "digest": names, "schema": st.none() | texts}),
+        max_size=3,
+    ),
+    context=texts.filter(lambda text: "\x85" not in text),
+    params=keyed(texts),
+    rows=st.lists(st.tuples(whole, numbers, whole), min_size=1, max_size=6),
+    share=st.sets(st.integers(0, 5)),
+)
+def test_models_and_data_sets_are_read_equal(datasets, context, params, rows, share):
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Tree(Path(folder) / "mlruns")
+        run = tree.run(metrics={"m": rows})
+        for number, dataset in enumerate(datasets):
+            describe(tree.root / f"0/datasets/d{number}/meta.yaml", **dataset)
+            linked = {"source_type": "DATASET", "source_id": f"d{number}", "tags": {"c": context}}
+            describe(run / f"inputs/i{number}/meta.yaml", **linked)
+        of_model = [(*row, run.name) for number, row in enumerate(rows) if number in share]
+        model = tree.model("m-1", run, metrics={"m": of_model} if of_model else {})
+        put(model / "params", params)
+        describe(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=len(rows))
+        found = Reading(tree.root)
+    inputs = [d for event in found.all(InputsLogged) for d in event.datasets]
+    assert [(d["name"], d["digest"], d["tags"]) for d in inputs] == [
+        (d["name"], d["digest"], {"c": context})
+        for d in sorted(datasets, key=lambda d: (d["name"], d["digest"]))
+    ]
+    assert found.one(ModelLogged).params == params
+    assert found.one(OutputsLogged).models == [("m-1", len(rows))]
+    (event,) = found.all(MetricsLogged)
+    assert len([model for model in event.models or () if model]) == len(of_model)
+    assert found.problems == []
+
+
+# -- descriptions ------------------------------------------------------------------------
+
+described = st.dictionaries(
+    st.sampled_from(("run_id", "name", "y", "on", "null", "status", "a b", "3")) | names,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | texts
+    | st.sampled_from(
+        ("0b10", "0x1f", "1e5", "1_000", "12:30", "2020-01-01", "=", "~", "yes", "No")
+    )
+    | st.sampled_from(("a: b", "a #b", "#a", "'", "''", "a'b", "- x", "&a", "*a", "!x", "%x", "@x"))
+    | st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
+    | st.from_regex(r"[A-Za-z/.][\w./: ,@+=%()-]{0,12}", fullmatch=True)
+    | st.from_regex(r"file:///[\w./: %-]{0,12}", fullmatch=True)
+    | st.just([])
+    | st.just({}),
+    min_size=1,
+    max_size=5,
+)
+
+
+def _loaded(data):
+    try:
+        return yaml.load(data, yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError):
+        return "not YAML"
+
+
+@settings(max_examples=500)
+@given(described)
+def test_the_fast_way_to_parse_gives_what_yaml_gives(said):
+    data = yaml.safe_dump(said, default_flow_style=False, allow_unicode=True).encode()
+    found = parse_plain(data)
+    assert found is None or repr(found) == repr(_loaded(data))
+
+
+unquoted = st.tuples(
+    st.from_regex(r"[A-Za-z_]\w{0,6}", fullmatch=True),
+    st.text("ab019 :#'\"[]{}/.-_,&*!|>%@`=~\t\r\x85é", max_size=10)
+    | st.from_regex(r"[0-9a-f]{32}|0[bxo]?[01]{1,30}|[-+]?[0-9_.:e]{1,12}", fullmatch=True),
+)
+
+
+@settings(max_examples=1000)
+@given(st.lists(unquoted, min_size=1, max_size=3))
+def test_the_fast_way_to_parse_takes_nothing_for_what_it_is_not(said):
+    data = "".join(f"{key}: {value}\n" for key, value in said).encode()
+    found = parse_plain(data)
+    assert found is None or repr(found) == repr(_loaded(data))
+
+
+def test_the_fast_way_is_taken_for_what_mlflow_writes(tmp_path):
+    folder = Tree(tmp_path / "mlruns").run(artifact_uri=f"mlflow-artifacts:/0/{RUN}0/artifacts")
+    for path in (folder / "meta.yaml", folder.parent / "meta.yaml"):
+        found = parse_plain(path.read_bytes())
+        assert found == yaml.safe_load(path.read_bytes())
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_description_or_a_problem(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "meta.yaml"
+        path.write_bytes(data)
+        files = Files(folder)
+        found = read_meta(files, str(path))
+        assert found or files.problems()
+
+
+# -- lines of metrics --------------------------------------------------------------------
+
+tokens = (
+    st.integers(-(2**64), 2**64).map(str)
+    | st.floats().map(repr)
+    | st.sampled_from(("-0", "-0.0", "1e5", "1E400", "007", "+5", ".5", "5.", "1_0", "nan", "-inf"))
+    | st.sampled_from(("", "-", "e", "[1]", "true", "null", '"a"', "Infinity", "x", "1,2", "٣"))
+)
+rows_of_tokens = st.lists(st.lists(tokens, min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+def _expected(row):
+    """Read one line as MLflow does, but for the data set's name, which may have spaces."""
+    parts = " ".join(row).strip().split(" ")
+    if parts == [""] or len(parts) < 2:
+        return None
+    try:
+        stamp, value = _whole(parts[0]), float(parts[1].encode())
+        step = _whole(parts[2]) if len(parts) > 2 else 0
+    except (ValueError, OverflowError):
+        return None
+    if len(parts) == 2 and 10**8 <= stamp < 10**11:
+        stamp *= 1000
+    dataset = (" ".join(parts[3:-1]), parts[-1]) if len(parts) > 4 else None
+    return stamp, repr(value), step, dataset
+
+
+def _whole(token):
+    try:
+        return int(token.encode())
+    except ValueError:
+        return int(float(token.encode()))
+
+
+@settings(max_examples=500)
+@given(rows_of_tokens, st.sampled_from(("\n", "\r\n")))
+def test_points_parsed_in_bulk_are_those_parsed_one_by_one(rows, end):
+    text = "".join(" ".join(row) + end for row in rows)
+    assume("\n" not in "".join("".join(row) for row in rows))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        path.write_bytes(text.encode())
+        file = PointsFile(Files(folder), str(path))
+        found = [
+            (stamp, repr(value), step, dataset)
+            for columns in file.columns()
+            for stamp, value, step, dataset, _ in columns.rows()
+        ]
+    assert found == [point for row in rows if (point := _expected(row)) is not None]
+
+
+@given(st.lists(st.tuples(whole, st.floats(), whole), min_size=1, max_size=50))
+def test_doubles_are_read_exactly(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        path.write_text(lines(rows))
+        columns = list(PointsFile(Files(folder), str(path)).columns())
+    read = [row[:3] for one in columns for row in one.rows()]
+    assert repr(read) == repr(rows)
+
+
+# -- broken trees ------------------------------------------------------------------------
+
+
+def _of_everything(root: Path) -> None:
+    """Write a tree that has one of each kind of file."""
+    tree = Tree(root)
+    tree.experiment("7", trash=True, tags={"k": "v"})
+    run = tree.run(1, params={"a/b": "1"}, tags={"t": "v"}, metrics={"m": [(1, 2.0, 3)]})
+    put(run / "artifacts", {"model/MLmodel": "x"})
+    tree.run(2, experiment=".trash/7")
+    model = tree.model("m-1", run, metrics={"m": [(1, 2.0, 3, run.name)]})
+    put(model / "params", {"p": "1"})
+    describe(tree.root / "0/datasets/d0/meta.yaml", name="iris", digest="d")
+    linked = {"source_type": "DATASET", "source_id": "d0", "tags": {"c": "eval"}}
+    describe(run / "inputs/i0/meta.yaml", **linked)
+    describe(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=1)
+    describe(tree.root / "models/net/meta.yaml", name="net", aliases={"c": "1"})
+    describe(tree.root / "models/net/version-1/meta.yaml", name="net", version=1)
+    trace = tree.root / "0/traces/tr-1"
+    describe(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
+    put(trace / "request_metadata", {"mlflow.sourceRun": run.name})
+    put(trace / "artifacts", {"traces.json": '{"spans": [{"name": "s", "attributes": {}}]}'})
+    describe(trace / "assessments/a-1.yaml", assessment_id="a-1", feedback={"value": 1})
+
+
+faults = st.sampled_from(("remove", "cut", "replace", "folder", "empty", "lfs", "insert", "link"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 99), faults, st.binary(max_size=12)), max_size=6))
+def test_no_fault_of_any_file_raises(chosen):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "mlruns"
+        _of_everything(root)
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        for number, fault, content in chosen:
+            path = paths[number % len(paths)]
+            if path.is_file() and not path.is_symlink():
+                _damage(path, fault, content)
+        found = Reading(root)
+    assert all(event.seq == i for run in found.runs.values() for i, event in enumerate(run))
+
+
+def _damage(path: Path, fault: str, content: bytes) -> None:
+    data = path.read_bytes()
+    middle = len(data) // 2
+    if fault == "cut":
+        path.write_bytes(data[:middle])
+    elif fault == "insert":
+        path.write_bytes(data[:middle] + content + data[middle:])
+    elif fault in ("replace", "empty", "lfs"):
+        pointer = b"version https://git-lfs.github.com/spec/v1\n"
+        path.write_bytes({"replace": content, "empty": b"", "lfs": pointer}[fault])
+    else:
+        path.unlink()
+        if fault == "folder":
+            path.mkdir()
+        elif fault == "link":
+            path.symlink_to(path.parent)

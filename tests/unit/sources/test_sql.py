@@ -1,0 +1,501 @@
+"""SQLite files of any revision: older and newer than MLflow knows, with odd contents."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import pytest
+from databases import RUN, add_run, metric
+from hypothesis import given
+from hypothesis import strategies as st
+from readings import Reading
+
+from yprov_mlflow.prov.events import (
+    ArtifactsLogged,
+    MetricsLogged,
+    ModelLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    StoreCalled,
+    TagsSet,
+)
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.sql.metric_points import told_apart
+
+
+@pytest.mark.parametrize("name", ["", None])
+def test_an_empty_name_is_not_no_name(make, name):
+    assert Reading(make(name=name)).one(RunCreated).run_name == name
+
+
+# -- revisions -----------------------------------------------------------------------------
+
+
+def test_the_oldest_tables(make):
+    statement = "INSERT INTO metrics VALUES (?, ?, ?, ?)"
+    location = make(
+        (statement, ("loss", 0.5, 1_550_000_001, RUN)),
+        (statement, ("loss", 0.25, 1_550_000_002, RUN)),
+        (statement, ("own", 1.0, 7, RUN)),
+        ("INSERT INTO tags VALUES ('mlflow.runName', 'first', ?)", (RUN,)),
+        ("INSERT INTO params VALUES ('lr', '1', ?)", (RUN,)),
+        oldest=True,
+        source_type="PROJECT",
+        source_name="train.py",
+        source_version="abc",
+        entry_point_name="main",
+        user_id="ada",
+    )
+    reading = Reading(location)
+    created = reading.one(RunCreated)
+    assert (created.run_name, created.user_id) == ("first", "ada")
+    assert created.fields == {
+        "source_type": "PROJECT",
+        "source_name": "train.py",
+        "source_version": "abc",
+        "entry_point_name": "main",
+        "metric_timestamps": "s",
+    }
+    assert reading.points("loss") == [(1_550_000_001_000, 0.5, 0), (1_550_000_002_000, 0.25, 0)]
+    # What cannot be seconds is left as it is.
+    assert reading.points("own") == [(7, 1.0, 0)]
+    assert reading.params() == {"lr": "1"}
+    (experiment,) = reading.calls("create_experiment")
+    assert experiment.arguments["creation_time"] is None
+    assert reading.problems == []
+
+
+def test_a_revision_from_the_future(make):
+    location = make(
+        "ALTER TABLE runs ADD COLUMN mood VARCHAR(10)",
+        "UPDATE runs SET mood = 'good'",
+        "ALTER TABLE experiments ADD COLUMN colour TEXT DEFAULT 'red'",
+        "ALTER TABLE params ADD COLUMN unit TEXT",
+        "CREATE TABLE wishes (id INTEGER PRIMARY KEY, text TEXT, api_token TEXT, raw BLOB)",
+        "INSERT INTO wishes VALUES (1, 'peace', 'hush', x'0102')",
+        "CREATE TABLE alembic_version (version_num VARCHAR(32))",
+        "INSERT INTO alembic_version VALUES ('ffffffffffff')",
+    )
+    reading = Reading(location)
+    assert reading.one(RunCreated).fields == {"mood": "good"}
+    (experiment,) = reading.calls("create_experiment")
+    assert experiment.arguments["colour"] == "red"
+    (wishes,) = reading.calls("record_wishes")
+    row = {"id": 1, "text": "peace", "api_token": "(withheld)", "raw": "AQI="}
+    assert wishes.arguments == {"rows": [row]}
+    found = {problem.place: problem for problem in reading.problems}
+    assert found.keys() == {"table wishes", "table params"}
+    assert found["table wishes"].lost == ""
+    assert "unit" in found["table params"].reason and found["table params"].lost
+
+
+def test_tables_of_another_program_with_names_of_mlflows_are_kept_as_they_are(make):
+    names = ("webhooks", "scorers", "registered_models", "logged_models", "trace_info", "datasets")
+    statements = [
+        statement
+        for name in names
+        for statement in (
+            f"CREATE TABLE {name} (id INTEGER, wish TEXT)",
+            f"INSERT INTO {name} VALUES (1, 'peace')",
+        )
+    ]
+    reading = Reading(make(*statements))
+    for name in names:
+        (call,) = reading.calls(f"record_{name}_not_of_mlflow")
+        assert call.arguments == {"rows": [{"id": 1, "wish": "peace"}]}
+    assert len(reading.calls("create_experiment")) == 1
+    assert [problem.lost for problem in reading.problems] == [""] * len(names)
+
+
+def test_rows_whose_owner_was_deleted_by_hand_are_told(make):
+    location = make(
+        "INSERT INTO params VALUES ('p', '1', 'nobody')",
+        "INSERT INTO params VALUES ('p', '1', NULL)",
+        metric("m", 1.0, 1, run="nobody"),
+        "CREATE TABLE registered_models (name TEXT, creation_time BIGINT)",
+        "CREATE TABLE model_versions (name TEXT, version INTEGER)",
+        "INSERT INTO model_versions VALUES ('ghost', 1)",
+    )
+    told = {problem.place: problem for problem in Reading(location).problems}
+    assert told.keys() == {"table params", "table metrics", "table model_versions"}
+    assert told["table params"].reason == "has rows of what is not in the table runs: 2"
+    assert told["table model_versions"].lost == "these rows"
+
+
+def test_tables_that_are_not_there_are_empty(make):
+    location = make("DROP TABLE params", "DROP TABLE tags", metric("a", 1.0, 5))
+    reading = Reading(location)
+    assert not reading.all(ParamsLogged) and not reading.all(TagsSet)
+    assert reading.points("a") == [(5, 1.0, 0)]
+    assert reading.problems == []
+
+
+# -- odd contents --------------------------------------------------------------------------
+
+
+def test_points_keep_the_order_of_time(make):
+    location = make(
+        metric("b", 2.0, 5, 1),
+        metric("b", 1.0, 5, 1),
+        metric("b", 0.0, 5, 0),
+        metric("b", 9.0, 4, 9),
+        metric("B", 1.0, 1),
+        metric("ä", 1.0, 1),
+        metric("a", 1e308, -(2**40), -5),
+    )
+    reading = Reading(location)
+    assert [event.keys[0] for event in reading.all(MetricsLogged)] == ["B", "a", "b", "ä"]
+    assert reading.points("b") == [(4, 9.0, 9), (5, 0.0, 0), (5, 1.0, 1), (5, 2.0, 1)]
+    assert reading.points("a") == [(-(2**40), 1e308, -5)]
+
+
+def test_events_have_a_bounded_number_of_points(make):
+    location = make(*(metric("a", 1.0, i) for i in range(8193)), *(metric("b", 1.0, 1),) * 1)
+    events = Reading(location).all(MetricsLogged)
+    assert [(event.keys[0], len(event.values)) for event in events] == [
+        ("a", 8192),
+        ("a", 1),
+        ("b", 1),
+    ]
+
+
+def test_a_point_that_is_no_number_costs_no_other(make):
+    location = make(
+        metric("a", "what", 1),
+        metric("a", 2.0, 2),
+        metric("a", 3.0, "soon"),
+        metric("b", float("inf"), 1),
+    )
+    reading = Reading(location)
+    assert reading.points("a") == [(2, 2.0, 0)]
+    assert reading.points("b") == [(1, float("inf"), 0)]
+    (problem,) = reading.problems
+    assert "'what'" in problem.reason and "and 1 more" in problem.reason and problem.lost
+
+
+def test_what_is_flagged_as_no_number_is_none(make):
+    reading = Reading(make(metric("m", 0.0, 1, is_nan=1), metric("m", 0.0, 2)))
+    assert repr(reading.points("m")) == "[(1, nan, 0), (2, 0.0, 0)]"
+
+
+def test_text_that_is_no_utf8_is_kept(make):
+    text = "CAST(x'e4' AS TEXT)"
+    reading = Reading(make(f"INSERT INTO params VALUES ('p', {text}, '{RUN}')"))
+    assert reading.params() == {"p": "ä"}
+    assert reading.reasons() == ["has text that is not UTF-8, read as Latin-1"]
+
+
+def test_odd_columns_of_a_run(make):
+    location = make(status="ODD", start_time="yesterday", end_time=None, experiment_id=77)
+    reading = Reading(location)
+    (ref,) = reading.refs
+    assert (ref.status, ref.start_time_ms, ref.experiment_name) == ("ODD", None, None)
+    assert reading.one(RunCreated).experiment_id == "77"
+    assert reading.one(RunUpdated).status == "ODD"
+    (problem,) = reading.problems
+    assert "yesterday" in problem.reason and problem.lost == "start_time"
+
+
+def test_ids_that_are_no_text_stop_nothing(make):
+    location = make(
+        ("UPDATE runs SET run_uuid = ?", (b"\xff",)),
+        "CREATE TABLE trace_info (request_id TEXT, experiment_id INTEGER)",
+        ("INSERT INTO trace_info VALUES (?, 0)", (b"\xfe",)),
+    )
+    reading = Reading(location)
+    assert [ref.run_id for ref in reading.refs] == [str(b"\xff")]
+    assert reading.reasons() == ["it is not in the database any more"]
+    assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": str(b"\xfe")}]
+
+
+ODD = b"\xff"
+ODD_ROWS = {
+    "logged_models": {"model_id": "m-1", "artifact_location": ODD, "source_run_id": RUN},
+    "trace_info": {"request_id": "tr-1", "input_tokens": ODD, "input_cost": ODD},
+    "assessments": {"assessment_id": None, "trace_id": "tr-1", "created_timestamp": ODD},
+    "spans": {"span_id": "s-1", "trace_id": "tr-1", "start_time_unix_nano": ODD, "content": "{}"},
+    "registered_models": {"name": "net"},
+    "registered_model_aliases": {"name": "net", "alias": ODD, "version": ODD},
+    "model_versions": {"name": "net", "version": ODD},
+    "evaluation_datasets": {"dataset_id": "d-1"},
+    "evaluation_dataset_records": {"dataset_id": "d-1", "created_time": ODD},
+    "scorers": {"scorer_id": "c-1", "experiment_id": 0, "scorer_name": "c"},
+    "scorer_versions": {"scorer_id": "c-1", "scorer_version": ODD},
+}
+
+
+def test_values_of_any_kind_in_any_column_do_no_harm(make):
+    """SQLite keeps whatever it is given; beside each odd row is one as usual."""
+    statements = []
+    for table, row in ODD_ROWS.items():
+        usual = {name: "1" if value is ODD else value for name, value in row.items()}
+        insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})"
+        statements.append(f"CREATE TABLE {table} ({', '.join(row)})")
+        statements += [(insert, (*row.values(),)), (insert, (*usual.values(),))]
+    reading = Reading(make(*statements, artifact_uri=ODD))
+    (ref,) = reading.refs
+    assert reading.source.fingerprint(ref)
+    assert len([event for event in reading.of() if isinstance(event, ModelLogged)]) == 2
+    calls = Counter(event.method for event in reading.store if isinstance(event, StoreCalled))
+    assert calls["create_model_version"] == calls["set_registered_model_alias"] == 4
+    assert calls["register_scorer"] == calls["create_assessment"] == 4
+    assert calls["start_trace"] == 2
+
+
+def test_runs_come_by_experiment_and_deleted_experiments_last(make):
+    statement = "INSERT INTO experiments VALUES (?, ?, NULL, ?)"
+    location = make((statement, (1, "gone", "deleted")), (statement, (2, "kept", "active")))
+    with closing(sqlite3.connect(location)) as connection:
+        for number, experiment in enumerate((1, 2, 2, 0), 1):
+            add_run(connection, f"{number:032x}", experiment_id=experiment)
+        connection.commit()
+    reading = Reading(location)
+    assert [ref.experiment_id for ref in reading.refs] == ["0", "0", "2", "2", "1"]
+    assert reading.source.store()["uri"] == f"sqlite:///{location}"
+    assert [call.arguments["name"] for call in reading.calls("create_experiment")] == [
+        "Default",
+        "kept",
+        "gone",
+    ]
+
+
+# -- old tables have no index by run -----------------------------------------------------
+
+
+def test_large_tables_without_an_index_by_run_are_read_right(make):
+    runs = [f"{number:032x}" for number in range(1, 31)]
+    location = make()
+    with closing(sqlite3.connect(location)) as connection:
+        for run in runs:
+            add_run(connection, run)
+        for step in range(1000):
+            for number, run in enumerate(runs):
+                connection.execute(*metric("a", float(number), step, step, run=run))
+        connection.commit()
+    source = open_source(location)
+    refs = {ref.run_id: ref for ref in source.runs()}
+    known = {run: source.fingerprint(ref) for run, ref in refs.items()}
+    assert len({*known.values()}) == 31
+    for number, run in enumerate(runs):
+        (event,) = (e for e in source.events(refs[run]) if isinstance(e, MetricsLogged))
+        assert {*event.values} == {float(number)} and [*event.steps] == [*range(1000)]
+    with closing(sqlite3.connect(location)) as connection:
+        connection.execute(*metric("a", 1.0, 5000, 5000, run=runs[3]))
+        connection.commit()
+    (event,) = (e for e in source.events(refs[runs[3]]) if isinstance(e, MetricsLogged))
+    assert len(event.values) == 1001
+    assert {run for run in refs if source.fingerprint(refs[run]) != known[run]} == {runs[3]}
+    source.close()
+
+
+# -- fingerprints ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs SET status = 'FAILED'",
+        "UPDATE runs SET end_time = end_time + 1",
+        "UPDATE runs SET name = 'x'",
+        "UPDATE params SET value = '2'",
+        "DELETE FROM params",
+        "INSERT INTO tags VALUES ('t', '1', run)",
+        "UPDATE experiments SET name = 'renamed'",
+        "UPDATE metrics SET value = 3.0 WHERE step = 1",
+        "UPDATE metrics SET step = 7 WHERE step = 1",
+        "UPDATE metrics SET timestamp = timestamp + 1 WHERE step = 1",
+        "DELETE FROM metrics WHERE step = 1",
+        "UPDATE metrics SET key = 'other' WHERE step = 1",
+        "UPDATE metrics SET is_nan = 1 WHERE step = 0",
+    ],
+)
+def test_whatever_changes_is_seen(make, change):
+    points = [metric("a", float(step), 1_700_000_000_000 + step, step) for step in range(4)]
+    points.append(metric("bytes", 2.0**70, 1_700_000_000_000, 0))
+    location = make(*points, f"INSERT INTO params VALUES ('p', '1', '{RUN}')")
+    source = open_source(location)
+    (ref,) = source.runs()
+    known = source.fingerprint(ref)
+    assert source.fingerprint(ref) == known
+    source.close()
+    with closing(sqlite3.connect(location)) as connection:
+        connection.execute(change.replace("run)", f"'{RUN}')"))
+        connection.commit()
+    assert open_source(location).fingerprint(ref) != known
+
+
+def test_files_are_part_of_the_fingerprint(make, path):
+    location = make(artifact_uri=f"{path.parent}/mlruns/0/{RUN}/artifacts")
+    folder = path.parent / "mlruns" / "0" / RUN / "artifacts"
+    source = open_source(location)
+    (ref,) = source.runs()
+    known = [source.fingerprint(ref)]
+    folder.mkdir(parents=True)
+    for content in ("a", "b\n"):
+        (folder / "x.txt").write_text(content, "utf-8")
+        known.append(source.fingerprint(ref))
+    assert len({*known}) == 3
+
+
+# -- traces and models ---------------------------------------------------------------------
+
+TRACES = (
+    """CREATE TABLE trace_info (request_id VARCHAR(50) PRIMARY KEY, experiment_id INTEGER,
+        timestamp_ms BIGINT, execution_time_ms BIGINT, status VARCHAR(50))""",
+    "CREATE TABLE trace_tags (key TEXT, value TEXT, request_id TEXT)",
+    "CREATE TABLE trace_request_metadata (key TEXT, value TEXT, request_id TEXT)",
+    """CREATE TABLE spans (trace_id TEXT, span_id TEXT, parent_span_id TEXT, name TEXT, type TEXT,
+        status TEXT, start_time_unix_nano BIGINT, end_time_unix_nano BIGINT, content TEXT)""",
+    """CREATE TABLE assessments (assessment_id TEXT, trace_id TEXT, name TEXT,
+        assessment_type TEXT, value TEXT, created_timestamp BIGINT, valid BOOLEAN, mood TEXT)""",
+    """CREATE TABLE entity_associations (association_id TEXT, source_type TEXT, source_id TEXT,
+        destination_type TEXT, destination_id TEXT)""",
+    "INSERT INTO trace_info VALUES ('tr-1', 0, 1700000000000, 5, 'OK')",
+    f"INSERT INTO trace_request_metadata VALUES ('mlflow.sourceRun', '{RUN}', 'tr-1')",
+)
+LOCATION = "INSERT INTO trace_tags VALUES ('mlflow.artifactLocation', ?, 'tr-1')"
+
+
+def calls_of_run(reading, method):
+    events = reading.of(RUN)
+    return [event for event in events if getattr(event, "method", "") == method]
+
+
+def test_spans_are_read_from_among_the_artifacts(make, path):
+    folder = path.parent / "mlruns" / "0" / "traces" / "tr-1" / "artifacts"
+    folder.mkdir(parents=True)
+    (folder / "traces.json").write_text('{"spans": [{"name": "a", "span_id": "1"}]}', "utf-8")
+    (folder / "more.bin").write_bytes(b"x")
+    uri = "/elsewhere/mlruns/0/traces/tr-1/artifacts"
+    reading = Reading(make(*TRACES, (LOCATION, (uri,))))
+    (start,) = calls_of_run(reading, "start_trace")
+    info = start.arguments["trace_info"]
+    assert (info["request_time"], info["execution_duration"]) == (1_700_000_000_000, 5)
+    assert info["state"] == "OK" and info["response_preview"] is None
+    (spans,) = calls_of_run(reading, "log_spans")
+    assert spans.arguments["spans"] == [{"name": "a", "span_id": "1"}]
+    (files,) = reading.all(ArtifactsLogged)
+    assert files.owner == ("trace", "tr-1")
+    assert [file["path"] for file in files.files] == ["more.bin", "traces.json"]
+    assert reading.problems == []
+
+
+@pytest.mark.parametrize("content", ["", "{torn", "[]"])
+def test_of_spans_without_content_the_columns_are_kept(make, content):
+    row = ("INSERT INTO spans VALUES ('tr-1', 's', NULL, 'root', 'LLM', 'OK', 1, 2, ?)", (content,))
+    reading = Reading(make(*TRACES, row))
+    (call,) = calls_of_run(reading, "log_spans")
+    (span,) = call.arguments["spans"]
+    assert (span["name"], span["span_type"], span["status"]) == ("root", "LLM", {"code": "OK"})
+    assert (span["start_time_unix_nano"], span["end_time_unix_nano"]) == (1, 2)
+    (problem,) = reading.problems
+    assert "tr-1" in problem.place and problem.lost
+
+
+def test_assessments_of_any_kind(make):
+    row = "INSERT INTO assessments VALUES (?, 'tr-1', 'n', ?, ?, ?, 1, 'sunny')"
+    reading = Reading(
+        make(
+            *TRACES,
+            (row, ("a-2", "feedback", "true", 2)),
+            (row, ("a-1", "issue", '{"issue_name": "x"}', 1)),
+            (row, ("a-3", "feedback", "{torn", 3)),
+        )
+    )
+    found = [call.arguments["assessment"] for call in calls_of_run(reading, "create_assessment")]
+    assert [one["assessment_id"] for one in found] == ["a-1", "a-2"]
+    assert found[0]["issue"] == {"issue_name": "x"} and found[1]["feedback"] == {"value": True}
+    assert found[1]["mood"] == "sunny" and "valid" not in found[1]
+    (problem,) = reading.problems
+    assert "a-3" in problem.place and problem.lost == "the assessment"
+
+
+def test_links_of_traces(make):
+    row = "INSERT INTO entity_associations VALUES ('1', ?, ?, ?, ?)"
+    reading = Reading(
+        make(
+            *TRACES,
+            (row, ("trace", "tr-1", "prompt_version", "a/b/3")),
+            (row, ("trace", "tr-9", "run", RUN)),
+            (row, ("cloud", "c", "sky", "s")),
+        )
+    )
+    (prompts,) = calls_of_run(reading, "link_prompts_to_trace")
+    assert prompts.arguments["prompt_versions"] == [{"name": "a/b", "version": "3"}]
+    (traces,) = calls_of_run(reading, "link_traces_to_run")
+    assert traces.arguments["trace_ids"] == ["tr-9"]
+    (rest,) = reading.calls("record_entity_associations")
+    assert [found["source_type"] for found in rest.arguments["rows"]] == ["cloud"]
+
+
+def test_a_logged_model_that_was_deleted(make):
+    table = """CREATE TABLE logged_models (model_id TEXT, experiment_id INTEGER, name TEXT,
+        artifact_location TEXT, creation_timestamp_ms BIGINT, last_updated_timestamp_ms BIGINT,
+        status INTEGER, lifecycle_stage TEXT, model_type TEXT, source_run_id TEXT,
+        status_message TEXT)"""
+    given = f"('m-1', 0, 'm', NULL, 1, 2, 2, 'deleted', '', '{RUN}', '')"
+    row = f"INSERT INTO logged_models VALUES {given}"
+    reading = Reading(make(table, row))
+    made, deleted = reading.all(ModelLogged)
+    assert made.status == "READY" and made.fields["lifecycle"] == "deleted"
+    assert deleted.status == "DELETED" and deleted.name is None
+
+
+def test_long_tables_come_in_pieces(make):
+    location = make("CREATE TABLE jobs (id INTEGER, token_hash TEXT, params TEXT)")
+    with closing(sqlite3.connect(location)) as connection:
+        rows = ((i, "hush", "{}") for i in range(1200))
+        connection.executemany("INSERT INTO jobs VALUES (?, ?, ?)", rows)
+        connection.commit()
+    found = [
+        row for call in Reading(location).calls("record_jobs") for row in call.arguments["rows"]
+    ]
+    assert sorted(row["id"] for row in found) == [*range(1200)]
+    assert {row["token_hash"] for row in found} == {"(withheld)"}
+
+
+# -- properties ----------------------------------------------------------------------------
+
+values = st.sampled_from((0.0, 1.0, 2.0))
+rows = st.lists(
+    st.tuples(
+        st.just("k"),
+        st.integers(0, 1),
+        st.integers(0, 1),
+        values,
+        st.booleans(),
+        st.none() | st.sampled_from(("m-1", "m-2", "m-3")),
+        st.none(),
+        st.none(),
+    ),
+    max_size=12,
+)
+
+
+@given(rows)
+def test_each_point_is_told_once_and_no_model_twice(rows):
+    # As the database gives them: one row for a point and a model, or for a point without.
+    models = {}
+    for row in rows:
+        models.setdefault(row[1:4], set()).add(row[5])
+    joined = sorted(
+        {
+            (*row[:5], model, None, None)
+            for row in rows
+            for model in (models[row[1:4]] - {None} or {None})
+        },
+        key=lambda row: (row[1:5], row[5] or ""),
+    )
+    told = list(told_apart(joined))
+    assert [row[:5] for row in told] == sorted({row[:5] for row in rows}, key=lambda r: r[1:])
+    for point, of_point in models.items():
+        named = [row[5] for row in told if row[1:4] == point and row[5] is not None]
+        room = len({row[4] for row in rows if row[1:4] == point})
+        assert named == sorted(of_point - {None})[:room]
+
+
+def test_calls_of_the_store_are_numbered(make):
+    reading = Reading(make())
+    assert [event.seq for event in reading.store] == list(range(len(reading.store)))
+    assert all(isinstance(event, StoreCalled) for event in reading.store)

@@ -1,0 +1,308 @@
+"""SQLite files in use, broken, left by the dead, and artifacts that are elsewhere."""
+
+import os
+import pickle
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from databases import RUN, add_run, metric
+from readings import Reading
+
+from yprov_mlflow.prov.errors import StoreError
+from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.sql import DatabaseSource
+
+# -- what lies beside it -------------------------------------------------------------------
+
+
+def beside(path):
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+
+
+def test_a_file_in_wal_mode_gets_no_company(make, path):
+    location = make(metric("a", 1.0, 1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(*metric("a", 2.0, 2))
+        connection.commit()
+    before = beside(path)
+    assert before.keys() == {"mlflow.db"}
+    reading = Reading(location)
+    assert len(reading.points("a")) == 2 and not reading.problems
+    reading.source.close()
+    assert beside(path) == before
+
+
+def test_what_is_in_a_wal_file_counts(make, path):
+    location = make(metric("a", 1.0, 1))
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("PRAGMA wal_autocheckpoint=0")
+        writer.execute(*metric("a", 2.0, 2))
+        writer.commit()
+        assert beside(path)["mlflow.db-wal"]
+        source = open_source(location)
+        (ref,) = source.runs()
+        assert len(points(source, ref)) == 2
+        writer.execute(*metric("a", 3.0, 3))
+        writer.commit()
+        assert len(points(source, ref)) == 3
+        source.close()
+
+
+def points(source, ref):
+    events = [event for event in source.events(ref) if isinstance(event, MetricsLogged)]
+    return [value for event in events for value in event.values]
+
+
+def test_a_writer_that_comes_while_it_is_open_is_honoured(make, path):
+    location = make(metric("a", 1.0, 1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    source = open_source(location)
+    (ref,) = source.runs()
+    assert len(points(source, ref)) == 1
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute(*metric("a", 2.0, 2))
+        writer.commit()
+        assert len(points(source, ref)) == 2
+    assert len(points(source, ref)) == 2
+    assert source.problems() == []
+    before = beside(path)
+    source.close()
+    # What was written while it was open is for the next writer to bring in, and is not lost.
+    assert beside(path) == before
+
+
+def test_a_reading_of_a_file_in_wal_mode_is_of_one_moment(make, path):
+    location = make(metric("a", 1.0, 1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    source = open_source(location)
+    (ref,) = source.runs()
+    events = source.events(ref)
+    next(events)
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute(*metric("a", 2.0, 2))
+        writer.commit()
+        assert sum(len(getattr(event, "values", ())) for event in events) == 1
+        assert len(points(source, ref)) == 2
+    assert source.problems() == []
+    before = beside(path)
+    source.close()
+    # What was written while it was open is for the next writer to bring in, and is not lost.
+    assert beside(path) == before
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_a_program_that_died_is_cleared_up_after_on_a_copy(make, path, mode):
+    location = make(metric("a", 1.0, 1))
+    code = f"""
+import os, sqlite3
+connection = sqlite3.connect({location!r})
+connection.execute("PRAGMA journal_mode={mode}")
+connection.execute("PRAGMA cache_size=2")
+connection.execute("UPDATE runs SET user_id = 'committed'")
+connection.commit()
+connection.execute("UPDATE runs SET user_id = 'torn'")
+names = "key, value, timestamp, run_uuid, step, is_nan"
+for i in range(5000):
+    connection.execute(f"INSERT INTO metrics ({{names}}) VALUES ('torn', 1, ?, 'x', 0, 0)", (i,))
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    before = beside(path)
+    left = {"DELETE": "mlflow.db-journal", "WAL": "mlflow.db-wal"}[mode]
+    assert before[left]
+    source = open_source(location)
+    (ref,) = source.runs()
+    created = next(event for event in source.events(ref) if isinstance(event, RunCreated))
+    assert created.user_id == "committed" and points(source, ref) == [1.0]
+    source.close()
+    assert {name: beside(path)[name] for name in ("mlflow.db", left)} == {
+        name: before[name] for name in ("mlflow.db", left)
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_a_folder_that_cannot_be_written_to(make, path, mode):
+    location = make(metric("a", 1.0, 1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode={mode}")
+    for folder in (path, *path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    code = f"""
+import os
+from yprov_mlflow.sources import open_source
+source = open_source({location!r})
+(ref,) = source.runs()
+list(source.events(ref))  # imports what others than root cannot
+source.close()
+os.seteuid(65534)
+print(sum(len(getattr(event, "values", ())) for event in source.events(ref)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+    assert beside(path).keys() == {"mlflow.db"}
+
+
+# -- what is no store ----------------------------------------------------------------------
+
+
+def test_what_is_not_there(tmp_path):
+    for location in (f"sqlite:///{tmp_path}/no.db", "sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(StoreError, match="Give the"):
+            list(open_source(location).runs())
+
+
+def test_an_empty_file_and_a_foreign_one(tmp_path):
+    empty, foreign = tmp_path / "empty.db", tmp_path / "text.db"
+    empty.touch()
+    foreign.write_text("hello" * 100, "utf-8")
+    for path, said in ((empty, "empty"), (foreign, "no SQLite database")):
+        with pytest.raises(StoreError, match=said) as raised:
+            list(DatabaseSource(str(path)).runs())
+        assert str(path) in str(raised.value) and "MLflow" in str(raised.value)
+
+
+def test_a_database_without_tables_of_mlflow(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (x)")
+        connection.commit()
+    with pytest.raises(StoreError, match="no tables of MLflow: no experiments and no runs"):
+        list(open_source(str(path)).runs())
+
+
+def test_runs_and_experiments_of_another_tracker_are_none(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (id INTEGER, name TEXT)")
+        connection.execute("CREATE TABLE runs (id INTEGER, experiment_id INTEGER)")
+        connection.execute("INSERT INTO runs VALUES (1, 1)")
+        connection.commit()
+    with pytest.raises(StoreError, match="no tables of MLflow"):
+        list(open_source(str(path)).runs())
+
+
+def test_a_file_that_is_torn_in_the_middle(make, path):
+    rows = [metric("a", float(i), i, i) for i in range(20_000)]
+    location = make(*rows, (f"INSERT INTO params VALUES ('p', '1', '{RUN}')"))
+    data = bytearray(path.read_bytes())
+    half = len(data) // 2 // 4096 * 4096
+    data[half : half + 200 * 4096] = os.urandom(200 * 4096)
+    path.write_bytes(data)
+    reading = Reading(location)
+    assert reading.params() == {"p": "1"}
+    assert any("malformed" in reason for reason in reading.reasons())
+    assert all(problem.lost for problem in reading.problems)
+
+
+def test_a_head_that_is_torn(make, path):
+    location = make()
+    data = bytearray(path.read_bytes())
+    data[100:4096] = b"\xff" * 3996
+    path.write_bytes(data)
+    with pytest.raises(StoreError):
+        list(open_source(location).runs())
+
+
+def test_a_locked_file_says_so(make, path, monkeypatch):
+    from yprov_mlflow.prov.sources.sql import sqlite_file
+
+    monkeypatch.setattr(sqlite_file, "_WAIT_S", 0.1)
+    location = make()
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked"):
+            list(open_source(location).runs())
+        writer.execute("ROLLBACK")
+
+
+def test_readers_do_not_stop_writers_between_runs(make, path):
+    location = make(metric("a", 1.0, 1))
+    source = open_source(location)
+    (ref,) = source.runs()
+    list(source.events(ref))
+    with closing(sqlite3.connect(path, timeout=0)) as writer:
+        writer.execute(*metric("a", 2.0, 2))
+        writer.commit()
+    assert len(points(source, ref)) == 2
+    source.close()
+
+
+# -- artifacts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "./mlruns/0/{run}/artifacts",
+        "/somebody/else/mlruns/0/{run}/artifacts",
+        "file:///C:/Users/x%20y/mlruns/0/{run}/artifacts",
+        r"C:\Users\x\mlruns\0\{run}\artifacts",
+        "dbfs:/databricks/mlruns/0/{run}/artifacts",
+        "mlflow-artifacts:/0/{run}/artifacts",
+        "s3://bucket/some/where/0/{run}/artifacts",
+    ],
+)
+@pytest.mark.parametrize("root", ["mlruns/0", "mlartifacts/0", "0"])
+def test_artifacts_are_found_by_the_end_of_their_address(make, path, uri, root):
+    folder = path.parent / root / RUN / "artifacts"
+    folder.mkdir(parents=True)
+    (folder / "x.txt").write_text("x", "utf-8")
+    reading = Reading(make(artifact_uri=uri.format(run=RUN)))
+    (event,) = reading.all(ArtifactsLogged)
+    assert [file["path"] for file in event.files] == ["x.txt"]
+    assert reading.problems == []
+
+
+def test_an_address_that_leads_elsewhere_is_not_followed(make, tmp_path):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key").write_text("x", "utf-8")
+    for uri in (str(secret), f"{secret}/../secret", f"/../../{secret}"):
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        (tmp_path / "store").mkdir()
+        reading = Reading(make(artifact_uri=uri))
+        assert not reading.all(ArtifactsLogged)
+
+
+def test_unreachable_stores_are_told_once_and_without_password(make):
+    location = make(artifact_uri=f"s3://user:se-cret@bucket/x/0/{RUN}/artifacts")
+    with closing(sqlite3.connect(location)) as connection:
+        for number in range(3):
+            run = f"{number:032x}"
+            add_run(connection, run, artifact_uri=f"s3://user:se-cret@bucket/x/0/{run}/artifacts")
+        connection.commit()
+    (problem,) = Reading(location).problems
+    assert problem.place == "s3://bucket/x" and "hashes" in problem.lost
+
+
+def test_a_run_that_has_gone_is_a_problem(make):
+    source = open_source(make())
+    (ref,) = source.runs()
+    with closing(sqlite3.connect(source.store()["uri"].removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM runs")
+        connection.commit()
+    assert list(source.events(ref)) == []
+    (problem,) = source.problems()
+    assert problem.lost == "the run"
+
+
+def test_a_source_travels_before_and_after_it_is_opened(make):
+    location = make(metric("a", 1.0, 1))
+    source = DatabaseSource(location, artifacts="/x")
+    for _ in range(2):
+        travelled = pickle.loads(pickle.dumps(source))
+        assert [ref.run_id for ref in travelled.runs()] == [RUN]
+        travelled.close()
+        list(source.runs())
+    source.close()
+    assert [ref.run_id for ref in source.runs()] == [RUN]

@@ -1,7 +1,0 @@
-"""Documents as bytes, and back: one module for each format, all in one registry."""
-
-from __future__ import annotations
-
-from yprov_mlflow.formats.registry import FORMATS, Format, open_documents
-
-__all__ = ["FORMATS", "Format", "open_documents"]

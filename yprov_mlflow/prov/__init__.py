@@ -1,0 +1,32 @@
+"""Provenance verbs and views, as ``mlflow.prov`` or ``from yprov_mlflow import prov``.
+
+MLflow imports this package at every start, so nothing here is imported before its first use.
+``prov`` is the only name of ``yprov_mlflow`` that is not MLflow's: all our code is below it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yprov_mlflow.prov.capture.verbs import context, document, epoch, use_collectors
+
+__all__ = ["context", "document", "epoch", "use_collectors"]
+
+_MODULES = dict.fromkeys(__all__, "capture.verbs")
+"""Module below this package that defines each public name."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    try:
+        module = _MODULES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,178 @@
+"""The code that runs: git commit, branch, remote, uncommitted changes, entry point.
+
+Git is asked by its command with a time limit, and so that it neither takes locks nor starts
+a daemon. The repository is that of the script; that of the working directory when the
+script is installed software (pytest, a notebook kernel) or in none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from yprov_mlflow.prov.collectors.base import Available, Collector, Unavailable
+from yprov_mlflow.prov.events import Json
+from yprov_mlflow.prov.ids import redact
+
+TIMEOUT_S = 10.0
+"""Time limit of one git call."""
+
+_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=true")
+_ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+_LAUNCHERS = {"ipykernel_launcher.py", "colab_kernel_launcher.py"}
+
+
+class _GitError(Exception):
+    """Git is not there, took too long or refused; the message says which."""
+
+
+class Git(Collector):
+    """Facts of the code; there are some (the entry point) even where git is not."""
+
+    name = "git"
+
+    def probe(self) -> Available | Unavailable:
+        """Look at the script's repository, see ``collect``."""
+        return Available(collect(self.surroundings.argv, self.surroundings.cwd))
+
+
+def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
+    """Describe the code of a process.
+
+    Args:
+        argv: The process's arguments, the script first (``sys.argv``).
+        cwd: Its working directory.
+
+    Returns:
+        ``commit`` (None before the first), ``branch`` (None when detached), ``remote``
+        (without credentials), ``dirty`` (tracked files differ from the commit),
+        ``diff_sha256`` (of what ``git diff HEAD`` prints, None when not dirty or when that
+        cannot be had),
+        ``untracked`` (count of what ``git status`` lists so), or ``unavailable``; then
+        ``entry_point`` (path in the repository, absolute when outside) and
+        ``entry_point_sha256`` where there is such a file.
+    """
+    script = _script(argv, cwd)
+    root: Path | None = None
+    try:
+        root = _root(script, cwd)
+        facts = _repository(root)
+    except _GitError as error:
+        facts = {"unavailable": str(error)}
+    if script is not None:
+        try:
+            with script.open("rb") as file:
+                facts["entry_point_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return facts
+        inside = root is not None and script.is_relative_to(root)
+        facts["entry_point"] = (script.relative_to(root) if inside and root else script).as_posix()
+    return facts
+
+
+def _script(argv: Sequence[str], cwd: Path) -> Path | None:
+    if not argv or not argv[0] or argv[0] in ("-c", "-m"):
+        return None
+    try:
+        path = (cwd / argv[0]).resolve()
+        return path if path.is_file() and path.name not in _LAUNCHERS else None
+    except (OSError, ValueError):  # a name too long, with a NUL: someone wrote to sys.argv
+        return None
+
+
+def _root(script: Path | None, cwd: Path) -> Path:
+    folders = [cwd]
+    if script is not None and not _installed(script):
+        folders.insert(0, script.parent)
+    reason = _GitError("there is no folder to look in")
+    for folder in folders:
+        try:
+            return Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
+        except _GitError as error:
+            reason = error
+    raise reason
+
+
+def _installed(script: Path) -> bool:
+    prefix = Path(sys.prefix).resolve()
+    return "site-packages" in script.parts or script.is_relative_to(prefix / "bin")
+
+
+def _repository(root: Path) -> dict[str, Json]:
+    facts: dict[str, Json] = {"commit": None, "branch": None, "remote": _remote(root)}
+    dirty, untracked = False, 0
+    entries = iter(_git(root, "status", "--porcelain=v2", "--branch", "-z").split(b"\0"))
+    for entry in entries:
+        kind, _, rest = entry.partition(b" ")
+        if kind == b"#":
+            key, _, value = os.fsdecode(rest).partition(" ")
+            if key == "branch.oid" and value != "(initial)":
+                facts["commit"] = value
+            elif key == "branch.head" and value != "(detached)":
+                facts["branch"] = value
+        elif kind == b"?":
+            untracked += 1
+        elif kind:
+            dirty = True
+            if kind == b"2":  # a rename: the old path is an entry of its own
+                next(entries, None)
+    facts["dirty"], facts["untracked"] = dirty, untracked
+    facts["diff_sha256"] = None
+    if dirty and facts["commit"]:
+        with suppress(_GitError, OSError):  # it takes too long, or nothing can be written
+            facts["diff_sha256"] = _diff_sha256(root)
+    return facts
+
+
+def _remote(root: Path) -> str | None:
+    try:
+        listing = _git(root, "config", "-z", "--get-regexp", r"^remote\..*\.url$")
+    except _GitError:  # there is none
+        return None
+    remotes = [os.fsdecode(entry).partition("\n") for entry in listing.split(b"\0") if entry]
+    urls = {key: url for key, _, url in reversed(remotes)}
+    url = urls.get("remote.origin.url", remotes[0][2] if remotes else None)
+    return redact(url) if url else None
+
+
+def _diff_sha256(root: Path) -> str:
+    with tempfile.TemporaryFile() as output:  # a diff may be larger than memory should hold
+        plain = ("--no-ext-diff", "--no-textconv", "--no-color")
+        _run(root, ("diff", *plain, "HEAD"), output.fileno())
+        output.seek(0)
+        return hashlib.file_digest(output, "sha256").hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    return _run(folder, arguments, subprocess.PIPE)
+
+
+def _run(folder: Path, arguments: Sequence[str], stdout: int) -> bytes:
+    try:
+        done = subprocess.run(
+            [*_GIT, *arguments],
+            cwd=folder,
+            env={**os.environ, **_ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        reason = "git is not installed" if folder.is_dir() else f"there is no folder {folder}"
+        raise _GitError(reason) from None
+    except subprocess.TimeoutExpired:
+        raise _GitError(f"git {arguments[0]} took more than {TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise _GitError(f"git cannot be run: {error}") from None
+    if done.returncode != 0:
+        message = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise _GitError(message or f"git {arguments[0]} failed")
+    return done.stdout or b""

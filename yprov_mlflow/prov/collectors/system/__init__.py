@@ -1,0 +1,1 @@
+"""Readers of what the operating system reports about node and process."""

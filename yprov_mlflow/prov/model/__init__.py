@@ -1,0 +1,1 @@
+"""PROV documents in memory: records, identifiers, literals and vocabulary."""

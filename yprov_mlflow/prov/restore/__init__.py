@@ -1,0 +1,6 @@
+"""The way back: documents become a store of MLflow's again."""
+
+from yprov_mlflow.prov.restore.restoration import RestoreRequest, restore
+from yprov_mlflow.prov.restore.restore_report import Note, RestoreReport
+
+__all__ = ["Note", "RestoreReport", "RestoreRequest", "restore"]

@@ -1,0 +1,1 @@
+"""Sample the collectors of this process while runs are open."""

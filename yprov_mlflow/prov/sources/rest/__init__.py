@@ -1,0 +1,5 @@
+"""Tracking servers, read over REST by MLflow's own client."""
+
+from yprov_mlflow.prov.sources.rest.rest_source import ServerSource
+
+__all__ = ["ServerSource"]

@@ -1,0 +1,141 @@
+"""Metrics: a series for each key and context, its points as samples or as a file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.model.document import Record
+from yprov_mlflow.prov.model.identifiers import RUN, relation, segment, unnamed
+from yprov_mlflow.prov.model.literals import name, text
+from yprov_mlflow.prov.translate.models import declare_model, model_id
+from yprov_mlflow.prov.translate.points import Points, Sample, Series, SideFile
+from yprov_mlflow.prov.translate.translation import Translation
+
+_SERIES_TYPES = ("mlf:MetricSeries", "prov:Collection")
+_SAMPLE_TYPES = [name("mls:ModelEvaluation"), name("mlf:MetricSample")]
+
+
+def add_metrics(translation: Translation, points: Points) -> None:
+    """Make the records of all metrics of the run; closes the sink if it was needed."""
+    side_file = points.finish()
+    file_id = _side_file(translation, side_file) if side_file is not None else None
+    merged: dict[str, Series] = {}
+    ids: dict[int, str] = {}
+    for series in points.series:
+        identifier = _series_id(translation, series)
+        ids[id(series)] = identifier
+        if identifier not in merged:
+            merged[identifier] = Series(series.session, series.names, series.key)
+        merged[identifier].merge(series)
+    for identifier, series in merged.items():
+        _add_series(translation, identifier, series, file_id)
+    if side_file is None:
+        _add_samples(translation, ids, points.samples())
+
+
+def _series_id(translation: Translation, series: Series) -> str:
+    context = "+".join(map(segment, series.names)) if series.names else "@run"
+    mark = translation.rank_mark(series.session)
+    return f"{RUN}:metric/{context}/{segment(series.key)}{mark}"
+
+
+def _add_series(
+    translation: Translation, identifier: str, series: Series, file_id: str | None
+) -> None:
+    builder, double = translation.builder, literals.double
+    some = series.count > series.nan_count
+    builder.entity(
+        identifier,
+        _SERIES_TYPES,
+        text("/".join((*series.names, series.key))),
+        {
+            "schema:name": text(series.key),
+            "mlf:context": [text(one) for one in series.names] or None,
+            "mlf:count": literals.integer(series.count),
+            "mlf:nanCount": literals.integer(series.nan_count) if series.nan_count else None,
+            "mlf:first": double(series.first),
+            "mlf:last": double(series.last),
+            "mlf:min": double(series.minimum) if some else None,
+            "mlf:max": double(series.maximum) if some else None,
+            "mlf:points": name(file_id) if file_id is not None else None,
+        },
+    )
+    builder.was_generated_by(identifier, translation.timeline.series_activity(series.names))
+    if file_id is not None:
+        builder.was_derived_from(file_id, identifier)
+
+
+def _side_file(translation: Translation, file: SideFile) -> str:
+    return translation.builder.entity(
+        f"{RUN}:points/{file.sha256}",
+        ["mlf:MetricPoints", "schema:MediaObject"],
+        text(file.path),
+        {
+            "mlf:path": text(file.path),
+            "mlf:sha256": file.sha256,
+            "mlf:size": literals.integer(file.size),
+            "schema:encodingFormat": file.media_type,
+        },
+    )
+
+
+def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterable[Sample]) -> None:
+    """Make the records of samples, three each: written out, as there are thousands of them."""
+    order = sorted(samples, key=lambda s: (not s.time_ns, s.time_ns, s.series.session, s.seq))
+    if not order:
+        return
+    records = translation.builder.records
+    entities = records.setdefault("entity", {})
+    generations = records.setdefault("wasGeneratedBy", {})
+    members = records.setdefault("hadMember", {})
+    at, instant = translation.timeline.at, literals.instant
+    activities: dict[tuple[str, int, tuple[str | int, ...]], str] = {}
+    counts: dict[str, int] = {}
+    for sample in order:
+        series = ids[id(sample.series)]
+        count = counts[series] = counts.get(series, -1) + 1
+        identifier = f"{series}/{count}"
+        where = (sample.series.session, sample.time_ns, sample.path)
+        activity = activities.get(where)
+        if activity is None:
+            activity = activities[where] = at(*where)
+        entities[identifier] = _sample_record(sample)
+        generation: Record = {"prov:entity": identifier, "prov:activity": activity}
+        time = instant(sample.time_ns)
+        if time is not None and activity != translation.timeline.whole:
+            generation["prov:time"] = time
+        generations[relation("generation", identifier, activity)] = generation
+        members[unnamed("hadMember", series, identifier)] = {
+            "prov:collection": series,
+            "prov:entity": identifier,
+        }
+    for model in sorted({sample.model for sample in order if sample.model is not None}):
+        declare_model(translation, model)
+
+
+def _sample_record(sample: Sample) -> Record:
+    value = literals.double(sample.value)
+    record: Record = {
+        "prov:type": _SAMPLE_TYPES,
+        "prov:label": f"{text(sample.series.key)} at step {sample.step}",
+        "prov:value": value,
+        "mls:hasValue": value,
+        "mlf:step": literals.integer(sample.step),
+    }
+    timestamp = literals.timestamp(sample.timestamp_ms)
+    if timestamp is not None:
+        record["mlf:timestamp"] = timestamp
+    else:
+        record["mlf:timestampMs"] = literals.integer(sample.timestamp_ms)
+    epochs = [piece for piece in sample.path if isinstance(piece, int)]
+    if epochs:
+        record["mlf:epoch"] = literals.integer(epochs[-1])
+    if sample.model is not None:
+        record["mlf:model"] = name(model_id(sample.model))
+    dataset_name, dataset_digest = sample.dataset
+    if dataset_name is not None:
+        record["mlf:datasetName"] = text(dataset_name)
+    if dataset_digest is not None:
+        record["mlf:datasetDigest"] = text(dataset_digest)
+    return record

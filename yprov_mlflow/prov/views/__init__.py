@@ -1,0 +1,1 @@
+"""Typed views of a document, such as its energy or its summary."""

@@ -1,6 +1,0 @@
-"""Sources of old runs: ``mlruns`` trees, MLflow databases, tracking servers."""
-
-from yprov_mlflow.sources.location import open_source
-from yprov_mlflow.sources.source import Problem, RunRef, Source
-
-__all__ = ["Problem", "RunRef", "Source", "open_source"]
