@@ -1,8 +1,8 @@
-"""What conversion costs, against a bare reader, mlflow2rdf and MLflow's own client.
+"""Cost of conversion, compared with a minimal reader, mlflow2rdf and MLflow's own client.
 
-Every contender converts, or reads, the same generated tree in a process of its own, in turns;
-a figure is the median over the rounds, and comparisons are of medians from the same rounds.
-README.md tells how to read it.
+Each contender converts or reads the same generated file store in its own process, in turns.
+Figures are medians over the rounds, and comparisons use medians of the same rounds. README.md
+explains how to read them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import Any
 
 PARAMS, METRICS, POINTS, TAGS = 20, 20, 100, 5
 SAMPLED = 250
-"""Most runs that MLflow's client reads; what more would take is reckoned from these."""
+"""Runs that MLflow's client reads at most; the time for more is extrapolated from these."""
 
 PAGE = 1000
-"""Runs that MLflow's client finds at a time."""
+"""Runs in one page of search results of MLflow's client."""
 
 SLOW = {"client", "mlflow2rdf"}
-"""What takes minutes or hours with many runs: then it runs in the first round only."""
+"""Contenders that take minutes or hours for many runs: these run in the first round only."""
 
 MANY = 1000
-"""More runs than these are many."""
+"""More runs than this are many."""
 
 GOALS = (
     # contender, compared with, at most this many runs (0: any), at least this ratio of speeds
@@ -48,11 +48,11 @@ GOALS = (
 )
 
 
-# -- trees ---------------------------------------------------------------------------------
+# -- file stores ---------------------------------------------------------------------------------
 
 
-def make_tree(folder: Path, runs: int) -> None:
-    """Write a file store as MLflow 2 does; several thousand runs a minute."""
+def make_store(folder: Path, runs: int) -> None:
+    """Write a file store as MLflow 2 does, several thousand runs per minute."""
     chance = random.Random(7)
     experiment = folder / "0"
     experiment.mkdir(parents=True)
@@ -87,8 +87,8 @@ def make_tree(folder: Path, runs: int) -> None:
         (run / "artifacts" / "data.json").write_text(json.dumps({"run": number}))
 
 
-def read_bare(tree: Path) -> int:
-    """Read every file of a tree and parse it, with nothing made of it: the floor."""
+def read_bare(store: Path) -> int:
+    """Read and parse every file of a store without producing anything: the lower bound."""
     import yaml
 
     def files(folder: str) -> list[os.DirEntry[str]]:
@@ -99,7 +99,7 @@ def read_bare(tree: Path) -> int:
             return file.read()
 
     runs = 0
-    for run in files(str(tree / "0")):
+    for run in files(str(store / "0")):
         if not run.is_dir():
             continue
         meta = yaml.load(content(f"{run.path}/meta.yaml"), Loader=yaml.CSafeLoader)
@@ -117,11 +117,11 @@ def read_bare(tree: Path) -> int:
     return runs
 
 
-def read_client(tree: Path, runs: int) -> dict[str, float]:
-    """Read some of the runs through MlflowClient: all that it has, each metric's whole history.
+def read_client(store: Path, runs: int) -> dict[str, float]:
+    """Read some of the runs completely through MlflowClient, with the history of each metric.
 
-    Gives the seconds that all other runs would have taken, ``wall`` and ``cpu``: each page of
-    runs as long as the first one, each run as long as those that were read.
+    Return the extrapolated seconds for all other runs, as ``wall`` and ``cpu``: each page takes as
+    long as the first one, each run as long as those that were read.
     """
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     from mlflow import MlflowClient
@@ -129,17 +129,17 @@ def read_client(tree: Path, runs: int) -> dict[str, float]:
     def clocks() -> tuple[float, float]:
         return time.perf_counter(), time.process_time()
 
-    client = MlflowClient(f"file://{tree}")
+    client = MlflowClient(f"file://{store}")
     started = clocks()
     page = client.search_runs(["0"], max_results=PAGE)
     searched = clocks()
-    some = page[: min(runs, SAMPLED)]
-    for run in some:
+    sample = page[: min(runs, SAMPLED)]
+    for run in sample:
         for key in run.data.metrics:
             client.get_metric_history(run.info.run_id, key)
         client.list_artifacts(run.info.run_id)
     ended = clocks()
-    pages, others = -(-runs // PAGE) - 1, runs / len(some) - 1
+    pages, others = -(-runs // PAGE) - 1, runs / len(sample) - 1
     return {
         name: (searched[i] - started[i]) * pages + (ended[i] - searched[i]) * others
         for i, name in enumerate(("wall", "cpu"))
@@ -149,36 +149,36 @@ def read_client(tree: Path, runs: int) -> dict[str, float]:
 # -- contenders ----------------------------------------------------------------------------
 
 
-def ours(tree: Path, out: Path, *options: str) -> list[str]:
-    """Give the command line of one conversion by this package."""
+def ours(store: Path, out: Path, *options: str) -> list[str]:
+    """Return the command line of a conversion by this package."""
     code = "from yprov_mlflow.prov.cli import main; main()"
-    return [sys.executable, "-c", code, "convert", str(tree), "-o", str(out), *options]
+    return [sys.executable, "-c", code, "convert", str(store), "-o", str(out), *options]
 
 
-def commands(tree: Path, out: Path, runs: int, rival: Path | None) -> dict[str, list[str]]:
-    """Give the command line of each contender; ``out`` is new, and not there yet."""
-    here = [sys.executable, __file__, "--read"]
-    found = {
-        "prov-json": ours(tree, out, "--workers", "2"),
-        "n-quads": ours(tree, out, "--workers", "2", "--to", "n-quads"),
-        "prov-json-1": ours(tree, out, "--workers", "1"),
-        "bare": [*here, "bare", str(tree)],
-        "client": [*here, "client", str(tree), "--runs", str(runs)],
+def commands(store: Path, out: Path, runs: int, rival: Path | None) -> dict[str, list[str]]:
+    """Return the command line of each contender; ``out`` must not exist yet."""
+    reader = [sys.executable, __file__, "--read"]
+    result = {
+        "prov-json": ours(store, out, "--workers", "2"),
+        "n-quads": ours(store, out, "--workers", "2", "--to", "n-quads"),
+        "prov-json-1": ours(store, out, "--workers", "1"),
+        "bare": [*reader, "bare", str(store)],
+        "client": [*reader, "client", str(store), "--runs", str(runs)],
     }
     if rival is not None:
         program = rival.parent / "mlflow2rdf"
-        found["mlflow2rdf"] = [
-            str(program), "--uri", str(tree), "--out", str(out.with_suffix(".ttl"))
+        result["mlflow2rdf"] = [
+            str(program), "--uri", str(store), "--out", str(out.with_suffix(".ttl"))
         ]  # fmt: skip
-    return found
+    return result
 
 
 def measure(
     name: str, command: list[str], out: Path, limit: float | None = None
 ) -> dict[str, float]:
-    """Run one contender; gives wall and CPU seconds for all runs, and bytes written.
+    """Run one contender; return wall and CPU seconds for all runs, and bytes written.
 
-    One that takes longer than ``limit`` seconds is ended then: its seconds are too few.
+    It is stopped after ``limit`` seconds: its times are then lower bounds.
     """
     environment = {**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -195,24 +195,24 @@ def measure(
         sys.exit(f"{name} failed ({done.returncode}): {done.stderr[-2000:]}")
     cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
     if done is not None and name == "client":
-        more = json.loads(done.stdout)
-        wall, cpu = wall + more["wall"], cpu + more["cpu"]
+        others = json.loads(done.stdout)
+        wall, cpu = wall + others["wall"], cpu + others["cpu"]
     written = [out.with_suffix(".ttl")] if name == "mlflow2rdf" else out.rglob("*")
     size = sum(path.stat().st_size for path in written if path.is_file())
     return {"wall": wall, "cpu": cpu, "bytes": float(size), "ended": float(done is None)}
 
 
 def peak(command: list[str]) -> float:
-    """Give the most memory that a command and its children held at once, in MiB."""
+    """Return the peak memory of a command and its children together, in MiB."""
     import psutil
 
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     most = 0
     while process.poll() is None:
         total = 0
-        for one in [process, *_children(process)]:
+        for member in [process, *_children(process)]:
             try:
-                total += one.memory_full_info().pss
+                total += member.memory_full_info().pss
             except psutil.Error:
                 continue
         most = max(most, total)
@@ -226,43 +226,43 @@ def _children(process: Any) -> list[Any]:
     import psutil
 
     try:
-        found: list[Any] = process.children(recursive=True)
+        children: list[Any] = process.children(recursive=True)
     except psutil.Error:
         return []
-    return found
+    return children
 
 
 # -- rounds --------------------------------------------------------------------------------
 
 
-def compare(work: Path, runs: int, given: argparse.Namespace) -> dict[str, Any]:
-    """Measure all contenders on one tree, in turns; leaves tree and outputs in ``work``."""
-    make_tree(work / "mlruns", runs)
+def compare(work: Path, runs: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all contenders on one store, in turns; leave store and outputs in ``work``."""
+    make_store(work / "mlruns", runs)
     outputs = (work / f"out{number}" for number in itertools.count())
     figures: dict[str, list[dict[str, float]]] = {}
-    for number in range(given.rounds):
-        for name in commands(work, work, runs, given.mlflow2rdf):
-            if name in given.skip or (number and runs > MANY and name in SLOW):
+    for number in range(options.rounds):
+        for name in commands(work, work, runs, options.mlflow2rdf):
+            if name in options.skip or (number and runs > MANY and name in SLOW):
                 continue
             out = next(outputs)
-            command = commands(work / "mlruns", out, runs, given.mlflow2rdf)[name]
-            found = measure(name, command, out, given.limit if name in SLOW else None)
-            figures.setdefault(name, []).append(found)
-            print(f"  {runs} runs, round {number + 1}, {name}: {found}", file=sys.stderr)
+            command = commands(work / "mlruns", out, runs, options.mlflow2rdf)[name]
+            result = measure(name, command, out, options.limit if name in SLOW else None)
+            figures.setdefault(name, []).append(result)
+            print(f"  {runs} runs, round {number + 1}, {name}: {result}", file=sys.stderr)
     medians = {
-        name: {key: statistics.median(one[key] for one in taken) for key in taken[0]}
-        for name, taken in figures.items()
+        name: {key: statistics.median(result[key] for result in results) for key in results[0]}
+        for name, results in figures.items()
     }
     for name in ("prov-json", "n-quads"):
         if name in medians:
-            command = commands(work / "mlruns", next(outputs), runs, given.mlflow2rdf)[name]
+            command = commands(work / "mlruns", next(outputs), runs, options.mlflow2rdf)[name]
             medians[name]["peak_mib"] = peak(command)
     return medians
 
 
 def one_large_run(work: Path, points: int) -> dict[str, float]:
-    """Convert a single run with very many points; gives seconds and peak memory."""
-    make_tree(work / "mlruns", 1)
+    """Convert a single run with very many points; return seconds and peak memory."""
+    make_store(work / "mlruns", 1)
     metrics = next((work / "mlruns" / "0").glob("*/metrics"))
     for i in range(10):
         with (metrics / f"long_{i}").open("w") as file:
@@ -275,16 +275,17 @@ def one_large_run(work: Path, points: int) -> dict[str, float]:
 
 
 def table(results: dict[int, dict[str, Any]]) -> list[str]:
-    """Give the figures as lines of a Markdown table, then the goals."""
+    """Return the figures as lines of a Markdown table, followed by the goals."""
     lines = [
         "| runs | contender | wall s | runs/s | CPU s | output MB | peak MiB |",
         "|---" * 7 + "|",
     ]
     for runs, medians in results.items():
-        for name, one in medians.items():
+        for name, median in medians.items():
+            mebibytes = median.get("peak_mib", 0)
             lines.append(
-                f"| {runs} | {name} | {one['wall']:.2f} | {runs / one['wall']:.0f} |"
-                f" {one['cpu']:.2f} | {one['bytes'] / 1e6:.1f} | {one.get('peak_mib', 0):.0f} |"
+                f"| {runs} | {name} | {median['wall']:.2f} | {runs / median['wall']:.0f} |"
+                f" {median['cpu']:.2f} | {median['bytes'] / 1e6:.1f} | {mebibytes:.0f} |"
             )
     lines.append("")
     for name, other, at, least in GOALS:
@@ -294,10 +295,10 @@ def table(results: dict[int, dict[str, Any]]) -> list[str]:
             measure_by = "cpu" if other == "bare" else "wall"
             ratio = medians[other][measure_by] / medians[name][measure_by]
             verdict = "met" if ratio >= least else "MISSED"
-            least_known = "at least " if medians[other]["ended"] else ""
+            bound = "at least " if medians[other]["ended"] else ""
             lines.append(
                 f"{name} against {other} at {runs} runs ({measure_by}):"
-                f" {least_known}{ratio:.2f} times as fast, goal {least:g}: {verdict}"
+                f" {bound}{ratio:.2f} times as fast, goal {least:g}: {verdict}"
             )
     if {1_000, 10_000} <= set(results):
         growth = results[10_000]["prov-json"]["wall"] / results[1_000]["prov-json"]["wall"]
@@ -309,30 +310,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[100, 1000])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--mlflow2rdf", type=Path, metavar="PYTHON", help="one that has mlflow2rdf")
+    parser.add_argument(
+        "--mlflow2rdf", type=Path, metavar="PYTHON", help="interpreter with mlflow2rdf installed"
+    )
     parser.add_argument("--skip", nargs="*", default=[], metavar="CONTENDER")
-    parser.add_argument("--limit", type=float, metavar="S", help="end a slow contender then")
-    parser.add_argument("--points", type=int, help="also one run with so many points")
-    parser.add_argument("--out", type=Path, help="write figures as JSON")
+    parser.add_argument(
+        "--limit", type=float, metavar="S", help="stop slow contenders after S seconds"
+    )
+    parser.add_argument("--points", type=int, help="also convert one run with this many points")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--runs", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.read:
-        what, tree = given.read
-        found = read_bare(Path(tree)) if what == "bare" else read_client(Path(tree), given.runs)
-        print(json.dumps(found))
+    options = parser.parse_args()
+    if options.read:
+        contender, folder = options.read
+        path = Path(folder)
+        result = read_bare(path) if contender == "bare" else read_client(path, options.runs)
+        print(json.dumps(result))
         return
-    # Nothing is removed before the end: ext4 searches past the inodes of what was removed
-    # within the last minutes, at the cost of whoever makes files next.
+    # Files are removed only at the end: for some minutes, ext4 searches past the inodes of removed
+    # files, which would slow down the next contender that creates files.
     with tempfile.TemporaryDirectory(prefix="yprov-convert-") as folder:
-        results = {runs: compare(Path(folder, str(runs)), runs, given) for runs in given.sizes}
+        results = {runs: compare(Path(folder, str(runs)), runs, options) for runs in options.sizes}
         print("\n".join(table(results)))
-        large = one_large_run(Path(folder, "large"), given.points) if given.points else None
+        large = one_large_run(Path(folder, "large"), options.points) if options.points else None
     if large is not None:
         took, most = large["wall"], large["peak_mib"]
         print(f"one run with {large['points']} points: {took:.0f} s, peak {most:.0f} MiB")
-    if given.out is not None:
-        given.out.write_text(json.dumps({"sizes": results, "large": large}, indent=2) + "\n")
+    if options.out is not None:
+        options.out.write_text(json.dumps({"sizes": results, "large": large}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 import pynvml
 
 from yprov_mlflow.prov.collectors.base import Available, CollectorContext
-from yprov_mlflow.prov.collectors.counters import Integral
+from yprov_mlflow.prov.collectors.counters import PowerIntegral
 from yprov_mlflow.prov.collectors.gpu.nvidia import Nvidia
 
 MOST_PERCENT = 2.0
@@ -227,7 +227,7 @@ class Smi:
 
 def integrated(points: Sequence[tuple[float, float]]) -> float:
     """Give joules from watts."""
-    integral, total = Integral(), 0.0
+    integral, total = PowerIntegral(), 0.0
     for at, watts in points:
         total = integral.add(watts, at) or 0.0
     return total

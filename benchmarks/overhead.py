@@ -158,20 +158,20 @@ class Subject:
         self.client.log_artifact(self.run_id, str(warm))
         self.store = self.client._tracking_client.store
         self._objects = [self.store, utils._artifact_repos_cache[self.run_id]]
-        self._observed = [type(each) for each in self._objects]
-        self._plain = [cls.__bases__[0] for cls in self._observed]
+        self._wrapped = [type(each) for each in self._objects]
+        self._plain = [cls.__bases__[0] for cls in self._wrapped]
 
     def become(self, which: str) -> None:
         """Have the next calls captured, or not."""
-        from yprov_mlflow.prov.capture.patches import switch
-        from yprov_mlflow.prov.capture.wrappers import Observed
+        from yprov_mlflow.prov.capture.switch import switch
+        from yprov_mlflow.prov.capture.wrappers import Wrapped
 
         captured = which == "captured"
         switch.on = captured
-        classes = self._observed if captured else self._plain
+        classes = self._wrapped if captured else self._plain
         for each, cls in zip(self._objects, classes, strict=True):
             each.__class__ = cls
-            if isinstance(each, Observed) is not captured:
+            if isinstance(each, Wrapped) is not captured:
                 raise SystemExit(f"{each} is not {which}")
         queue = self.store.__dict__.get("_async_logging_queue")
         if queue is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from yprov_mlflow.prov.validate import file_reports
+from yprov_mlflow.prov.validate import documents
 
 START = 1_767_225_600
 EPOCH = 100
@@ -75,7 +75,7 @@ def main() -> None:
         path.write_bytes(orjson.dumps(document(records)))
         size = path.stat().st_size / 1e6
         began, used = time.perf_counter(), time.process_time()
-        report = file_reports.check(path)
+        report = documents.check(path)
         seconds, cpu = time.perf_counter() - began, time.process_time() - used
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from yprov_mlflow.prov.convert import Conversion, Request
-from yprov_mlflow.prov.convert.workers import InlineExecutor
+from yprov_mlflow.prov.convert.executors import InlineExecutor
 from yprov_mlflow.prov.formats import open_documents
 from yprov_mlflow.prov.formats.rdf import to_dataset
 

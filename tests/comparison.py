@@ -1,4 +1,4 @@
-"""Compares what a source has with what a store of MLflow has after ``restore``, field by field.
+"""Compare a source with the MLflow store that was restored from it, field by field.
 
     python tests/comparison.py SOURCE TRACKING_URI
 
@@ -32,51 +32,51 @@ from yprov_mlflow.prov.sources import open_source
 
 Point = tuple[float, int, int]
 Store = dict[str, dict[str, Any]]
-"""All things by kind and id; a thing is a tree of dicts, lists and values."""
+"""Records by kind and id; a record is a tree of dicts, lists and values."""
 
 MISSING = "(missing)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One field that is not the same: where, and what it is on each side."""
+    """A field that differs: its path, and its value on each side."""
 
-    place: tuple[str, ...]
+    path: tuple[str, ...]
     expected: object
-    found: object
+    actual: object
 
     def __str__(self) -> str:
-        return f"{' / '.join(self.place)}: {self.expected!r} became {self.found!r}"
+        return f"{' / '.join(self.path)}: {self.expected!r} became {self.actual!r}"
 
 
 @dataclasses.dataclass
 class Comparison:
-    """What was compared: the number of fields, and those that differ."""
+    """The number of compared fields, and those that differ."""
 
     fields: int = 0
     differences: list[Difference] = dataclasses.field(default_factory=list)
 
-    def compare(self, expected: Any, found: Any, place: tuple[str, ...] = ()) -> None:
-        """Compare two trees: what is in the first has to be in the second, and no more."""
-        if isinstance(expected, Mapping) and isinstance(found, Mapping):
-            for key in [*expected, *(key for key in found if key not in expected)]:
+    def compare(self, expected: Any, actual: Any, path: tuple[str, ...] = ()) -> None:
+        """Add the differences between two trees."""
+        if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+            for key in [*expected, *(key for key in actual if key not in expected)]:
                 self.compare(
-                    expected.get(key, MISSING), found.get(key, MISSING), (*place, str(key))
+                    expected.get(key, MISSING), actual.get(key, MISSING), (*path, str(key))
                 )
             return
         self.fields += len(expected) if isinstance(expected, list) else 1
-        if _plain(expected) != _plain(found):
-            self.differences.append(Difference(place, expected, found))
+        if _plain(expected) != _plain(actual):
+            self.differences.append(Difference(path, expected, actual))
 
 
 def _plain(value: Any) -> Any:
-    """Give what compares: NaN equals NaN; lists as they are."""
+    """Return a value for comparison, in which NaN equals NaN."""
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 
@@ -84,12 +84,12 @@ def _plain(value: Any) -> Any:
 
 
 def read_source(location: str, **options: Any) -> Store:
-    """Give all that a source has."""
+    """Return the content of a source."""
     source = open_source(location, **options)
     store: Store = {kind: {} for kind in KINDS}
     for ref in source.runs():
-        _take_run(store, source.events(ref))
-    _take_others(store, source.store_events())
+        _add_run(store, source.events(ref))
+    _add_others(store, source.store_events())
     source.close()
     return store
 
@@ -97,7 +97,7 @@ def read_source(location: str, **options: Any) -> Store:
 KINDS = ("experiments", "runs", "logged models", "registered models", "traces")
 
 
-def _take_run(store: Store, events: Iterable[Event]) -> None:
+def _add_run(store: Store, events: Iterable[Event]) -> None:
     run: dict[str, Any] = {
         "params": {},
         "tags": {},
@@ -128,7 +128,7 @@ def _take_run(store: Store, events: Iterable[Event]) -> None:
             for key, point in zip(event.keys, points, strict=True):
                 run["metrics"].setdefault(key, []).append(point)
         elif isinstance(event, InputsLogged):
-            run["inputs"] += [_dataset(one) for one in event.datasets]
+            run["inputs"] += map(_dataset, event.datasets)
             run["model inputs"] += event.models
         elif isinstance(event, OutputsLogged):
             run["outputs"] += [tuple(pair) for pair in event.models]
@@ -137,23 +137,26 @@ def _take_run(store: Store, events: Iterable[Event]) -> None:
     run["inputs"].sort(key=str)
     run["model inputs"].sort()
     run["outputs"].sort()
-    _take_others(store, others)
+    _add_others(store, others)
 
 
-def _dataset(given: Mapping[str, Any]) -> dict[str, Any]:
+def _dataset(logged: Mapping[str, Any]) -> dict[str, Any]:
     fields = ("name", "digest", "source_type", "source", "schema", "profile")
-    return {**{field: given.get(field) for field in fields}, "tags": dict(given.get("tags") or {})}
+    return {
+        **{field: logged.get(field) for field in fields},
+        "tags": dict(logged.get("tags") or {}),
+    }
 
 
-def _take_others(store: Store, events: Iterable[Event]) -> None:
+def _add_others(store: Store, events: Iterable[Event]) -> None:
     for event in events:
         if isinstance(event, ModelLogged):
-            _take_model(store["logged models"], event)
+            _add_model(store["logged models"], event)
         elif isinstance(event, StoreCalled):
-            _take_call(store, event.method, event.arguments)
+            _add_call(store, event.method, event.arguments)
 
 
-def _take_model(models: dict[str, Any], event: ModelLogged) -> None:
+def _add_model(models: dict[str, Any], event: ModelLogged) -> None:
     if event.status == "DELETED":
         models[event.model_id]["lifecycle"] = "deleted"
         return
@@ -173,36 +176,38 @@ def _take_model(models: dict[str, Any], event: ModelLogged) -> None:
     }
 
 
-def _take_call(store: Store, method: str, given: Mapping[str, Any]) -> None:
+def _add_call(store: Store, method: str, arguments: Mapping[str, Any]) -> None:
     experiments, registered = store["experiments"], store["registered models"]
     if method == "create_experiment":
-        experiments[given["experiment_id"]] = {
-            "name": given.get("name") or given["experiment_id"],
-            "artifact_location": given.get("artifact_location"),
-            "lifecycle": given.get("lifecycle_stage") or "active",
-            "creation_time": given.get("creation_time"),
-            "last_update_time": given.get("last_update_time"),
-            "tags": dict(given.get("tags") or {}),
+        experiments[arguments["experiment_id"]] = {
+            "name": arguments.get("name") or arguments["experiment_id"],
+            "artifact_location": arguments.get("artifact_location"),
+            "lifecycle": arguments.get("lifecycle_stage") or "active",
+            "creation_time": arguments.get("creation_time"),
+            "last_update_time": arguments.get("last_update_time"),
+            "tags": dict(arguments.get("tags") or {}),
         }
     elif method == "create_registered_model":
-        registered[given["name"]] = {
-            "description": given.get("description") or "",
-            "created": given.get("creation_timestamp"),
-            "updated": given.get("last_updated_timestamp"),
-            "tags": dict(given.get("tags") or {}),
+        registered[arguments["name"]] = {
+            "description": arguments.get("description") or "",
+            "created": arguments.get("creation_timestamp"),
+            "updated": arguments.get("last_updated_timestamp"),
+            "tags": dict(arguments.get("tags") or {}),
             "aliases": {},
             "versions": {},
         }
     elif method == "set_registered_model_alias":
-        registered[given["name"]]["aliases"][given["alias"]] = str(given["version"])
+        registered[arguments["name"]]["aliases"][arguments["alias"]] = str(arguments["version"])
     elif method == "create_model_version":
-        _take_version(registered[given["name"]]["versions"], given)
+        _add_version(registered[arguments["name"]]["versions"], arguments)
     elif method == "transition_model_version_stage":
-        registered[given["name"]]["versions"][str(given["version"])]["stage"] = given["stage"]
+        registered[arguments["name"]]["versions"][str(arguments["version"])]["stage"] = arguments[
+            "stage"
+        ]
     elif method == "delete_model_version":
-        del registered[given["name"]]["versions"][str(given["version"])]
+        del registered[arguments["name"]]["versions"][str(arguments["version"])]
     elif method == "start_trace":
-        info = given["trace_info"]
+        info = arguments["trace_info"]
         store["traces"][info["trace_id"]] = {
             "state": info.get("state"),
             "time": info.get("request_time"),
@@ -216,45 +221,47 @@ def _take_call(store: Store, method: str, given: Mapping[str, Any]) -> None:
             "assessments": {},
         }
     elif method == "log_spans":
-        for span in given["spans"]:
+        for span in arguments["spans"]:
             trace_id, span_id, shown = _span(span)
             store["traces"][trace_id]["spans"][span_id] = shown
     elif method == "create_assessment":
-        found = given["assessment"]
-        store["traces"][found["trace_id"]]["assessments"][found["assessment_id"]] = {
-            "name": found.get("name"),
-            "value": (found.get("feedback") or found.get("expectation") or {}).get("value"),
-            "rationale": found.get("rationale"),
-            "source": (found.get("source") or {}).get("source_id"),
-            "created": found.get("create_time_ms"),
+        assessment = arguments["assessment"]
+        store["traces"][assessment["trace_id"]]["assessments"][assessment["assessment_id"]] = {
+            "name": assessment.get("name"),
+            "value": (assessment.get("feedback") or assessment.get("expectation") or {}).get(
+                "value"
+            ),
+            "rationale": assessment.get("rationale"),
+            "source": (assessment.get("source") or {}).get("source_id"),
+            "created": assessment.get("create_time_ms"),
         }
 
 
-def _take_version(versions: dict[str, Any], given: Mapping[str, Any]) -> None:
-    versions[str(given["version"])] = {
-        "source": given.get("source"),
-        "run_id": given.get("run_id"),
-        "run_link": given.get("run_link"),
-        "description": given.get("description") or "",
-        "user_id": given.get("user_id"),
-        "created": given.get("creation_timestamp"),
-        "updated": given.get("last_updated_timestamp"),
-        "status": given.get("status") or "READY",
-        "status_message": given.get("status_message"),
+def _add_version(versions: dict[str, Any], arguments: Mapping[str, Any]) -> None:
+    versions[str(arguments["version"])] = {
+        "source": arguments.get("source"),
+        "run_id": arguments.get("run_id"),
+        "run_link": arguments.get("run_link"),
+        "description": arguments.get("description") or "",
+        "user_id": arguments.get("user_id"),
+        "created": arguments.get("creation_timestamp"),
+        "updated": arguments.get("last_updated_timestamp"),
+        "status": arguments.get("status") or "READY",
+        "status_message": arguments.get("status_message"),
         "stage": "None",
-        "tags": dict(given.get("tags") or {}),
+        "tags": dict(arguments.get("tags") or {}),
     }
 
 
 def _span(span: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Give a span's ids and what it says, from MLflow's JSON."""
+    """Return trace id, span id and content of a span in MLflow's JSON."""
     import base64
 
     attributes = {k: _decoded(v) for k, v in (span.get("attributes") or {}).items()}
     span_id, parent = span["span_id"], span.get("parent_span_id") or None
     ids = [
-        base64.b64decode(one).hex() if one is not None and len(one) == 12 else one
-        for one in (span_id, parent)
+        base64.b64decode(text).hex() if text is not None and len(text) == 12 else text
+        for text in (span_id, parent)
     ]
     events = [event.get("name") for event in span.get("events") or ()]
     return (
@@ -282,56 +289,58 @@ def _decoded(value: Any) -> Any:
 
 
 def read_store(tracking_uri: str) -> Store:
-    """Give all that a store has, as ``MlflowClient`` shows it."""
+    """Return the content of a store as ``MlflowClient`` shows it."""
     from mlflow import MlflowClient
     from mlflow.entities import ViewType
 
     client = MlflowClient(tracking_uri, tracking_uri)
     store: Store = {kind: {} for kind in KINDS}
-    for found in _pages(client.search_experiments, view_type=ViewType.ALL):
-        store["experiments"][found.experiment_id] = {
-            "name": found.name,
-            "artifact_location": found.artifact_location,
-            "lifecycle": found.lifecycle_stage,
-            "creation_time": found.creation_time,
-            "last_update_time": found.last_update_time,
-            "tags": dict(found.tags),
+    for experiment in _pages(client.search_experiments, view_type=ViewType.ALL):
+        store["experiments"][experiment.experiment_id] = {
+            "name": experiment.name,
+            "artifact_location": experiment.artifact_location,
+            "lifecycle": experiment.lifecycle_stage,
+            "creation_time": experiment.creation_time,
+            "last_update_time": experiment.last_update_time,
+            "tags": dict(experiment.tags),
         }
     ids = list(store["experiments"])
-    for found in _pages(lambda **page: client.search_runs(ids, run_view_type=ViewType.ALL, **page)):
-        store["runs"][found.info.run_id] = _run_of_client(client, found)
-    for found in _pages(client.search_registered_models):
-        store["registered models"][found.name] = _registered_of_client(client, found)
+    for run in _pages(lambda **page: client.search_runs(ids, run_view_type=ViewType.ALL, **page)):
+        store["runs"][run.info.run_id] = _run_of_client(client, run)
+    for model in _pages(client.search_registered_models):
+        store["registered models"][model.name] = _registered_of_client(client, model)
     _read_models(client, store, ids)
     _read_traces(client, store, ids)
     return store
 
 
-def _pages(search: Any, **given: Any) -> Iterator[Any]:
+def _pages(search: Any, **options: Any) -> Iterator[Any]:
     token = None
     while True:
-        page = search(page_token=token, **given)
+        page = search(page_token=token, **options)
         yield from page
         token = page.token
         if not token:
             return
 
 
-def _run_of_client(client: Any, found: Any) -> dict[str, Any]:
-    info, data = found.info, found.data
-    inputs, outputs = found.inputs, getattr(found, "outputs", None)
+def _run_of_client(client: Any, run: Any) -> dict[str, Any]:
+    info, data = run.info, run.data
+    inputs, outputs = run.inputs, getattr(run, "outputs", None)
     datasets = [
         {
             **{
-                field: getattr(one.dataset, field)
+                field: getattr(item.dataset, field)
                 for field in ("name", "digest", "source_type", "source", "schema", "profile")
             },
-            "tags": {tag.key: tag.value for tag in one.tags},
+            "tags": {tag.key: tag.value for tag in item.tags},
         }
-        for one in (inputs.dataset_inputs if inputs else ())
+        for item in (inputs.dataset_inputs if inputs else ())
     ]
-    models = [one.model_id for one in (getattr(inputs, "model_inputs", None) or ())]
-    made = [(one.model_id, one.step) for one in (getattr(outputs, "model_outputs", None) or ())]
+    models = [item.model_id for item in (getattr(inputs, "model_inputs", None) or ())]
+    output_models = [
+        (item.model_id, item.step) for item in (getattr(outputs, "model_outputs", None) or ())
+    ]
     return {
         "experiment_id": info.experiment_id,
         "name": info.run_name,
@@ -352,34 +361,34 @@ def _run_of_client(client: Any, found: Any) -> dict[str, Any]:
         },
         "inputs": sorted(datasets, key=str),
         "model inputs": sorted(models),
-        "outputs": sorted(made),
+        "outputs": sorted(output_models),
     }
 
 
-def _registered_of_client(client: Any, found: Any) -> dict[str, Any]:
-    quoted = found.name.replace("'", "''")
+def _registered_of_client(client: Any, model: Any) -> dict[str, Any]:
+    quoted = model.name.replace("'", "''")
     versions = _pages(lambda **page: client.search_model_versions(f"name='{quoted}'", **page))
     return {
-        "description": found.description or "",
-        "created": found.creation_timestamp,
-        "updated": found.last_updated_timestamp,
-        "tags": dict(found.tags),
-        "aliases": {alias: str(version) for alias, version in found.aliases.items()},
+        "description": model.description or "",
+        "created": model.creation_timestamp,
+        "updated": model.last_updated_timestamp,
+        "tags": dict(model.tags),
+        "aliases": {alias: str(version) for alias, version in model.aliases.items()},
         "versions": {
-            str(one.version): {
-                "source": one.source,
-                "run_id": one.run_id,
-                "run_link": one.run_link,
-                "description": one.description or "",
-                "user_id": one.user_id,
-                "created": one.creation_timestamp,
-                "updated": one.last_updated_timestamp,
-                "status": one.status,
-                "status_message": one.status_message,
-                "stage": one.current_stage,
-                "tags": dict(one.tags),
+            str(version.version): {
+                "source": version.source,
+                "run_id": version.run_id,
+                "run_link": version.run_link,
+                "description": version.description or "",
+                "user_id": version.user_id,
+                "created": version.creation_timestamp,
+                "updated": version.last_updated_timestamp,
+                "status": version.status,
+                "status_message": version.status_message,
+                "stage": version.current_stage,
+                "tags": dict(version.tags),
             }
-            for one in versions
+            for version in versions
         },
     }
 
@@ -387,18 +396,18 @@ def _registered_of_client(client: Any, found: Any) -> dict[str, Any]:
 def _read_models(client: Any, store: Store, experiments: list[str]) -> None:
     if not hasattr(client, "search_logged_models"):
         return
-    for found in _pages(lambda **page: client.search_logged_models(experiments, **page)):
-        store["logged models"][found.model_id] = {
-            "experiment_id": found.experiment_id,
-            "name": found.name,
-            "type": found.model_type or "",
-            "status": str(found.status.value),
-            "location": found.artifact_location,
-            "created": found.creation_timestamp,
-            "updated": found.last_updated_timestamp,
-            "source_run_id": found.source_run_id or "",
-            "params": dict(found.params),
-            "tags": dict(found.tags),
+    for model in _pages(lambda **page: client.search_logged_models(experiments, **page)):
+        store["logged models"][model.model_id] = {
+            "experiment_id": model.experiment_id,
+            "name": model.name,
+            "type": model.model_type or "",
+            "status": str(model.status.value),
+            "location": model.artifact_location,
+            "created": model.creation_timestamp,
+            "updated": model.last_updated_timestamp,
+            "source_run_id": model.source_run_id or "",
+            "params": dict(model.params),
+            "tags": dict(model.tags),
             "lifecycle": "active",
         }
 
@@ -406,12 +415,12 @@ def _read_models(client: Any, store: Store, experiments: list[str]) -> None:
 def _read_traces(client: Any, store: Store, experiments: list[str]) -> None:
     if not hasattr(client, "search_traces"):
         return
-    for found in _pages(
+    for listed in _pages(
         lambda **page: client.search_traces(experiments, include_spans=False, **page)
     ):
-        info = found.info
-        trace = client.get_trace(info.trace_id, display=False) if _in_store(info) else found
-        spans = [_span(one.to_dict()) for one in trace.data.spans]
+        info = listed.info
+        trace = client.get_trace(info.trace_id, display=False) if _in_store(info) else listed
+        spans = [_span(span.to_dict()) for span in trace.data.spans]
         store["traces"][info.trace_id] = {
             "state": str(info.state.value),
             "time": info.request_time,
@@ -423,14 +432,14 @@ def _read_traces(client: Any, store: Store, experiments: list[str]) -> None:
             "metadata": dict(info.trace_metadata),
             "spans": {span_id: shown for _, span_id, shown in spans},
             "assessments": {
-                one.assessment_id: {
-                    "name": one.name,
-                    "value": getattr(one.feedback or one.expectation, "value", None),
-                    "rationale": one.rationale,
-                    "source": one.source.source_id,
-                    "created": one.create_time_ms,
+                assessment.assessment_id: {
+                    "name": assessment.name,
+                    "value": getattr(assessment.feedback or assessment.expectation, "value", None),
+                    "rationale": assessment.rationale,
+                    "source": assessment.source.source_id,
+                    "created": assessment.create_time_ms,
                 }
-                for one in info.assessments
+                for assessment in info.assessments
             },
         }
 
@@ -443,25 +452,25 @@ def _in_store(info: Any) -> bool:
 
 
 def collapsed(points: Iterable[Point]) -> list[Point]:
-    """Give points as a database holds them: those that are equal in all of the key once."""
-    found: dict[tuple[Any, ...], Point] = {}
+    """Return points as a database holds them: points with equal primary keys once."""
+    distinct: dict[tuple[Any, ...], Point] = {}
     for value, step, timestamp in points:
-        held = "NaN" if math.isnan(value) else value
-        found.setdefault((held, step, timestamp), (value, step, timestamp))
-    return list(found.values())
+        number = "NaN" if math.isnan(value) else value
+        distinct.setdefault((number, step, timestamp), (value, step, timestamp))
+    return list(distinct.values())
 
 
 def as_database(store: Store) -> int:
-    """Make of a source's points what a database holds and shows; gives how many were equal.
+    """Change a source's points to those of a database; return the number of equal points.
 
-    MLflow's databases have each point once, and its client shows them by time, step, value.
+    MLflow's databases keep equal points once; its client sorts them by time, step and value.
     """
     equal = 0
     for run in store["runs"].values():
         for key, points in run["metrics"].items():
-            kept = collapsed(points)
-            equal += len(points) - len(kept)
-            run["metrics"][key] = sorted(kept, key=_shown)
+            distinct = collapsed(points)
+            equal += len(points) - len(distinct)
+            run["metrics"][key] = sorted(distinct, key=_shown)
     return equal
 
 
@@ -471,28 +480,28 @@ def _shown(point: Point) -> tuple[int, int, float]:
 
 
 def order_of_logging(path: str) -> dict[tuple[str, str], list[Point]]:
-    """Give all points of a SQLite store in the order in which they were written."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    """Return all points of a SQLite store in order of logging."""
+    logged: dict[tuple[str, str], list[Point]] = {}
     connection = sqlite3.connect(path)
     for run_id, key, value, step, timestamp, is_nan in connection.execute(
         "SELECT run_uuid, key, value, step, timestamp, is_nan FROM metrics ORDER BY rowid"
     ):
         point = (math.nan if is_nan else value, step, timestamp)
-        found.setdefault((run_id, key), []).append(point)
+        logged.setdefault((run_id, key), []).append(point)
     connection.close()
-    return found
+    return logged
 
 
-def compare(expected: Store, found: Store) -> Comparison:
+def compare(expected: Store, actual: Store) -> Comparison:
     """Compare two stores."""
     result = Comparison()
     for kind in KINDS:
-        result.compare(expected[kind], found[kind], (kind,))
+        result.compare(expected[kind], actual[kind], (kind,))
     return result
 
 
 def main(source: str, tracking_uri: str) -> int:
-    """Print all differences; the exit code says whether there are any."""
+    """Print all differences; return 1 if there are any."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     expected = read_source(source)
     equal = as_database(expected)

@@ -15,7 +15,7 @@ import orjson
 from comparison import Difference, Store
 
 from yprov_mlflow.prov.convert import Conversion, Request
-from yprov_mlflow.prov.convert.workers import InlineExecutor
+from yprov_mlflow.prov.convert.executors import InlineExecutor
 from yprov_mlflow.prov.restore import RestoreRequest, restore
 
 Record = dict[str, Any]

@@ -1,8 +1,8 @@
-"""A fake of libnvidia-ml.so.1, at the level at which pynvml calls it: symbols, pointers, codes.
+"""A fake of libnvidia-ml.so.1 as pynvml calls it, with symbols, pointers and error codes.
 
-All of pynvml's own code runs against it. What it does was taken from NVML's documentation: calls
-before nvmlInit and after the last nvmlShutdown fail, devices of others are counted but cannot be
-opened, strings that do not fit are refused, MIG instances know their memory and little else.
+All of pynvml's own code runs against it. It follows NVML's documentation: calls before nvmlInit and
+after the last nvmlShutdown fail, devices of other users are counted but cannot be opened, strings
+that do not fit are rejected, MIG instances report their memory and little else.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pynvml
 
 MISSING = None
-"""Value of a sensor that a device does not have."""
+"""Value of a sensor that a device lacks."""
 
 
 def uuid(number):
@@ -34,7 +34,7 @@ class Mig:
 
 @dataclass
 class Gpu:
-    """A GPU; a sensor that is ``MISSING`` is not supported; ``errors`` has codes by symbol."""
+    """A GPU; a ``MISSING`` sensor is not supported; ``errors`` maps symbols to error codes."""
 
     uuid: str = uuid(0)
     name: str = "NVIDIA H100 80GB HBM3"
@@ -57,7 +57,7 @@ class Gpu:
 
 
 class Library:
-    """What ``ctypes.CDLL("libnvidia-ml.so.1")`` gives where there is a driver."""
+    """Replacement for ``ctypes.CDLL("libnvidia-ml.so.1")``."""
 
     def __init__(self, *gpus, without=(), init_error=0):
         self.gpus = list(gpus)
@@ -69,7 +69,7 @@ class Library:
 
     def __getattr__(self, symbol):
         if not symbol.startswith("nvml") or symbol in self.without or not hasattr(_C, symbol):
-            raise AttributeError(symbol)  # as ctypes does for what the library does not have
+            raise AttributeError(symbol)  # like ctypes for a missing symbol
         entry = getattr(_C, symbol)
 
         def function(*arguments):
@@ -81,12 +81,12 @@ class Library:
         return function
 
     def devices(self):
-        return [one for gpu in self.gpus for one in (gpu, *gpu.migs)]
+        return [device for gpu in self.gpus for device in (gpu, *gpu.migs)]
 
 
 @contextlib.contextmanager
 def loaded(library):
-    """Let pynvml find ``library``; None: there is no driver."""
+    """Make pynvml load ``library``; None simulates a missing driver."""
 
     def cdll(name):
         if library is None:
@@ -125,7 +125,7 @@ def _put_handle(library, pointer, device):
 
 
 def _device(symbol, of=(Gpu,)):
-    """Make an entry that finds its device by handle, and fails as the device does."""
+    """Decorate an entry that takes a device instead of its handle."""
 
     def decorate(entry):
         def checked(library, handle, *arguments):
@@ -143,7 +143,7 @@ def _device(symbol, of=(Gpu,)):
 
 
 def _sensor(symbol, attribute):
-    """Make an entry that puts a number that not all devices have."""
+    """Return an entry for a sensor that not all devices have."""
 
     @_device(symbol)
     def entry(device, pointer):
@@ -154,7 +154,7 @@ def _sensor(symbol, attribute):
 
 
 class _C:
-    """The entries of the library, by symbol; each takes the library first."""
+    """The functions of the library by symbol; the first argument is the library."""
 
     def nvmlInitWithFlags(library, flags):
         if not library.init_error:

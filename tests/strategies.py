@@ -1,4 +1,4 @@
-"""Hypothesis strategies: the events of random runs, as odd as MLflow lets them be."""
+"""Hypothesis strategies for the events of random runs, with any content that MLflow allows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ NASTY = (
     "tab\t",
     "\x00\x1b",
 )
-"""Keys that went wrong somewhere, sometime."""
+"""Keys that some encoding or file system cannot hold as they are."""
 
 keys = st.sampled_from(NASTY) | st.sampled_from("abc") | st.text(min_size=1, max_size=8)
 texts = st.sampled_from(("", "0.01", "3", "True", "nan", "-0.0", "1e-05", "007", "1_0", "٣")) | (
@@ -99,11 +99,13 @@ json_values = st.recursive(
 @st.composite
 def metrics(draw: st.DrawFn) -> tuple[Any, ...]:
     points = draw(st.lists(st.tuples(keys, numbers, timestamps, steps), min_size=1, max_size=5))
-    found = draw(st.lists(paths, max_size=2))
+    context_paths = draw(st.lists(paths, max_size=2))
     contexts = None
-    if len(found) > 1:
+    if len(context_paths) > 1:
         contexts = draw(
-            st.lists(st.integers(0, len(found) - 1), min_size=len(points), max_size=len(points))
+            st.lists(
+                st.integers(0, len(context_paths) - 1), min_size=len(points), max_size=len(points)
+            )
         )
     return (
         MetricsLogged,
@@ -111,7 +113,7 @@ def metrics(draw: st.DrawFn) -> tuple[Any, ...]:
         [p[1] for p in points],
         [p[2] for p in points],
         [p[3] for p in points],
-        found,
+        context_paths,
         contexts,
         draw(st.none() | st.lists(st.none() | models, min_size=len(points), max_size=len(points))),
         draw(st.none() | st.just([["iris", "d1"]] * len(points))),
@@ -165,9 +167,9 @@ assessments = st.fixed_dictionaries(
 nothing = st.none()
 
 
-def call(method: str, result: st.SearchStrategy[Any] = nothing, **given: Any) -> Any:
-    arguments = st.fixed_dictionaries(given)
-    return st.tuples(st.just(StoreCalled), st.just(method), st.just({}), arguments, result)
+def call(method: str, result: st.SearchStrategy[Any] = nothing, **arguments: Any) -> Any:
+    fields = st.fixed_dictionaries(arguments)
+    return st.tuples(st.just(StoreCalled), st.just(method), st.just({}), fields, result)
 
 
 registry_names = st.sampled_from(("iris", "a/b"))
@@ -361,7 +363,7 @@ _DESCRIPTION = {
         | _JOULES,
         {"name": "energy", "scope": "process", "method": "estimated"} | _JOULES,
         {"name": "power", "scope": "device", "method": "measured", "device": "gpu0"} | _WATTS,
-        {"name": "smoke", "scope": "node", "unit": "of its own", "kind": "none that is known"},
+        {"name": "smoke", "scope": "node", "unit": "of its own", "kind": "an unknown kind"},
     ],
 }
 _readings = st.none() | st.floats(0, 1e9) | st.just(1e300)
@@ -385,15 +387,15 @@ measurements = st.one_of(
 
 @st.composite
 def runs(draw: st.DrawFn, most: int = 15) -> list[Event]:
-    """Events of one run, session after session, each in the order of its own clock."""
+    """Draw the events of one run, session by session, each in order of time."""
     events: list[Event] = []
     for number in range(draw(st.integers(1, 3))):
         session = f"{number}" * 16
-        told = [(SessionStarted, draw(session_facts))] if draw(st.booleans()) or not number else []
-        told += [draw(created)] if not number else []
-        told += draw(st.lists(actions | facts | measurements, max_size=most))
+        rows = [(SessionStarted, draw(session_facts))] if draw(st.booleans()) or not number else []
+        rows += [draw(created)] if not number else []
+        rows += draw(st.lists(actions | facts | measurements, max_size=most))
         time_ns = START_NS + draw(st.integers(0, 10_000))
-        for seq, (cls, *fields) in enumerate(told):
+        for seq, (cls, *fields) in enumerate(rows):
             time_ns += draw(st.sampled_from((0, 1, 1000, 10**6, 10**9)))
             events.append(cls(RUN_ID, session, seq, time_ns, *fields))
     for seq, (cls, *fields) in enumerate(draw(st.lists(actions, max_size=3))):

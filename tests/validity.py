@@ -8,9 +8,17 @@ from importlib.resources import files
 from typing import Any
 
 import jsonschema
+import pyoxigraph
 from constraints import coincidences, faults_of_form, violations
 
-from yprov_mlflow.prov.model.vocabulary import BORROWED, TERMS
+from yprov_mlflow.prov.formats.rdf import vocabulary
+from yprov_mlflow.prov.model.vocabulary import BORROWED, NAMESPACE
+
+TERMS = {
+    quad.subject.value.removeprefix(NAMESPACE)
+    for quad in pyoxigraph.parse(vocabulary(), pyoxigraph.RdfFormat.TURTLE)
+}
+"""Local names of our own terms."""
 
 
 @cache

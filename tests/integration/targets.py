@@ -1,4 +1,4 @@
-"""Fresh stores to restore to, and what may differ between a store and one restored from it."""
+"""Empty stores to restore into, and the declared differences of a restored store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yprov_mlflow.prov.translate import Options, translate
 
 
 class Target:
-    """A fresh store of MLflow's, and a folder of documents to fill it from."""
+    """An empty MLflow store, and a folder of documents to restore into it."""
 
     def __init__(self, folder: Path, template: Path) -> None:
         self.out = folder / "prov"
@@ -30,12 +30,12 @@ class Target:
 
     def write(
         self,
-        place: str,
+        folder_name: str,
         events: Iterable[Event],
         to: str = "prov-json",
         series: str | None = None,
     ) -> Path:
-        folder = self.out / place
+        folder = self.out / folder_name
         folder.mkdir(parents=True)
         sink = SERIES[series].sink(folder) if series else None
         document = translate(events, Options(max_samples=1 if series else 10**9), sink)
@@ -51,9 +51,9 @@ class Target:
         self.write("store", source.store_events(), to)
         source.close()
 
-    def restore(self, uri: str | None = None, **wish: Any) -> RestoreReport:
+    def restore(self, uri: str | None = None, **options: Any) -> RestoreReport:
         return restore(
-            RestoreRequest((self.out,), uri or self.uri, artifact_root=str(self.root), **wish)
+            RestoreRequest((self.out,), uri or self.uri, artifact_root=str(self.root), **options)
         )
 
     @property
@@ -63,31 +63,31 @@ class Target:
 
 DECLARED = {
     "MLflow's stores have an experiment 0": (
-        lambda d: d.place[:2] == ("experiments", "0") and d.expected == comparison.MISSING
+        lambda d: d.path[:2] == ("experiments", "0") and d.expected == comparison.MISSING
     ),
-    "an experiment without meta.yaml gets what MLflow demands": (
-        lambda d: d.place[0] == "experiments" and d.expected == comparison.MISSING
+    "an experiment without meta.yaml gets the fields that MLflow requires": (
+        lambda d: d.path[0] == "experiments" and d.expected == comparison.MISSING
     ),
     "spans that were a file are in the database, and the trace's tag says so": (
-        lambda d: d.place[0] == "traces" and d.place[3:] == ("mlflow.trace.spansLocation",)
+        lambda d: d.path[0] == "traces" and d.path[3:] == ("mlflow.trace.spansLocation",)
     ),
     "MLflow's databases have no column for the logged model of a version": (
-        lambda d: d.place[-1] == "yprov.model_id" and d.expected == comparison.MISSING
+        lambda d: d.path[-1] == "yprov.model_id" and d.expected == comparison.MISSING
     ),
 }
-"""What may differ, and why."""
+"""Tests of differences by their reasons."""
 
 
 def undeclared(result: comparison.Comparison) -> list[Difference]:
     return [
         difference
         for difference in result.differences
-        if not any(declared(difference) for declared in DECLARED.values())
+        if not any(is_declared(difference) for is_declared in DECLARED.values())
     ]
 
 
 def in_order(store: Store) -> dict[tuple[str, str], list[str]]:
-    """Give all points as a database has them, in the order in which they were logged."""
+    """Return all points as a database holds them, in order of logging."""
     return {
         (run_id, key): [repr(point) for point in comparison.collapsed(points)]
         for run_id, run in store["runs"].items()

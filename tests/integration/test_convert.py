@@ -1,6 +1,6 @@
-"""``yprov-mlflow convert``: whole, resumable, only what changed, the same bytes in the end.
+"""``yprov-mlflow convert``: complete, resumable, incremental and reproducible.
 
-``YPROV_MLFLOW_CONVERT_RUNS=2000 YPROV_MLFLOW_KILLS=10`` makes the test of kills a long one.
+``YPROV_MLFLOW_CONVERT_RUNS=2000 YPROV_MLFLOW_KILLS=10`` makes a long test of killed conversions.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import psutil
 import pytest
 from validity import assert_valid
 
-from yprov_mlflow.prov.convert import Conversion, Request, workers
+from yprov_mlflow.prov.convert import Conversion, Request, executors
 from yprov_mlflow.prov.convert.remote import is_remote
 from yprov_mlflow.prov.formats import open_documents, prov_json
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.document import Document
 
 RUNS = int(os.environ.get("YPROV_MLFLOW_CONVERT_RUNS", "300"))
 KILLS = int(os.environ.get("YPROV_MLFLOW_KILLS", "3"))
@@ -41,7 +41,7 @@ def write(path: Path, content: str) -> None:
 
 
 def make_tree(folder: Path, runs: int, points: int = 3) -> list[str]:
-    """Write two experiments, runs in turns, and a registered model; gives the runs' ids."""
+    """Write two experiments with alternating runs and a registered model; return the run ids."""
     chance = random.Random(runs)
     ids = [f"{chance.getrandbits(128):032x}" for _ in range(runs)]
     for number, name in enumerate(("first", "second"), start=1):
@@ -77,7 +77,7 @@ def make_tree(folder: Path, runs: int, points: int = 3) -> list[str]:
 
 
 class Converter:
-    """Converts one tree by the command line, as a user does."""
+    """Converts one file store with the command line."""
 
     def __init__(self, folder: Path, runs: int = 6, points: int = 3) -> None:
         self.source = folder / "mlruns"
@@ -89,21 +89,21 @@ class Converter:
         line = ["convert", str(self.source), "-o", str(self.out), *options]
         return [sys.executable, "-c", code, *line]
 
-    def __call__(self, *options: str, exits: int = 0, **given: Any) -> str:
+    def __call__(self, *options: str, exits: int = 0, **options_of_run: Any) -> str:
         line = self.command(*options)
-        done = subprocess.run(line, capture_output=True, text=True, check=False, **given)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, **options_of_run)
         assert done.returncode == exits, done.stderr
         return done.stdout + done.stderr
 
     def files(self) -> dict[str, str]:
-        """Give the SHA-256 of each file of the output by its path."""
+        """Return the SHA-256 of each output file by its path."""
         return {
             path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.out.rglob("*"))
             if path.is_file() and HIDDEN not in path.parts
         }
 
-    def place(self, run_id: str) -> Path:
+    def folder(self, run_id: str) -> Path:
         return self.out / str(self.ids.index(run_id) % 2 + 1) / run_id
 
 
@@ -116,23 +116,23 @@ def documents(path: Path) -> list[Document]:
     return list(open_documents(path))
 
 
-def runs_of(found: list[Document]) -> set[str]:
+def run_ids(documents: list[Document]) -> set[str]:
     return {
         record["mlf:runId"]
-        for document in found
+        for document in documents
         for record in document.records.get("activity", {}).values()
         if "mlf:runId" in record
     }
 
 
-# -- what comes out ------------------------------------------------------------------------
+# -- documents ---------------------------------------------------------------------------
 
 
-def test_each_run_has_a_valid_document_with_all_that_it_had(converter: Converter) -> None:
-    said = converter("--workers", "2")
-    assert "6 of 6 runs converted" in said
+def test_each_run_becomes_a_valid_complete_document(converter: Converter) -> None:
+    output = converter("--workers", "2")
+    assert "6 of 6 runs converted" in output
     for number, run_id in enumerate(converter.ids):
-        content = json.loads((converter.place(run_id) / "prov.json").read_bytes())
+        content = json.loads((converter.folder(run_id) / "prov.json").read_bytes())
         assert_valid(content)
         assert content["entity"]["run:param/lr"]["mlf:text"] == str(number / 7)
         assert content["activity"]["run:run"]["mlf:runId"] == run_id
@@ -145,26 +145,26 @@ def test_each_run_has_a_valid_document_with_all_that_it_had(converter: Converter
     assert {"store:experiment/1", "store:experiment/2"} <= set(store["entity"])
 
 
-def test_others_may_read_what_they_usually_may(converter: Converter) -> None:
+def test_output_has_default_permissions(converter: Converter) -> None:
     converter()
-    place = converter.place(converter.ids[0])
-    assert place.stat().st_mode == converter.source.stat().st_mode
+    folder = converter.folder(converter.ids[0])
+    assert folder.stat().st_mode == converter.source.stat().st_mode
 
 
-def test_all_formats_at_once(converter: Converter) -> None:
+def test_several_formats_at_once(converter: Converter) -> None:
     names = ["prov-json", "prov-n", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
     converter(*(part for name in names for part in ("--to", name)))
-    place = converter.place(converter.ids[0])
-    [expected] = documents(place / "prov.json")
-    suffixes = {path.suffix for path in place.iterdir()}
+    folder = converter.folder(converter.ids[0])
+    [expected] = documents(folder / "prov.json")
+    suffixes = {path.suffix for path in folder.iterdir()}
     assert suffixes == {".json", ".provn", ".xml", ".ttl", ".trig", ".nq", ".jsonld"}
     for suffix in (".ttl", ".trig", ".nq", ".jsonld"):
-        assert documents(place / f"prov{suffix}") == [expected], suffix
+        assert documents(folder / f"prov{suffix}") == [expected], suffix
 
 
 @pytest.mark.parametrize("name", ["prov-json", "n-quads", "trig"])
 @pytest.mark.parametrize("layout", ["single", "per-experiment"])
-def test_one_document_for_many_runs_holds_the_same(
+def test_combined_documents_have_the_same_content(
     converter: Converter, name: str, layout: str
 ) -> None:
     converter("--points", "all")
@@ -178,18 +178,18 @@ def test_one_document_for_many_runs_holds_the_same(
     converter("--points", "all", "--layout", layout, "--to", name)
     paths = [converter.out / path for path in converter.files()]
     assert len(paths) == (1 if layout == "single" else 3)
-    found = [document for path in paths for document in documents(path)]
-    assert runs_of(found) == set(converter.ids)
-    assert sorted(map(prov_json.dumps, found)) == sorted(map(prov_json.dumps, alone))
+    combined = [document for path in paths for document in documents(path)]
+    assert run_ids(combined) == set(converter.ids)
+    assert sorted(map(prov_json.dumps, combined)) == sorted(map(prov_json.dumps, alone))
 
 
-def test_many_points_lie_in_a_file_beside_the_document(tmp_path: Path) -> None:
+def test_many_points_are_written_to_a_side_file(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=2, points=5000)
     converter()
-    place = converter.place(converter.ids[0])
-    content = json.loads((place / "prov.json").read_bytes())
+    folder = converter.folder(converter.ids[0])
+    content = json.loads((folder / "prov.json").read_bytes())
     [file] = [e for e in content["entity"].values() if e.get("mlf:path") == "metrics.parquet"]
-    digest = hashlib.sha256((place / "metrics.parquet").read_bytes()).hexdigest()
+    digest = hashlib.sha256((folder / "metrics.parquet").read_bytes()).hexdigest()
     assert file["mlf:sha256"] == digest
     single = tmp_path / "single"
     converter.out = single
@@ -204,23 +204,23 @@ def test_many_points_lie_in_a_file_beside_the_document(tmp_path: Path) -> None:
     assert all((single / name).is_file() for name in names)
 
 
-def test_neither_mlflow_nor_pandas_is_imported(tmp_path: Path) -> None:
+def test_mlflow_and_pandas_are_not_imported(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=1, points=5000)
     program, option, code, *line = converter.command("--workers", "1")
-    told = "import sys, atexit; atexit.register(lambda: print(*sys.modules)); "
-    done = subprocess.run([program, option, told + code, *line], capture_output=True, text=True)
+    prefix = "import sys, atexit; atexit.register(lambda: print(*sys.modules)); "
+    done = subprocess.run([program, option, prefix + code, *line], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     loaded = set(done.stdout.split())
     assert "pyarrow" in loaded
     assert not {"mlflow", "pandas"} & loaded
 
 
-def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
+def test_points_none_and_points_all(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=1, points=5000)
-    place = converter.place(converter.ids[0])
+    folder = converter.folder(converter.ids[0])
     converter("--points", "none")
-    assert [path.name for path in place.iterdir()] == ["prov.json"]
-    series = json.loads((place / "prov.json").read_bytes())["entity"]["run:metric/@run/loss"]
+    assert [path.name for path in folder.iterdir()] == ["prov.json"]
+    series = json.loads((folder / "prov.json").read_bytes())["entity"]["run:metric/@run/loss"]
     assert series["mlf:count"]["$"] == "5000"
     database = f"sqlite:///{tmp_path / 'restored.db'}"
     code = "from yprov_mlflow.prov.cli import main; main()"
@@ -231,8 +231,8 @@ def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "5000 of its metric points are not with it" in done.stdout + done.stderr
     converter("--points", "all")
-    assert [path.name for path in place.iterdir()] == ["prov.json"]
-    content = json.loads((place / "prov.json").read_bytes())
+    assert [path.name for path in folder.iterdir()] == ["prov.json"]
+    content = json.loads((folder / "prov.json").read_bytes())
     assert "run:metric/@run/loss/4999" in content["entity"]
 
 
@@ -245,7 +245,7 @@ def test_points_can_be_left_out_or_all_be_records(tmp_path: Path) -> None:
         (["--since", "2023-11-14T22:15:20"], lambda n: n >= 2),
     ],
 )
-def test_some_runs_only(
+def test_selection_of_runs(
     converter: Converter, options: list[str], wanted: Callable[[int], bool]
 ) -> None:
     converter(*options)
@@ -253,27 +253,25 @@ def test_some_runs_only(
     assert {path.parent.name for path in converter.out.glob("[12]/*/prov.json")} == expected
 
 
-def test_what_does_not_exist_is_said(converter: Converter) -> None:
-    said = converter("--experiment", "third", exits=2)
-    assert "none of the 6 runs" in said
-    assert "Check --experiment" in said
-    converter.source = converter.source / "nowhere"
+def test_empty_selection_and_missing_store_are_errors(converter: Converter) -> None:
+    output = converter("--experiment", "third", exits=2)
+    assert "none of the 6 runs" in output
+    assert "Check --experiment" in output
+    converter.source = converter.source / "missing"
     assert "Error: " in converter(exits=1)
     assert "holds one run" in converter("--layout", "single", "--to", "turtle", exits=2)
 
 
-def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
-    converter: Converter, tmp_path: Path
-) -> None:
+def test_dry_run_lists_experiments_and_writes_nothing(converter: Converter, tmp_path: Path) -> None:
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
     before = files()
-    said = converter("--dry-run")
-    rows = [line.split() for line in said.splitlines()]
+    output = converter("--dry-run")
+    rows = [line.split() for line in output.splitlines()]
     assert rows[0] == ["runs", "deleted", "to", "do", "experiment"]
     assert rows[1:3] == [["3", "0", "3", "1", "first"], ["3", "0", "3", "2", "second"]]
-    assert "6 of 6 runs of " in said
+    assert "6 of 6 runs of " in output
     assert files() == before
 
     converter("--experiment", "first")
@@ -283,28 +281,33 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
     report = tmp_path / "report.json"
     report.touch()
     before = files()
-    said = converter("--dry-run", "--report", str(report))
-    assert "4 of 6 runs of " in said
-    assert "\n2 unchanged: " in said
-    found = json.loads(report.read_text())
-    assert (found["runs"], found["unchanged"], found["points"], found["problems"]) == (6, 2, 6, [])
-    kept = [converter.place(run_id) for run_id in (converter.ids[2], converter.ids[4])]
-    assert found["bytes"] == sum((place / "prov.json").stat().st_size for place in kept)
-    assert [one["unchanged"] for one in found["experiments"]] == [2, 0]
+    output = converter("--dry-run", "--report", str(report))
+    assert "4 of 6 runs of " in output
+    assert "\n2 unchanged: " in output
+    summary = json.loads(report.read_text())
+    assert (
+        summary["runs"],
+        summary["unchanged"],
+        summary["points"],
+        summary["problems"],
+    ) == (6, 2, 6, [])
+    kept = [converter.folder(run_id) for run_id in (converter.ids[2], converter.ids[4])]
+    assert summary["bytes"] == sum((folder / "prov.json").stat().st_size for folder in kept)
+    assert [item["unchanged"] for item in summary["experiments"]] == [2, 0]
     assert {path for path, time in files().items() if before.get(path) != time} == {report}
     assert "4 of 6 runs converted, 2 unchanged" in converter()
 
     (converter.source / "2" / "stray").mkdir()
-    assert "stray: is no run" in converter("--dry-run", exits=3)
+    assert "stray: is not a run" in converter("--dry-run", exits=3)
     assert "none of the 6 runs" in converter("--dry-run", "--run", "abc", exits=2)
 
 
-# -- elsewhere ------------------------------------------------------------------------------
+# -- object stores and clusters ----------------------------------------------------------
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
-    """Give the command in this process, where an object store can be pretended."""
+    """Return a function that runs the command in this process, where fsspec has files in memory."""
     from click.testing import CliRunner
 
     from yprov_mlflow.prov.cli import main
@@ -319,7 +322,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     return call
 
 
-def test_object_stores_as_source_and_output(
+def test_object_store_as_source_and_output(
     converter: Converter, in_process: Callable[..., str]
 ) -> None:
     import fsspec
@@ -338,13 +341,13 @@ def test_object_stores_as_source_and_output(
             None,
         )
     assert "0 files uploaded" in in_process(*words)
-    said = in_process("memory://bucket/nothing", "-o", "memory://bucket/prov", exits=1)
-    assert "cannot be read" in said
-    said = in_process("memory://bucket/mlruns/", "-o", "memory://bucket/mlruns/x", exits=2)
-    assert "into the store" in said
+    output = in_process("memory://bucket/nothing", "-o", "memory://bucket/prov", exits=1)
+    assert "cannot be read" in output
+    output = in_process("memory://bucket/mlruns/", "-o", "memory://bucket/mlruns/x", exits=2)
+    assert "into the store" in output
 
 
-def test_a_dask_cluster_converts_the_same(
+def test_dask_cluster_converts_to_the_same_files(
     converter: Converter, in_process: Callable[..., str]
 ) -> None:
     from distributed import LocalCluster
@@ -358,14 +361,14 @@ def test_a_dask_cluster_converts_the_same(
         words = (str(converter.source), "-o", str(converter.out))
         assert "6 of 6" in in_process(*words, "--dask", cluster.scheduler_address)
     assert converter.files() == expected
-    said = in_process(*words, "--dask", "tcp://127.0.0.1:1", exits=1)
-    assert "no Dask scheduler" in said
+    output = in_process(*words, "--dask", "tcp://127.0.0.1:1", exits=1)
+    assert "no Dask scheduler" in output
 
 
-# -- again, and after an end that came too early ------------------------------------------
+# -- repeated and interrupted conversions ------------------------------------------------
 
 
-def test_again_does_only_what_changed(converter: Converter) -> None:
+def test_repeated_conversion_converts_only_changed_runs(converter: Converter) -> None:
     converter()
     before = converter.files()
     assert "0 of 6 runs converted, 6 unchanged" in converter()
@@ -375,12 +378,12 @@ def test_again_does_only_what_changed(converter: Converter) -> None:
     assert "1 of 6 runs converted, 5 unchanged" in converter()
     after = converter.files()
     assert {path for path in after if after[path] != before[path]} == {f"2/{changed}/prov.json"}
-    (converter.place(converter.ids[0]) / "prov.json").unlink()
+    (converter.folder(converter.ids[0]) / "prov.json").unlink()
     assert "1 of 6 runs converted" in converter()
     assert converter.files() == after
 
 
-def test_otherwise_and_back_is_done_again(converter: Converter) -> None:
+def test_changed_options_convert_all_runs_again(converter: Converter) -> None:
     converter()
     before = converter.files()
     converter(env={**os.environ, "YPROV_MLFLOW_BASE_URI": "https://example.org/prov"})
@@ -389,14 +392,14 @@ def test_otherwise_and_back_is_done_again(converter: Converter) -> None:
     assert converter.files() == before
 
 
-def test_what_is_a_url_of_files_and_what_of_a_store() -> None:
+def test_is_remote_excludes_tracking_uris() -> None:
     stores = ("postgresql://h/d", "postgresql+psycopg2://h/d", "mysql://h/d", "yprov+file:///x")
     stores += ("sqlite:///m.db", "http://h", "https://h", "databricks://p", "file:///x", "mlruns")
     assert not any(map(is_remote, stores))
     assert all(map(is_remote, ("s3://b/mlruns", "gs://b/x", "memory://b", "abfs://c@a/x")))
 
 
-def test_together_again_does_only_what_changed(converter: Converter) -> None:
+def test_repeated_conversion_assembles_only_changed_documents(converter: Converter) -> None:
     converter("--layout", "per-experiment")
     before = {p: (converter.out / p).stat().st_mtime_ns for p in converter.files()}
     (converter.source / "2" / converter.ids[1] / "tags" / "new").write_text("tag")
@@ -405,30 +408,30 @@ def test_together_again_does_only_what_changed(converter: Converter) -> None:
     assert {p for p in after if after[p] != before[p]} == {"2/prov.json"}
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_conversion_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=RUNS)
     started = time.monotonic()
     converter("--workers", "2")
-    whole = time.monotonic() - started
+    duration = time.monotonic() - started
     expected = converter.files()
     converter.out = tmp_path / "killed"
     chance, cut = random.Random(SEED), 0
     print(f"YPROV_MLFLOW_SEED={SEED}")
     for _ in range(KILLS):
         with subprocess.Popen(converter.command("--workers", "2")) as process:
-            time.sleep(chance.uniform(0.2, 0.9) * whole / (1 + KILLS / 4))
+            time.sleep(chance.uniform(0.2, 0.9) * duration / (1 + KILLS / 4))
             cut += process.poll() is None
             process.kill()
         for path in converter.out.glob("*/*/prov.json"):
             name = path.relative_to(converter.out).as_posix()
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             assert HIDDEN in path.parts or digest == expected[name]
-    assert cut, "every conversion was over before its kill"
+    assert cut, "every conversion ended before it was killed"
     converter("--workers", "2")
     assert converter.files() == expected
 
 
-def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+def test_interrupt_says_how_to_continue(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=400)
     line = converter.command("--workers", "2")
     with subprocess.Popen(line, stderr=subprocess.PIPE, start_new_session=True) as process:
@@ -436,43 +439,43 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
         while not (ledger.exists() and ledger.stat().st_size) and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate()[1].decode()
+        output = process.communicate()[1].decode()
     assert process.returncode == 130
-    assert said.strip() == "Interrupted. The same command goes on where it stopped."
+    assert output.strip() == "Interrupted. Repeat the command to continue."
     assert " unchanged" in converter()
 
 
-def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
+def test_killed_worker_loses_no_run(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=200)
     converter()
     expected = converter.files()
-    converter.out = tmp_path / "struck"
+    converter.out = tmp_path / "killed worker"
     with subprocess.Popen(converter.command("--workers", "2")) as process:
         while not list(converter.out.glob("*/*/prov.json")):
             time.sleep(0.01)
         children = psutil.Process(process.pid).children()
-        victim = max(children, key=lambda one: one.cpu_times().user)
+        victim = max(children, key=lambda child: child.cpu_times().user)
         victim.kill()
     assert process.returncode == 0
     assert converter.files() == expected
 
 
-def test_a_batch_that_a_broken_pool_refuses_is_not_forgotten(
+def test_batch_refused_by_a_broken_pool_is_converted(
     converter: Converter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted = 0
 
-    class Breaking(workers.ProcessPoolExecutor):
-        def submit(self, *work: Any, **given: Any) -> Any:
+    class Breaking(executors.ProcessPoolExecutor):
+        def submit(self, *work: Any, **options: Any) -> Any:
             nonlocal submitted
             submitted += 1
-            if submitted == 3:  # as if a process had died since the last one
-                raise workers.BrokenProcessPool
-            return super().submit(*work, **given)
+            if submitted == 3:  # as if a process had just died
+                raise executors.BrokenProcessPool
+            return super().submit(*work, **options)
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", Breaking)
+    monkeypatch.setattr(executors, "ProcessPoolExecutor", Breaking)
     conversion = Conversion(
-        Request(str(converter.source), converter.out), workers.ProcessExecutor(1)
+        Request(str(converter.source), converter.out), executors.ProcessExecutor(1)
     )
     states = [result.state for result in conversion]
     assert states == ["converted"] * len(conversion.units)
@@ -481,23 +484,21 @@ def test_a_batch_that_a_broken_pool_refuses_is_not_forgotten(
 @pytest.mark.parametrize(
     ("points", "most"), [(100, 4096), (5000, 16384)], ids=["document", "side file"]
 )
-def test_a_full_disk_ends_it_with_a_cure_and_nothing_torn(
-    tmp_path: Path, points: int, most: int
-) -> None:
+def test_full_disk_leaves_only_complete_files(tmp_path: Path, points: int, most: int) -> None:
     converter = Converter(tmp_path, runs=4, points=points)
 
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    said = converter("--workers", "1", exits=1, preexec_fn=no_room)
-    assert "the output cannot be written" in said
-    assert "goes on where it stopped" in said
+    output = converter("--workers", "1", exits=1, preexec_fn=no_room)
+    assert "the output cannot be written" in output
+    assert "repeat the command" in output
     for path in converter.files():
         assert_valid(json.loads((converter.out / path).read_bytes()))
     assert "4 of 4" in converter()
 
 
-def test_two_at_once_do_not_meet(converter: Converter) -> None:
+def test_concurrent_conversion_to_same_folder_is_refused(converter: Converter) -> None:
     from filelock import FileLock
 
     converter()
@@ -505,61 +506,61 @@ def test_two_at_once_do_not_meet(converter: Converter) -> None:
         assert "another conversion" in converter(exits=1)
 
 
-def test_nothing_is_written_into_the_store(converter: Converter) -> None:
-    def there() -> dict[Path, bytes]:
+def test_output_inside_the_store_is_refused(converter: Converter) -> None:
+    def contents() -> dict[Path, bytes]:
         return {p: p.read_bytes() for p in converter.source.rglob("*") if p.is_file()}
 
-    before = there()
+    before = contents()
     link = converter.source.with_name("link")
     link.symlink_to(converter.source)
     for out in (converter.source, converter.source / "prov", link / "prov"):
         converter.out = out
-        said = converter(exits=2)
-        assert "into the store" in said
-        assert "Give a folder outside" in said
-    assert there() == before
+        output = converter(exits=2)
+        assert "into the store" in output
+        assert "Give a folder outside" in output
+    assert contents() == before
 
 
-def test_what_no_conversion_wrote_is_never_replaced(converter: Converter, tmp_path: Path) -> None:
+def test_foreign_files_are_never_replaced(converter: Converter, tmp_path: Path) -> None:
     backup = tmp_path / "backup of mlruns"
     shutil.copytree(converter.source, backup)
     before = {path for path in backup.rglob("*") if path.is_file()}
     converter.out = backup
-    said = converter("--workers", "2", exits=1)
-    assert "'artifacts'" in said
-    assert "Move it away" in said
+    output = converter("--workers", "2", exits=1)
+    assert "'artifacts'" in output
+    assert "Move the file away" in output
     assert before <= set(backup.rglob("*"))
 
 
-def test_an_output_that_cannot_be_written(converter: Converter) -> None:
+def test_output_that_is_a_file_is_refused(converter: Converter) -> None:
     converter.out.write_text("a file")
     assert "'--out'" in converter(exits=2)
 
 
-# -- what cannot be converted ---------------------------------------------------------------
+# -- problems ----------------------------------------------------------------------------
 
 
-def test_broken_runs_are_named_and_the_others_go_on(converter: Converter, tmp_path: Path) -> None:
+def test_broken_run_is_reported_and_others_are_converted(
+    converter: Converter, tmp_path: Path
+) -> None:
     run = converter.source / "1" / converter.ids[0]
     (run / "metrics" / "loss").write_text("1700000000000 0.5 0\nnonsense\n1700000000001 0.25 1\n")
     report = tmp_path / "report.json"
-    said = converter("--report", str(report), exits=3)
-    assert "loss" in said
-    found = json.loads(report.read_text())
-    assert (found["converted"], found["failed"]) == (6, 0)
-    assert any("loss" in problem["place"] and problem["lost"] for problem in found["problems"])
-    content = json.loads((converter.place(converter.ids[0]) / "prov.json").read_bytes())
+    output = converter("--report", str(report), exits=3)
+    assert "loss" in output
+    summary = json.loads(report.read_text())
+    assert (summary["converted"], summary["failed"]) == (6, 0)
+    assert any("loss" in problem["place"] and problem["lost"] for problem in summary["problems"])
+    content = json.loads((converter.folder(converter.ids[0]) / "prov.json").read_bytes())
     assert content["entity"]["run:metric/@run/loss"]["mlf:count"]["$"] == "2"
     again = converter("--report", str(report), exits=3)
     assert "unchanged" in again
-    assert json.loads(report.read_text())["problems"] == found["problems"]
+    assert json.loads(report.read_text())["problems"] == summary["problems"]
 
 
-def test_what_a_format_cannot_hold_is_named_and_the_others_go_on(
-    converter: Converter, tmp_path: Path
-) -> None:
-    coloured = converter.source / "1" / converter.ids[0] / "tags" / "error"
-    coloured.write_text("\x1b[31mOut of memory\x1b[0m")
+def test_document_impossible_in_a_format_is_reported(converter: Converter, tmp_path: Path) -> None:
+    colored = converter.source / "1" / converter.ids[0] / "tags" / "error"
+    colored.write_text("\x1b[31mOut of memory\x1b[0m")
     report = tmp_path / "report.json"
 
     def problems(*options: str) -> list[str]:
@@ -567,12 +568,12 @@ def test_what_a_format_cannot_hold_is_named_and_the_others_go_on(
         return [problem["place"] for problem in json.loads(report.read_text())["problems"]]
 
     both = ("--to", "prov-json", "--to", "prov-xml")
-    [place] = problems(*both)
-    assert converter.ids[0] in place
-    assert problems(*both) == [place]
-    assert [path.name for path in converter.place(converter.ids[0]).iterdir()] == ["prov.json"]
-    assert all((converter.place(run) / "prov.xml").exists() for run in converter.ids[1:])
-    assert problems("--to", "prov-xml") == [place]
+    [location] = problems(*both)
+    assert converter.ids[0] in location
+    assert problems(*both) == [location]
+    assert [path.name for path in converter.folder(converter.ids[0]).iterdir()] == ["prov.json"]
+    assert all((converter.folder(run) / "prov.xml").exists() for run in converter.ids[1:])
+    assert problems("--to", "prov-xml") == [location]
     assert json.loads(report.read_text())["failed"] == 1
     assert problems(*both, "--layout", "per-experiment") == [str(converter.out / "1")]
     assert (converter.out / "1" / "prov.json").exists()

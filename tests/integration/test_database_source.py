@@ -1,4 +1,4 @@
-"""Databases that MLflow filled with everything it keeps: all of it is read, of any of them."""
+"""Databases that MLflow filled with all it can store: each kind is read completely."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ SERVERS = {
     "postgresql": ("postgres_address", "postgresql+psycopg2", "postgres"),
     "mysql": ("mariadb_address", "mysql+pymysql", ""),
 }
-"""Fixtures that give addresses, and what comes before an address and after it."""
+"""Fixtures with addresses, the URI scheme, and the database to connect to first."""
 
 
 def make_database(kind, request, folder):
-    """Make a database that has all tables or none, as MLflow takes both; give its URI."""
+    """Create a database, with MLflow's tables or empty; return its URI."""
     import sqlalchemy
 
     if kind == "sqlite":
@@ -59,7 +59,7 @@ def make_database(kind, request, folder):
 
 @pytest.fixture(scope="module", params=["sqlite", *SERVERS])
 def database(request, tmp_path_factory):
-    """A database of each kind: its URI, and what was made in it."""
+    """A database of each kind: its URI, and the ids of its contents."""
     folder = tmp_path_factory.mktemp("full")
     uri = make_database(request.param, request, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,9 +71,9 @@ def database(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reading(database):
-    found = Reading(database[0])
-    yield found
-    found.source.close()
+    reading = Reading(database[0])
+    yield reading
+    reading.source.close()
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def made(database):
     return database[1]
 
 
-def test_runs_are_all_there(reading, made):
+def test_all_runs_are_listed(reading, made):
     assert {ref.run_id: ref.lifecycle for ref in reading.refs} == {
         run_id: "deleted" if name == "deleted" else "active" for name, run_id in made.runs.items()
     }
@@ -90,7 +90,7 @@ def test_runs_are_all_there(reading, made):
     assert (ref.status, ref.start_time_ms, ref.key) == ("FINISHED", TIME_MS, ref.run_id)
 
 
-def test_a_run_is_what_mlflow_says(reading, made):
+def test_run_attributes(reading, made):
     created = reading.one(RunCreated, made.runs["parent"])
     assert (created.run_name, created.user_id) == ("parent", "ada")
     assert created.start_time_ms == TIME_MS and created.tags == {} and created.fields == {}
@@ -115,7 +115,7 @@ def test_params_and_tags(reading, made):
     assert not reading.all(ParamsLogged, made.runs["bare"])
 
 
-def test_points_are_in_the_order_in_which_mlflow_reads_them(reading, made, database):
+def test_points_have_the_order_of_mlflow(reading, made, database):
     from mlflow import MlflowClient
 
     run_id = made.runs["parent"]
@@ -132,7 +132,7 @@ def test_points_are_in_the_order_in_which_mlflow_reads_them(reading, made, datab
     assert odd[0] == (TIME_MS - 5, 0.0, -7)
 
 
-def test_points_of_models_name_them(reading, made):
+def test_points_name_their_logged_models(reading, made):
     run_id = made.runs["parent"]
     (event,) = [e for e in reading.all(MetricsLogged, run_id) if e.keys[0] == "accuracy"]
     first, second = sorted((made.models["own"], made.models["second"]))
@@ -163,18 +163,18 @@ def test_inputs_and_outputs(reading, made):
 
 
 def test_logged_models(reading, made):
-    found = {event.model_id: event for event in reading.all(ModelLogged, made.runs["parent"])}
-    assert found.keys() == {made.models["own"], made.models["second"]}
-    own = found[made.models["own"]]
+    models = {event.model_id: event for event in reading.all(ModelLogged, made.runs["parent"])}
+    assert models.keys() == {made.models["own"], made.models["second"]}
+    own = models[made.models["own"]]
     assert (own.name, own.model_type, own.status) == ("own", "tree", "READY")
     assert (own.params, own.tags) == ({"depth": "3"}, {"kind": "own", "stage": "gold"})
     assert own.fields["source_run_id"] == made.runs["parent"]
-    assert found[made.models["second"]].status == "PENDING"
+    assert models[made.models["second"]].status == "PENDING"
     (loose,) = [event for event in reading.store if isinstance(event, ModelLogged)]
     assert loose.model_id == made.models["loose"]
 
 
-def test_traces_are_with_their_run_or_with_the_store(reading, made):
+def test_traces_belong_to_their_run_or_to_the_store(reading, made):
     calls = [event for event in reading.of(made.runs["parent"]) if isinstance(event, StoreCalled)]
     methods = [event.method for event in calls if event.method != POINTS]
     assert methods == [
@@ -200,24 +200,24 @@ def test_traces_are_with_their_run_or_with_the_store(reading, made):
 
 
 def test_experiments(reading, made):
-    found = {call.arguments["name"]: call for call in reading.calls("create_experiment")}
-    assert found.keys() == {"Default", *made.experiments}
-    assert found["main"].result == made.experiments["main"]
-    assert found["main"].arguments["tags"] == {"team": "näher\nlines"}
-    assert found["gone"].arguments["lifecycle_stage"] == "deleted"
+    calls = {call.arguments["name"]: call for call in reading.calls("create_experiment")}
+    assert calls.keys() == {"Default", *made.experiments}
+    assert calls["main"].result == made.experiments["main"]
+    assert calls["main"].arguments["tags"] == {"team": "näher\nlines"}
+    assert calls["gone"].arguments["lifecycle_stage"] == "deleted"
     (deleted,) = reading.calls("delete_experiment")
     assert deleted.arguments == {"experiment_id": made.experiments["gone"]}
-    first = found["Default"].arguments
+    first = calls["Default"].arguments
     uuid = store_uuid(first["creation_time"], first["artifact_location"], "")
     assert reading.source.store()["uuid"] == uuid
 
 
 def test_registry(reading, made):
-    found = {call.arguments["name"]: call for call in reading.calls("create_registered_model")}
-    assert found.keys() == {"iris", "it's empty", "hello"}
-    assert found["iris"].arguments["description"] == "flowers"
-    assert found["iris"].arguments["tags"] == {"team": "a"}
-    assert found["hello"].arguments["tags"]["mlflow.prompt.is_prompt"] == "true"
+    calls = {call.arguments["name"]: call for call in reading.calls("create_registered_model")}
+    assert calls.keys() == {"iris", "it's empty", "hello"}
+    assert calls["iris"].arguments["description"] == "flowers"
+    assert calls["iris"].arguments["tags"] == {"team": "a"}
+    assert calls["hello"].arguments["tags"]["mlflow.prompt.is_prompt"] == "true"
     iris = [event for event in reading.store if getattr(event, "subjects", {}).get("model") == IRIS]
     assert [event.method for event in iris] == [
         "create_registered_model",
@@ -253,38 +253,38 @@ def test_evaluation(reading, made):
     assert scorers == ['{"name": "one"}', '{"name": "two"}']
 
 
-def test_secrets_are_not_told(reading):
+def test_secrets_are_withheld(reading):
     (hook,) = reading.calls("create_webhook")
     assert hook.arguments["name"] == "hook"
     assert hook.arguments["events"] == ["registered_model.created"]
-    told = repr([*reading.store, *reading.runs.values(), *reading.problems, reading.source.store()])
-    assert not any(secret in told for secret in ("T0PSECRET", "hush-hush", "se-cret"))
+    text = repr([*reading.store, *reading.runs.values(), *reading.problems, reading.source.store()])
+    assert not any(secret in text for secret in ("T0PSECRET", "hush-hush", "se-cret"))
     assert "se-cret" not in reading.source.location + repr(reading.source.store())
 
 
-def test_documents_can_be_made_of_it(reading):
+def test_events_can_be_translated(reading):
     for events in (*reading.runs.values(), reading.store):
         assert translate(events).records["entity"]
 
 
-def test_another_process_reads_the_same(database, reading):
+def test_pickled_source_reads_the_same(database, reading):
     source = pickle.loads(pickle.dumps(reading.source))
     refs = list(source.runs())
     assert refs == reading.refs
-    # As text: a value that is no number differs from itself.
+    # As text, because NaN is not equal to itself.
     assert repr([list(source.events(ref)) for ref in refs]) == repr([*reading.runs.values()])
     assert [source.fingerprint(ref) for ref in refs] == [*map(reading.source.fingerprint, refs)]
     source.close()
 
 
-def test_fingerprints_tell_what_changed(database, reading, made):
+def test_fingerprints_change_with_their_run_only(database, reading, made):
     from mlflow.entities import Metric, RunTag
     from mlflow.tracking._tracking_service.utils import _get_store
 
     store = _get_store(database[0])
     refs = {ref.run_id: ref for ref in reading.refs}
-    known = {run_id: reading.source.fingerprint(ref) for run_id, ref in refs.items()}
-    assert len(set(known.values())) == len(known)
+    before = {run_id: reading.source.fingerprint(ref) for run_id, ref in refs.items()}
+    assert len(set(before.values())) == len(before)
     changes = {
         "bare": lambda run: store.set_tag(run, RunTag("later", "1")),
         "child": lambda run: store.log_metric(run, Metric("loss", 0.1, TIME_MS - 9, -9)),
@@ -294,13 +294,13 @@ def test_fingerprints_tell_what_changed(database, reading, made):
         change(made.runs[name])
     store.restore_run(made.runs["failed"])
     fresh = open_source(database[0])
-    changed = {run_id for run_id, ref in refs.items() if fresh.fingerprint(ref) != known[run_id]}
+    changed = {run_id for run_id, ref in refs.items() if fresh.fingerprint(ref) != before[run_id]}
     assert changed == {made.runs["bare"], made.runs["child"]}
     reading.source.close()
     fresh.close()
 
 
-def test_nothing_is_written(database, made):
+def test_database_is_not_changed(database, made):
     uri = database[0]
     before = contents(uri)
     source = open_source(uri)
@@ -313,7 +313,7 @@ def test_nothing_is_written(database, made):
 
 
 def contents(uri):
-    """Give a digest of all rows; of a SQLite file of its bytes, and what lies beside it."""
+    """Return all rows by table; for a SQLite file, digests of it and the files beside it."""
     if uri.startswith("sqlite"):
         path = Path(uri.removeprefix("sqlite:///"))
         return {
@@ -325,15 +325,15 @@ def contents(uri):
     engine = sqlalchemy.create_engine(uri)
     with engine.connect() as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
-        found = {
+        rows = {
             table: sorted(map(repr, connection.execute(sqlalchemy.text(f"SELECT * FROM {table}"))))
             for table in tables
         }
     engine.dispose()
-    return found
+    return rows
 
 
-def test_writing_is_refused(database):
+def test_transactions_are_read_only(database):
     import sqlalchemy
 
     from yprov_mlflow.prov.sources.sql.connection import Database
@@ -344,8 +344,8 @@ def test_writing_is_refused(database):
     opened.close()
 
 
-def test_a_run_is_read_as_of_one_moment(database, made):
-    """What is logged while a run is read is not half in it."""
+def test_events_of_a_run_are_one_snapshot(database, made):
+    """Points that are logged while a run is read are not in its events."""
     from mlflow.entities import Metric
     from mlflow.tracking._tracking_service.utils import _get_store
 
@@ -363,7 +363,7 @@ def test_a_run_is_read_as_of_one_moment(database, made):
     source.close()
 
 
-def test_artifacts_where_they_are(tmp_path, empty_database):
+def test_artifacts_are_found_in_place_and_after_a_move(tmp_path, empty_database):
     database = tmp_path / "mlflow.db"
     shutil.copy(empty_database, database)
     uri = f"sqlite:///{database}"
@@ -389,7 +389,7 @@ client.log_model_artifact(model.model_id, __file__)
     assert of_run.owner is None and of_model.owner[0] == "model"
     assert [file["path"] for file in of_model.files] == ["script.py"]
     assert reading.problems == []
-    # Elsewhere they are found by the end of their addresses.
+    # After a move, the end of the URI is enough to find them.
     moved = tmp_path / "moved"
     moved.mkdir()
     shutil.move(tmp_path / "files", moved / "files")
@@ -405,14 +405,14 @@ client.log_model_artifact(model.model_id, __file__)
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "cure"),
     [
         ("password", ("se-cret", "wr0ng"), "USER:PASSWORD"),
-        ("port", None, "up and that the location names it"),
-        ("database", ("/postgres", "/nothing"), "up and that the location names it"),
+        ("port", None, "running and that its URI is right"),
+        ("database", ("/postgres", "/nothing"), "running and that its URI is right"),
     ],
 )
-def test_a_server_that_does_not_let_us_in(postgres_address, name, change, said):
+def test_unreachable_server_is_an_error_without_password(postgres_address, name, change, cure):
     uri = f"postgresql://{postgres_address}/postgres"
     if change is None:
         uri = f"postgresql://u:se-cret@127.0.0.1:{servers.free_port()}/x"
@@ -421,14 +421,14 @@ def test_a_server_that_does_not_let_us_in(postgres_address, name, change, said):
     with pytest.raises(StoreError) as raised:
         list(open_source(uri).runs())
     text = str(raised.value)
-    assert said in text and "se-cret" not in text and "wr0ng" not in text
+    assert cure in text and "se-cret" not in text and "wr0ng" not in text
 
 
-def test_a_connection_that_is_lost_is_made_again(database, made):
+def test_lost_connection_is_replaced(database, made):
     import sqlalchemy
 
     if not database[0].startswith("postgresql"):
-        pytest.skip("one kind of server shows it")
+        pytest.skip("one kind of server is enough")
     source = open_source(database[0])
     refs = list(source.runs())
     events = source.events(refs[0])
@@ -444,13 +444,13 @@ def test_a_connection_that_is_lost_is_made_again(database, made):
     source.close()
 
 
-def test_a_database_of_somebody_else(postgres_address):
+def test_database_of_another_program_is_an_error(postgres_address):
     with pytest.raises(StoreError, match="no tables of MLflow") as raised:
         list(open_source(f"postgresql://{postgres_address}/postgres").runs())
     assert "--backend-store-uri" in str(raised.value)
 
 
-def test_the_extra_is_named_where_it_is_missing(monkeypatch, tmp_path):
+def test_missing_library_names_the_extra(monkeypatch, tmp_path):
     import importlib.util
 
     find = importlib.util.find_spec

@@ -17,16 +17,16 @@ import sys, yprov_mlflow
 assert "mlflow" not in sys.modules
 import mlflow
 assert not mlflow.store.artifact.__name__.startswith("yprov")
-from yprov_mlflow.plugin.seams import switch
+from yprov_mlflow.prov.capture.switch import switch
 assert not switch.on
 """,
     "the first name activates": """
 import yprov_mlflow as mlflow
 assert "start_run" in dir(mlflow) and "start_run" in mlflow.__all__
-from yprov_mlflow.plugin.seams import switch
+from yprov_mlflow.prov.capture.switch import switch
 assert not switch.everything
 mlflow.start_run
-from yprov_mlflow.plugin.seams import switch
+from yprov_mlflow.prov.capture.switch import switch
 assert switch.everything
 """,
     "names are the same objects": """
@@ -101,9 +101,9 @@ assert not hasattr(mlflow, "__path_of_nothing__")
     "nothing of ours leaks into mlflow": """
 import mlflow as plain, yprov_mlflow as mlflow
 before = set(dir(plain))
-import yprov_mlflow.events, yprov_mlflow.plugin.calls
+import yprov_mlflow.prov.events, yprov_mlflow.prov.capture.handlers
 mlflow.prov
-assert not {"events", "plugin", "prov", "yprov_mlflow"} & (set(dir(plain)) - before)
+assert not {"events", "capture", "prov", "yprov_mlflow"} & (set(dir(plain)) - before)
 """,
     "inspection": """
 import inspect, doctest, yprov_mlflow as mlflow

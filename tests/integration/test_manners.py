@@ -65,9 +65,9 @@ def test_a_pipe_among_the_artifacts_is_mlflows_error_and_no_hang(workplace: Work
 SILENT = """
 import json, socket, time, mlflow
 silent = socket.create_server(("127.0.0.1", 0))
-from yprov_mlflow.plugin import delivery
-delivery.PATIENCE_S = delivery.deliver.__defaults__[0] / 15
-delivery.deliver.__defaults__ = (delivery.PATIENCE_S,)
+from yprov_mlflow.prov.capture import delivery
+delivery.TIMEOUT_S = delivery.deliver.__defaults__[0] / 15
+delivery.deliver.__defaults__ = (delivery.TIMEOUT_S,)
 client = mlflow.MlflowClient()
 place = f"http://127.0.0.1:{silent.getsockname()[1]}/artifacts"
 mlflow.set_experiment(experiment_id=client.create_experiment("silent", place))

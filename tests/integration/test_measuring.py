@@ -251,11 +251,11 @@ RANK = """
     rank, node = int(os.environ["RANK"]), f"node{int(os.environ['RANK']) // 2}"
     platform.node = lambda: node  # pretended: all else of this process is real
 
-    from yprov_mlflow.collectors.base import Surroundings
-    from yprov_mlflow.recorder import collecting
+    from yprov_mlflow.prov.collectors.base import CollectorContext
+    from yprov_mlflow.prov.sampling import bridge
 
     root = pathlib.Path(os.environ["NODES"], node)
-    collecting.Surroundings = functools.partial(Surroundings, root=root)
+    bridge.CollectorContext = functools.partial(CollectorContext, root=root)
     import yprov_mlflow as mlflow
 
     place = pathlib.Path("run-id")

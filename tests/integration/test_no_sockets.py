@@ -10,8 +10,8 @@ PROGRAM = """
 
     import urllib3  # tries a local socket on import; MLflow has imported it before any collector
 
-    from yprov_mlflow.collectors import registry
-    from yprov_mlflow.collectors.base import Available, Surroundings
+    from yprov_mlflow.prov.collectors import catalog
+    from yprov_mlflow.prov.collectors.base import Available, CollectorContext
 
     events = []
 
@@ -33,13 +33,13 @@ PROGRAM = """
     socket.socket = NoSocket
     names = sys.argv[1:]
     measured = 0
-    for name in registry.BUILT_IN:
+    for name in catalog.BUILT_IN:
         try:
-            cls = registry.load(name)
+            cls = catalog.load(name)
         except (ImportError, AttributeError):
             print("not there:", name)
             continue
-        collector = cls(Surroundings(country="ITA"))
+        collector = cls(CollectorContext(country="ITA"))
         found = collector.probe()
         print(name, type(found).__name__)
         if isinstance(found, Available):

@@ -37,16 +37,16 @@ def installed(tmp_path_factory):
 
 def test_it_is_listed_chosen_and_loaded(installed):
     program = """
-        from yprov_mlflow import settings
-        from yprov_mlflow.collectors import registry
+        from yprov_mlflow.prov import settings
+        from yprov_mlflow.prov.collectors import catalog
 
-        assert "pressure" in registry.names()
-        assert registry.load("pressure").__name__ == "Pressure"
-        chosen = registry.choose(settings.load().collectors)
+        assert "pressure" in catalog.names()
+        assert catalog.load("pressure").__name__ == "Pressure"
+        chosen = catalog.choose(settings.load().collectors)
         assert chosen[-1] == "pressure" and "git" in chosen, chosen
-        assert "pressure" not in registry.choose(["default"])
-        assert "pressure" in registry.choose(["all"])
-        assert "pressure" not in registry.choose(["all", "-pressure"])
+        assert "pressure" not in catalog.choose(["default"])
+        assert "pressure" in catalog.choose(["all"])
+        assert "pressure" not in catalog.choose(["all", "-pressure"])
     """
     done = run(installed, "-c", textwrap.dedent(program))
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""From a store to documents and back: nothing is lost, nothing changed but what is declared."""
+"""From a store to documents and back: only declared differences remain."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def target(tmp_path: Path, empty_database: Path) -> Target:
 
 @pytest.fixture(scope="module")
 def filled(shared_workplace: Workplace) -> Iterator[tuple[str, Made]]:
-    """The URI of a store that has everything, and what is in it."""
+    """Return the URI of a store with every kind of record, and the ids in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(shared_workplace.folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -62,17 +62,17 @@ def filled(shared_workplace: Workplace) -> Iterator[tuple[str, Made]]:
 
 @pytest.fixture(scope="module")
 def full(filled: tuple[str, Made]) -> str:
-    """The URI of a store that has everything."""
+    """Return the URI of a store with every kind of record."""
     return filled[0]
 
 
 @pytest.fixture(scope="module")
 def expected(full: str) -> Store:
-    """What MLflow says that the full store has."""
+    """Return the content of the full store as MLflow reads it."""
     return comparison.read_store(full)
 
 
-# -- what a store has comes back ------------------------------------------------------------
+# -- full stores ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def postgres(postgres_address: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("to", ["prov-json", "n-quads"])
-def test_a_full_store_comes_back_and_can_come_again(
+def test_full_store_is_restored_and_repeating_changes_nothing(
     to: str, target: Target, full: str, expected: Store
 ) -> None:
     target.convert(full, to)
@@ -100,27 +100,29 @@ def test_a_full_store_comes_back_and_can_come_again(
     assert [note.place for note in report.losses] == ["call create_webhook"]
     before = target.database.read_bytes()
 
-    again = target.restore()
-    outcomes = {outcome for counts in again.things.values() for outcome in counts}
+    repeated = target.restore()
+    outcomes = {outcome for counts in repeated.counts.values() for outcome in counts}
     assert outcomes == {"unchanged", "refused"}
-    assert again.things["run"] == {"unchanged": 5}
+    assert repeated.counts["run"] == {"unchanged": 5}
     assert target.database.read_bytes() == before
 
 
-def test_a_full_store_comes_back_in_postgresql(
+def test_full_store_is_restored_into_postgresql(
     target: Target, full: str, expected: Store, postgres: str
 ) -> None:
     target.convert(full)
     report = target.restore(postgres)
     assert [note.place for note in report.losses] == ["call create_webhook"]
     assert undeclared(comparison.compare(expected, comparison.read_store(postgres))) == []
-    assert target.restore(postgres).things["run"] == {"unchanged": 5}
-    # Its own count of ids goes on after ours.
-    made = mlflow.MlflowClient(postgres).create_experiment("new")
-    assert int(made) > max(map(int, expected["experiments"]))
+    assert target.restore(postgres).counts["run"] == {"unchanged": 5}
+    # New experiments get ids after the restored ones.
+    created = mlflow.MlflowClient(postgres).create_experiment("new")
+    assert int(created) > max(map(int, expected["experiments"]))
 
 
-def test_what_postgresql_does_not_hold_is_cut_and_told(target: Target, postgres: str) -> None:
+def test_values_that_postgresql_cannot_hold_are_cut_and_reported(
+    target: Target, postgres: str
+) -> None:
     long_id = "azure-" + "1" * 40
     params = {"long": "y" * 9000, "nul": "a\x00b"}
     target.write("1/a", run_events(long_id, "123456789012345678", "main", (ParamsLogged, params)))
@@ -134,74 +136,74 @@ def test_what_postgresql_does_not_hold_is_cut_and_told(target: Target, postgres:
         f"run {long_id}, long, value",
         f"run {long_id}, nul, value",
     ]
-    assert target.restore(postgres).things == {
+    assert target.restore(postgres).counts == {
         "run": {"unchanged": 1},
         "experiment": {"unchanged": 1},
     }
 
 
-def test_a_full_store_comes_back_in_mysql(
+def test_full_store_is_restored_into_mysql(
     target: Target, full: str, expected: Store, mariadb_address: str
 ) -> None:
-    """To MySQL, keys that differ in case alone are one, and there is no infinity."""
+    """MySQL has no infinity, and keys that differ only in case are equal."""
     import pymysql
 
-    user, _, place = mariadb_address.partition("@")
+    user, _, address = mariadb_address.partition("@")
     login, _, password = user.partition(":")
-    host, _, port = place.partition(":")
+    host, _, port = address.partition(":")
     with pymysql.connect(host=host, port=int(port), user=login, password=password) as connection:
         connection.cursor().execute("CREATE DATABASE restored CHARACTER SET utf8mb4")
     uri = f"mysql+pymysql://{mariadb_address}/restored"
     target.convert(full)
     report = target.restore(uri)
-    found = comparison.read_store(uri)
-    again = target.restore(uri)
+    restored = comparison.read_store(uri)
+    repeated = target.restore(uri)
     let_go(uri)
-    result = comparison.compare(expected, found)
+    result = comparison.compare(expected, restored)
     [parent] = [r for r in expected["runs"] if expected["runs"][r]["name"] == "parent"]
-    assert {d.place[:2] for d in result.differences} == {("runs", parent)}
-    assert {d.place[2] for d in result.differences} == {"params", "metrics"}
-    assert report.things["run"] == {"restored": 5}
+    assert {d.path[:2] for d in result.differences} == {("runs", parent)}
+    assert {d.path[2] for d in result.differences} == {"params", "metrics"}
+    assert report.counts["run"] == {"restored": 5}
     assert sorted(note.place for note in report.losses)[0] == "call create_webhook"
-    assert again.things["trace"] == {"unchanged": 3}
+    assert repeated.counts["trace"] == {"unchanged": 3}
 
 
-def test_converted_again_the_restored_store_gives_the_same_runs(target: Target, full: str) -> None:
-    """JSON, restore, convert: equal but for what names the store."""
+def test_converting_the_restored_store_gives_equal_documents(target: Target, full: str) -> None:
+    """Only the identity of the store differs."""
     target.convert(full)
     target.restore()
     first, second = open_source(full), open_source(target.uri)
-    again = {ref.run_id: ref for ref in second.runs()}
+    restored = {ref.run_id: ref for ref in second.runs()}
     count = 0
     for ref in first.runs():
         documents = [
-            translate(_of_one_store(source.events(one)))
-            for source, one in ((first, ref), (second, again[ref.run_id]))
+            translate(_with_same_store(source.events(run)))
+            for source, run in ((first, ref), (second, restored[ref.run_id]))
         ]
         assert documents[0] == documents[1]
         count += 1
-    assert count == len(again) == 5
+    assert count == len(restored) == 5
 
 
-def _of_one_store(events: Iterable[Event]) -> Iterator[Event]:
+def _with_same_store(events: Iterable[Event]) -> Iterator[Event]:
     for event in events:
         if isinstance(event, RunCreated):
             event = dataclasses.replace(event, store=STORE)
         yield event
 
 
-# -- what was captured live ----------------------------------------------------------------
+# -- captured runs -------------------------------------------------------------------------
 
 
-def test_runs_that_were_captured_live_come_back(target: Target, workplace: Workplace) -> None:
-    """What the calls were given is in the documents; only when they changed what, is of theirs."""
+def test_captured_runs_are_restored(target: Target, workplace: Workplace) -> None:
+    """Documents of capture have the arguments of calls, but not the store's own times."""
     settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
     workplace.run(EVERY_CALL, f"yprov+{workplace.sqlite}", **settings)
     workplace.yprov("recover", uri=workplace.sqlite)
     paths = tuple(workplace.folder.glob("mlruns/**/prov.json"))
     paths += tuple(workplace.journal.glob("stores/**/prov.json"))
     report = restore(RestoreRequest(paths, target.uri, artifact_root=str(target.root)))
-    assert report.things["run"] == {"restored": 7}
+    assert report.counts["run"] == {"restored": 7}
     expected = comparison.read_store(workplace.sqlite)
     result = comparison.compare(expected, target.store)
     times = ("creation_time", "last_update_time", "created", "updated")
@@ -209,48 +211,50 @@ def test_runs_that_were_captured_live_come_back(target: Target, workplace: Workp
         difference
         for difference in result.differences
         if not (
-            difference.place[-1] in times
-            # Files go to a place of the new store; an experiment's own is in no call's result.
-            or difference.place[-1] in ("artifact_uri", "location", "artifact_location")
+            difference.path[-1] in times
+            # Files are copied to the new store; no call returns an experiment's location.
+            or difference.path[-1] in ("artifact_uri", "location", "artifact_location")
         )
     ]
     assert [str(difference) for difference in left] == []
     for run_id, run in target.store["runs"].items():
         for path in Path(run["artifact_uri"]).rglob("*.txt"):
-            place = workplace.folder / "mlruns" / run["experiment_id"] / run_id / "artifacts"
-            assert path.read_bytes() == (place / path.relative_to(run["artifact_uri"])).read_bytes()
+            folder = workplace.folder / "mlruns" / run["experiment_id"] / run_id / "artifacts"
+            assert (
+                path.read_bytes() == (folder / path.relative_to(run["artifact_uri"])).read_bytes()
+            )
 
 
-# -- stores that no MLflow would make ------------------------------------------------------
+# -- unusual stores ------------------------------------------------------------------------
 
 
 def run_events(
     run_id: str = "1" * 32,
     experiment: str = "1",
     name: str | None = "main",
-    *others: tuple[Any, ...],
-    **given: Any,
+    *entries: tuple[Any, ...],
+    **fields: Any,
 ) -> list[Event]:
-    """Give the events of a run in a source, with the fields that are ``given``."""
+    """Return the events of a run as a source reads them; ``fields`` replace those of the run."""
     fields = {
         "run_name": "fox",
         "user_id": "ada",
         "start_time_ms": TIME_MS,
         "artifact_uri": None,
-        **given,
+        **fields,
     }
     status = fields.pop("status", "FINISHED")
     lifecycle = fields.pop("lifecycle", None)
     created = RunCreated(
         run_id, STORE_SESSION, 0, 0, experiment, name, tags={}, store=STORE, **fields
     )
-    told: list[Event] = [
+    events: list[Event] = [
         created,
         RunUpdated(run_id, STORE_SESSION, 1, 0, status, TIME_MS + 5, None, lifecycle),
     ]
-    for seq, (cls, *rest) in enumerate(others, 2):
-        told.append(cls(run_id, STORE_SESSION, seq, 0, *rest))
-    return told
+    for seq, (cls, *args) in enumerate(entries, 2):
+        events.append(cls(run_id, STORE_SESSION, seq, 0, *args))
+    return events
 
 
 def store_events(*calls: tuple[str, dict[str, Any]]) -> list[Event]:
@@ -262,13 +266,13 @@ def store_events(*calls: tuple[str, dict[str, Any]]) -> list[Event]:
 
 
 @pytest.mark.parametrize("name", ["", None])
-def test_a_run_without_a_name_stays_without(target: Target, name: str | None) -> None:
+def test_run_without_a_name_is_restored_without(target: Target, name: str | None) -> None:
     target.write("1/a", run_events("a" * 32, run_name=name))
     target.restore()
     assert target.store["runs"]["a" * 32]["name"] == name
 
 
-def test_two_experiments_of_one_name_get_two(target: Target) -> None:
+def test_experiments_with_equal_names_get_unique_names(target: Target) -> None:
     target.write("1/a", run_events("a" * 32, "1"))
     target.write("2/b", run_events("b" * 32, "2"))
     report = target.restore()
@@ -277,10 +281,10 @@ def test_two_experiments_of_one_name_get_two(target: Target) -> None:
     assert experiments["2"]["name"] == "main (2)"
     assert experiments["2"]["tags"] == {"yprov.original_name": "main"}
     assert [note.place for note in report.changes] == ["experiment 2"]
-    assert target.restore().things["experiment"] == {"unchanged": 2}
+    assert target.restore().counts["experiment"] == {"unchanged": 2}
 
 
-def test_two_runs_of_one_id_get_two(target: Target) -> None:
+def test_runs_with_equal_ids_get_unique_ids(target: Target) -> None:
     target.write("1/a", run_events("a" * 32, "1", "one", (ParamsLogged, {"p": "1"})))
     target.write("2/a", run_events("a" * 32, "2", "two", (ParamsLogged, {"p": "2"})))
     report = target.restore()
@@ -290,10 +294,10 @@ def test_two_runs_of_one_id_get_two(target: Target) -> None:
     assert (runs["a" * 32]["experiment_id"], runs["a" * 32]["params"]) == ("1", {"p": "1"})
     assert (runs[new]["experiment_id"], runs[new]["params"]) == ("2", {"p": "2"})
     assert runs[new]["tags"] == {"yprov.restored_from": "a" * 32}
-    assert target.restore().things["run"] == {"unchanged": 2}
+    assert target.restore().counts["run"] == {"unchanged": 2}
 
 
-def test_experiments_whose_ids_are_no_numbers_get_some(target: Target) -> None:
+def test_experiments_without_numeric_ids_get_numbers(target: Target) -> None:
     target.write("x/a", run_events("a" * 32, "my exp", "mine"))
     target.write("y/b", run_events("b" * 32, "123456789012345678", "large"))
     report = target.restore()
@@ -302,10 +306,10 @@ def test_experiments_whose_ids_are_no_numbers_get_some(target: Target) -> None:
     number = report.ids["experiment my exp"]
     assert experiments[number]["name"] == "mine"
     assert experiments[number]["tags"] == {"yprov.restored_from": "my exp"}
-    assert target.restore().things["experiment"] == {"unchanged": 2}
+    assert target.restore().counts["experiment"] == {"unchanged": 2}
 
 
-def test_odd_values_are_kept_or_told(target: Target) -> None:
+def test_unusual_values_are_kept_or_reported(target: Target) -> None:
     values = array("d", [math.nan, math.inf, -math.inf, -0.0, 0.0, math.nan, 1e308])
     count = len(values)
     metric = (
@@ -359,32 +363,32 @@ def test_odd_values_are_kept_or_told(target: Target) -> None:
     assert latest == {"m/ä b": 1e308}
 
 
-def test_a_run_that_the_target_has_otherwise_is_refused_unless_overwritten(target: Target) -> None:
+def test_different_run_in_the_target_is_refused_without_overwrite(target: Target) -> None:
     target.write("1/a", run_events("a" * 32))
     target.restore()
     client = mlflow.MlflowClient(target.uri)
     client.set_tag("a" * 32, "mine", "1")
     refused = target.restore()
-    assert refused.things["run"] == {"refused": 1}
+    assert refused.counts["run"] == {"refused": 1}
     assert not refused.complete
     assert client.get_run("a" * 32).data.tags["mine"] == "1"
-    assert target.restore(overwrite=True).things["run"] == {"replaced": 1}
+    assert target.restore(overwrite=True).counts["run"] == {"replaced": 1}
     assert "mine" not in client.get_run("a" * 32).data.tags
-    assert target.restore().things["run"] == {"unchanged": 1}
+    assert target.restore().counts["run"] == {"unchanged": 1}
 
 
-def test_another_experiment_of_the_same_id_is_left_alone(target: Target) -> None:
+def test_other_experiment_with_the_same_id_is_not_changed(target: Target) -> None:
     client = mlflow.MlflowClient(target.uri)
     assert client.create_experiment("theirs") == "1"
     target.write("1/a", run_events("a" * 32, "1", "ours"))
     report = target.restore()
-    assert report.things == {"experiment": {"refused": 1}, "run": {"refused": 1}}
+    assert report.counts == {"experiment": {"refused": 1}, "run": {"refused": 1}}
     assert target.store["experiments"]["1"]["name"] == "theirs"
 
 
-def test_experiments_get_all_that_the_store_said_of_them(target: Target) -> None:
+def test_experiment_fields_are_restored(target: Target) -> None:
     target.write("0/a", run_events("a" * 32, "0", "Default", lifecycle="deleted"))
-    told = {
+    arguments = {
         "name": "Default",
         "experiment_id": "0",
         "artifact_location": "s3://elsewhere/0",
@@ -393,7 +397,7 @@ def test_experiments_get_all_that_the_store_said_of_them(target: Target) -> None
         "last_update_time": None,
         "lifecycle_stage": "deleted",
     }
-    target.write("store", store_events(("create_experiment", told)))
+    target.write("store", store_events(("create_experiment", arguments)))
     target.restore()
     store = target.store
     assert store["experiments"]["0"] == {
@@ -408,7 +412,7 @@ def test_experiments_get_all_that_the_store_said_of_them(target: Target) -> None
 
 
 @pytest.mark.parametrize("series", sorted(SERIES))
-def test_points_beside_the_document_come_back(target: Target, series: str) -> None:
+def test_points_in_a_file_beside_the_document_are_restored(target: Target, series: str) -> None:
     if series in ("zarr", "netcdf"):
         pytest.importorskip({"zarr": "zarr", "netcdf": "netCDF4"}[series])
     points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
@@ -417,7 +421,7 @@ def test_points_beside_the_document_come_back(target: Target, series: str) -> No
     assert len(target.store["runs"]["a" * 32]["metrics"]["m"]) == 9
 
 
-def test_points_that_are_not_what_they_were_are_not_taken(target: Target) -> None:
+def test_changed_or_missing_file_of_points_is_reported(target: Target) -> None:
     points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
     document = target.write("1/a", run_events("a" * 32, "1", "main", points), series="csv")
     [side] = document.parent.glob("metrics.*")
@@ -428,7 +432,7 @@ def test_points_that_are_not_what_they_were_are_not_taken(target: Target) -> Non
     assert not target.restore(overwrite=True).complete
 
 
-def test_points_outside_of_the_documents_folder_are_not_taken(target: Target) -> None:
+def test_file_of_points_outside_the_folder_of_the_document_is_ignored(target: Target) -> None:
     points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
     document = target.write("1/a", run_events("a" * 32, "1", "main", points), series="csv")
     [side] = document.parent.glob("metrics.*")
@@ -436,20 +440,22 @@ def test_points_outside_of_the_documents_folder_are_not_taken(target: Target) ->
     document.write_text(document.read_text().replace(f'"{side.name}"', f'"../../{side.name}"'))
     report = target.restore()
     assert [note.reason for note in report.losses] == [
-        f"names points outside of its folder: ../../{side.name}"
+        f"names a file of metric points outside its folder: ../../{side.name}"
     ]
     assert report.points == 0
 
 
 @pytest.mark.parametrize("to", ["prov-json", "trig", "json-ld", "prov-xml"])
-def test_many_runs_in_one_document_come_back(target: Target, to: str) -> None:
-    runs = [run_events(letter * 32, "1", "main", (ParamsLogged, {"p": letter})) for letter in "abc"]
+def test_runs_in_one_document_are_restored(target: Target, to: str) -> None:
+    originals = [
+        run_events(letter * 32, "1", "main", (ParamsLogged, {"p": letter})) for letter in "abc"
+    ]
     target.out.mkdir()
     with (target.out / f"prov{FORMATS[to].suffix}").open("wb") as stream:
-        FORMATS[to].dump(map(translate, runs), stream, single=False)
-    assert target.restore().things["run"] == {"restored": 3}
-    found = target.store["runs"]
-    assert {run_id[0]: run["params"]["p"] for run_id, run in found.items()} == {
+        FORMATS[to].dump(map(translate, originals), stream, single=False)
+    assert target.restore().counts["run"] == {"restored": 3}
+    runs = target.store["runs"]
+    assert {run_id[0]: run["params"]["p"] for run_id, run in runs.items()} == {
         letter: letter for letter in "abc"
     }
 
@@ -464,17 +470,17 @@ def files_of(**contents: bytes) -> list[dict[str, Any]]:
     ]
 
 
-def test_artifacts_are_copied_from_where_they_are(target: Target, tmp_path: Path) -> None:
+def test_artifacts_are_copied_from_the_given_folder(target: Target, tmp_path: Path) -> None:
     old = tmp_path / "mlruns" / "1" / ("a" * 32) / "artifacts"
     old.mkdir(parents=True)
     (old / "good.txt").write_bytes(b"good")
     (old / "changed.txt").write_bytes(b"other")
-    told = [
+    files = [
         *files_of(**{"good.txt": b"good", "changed.txt": b"what", "gone.txt": b""}),
         {"path": "../../../out", "size": None, "sha256": None},
     ]
     events = run_events(
-        "a" * 32, "1", "main", (ArtifactsLogged, told), artifact_uri="s3://bucket/1/a/artifacts"
+        "a" * 32, "1", "main", (ArtifactsLogged, files), artifact_uri="s3://bucket/1/a/artifacts"
     )
     target.write("1/a", events)
     report = target.restore(artifacts=tmp_path / "mlruns")
@@ -484,13 +490,13 @@ def test_artifacts_are_copied_from_where_they_are(target: Target, tmp_path: Path
     assert report.files["copied"] == 1
     assert [report.files[k] for k in ("found in --artifacts", "looked for")] == [1, 4]
     assert sorted(note.reason for note in report.losses) == [
-        "an artifact's path leads out of its folder: '../../../out'",
         "artifact changed.txt: has changed",
-        "artifact gone.txt: is not there",
+        "artifact gone.txt: does not exist",
+        "the path of an artifact leaves its folder: '../../../out'",
     ]
 
 
-def test_without_its_files_a_run_keeps_the_place_that_it_had(target: Target) -> None:
+def test_run_without_available_files_keeps_its_artifact_uri(target: Target) -> None:
     uri = "s3://bucket/1/a/artifacts"
     logged = (ArtifactsLogged, files_of(**{"a.txt": b"a"}))
     target.write("1/a", run_events("a" * 32, "1", "main", logged, artifact_uri=uri))
@@ -499,7 +505,7 @@ def test_without_its_files_a_run_keeps_the_place_that_it_had(target: Target) -> 
     assert report.losses == []
 
 
-def test_a_folder_without_the_artifacts_is_said_to_be_so(target: Target, tmp_path: Path) -> None:
+def test_folder_without_any_artifact_is_reported(target: Target, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     logged = (ArtifactsLogged, files_of(**{"a.txt": b"a", "b.txt": b"b"}))
@@ -508,7 +514,7 @@ def test_a_folder_without_the_artifacts_is_said_to_be_so(target: Target, tmp_pat
     assert report.to_json()["files"] == {"found in --artifacts": 0, "looked for": 2}
     (note,) = report.losses
     assert note.place == str(wrong)
-    assert "has none of 2 artifacts: give the folder" in note.reason
+    assert "contains none of 2 artifacts: give the folder" in note.reason
 
 
 # -- through the client --------------------------------------------------------------------
@@ -519,23 +525,26 @@ def client_uri(request: pytest.FixtureRequest, plain_server: Server, tmp_path: P
     return plain_server.uri if request.param == "server" else f"file://{tmp_path / 'files'}"
 
 
-def test_other_stores_are_filled_through_the_client(
+def test_restore_through_the_client(
     target: Target, filled: tuple[str, Made], expected: Store, client_uri: str
 ) -> None:
     full, made = filled
     target.convert(full)
     report = target.restore(client_uri)
     client = mlflow.MlflowClient(client_uri, client_uri)
-    assert report.things["run"] == {"restored": 5}
+    assert report.counts["run"] == {"restored": 5}
     for run_id, run in expected["runs"].items():
-        found = client.get_run(report.ids[f"run {run_id}"])
-        assert found.data.tags["yprov.restored_from"] == run_id
-        assert found.data.params == run["params"]
-        assert (found.info.start_time, found.info.status) == (run["start_time"], run["status"])
-        assert found.info.end_time == run["end_time"]
-        assert found.info.lifecycle_stage == run["lifecycle"]
-        assert set(found.data.metrics) == set(run["metrics"])
-        loss = [(p.value, p.step, p.timestamp) for p in _history(client, found, "loss")]
+        restored = client.get_run(report.ids[f"run {run_id}"])
+        assert restored.data.tags["yprov.restored_from"] == run_id
+        assert restored.data.params == run["params"]
+        assert (restored.info.start_time, restored.info.status) == (
+            run["start_time"],
+            run["status"],
+        )
+        assert restored.info.end_time == run["end_time"]
+        assert restored.info.lifecycle_stage == run["lifecycle"]
+        assert set(restored.data.metrics) == set(run["metrics"])
+        loss = [(p.value, p.step, p.timestamp) for p in _history(client, restored, "loss")]
         assert loss == run["metrics"].get("loss", [])
     [child] = [run for run, tags in _tags(expected).items() if "mlflow.parentRunId" in tags]
     parent = expected["runs"][child]["tags"]["mlflow.parentRunId"]
@@ -543,28 +552,30 @@ def test_other_stores_are_filled_through_the_client(
     assert tags["mlflow.parentRunId"] == report.ids[f"run {parent}"]
     assert client.get_model_version_by_alias("iris", "champion").version in (2, "2")
     _has_traces(client, report, made)
-    left = [note.reason for note in report.losses if "only for databases" in note.reason]
-    assert "of which logged models 2 points are is only for databases" in left
-    assert target.restore(client_uri).things["run"] == {"unchanged": 5}
+    left = [
+        note.reason for note in report.losses if "only be restored into a database" in note.reason
+    ]
+    assert "the models of 2 points can only be restored into a database" in left
+    assert target.restore(client_uri).counts["run"] == {"unchanged": 5}
 
 
 def _has_traces(client: Any, report: RestoreReport, made: Made) -> None:
-    """Check that traces belong to the runs that are new here, with their assessments."""
+    """Check that traces and their assessments belong to the restored runs."""
     parent = report.ids[f"run {made.runs['parent']}"]
     trace_id = made.traces["of the run"]
     trace = client.get_trace(trace_id)
     assert [span.name for span in trace.data.spans] == ["span 1", "span 2"]
     info = trace.info
     assert info.trace_metadata["mlflow.sourceRun"] == parent
-    assessed = {one.overrides: one for one in info.assessments if one.name == "good"}
+    assessed = {a.overrides: a for a in info.assessments if a.name == "good"}
     corrected = assessed.pop(next(filter(None, assessed)))
     first = assessed[None]
     assert (corrected.overrides, corrected.value) == (first.assessment_id, True)
     assert (first.value, first.valid) == ({"score": 0.5}, False)
     linked = f"trace {made.traces['linked']}, its link to run {made.runs['parent']}"
-    if linked not in {note.place for note in report.losses}:  # folders take none
-        found = client.search_traces(locations=[info.experiment_id], run_id=parent)
-        assert made.traces["linked"] in {one.info.trace_id for one in found}
+    if linked not in {note.place for note in report.losses}:  # folders reject links
+        traces = client.search_traces(locations=[info.experiment_id], run_id=parent)
+        assert made.traces["linked"] in {trace.info.trace_id for trace in traces}
 
 
 def _history(client: Any, run: Any, key: str) -> list[Any]:
@@ -575,10 +586,10 @@ def _tags(store: Store) -> dict[str, dict[str, str]]:
     return {run_id: run["tags"] for run_id, run in store["runs"].items()}
 
 
-# -- what goes wrong -----------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------------
 
 
-def test_what_is_no_document_is_told_and_passed_by(target: Target) -> None:
+def test_files_that_are_not_documents_are_reported_and_skipped(target: Target) -> None:
     target.write("1/a", run_events("a" * 32))
     broken = target.out / "1" / "b" / "prov.json"
     broken.parent.mkdir()
@@ -587,24 +598,24 @@ def test_what_is_no_document_is_told_and_passed_by(target: Target) -> None:
     foreign.parent.mkdir()
     foreign.write_text('{"prefix": {"ex": "http://example.org/"}, "entity": {"ex:a": {}}}')
     report = target.restore()
-    assert report.things["run"] == {"restored": 1}
+    assert report.counts["run"] == {"restored": 1}
     assert sorted(note.place for note in report.losses) == [str(broken), str(foreign)]
 
 
-def test_runs_that_are_gone_or_of_no_known_experiment_are_not_restored(target: Target) -> None:
+def test_purged_runs_and_runs_without_experiment_are_not_restored(target: Target) -> None:
     gone = (RunUpdated, None, None, None, "purged")
     target.write("1/a", run_events("a" * 32, "1", "main", gone))
     unknown = run_events("b" * 32)
     target.write("1/b", [event for event in unknown if not isinstance(event, RunCreated)])
     report = target.restore()
-    assert report.things["run"] == {"refused": 1}
+    assert report.counts["run"] == {"refused": 1}
     assert [(note.place, note.reason) for note in (*report.changes, *report.losses)] == [
-        (f"run {'a' * 32}", "it was deleted for good, and is not restored"),
-        (f"run {'b' * 32}", "its document does not tell its experiment"),
+        (f"run {'a' * 32}", "it was deleted for good and is not restored"),
+        (f"run {'b' * 32}", "its documents do not name its experiment"),
     ]
 
 
-def test_nothing_to_restore_is_an_error(target: Target, tmp_path: Path) -> None:
+def test_nothing_to_restore_raises(target: Target, tmp_path: Path) -> None:
     target.out.mkdir()
     new = tmp_path / "new.db"
     with pytest.raises(DocumentError, match="no document"):
@@ -614,7 +625,7 @@ def test_nothing_to_restore_is_an_error(target: Target, tmp_path: Path) -> None:
         restore(RestoreRequest((tmp_path / "nowhere",), target.uri))
 
 
-def test_a_target_that_cannot_be_opened_is_an_error(target: Target) -> None:
+def test_target_that_cannot_be_opened_raises(target: Target) -> None:
     target.write("1/a", run_events("a" * 32))
     with pytest.raises(StoreError, match="cannot be opened"):
         target.restore(f"{target.uri}/below/a/file.db")
@@ -625,7 +636,7 @@ def test_a_target_that_cannot_be_opened_is_an_error(target: Target) -> None:
         target.restore()
 
 
-def test_the_command_says_what_it_did(target: Target, workplace: Workplace) -> None:
+def test_restore_command_output_and_exit_codes(target: Target, workplace: Workplace) -> None:
     target.write("1/a", run_events("a" * 32))
     words = ("restore", str(target.out), "--to", target.uri)
     done = workplace.yprov(*words, "--report", "report.json")
@@ -641,3 +652,4 @@ def test_the_command_says_what_it_did(target: Target, workplace: Workplace) -> N
     failed = workplace.yprov("restore", str(target.out), "--to", "http://localhost:1", check=False)
     assert failed.code == 1
     assert failed.err.startswith("Error: ")
+    assert "--to" in failed.err and "--tracking-uri" not in failed.err

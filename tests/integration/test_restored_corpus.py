@@ -1,4 +1,4 @@
-"""Real old stores: documents, restored, are to MLflow what the stores were, and to us as well."""
+"""Existing real stores equal the stores that are restored from their documents."""
 
 from __future__ import annotations
 
@@ -36,39 +36,40 @@ def journeys(
     empty_database: Path,
     unpacked: Callable[[corpus.Row], Path],
 ) -> Journeys:
-    """Give the way of a store there and back, which is gone once for all tests."""
+    """Return a function that converts and restores a store, once for all tests."""
     folder = tmp_path_factory.mktemp("journeys")
-    known: dict[str, Journey] = {}
+    cache: dict[str, Journey] = {}
 
     def journey(row: corpus.Row) -> Journey:
-        if name(row) not in known:
-            place = folder / str(len(known))
-            place.mkdir()
-            known[name(row)] = Journey(unpacked(row), place, empty_database)
-        return known[name(row)]
+        if name(row) not in cache:
+            target = folder / str(len(cache))
+            target.mkdir()
+            cache[name(row)] = Journey(unpacked(row), target, empty_database)
+        return cache[name(row)]
 
     return journey
 
 
 def moved(difference: Difference, journey: Journey) -> bool:
-    """Tell whether a place of artifacts became the same one below the new root, with files."""
-    expected, found = difference.expected, Path(str(difference.found))
-    if not found.is_relative_to(journey.artifacts) or not found.exists():
+    """Return whether an artifact location became the same one below the new root, with files."""
+    actual = Path(str(difference.actual))
+    if not actual.is_relative_to(journey.artifacts) or not actual.exists():
         return False
-    return unquote(str(expected)).endswith(f"/{found.relative_to(journey.artifacts)}")
+    original = unquote(str(difference.expected))
+    return original.endswith(f"/{actual.relative_to(journey.artifacts)}")
 
 
 def differences(result: comparison.Comparison, journey: Journey) -> list[str]:
-    places = ("artifact_uri", "location", "mlflow.artifactLocation")
+    locations = ("artifact_uri", "location", "mlflow.artifactLocation")
     return [
         str(difference)
         for difference in undeclared(result)
-        if not (difference.place[-1] in places and moved(difference, journey))
+        if not (difference.path[-1] in locations and moved(difference, journey))
     ]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)
-def test_all_that_is_in_a_store_comes_back(row: corpus.Row, journeys: Journeys) -> None:
+def test_restored_store_equals_the_source(row: corpus.Row, journeys: Journeys) -> None:
     journey = journeys(row)
     expected = comparison.read_source(str(journey.location))
     logged = in_order(expected)
@@ -76,16 +77,16 @@ def test_all_that_is_in_a_store_comes_back(row: corpus.Row, journeys: Journeys) 
     assert differences(comparison.compare(expected, journey.store), journey) == []
     assert journey.report.losses == []
     assert journey.report.collapsed == equal
-    found = comparison.order_of_logging(str(journey.database))
-    assert {at: [repr(p) for p in points] for at, points in found.items()} == logged
+    restored = comparison.order_of_logging(str(journey.database))
+    assert {key: [repr(p) for p in points] for key, points in restored.items()} == logged
     assert row.count("runs") == len(expected["runs"])
 
 
 @pytest.mark.parametrize("row", DATABASES, ids=name)
-def test_old_databases_are_to_mlflow_what_they_were(
+def test_mlflow_reads_restored_databases_like_the_originals(
     row: corpus.Row, journeys: Journeys, tmp_path: Path
 ) -> None:
-    """MLflow itself reads the old database, brought to its schema, and the restored one."""
+    """MLflow itself reads both: the original after its own schema upgrade, and the restored one."""
     from mlflow.store.db.utils import _upgrade_db
     from sqlalchemy import create_engine
 
@@ -103,101 +104,104 @@ def test_old_databases_are_to_mlflow_what_they_were(
     [row for row in ROWS if row.cells[READABLE].startswith("yes") and row not in DATABASES],
     ids=name,
 )
-def test_old_trees_that_mlflow_reads_are_to_it_what_they_were(
+def test_mlflow_reads_restored_file_stores_like_the_originals(
     row: corpus.Row, journeys: Journeys, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(journeys(row).location, tmp_path / "mlruns")
     expected = comparison.read_store(f"file://{copy}")
     comparison.as_database(expected)
     result = comparison.compare(expected, journeys(row).store)
-    # MLflow does not find spans whose artifacts were elsewhere when they were written.
-    found = [d for d in result.differences if d.place[0] == "traces" and d.place[2] == "spans"]
-    assert all(difference.expected == MISSING for difference in found)
-    result.differences = [d for d in result.differences if d not in found]
+    # MLflow cannot find spans if the artifacts were elsewhere when they were written.
+    spans = [d for d in result.differences if d.path[0] == "traces" and d.path[2] == "spans"]
+    assert all(difference.expected == MISSING for difference in spans)
+    result.differences = [d for d in result.differences if d not in spans]
     assert differences(result, journeys(row)) == []
 
 
-# -- documents of what was restored --------------------------------------------------------
+# -- documents of restored stores ----------------------------------------------------------
 
 
 def _is_store_itself(d: Difference, journey: Journey) -> bool:
-    _, section, identifier, *attribute = d.place
+    _, section, identifier, *attribute = d.path
     if section == "prefix":
         return identifier == "store"
     of_store = identifier == "store:store" and attribute in (["mlf:uri"], ["prov:label"])
-    return of_store and d.found == f"sqlite:///{journey.database}"
+    return of_store and d.actual == f"sqlite:///{journey.database}"
 
 
-def _is_place_of_files(d: Difference, journey: Journey) -> bool:
-    identifier, attribute = d.place[2], d.place[-1]
-    named = attribute in ("schema:contentUrl", "mlf:artifactUri")
+def _is_location_of_files(d: Difference, journey: Journey) -> bool:
+    identifier, attribute = d.path[2], d.path[-1]
+    is_location = attribute in ("schema:contentUrl", "mlf:artifactUri")
     of_trace = "/tag/mlflow.artifactLocation/" in identifier and attribute == "prov:value"
-    return (named or of_trace) and moved(d, journey)
+    return (is_location or of_trace) and moved(d, journey)
 
 
 def _is_out_of_reach(d: Difference, journey: Journey) -> bool:
     starts = ("run:artifact/", "run:folder/", "run:generation/artifact/", "_:hadMember/run$folder/")
-    without = not (journey.artifacts / d.place[0]).exists()
-    return d.place[2].startswith(starts) and d.found == MISSING and without
+    without = not (journey.artifacts / d.path[0]).exists()
+    return d.path[2].startswith(starts) and d.actual == MISSING and without
 
 
 def _is_file_of_spans(d: Difference, _: Journey) -> bool:
-    return "/artifact/traces.json" in d.place[2] and d.found == MISSING
+    return "/artifact/traces.json" in d.path[2] and d.actual == MISSING
 
 
-def _is_place_of_spans(d: Difference, _: Journey) -> bool:
-    return "/tag/mlflow.trace.spansLocation" in d.place[2] and d.expected == MISSING
+def _is_location_of_spans(d: Difference, _: Journey) -> bool:
+    return "/tag/mlflow.trace.spansLocation" in d.path[2] and d.expected == MISSING
 
 
 def _is_tag_in_call(d: Difference, _: Journey) -> bool:
-    if d.place[3:] != ("mlf:arguments",) or "/start_trace/" not in d.place[2]:
+    if d.path[3:] != ("mlf:arguments",) or "/start_trace/" not in d.path[2]:
         return False
-    expected, found = json.loads(str(d.expected)), json.loads(str(d.found))
-    tags = found["trace_info"]["tags"]
+    expected, actual = json.loads(str(d.expected)), json.loads(str(d.actual))
+    tags = actual["trace_info"]["tags"]
     expected["trace_info"]["tags"] |= {
         "mlflow.artifactLocation": tags["mlflow.artifactLocation"],
         "mlflow.trace.spansLocation": "TRACKING_STORE",
     }
-    return bool(expected == found)
+    return bool(expected == actual)
 
 
 def _is_default_experiment(d: Difference, _: Journey) -> bool:
-    only = d.place[1:] == ("activity", "store:session/store")  # of a store that has nothing else
-    return d.place[0] == "store" and d.expected == MISSING and (only or _about_experiment(d, "0"))
+    # The session is new, too, if the original store was empty.
+    is_session = d.path[1:] == ("activity", "store:session/store")
+    return (
+        d.path[0] == "store" and d.expected == MISSING and (is_session or _about_experiment(d, "0"))
+    )
 
 
-def _is_told_of_experiment(d: Difference, _: Journey) -> bool:
-    named = d.place[2] == "store:experiment/7" and d.place[3:] == ("schema:name",)
-    told = d.place[0] == "store" and _about_experiment(d, "7")
-    return d.expected == MISSING and (told or (named and d.found == "7"))
+def _is_experiment_without_name(d: Difference, _: Journey) -> bool:
+    is_name = d.path[2] == "store:experiment/7" and d.path[3:] == ("schema:name",)
+    in_store = d.path[0] == "store" and _about_experiment(d, "7")
+    return d.expected == MISSING and (in_store or (is_name and d.actual == "7"))
 
 
 def _about_experiment(d: Difference, experiment_id: str) -> bool:
-    place = d.place[2].replace("$", ":")
+    identifier = d.path[2].replace("$", ":")
     about = (f"experiment/{experiment_id}", f"event/create_experiment/{experiment_id}(1)")
-    return any(f":{one}" in place or f"/{one}" in place for one in about)
+    return any(f":{name}" in identifier or f"/{name}" in identifier for name in about)
 
 
 def _is_number(d: Difference, _: Journey) -> bool:
-    return d.place[0] == "store" and d.place[3:] == ("mlf:sequence", "$")
+    return d.path[0] == "store" and d.path[3:] == ("mlf:sequence", "$")
 
 
 def _is_equal_points(d: Difference, _: Journey) -> bool:
-    if d.place[3:] == ("mlf:count", "$"):
-        return int(str(d.found)) < int(str(d.expected))
-    return d.place[3:] == ("points",) and _once(d.expected) == d.found != d.expected
+    if d.path[3:] == ("mlf:count", "$"):
+        return int(str(d.actual)) < int(str(d.expected))
+    return d.path[3:] == ("points",) and _once(d.expected) == d.actual != d.expected
 
 
 def _once(points: Any) -> list[Any]:
-    """Give of points of one time, step and value the first, whatever else is told of them."""
-    found: dict[tuple[str, ...], Any] = {}
+    """Return the first of the points with equal time, step and value."""
+    first: dict[tuple[str, ...], Any] = {}
     for point in points:
-        found.setdefault(tuple(point[:3]), point)
-    return [*found.values()]
+        first.setdefault(tuple(point[:3]), point)
+    return [*first.values()]
 
 
 def _is_order_of_points(d: Difference, _: Journey) -> bool:
-    return d.place[3:] == ("points",) and _by_time(d.expected) == d.found
+    return d.path[3:] == ("points",) and _by_time(d.expected) == d.actual
 
 
 def _by_time(points: Any) -> list[Any]:
@@ -205,46 +209,48 @@ def _by_time(points: Any) -> list[Any]:
 
 
 def _is_old_name(d: Difference, _: Journey) -> bool:
-    if d.place[3:] != ("mlf:fields",):
+    if d.path[3:] != ("mlf:fields",):
         return False
     expected = json.loads(str(d.expected))
-    return bool(expected.pop("name") and expected == json.loads(str(d.found)))
+    return bool(expected.pop("name") and expected == json.loads(str(d.actual)))
 
 
 def _is_model_of_version(d: Difference, _: Journey) -> bool:
-    if d.place[3:] != ("mlf:arguments",) or "/create_model_version/" not in d.place[2]:
+    if d.path[3:] != ("mlf:arguments",) or "/create_model_version/" not in d.path[2]:
         return False
     expected = json.loads(str(d.expected))
-    return {**expected, "model_id": None} == json.loads(str(d.found)) != expected
+    return {**expected, "model_id": None} == json.loads(str(d.actual)) != expected
 
 
 DECLARED: dict[str, Callable[[Difference, Journey], bool]] = {
-    "a store is known by its URI, and its ids by a UUID made of that": _is_store_itself,
-    "files were copied to the new store's place for them": _is_place_of_files,
-    "files of a database that lie in a folder of another project are not looked for": (
-        _is_out_of_reach
-    ),
-    "spans that were a file are in the database": _is_file_of_spans,
-    "a trace has a tag for where its spans are": _is_place_of_spans,
+    "the store has another URI, and its namespace another UUID": _is_store_itself,
+    "files were copied to the artifact root of the new store": _is_location_of_files,
+    "files in a folder of another project are not looked for": (_is_out_of_reach),
+    "spans that were in a file are in the database": _is_file_of_spans,
+    "a trace has a tag with the location of its spans": _is_location_of_spans,
     "the call that started a trace has its tags": _is_tag_in_call,
     "MLflow's databases have an experiment 0": _is_default_experiment,
-    "an experiment without meta.yaml gets its id as name": _is_told_of_experiment,
+    "an experiment without meta.yaml gets its id as name": _is_experiment_without_name,
     "events are numbered in the order in which a store is read": _is_number,
-    "points that are equal are one in a database": _is_equal_points,
-    "points are read from a database by time": _is_order_of_points,
+    "databases keep equal points once": _is_equal_points,
+    "points are read from a database in order of time": _is_order_of_points,
     "MLflow's databases have no column for the name that runs had before 1.0": _is_old_name,
     "MLflow's databases have no column for the logged model of a version": _is_model_of_version,
 }
-"""How documents of a restored store may differ from those it came from."""
+"""Tests of the differences between documents of a restored store and of the original."""
 
 
 def test_documents_of_restored_stores_differ_only_as_declared(journeys: Journeys) -> None:
-    unmet, undeclared = set(DECLARED), []
+    unused, undeclared = set(DECLARED), []
     for row in ROWS:
         for difference in journeys(row).differences():
-            met = {why for why, is_it in DECLARED.items() if is_it(difference, journeys(row))}
-            if not met:
+            reasons = {
+                reason
+                for reason, is_declared in DECLARED.items()
+                if is_declared(difference, journeys(row))
+            }
+            if not reasons:
                 undeclared.append(f"{name(row)}: {difference}"[:1000])
-            unmet -= met
+            unused -= reasons
     assert undeclared == []
-    assert unmet == set()
+    assert unused == set()

@@ -1,4 +1,4 @@
-"""A tracking server tells over REST what its database holds, but for a declared list."""
+"""A tracking server gives the same events as its database, except for a declared list."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated, StoreCalled
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.rest import ServerSource, store_contents
-from yprov_mlflow.prov.sources.rest import common_reads as reading_module
 from yprov_mlflow.prov.sources.rest import rest_source as source
+from yprov_mlflow.prov.sources.rest import server_reading as reading_module
 from yprov_mlflow.prov.sources.rest import server_run as run
 from yprov_mlflow.prov.sources.rest.server_client import Refused, Server
 
 DECLARED = {
-    # what servers do not tell
     ("RunCreated", "fields", "deleted_time"),
     ("create_model_version", "arguments", "storage_location"),
 }
-"""Fields that a database has and its server has not."""
+"""Fields that only the database provides, by call and part of it."""
 
-NOT_TOLD = {"create_webhook"}
-"""Calls that only a database has, besides those of deleted versions."""
+NOT_SERVED = {"create_webhook"}
+"""Calls that only the database provides, besides those of deleted versions."""
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, empty_database):
-    """A SQLite file filled with everything, behind a server: its path, address, what was made."""
+    """A filled SQLite file behind a server: its path, address, and the ids of its contents."""
     folder = tmp_path_factory.mktemp("served")
     path = folder / "mlflow.db"
     shutil.copy(empty_database, path)
@@ -54,92 +53,92 @@ def store(tmp_path_factory, empty_database):
 
 
 @pytest.fixture(scope="module")
-def asked(store):
+def served(store):
     return Reading(store[1])
 
 
 @pytest.fixture(scope="module")
-def read(store):
+def stored(store):
     return Reading(str(store[0]))
 
 
 def flat(event):
-    """Give an event as JSON: what a store is called, and in which order, is not compared."""
+    """Return an event as JSON, without the store's URI and the sequence number."""
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
     fields = {k: list(v) if hasattr(v, "typecode") else v for k, v in fields.items()}
     kind = fields.get("method") or type(event).__name__
     del fields["seq"]
     fields.pop("store", None)
-    found = json.loads(json.dumps(fields))
-    for span in found["arguments"]["spans"] if kind == "log_spans" else ():
-        # The same JSON, spelt by another program.
+    plain = json.loads(json.dumps(fields))
+    for span in plain["arguments"]["spans"] if kind == "log_spans" else ():
+        # The same JSON with other spacing.
         span["attributes"] = {k: json.loads(v) for k, v in span["attributes"].items()}
     for name, part, field in DECLARED:
         if name == kind:
-            found[part].pop(field, None)
-    return kind, json.dumps(found, sort_keys=True)
+            plain[part].pop(field, None)
+    return kind, json.dumps(plain, sort_keys=True)
 
 
-def test_runs_are_the_same(asked, read):
-    assert {ref.run_id: ref for ref in asked.refs} == {ref.run_id: ref for ref in read.refs}
+def test_runs_equal_those_of_the_database(served, stored):
+    assert {ref.run_id: ref for ref in served.refs} == {ref.run_id: ref for ref in stored.refs}
 
 
-def test_events_of_runs_are_the_same_in_the_same_order(asked, read):
-    for run_id, events in read.runs.items():
-        assert [flat(event) for event in asked.runs[run_id]] == [flat(event) for event in events]
-        assert [event.seq for event in asked.runs[run_id]] == list(range(len(events)))
+def test_events_of_runs_equal_those_of_the_database(served, stored):
+    for run_id, events in stored.runs.items():
+        assert [flat(event) for event in served.runs[run_id]] == [flat(event) for event in events]
+        assert [event.seq for event in served.runs[run_id]] == list(range(len(events)))
 
 
-def test_events_of_the_store_are_the_same(asked, read):
-    deleted = {str(call.subjects) for call in read.calls("delete_model_version")}
+def test_events_of_the_store_equal_those_of_the_database(served, stored):
+    deleted = {str(call.subjects) for call in stored.calls("delete_model_version")}
     assert len(deleted) == 1
-    told = [
+    expected = [
         event
-        for event in read.store
-        if getattr(event, "method", "") not in NOT_TOLD
+        for event in stored.store
+        if getattr(event, "method", "") not in NOT_SERVED
         and str(getattr(event, "subjects", "")) not in deleted
     ]
-    assert Counter(map(flat, asked.store)) == Counter(map(flat, told))
-    assert [event.seq for event in asked.store] == list(range(len(asked.store)))
+    assert Counter(map(flat, served.store)) == Counter(map(flat, expected))
+    assert [event.seq for event in served.store] == list(range(len(served.store)))
 
 
-def test_the_store_has_the_same_name(asked, read, store):
-    assert asked.source.store()["uuid"] == read.source.store()["uuid"]
-    assert asked.source.store()["uri"] == store[1] == asked.source.location
+def test_store_has_the_same_uuid(served, stored, store):
+    assert served.source.store()["uuid"] == stored.source.store()["uuid"]
+    assert served.source.store()["uri"] == store[1] == served.source.location
 
 
-def test_what_is_not_told_is_said(asked):
-    (problem,) = (problem for problem in asked.problems if "deleted" in problem.reason)
+def test_limits_of_servers_are_reported(served):
+    (problem,) = (problem for problem in served.problems if "deleted" in problem.reason)
     assert problem.lost == "" and "database" in problem.reason
 
 
-def test_small_pages_give_the_same(store, asked, monkeypatch):
+def test_small_pages_give_the_same_events(store, served, monkeypatch):
     for module in (store_contents, reading_module, source):
         monkeypatch.setattr(module, "_PAGE", 1)
     monkeypatch.setattr(run, "_PAGE", 7)
     again = Reading(store[1])
-    assert again.refs == asked.refs
-    assert repr(again.runs) == repr(asked.runs)
-    assert Counter(map(flat, again.store)) == Counter(map(flat, asked.store))
+    assert again.refs == served.refs
+    assert repr(again.runs) == repr(served.runs)
+    assert Counter(map(flat, again.store)) == Counter(map(flat, served.store))
 
 
-def test_another_process_asks_the_same(asked):
-    travelled = pickle.loads(pickle.dumps(asked.source))
-    assert list(travelled.runs()) == asked.refs
-    ref = asked.refs[0]
-    assert repr(list(travelled.events(ref))) == repr(asked.runs[ref.key])
-    assert travelled.fingerprint(ref) == asked.source.fingerprint(ref)
-    travelled.close()
-    assert list(travelled.runs()) == asked.refs
+def test_pickled_source_reads_the_same(served):
+    copy = pickle.loads(pickle.dumps(served.source))
+    assert list(copy.runs()) == served.refs
+    ref = served.refs[0]
+    assert repr(list(copy.events(ref))) == repr(served.runs[ref.key])
+    assert copy.fingerprint(ref) == served.source.fingerprint(ref)
+    copy.close()
+    assert list(copy.runs()) == served.refs
 
 
-def test_our_own_prefix_is_understood(store, asked):
+def test_yprov_prefix_is_stripped(store, served):
     prefixed = open_source(f"yprov+{store[1]}")
     assert isinstance(prefixed, ServerSource) and prefixed.location == store[1]
-    assert list(prefixed.runs()) == asked.refs
+    assert list(prefixed.runs()) == served.refs
 
 
-def test_artifacts_are_listed_and_hashed_where_they_can_be(store, tmp_path):
+def test_artifacts_are_listed_and_hashed_if_reachable(store, tmp_path):
     from mlflow import MlflowClient
 
     path, uri, _ = store
@@ -161,13 +160,13 @@ def test_artifacts_are_listed_and_hashed_where_they_can_be(store, tmp_path):
     (again,) = (e for e in hashed.events(ref) if isinstance(e, ArtifactsLogged))
     assert [file["path"] for file in again.files] == [file["path"] for file in event.files]
     assert all(file["sha256"] for file in again.files)
-    # Changes are seen in what the server says at once.
+    # New points change the fingerprint.
     client.log_metric(made.info.run_id, "loss", 1.0)
     assert source.fingerprint(ref) != before
     assert any(isinstance(event, MetricsLogged) for event in source.events(ref))
 
 
-def test_a_run_that_is_gone_is_a_problem(store):
+def test_missing_run_is_a_problem(store):
     source = open_source(store[1])
     ref = dataclasses.replace(next(iter(source.runs())), run_id="f" * 32, key="f" * 32)
     assert list(source.events(ref)) == []
@@ -175,18 +174,18 @@ def test_a_run_that_is_gone_is_a_problem(store):
     assert problem.lost == "the run" and "f" * 32 in problem.place
 
 
-# -- servers that do not answer as they should -----------------------------------------------
+# -- servers with unexpected answers ----------------------------------------------------------
 
 
 @contextlib.contextmanager
 def answering(answer):
-    """Run a server that gives ``answer`` (status and body, or a function of the request)."""
+    """Run a server with a fixed answer (status and body), or a function of path and body."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             length = int(self.headers.get("Content-Length") or 0)
-            given = self.rfile.read(length)
-            status, body = answer(self.path, given) if callable(answer) else answer
+            request = self.rfile.read(length)
+            status, body = answer(self.path, request) if callable(answer) else answer
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -206,56 +205,58 @@ def answering(answer):
         server.server_close()
 
 
-def error_of(location):
+def error_text(location):
     source = open_source(location)
     with pytest.raises(StoreError) as raised:
         list(source.runs())
     return str(raised.value)
 
 
-def test_a_server_that_is_not_there_says_so_at_once():
+def test_unreachable_server_fails_fast():
     start = time.monotonic()
-    text = error_of(f"http://user:se-cret@127.0.0.1:{servers.free_port()}")
+    text = error_text(f"http://user:se-cret@127.0.0.1:{servers.free_port()}")
     assert time.monotonic() - start < 10
-    assert "cannot be reached" in text and "See that it is up" in text and "se-cret" not in text
+    assert (
+        "cannot be reached" in text and "Check that it is running" in text and "se-cret" not in text
+    )
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_server_that_wants_to_know_who_asks(status):
-    with answering((status, b"who are you?")) as address:
-        text = error_of(f"http://{address}")
+def test_authentication_required(status):
+    with answering((status, b"Unauthorized")) as address:
+        text = error_text(f"http://{address}")
     assert "MLFLOW_TRACKING_USERNAME" in text and "MLFLOW_TRACKING_TOKEN" in text
 
 
 @pytest.mark.parametrize("answer", [(200, b"<html>hello</html>"), (404, b"{}"), (200, b"[]")])
-def test_a_server_that_is_something_else(answer):
+def test_server_that_is_not_a_tracking_server(answer):
     with answering(answer) as address:
-        text = error_of(f"http://{address}")
+        text = error_text(f"http://{address}")
     assert "does not answer as a tracking server does" in text and "MLFLOW_TRACKING_URI" in text
 
 
-def test_an_answer_that_was_torn_is_asked_for_again(monkeypatch):
+def test_truncated_answers_are_retried(monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    asked = defaultdict(int)
+    requests = defaultdict(int)
 
-    def answer(path, given):
-        asked[path] += 1
+    def answer(path, request):
+        requests[path] += 1
         if path.endswith("runs/get") or "runs/get?" in path:
             return 200, b'{"run": {"info'
-        if asked[path] == 2:
+        if requests[path] == 2:
             return 200, b'{"experiments": [{"experime'
         named = {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"}
         return 200, json.dumps({"experiments": [named]}).encode()
 
     with answering(answer) as address:
         server = Server(f"http://{address}")
-        found = list(server.pages(server.store.search_experiments, max_results=5))
-        assert [one.name for one in found] == ["Default"]
+        experiments = list(server.pages(server.store.search_experiments, max_results=5))
+        assert [experiment.name for experiment in experiments] == ["Default"]
         with pytest.raises(Refused, match="JSON"):
             server.ask(server.store.get_run, "1" * 32)
 
 
-def test_an_old_server_that_offers_less_is_read_all_the_same():
+def test_server_of_mlflow_1_is_read():
     """MLflow 1 knew neither logged models nor traces, nor pages of points."""
     run = {
         "info": {
@@ -281,21 +282,21 @@ def test_an_old_server_that_offers_less_is_read_all_the_same():
         "registered-models/search": {},
     }
 
-    def answer(path, given):
-        for name, found in answers.items():
+    def answer(path, request):
+        for name, content in answers.items():
             if f"/mlflow/{name}" in path:
-                return 200, json.dumps(found).encode()
+                return 200, json.dumps(content).encode()
         return 404, json.dumps({"error_code": "ENDPOINT_NOT_FOUND", "message": path}).encode()
 
     with answering(answer) as address:
-        found = Reading(f"http://{address}")
-        assert found.one(RunCreated).run_name == "old"
-        assert found.points("loss") == [(1, 0.5, 0)]
-        assert [call.method for call in found.store] == ["create_experiment"]
-        (problem,) = (problem for problem in found.problems if problem.lost)
+        reading = Reading(f"http://{address}")
+        assert reading.one(RunCreated).run_name == "old"
+        assert reading.points("loss") == [(1, 0.5, 0)]
+        assert [call.method for call in reading.store] == ["create_experiment"]
+        (problem,) = (problem for problem in reading.problems if problem.lost)
         assert problem.place == "/nowhere" and "another machine" in problem.reason
 
 
-def test_events_are_made_of_what_was_asked(asked):
-    assert all(isinstance(events[0], RunCreated) for events in asked.runs.values())
-    assert any(isinstance(event, StoreCalled) for event in asked.store)
+def test_runs_and_store_have_events(served):
+    assert all(isinstance(events[0], RunCreated) for events in served.runs.values())
+    assert any(isinstance(event, StoreCalled) for event in served.store)

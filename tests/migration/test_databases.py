@@ -1,4 +1,4 @@
-"""Every real old database is read whole, by counts and values, and left as it was."""
+"""Real databases of the corpus are read completely, by counts and values, and not changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from yprov_mlflow.prov.sources.sql import DatabaseSource
 
 DATABASES = [row for row in rows() if Path(row.path).suffix in (".db", ".sqlite")]
 
-pytestmark = pytest.mark.skipif(not DATABASES, reason="the corpus of real stores is not here")
+pytestmark = pytest.mark.skipif(not DATABASES, reason="the corpus of real stores is not available")
 
 
 @pytest.fixture(params=DATABASES, ids=lambda row: f"{row.archive}/{row.path}")
@@ -33,8 +33,8 @@ def row(request):
     return request.param
 
 
-def around(path):
-    """Give the names and digests of the database and what lies beside it."""
+def files_beside(path):
+    """Return the digests of the database and of the files beside it, by name."""
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in path.parent.iterdir()
@@ -42,58 +42,58 @@ def around(path):
     }
 
 
-def count(event, found):
+def count(event, counts):
     if isinstance(event, RunUpdated):
-        found["deleted runs"] += event.lifecycle == "deleted"
-        found[event.status] += 1
+        counts["deleted runs"] += event.lifecycle == "deleted"
+        counts[event.status] += 1
     elif isinstance(event, RunCreated):
-        found["runs"] += 1
+        counts["runs"] += 1
     elif isinstance(event, ParamsLogged):
-        found["params"] += len(event.params)
+        counts["params"] += len(event.params)
     elif isinstance(event, TagsSet):
-        found["tags"] += len(event.tags)
-        found["nested"] += "mlflow.parentRunId" in event.tags
+        counts["tags"] += len(event.tags)
+        counts["nested"] += "mlflow.parentRunId" in event.tags
     elif isinstance(event, MetricsLogged):
-        found["points"] += len(event.values)
-        found["longest"] = max(found["longest"], len(event.values))
+        counts["points"] += len(event.values)
+        counts["longest"] = max(counts["longest"], len(event.values))
         assert len({*event.keys}) == 1
     elif isinstance(event, StoreCalled):
-        found[event.method] += 1
+        counts[event.method] += 1
 
 
-def test_counts_are_those_of_the_table(row: Row, unpacked):
+def test_counts_match_the_corpus_table(row: Row, unpacked):
     path = unpacked(row)
-    before = around(path)
+    before = files_beside(path)
     source = open_source(str(path))
     assert isinstance(source, DatabaseSource)
-    found = Counter()
+    counts = Counter()
     for ref in source.runs():
         for number, event in enumerate(source.events(ref)):
             assert (event.run_id, event.session, event.seq) == (ref.run_id, "store", number)
-            count(event, found)
+            count(event, counts)
     for number, event in enumerate(source.store_events()):
         assert (event.run_id, event.seq) == (store_id(source.store()["uuid"]), number)
-        count(event, found)
+        count(event, counts)
     source.close()
 
-    assert found["create_experiment"] == row.count("experiments")
-    assert found["runs"] == row.count("runs")
-    assert found["deleted runs"] == row.count("runs", r"(\d+) del")
-    assert found["nested"] == row.count("runs", r"(\d+) nested")
-    assert found["params"] == row.count("params")
-    assert found["tags"] == row.count("tags")
-    assert found["points"] == row.count("metric points")
-    assert found["longest"] == row.count("metric points", r"max (\d+)")
-    assert found["create_registered_model"] == row.count("registered models")
-    assert found["create_model_version"] == row.count("registered models", r"(\d+) v")
-    assert found["set_registered_model_alias"] == row.count("registered models", r"(\d+) al")
-    assert found["start_trace"] == row.count("traces")
+    assert counts["create_experiment"] == row.count("experiments")
+    assert counts["runs"] == row.count("runs")
+    assert counts["deleted runs"] == row.count("runs", r"(\d+) del")
+    assert counts["nested"] == row.count("runs", r"(\d+) nested")
+    assert counts["params"] == row.count("params")
+    assert counts["tags"] == row.count("tags")
+    assert counts["points"] == row.count("metric points")
+    assert counts["longest"] == row.count("metric points", r"max (\d+)")
+    assert counts["create_registered_model"] == row.count("registered models")
+    assert counts["create_model_version"] == row.count("registered models", r"(\d+) v")
+    assert counts["set_registered_model_alias"] == row.count("registered models", r"(\d+) al")
+    assert counts["start_trace"] == row.count("traces")
     for status in ("FINISHED", "FAILED", "RUNNING"):
-        assert found[status] == row.count("oddities", rf"{status} (\d+)")
-    assert around(path) == before
+        assert counts[status] == row.count("oddities", rf"{status} (\d+)")
+    assert files_beside(path) == before
 
 
-def test_values_are_those_of_the_tables(row: Row, unpacked):
+def test_values_match_the_database(row: Row, unpacked):
     path = unpacked(row)
     source = open_source(str(path))
     read = {"params": {}, "tags": {}}
@@ -117,19 +117,19 @@ def test_values_are_those_of_the_tables(row: Row, unpacked):
         assert points == Counter(connection.execute(query).fetchall())
 
 
-def test_runs_that_did_not_change_keep_their_fingerprints(row: Row, unpacked):
+def test_fingerprints_are_stable(row: Row, unpacked):
     path = unpacked(row)
     first, second = open_source(str(path)), open_source(str(path))
     refs = list(first.runs())
     assert refs == list(second.runs())
-    known = [first.fingerprint(ref) for ref in refs]
-    assert known == [second.fingerprint(ref) for ref in refs]
-    assert len(set(known)) == len(refs)
+    fingerprints = [first.fingerprint(ref) for ref in refs]
+    assert fingerprints == [second.fingerprint(ref) for ref in refs]
+    assert len(set(fingerprints)) == len(refs)
     first.close()
     second.close()
 
 
-def test_what_is_out_of_reach_is_told_once_for_each_place(row: Row, unpacked):
+def test_unreachable_artifacts_are_reported_once_per_root(row: Row, unpacked):
     source = open_source(str(unpacked(row)))
     for ref in source.runs():
         list(source.events(ref))
@@ -140,7 +140,7 @@ def test_what_is_out_of_reach_is_told_once_for_each_place(row: Row, unpacked):
     source.close()
 
 
-def test_artifacts_in_the_tree_of_a_database_are_hashed(unpacked, tmp_path):
+def test_artifacts_beside_a_database_are_hashed(unpacked, tmp_path):
     (row,) = (row for row in DATABASES if row.path == "mlruns.db" and row.count("runs") == 100)
     path = unpacked(row)
     source = open_source(str(path))
@@ -151,13 +151,13 @@ def test_artifacts_in_the_tree_of_a_database_are_hashed(unpacked, tmp_path):
                 files[ref.run_id, file["path"]] = file["sha256"]
     source.close()
     root = path.parent / "mlruns" / "1"
-    there = {
+    expected = {
         (file.relative_to(root).parts[0], "/".join(file.relative_to(root).parts[2:])): file
         for file in root.rglob("*")
         if file.is_file()
     }
-    # The table counts what there was before large files were left out of the archive.
-    assert 0 < len(there) <= 382
+    # The table also counts large files that the archive leaves out.
+    assert 0 < len(expected) <= 382
     assert files == {
-        key: hashlib.sha256(file.read_bytes()).hexdigest() for key, file in there.items()
+        key: hashlib.sha256(file.read_bytes()).hexdigest() for key, file in expected.items()
     }

@@ -1,7 +1,7 @@
-"""What real old versions of MLflow wrote is what our sources read: field by field.
+"""Stores written by real old versions of MLflow are read field by field.
 
-Each archive of ``migration/golden`` has the stores that one version made, and the notes of the
-program that used it. No note comes from reading a store, but for tags that MLflow set by itself.
+Each archive of ``migration/golden`` has the stores of one version, and what the program that
+filled them logged. Only the tags that MLflow set by itself were read from a store.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ CASES = [
 
 
 class Golden:
-    """A store, what its program did, and what our source says of it."""
+    """A store, the expected contents, and the events and problems of its source."""
 
     def __init__(self, version: str, store: str, folder: Path) -> None:
         self.version = numbers(version)
         self.in_database = store == "database"
-        expected = json.loads((folder / "expected.json").read_text("utf-8"))
-        assert expected["mlflow"] == version
-        self.done: dict[str, Json] = expected["stores"][store]
-        place = folder / store / ("mlflow.db" if self.in_database else "mlruns")
+        notes = json.loads((folder / "expected.json").read_text("utf-8"))
+        assert notes["mlflow"] == version
+        self.expected: dict[str, Json] = notes["stores"][store]
+        path = folder / store / ("mlflow.db" if self.in_database else "mlruns")
         artifacts = str(folder / store / "mlruns") if self.in_database else None
-        source = open_source(str(place), artifacts=artifacts)
+        source = open_source(str(path), artifacts=artifacts)
         try:
             self.refs = {ref.run_id: ref for ref in source.runs()}
             self.runs = {run_id: list(source.events(ref)) for run_id, ref in self.refs.items()}
@@ -69,18 +69,18 @@ class Golden:
             source.close()
 
     def one(self, run_id: str, kind: type[Event]) -> Any:
-        """Give the event of a kind that a run has once at most, or None."""
+        """Return the only event of a kind that a run has, or None."""
         found = [event for event in self.runs[run_id] if isinstance(event, kind)]
         assert len(found) <= 1
         return found[0] if found else None
 
-    def everywhere(self) -> Iterator[Event]:
+    def all_events(self) -> Iterator[Event]:
         for events in self.runs.values():
             yield from events
         yield from self.store
 
     def calls(self, method: str) -> list[StoreCalled]:
-        events = (event for event in self.everywhere() if isinstance(event, StoreCalled))
+        events = (event for event in self.all_events() if isinstance(event, StoreCalled))
         return [event for event in events if event.method == method]
 
 
@@ -93,48 +93,52 @@ def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Golden(version, store, folder)
 
 
-def test_there_are_archives_of_every_age() -> None:
+def test_archives_cover_all_major_versions() -> None:
     assert {(0, 9), (1, 0), (2, 0), (3, 1)} <= {numbers(version)[:2] for version in VERSIONS}
 
 
-def test_nothing_is_lost(golden: Golden) -> None:
+def test_no_problem_loses_content(golden: Golden) -> None:
     assert [problem for problem in golden.problems if problem.lost] == []
 
 
 # -- runs ------------------------------------------------------------------------------------
 
 
-def test_runs(golden: Golden) -> None:
-    assert golden.refs.keys() == golden.done["runs"].keys()
-    for run_id, page in golden.done["runs"].items():
+def test_run_attributes(golden: Golden) -> None:
+    assert golden.refs.keys() == golden.expected["runs"].keys()
+    for run_id, page in golden.expected["runs"].items():
         created, updated = golden.one(run_id, RunCreated), golden.one(run_id, RunUpdated)
-        found = {
+        attributes = {
             "experiment_id": created.experiment_id,
             "start_time": created.start_time_ms,
             "status": updated.status,
             "end_time": updated.end_time_ms,
             "deleted": updated.lifecycle == "deleted",
         }
-        expected = {name: page[name] for name in found}
+        expected = {name: page[name] for name in attributes}
         if page["experiment_id"] in deleted_experiments(golden):
-            expected["deleted"] = found["deleted"]  # versions differ in whether its runs are too
-        assert found == expected
-        assert created.experiment_name == golden.done["experiments"][page["experiment_id"]]["name"]
+            expected["deleted"] = attributes[
+                "deleted"
+            ]  # versions differ in whether its runs are deleted, too
+        assert attributes == expected
+        assert (
+            created.experiment_name == golden.expected["experiments"][page["experiment_id"]]["name"]
+        )
         assert created.user_id == page["user"] or page["user"] is None
         if "deleted_time" in created.fields and "deleted_time" in page:
             assert created.fields["deleted_time"] == page["deleted_time"]
         ref = golden.refs[run_id]
         assert (ref.status, ref.start_time_ms) == (page["status"], page["start_time"])
         assert ref.experiment_id == page["experiment_id"]
-        assert ref.lifecycle == ("deleted" if found["deleted"] else "active")
+        assert ref.lifecycle == ("deleted" if attributes["deleted"] else "active")
 
 
 def deleted_experiments(golden: Golden) -> set[str]:
-    return {key for key, page in golden.done["experiments"].items() if page["deleted"]}
+    return {key for key, page in golden.expected["experiments"].items() if page["deleted"]}
 
 
-def test_names(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+def test_run_names(golden: Golden) -> None:
+    for run_id, page in golden.expected["runs"].items():
         created, tags = golden.one(run_id, RunCreated), golden.one(run_id, TagsSet)
         if page["name"] is not None:
             shown = tags.tags.get("mlflow.runName") if tags else None
@@ -142,8 +146,8 @@ def test_names(golden: Golden) -> None:
             assert created.run_name in (page["name"], None, "")
 
 
-def test_parents(golden: Golden) -> None:
-    parents = {run_id: page["parent"] for run_id, page in golden.done["runs"].items()}
+def test_parent_runs(golden: Golden) -> None:
+    parents = {run_id: page["parent"] for run_id, page in golden.expected["runs"].items()}
     found = {}
     for run_id in parents:
         tags = golden.one(run_id, TagsSet)
@@ -152,7 +156,7 @@ def test_parents(golden: Golden) -> None:
 
 
 def test_source_of_early_runs(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+    for run_id, page in golden.expected["runs"].items():
         if "source" in page:
             fields = golden.one(run_id, RunCreated).fields
             found = {"name": fields["source_name"], "version": fields["source_version"]}
@@ -160,13 +164,13 @@ def test_source_of_early_runs(golden: Golden) -> None:
 
 
 def test_params(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+    for run_id, page in golden.expected["runs"].items():
         event = golden.one(run_id, ParamsLogged)
         assert dict(event.params if event else {}) == page["params"]
 
 
 def test_tags(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+    for run_id, page in golden.expected["runs"].items():
         event = golden.one(run_id, TagsSet)
         found = dict(event.tags if event else {})
         assert {key: found.get(key) for key in page["tags"]} == page["tags"]
@@ -175,19 +179,19 @@ def test_tags(golden: Golden) -> None:
 
 
 def test_metrics(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+    for run_id, page in golden.expected["runs"].items():
         found = points(golden, run_id)
         expected = {}
         for key, series in page["metrics"].items():
-            expected[key] = [meant(golden, point) for point in series]
-        if golden.in_database:  # which has no order
+            expected[key] = [as_stored(golden, point) for point in series]
+        if golden.in_database:  # it has no order of logging
             found = {key: sorted(series, key=repr) for key, series in found.items()}
             expected = {key: sorted(series, key=repr) for key, series in expected.items()}
         assert found == expected
 
 
 def points(golden: Golden, run_id: str) -> dict[str, list[list[Json]]]:
-    found: dict[str, list[list[Json]]] = {}
+    series_by_key: dict[str, list[list[Json]]] = {}
     for event in golden.runs[run_id]:
         if isinstance(event, MetricsLogged):
             count = len(event.keys)
@@ -202,21 +206,21 @@ def points(golden: Golden, run_id: str) -> dict[str, list[list[Json]]]:
             )
             for key, value, *rest, data in columns:
                 point = [repr(value), *rest, data and list(data)]
-                found.setdefault(key, []).append(point)
-    return found
+                series_by_key.setdefault(key, []).append(point)
+    return series_by_key
 
 
-def meant(golden: Golden, point: list[Json]) -> list[Json]:
-    """Give a point as the store can hold it, its value as text, for nan is not nan."""
+def as_stored(golden: Golden, point: list[Json]) -> list[Json]:
+    """Return a point as the store can hold it, its value as text: NaN is not equal to itself."""
     value, *rest = point
     value = float(value)
     if golden.in_database and value in (float("inf"), float("-inf")):
-        value = sys.float_info.max if value > 0 else -sys.float_info.max  # says MLflow
+        value = sys.float_info.max if value > 0 else -sys.float_info.max  # MLflow replaces infinity
     return [repr(value), *rest]
 
 
 def test_artifacts(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+    for run_id, page in golden.expected["runs"].items():
         assert files(golden.runs[run_id], None) == page["artifacts"]
 
 
@@ -230,15 +234,15 @@ def files(events: Iterator[Event] | list[Event], owner: tuple[str, str] | None) 
 
 
 def test_inputs_and_outputs(golden: Golden) -> None:
-    for run_id, page in golden.done["runs"].items():
+    for run_id, page in golden.expected["runs"].items():
         inputs, outputs = golden.one(run_id, InputsLogged), golden.one(run_id, OutputsLogged)
         found = [dict(data) for data in inputs.datasets] if inputs else []
         found += [{"model_id": model} for model in inputs.models] if inputs else []
-        assert sorted(found, key=by_content) == sorted(page["inputs"], key=by_content)
+        assert sorted(found, key=sort_key) == sorted(page["inputs"], key=sort_key)
         assert [list(pair) for pair in (outputs.models if outputs else [])] == page["outputs"]
 
 
-def by_content(entry: dict[str, Json]) -> str:
+def sort_key(entry: dict[str, Json]) -> str:
     return json.dumps(entry, sort_keys=True)
 
 
@@ -247,27 +251,27 @@ def by_content(entry: dict[str, Json]) -> str:
 
 def test_experiments(golden: Golden) -> None:
     deleted = {call.subjects["experiment"] for call in golden.calls("delete_experiment")}
-    found = {}
+    experiments = {}
     for call in golden.calls("create_experiment"):
         experiment_id = call.arguments["experiment_id"]
-        found[experiment_id] = {
+        experiments[experiment_id] = {
             "name": call.arguments["name"],
             "deleted": experiment_id in deleted,
             "tags": call.arguments["tags"],
         }
-        time_ms = golden.done["experiments"][experiment_id].get("creation_time")
+        time_ms = golden.expected["experiments"][experiment_id].get("creation_time")
         if golden.version >= (1, 30) and time_ms:
             assert call.arguments["creation_time"] == time_ms
     expected = {
         key: {name: page[name] for name in ("name", "deleted", "tags")}
-        for key, page in golden.done["experiments"].items()
+        for key, page in golden.expected["experiments"].items()
     }
-    assert found == expected
+    assert experiments == expected
 
 
 def test_registered_models(golden: Golden) -> None:
-    prompts = golden.done["prompts"]
-    found = {
+    prompts = golden.expected["prompts"]
+    models = {
         call.arguments["name"]: {
             "description": call.arguments["description"],
             "tags": call.arguments["tags"],
@@ -279,45 +283,45 @@ def test_registered_models(golden: Golden) -> None:
         if call.arguments["name"] not in prompts
     }
     for call in golden.calls("create_model_version"):
-        told = call.arguments
-        if told["name"] not in prompts:
+        if call.arguments["name"] not in prompts:
             names = ("source", "run_id", "description", "tags", "model_id")
-            version = {name: told.get(name) for name in names}
-            version.update(stage=None, deleted=False, creation_time=told["creation_timestamp"])
-            found[told["name"]]["versions"][str(told["version"])] = version
+            version = {name: call.arguments.get(name) for name in names}
+            version.update(stage=None, deleted=False)
+            version["creation_time"] = call.arguments["creation_timestamp"]
+            models[call.arguments["name"]]["versions"][str(call.arguments["version"])] = version
     for call in golden.calls("transition_model_version_stage"):
-        told = call.arguments
-        found[told["name"]]["versions"][str(told["version"])]["stage"] = told["stage"]
+        version = models[call.arguments["name"]]["versions"][str(call.arguments["version"])]
+        version["stage"] = call.arguments["stage"]
     for call in golden.calls("delete_model_version"):
-        told = call.arguments
-        found[told["name"]]["versions"][str(told["version"])]["deleted"] = True
+        version = models[call.arguments["name"]]["versions"][str(call.arguments["version"])]
+        version["deleted"] = True
     for call in golden.calls("set_registered_model_alias"):
-        told = call.arguments
-        found[told["name"]]["aliases"][told["alias"]] = str(told["version"])
-    expected = golden.done["registered_models"]
+        aliases = models[call.arguments["name"]]["aliases"]
+        aliases[call.arguments["alias"]] = str(call.arguments["version"])
+    expected = golden.expected["registered_models"]
     if golden.in_database:
         for model in expected.values():
             for version in model["versions"].values():
-                version["model_id"] = None  # a tree has it, tables have no place for it
-                if version["deleted"]:  # MLflow writes over what it deletes
+                version["model_id"] = None  # only a file store has it
+                if version["deleted"]:  # MLflow overwrites deleted versions
                     version.update(source="REDACTED-SOURCE-PATH", run_id="REDACTED-RUN-ID")
-    assert found == expected
+    assert models == expected
 
 
 def test_prompts(golden: Golden) -> None:
-    found: dict[str, list[str]] = {}
+    prompts: dict[str, list[str]] = {}
     for call in golden.calls("create_model_version"):
-        if call.arguments["name"] in golden.done["prompts"]:
+        if call.arguments["name"] in golden.expected["prompts"]:
             text = call.arguments["tags"]["mlflow.prompt.text"]
-            found.setdefault(call.arguments["name"], []).append(text)
-    assert found == golden.done["prompts"]
+            prompts.setdefault(call.arguments["name"], []).append(text)
+    assert prompts == golden.expected["prompts"]
 
 
 def test_logged_models(golden: Golden) -> None:
-    found = {}
-    for event in golden.everywhere():
+    models = {}
+    for event in golden.all_events():
         if isinstance(event, ModelLogged):
-            found[event.model_id] = {
+            models[event.model_id] = {
                 "name": event.name,
                 "experiment_id": event.experiment_id,
                 "model_type": event.model_type,
@@ -325,60 +329,60 @@ def test_logged_models(golden: Golden) -> None:
                 "params": event.params,
                 "tags": event.tags,
                 "creation_time": event.creation_time_ms,
-                "artifacts": files(list(golden.everywhere()), ("model", event.model_id)),
-                "run_id": run_of_model(golden, event),
+                "artifacts": files(list(golden.all_events()), ("model", event.model_id)),
+                "run_id": source_run(golden, event),
             }
-    assert found == golden.done["logged_models"]
+    assert models == golden.expected["logged_models"]
 
 
-def run_of_model(golden: Golden, event: ModelLogged) -> str | None:
+def source_run(golden: Golden, event: ModelLogged) -> str | None:
     return event.run_id if event.run_id in golden.runs else None
 
 
 def test_traces(golden: Golden) -> None:
-    found = {}
+    traces = {}
     for call in golden.calls("start_trace"):
-        told = call.arguments["trace_info"]
+        info = call.arguments["trace_info"]
         trace_id = call.subjects["trace"]
-        found[trace_id] = {
+        traces[trace_id] = {
             "run_id": call.run_id if call.run_id in golden.runs else None,
-            "state": told["state"],
-            "request_time": told["request_time"],
-            "execution_ms": told["execution_duration"],
+            "state": info["state"],
+            "request_time": info["request_time"],
+            "execution_ms": info["execution_duration"],
             "tags": {
-                key: value for key, value in told["tags"].items() if not key.startswith("mlflow.")
+                key: value for key, value in info["tags"].items() if not key.startswith("mlflow.")
             },
             "spans": spans(golden, trace_id),
             "assessments": assessments(golden, trace_id),
         }
-    assert found == golden.done["traces"]
+    assert traces == golden.expected["traces"]
 
 
 def spans(golden: Golden, trace_id: str) -> dict[str, Json]:
-    found = {}
+    spans_by_name = {}
     for call in golden.calls("log_spans"):
         if call.subjects["trace"] == trace_id:
             for span in call.arguments["spans"]:
                 said = {key: json.loads(value) for key, value in span["attributes"].items()}
-                found[span["name"]] = {
+                spans_by_name[span["name"]] = {
                     "inputs": said["mlflow.spanInputs"],
                     "type": said["mlflow.spanType"],
                 }
-    return found
+    return spans_by_name
 
 
 def assessments(golden: Golden, trace_id: str) -> dict[str, Json]:
-    found = {}
+    values = {}
     for call in golden.calls("create_assessment"):
         if call.subjects["trace"] == trace_id:
-            told = call.arguments["assessment"]
-            value = told.get("feedback") or told["expectation"]
-            found[told["name"]] = value["value"]
-    return found
+            assessment = call.arguments["assessment"]
+            value = assessment.get("feedback") or assessment["expectation"]
+            values[assessment["name"]] = value["value"]
+    return values
 
 
 def test_evaluation_data(golden: Golden) -> None:
-    for dataset_id, page in golden.done["evaluation_data"].items():
+    for dataset_id, page in golden.expected["evaluation_data"].items():
         about = [call for call in golden.store if dataset_id in str(call)]
         assert page["name"] in str(about)
         for record in page["records"]:

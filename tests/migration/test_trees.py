@@ -1,4 +1,4 @@
-"""Every real old tree is read whole: its counts are those of an independent scan."""
+"""Real old file stores are read completely: counts equal those of an independent scan."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from yprov_mlflow.prov.events import (
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.sources import open_source
 
-TREES = [row for row in rows() if Path(row.path).suffix == ""]
+STORES = [row for row in rows() if Path(row.path).suffix == ""]
 
-pytestmark = pytest.mark.skipif(not TREES, reason="the corpus of real stores is not here")
+pytestmark = pytest.mark.skipif(not STORES, reason="the corpus of real stores is missing")
 
 ODDITIES = {
     "run without end_time": "no end",
@@ -42,128 +42,128 @@ ODDITIES = {
     "metric key with slash": "metrics/",
     "negative step": "negative step",
 }
-"""What the table says of a store, and what we count of it."""
+"""Remarks in the table, and the names of our own counts."""
 
 
-def tally(source):
-    """Count what the events of a source say."""
-    found = Counter()
+def count_events(source):
+    """Count the content of all events of a source."""
+    counts = Counter()
     for ref in source.runs():
-        found["runs"] += 1
+        counts["runs"] += 1
         for number, event in enumerate(source.events(ref)):
             assert (event.run_id, event.session, event.seq) == (ref.run_id, "store", number)
-            _count(event, found)
+            _count(event, counts)
     for number, event in enumerate(source.store_events()):
         assert (event.run_id, event.seq) == (store_id(source.store()["uuid"]), number)
-        _count(event, found)
-    return found
+        _count(event, counts)
+    return counts
 
 
-def _count(event, found):
+def _count(event, counts):
     if isinstance(event, RunUpdated):
-        found["deleted runs"] += event.lifecycle == "deleted"
-        found["no end"] += event.end_time_ms is None
+        counts["deleted runs"] += event.lifecycle == "deleted"
+        counts["no end"] += event.end_time_ms is None
     elif isinstance(event, RunCreated):
         assert event.tags == {}
     elif isinstance(event, ParamsLogged):
         values = event.params.values()
-        found["params"] += len(values)
-        found["empty param"] += sum(value == "" for value in values)
-        found["long param"] += sum(len(value) > 500 for value in values)
-        found["param of lines"] += sum("\n" in value for value in values)
-        found["params/"] += sum("/" in key for key in event.params)
+        counts["params"] += len(values)
+        counts["empty param"] += sum(value == "" for value in values)
+        counts["long param"] += sum(len(value) > 500 for value in values)
+        counts["param of lines"] += sum("\n" in value for value in values)
+        counts["params/"] += sum("/" in key for key in event.params)
     elif isinstance(event, TagsSet):
-        found["tags"] += len(event.tags)
-        found["nested"] += "mlflow.parentRunId" in event.tags
-        found["tags/"] += sum("/" in key for key in event.tags)
+        counts["tags"] += len(event.tags)
+        counts["nested"] += "mlflow.parentRunId" in event.tags
+        counts["tags/"] += sum("/" in key for key in event.tags)
     elif isinstance(event, MetricsLogged):
-        found["points"] += len(event.values)
-        found["points of models"] += sum(model is not None for model in event.models or ())
-        found["nan"] += sum(map(math.isnan, event.values))
-        found["inf"] += sum(map(math.isinf, event.values))
-        found["negative step"] += sum(step < 0 for step in event.steps)
-        found["metrics/"] += "/" in event.keys[0]
-        found["longest"] = max(found["longest"], len(event.values))
+        counts["points"] += len(event.values)
+        counts["points of models"] += sum(model is not None for model in event.models or ())
+        counts["nan"] += sum(map(math.isnan, event.values))
+        counts["inf"] += sum(map(math.isinf, event.values))
+        counts["negative step"] += sum(step < 0 for step in event.steps)
+        counts["metrics/"] += "/" in event.keys[0]
+        counts["longest"] = max(counts["longest"], len(event.values))
     elif isinstance(event, InputsLogged):
-        found["inputs"] += len(event.datasets) + len(event.models)
+        counts["inputs"] += len(event.datasets) + len(event.models)
     elif isinstance(event, OutputsLogged):
-        found["outputs"] += len(event.models)
+        counts["outputs"] += len(event.models)
     elif isinstance(event, ModelLogged):
-        found["models"] += 1
+        counts["models"] += 1
     elif isinstance(event, ArtifactsLogged):
         kind = event.owner[0] if event.owner else "run"
-        found[f"files of {kind}s"] += len(event.files)
+        counts[f"files of {kind}s"] += len(event.files)
         assert all(file["sha256"] for file in event.files)
     elif isinstance(event, StoreCalled):
-        found[event.method] += 1
+        counts[event.method] += 1
         if event.method == "log_logged_model_metrics":
-            found["points of models"] += len(event.arguments["metrics"])
+            counts["points of models"] += len(event.arguments["metrics"])
 
 
-@pytest.mark.parametrize("row", TREES, ids=lambda row: f"{row.archive}/{row.path}")
-def test_counts_are_those_of_the_table(row: Row, unpacked):
+@pytest.mark.parametrize("row", STORES, ids=lambda row: f"{row.archive}/{row.path}")
+def test_counts_equal_the_table(row: Row, unpacked):
     root = unpacked(row)
     source = open_source(str(root))
-    found = tally(source)
-    assert found["create_experiment"] == row.count("experiments")
+    counts = count_events(source)
+    assert counts["create_experiment"] == row.count("experiments")
     in_trash = row.count("experiments", r"(\d+) trash")
-    assert found["delete_experiment"] == in_trash
-    assert found["runs"] == row.count("runs")
-    assert found["deleted runs"] == row.count("runs", r"(\d+) del")
-    assert found["nested"] == row.count("runs", r"(\d+) nested")
-    assert found["params"] == row.count("params")
-    assert found["tags"] == row.count("tags")
+    assert counts["delete_experiment"] == in_trash
+    assert counts["runs"] == row.count("runs")
+    assert counts["deleted runs"] == row.count("runs", r"(\d+) del")
+    assert counts["nested"] == row.count("runs", r"(\d+) nested")
+    assert counts["params"] == row.count("params")
+    assert counts["tags"] == row.count("tags")
     # The table counts lines, and a point of a logged model is a line in two files.
-    assert found["points"] + found["points of models"] == row.count("metric points")
-    assert found["longest"] == row.count("metric points", r"max (\d+)")
+    assert counts["points"] + counts["points of models"] == row.count("metric points")
+    assert counts["longest"] == row.count("metric points", r"max (\d+)")
     links = row.cells["inputs / outputs"]
-    assert found["inputs"] == row.count("inputs / outputs", r"(\d+) inputs"), links
-    assert found["outputs"] == row.count("inputs / outputs", r"(\d+) outputs"), links
-    assert found["models"] == row.count("inputs / outputs", r"(\d+) LM"), links
+    assert counts["inputs"] == row.count("inputs / outputs", r"(\d+) inputs"), links
+    assert counts["outputs"] == row.count("inputs / outputs", r"(\d+) outputs"), links
+    assert counts["models"] == row.count("inputs / outputs", r"(\d+) LM"), links
     registry = "registered models"
-    assert found["create_registered_model"] == row.count(registry)
-    assert found["create_model_version"] == row.count(registry, r"(\d+) v")
-    assert found["set_registered_model_alias"] == row.count(registry, r"(\d+) al")
-    assert found["start_trace"] == row.count("traces")
+    assert counts["create_registered_model"] == row.count(registry)
+    assert counts["create_model_version"] == row.count(registry, r"(\d+) v")
+    assert counts["set_registered_model_alias"] == row.count(registry, r"(\d+) al")
+    assert counts["start_trace"] == row.count("traces")
     for oddity, counted in ODDITIES.items():
         expected = row.count("oddities", rf"{oddity}[^;]* x(\d+)")
-        assert found[counted] == expected, oddity
-    _check_artifacts(row, root, found, source.problems())
+        assert counts[counted] == expected, oddity
+    _check_artifacts(row, root, counts, source.problems())
 
 
-def _check_artifacts(row, root, found, problems):
-    """All files that are still there are told; the archives lack models' binaries and more."""
-    listed = found["files of runs"] + found["files of models"] + found["files of traces"]
-    without_run = [
-        problem.place for problem in problems if "artifacts and no run" in problem.reason
+def _check_artifacts(row, root, counts, problems):
+    """Check that all remaining files are listed; the archives lack binaries of models and more."""
+    listed = counts["files of runs"] + counts["files of models"] + counts["files of traces"]
+    artifacts_without_run = [
+        problem.place for problem in problems if "artifacts but no run" in problem.reason
     ]
-    unlisted = sum(len(files) for place in without_run for _, _, files in os.walk(place))
-    there = 0
+    unlisted = sum(len(files) for path in artifacts_without_run for _, _, files in os.walk(path))
+    present = 0
     for folder, _, files in os.walk(root):
         parts = Path(folder).relative_to(root).parts
-        there += len(files) if "artifacts" in parts else 0
-    assert listed + unlisted == there
-    of_traces = found["files of traces"]
-    assert there - of_traces <= row.count("artifact files (before trimming)")
+        present += len(files) if "artifacts" in parts else 0
+    assert listed + unlisted == present
+    of_traces = counts["files of traces"]
+    assert present - of_traces <= row.count("artifact files (before trimming)")
 
 
-def test_all_that_problems_say_was_lost_is_out_of_reach(unpacked):
+def test_losses_are_only_of_known_reasons(unpacked):
     lost = Counter()
-    for row in TREES:
+    for row in STORES:
         source = open_source(str(unpacked(row)))
-        tally(source)
+        count_events(source)
         for problem in source.problems():
             if problem.lost:
                 lost[problem.reason.partition(":")[0]] += 1
     assert set(lost) == {
-        "has artifacts and no run",  # the run is in a database beside the tree, or purged
-        "has no meta.yaml",  # an experiment's and a registered model's
-        "its artifacts are not within reach",  # on a server, or in a store that is not here
+        "has artifacts but no run; its run may be in a database or on a server",
+        "has no meta.yaml",  # of an experiment and a registered model
+        "its artifacts are out of reach",  # on a server, or in a missing store
     }
 
 
 def test_reading_twice_gives_the_same_events(unpacked):
-    row = next(row for row in TREES if row.count("traces") and row.count("runs"))
+    row = next(row for row in STORES if row.count("traces") and row.count("runs"))
     root = str(unpacked(row))
     first, second = open_source(root), open_source(root)
     for ref, again in zip(first.runs(), second.runs(), strict=True):
@@ -173,8 +173,8 @@ def test_reading_twice_gives_the_same_events(unpacked):
     assert list(first.store_events()) == list(second.store_events())
 
 
-def _prepared(root):
-    """Make the empty folders that version control left out, without which MLflow finds no run."""
+def _add_empty_folders(root):
+    """Create empty folders that version control omits; MLflow needs them to find runs."""
     for meta in Path(root).glob("*/*/meta.yaml"):
         for part in ("metrics", "params", "artifacts", "tags"):
             (meta.parent / part).mkdir(exist_ok=True)
@@ -195,9 +195,9 @@ def test_mlflow_reads_the_same(archive, unpacked, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.store.tracking.file_store import FileStore
 
-    row = next(row for row in TREES if row.archive == archive and row.count("runs"))
+    row = next(row for row in STORES if row.archive == archive and row.count("runs"))
     root = shutil.copytree(unpacked(row), tmp_path / "mlruns")
-    _prepared(root)
+    _add_empty_folders(root)
     store, source = FileStore(str(root)), open_source(str(root))
     refs = [ref for ref in source.runs() if not ref.key.startswith(".trash")]
     assert refs
@@ -221,9 +221,9 @@ def _compare(store, run, events):
             rows = zip(event.timestamps_ms, map(repr, event.values), event.steps, strict=True)
             points.setdefault(event.keys[0], []).extend(rows)
     assert set(points) == set(run.data.metrics)
-    for key, found in points.items():
-        history = store.get_metric_history(info.run_id, key)
-        assert found == [(m.timestamp, repr(m.value), m.step) for m in history]
+    for key, history in points.items():
+        metrics = store.get_metric_history(info.run_id, key)
+        assert history == [(m.timestamp, repr(m.value), m.step) for m in metrics]
     datasets = [d for e in events if isinstance(e, InputsLogged) for d in e.datasets]
     theirs = [
         (d.dataset.name, d.dataset.digest, {t.key: t.value for t in d.tags})

@@ -1,4 +1,4 @@
-"""Whatever a document holds, every format that can be read gives it back."""
+"""Every document reads back equal from every format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.formats import FORMATS, prov_json
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.formats.rdf import to_dataset, vocabulary
-from yprov_mlflow.prov.translate import NAMESPACE, TERMS, Document, PointBatch, translate
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.model.vocabulary import NAMESPACE
+from yprov_mlflow.prov.translate import PointBatch, translate
 
 bounded = settings(
     max_examples=25,
@@ -65,34 +67,34 @@ def test_documents_of_runs_read_back_equal(name: str, single: bool, events: list
 
 @bounded
 @given(runs())
-def test_documents_of_runs_need_no_note_of_their_spelling(events: list[Event]) -> None:
-    """Unless a context is within another of its name: RDF cannot say a thing twice."""
+def test_documents_of_runs_need_no_recorded_json_form(events: list[Event]) -> None:
+    """Except for a context inside another of the same name: RDF has no duplicate triples."""
     document = translate(events)
     contexts = [e["mlf:context"] for e in document.records["entity"].values() if "mlf:context" in e]
-    twice = any(len(set(names)) < len(names) for names in contexts)
-    assert (b"jsonForm" in written("n-quads", [document])) == twice
+    duplicates = any(len(set(names)) < len(names) for names in contexts)
+    assert (b"jsonForm" in written("n-quads", [document])) == duplicates
 
 
 @bounded
 @given(runs(most=8))
-def test_every_syntax_says_the_same_to_every_reader(events: list[Event]) -> None:
+def test_every_syntax_gives_the_same_quads_to_every_parser(events: list[Event]) -> None:
     document = translate(events)
-    expected = lines(to_dataset([document]))
+    expected = quads_of(to_dataset([document]))
     assert expected == {
         str(quad) for quad in pyoxigraph.parse(written("n-quads", [document]), RDF["n-quads"])
     }
     for name, syntax in RDF.items():
         content = written(name, [document])
         quads = list(pyoxigraph.parse(content, syntax))
-        found = {str(quad) for quad in quads if str(quad.predicate) != FORM}
-        assert {without_graph(q) if name == "turtle" else q for q in said(expected)} == found
-        assert found == said(lines(parsed(content, name)))
+        texts = {str(quad) for quad in quads if str(quad.predicate) != FORM}
+        assert {without_graph(q) if name == "turtle" else q for q in facts(expected)} == texts
+        assert texts == facts(quads_of(parsed(content, name)))
 
 
 FORM = f"<{NAMESPACE}jsonForm>"
 
 
-def said(quads: set[str]) -> set[str]:
+def facts(quads: set[str]) -> set[str]:
     return {quad for quad in quads if FORM not in quad}
 
 
@@ -101,23 +103,23 @@ def without_graph(quad: str) -> str:
 
 
 def parsed(content: bytes, name: str) -> rdflib.Dataset:
-    """Read with rdflib, which is told to leave literals alone."""
-    kept, rdflib.NORMALIZE_LITERALS = rdflib.NORMALIZE_LITERALS, False
+    """Parse with rdflib, without its normalization of literals."""
+    original, rdflib.NORMALIZE_LITERALS = rdflib.NORMALIZE_LITERALS, False
     try:
         syntax = {"n-quads": "nquads"}.get(name, name)
         return rdflib.Dataset().parse(data=content, format=syntax)
     finally:
-        rdflib.NORMALIZE_LITERALS = kept
+        rdflib.NORMALIZE_LITERALS = original
 
 
 DEFAULT = "urn:x-rdflib:default"
 
 
-def lines(dataset: rdflib.Dataset) -> set[str]:
+def quads_of(dataset: rdflib.Dataset) -> set[str]:
     return {
         str(
             pyoxigraph.Quad(
-                *map(term, (s, p, o)),
+                *map(to_pyoxigraph, (s, p, o)),
                 *([pyoxigraph.NamedNode(str(g))] if str(g) != DEFAULT else []),
             )
         )
@@ -125,7 +127,7 @@ def lines(dataset: rdflib.Dataset) -> set[str]:
     }
 
 
-def term(node: Any) -> Any:
+def to_pyoxigraph(node: Any) -> Any:
     if isinstance(node, rdflib.URIRef):
         return pyoxigraph.NamedNode(str(node))
     datatype = pyoxigraph.NamedNode(str(node.datatype)) if node.datatype else None
@@ -138,43 +140,44 @@ def test_there_are_no_blank_nodes_and_no_undefined_terms(events: list[Event]) ->
     defined = {quad.subject.value for quad in pyoxigraph.parse(vocabulary(), RDF["turtle"])} - {
         NAMESPACE.rstrip("#")
     }
-    assert defined == {NAMESPACE + name for name in TERMS}
     for quad in pyoxigraph.parse(written("n-quads", [translate(events)]), RDF["n-quads"]):
         assert isinstance(quad.subject, pyoxigraph.NamedNode)
         assert not isinstance(quad.object, pyoxigraph.BlankNode)
-        for one in (quad.predicate, quad.object):
-            if isinstance(one, pyoxigraph.NamedNode) and one.value.startswith(NAMESPACE):
-                assert one.value in {NAMESPACE, *defined}
+        for term in (quad.predicate, quad.object):
+            if isinstance(term, pyoxigraph.NamedNode) and term.value.startswith(NAMESPACE):
+                assert term.value in {NAMESPACE, *defined}
 
 
 @pytest.mark.parametrize("name", ["prov-n", "prov-xml"])
 @bounded
 @given(runs(most=8))
-def test_what_prov_writes_and_reads_is_what_prov_has(name: str, events: list[Event]) -> None:
+def test_prov_n_and_prov_xml_read_back_equal_in_the_model_of_prov(
+    name: str, events: list[Event]
+) -> None:
     document = translate(events)
     try:
         content = written(name, [document], True)
     except DocumentError as error:
         assert name == "prov-xml" and "XML compatible" in str(error)
         return
-    (found,) = read(name, content)
+    (flat,) = read(name, content)
     expected = prov_json.to_prov(document)
-    assert prov_json.to_prov(found) == expected
+    assert prov_json.to_prov(flat) == expected
     (bundle,) = read(name, written(name, [document], False))
     assert prov_json.to_prov(bundle) == expected
-    assert bundle.prefixes == found.prefixes
+    assert bundle.prefixes == flat.prefixes
 
 
 @bounded
 @given(runs(most=8))
-def test_prov_reads_our_bundles(events: list[Event]) -> None:
+def test_prov_library_reads_our_bundles(events: list[Event]) -> None:
     document = translate(events)
     content = written("prov-json", [document], False).decode()
     (bundle,) = ProvDocument.deserialize(content=content, format="json").bundles
     assert set(bundle.get_records()) == set(prov_json.to_prov(document).get_records())
 
 
-# -- documents of others -----------------------------------------------------------------
+# -- documents of other tools ------------------------------------------------------------
 
 PREFIXES = {
     "ex": "http://example.org/",
@@ -226,8 +229,8 @@ instants = st.sampled_from(("2026-01-02T03:00:00+00:00", "2026-01-02T03:00:00.12
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> Document:
-    """Documents as other tools might write them, with what RDF has no one way for."""
+def foreign_documents(draw: st.DrawFn) -> Document:
+    """Documents of other tools, with forms of values that RDF does not distinguish."""
     records: dict[str, dict[str, Any]] = {}
     ids = draw(st.lists(names, min_size=2, max_size=8, unique_by=str.lower))
     for number, identifier in enumerate(ids):
@@ -239,7 +242,7 @@ def documents(draw: st.DrawFn) -> Document:
     ends = st.sampled_from(ids)
     for number in range(draw(st.integers(0, 6))):
         section, keys, more = draw(st.sampled_from(RELATIONS))
-        # Their ends differ: of two relations of the same ends one without an id would be lost.
+        # The ends differ: of two relations with the same ends and no id, one would be lost.
         record = {keys[0]: f"ex:relation{number}", keys[1]: draw(ends)}
         identifier = f"_:{draw(texts)}{number}"
         if more:
@@ -265,27 +268,29 @@ RELATIONS = [
 
 @pytest.mark.parametrize("name", ["prov-json", *RDF])
 @bounded
-@given(documents())
-def test_documents_of_others_read_back_equal(name: str, document: Document) -> None:
+@given(foreign_documents())
+def test_documents_of_other_tools_read_back_equal(name: str, document: Document) -> None:
     assert read(name, written(name, [document], True)) == [document]
 
 
 @pytest.mark.parametrize("name", list(RDF))
 @bounded
-@given(documents())
-def test_names_and_texts_of_others_reach_every_reader(name: str, document: Document) -> None:
+@given(foreign_documents())
+def test_documents_of_other_tools_give_the_same_quads_to_every_parser(
+    name: str, document: Document
+) -> None:
     content = written(name, [document])
-    found = {str(quad) for quad in pyoxigraph.parse(content, RDF[name])}
-    expected = said(lines(to_dataset([document])))
-    assert {without_graph(q) if name == "turtle" else q for q in expected} == said(found)
-    assert said(lines(parsed(content, name))) == said(found)
+    texts = facts({str(quad) for quad in pyoxigraph.parse(content, RDF[name])})
+    expected = facts(quads_of(to_dataset([document])))
+    assert {without_graph(q) if name == "turtle" else q for q in expected} == texts
+    assert facts(quads_of(parsed(content, name))) == texts
 
 
 @pytest.mark.parametrize("name", ["prov-json", "trig", "n-quads", "json-ld"])
 @bounded
-@given(st.lists(documents() | runs(most=3).map(translate), max_size=4))
-def test_files_of_several_documents_read_back_equal(name: str, several: list[Document]) -> None:
-    assert read(name, written(name, several)) == several
+@given(st.lists(foreign_documents() | runs(most=3).map(translate), max_size=4))
+def test_files_of_several_documents_read_back_equal(name: str, documents: list[Document]) -> None:
+    assert read(name, written(name, documents)) == documents
 
 
 # -- points ------------------------------------------------------------------------------
@@ -297,7 +302,7 @@ words = st.sampled_from(("a", "", "ä/b", "nan", "NULL", "\\0", "\\\0", 'q",\r\n
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> PointBatch:
+def point_batches(draw: st.DrawFn) -> PointBatch:
     size = draw(st.integers(1, 6))
 
     def column(of: st.SearchStrategy[Any]) -> list[Any]:
@@ -318,9 +323,9 @@ def batches(draw: st.DrawFn) -> PointBatch:
     )
 
 
-def rows(found: Iterable[PointBatch]) -> list[tuple[Any, ...]]:
-    """Give rows; NaN as text, as it does not equal itself."""
-    columns = (vars(batch) for batch in found)
+def rows(batches: Iterable[PointBatch]) -> list[tuple[Any, ...]]:
+    """Return rows of text, so that NaN equals itself."""
+    columns = (vars(batch) for batch in batches)
     every = [row for c in columns for row in zip(*(c[name] for name in sorted(c)), strict=True)]
     return [
         tuple(repr(x) if isinstance(x, float) and not math.isnan(x) else str(x) for x in row)
@@ -330,17 +335,17 @@ def rows(found: Iterable[PointBatch]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", list(SERIES))
 @settings(bounded, max_examples=25)
-@given(st.lists(batches(), min_size=1, max_size=3))
-def test_points_read_back_equal(name: str, several: list[PointBatch]) -> None:
+@given(st.lists(point_batches(), min_size=1, max_size=3))
+def test_metric_files_read_back_equal(name: str, batches: list[PointBatch]) -> None:
     pytest.importorskip({"zarr": "zarr", "netcdf": "netCDF4"}.get(name, "pyarrow"))
     digests = []
     for _ in range(2):
         with TemporaryDirectory() as folder:
             sink = SERIES[name].sink(Path(folder))
-            for batch in several:
+            for batch in batches:
                 sink.write(batch)
             file = sink.close()
             digests.append(file.sha256)
-            found = list(SERIES[name].read(Path(folder) / file.path))
-    assert rows(found) == rows(several)
+            read_back = list(SERIES[name].read(Path(folder) / file.path))
+    assert rows(read_back) == rows(batches)
     assert digests[0] == digests[1]

@@ -1,4 +1,4 @@
-"""A document gives its events back: what a source told, or what a store of a live run holds."""
+"""Documents translate back into the events of a store."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from pprint import pformat
 from typing import Any
 
-from estates import source_runs, source_stores
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from source_events import source_runs, source_stores
 from strategies import runs
 from validity import assert_valid
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.restore.replay import StateBuilder
 from yprov_mlflow.prov.translate import (
-    Document,
     Options,
     PointBatch,
     SideFile,
@@ -35,13 +35,13 @@ bounded = settings(
 
 
 def as_json(document: Document) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(prov_json.dumps(document))
-    return found
+    members: dict[str, Any] = json.loads(prov_json.dumps(document))
+    return members
 
 
 @bounded
 @given(source_runs() | source_stores())
-def test_a_source_s_document_gives_events_that_give_the_document(events: list[Event]) -> None:
+def test_events_of_a_source_s_document_give_the_same_document(events: list[Event]) -> None:
     document = translate(events)
     assert_valid(as_json(document))
     read = prov_json.loads(prov_json.dumps(document))
@@ -49,24 +49,24 @@ def test_a_source_s_document_gives_events_that_give_the_document(events: list[Ev
 
 
 def state(events: Iterable[Event]) -> str:
-    """Give what a store has after the events, so that it compares: NaN with NaN."""
-    reduction = StateBuilder()
-    run = reduction.feed(events)
+    """Return the state of a store after the events as text, so that NaN equals itself."""
+    builder = StateBuilder()
+    run = builder.feed(events)
     if run is not None:
         run.datasets.sort(key=literals.canonical)
-        run.models_in.sort()
-        run.models_out.sort()
-    return pformat([run, reduction.finish()], width=120)
+        run.input_models.sort()
+        run.output_models.sort()
+    return pformat([run, builder.finish()], width=120)
 
 
 @bounded
 @given(source_runs() | source_stores())
-def test_a_store_after_the_events_of_a_document_is_as_it_was(events: list[Event]) -> None:
+def test_events_of_a_source_s_document_give_the_same_store(events: list[Event]) -> None:
     assert state(events_of(translate(events))) == state(events)
 
 
-class Kept:
-    """A sink that keeps what it is given."""
+class ListSink:
+    """Collects batches in a list."""
 
     def __init__(self) -> None:
         self.batches: list[PointBatch] = []
@@ -80,8 +80,8 @@ class Kept:
 
 @bounded
 @given(source_runs(), st.integers(0, 3))
-def test_points_come_back_from_the_side_file(events: list[Event], most: int) -> None:
-    first, second = Kept(), Kept()
+def test_points_come_back_from_the_metric_file(events: list[Event], most: int) -> None:
+    first, second = ListSink(), ListSink()
     options = Options(max_samples=most)
     document = translate(events, options, first)
     again = translate(events_of(document, first.batches), options, second)
@@ -92,8 +92,8 @@ def test_points_come_back_from_the_side_file(events: list[Event], most: int) -> 
 
 @bounded
 @given(runs())
-def test_live_documents_give_events_of_a_store(events: list[Event]) -> None:
-    """Once more is the same: what a store holds is told by its own document."""
+def test_events_of_a_live_document_are_stable(events: list[Event]) -> None:
+    """Translating back once more changes nothing."""
     first = translate(events_of(translate(events)))
     assert_valid(as_json(first))
     assert as_json(translate(events_of(first))) == as_json(first)

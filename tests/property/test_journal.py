@@ -1,4 +1,4 @@
-"""Whatever is written to a journal is read back equal, whatever else happens to the file."""
+"""Events are read back from a journal as they were written, even from a damaged file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, JournalWr
 
 texts = st.text(st.characters(), max_size=30)
 keys = st.text(st.characters(), min_size=1, max_size=30)
-int64 = st.integers(-(2**63), 2**63 - 1)
+int64 = st.integers(events.INT64_MIN, events.INT64_MAX)
 mappings = st.dictionaries(keys, texts, max_size=4)
 
 
@@ -47,9 +47,9 @@ records = st.one_of(
 )
 
 
-def write(directory: str, run_id: str, session: str, what) -> Path:
+def write(directory: str, run_id: str, session: str, entries) -> Path:
     writer = JournalWriter(JournalDirectory(Path(directory), run_id), session)
-    for cls, fields in what:
+    for cls, fields in entries:
         writer.append(cls, *fields)
     writer.close()
     return writer.folder.file(session)
@@ -67,21 +67,21 @@ run_ids = st.text(st.characters(), min_size=1, max_size=20) | st.sampled_from(["
 
 
 @given(run_ids, st.lists(records, max_size=8))
-def test_events_are_read_back_equal(run_id, what):
+def test_events_are_read_back_equal(run_id, entries):
     with TemporaryDirectory() as directory:
-        path = write(directory, run_id, "s1", what)
+        path = write(directory, run_id, "s1", entries)
         assert path.parent.parent == Path(directory) / "journal"
-        if not what:
+        if not entries:
             assert not path.exists()
             return
         journal = JournalReader(path)
-        found = list(journal)
+        read = list(journal)
     assert journal.problems == [] and journal.gaps == 0
-    assert [e.seq for e in found] == list(range(len(what)))
-    assert all(e.run_id == run_id and e.session == "s1" for e in found)
-    times = [e.time_ns for e in found]
+    assert [e.seq for e in read] == list(range(len(entries)))
+    assert all(e.run_id == run_id and e.session == "s1" for e in read)
+    times = [e.time_ns for e in read]
     assert times == sorted(times)
-    for event, (cls, fields) in zip(found, what, strict=True):
+    for event, (cls, fields) in zip(read, entries, strict=True):
         assert type(event) is cls
         names = events.FIELDS[cls.kind][4:]
         for name, value in zip(names, fields, strict=False):
@@ -89,7 +89,7 @@ def test_events_are_read_back_equal(run_id, what):
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**64, -(2**63) - 1, 10**30], ids=ascii)
-def test_what_is_beyond_orjson_is_read_back_equal(tmp_path, value):
+def test_values_that_orjson_rejects_are_read_back_equal(tmp_path, value):
     path = write(str(tmp_path), "r", "s", [(events.StoreCalled, ("method", {}, {"key": value}))])
     journal = JournalReader(path)
     (event,) = journal
@@ -98,67 +98,67 @@ def test_what_is_beyond_orjson_is_read_back_equal(tmp_path, value):
 
 
 @given(st.lists(records, min_size=1, max_size=6), st.integers(0, 10_000))
-def test_a_torn_file_gives_every_whole_line(what, cut):
+def test_truncated_file_yields_every_complete_line(entries, cut):
     with TemporaryDirectory() as directory:
-        path = write(directory, "r", "s", what)
+        path = write(directory, "r", "s", entries)
         content = path.read_bytes()
         cut %= len(content) + 1
         path.write_bytes(content[:cut])
         journal = JournalReader(path)
-        found = list(journal)
+        read = list(journal)
         whole = content[:cut].count(b"\n") - 1
-    assert len(found) == max(0, whole)
+    assert len(read) == max(0, whole)
     assert len(journal.problems) == (1 if cut and content[cut - 1 : cut] != b"\n" else 0)
 
 
 @given(st.lists(records, min_size=2, max_size=6), st.data())
-def test_a_line_that_lost_its_end_costs_only_itself(what, data):
+def test_torn_line_loses_only_its_own_event(entries, data):
     with TemporaryDirectory() as directory:
-        path = write(directory, "r", "s", what)
+        path = write(directory, "r", "s", entries)
         lines = path.read_bytes().splitlines(keepends=True)
-        victim = data.draw(st.integers(1, len(what)))
-        kept = data.draw(st.floats(0, 1, exclude_min=True, exclude_max=True))
-        end = 1 + int(kept * (len(lines[victim]) - 2))
+        victim = data.draw(st.integers(1, len(entries)))
+        share = data.draw(st.floats(0, 1, exclude_min=True, exclude_max=True))
+        end = 1 + int(share * (len(lines[victim]) - 2))
         lines[victim] = lines[victim][:end] + b"\n"
         path.write_bytes(b"".join(lines))
         journal = JournalReader(path)
-        found = [e.seq for e in journal]
-    assert found == [n for n in range(len(what)) if n != victim - 1]
+        read = [e.seq for e in journal]
+    assert read == [n for n in range(len(entries)) if n != victim - 1]
     assert len(journal.problems) == 1
-    assert journal.gaps == (0 if victim == len(what) else 1)
+    assert journal.gaps == (0 if victim == len(entries) else 1)
 
 
 @given(st.lists(st.none() | st.integers(0, 200), max_size=12))
-def test_what_a_full_disk_does_not_take_costs_only_itself(takes):
-    """``os.write`` stands for a disk that takes so many bytes of a line, or all of it."""
+def test_full_disk_loses_only_the_events_it_rejected(limits):
+    """Simulate a disk that accepts only so many bytes of each line; None accepts all."""
     write = os.write
-    given = iter(takes)
+    remaining = iter(limits)
 
-    def taken(fd, line):
-        n = next(given)
+    def limited(fd, line):
+        n = next(remaining)
         return write(fd, line if n is None else line[:n])
 
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         journal = JournalWriter(JournalDirectory(Path(directory), "r"), "s")
-        patch.setattr(os, "write", taken)
+        patch.setattr(os, "write", limited)
         written = []
-        for number, n in enumerate(takes):
+        for number, n in enumerate(limits):
             with contextlib.suppress(JournalError):
                 journal.append(events.TagDeleted, "key")
                 written.append(number)
             assert n is not None or written[-1:] == [number]
         journal.close()
-        if not takes:
+        if not limits:
             return
-        found = JournalReader(journal.folder.file("s"))
-        read = [event.seq for event in found]
-    # A line that lacks its end alone is whole as soon as another one follows.
+        reader = JournalReader(journal.folder.file("s"))
+        read = [event.seq for event in reader]
+    # A line that lacks only its newline is complete as soon as another line follows.
     assert set(written) <= set(read)
     assert read == sorted(set(read))
-    assert found.gaps == max(read, default=-1) + 1 - len(read)
+    assert reader.gaps == max(read, default=-1) + 1 - len(read)
 
 
-def test_a_head_that_a_full_disk_did_not_take_comes_with_the_next_line(tmp_path, monkeypatch):
+def test_head_rejected_by_a_full_disk_is_written_with_the_next_line(tmp_path, monkeypatch):
     journal = JournalWriter(
         JournalDirectory(tmp_path, "\ud800"), "s"
     )  # a head that orjson cannot read
@@ -167,12 +167,12 @@ def test_a_head_that_a_full_disk_did_not_take_comes_with_the_next_line(tmp_path,
         journal.append(events.TagDeleted, "key")
     journal.append(events.TagDeleted, "key")
     journal.close()
-    found = JournalReader(journal.folder.file("s"))
-    assert [(event.run_id, event.seq) for event in found] == [("\ud800", 1)]
-    assert (found.problems, found.gaps) == ([], 1)
+    reader = JournalReader(journal.folder.file("s"))
+    assert [(event.run_id, event.seq) for event in reader] == [("\ud800", 1)]
+    assert (reader.problems, reader.gaps) == ([], 1)
 
 
-def test_a_foreign_array_among_the_lines_costs_only_itself(tmp_path):
+def test_foreign_array_among_the_lines_is_one_problem(tmp_path):
     path = write(str(tmp_path), "r", "s", [(events.TagDeleted, ("key",))])
     with path.open("ab") as file:
         file.write(b'["tag_delete","x","y","key"]\n')
@@ -181,16 +181,16 @@ def test_a_foreign_array_among_the_lines_costs_only_itself(tmp_path):
 
 
 @given(st.lists(st.integers(0, 2), max_size=20))
-def test_sessions_are_merged_in_the_order_of_time(who):
+def test_sessions_are_merged_in_order_of_time(sessions):
     with TemporaryDirectory() as directory:
         folder = JournalDirectory(Path(directory), "r")
         writers = [JournalWriter(folder, f"s{n}") for n in range(3)]
-        for position, n in enumerate(who):
+        for position, n in enumerate(sessions):
             writers[n].append(events.TagDeleted, str(position))
         for writer in writers:
             writer.close()
-        found = [e.key for e in merge([JournalReader(path) for path in folder.files()])]
-    assert found == [str(position) for position in range(len(who))]
+        keys = [e.key for e in merge([JournalReader(path) for path in folder.files()])]
+    assert keys == [str(position) for position in range(len(sessions))]
 
 
 @given(keys, keys)
@@ -212,7 +212,7 @@ def test_quoting_is_injective_and_reversible(left, right):
         b'["journal",1,"r","s"]\n',
     ],
 )
-def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
+def test_foreign_file_yields_no_events_and_one_problem(tmp_path, content):
     path = tmp_path / "x.journal"
     path.write_bytes(content)
     journal = JournalReader(path)
@@ -220,7 +220,7 @@ def test_a_foreign_file_is_no_events_and_one_problem(tmp_path, content):
     assert len(journal.problems) == (1 if content else 0)
 
 
-def test_a_signals_handler_can_write_while_a_line_is_written(tmp_path, monkeypatch):
+def test_signal_handler_can_log_while_a_line_is_written(tmp_path, monkeypatch):
     journal = JournalWriter(JournalDirectory(tmp_path, "r"), "s")
     write = os.write
 
@@ -243,12 +243,12 @@ def test_a_signals_handler_can_write_while_a_line_is_written(tmp_path, monkeypat
         signal.signal(signal.SIGUSR1, before)
     journal.close()
     (path,) = JournalDirectory(tmp_path, "r").files()
-    found = JournalReader(path)
-    assert sorted(e.key for e in found) == ["inner", "inner", "outer", "outer again"]
-    assert (found.problems, found.gaps) == ([], 0)
+    reader = JournalReader(path)
+    assert sorted(e.key for e in reader) == ["inner", "inner", "outer", "outer again"]
+    assert (reader.problems, reader.gaps) == ([], 0)
 
 
-def test_a_child_forked_while_another_thread_opens_a_journal_can_write(tmp_path):
+def test_child_forked_while_another_thread_opens_a_journal_can_write(tmp_path):
     with writer._open_files._lock:  # held by no thread of the child
         pid = os.fork()
         if not pid:

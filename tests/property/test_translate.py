@@ -1,4 +1,4 @@
-"""Whatever happens in a run, its document is valid, complete and always the same."""
+"""Documents of random runs are valid, complete and reproducible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from validity import assert_valid
 from yprov_mlflow.prov.events import Event, MetricsLogged, ParamsLogged, RunCreated
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.ids import store_id
-from yprov_mlflow.prov.translate import Document, Options, PointBatch, SideFile, translate
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.translate import Options, PointBatch, SideFile, translate
 
 bounded = settings(
     max_examples=50,
@@ -30,20 +31,19 @@ bounded = settings(
 
 
 def as_json(document: Document) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(prov_json.dumps(document))
-    return found
+    result: dict[str, Any] = json.loads(prov_json.dumps(document))
+    return result
 
 
 @bounded
 @given(runs())
 def test_documents_are_valid(events: list[Event]) -> None:
-    found = as_json(translate(events))
-    assert_valid(found)
+    assert_valid(as_json(translate(events)))
 
 
 @bounded
 @given(runs(most=8))
-def test_documents_survive_prov_and_prov_n(events: list[Event]) -> None:
+def test_documents_round_trip_through_prov_and_prov_n(events: list[Event]) -> None:
     document = translate(events)
     read = prov_json.to_prov(document)
     assert len(read.get_records()) == len(document)
@@ -64,19 +64,19 @@ def test_same_events_give_the_same_bytes(
 
 
 def interleaved(events: list[Event], chance: random.Random) -> list[Event]:
-    """Mix sessions as chance has it, each in its own order."""
-    waiting = [list(group) for _, group in itertools.groupby(events, lambda event: event.session)]
-    found = []
-    while waiting:
-        one = chance.choice(waiting)
-        found.append(one.pop(0))
-        waiting = [group for group in waiting if group]
-    return found
+    """Mix the events of sessions randomly, each session in its own order."""
+    sessions = [list(group) for _, group in itertools.groupby(events, lambda event: event.session)]
+    mixed = []
+    while sessions:
+        session = chance.choice(sessions)
+        mixed.append(session.pop(0))
+        sessions = [session for session in sessions if session]
+    return mixed
 
 
 @bounded
 @given(runs())
-def test_nothing_is_missing(events: list[Event]) -> None:
+def test_documents_have_all_params_and_points(events: list[Event]) -> None:
     entities = translate(events).records["entity"]
     params = {
         (str(entity["schema:name"]), str(entity["mlf:text"]))
@@ -84,7 +84,7 @@ def test_nothing_is_missing(events: list[Event]) -> None:
         if "mlf:text" in entity
     }
     samples = sorted(
-        spelt(entity["prov:value"]["$"], entity["mlf:step"]["$"])
+        point_text(entity["prov:value"]["$"], entity["mlf:step"]["$"])
         for entity in entities.values()
         if "mlf:MetricSample" in str(entity.get("prov:type"))
     )
@@ -95,17 +95,17 @@ def test_nothing_is_missing(events: list[Event]) -> None:
                 shown = (key.replace("\ud800", "?"), value.replace("\ud800", "?"))
                 assert shown in params
         elif isinstance(event, MetricsLogged):
-            logged += [spelt(v, s) for v, s in zip(event.values, event.steps, strict=True)]
+            logged += [point_text(v, s) for v, s in zip(event.values, event.steps, strict=True)]
     assert samples == sorted(logged)
 
 
-def spelt(value: object, step: object) -> str:
+def point_text(value: object, step: object) -> str:
     number = float(str(value))
     return f"{'nan' if math.isnan(number) else repr(number)} at {int(str(step))}"
 
 
-class Kept:
-    """A sink that keeps what it is given."""
+class MemorySink:
+    """A sink that keeps its batches."""
 
     def __init__(self) -> None:
         self.batches: list[PointBatch] = []
@@ -122,67 +122,67 @@ POINTS = st.tuples(st.floats(), st.integers(-5, 5), st.integers(0, 3))
 
 @bounded
 @given(st.lists(st.lists(POINTS, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans())
-def test_columns_of_points_give_what_single_points_give(
-    calls: list[list[tuple[float, int, int]]], aside: bool
+def test_columns_of_points_give_the_same_document_as_single_points(
+    calls: list[list[tuple[float, int, int]]], to_sink: bool
 ) -> None:
     def events(*, as_arrays: bool) -> list[Event]:
-        found: list[Event] = []
+        logged: list[Event] = []
         for seq, points in enumerate(calls):
             values, steps, stamps = zip(*points, strict=True)
             columns: tuple[Any, ...] = (values, stamps, steps)
             if as_arrays:
                 columns = (array("d", values), array("q", stamps), array("q", steps))
             keys = ["loss"] * len(points)
-            found.append(MetricsLogged("a" * 32, "1" * 16, seq, START_NS + seq, keys, *columns))
-        return found
+            logged.append(MetricsLogged("a" * 32, "1" * 16, seq, START_NS + seq, keys, *columns))
+        return logged
 
-    told = []
+    results = []
     for as_arrays in (False, True):
-        sink = Kept()
-        options = Options(max_samples=0 if aside else 1000)
+        sink = MemorySink()
+        options = Options(max_samples=0 if to_sink else 1000)
         document = translate(events(as_arrays=as_arrays), options, sink)
-        told.append((prov_json.dumps(document), repr(sink.batches)))
-    assert told[0] == told[1]
+        results.append((prov_json.dumps(document), repr(sink.batches)))
+    assert results[0] == results[1]
 
 
 @bounded
 @given(runs(), st.integers(0, 5))
 def test_points_are_samples_or_go_to_the_sink(events: list[Event], most: int) -> None:
-    sink = Kept()
-    found = as_json(translate(events, Options(max_samples=most), sink))
-    assert_valid(found)
+    sink = MemorySink()
+    document = as_json(translate(events, Options(max_samples=most), sink))
+    assert_valid(document)
     logged = [
-        (key, spelt(value, step), event.session)
+        (key, point_text(value, step), event.session)
         for event in events
         if isinstance(event, MetricsLogged)
         for key, value, step in zip(event.keys, event.values, event.steps, strict=True)
     ]
-    samples = sum("MetricSample" in str(e.get("prov:type")) for e in found["entity"].values())
+    samples = sum("MetricSample" in str(e.get("prov:type")) for e in document["entity"].values())
     written = [
-        (key, spelt(value, step), session)
+        (key, point_text(value, step), session)
         for batch in sink.batches
         for key, value, step, session in zip(
             batch.series, batch.value, batch.step, batch.session, strict=True
         )
     ]
     assert (samples, written) == ((len(logged), []) if len(logged) <= most else (0, logged))
-    counts = [int(e["mlf:count"]["$"]) for e in found["entity"].values() if "mlf:count" in e]
+    counts = [int(e["mlf:count"]["$"]) for e in document["entity"].values() if "mlf:count" in e]
     assert sum(counts) == len(logged)
 
 
 @bounded
 @given(runs(most=8))
 def test_documents_of_stores_are_valid(events: list[Event]) -> None:
-    """What belongs to no run has the same events, under the store's id, and no run."""
+    """Events under the id of a store make a document without a run."""
     subject = store_id(STORE["uuid"])
     moved = [
         dataclasses.replace(event, run_id=subject)
         for event in events
         if not isinstance(event, MetricsLogged | RunCreated)
     ]
-    found = as_json(translate(moved))
-    assert_valid(found)
-    assert not [i for i in found.get("activity", {}) if i == "run:run"]
+    document = as_json(translate(moved))
+    assert_valid(document)
+    assert not [i for i in document.get("activity", {}) if i == "run:run"]
 
 
 def test_events_of_two_runs_are_refused() -> None:

@@ -6,7 +6,7 @@ from yprov_mlflow.prov import errors
 
 ERRORS = [
     errors.SettingsError.bad_value("YPROV_MLFLOW", "maybe", "1 or 0", "environment YPROV_MLFLOW"),
-    errors.SettingsError.unknown("colour", "capture, directory", "argument"),
+    errors.SettingsError.unknown("color", ["capture", "directory"], "argument"),
     errors.MissingExtraError.of("scikit-learn", "quickstart", "the quick start"),
     errors.StoreError.failed("sqlite:///x.db", "no such table"),
     errors.RunNotFoundError.of("abc", "sqlite:///x.db"),
@@ -14,6 +14,11 @@ ERRORS = [
     errors.DeliveryError.no_journal("abc", "/state/journal/abc"),
     errors.DeliveryError.no_document("abc", "No such file."),
     errors.DocumentError.malformed("x.json", "no JSON"),
+    errors.DocumentError.unreadable("PROV-N", ValueError("line 3."), "x.provn"),
+    errors.DocumentError.unwritable("RDF", KeyError(), "urn:uuid:1#record"),
+    errors.DocumentError.compressed(),
+    errors.DocumentError.unknown_format("notes.txt", "prov-json, prov-n"),
+    errors.UsageError.not_single("Turtle", "several"),
     errors.StoreError.unreadable("mlruns", "permission denied"),
     errors.StoreError.no_scheduler("tcp://host:8786", "timed out"),
     errors.OutputError.unwritable("prov", OSError(28, "No space left on device")),
@@ -24,7 +29,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_message_says_what_where_and_the_cure(error):
+def test_message_states_problem_place_and_cure(error):
     text = str(error)
     assert error.what in text
     assert error.where is None or error.where in text
@@ -33,20 +38,20 @@ def test_message_says_what_where_and_the_cure(error):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_errors_pass_from_process_to_process(error):
+def test_errors_can_be_pickled(error):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert (copy.what, copy.where, copy.cure) == (error.what, error.where, error.cure)
 
 
-def test_a_missing_extra_names_the_command_that_cures_it():
+def test_missing_extra_error_names_the_install_command():
     error = errors.MissingExtraError.of("scikit-learn", "quickstart", "the quick start")
     assert "pip install 'yprov-mlflow[quickstart]'" in str(error)
     assert isinstance(error, ImportError)
 
 
-def test_the_tree_in_the_docstring_is_the_tree_of_the_classes():
+def test_tree_in_module_docstring_matches_the_classes():
     drawn = errors.__doc__ or ""
     for name, value in vars(errors).items():
         if isinstance(value, type) and issubclass(value, errors.YprovMlflowError):

@@ -10,11 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yprov_mlflow.prov.capture.run_views import energy, summary
     from yprov_mlflow.prov.capture.verbs import context, document, epoch, use_collectors
 
-__all__ = ["context", "document", "epoch", "use_collectors"]
+__all__ = ["context", "document", "energy", "epoch", "summary", "use_collectors"]
 
-_MODULES = dict.fromkeys(__all__, "capture.verbs")
+_MODULES = dict.fromkeys(__all__, "capture.verbs") | dict.fromkeys(
+    ("energy", "summary"), "capture.run_views"
+)
 """Module below this package that defines each public name."""
 
 

@@ -1,130 +1,131 @@
-"""The errors of yprov-mlflow; each says what happened, where, and the cure.
+"""The errors of this package; each states what is wrong, where, and what to do.
 
 The tree::
 
     YprovMlflowError
-    ├── SettingsError        a setting has a value that it cannot have   (ValueError)
-    ├── MissingExtraError    an optional library is not installed        (ImportError)
-    ├── UsageError           one of our own verbs was called wrongly     (ValueError)
-    ├── StoreError           the MLflow store cannot be opened or asked
-    │   └── RunNotFoundError the store does not know the run             (LookupError)
+    ├── SettingsError        a setting is unknown or has an invalid value  (ValueError)
+    ├── MissingExtraError    an optional library is not installed          (ImportError)
+    ├── UsageError           a function got invalid arguments              (ValueError)
+    ├── StoreError           an MLflow store cannot be opened or read
+    │   └── RunNotFoundError the store does not contain the run            (LookupError)
     ├── JournalError         the journal cannot be written
-    ├── DeliveryError        a run's document is not to be had
-    ├── CollectorError       a collector is unknown or does not keep the contract
-    ├── DocumentError        bytes that are no provenance document       (ValueError)
-    └── OutputError          a conversion cannot write what it made
+    ├── DeliveryError        a run's document is not available
+    ├── CollectorError       a collector is unknown or violates its contract
+    ├── DocumentError        bytes are not a provenance document           (ValueError)
+    └── OutputError          the output of a conversion cannot be written
 
-None of them reaches a training script through an MLflow call: provenance must not break
-what it observes. The command line and ``mlflow.prov`` raise them.
+None of them reaches a training script through an MLflow call: capture must not break the script
+that it observes. The command line and ``mlflow.prov`` raise them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+TRACKING_OPTIONS = "--tracking-uri or MLFLOW_TRACKING_URI"
+"""Where most commands take the URI of the store from."""
+
+
+def first_line(error: object) -> str:
+    """Return the first line of an error's message; its class name if the message is empty."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
 
 class YprovMlflowError(Exception):
     """Base of all errors of this package.
 
     Args:
-        what: What happened, as a clause without a full stop.
-        where: The variable, file, URI or run that it happened with.
+        what: The problem, as a clause without a full stop.
+        where: The variable, file, URI or run concerned.
         cure: What to do about it, as a sentence without a full stop.
     """
 
     def __init__(self, what: str, where: str | None = None, cure: str | None = None) -> None:
+        # All arguments go to Exception, so that the error can be pickled between processes.
         super().__init__(what, where, cure)
         self.what = what
         self.where = where
         self.cure = cure
 
     def __str__(self) -> str:
-        place = f" ({self.where})" if self.where else ""
-        return f"{self.what}{place}" + (f". {self.cure}." if self.cure else ".")
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.what}{where}" + (f". {self.cure}." if self.cure else ".")
 
 
 class SettingsError(YprovMlflowError, ValueError):
-    """A setting has a value that it cannot have, or there is no such setting."""
+    """A setting is unknown or has an invalid value."""
 
     @classmethod
     def bad_value(cls, name: str, value: object, allowed: str, origin: str) -> SettingsError:
-        """Say which values the setting ``name`` allows, when ``value`` came from ``origin``."""
-        return cls(f"{name} cannot be {value!r}", origin, f"Give it {allowed}, or leave it unset")
+        """Report an invalid value of the setting ``name``, which came from ``origin``."""
+        return cls(f"{name} cannot be {value!r}", origin, f"Allowed: {allowed}; or leave it unset")
 
     @classmethod
-    def unknown(cls, name: str, known: str, origin: str) -> SettingsError:
-        """Say that there is no setting ``name``; ``known`` lists those there are."""
-        return cls(f"there is no setting {name!r}", origin, f"The settings are {known}")
+    def unknown(cls, name: str, settings: Iterable[str], origin: str) -> SettingsError:
+        """Report the unknown setting ``name``; ``settings`` are the names that exist."""
+        cure = f"The settings are {', '.join(sorted(settings))}"
+        return cls(f"there is no setting {name!r}", origin, cure)
 
 
 class MissingExtraError(YprovMlflowError, ImportError):
-    """A library is not installed that only an extra of the distribution brings."""
+    """A library that belongs to an extra of this distribution is not installed."""
 
     @classmethod
     def of(cls, library: str, extra: str, purpose: str) -> MissingExtraError:
-        """Name the command that brings ``library``, which ``purpose`` needs."""
-        return cls(
-            f"{purpose} needs {library}, which is not installed",
-            None,
-            f"Install it with: pip install 'yprov-mlflow[{extra}]'",
-        )
+        """Report the command that installs ``library``, which ``purpose`` needs."""
+        cure = f"Install it with: pip install 'yprov-mlflow[{extra}]'"
+        return cls(f"{purpose} needs {library}, which is not installed", None, cure)
 
 
 class UsageError(YprovMlflowError, ValueError):
-    """One of our own verbs was called with what it cannot take."""
+    """A function of this package got invalid arguments."""
 
     @classmethod
     def into_store(cls, out: str) -> UsageError:
-        """Say that ``out`` lies in the store that is to be converted."""
+        """Report an output folder ``out`` inside the store that is converted."""
+        what = "the output would be written into the store that is converted"
+        return cls(what, out, "Give a folder outside the store")
+
+    @classmethod
+    def not_single(cls, format_name: str, count: str) -> UsageError:
+        """Report that ``count`` documents cannot be written to a flat file."""
         return cls(
-            "the output would be written into the store that is converted",
-            out,
-            "Give a folder outside of it",
+            f"a flat {format_name} file holds one document, not {count}",
+            None,
+            "Write each document to its own file, or choose a format and layout for several",
         )
 
 
 class StoreError(YprovMlflowError):
-    """The MLflow store of a run could not be opened or asked."""
+    """An MLflow store cannot be opened or read."""
 
     @classmethod
-    def failed(cls, uri: str, reason: str) -> StoreError:
-        """Say what the store at ``uri`` answered."""
-        return cls(
-            f"the tracking store cannot be asked: {reason}",
-            uri,
-            "Give the store with --tracking-uri or MLFLOW_TRACKING_URI, and see that it is up",
-        )
+    def failed(cls, uri: str, reason: str, option: str = TRACKING_OPTIONS) -> StoreError:
+        """Report an error of the store at ``uri``, which ``option`` of the command sets."""
+        cure = f"Check that the store is running, and set its URI with {option}"
+        return cls(f"the tracking store failed: {reason}", uri, cure)
 
     @classmethod
     def unreadable(cls, location: str, reason: str) -> StoreError:
-        """Say why runs cannot be read from ``location``."""
-        return cls(
-            f"the runs cannot be read: {reason}",
-            location,
-            "Check the location, and that you may read it",
-        )
+        """Report that no runs can be read from ``location``."""
+        cure = "Check the location and your permission to read it"
+        return cls(f"cannot read the runs: {reason}", location, cure)
 
     @classmethod
     def no_scheduler(cls, address: str, reason: str) -> StoreError:
-        """Say that no Dask scheduler answers at ``address``."""
-        return cls(
-            f"there is no Dask scheduler: {reason}",
-            address,
-            "Start one with `dask scheduler`, or convert with --workers",
-        )
+        """Report that no Dask scheduler answers at ``address``."""
+        cure = "Start one with `dask scheduler`, or convert with --workers"
+        return cls(f"there is no Dask scheduler: {reason}", address, cure)
 
 
 class RunNotFoundError(StoreError, LookupError):
-    """The tracking store does not know the run."""
+    """The tracking store does not contain the run."""
 
     @classmethod
     def of(cls, run_id: str, where: str) -> RunNotFoundError:
-        """Say that ``run_id`` is not known ``where`` it was looked for."""
-        return cls(
-            f"there is no run {run_id!r}",
-            where,
-            "Check the run id, and give the store with --tracking-uri or MLFLOW_TRACKING_URI",
-        )
+        """Report that the store ``where`` does not contain ``run_id``."""
+        cure = f"Check the run id, and set the store with {TRACKING_OPTIONS}"
+        return cls(f"there is no run {run_id!r}", where, cure)
 
 
 class JournalError(YprovMlflowError):
@@ -132,70 +133,86 @@ class JournalError(YprovMlflowError):
 
     @classmethod
     def unwritable(cls, folder: str, reason: str) -> JournalError:
-        """Say that ``folder`` does not take events, and how to put the journal elsewhere."""
-        return cls(
-            f"the provenance journal cannot be written: {reason}",
-            folder,
-            "Make room or set YPROV_MLFLOW_DIR to a folder that can be written",
-        )
+        """Report that no event can be written to ``folder``."""
+        cure = "Free disk space, or set YPROV_MLFLOW_DIR to a writable folder"
+        return cls(f"cannot write the provenance journal: {reason}", folder, cure)
 
 
 class DeliveryError(YprovMlflowError):
-    """The document of a run cannot be had, or cannot be put among its artifacts."""
+    """The document of a run is not available, or cannot be added to its artifacts."""
 
     @classmethod
     def no_journal(cls, run_id: str, folder: str) -> DeliveryError:
-        """Say that this machine has no journal of ``run_id``."""
-        return cls(
-            f"there is no journal of run {run_id!r}",
-            folder,
-            "Check the run id, and set YPROV_MLFLOW_DIR to what it was when the run was logged",
-        )
+        """Report a missing journal of ``run_id`` on this machine."""
+        cure = "Check the run id, and set YPROV_MLFLOW_DIR as it was when the run was logged"
+        return cls(f"there is no journal of run {run_id!r}", folder, cure)
 
     @classmethod
     def no_document(cls, run_id: str, reason: str) -> DeliveryError:
-        """Say that the run has no document among its artifacts and no journal here."""
+        """Report a run without a document among its artifacts and without a journal here."""
         return cls(
             f"there is no provenance of run {run_id!r}: {reason.rstrip('.')}",
             None,
             "Log the run with `import yprov_mlflow as mlflow` or a yprov+ tracking URI; "
-            "if it was, run `yprov-mlflow recover` where it was logged",
+            "if you did, run `yprov-mlflow recover` on the machine where it was logged",
         )
 
 
 class CollectorError(YprovMlflowError):
-    """A collector cannot be used: there is none of that name, or it is not made as one."""
+    """A collector is unknown or violates its contract."""
 
     @classmethod
-    def unknown(cls, name: str, known: Iterable[str]) -> CollectorError:
-        """Say that there is no collector ``name``; ``known`` are those there are."""
-        return cls(
-            f"there is no collector {name!r}",
-            None,
-            f"Choose of {', '.join(known)}; a hyphen before a name takes it away",
-        )
+    def unknown(cls, name: str, names: Iterable[str]) -> CollectorError:
+        """Report the unknown collector ``name``; ``names`` are those that exist."""
+        cure = f"Choose from {', '.join(names)}; prefix a name with a hyphen to exclude it"
+        return cls(f"there is no collector {name!r}", None, cure)
 
     @classmethod
     def broken(cls, name: str, where: str, reason: str) -> CollectorError:
-        """Say why the collector that a package registered cannot be used."""
-        return cls(
-            f"the collector {name!r} cannot be used: {reason}",
-            where,
-            f"Mend or remove the package that brings it, or choose -{name}",
-        )
+        """Report a collector of another package that cannot be imported or used."""
+        cure = f"Repair or uninstall the package that provides it, or exclude it with -{name}"
+        return cls(f"the collector {name!r} cannot be used: {reason}", where, cure)
 
 
 class DocumentError(YprovMlflowError, ValueError):
-    """Bytes that should be a provenance document are none."""
+    """Bytes are not a provenance document, or a document does not fit a format."""
 
     @classmethod
     def malformed(cls, source: str, reason: str) -> DocumentError:
-        """Say why what ``source`` holds is no PROV-JSON."""
+        """Report that ``source`` is not a PROV-JSON document."""
+        cure = "Give a run id, or a prov.json file that yprov-mlflow wrote"
+        return cls(f"cannot read a PROV-JSON document: {reason}", source, cure)
+
+    @classmethod
+    def unreadable(
+        cls, format_name: str, reason: object, where: str | None = None
+    ) -> DocumentError:
+        """Report bytes that are not a document in the format ``format_name``."""
+        cure = "Check that the file is complete and that its extension matches its format"
+        return cls(f"not a valid {format_name} document: {first_line(reason)}", where, cure)
+
+    @classmethod
+    def unwritable(
+        cls, format_name: str, reason: object, where: str | None = None
+    ) -> DocumentError:
+        """Report a document that the format ``format_name`` cannot hold."""
+        cure = "Change the value named here, or write PROV-JSON, which can hold every document"
         return cls(
-            f"this is no PROV-JSON document: {reason}",
-            source,
-            "Give a run id, or a prov.json that yprov-mlflow wrote",
+            f"the document cannot be written as {format_name}: {first_line(reason)}", where, cure
         )
+
+    @classmethod
+    def compressed(cls) -> DocumentError:
+        """Report a compressed file."""
+        cure = "Unpack it first, for instance with gunzip or unzip"
+        return cls("this file is compressed", None, cure)
+
+    @classmethod
+    def unknown_format(cls, where: str | None, formats: str) -> DocumentError:
+        """Report a file in an unknown format; ``formats`` are the supported ones."""
+        what = "neither the name nor the first bytes of the file identify its format"
+        cure = f"Give the file the extension of its format; supported are {formats}"
+        return cls(what, where, cure)
 
 
 class OutputError(YprovMlflowError):
@@ -203,34 +220,26 @@ class OutputError(YprovMlflowError):
 
     @classmethod
     def unwritable(cls, where: str, error: OSError) -> OutputError:
-        """Say why nothing more can be written to ``where``."""
-        return cls(
-            f"the output cannot be written: {error.strerror or error}",
-            where,
-            "Make room, or give another folder; the same command then goes on where it stopped",
-        )
+        """Report that nothing more can be written to ``where``."""
+        cure = "Free disk space or give another folder, then repeat the command: it continues"
+        return cls(f"the output cannot be written: {error.strerror or error}", where, cure)
 
     @classmethod
     def not_uploaded(cls, url: str, reason: str) -> OutputError:
-        """Say why nothing more can be uploaded to ``url``."""
-        return cls(
-            f"the output cannot be uploaded: {reason}",
-            url,
-            "Check the URL, and that you may write there; the same command uploads the rest",
-        )
+        """Report that nothing more can be uploaded to ``url``."""
+        cure = "Check the URL and your permission to write there, then repeat the command"
+        return cls(f"the output cannot be uploaded: {reason}", url, cure)
 
     @classmethod
     def foreign(cls, where: str, name: str) -> OutputError:
-        """Say that ``where`` has a file ``name`` that would be lost."""
+        """Report a file ``name`` that replacing the folder ``where`` would delete."""
+        what = f"the folder contains {name!r}, which no conversion wrote and which would be lost"
         return cls(
-            f"the folder of a run has {name!r}, which no conversion wrote and which would be lost",
-            where,
-            "Move it away, or give another folder; the same command then goes on where it stopped",
+            what, where, "Move the file away or give another folder, then repeat the command"
         )
 
     @classmethod
     def in_use(cls, where: str) -> OutputError:
-        """Say that another conversion writes to ``where``."""
-        return cls(
-            "another conversion writes to this folder", where, "Wait for its end, or stop it"
-        )
+        """Report that another conversion writes to ``where``."""
+        cure = "Wait until it ends, or stop it"
+        return cls("another conversion writes to this folder", where, cure)

@@ -1,21 +1,21 @@
-"""The narrow waist: everything that can happen in a run, as frozen records.
+"""The interface between all parts: everything that can happen in a run, as frozen records.
 
-Capture (the plugin), collectors and the readers of old runs produce events;
-``translate`` turns them into PROV and knows of nothing else. An event holds all that
-the MLflow call held, so that a journal of events can be replayed into a store.
+Capture, collectors and the readers of existing stores produce events; ``translate`` turns them
+into PROV and back; restoring replays them into a store. An event holds everything that the MLflow
+call held, so that nothing else is needed to write the call into a store again.
 
 Every event starts with the same four fields:
 
 ``run_id``
-    MLflow's run id, or the store's (``identity.store_id``) for what belongs to no run.
+    MLflow's run id, or ``ids.store_id(...)`` for events that belong to a store and not to a run.
 ``session``
-    The token of the process that saw it (see ``identity.session_token``), or
-    ``STORE_SESSION`` for what was read from the store afterwards.
+    Token of the process that observed the event (see ``ids.session_token``), or
+    ``STORE_SESSION`` for state that was read from a store later.
 ``seq``
-    Position in the session, from 0, without gaps while nothing is lost.
+    Position in the session, from 0. A gap means that events were lost.
 ``time_ns``
-    When it happened, in ns since the epoch, never decreasing within a session;
-    0 where nobody knows (a store keeps no time for params and tags).
+    Time of the event in ns since the epoch; it never decreases within a session. 0 if unknown:
+    a store keeps no time for params and tags.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from typing import Any, ClassVar
 STORE_SESSION = "store"
 
 TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
-"""Statuses that end a run."""
+"""Statuses of runs that have ended."""
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+"""Bounds of times, steps and other whole numbers in journals, databases and Parquet."""
 
 Json = Any
-"""A JSON value: str, int, float, bool, None, list or dict of such."""
+"""A JSON value: str, int, float, bool, None, or a list or dict of JSON values."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events; ``kind`` names the record in a journal."""
+    """Base of all events; ``kind`` is the name of the event in a journal."""
 
     kind: ClassVar[str] = ""
 
@@ -47,11 +50,12 @@ class Event:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionStarted(Event):
-    """A process began to write to a run.
+    """A process wrote to a run for the first time.
 
-    ``facts`` are those known at once: ``pid``, ``host``, ``user``, ``argv``, ``cwd``,
-    ``python``, ``mlflow``, ``yprov_mlflow`` (versions), and where known ``rank``,
-    ``local_rank``, ``world_size``; ``side`` is ``"client"`` or ``"server"``.
+    Args:
+        facts: ``pid``, ``host``, ``user``, ``argv``, ``cwd``; the versions ``python``,
+            ``mlflow`` and ``yprov_mlflow``; ``side``, which is ``"client"`` or ``"server"``; in
+            distributed training also ``rank``, ``local_rank`` and ``world_size``.
     """
 
     kind: ClassVar[str] = "session"
@@ -61,13 +65,17 @@ class SessionStarted(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FactsCollected(Event):
-    """What a collector found out about the session, once.
+    """A collector described the session, once.
 
-    ``collector`` is its name, such as ``"git"`` (commit, branch, dirty, diff_sha256, remote,
-    entry_point, entry_point_sha256), ``"environment"`` (python, implementation, platform,
-    packages: name to version) or ``"host"`` (os, machine, cpu_count, memory_bytes, ...). One
-    that does not work here has ``unavailable`` (the reason) and ``cure``; one that lacks
-    parts has ``missing``, a list of mappings with ``what``, ``reason`` and ``cure``.
+    Args:
+        collector: Name of the collector, such as ``"git"``, ``"environment"`` or ``"host"``.
+        facts: What the collector reports. ``"git"`` has ``commit``, ``branch``, ``dirty``,
+            ``diff_sha256``, ``remote``, ``entry_point`` and ``entry_point_sha256``;
+            ``"environment"`` has ``python``, ``implementation``, ``platform`` and ``packages``
+            (name to version); ``"host"`` has ``os``, ``machine``, ``cpu_count``,
+            ``memory_bytes`` and more. A collector that does not work on this machine has
+            ``unavailable`` (the reason) and ``cure``; one that works in part has ``missing``, a
+            list of mappings with ``what``, ``reason`` and ``cure``.
     """
 
     kind: ClassVar[str] = "facts"
@@ -78,13 +86,13 @@ class FactsCollected(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CollectorStarted(Event):
-    """A collector began to measure for the session.
+    """A collector started to measure; a later event with other quantities replaces this one.
 
-    ``description`` has ``agent``, ``version`` and ``procedure`` (who measures, and how),
-    ``interval_s``, ``devices`` (id, label, facts) and ``quantities``: a list of mappings with
-    ``name``, ``unit``, ``kind``, ``scope``, ``method``, ``device``, ``cumulative`` and
-    ``component`` (see ``collectors.base.Quantity``). A collector that started again with
-    other quantities begins anew.
+    Args:
+        description: ``agent``, ``version`` and ``procedure`` (the software that measures, and
+            its method), ``interval_s``, ``devices`` (mappings with ``id``, ``label`` and
+            ``facts``) and ``quantities`` (mappings with the fields of
+            ``collectors.base.Quantity``).
     """
 
     kind: ClassVar[str] = "collector"
@@ -95,7 +103,12 @@ class CollectorStarted(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sampled(Event):
-    """A collector read its quantities; ``values`` are in their order, None for one not read."""
+    """A collector read its quantities.
+
+    Args:
+        values: One value for each quantity, in the order of ``CollectorStarted``; None for a
+            quantity that could not be read.
+    """
 
     kind: ClassVar[str] = "sample"
 
@@ -105,11 +118,12 @@ class Sampled(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CollectorStopped(Event):
-    """A collector ended measuring for the session.
+    """A collector stopped measuring.
 
-    ``report`` has ``samples``, ``cpu_s`` (processor time that sampling took, over all runs of
-    the process meanwhile) and ``problems``: mappings with ``reason``, ``count`` and the time
-    of the first, ``time_ns``.
+    Args:
+        report: ``samples`` (count), ``cpu_s`` (processor time of sampling; it counts for all
+            runs of the process in this period) and ``problems`` (mappings with ``reason``,
+            ``count``, and ``time_ns`` of the first).
     """
 
     kind: ClassVar[str] = "collector_stop"
@@ -120,11 +134,16 @@ class CollectorStopped(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunCreated(Event):
-    """``create_run`` succeeded, or a run was found in a store.
+    """``create_run`` succeeded, or a run was read from a store.
 
-    ``store`` has ``uuid`` (see ``identity.store_uuid``) and ``uri`` (password removed).
-    Times are MLflow's, in ms since the epoch. ``fields`` is what else a store says of the run
-    (``source_name``, ``source_version``, ``entry_point_name``, ``deleted_time``, ...).
+    Args:
+        experiment_id: MLflow's id of the experiment.
+        start_time_ms: MLflow's start time in ms since the epoch.
+        artifact_uri: Root of the run's artifacts, without password.
+        tags: Tags that the run was created with.
+        store: ``uuid`` (see ``ids.store_uuid``) and ``uri`` (without password) of the store.
+        fields: All other columns of a stored run, such as ``source_name``, ``source_version``,
+            ``entry_point_name`` and ``deleted_time``.
     """
 
     kind: ClassVar[str] = "run"
@@ -142,9 +161,12 @@ class RunCreated(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunUpdated(Event):
-    """Status, end time or name of a run changed; ``None`` means: left as it was.
+    """The state of a run changed; a field that is None did not change.
 
-    ``lifecycle`` is ``"deleted"``, ``"active"`` (restored) or ``"purged"``.
+    Args:
+        status: MLflow's status, such as ``"RUNNING"`` or ``"FINISHED"``.
+        end_time_ms: End time in ms since the epoch.
+        lifecycle: ``"deleted"``, ``"active"`` (undeleted) or ``"purged"`` (deleted for good).
     """
 
     kind: ClassVar[str] = "run_update"
@@ -157,7 +179,7 @@ class RunUpdated(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ParamsLogged(Event):
-    """Params that MLflow accepted: key to value (MLflow keeps params as text)."""
+    """Params were logged: key to value, which MLflow keeps as text."""
 
     kind: ClassVar[str] = "params"
 
@@ -166,12 +188,20 @@ class ParamsLogged(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MetricsLogged(Event):
-    """One call's metric points, as columns of equal length.
+    """Metric points were logged by one call, as columns of equal length.
 
-    ``contexts`` has for each point the index into ``context_paths``, or is ``None`` when all
-    points were logged in ``context_paths[0]`` (or outside any, when that is empty). A path
-    such as ``("training", 3)`` names nested contexts (str) and an epoch (int).
-    ``models`` and ``datasets`` (``[name, digest]``) are ``None`` when no point has one.
+    Args:
+        keys: Metric of each point.
+        values: Value of each point; NaN and infinities are allowed.
+        timestamps_ms: Time of each point in ms since the epoch.
+        steps: Step of each point.
+        context_paths: Contexts in which points were logged. A path such as ``("training", 3)``
+            holds names of nested contexts (str) and epochs (int).
+        contexts: Index into ``context_paths`` of each point. None if all points were logged in
+            ``context_paths[0]``, or outside any context if ``context_paths`` is empty.
+        models: Logged model that each point evaluates; None if no point has one.
+        datasets: Dataset that each point was computed on, as ``[name, digest]``; None if no
+            point has one.
     """
 
     kind: ClassVar[str] = "metrics"
@@ -188,7 +218,7 @@ class MetricsLogged(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TagsSet(Event):
-    """Tags set on the run: key to value."""
+    """Tags of the run were set: key to value."""
 
     kind: ClassVar[str] = "tags"
 
@@ -197,7 +227,7 @@ class TagsSet(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TagDeleted(Event):
-    """A tag was removed from the run."""
+    """A tag of the run was deleted."""
 
     kind: ClassVar[str] = "tag_delete"
 
@@ -206,11 +236,13 @@ class TagDeleted(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputsLogged(Event):
-    """Data sets and models that the run read.
+    """Inputs of the run were logged.
 
-    A data set is a mapping with ``name``, ``digest``, ``source_type``, ``source``, ``schema``,
-    ``profile`` (text or None) and ``tags`` (a mapping; ``mlflow.data.context`` says what for).
-    ``models`` are ids of logged models.
+    Args:
+        datasets: Mappings with ``name``, ``digest``, ``source_type``, ``source``, ``schema``,
+            ``profile`` (each text or None) and ``tags`` (a mapping, of which
+            ``mlflow.data.context`` is the purpose, such as ``"training"``).
+        models: Ids of logged models.
     """
 
     kind: ClassVar[str] = "inputs"
@@ -221,7 +253,7 @@ class InputsLogged(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutputsLogged(Event):
-    """Logged models that the run put out: pairs of model id and step."""
+    """Logged models were registered as outputs of the run: pairs of model id and step."""
 
     kind: ClassVar[str] = "outputs"
 
@@ -230,11 +262,15 @@ class OutputsLogged(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArtifactsLogged(Event):
-    """Files that one call wrote, each with ``path``, ``size`` (bytes), ``sha256`` (or None).
+    """One call wrote or deleted artifact files.
 
-    ``path`` is relative to the artifact root of the run, or of the logged model or trace that
-    ``owner`` (``"model"`` or ``"trace"``, then its id) names. ``deleted`` says that the call
-    removed the files.
+    Args:
+        files: Mappings with ``path`` (relative to the artifact root), ``size`` (bytes, or None)
+            and ``sha256`` (hexadecimal, or None).
+        owner: ``("model", model_id)`` or ``("trace", trace_id)`` if the files belong to a logged
+            model or a trace; None if they belong to the run.
+        context_path: Context in which the call was made (see ``MetricsLogged``).
+        deleted: Whether the call deleted the files.
     """
 
     kind: ClassVar[str] = "artifacts"
@@ -247,10 +283,18 @@ class ArtifactsLogged(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelLogged(Event):
-    """A logged model (MLflow 3) was created or changed; ``None`` means: left as it was.
+    """A logged model (MLflow 3) was created or changed; a field that is None did not change.
 
-    ``status`` is MLflow's (PENDING, READY, FAILED) or ``"DELETED"``. ``fields`` is what else a
-    store says of it (``last_updated_timestamp_ms``, ``status_message``, ``source_run_id``, ...).
+    Args:
+        model_id: MLflow's id of the model.
+        model_type: MLflow's free text, such as ``"Agent"``.
+        status: MLflow's status (``"PENDING"``, ``"READY"``, ``"FAILED"``) or ``"DELETED"``.
+        experiment_id: Experiment of the model.
+        artifact_uri: Root of the model's artifacts, without password.
+        creation_time_ms: Time of creation in ms since the epoch.
+        deleted_tag: Key of a tag that was deleted.
+        fields: All other columns of a stored model, such as ``last_updated_timestamp_ms``,
+            ``status_message`` and ``source_run_id``.
     """
 
     kind: ClassVar[str] = "model"
@@ -279,7 +323,7 @@ class ContextEntered(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContextLeft(Event):
-    """The run left a context or an epoch; ``failed`` says that an exception ended it."""
+    """The run left a context or an epoch; ``failed`` if an exception ended it."""
 
     kind: ClassVar[str] = "context_leave"
 
@@ -289,11 +333,14 @@ class ContextLeft(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoreCalled(Event):
-    """Any other call that changed the store: experiments, registry, traces, prompts, ...
+    """Another method of a store changed something: experiments, registry, traces, prompts, ...
 
-    ``method`` is the store's method name, ``arguments`` all that it was given and ``result``
-    what it returned, both as JSON without secrets. ``subjects`` names what it was about, such
-    as ``{"experiment": "1"}``, ``{"model": "iris", "version": "2"}``, ``{"trace": "tr-1"}``.
+    Args:
+        method: Name of the store's method, such as ``"create_registered_model"``.
+        subjects: Ids of the objects that the call changed or created, by kind:
+            ``{"experiment": "1"}``, ``{"model": "iris", "version": "2"}``, ``{"trace": "tr-1"}``.
+        arguments: All arguments as JSON, without secrets.
+        result: Return value as JSON, without secrets.
     """
 
     kind: ClassVar[str] = "call"
@@ -309,9 +356,9 @@ def _concrete(cls: type[Event]) -> list[type[Event]]:
 
 
 KINDS: Mapping[str, type[Event]] = {cls.kind: cls for cls in _concrete(Event)}
-"""Every event class by the name that it has in a journal."""
+"""Event classes by their name in a journal."""
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     kind: tuple(f.name for f in dataclasses.fields(cls)) for kind, cls in KINDS.items()
 }
-"""Names of all fields of an event, by kind, header first."""
+"""Field names of each kind of event, the four common ones first."""

@@ -1,15 +1,15 @@
-"""The settings: argument, else environment, else project file, else default.
+"""Settings: an argument wins over the environment, the project file, and the default.
 
-The project file is ``yprov-mlflow.toml`` or ``pyproject.toml`` in the working directory, its
-table ``[tool.yprov-mlflow]``, its keys those of ``Settings``, with hyphens or underscores.
-Each value knows its origin. A variable that is set to nothing counts as not set.
+The project file is ``yprov-mlflow.toml`` or ``pyproject.toml`` in the working directory. Its table
+``[tool.yprov-mlflow]`` has the fields of ``Settings`` as keys, with hyphens or underscores.
+An empty environment variable counts as unset.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,21 +19,22 @@ from typing import Any, NamedTuple
 from yprov_mlflow.prov.errors import SettingsError
 
 FILES = ("yprov-mlflow.toml", "pyproject.toml")
-"""Project files, the first that has the table wins."""
+"""Project files; the first one with the table counts."""
 
 TABLE = "yprov-mlflow"
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
-_WORD = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
+_SWITCH = "1, true, yes or on; 0, false, no or off"
+_COLLECTOR = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
 _IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#<>\"{}|\\^`]+\Z")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What governs capture and the documents made from it.
+    """The value of each setting, and its origin.
 
-    ``origin`` says for each field where its value came from: ``"argument"``,
+    ``origin`` maps each field to the source of its value: ``"argument"``,
     ``"environment YPROV_…"``, ``"file …"`` or ``"default"``.
     """
 
@@ -53,30 +54,42 @@ class Settings:
 
 
 class Setting(NamedTuple):
-    """One setting: how it is called, read and explained.
+    """One setting: its names, how its value is parsed, and its documentation.
 
-    ``read`` turns a text or TOML value into that of the field, or raises ValueError.
+    Args:
+        field: Field of ``Settings``, and key in the project file.
+        variable: Environment variable.
+        parse: Converts a text or a TOML value to the type of the field, or raises ValueError.
+        default: The default value, or a function that returns it.
+        default_text: The default in the documentation.
+        allowed: The allowed values in messages and the documentation.
+        meaning: What the setting does, for the documentation.
+        in_file: Whether a project file may set it.
     """
 
     field: str
     variable: str
-    read: Callable[[Any], Any]
-    default: Callable[[], Any]
+    parse: Callable[[Any], Any]
+    default: Any
     default_text: str
     allowed: str
     meaning: str
     in_file: bool = True
 
-    def value(self, name: str, given: object, source: str) -> Any:
-        """Give the field's value for what was given, by ``source``, under this name.
+    def default_value(self) -> Any:
+        """Return the default value."""
+        return self.default() if callable(self.default) else self.default
+
+    def value(self, name: str, value: object, source: str) -> Any:
+        """Return the parsed value; ``name`` and ``source`` are for the message.
 
         Raises:
-            SettingsError: The setting cannot have it.
+            SettingsError: The value is not allowed.
         """
         try:
-            return self.read(given)
+            return self.parse(value)
         except (ValueError, TypeError) as error:
-            raise SettingsError.bad_value(name, given, self.allowed, source) from error
+            raise SettingsError.bad_value(name, value, self.allowed, source) from error
 
 
 def _flag(value: Any) -> bool:
@@ -100,40 +113,30 @@ def _folder(value: Any) -> Path:
         raise ValueError(value)
     try:
         path = Path(value).expanduser()
-    except RuntimeError as error:  # ~name of nobody
+    except RuntimeError as error:  # ~name of an unknown user
         raise ValueError(value) from error
     if path.exists() and not path.is_dir():
         raise ValueError(value)
     return path.absolute()
 
 
-def _base(value: Any) -> str:
+def _iri(value: Any) -> str:
     if not isinstance(value, str) or not _IRI.match(value):
         raise ValueError(value)
     return value
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else list(value)
-    if not all(isinstance(word, str) and _WORD.match(word.strip()) for word in words):
+def _names(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(name, str) and _COLLECTOR.match(name.strip()) for name in names):
         raise ValueError(value)
-    return tuple(word.strip() for word in words)
+    return tuple(name.strip() for name in names)
 
 
-def _interval(value: Any) -> float:
-    seconds = _amount(value)
-    if not 0.05 <= seconds <= 3600:
+def _amount(value: Any, least: float = 0.0, most: float = sys.float_info.max) -> float:
+    if isinstance(value, bool) or not least <= float(value) <= most:
         raise ValueError(value)
-    return seconds
-
-
-def _amount(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError(value)
-    number = float(value)
-    if not 0 <= number < math.inf:
-        raise ValueError(value)
-    return number
+    return float(value)
 
 
 def _country(value: Any) -> str:
@@ -144,12 +147,12 @@ def _country(value: Any) -> str:
 
 
 def default_directory() -> Path:
-    """Give the state folder of the user, as the XDG base directory specification has it."""
+    """Return the user's state folder according to the XDG base directory specification."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():  # the specification: relative means unset
+    if not state.is_absolute():  # the specification: ignore relative paths
         try:
             state = Path.home() / ".local" / "state"
-        except RuntimeError:  # a container's user without a home
+        except RuntimeError:  # the user of a container may have no home
             return Path(tempfile.gettempdir()) / f"yprov-mlflow-{os.getuid()}"
     return state / "yprov-mlflow"
 
@@ -158,15 +161,15 @@ CAPTURE = Setting(
     "capture",
     "YPROV_MLFLOW",
     _flag,
-    lambda: False,
+    False,
     "0",
-    "1, true, yes or on; 0, false, no or off",
-    "Capture every run of the process whatever its tracking URI is. It is for scripts and "
-    "servers whose code and URI must stay as they are; the import and the `yprov+` URIs "
-    "need it not. A project file cannot set it: plain `import mlflow` reads no files for us.",
+    _SWITCH,
+    "Capture every run of the process, whatever its tracking URI. Use it for scripts and servers "
+    "whose code and URI you cannot change; the drop-in import and `yprov+` URIs do not need it. "
+    "A project file cannot set it, because plain `import mlflow` must not read files for us.",
     in_file=False,
 )
-"""The one setting that is looked at whenever MLflow is imported."""
+"""The only setting that is read at every import of MLflow."""
 
 SETTINGS: tuple[Setting, ...] = (
     CAPTURE,
@@ -177,162 +180,166 @@ SETTINGS: tuple[Setting, ...] = (
         default_directory,
         "$XDG_STATE_HOME/yprov-mlflow, else ~/.local/state/yprov-mlflow",
         "a folder, which need not exist yet",
-        "Where the journals of runs lie. They are kept, since a run may be resumed. A run whose "
-        "processes work on several machines needs one folder that they share, or each "
-        "delivers what it saw.",
+        "Folder for the journals of runs. Journals are kept, because a run may be resumed. The "
+        "processes of a run on several machines must share one folder; otherwise each machine "
+        "delivers a document with its own part.",
     ),
     Setting(
         "max_samples",
         "YPROV_MLFLOW_MAX_SAMPLES",
         _count,
-        lambda: 1000,
+        1000,
         "1000",
-        "a whole number from 0 on",
-        "How many metric points of a run become records of their own. Beyond it the document "
-        "has the summary of each series and a Parquet file beside it has every point.",
+        "a whole number, 0 or more",
+        "Number of metric points of a run that become records of the document. A run with more "
+        "points has a summary of each series in the document, and every point in a Parquet file "
+        "beside it.",
     ),
     Setting(
         "hash_user",
         "YPROV_MLFLOW_HASH_USER",
         _flag,
-        lambda: False,
+        False,
         "0",
-        "1, true, yes or on; 0, false, no or off",
-        "Write a hash of login names instead of the names, which are personal data.",
+        _SWITCH,
+        "Write hashes of login names instead of the names, which are personal data.",
     ),
     Setting(
         "base_uri",
         "YPROV_MLFLOW_BASE_URI",
-        _base,
-        lambda: None,
+        _iri,
+        None,
         "none: identifiers are urn:uuid:…",
         "an absolute URI without a fragment, such as https://prov.example.org/runs/",
-        "Identifiers begin with it instead of `urn:uuid:`, for documents to be published.",
+        "Prefix of identifiers instead of `urn:uuid:`, for documents that will be published.",
     ),
     Setting(
         "collectors",
         "YPROV_MLFLOW_COLLECTORS",
-        _words,
-        lambda: ("default",),
+        _names,
+        ("default",),
         "default",
-        "names of collectors with commas between, or none, default or all; a hyphen before a "
-        "name takes it away, at the beginning from default",
-        "What measures energy and hardware and looks at code and environment. `yprov-mlflow "
-        "doctor` lists the collectors and says which of them work here.",
+        "names of collectors separated by commas, or none, default or all; prefix a name with a "
+        "hyphen to exclude it (a list that begins with a hyphen starts from default)",
+        "Collectors that measure energy and hardware and describe code and environment. "
+        "`yprov-mlflow doctor` lists the collectors and shows which of them work on this machine.",
     ),
     Setting(
         "interval_s",
         "YPROV_MLFLOW_INTERVAL",
-        _interval,
-        lambda: 1.0,
+        lambda value: _amount(value, 0.05, 3600),
+        1.0,
         "1",
-        "seconds from 0.05 to 3600",
-        "Time between two samples of the collectors. Energy comes from counters where the "
-        "hardware has them, and then does not depend on it.",
+        "seconds, 0.05 to 3600",
+        "Time between two samples of the collectors. Energy does not depend on it where the "
+        "hardware has energy counters.",
     ),
     Setting(
         "system_metrics",
         "YPROV_MLFLOW_SYSTEM_METRICS",
         _flag,
-        lambda: False,
+        False,
         "0",
-        "1, true, yes or on; 0, false, no or off",
-        "Log what the collectors sample as MLflow's system metrics too, which its UI plots; "
-        "runs with MLflow's own system metrics on get what these lack in any case. It is off "
-        "because a run's metrics are the user's.",
+        _SWITCH,
+        "Also log the collectors' samples as MLflow system metrics, which MLflow's UI plots. It "
+        "is off by default because a run's metrics belong to the user. Runs with MLflow's own "
+        "system metrics always get the ones that MLflow does not measure.",
     ),
     Setting(
         "country",
         "YPROV_MLFLOW_COUNTRY",
         _country,
-        lambda: None,
+        None,
         "none: energy without emissions",
         "an ISO 3166 code of three letters, such as ITA",
-        "Where the machine is: its mean carbon intensity of electricity, by codecarbon's data, "
-        "turns energy into emissions. Nothing guesses it.",
+        "Country of the machine. Its mean carbon intensity of electricity, from codecarbon's "
+        "data, converts energy to emissions. The country is never guessed.",
     ),
     Setting(
         "carbon_intensity",
         "YPROV_MLFLOW_CARBON_INTENSITY",
         _amount,
-        lambda: None,
-        "that of the country, if one is given",
+        None,
+        "that of the country, if set",
         "a number of grams of CO2 equivalent per kWh",
-        "The carbon intensity of the machine's electricity, where it is known better than by "
-        "country.",
+        "Carbon intensity of the machine's electricity, if you know it better than the mean of "
+        "the country.",
     ),
     Setting(
         "cpu_tdp_w",
         "YPROV_MLFLOW_CPU_TDP",
         _amount,
-        lambda: None,
+        None,
         "4 W for each logical processor",
         "a number of watts",
-        "Thermal design power of all processors together, for the estimate where their energy "
-        "cannot be measured.",
+        "Thermal design power of all processors together, for the estimate on machines that "
+        "cannot measure the energy of processors.",
     ),
     Setting(
         "embodied_g",
         "YPROV_MLFLOW_EMBODIED",
         _amount,
-        lambda: None,
-        "none: not known",
+        None,
+        "none: unknown",
         "a number of grams of CO2 equivalent",
-        "The run's share of the emissions of making the hardware: M of the Software Carbon "
-        "Intensity.",
+        "The run's share of the emissions from manufacturing the hardware: M in the Software "
+        "Carbon Intensity.",
     ),
 )
-"""All settings, in the order in which they are documented."""
+"""All settings, in the order of the documentation."""
 
 
 def load(**overrides: Any) -> Settings:
-    """Find the value of every setting; an override that is ``None`` counts as not given.
+    """Return the value of every setting.
+
+    Args:
+        overrides: Values by field; None counts as unset.
 
     Raises:
-        SettingsError: A value is not allowed, there is no such setting, or the project file
-            is no TOML.
+        SettingsError: A value is not allowed, a setting is unknown, or the project file is not
+            valid TOML.
     """
-    known = {setting.field for setting in SETTINGS}
+    fields = {setting.field for setting in SETTINGS}
     for name in overrides:
-        if name not in known:
-            raise SettingsError.unknown(name, ", ".join(sorted(known)), "argument")
-    file, in_file = _project_file()
+        if name not in fields:
+            raise SettingsError.unknown(name, fields, "argument")
+    file, table = _project_file()
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for setting in SETTINGS:
         field, variable = setting.field, setting.variable
         if overrides.get(field) is not None:
-            name, given, source = field, overrides[field], "argument"
+            name, value, source = field, overrides[field], "argument"
         elif os.environ.get(variable, "").strip():
-            name, given, source = variable, os.environ[variable], f"environment {variable}"
-        elif field in in_file:
-            name, given, source = field, in_file[field], f"file {file}"
+            name, value, source = variable, os.environ[variable], f"environment {variable}"
+        elif field in table:
+            name, value, source = field, table[field], f"file {file}"
         else:
-            values[field], origin[field] = setting.default(), "default"
+            values[field], origin[field] = setting.default_value(), "default"
             continue
-        values[field], origin[field] = setting.value(name, given, source), source
+        values[field], origin[field] = setting.value(name, value, source), source
     return Settings(**values, origin=origin)
 
 
 def _project_file() -> tuple[str, Mapping[str, Any]]:
-    """Read the table of the first project file that has it; keys as fields are spelt."""
+    """Return the name and the table of the first project file that has it; keys are fields."""
     for file in FILES:
         try:
             content = Path(file).read_bytes()
         except OSError:
             continue
         own = file == FILES[0]
-        if not own and TABLE.encode() not in content:  # spares others' broken files an error
+        # A broken pyproject.toml is an error only if it is about this package.
+        if not own and TABLE.encode() not in content:
             continue
         table = _table(file, content, own)
         if table is None:
             continue
-        known = {setting.field for setting in SETTINGS if setting.in_file}
-        values = {key.replace("-", "_"): value for key, value in table.items()}
+        fields = {setting.field for setting in SETTINGS if setting.in_file}
         for key in table:
-            if key.replace("-", "_") not in known:
-                raise SettingsError.unknown(key, ", ".join(sorted(known)), f"file {file}")
-        return file, values
+            if key.replace("-", "_") not in fields:
+                raise SettingsError.unknown(key, fields, f"file {file}")
+        return file, {key.replace("-", "_"): value for key, value in table.items()}
     return "", {}
 
 
@@ -344,10 +351,10 @@ def _table(file: str, content: bytes, own: bool) -> Mapping[str, Any] | None:
         table = document.get("tool", {}).get(TABLE)
     except (ValueError, AttributeError) as error:
         raise SettingsError(
-            f"the project file is no TOML that can be read: {error}", f"file {file}", "Mend it"
+            f"the project file is not valid TOML: {error}", f"file {file}", "Correct the file"
         ) from error
     if isinstance(table, dict) or (table is None and not (own and document)):
         return table
     raise SettingsError(
-        f"there is no table [tool.{TABLE}]", f"file {file}", "Write the settings below that heading"
+        f"there is no table [tool.{TABLE}]", f"file {file}", "Put the settings below that heading"
     )

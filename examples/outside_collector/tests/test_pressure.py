@@ -5,13 +5,13 @@ from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unava
 from yprov_mlflow.prov.collectors.testing import check_collector
 
 
-def test_it_keeps_the_contract_on_this_machine():
+def test_contract():
     check_collector(Pressure)
 
 
 @pytest.fixture
-def tree(tmp_path):
-    """Give a root with a file of pressure, and a function that writes its total."""
+def fake_kernel(tmp_path):
+    """Return a context with a fake pressure file, and a function that changes its total."""
     file = tmp_path / "proc/pressure/cpu"
     file.parent.mkdir(parents=True)
 
@@ -22,13 +22,13 @@ def tree(tmp_path):
     return CollectorContext(root=tmp_path), write
 
 
-def test_seconds_since_the_start(tree):
-    surroundings, write = tree
-    found = check_collector(Pressure, surroundings)
-    assert isinstance(found, Available)
-    assert [quantity.name for quantity in found.quantities] == ["cpu_wait"]
-    assert [part.what for part in found.missing] == ["memory", "io"]
-    collector = Pressure(surroundings)
+def test_seconds_since_start(fake_kernel):
+    context, write = fake_kernel
+    result = check_collector(Pressure, context)
+    assert isinstance(result, Available)
+    assert [quantity.name for quantity in result.quantities] == ["cpu_wait"]
+    assert [part.what for part in result.missing] == ["memory", "io"]
+    collector = Pressure(context)
     collector.probe()
     collector.start()
     write(7_250_000)
@@ -37,7 +37,7 @@ def test_seconds_since_the_start(tree):
     assert collector.sample() == [None]
 
 
-def test_a_kernel_without_it(tmp_path):
-    found = check_collector(Pressure, CollectorContext(root=tmp_path))
-    assert isinstance(found, Unavailable)
-    assert "psi=1" in found.cure
+def test_kernel_without_pressure(tmp_path):
+    result = check_collector(Pressure, CollectorContext(root=tmp_path))
+    assert isinstance(result, Unavailable)
+    assert "psi=1" in result.cure

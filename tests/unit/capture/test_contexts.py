@@ -1,4 +1,4 @@
-"""Contexts: nesting, late binding to a run, threads and tasks."""
+"""Contexts: nesting, scopes without a run, threads and tasks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from yprov_mlflow.prov.capture.contexts import OpenContexts, Scope
 
 
 @pytest.fixture(autouse=True)
-def nowhere():
+def no_scope():
     token = contexts.current.set(None)
     yield
     contexts.current.reset(token)
 
 
-def test_paths_are_those_of_one_run() -> None:
+def test_path_contains_only_scopes_of_the_run() -> None:
     training = Scope("training", None, "parent")
     epoch = Scope(3, training, "parent")
     inner = Scope("validation", epoch, "child")
@@ -31,7 +31,7 @@ def test_paths_are_those_of_one_run() -> None:
     assert contexts.path_in("child") == ()
 
 
-def test_a_scope_that_no_run_was_in_belongs_to_all_that_begin_in_it() -> None:
+def test_scope_without_a_run_belongs_to_all_runs_that_start_in_it() -> None:
     outer = Scope("sweep", None, None)
     inner = Scope(0, outer, None)
     contexts.current.set(inner)
@@ -42,26 +42,26 @@ def test_a_scope_that_no_run_was_in_belongs_to_all_that_begin_in_it() -> None:
         assert contexts.path_in(run_id) == ("sweep", 0)
 
 
-def test_threads_start_outside_and_tasks_inside() -> None:
+def test_threads_start_without_a_scope_and_tasks_inherit_it() -> None:
     contexts.current.set(Scope("training", None, "r"))
-    seen: list[contexts.ContextPath | None] = []
-    thread = threading.Thread(target=lambda: seen.append(contexts.path_in("r")))
+    paths: list[contexts.ContextPath | None] = []
+    thread = threading.Thread(target=lambda: paths.append(contexts.path_in("r")))
     thread.start()
     thread.join()
 
     async def task(name: str) -> contexts.ContextPath | None:
-        contexts.current.set(Scope(name, contexts.current.get(), "r"))  # of this task alone
+        contexts.current.set(Scope(name, contexts.current.get(), "r"))  # in this task only
         await asyncio.sleep(0)
         return contexts.path_in("r")
 
     async def both() -> list[contexts.ContextPath | None]:
         return list(await asyncio.gather(task("a"), task("b")))
 
-    assert seen == [None]
+    assert paths == [None]
     assert asyncio.run(both()) == [("training", "a"), ("training", "b")]
 
 
-def test_a_worker_thread_is_in_the_only_open_context() -> None:
+def test_worker_thread_is_in_the_innermost_of_nested_contexts() -> None:
     opened = OpenContexts()
     assert opened.only() == ()
     opened.enter(("training",))

@@ -1,8 +1,9 @@
-"""Handlers fit the MLflow that is installed, and no method that writes is without one."""
+"""Handlers fit the installed MLflow, and every method that writes has one."""
 
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -25,26 +26,24 @@ STORES = [
 ]
 
 
-def methods(cls: type) -> dict[str, object]:
-    found = {name: inspect.getattr_static(cls, name) for name in dir(cls)}
+def methods(cls: type) -> dict[str, Any]:
+    attributes = {name: inspect.getattr_static(cls, name) for name in dir(cls)}
     return {
         name: function
-        for name, function in found.items()
+        for name, function in attributes.items()
         if not name.startswith("_") and inspect.isfunction(function)
     }
 
 
 @pytest.mark.parametrize(("cls", "kind"), STORES)
-def test_every_method_is_known_to_write_or_not_to(cls: type, kind: str) -> None:
-    unknown = [
-        name for name in methods(cls) if name.split("_")[0] not in handlers.WRITES | handlers.READS
-    ]
-    assert unknown == []
+def test_first_word_of_every_method_is_a_read_or_a_write(cls: type, kind: str) -> None:
+    words = {name.split("_")[0] for name in methods(cls)}
+    assert words <= handlers.WRITES | handlers.READS
     assert not handlers.WRITES & handlers.READS
 
 
 @pytest.mark.parametrize(("cls", "kind"), STORES)
-def test_reads_are_left_alone_and_writes_are_not(cls: type, kind: str) -> None:
+def test_writes_have_a_handler_and_reads_have_none(cls: type, kind: str) -> None:
     noted = {"get_run", "get_logged_model"} if kind == "tracking" else set()
     for name, function in methods(cls).items():
         handled = handlers.handler(kind, name, function) is not None
@@ -54,17 +53,60 @@ def test_reads_are_left_alone_and_writes_are_not(cls: type, kind: str) -> None:
 
 @pytest.mark.parametrize("cls", [FileStore, RestStore, SqlAlchemyStore])
 @pytest.mark.parametrize("name", sorted(handlers.HANDLERS))
-def test_a_handler_takes_what_its_method_takes(cls: type, name: str) -> None:
+def test_handler_accepts_the_arguments_of_its_method(cls: type, name: str) -> None:
     method = inspect.getattr_static(cls, name, None)
     if method is None:
         pytest.skip(f"{cls.__name__} of this MLflow has no {name}")
     handler = inspect.signature(handlers.HANDLERS[name][0])
     parameters = list(inspect.signature(method).parameters)[1:]
     positional = [object()] * len(parameters)
-    handler.bind(object(), object(), object(), *positional)
-    handler.bind(object(), object(), object(), **dict.fromkeys(parameters, object()))
+    handler.bind(object(), *positional)
+    handler.bind(object(), **dict.fromkeys(parameters, object()))
 
 
-@pytest.mark.parametrize("name", sorted(artifacts.OBSERVERS))
-def test_repositories_have_the_methods_that_are_observed(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(artifacts.WRAPPERS))
+def test_repositories_have_the_wrapped_methods(name: str) -> None:
     assert inspect.isfunction(inspect.getattr_static(LocalArtifactRepository, name))
+
+
+VERSION = {"name": "iris", "version": "1", "run_id": "r", "model_id": "m"}
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "answer", "subjects"),
+    [
+        ("create_experiment", {"name": "e"}, "7", {"experiment": "7"}),
+        ("set_experiment_tag", {"experiment_id": "7"}, None, {"experiment": "7"}),
+        ("create_registered_model", {"name": "iris"}, {"name": "iris"}, {"model": "iris"}),
+        ("create_model_version", {"name": "iris"}, VERSION, {"model": "iris", "version": "1"}),
+        (
+            "set_registered_model_alias",
+            {"name": "iris", "alias": "best", "version": 1},
+            None,
+            {"model": "iris", "alias": "best", "version": "1"},
+        ),
+        ("create_dataset", {"name": "d"}, {"dataset_id": "d-1", "name": "d"}, {"dataset": "d-1"}),
+        ("create_webhook", {"name": "w"}, {"name": "w", "webhook_id": "1"}, {"webhook": "1"}),
+        (
+            "register_scorer",
+            {"experiment_id": "7", "name": "s"},
+            None,
+            {"experiment": "7", "name": "s"},
+        ),
+        (
+            "create_assessment",
+            {"assessment": {}},
+            {"trace_id": "tr-1", "assessment_id": "a-1"},
+            {"trace": "tr-1", "assessment": "a-1"},
+        ),
+        ("link_traces_to_run", {"trace_ids": ["tr-1"], "run_id": "r"}, None, {"run": "r"}),
+        ("link_prompts_to_trace", {"trace_id": "tr-1"}, None, {"trace": "tr-1"}),
+        ("set_trace_tag", {"request_id": "tr-1", "key": "k"}, None, {"trace": "tr-1", "key": "k"}),
+        ("record_logged_model", {"run_id": "r"}, None, {"run": "r"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_subjects_are_those_of_converted_stores(
+    method: str, arguments: dict[str, Any], answer: Any, subjects: dict[str, str]
+) -> None:
+    assert handlers._subjects(method, arguments, answer) == subjects

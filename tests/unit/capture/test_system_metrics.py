@@ -1,4 +1,4 @@
-"""System metrics of collectors, logged to a real store beside MLflow's own."""
+"""System metrics of collectors, logged to a real store with MLflow's own."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ PRIVATE = Quantity("temperature", "DEG_C", "Temperature", "device", "measured")
 QUANTITIES = (ENERGY, MEMORY, PRIVATE)
 SECOND_NS = 1_000_000_000
 LONG_S = 60.0
-"""Patience that only a failing test uses up."""
+"""Timeout that only a failing test reaches."""
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{folder}/mlflow.db"
-    made = SqlAlchemyStore(uri, str(folder / "artifacts"))
-    made.uri = uri
-    return made
+    store = SqlAlchemyStore(uri, str(folder / "artifacts"))
+    store.uri = uri
+    return store
 
 
 @pytest.fixture
@@ -48,17 +48,17 @@ def run_id(store: Any) -> str:
 
 
 @pytest.fixture(autouse=True)
-def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system_metrics, "INTERVAL_S", 3600)
 
 
 @pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
 
 
 class Warnings(list[BaseException]):
-    """What was warned of."""
+    """The errors passed to ``warn``."""
 
     def __call__(self, error: BaseException) -> None:
         self.append(error)
@@ -81,7 +81,9 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_means_of_gauges_and_last_of_totals(store: Any, run_id: str, warnings: Warnings) -> None:
+def test_mean_of_gauges_and_last_value_of_totals_are_logged(
+    store: Any, run_id: str, warnings: Warnings
+) -> None:
     publisher = Publisher(True, warnings)
     publisher.take(run_id, store, QUANTITIES, [1.0, 2e6, 40.0], 1 * SECOND_NS)
     publisher.take(run_id, store, QUANTITIES, [5.0, None, 41.0], 2 * SECOND_NS)
@@ -94,8 +96,8 @@ def test_means_of_gauges_and_last_of_totals(store: Any, run_id: str, warnings: W
     assert not warnings
 
 
-def test_steps_go_on_when_a_run_is_resumed(
-    store: Any, run_id: str, warnings: Warnings, often: None
+def test_steps_continue_when_a_run_is_resumed(
+    store: Any, run_id: str, warnings: Warnings, short_interval: None
 ) -> None:
     publisher = Publisher(True, warnings)
     for number in range(2):
@@ -108,7 +110,9 @@ def test_steps_go_on_when_a_run_is_resumed(
     assert (steps, warnings) == ([0, 1, 2], [])
 
 
-def test_runs_are_kept_apart_and_nothing_is_logged_unasked(store: Any, warnings: Warnings) -> None:
+def test_system_metrics_are_logged_only_if_enabled_and_per_run(
+    store: Any, warnings: Warnings
+) -> None:
     first, second = (str(store.create_run("0", "ada", 1, [], n).info.run_id) for n in "ab")
     for everything in (False, True):
         publisher = Publisher(everything, warnings)
@@ -117,18 +121,18 @@ def test_runs_are_kept_apart_and_nothing_is_logged_unasked(store: Any, warnings:
         publisher.take(first, None, [ENERGY], [1.0], SECOND_NS)
         publisher.finish(first, LONG_S)
         publisher.finish(second, LONG_S)
-        publisher.finish("of nobody", LONG_S)
+        publisher.finish("unknown run", LONG_S)
         logged = [len(points(store, run, "gpu_0_energy_joules")) for run in (first, second)]
         assert logged == ([1, 1] if everything else [0, 0])
     assert points(store, second, "gpu_0_energy_joules")[0][0] == 2.0
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_what_mlflow_logs_is_not_logged_again(
+def test_metrics_of_mlflows_monitor_are_not_logged_again(
     store: Any,
     run_id: str,
     warnings: Warnings,
-    often: None,
+    short_interval: None,
     monkeypatch: pytest.MonkeyPatch,
     everything: bool,
 ) -> None:
@@ -136,7 +140,7 @@ def test_what_mlflow_logs_is_not_logged_again(
     monitor = SystemMetricsMonitor(run_id)
     monkeypatch.setitem(fluent.run_id_to_system_metrics_monitor, run_id, monitor)
     publisher = Publisher(everything, warnings)
-    # Before the monitor's first sample nobody knows its names.
+    # The names are unknown before the monitor's first sample.
     publisher.take(run_id, store, QUANTITIES, [1.0, -1e6, 40.0], SECOND_NS)
     time.sleep(0.2)
     assert not store.get_run(run_id).data.metrics
@@ -153,7 +157,7 @@ def test_what_mlflow_logs_is_not_logged_again(
     assert not warnings
 
 
-def test_names_that_mlflow_has_just_cleared_are_its_own(
+def test_metrics_that_the_monitor_has_just_cleared_are_not_logged_again(
     store: Any, run_id: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = SimpleNamespace(metrics={"system_memory_usage_megabytes": [1.0]})
@@ -166,7 +170,7 @@ def test_names_that_mlflow_has_just_cleared_are_its_own(
     assert list(store.get_run(run_id).data.metrics) == ["system/gpu_0_energy_joules"]
 
 
-def test_names_have_the_node_as_those_of_mlflow(
+def test_names_include_the_node_id(
     store: Any, run_id: str, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_NODE_ID", "node_1")
@@ -177,7 +181,7 @@ def test_names_have_the_node_as_those_of_mlflow(
 
 
 class Hanging:
-    """A store that answers nothing until it is let go."""
+    """A store with one method that blocks until it is released."""
 
     def __init__(self, store: Any, method: str) -> None:
         self.store = store
@@ -186,22 +190,22 @@ class Hanging:
         self.released = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
-        answer = getattr(self.store, name)
+        method = getattr(self.store, name)
 
         def wait(*args: Any, **kwargs: Any) -> Any:
             self.called.set()
             assert self.released.wait(LONG_S)
-            return answer(*args, **kwargs)
+            return method(*args, **kwargs)
 
-        return wait if name == self.method else answer
+        return wait if name == self.method else method
 
 
 @pytest.mark.parametrize("method", ["get_run", "log_batch"])
-def test_a_store_that_hangs_holds_nothing_up(
+def test_hanging_store_does_not_block_the_run(
     store: Any,
     run_id: str,
     warnings: Warnings,
-    often: None,
+    short_interval: None,
     monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
@@ -217,7 +221,7 @@ def test_a_store_that_hangs_holds_nothing_up(
     publisher.finish(run_id, 0.1)
     assert time.monotonic() - before < 5
     assert "took more than 0.1 s" in str(warnings[1])
-    (thread,) = [one for one in threading.enumerate() if one.name == "yprov-system-metrics"]
+    (thread,) = [t for t in threading.enumerate() if t.name == "yprov-system-metrics"]
     hanging.released.set()
     thread.join(LONG_S)
     logged = [value for value, _, _ in points(store, run_id, "gpu_0_energy_joules")]
@@ -225,13 +229,13 @@ def test_a_store_that_hangs_holds_nothing_up(
     assert len(logged) == (method == "log_batch")
 
 
-def test_a_store_that_refuses_is_asked_again_next_time(
-    store: Any, run_id: str, warnings: Warnings, often: None
+def test_store_that_raises_is_called_again_for_later_samples(
+    store: Any, run_id: str, warnings: Warnings, short_interval: None
 ) -> None:
     class Refusing:
         def __getattr__(self, name: str) -> Any:
             if not warnings:
-                raise ConnectionError("away")
+                raise ConnectionError("down")
             return getattr(store, name)
 
     publisher = Publisher(True, warnings)
@@ -247,7 +251,7 @@ def test_a_store_that_refuses_is_asked_again_next_time(
     ("interval", "samples", "seconds"),
     [("", "", 3600), ("2.5", "4", 10), ("x", "", 3600), ("-1", "", 3600), ("nan", "", 3600)],
 )
-def test_intervals_are_those_of_mlflow(
+def test_interval_is_read_from_the_variables_of_mlflow(
     monkeypatch: pytest.MonkeyPatch, interval: str, samples: str, seconds: float
 ) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", interval)
@@ -255,6 +259,6 @@ def test_intervals_are_those_of_mlflow(
     assert system_metrics._interval_s() == seconds
 
 
-def test_an_mlflow_without_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_monitor_of_is_none_without_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(fluent, "run_id_to_system_metrics_monitor")
     assert system_metrics.monitor_of("run") is None

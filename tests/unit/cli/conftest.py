@@ -11,7 +11,7 @@ SCRIPT = """\
 import os, signal, sys
 import mlflow
 mlflow.set_experiment("demo")
-with mlflow.start_run(run_name="whole") as run:
+with mlflow.start_run(run_name="finished") as run:
     mlflow.log_param("lr", 0.1)
     mlflow.log_param("odd key: a/b", "[bold]" + "x" * 100)
     mlflow.set_tag("stage", "first")
@@ -34,8 +34,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-class Place(NamedTuple):
-    """A folder with a store and a journal folder of its own; ``env`` points there."""
+class Workspace(NamedTuple):
+    """A folder with its own store and journals; ``env`` points there."""
 
     folder: Path
     env: dict[str, str]
@@ -60,7 +60,7 @@ class Place(NamedTuple):
         return path
 
 
-def make_place(folder):
+def make_workspace(folder):
     uri = f"sqlite:///{folder}/mlflow.db"
     names = ("PATH", "HOME", "VIRTUAL_ENV", "TMPDIR", "LANG")
     env = {name: os.environ[name] for name in names if name in os.environ}
@@ -70,27 +70,27 @@ def make_place(folder):
         "YPROV_MLFLOW_DIR": str(folder / "state"),
         "COLUMNS": "100",
     }
-    return Place(folder, env, uri)
+    return Workspace(folder, env, uri)
 
 
 @pytest.fixture
-def place(tmp_path):
-    return make_place(tmp_path)
+def workspace(tmp_path):
+    return make_workspace(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def captured(tmp_path_factory):
-    """A place with one run that ended and one that was killed, and their ids."""
-    place = make_place(tmp_path_factory.mktemp("captured"))
-    whole = place.command("run", place.script(SCRIPT))
-    assert whole.returncode == 0, whole.stderr
-    killed = place.command("run", place.script(KILLED, "killed.py"))
+    """Return a workspace with a finished and a killed run, and their ids."""
+    workspace = make_workspace(tmp_path_factory.mktemp("captured"))
+    finished = workspace.command("run", workspace.script(SCRIPT))
+    assert finished.returncode == 0, finished.stderr
+    killed = workspace.command("run", workspace.script(KILLED, "killed.py"))
     assert killed.returncode == -9, killed.stderr
-    return place, whole.stdout.strip(), killed.stdout.strip()
+    return workspace, finished.stdout.strip(), killed.stdout.strip()
 
 
 @pytest.fixture(scope="session")
 def document(captured):
-    place, whole, _ = captured
-    path = place.document(whole)
+    workspace, finished, _ = captured
+    path = workspace.document(finished)
     return path, json.loads(path.read_bytes())

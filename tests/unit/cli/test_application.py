@@ -11,13 +11,13 @@ from yprov_mlflow.prov.cli import main
 COMMANDS = sorted(main.commands)
 
 
-def test_the_commands():
+def test_commands():
     words = "convert doctor energy recover restore run show validate"
     assert words.split() == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_teaches_with_an_example(name):
+def test_help_has_examples(name):
     shown = CliRunner().invoke(main, [name, "--help"])
     assert shown.exit_code == 0
     assert "Examples:\n" in shown.output
@@ -42,7 +42,7 @@ def test_version():
     assert importlib.metadata.version("yprov-mlflow") in shown.output
 
 
-def test_script_and_module_are_the_same_command():
+def test_script_and_module_are_equal():
     script = Path(sys.executable).with_name("yprov-mlflow")
     outputs = [
         subprocess.run(command, capture_output=True, text=True, check=True).stdout

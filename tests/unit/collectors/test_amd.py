@@ -1,6 +1,6 @@
-"""Against a fake of the module amdsmi: no AMD GPU was ever near these tests.
+"""The AMD collector against a fake of the module amdsmi, never against a real AMD GPU.
 
-What the fake answers follows AMD SMI's documentation and the answers that differ by version.
+The fake follows AMD SMI's documentation, including answers that differ between versions.
 """
 
 import importlib
@@ -42,7 +42,7 @@ class Card:
 
 
 class Smi(types.ModuleType):
-    """The module, with as much of it as the collector uses."""
+    """The functions of the module that the collector uses."""
 
     AmdSmiException = AmdSmiException
     AmdSmiTemperatureType = types.SimpleNamespace(EDGE="edge", HOTSPOT="hotspot")
@@ -61,7 +61,7 @@ class Smi(types.ModuleType):
             self.handles = {object(): card for card in self.cards}
 
     def amdsmi_shut_down(self):
-        """End it for all its users: most versions do not count them."""
+        """Shut down for all users: most versions do not count them."""
         self.handles = None
 
     def _answer(self, handle, find):
@@ -142,18 +142,18 @@ def load(monkeypatch, driver):
     return enter
 
 
-def by_name(found, values, device="gpu0"):
-    pairs = zip(found.quantities, values, strict=True)
-    return {one.name: value for one, value in pairs if one.device == device}
+def by_name(result, values, device="gpu0"):
+    pairs = zip(result.quantities, values, strict=True)
+    return {q.name: value for q, value in pairs if q.device == device}
 
 
 def test_one_gpu(load, clock):
     smi, collector = load(Card(1))
-    found = collector.probe()
-    assert (found.agent, found.version, found.missing) == ("amdsmi", "26.0.0", [])
-    assert found.facts == {"driver": "6.12.12"}
-    assert found.devices[0].label == "AMD Instinct MI300X"
-    assert found.devices[0].facts == {
+    result = collector.probe()
+    assert (result.agent, result.version, result.missing) == ("amdsmi", "26.0.0", [])
+    assert result.facts == {"driver": "6.12.12"}
+    assert result.devices[0].label == "AMD Instinct MI300X"
+    assert result.devices[0].facts == {
         "uuid": smi.cards[0].uuid,
         "pci_bus_id": "0000:01:00.0",
         "memory_bytes": 196592 * 2**20,
@@ -161,7 +161,7 @@ def test_one_gpu(load, clock):
     collector.start()
     smi.cards[0].energy["energy_accumulator"] += 10**7
     clock.now += 1
-    assert by_name(found, collector.sample()) == {
+    assert by_name(result, collector.sample()) == {
         "energy": pytest.approx(10 * RESOLUTION_UJ),
         "power": 400,
         "utilization": 88,
@@ -172,11 +172,11 @@ def test_one_gpu(load, clock):
         "memory_clock": 1300,
         "power_limit": 750,
     }
-    (energy,) = [one for one in found.quantities if one.component]
+    (energy,) = [quantity for quantity in result.quantities if quantity.component]
     assert (energy.unit, energy.claim) == ("J", smi.cards[0].uuid)
 
 
-def test_answers_of_an_older_version(load, clock, monkeypatch):
+def test_older_amdsmi_answers(load, clock, monkeypatch):
     monkeypatch.delattr(Smi, "amdsmi_get_gpu_driver_info")
     card = Card(1)
     card.energy = {"power": 10**9, "counter_resolution": RESOLUTION_UJ}
@@ -185,12 +185,12 @@ def test_answers_of_an_older_version(load, clock, monkeypatch):
     card.clocks = {"gfx": {"cur_clk": 1700}, "mem": {"cur_clk": 1600}}
     card.cap = {"power_cap": 500}
     _, collector = load(card)
-    found = collector.probe()
-    assert not found.missing
+    result = collector.probe()
+    assert not result.missing
     collector.start()
     card.energy["power"] += 10**6
     clock.now += 1
-    values = by_name(found, collector.sample())
+    values = by_name(result, collector.sample())
     assert values["energy"] == pytest.approx(RESOLUTION_UJ)
     names = ("power", "temperature", "sm_clock", "memory_clock", "power_limit")
     assert [values[name] for name in names] == [390, 65, 1700, 1600, 500]
@@ -201,21 +201,27 @@ def test_second_die_of_a_board_has_no_energy(load):
     second.energy = {"energy_accumulator": 0, "counter_resolution": RESOLUTION_UJ}
     second.power = {"socket_power": 0}
     _, collector = load(first, second)
-    found = collector.probe()
-    assert [one.device for one in found.quantities if one.component] == ["gpu0"]
-    assert [one.what for one in found.missing] == [f"gpu1 {COUNTER}", "gpu1 power"]
-    assert "the first counts for all" in found.procedure
+    result = collector.probe()
+    assert [quantity.device for quantity in result.quantities if quantity.component] == ["gpu0"]
+    assert [part.what for part in result.missing] == [f"gpu1 {COUNTER}", "gpu1 power"]
+    assert "the first counts for all" in result.procedure
 
 
 def test_partitions_of_a_chip_count_its_energy_once(load):
-    """Each of them may say what the chip in its socket takes."""
+    """Each of them may report the power of the whole chip."""
     cards = [Card(number) for number in range(3)]
     cards[1].address, cards[1].energy = "0000:00:00.1", None
     _, collector = load(*cards)
-    found = collector.probe()
-    assert [one.device for one in found.quantities if one.component] == ["gpu0", "gpu2"]
-    assert [one.device for one in found.quantities if one.name == "power"] == ["gpu0", "gpu2"]
-    assert [(one.what, "gpu0" in one.reason) for one in found.missing] == [
+    result = collector.probe()
+    assert [quantity.device for quantity in result.quantities if quantity.component] == [
+        "gpu0",
+        "gpu2",
+    ]
+    assert [quantity.device for quantity in result.quantities if quantity.name == "power"] == [
+        "gpu0",
+        "gpu2",
+    ]
+    assert [(part.what, "gpu0" in part.reason) for part in result.missing] == [
         ("gpu1 energy, power", True)
     ]
 
@@ -224,46 +230,46 @@ def test_partitions_that_share_an_id(load):
     first, second = Card(1), Card(1)
     second.energy, second.power = None, {"socket_power": "N/A"}
     _, collector = load(first, second)
-    found = collector.probe()
-    assert [device.id for device in found.devices] == ["gpu0"]
-    assert [one.device for one in found.quantities if one.component] == ["gpu0"]
-    assert not found.missing
+    result = collector.probe()
+    assert [device.id for device in result.devices] == ["gpu0"]
+    assert [quantity.device for quantity in result.quantities if quantity.component] == ["gpu0"]
+    assert not result.missing
 
 
 @pytest.mark.parametrize("resolution", [0.0, "N/A"])
-def test_counts_of_no_known_worth_are_not_energy(load, resolution, clock):
+def test_energy_count_without_resolution_is_ignored(load, resolution, clock):
     card = Card(1)
     card.energy["counter_resolution"] = resolution
     _, collector = load(card)
-    found = collector.probe()
-    assert [one.what for one in found.missing] == [f"gpu0 {COUNTER}"]
+    result = collector.probe()
+    assert [part.what for part in result.missing] == [f"gpu0 {COUNTER}"]
     collector.start()
     clock.now += 2
-    assert by_name(found, collector.sample())["energy"] == 800
+    assert by_name(result, collector.sample())["energy"] == 800
 
 
-def test_power_is_integrated_where_there_is_no_counter(load, clock):
+def test_power_is_integrated_without_energy_counter(load, clock):
     card = Card(1)
     card.energy = None
     _, collector = load(card)
-    found = collector.probe()
-    assert found.missing[0].reason.startswith("AMDSMI_STATUS_NOT_SUPPORTED")
+    result = collector.probe()
+    assert result.missing[0].reason.startswith("AMDSMI_STATUS_NOT_SUPPORTED")
     collector.start()
     clock.now += 2
-    assert by_name(found, collector.sample())["energy"] == 800
+    assert by_name(result, collector.sample())["energy"] == 800
 
 
-def test_what_is_not_available_is_missing_and_nonsense_is_none(load):
+def test_unavailable_readings_are_missing_and_invalid_values_none(load):
     card = Card(1)
     card.activity = {"gfx_activity": "N/A", "umc_activity": "N/A", "mm_activity": "N/A"}
     _, collector = load(card)
-    found = collector.probe()
-    assert [one.what for one in found.missing] == ["gpu0 utilization, memory_utilization"]
+    result = collector.probe()
+    assert [part.what for part in result.missing] == ["gpu0 utilization, memory_utilization"]
     collector.start()
     card.power = {"socket_power": 0xFFFFFFFF}
     card.vram = {"vram_total": 10, "vram_used": 11}
     card.cap = {"power_cap": 0xFFFFFFFF}
-    values = by_name(found, collector.sample())
+    values = by_name(result, collector.sample())
     absent = ["power", "memory_used", "power_limit"]
     assert [name for name, value in values.items() if value is None] == absent
 
@@ -284,54 +290,54 @@ def test_what_is_not_available_is_missing_and_nonsense_is_none(load):
 )
 def test_visible_devices(load, environ, expected):
     _, collector = load(*(Card(number) for number in range(3)), environ=environ)
-    found = collector.probe()
+    result = collector.probe()
     if expected:
-        assert [device.id for device in found.devices] == [f"gpu{one}" for one in expected]
+        assert [device.id for device in result.devices] == [f"gpu{number}" for number in expected]
     else:
-        assert found.reason == "no GPU is visible: HIP_VISIBLE_DEVICES=-1"
+        assert result.reason == "no GPU is visible: HIP_VISIBLE_DEVICES=-1"
 
 
-def test_loss_of_one_and_of_all(load):
+def test_lost_gpus_raise_once_each(load):
     smi, collector = load(Card(1), Card(2))
     collector.probe()
     collector.start()
     for card, gpu in zip(smi.cards, ("gpu0", "gpu1"), strict=True):
         card.lost = True
-        with pytest.raises(CollectorError, match=rf"can read nothing of {gpu} \(.*{NOT_FOUND}"):
+        with pytest.raises(CollectorError, match=rf"can read nothing from {gpu} \(.*{NOT_FOUND}"):
             collector.sample()
     assert set(collector.sample()) == {None}
 
 
-def test_one_is_lost_before_the_probe_and_one_before_the_start(load):
+def test_gpus_lost_before_probe_and_before_start(load):
     smi, collector = load(Card(1), Card(2), Card(3))
     smi.cards[0].lost = True
-    found = collector.probe()
-    assert [device.facts["uuid"] for device in found.devices] == [
+    result = collector.probe()
+    assert [device.facts["uuid"] for device in result.devices] == [
         card.uuid for card in smi.cards[1:]
     ]
-    assert [one.what for one in found.missing] == ["a GPU"]
+    assert [part.what for part in result.missing] == ["a GPU"]
     smi.cards[1].lost = True
     collector.start()
-    with pytest.raises(CollectorError, match="nothing of gpu0 "):
+    with pytest.raises(CollectorError, match="nothing from gpu0 "):
         collector.sample()
     values = collector.sample()
-    assert [by_name(found, values, one.id)["power"] for one in found.devices] == [None, 400]
+    assert [by_name(result, values, device.id)["power"] for device in result.devices] == [None, 400]
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_someone_shuts_it_down_under_us(load, anew):
+@pytest.mark.parametrize("initialized_again", [False, True])
+def test_shutdown_by_other_code_is_recovered(load, initialized_again):
     smi, collector = load(Card(1), Card(2))
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
     smi.amdsmi_shut_down()
-    if anew:
+    if initialized_again:
         smi.amdsmi_init()
     values = collector.sample()
     for gpu in ("gpu0", "gpu1"):
-        assert by_name(found, values, gpu)["power"] == 400
+        assert by_name(result, values, gpu)["power"] == 400
 
 
-def test_it_is_not_shut_down_under_others(load):
+def test_stop_keeps_amdsmi_initialized(load):
     smi, collector = load(Card(1))
     smi.amdsmi_init()
     (handle,) = smi.amdsmi_get_processor_handles()
@@ -341,21 +347,21 @@ def test_it_is_not_shut_down_under_others(load):
     assert smi.amdsmi_get_power_info(handle)["socket_power"] == 400
 
 
-def test_it_does_not_start(load):
+def test_amdsmi_init_failure(load):
     _, collector = load(Card(1), refuse=34)
-    found = collector.probe()
-    assert found.reason.startswith("AMD SMI does not start")
-    assert "/dev/kfd" in found.cure
+    result = collector.probe()
+    assert result.reason.startswith("AMD SMI does not start")
+    assert "/dev/kfd" in result.cure
     _, collector = load()
-    assert collector.probe().reason == "there is no AMD GPU here"
+    assert collector.probe().reason == "there is no AMD GPU"
 
 
-# -- where ROCm is not -----------------------------------------------------------------------
+# -- without ROCm -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def package(monkeypatch, tmp_path):
-    """A package amdsmi that does on import what the real one does without its library."""
+    """A package amdsmi that prints and raises on import, as the real one without its library."""
     folder = tmp_path / "site"
     (folder / "amdsmi").mkdir(parents=True)
     (folder / "amdsmi/__init__.py").write_text(
@@ -367,37 +373,37 @@ def package(monkeypatch, tmp_path):
 
 
 def test_no_driver(tmp_path, package, capfd):
-    found = Amd(CollectorContext(root=tmp_path, environ={})).probe()
-    assert found.reason == "there is no AMD GPU driver here (amdgpu)"
+    result = Amd(CollectorContext(root=tmp_path, environ={})).probe()
+    assert result.reason == "there is no AMD GPU driver (amdgpu)"
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_module(driver, monkeypatch):
     monkeypatch.delitem(sys.modules, "amdsmi", raising=False)
-    found = Amd(CollectorContext(root=driver, environ={})).probe()
-    assert found.reason == "the Python module amdsmi is not installed"
-    assert "ROCm" in found.cure
+    result = Amd(CollectorContext(root=driver, environ={})).probe()
+    assert result.reason == "the Python module amdsmi is not installed"
+    assert "ROCm" in result.cure
 
 
-def test_no_library_and_nothing_is_imported(driver, package, capfd):
+def test_missing_library_prevents_import(driver, package, capfd):
     environ = {"ROCM_PATH": str(driver / "none"), "LD_LIBRARY_PATH": ":/nowhere"}
-    found = Amd(CollectorContext(root=driver, environ=environ)).probe()
-    assert "libamd_smi.so" in found.reason
+    result = Amd(CollectorContext(root=driver, environ=environ)).probe()
+    assert "libamd_smi.so" in result.reason
     assert "amdsmi" not in sys.modules
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("folder", ["opt/rocm-6.4.1/lib", "site/amdsmi", "rocm/lib", "linker"])
-def test_a_library_that_the_module_cannot_use(driver, package, folder):
+def test_amdsmi_import_error(driver, package, folder):
     (driver / folder).mkdir(parents=True, exist_ok=True)
     (driver / folder / "libamd_smi.so.25").touch()
     environ = {"ROCM_PATH": str(driver / "rocm"), "LD_LIBRARY_PATH": str(driver / "linker")}
-    found = Amd(CollectorContext(root=driver, environ=environ)).probe()
-    assert found.reason == "amdsmi cannot be imported: KeyError('libamd_smi.so')"
+    result = Amd(CollectorContext(root=driver, environ=environ)).probe()
+    assert result.reason == "amdsmi cannot be imported: KeyError('libamd_smi.so')"
 
 
-def test_a_module_that_would_end_the_process(driver, package):
+def test_amdsmi_that_exits_on_import(driver, package):
     (driver / "site/amdsmi/libamd_smi.so").touch()
     (driver / "site/amdsmi/__init__.py").write_text("raise SystemExit(1)\n")
-    found = Amd(CollectorContext(root=driver, environ={})).probe()
-    assert found.reason == "amdsmi cannot be imported: SystemExit(1)"
+    result = Amd(CollectorContext(root=driver, environ={})).probe()
+    assert result.reason == "amdsmi cannot be imported: SystemExit(1)"

@@ -29,7 +29,7 @@ def test_no_limit(groups, tmp_path):
     assert cgroups.cpu_limit(tmp_path / "none") is None
 
 
-def test_the_tightest_group_counts(groups):
+def test_tightest_limit_wins(groups):
     root = groups(
         "0::/slice/job/task\n",
         {
@@ -44,7 +44,7 @@ def test_the_tightest_group_counts(groups):
     assert cgroups.memory_limit(root, MEMORY).amount == 8000
 
 
-def test_a_group_that_the_container_cannot_see(groups):
+def test_group_outside_the_container(groups):
     seen, unseen = "200000 100000\n", "100000 100000\n"
     root = groups("0::/../other\n", {"cpu.max": seen, "../other/cpu.max": unseen})
     assert cgroups.cpu_limit(root).amount == 2.0
@@ -76,13 +76,13 @@ def test_version_1(groups):
         ({}, None),
     ],
 )
-def test_processors_by_name(groups, files, cpus):
-    assert cgroups.cpus(groups("0::/job\n", files), 16) == cpus
+def test_cpu_sets(groups, files, cpus):
+    assert cgroups.cpu_allowance(groups("0::/job\n", files), 16) == cpus
 
 
-def test_processors_by_name_in_version_1(groups):
+def test_cpu_sets_in_version_1(groups):
     root = groups("3:cpuset:/job\n", {"cpuset/job/cpuset.cpus": "0,2-3\n"})
-    assert cgroups.cpus(root, 16) == 3
+    assert cgroups.cpu_allowance(root, 16) == 3
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_processors_by_name_in_version_1(groups):
     ],
     ids=["version 2", "version 1"],
 )
-def test_use_of_a_group(groups, files):
+def test_group_usage(groups, files):
     folder = groups("", files) / "sys/fs/cgroup"
     assert cgroups.memory_used_bytes(folder) == 7000
     assert cgroups.throttled_s(folder) == 2.5
 
 
-def test_use_of_a_group_that_does_not_say(groups):
+def test_unknown_group_usage(groups):
     folder = groups("", {"cpu.stat": "usage_usec 7\n"}) / "sys/fs/cgroup"
     assert cgroups.memory_used_bytes(folder) is None
     assert cgroups.throttled_s(folder) is None

@@ -22,7 +22,7 @@ DATA = Path(importlib.util.find_spec("codecarbon").origin).parent / "data/privat
 
 @pytest.fixture(autouse=True)
 def logger():
-    """Undo what codecarbon's own trackers do to its logger."""
+    """Restore codecarbon's logger, which its trackers configure."""
     log = logging.getLogger("codecarbon")
     handlers, level = [*log.handlers], log.level
     yield
@@ -30,22 +30,22 @@ def logger():
     log.setLevel(level)
 
 
-def probed(**given):
-    collector = Codecarbon(CollectorContext(**given))
+def probed(**options):
+    collector = Codecarbon(CollectorContext(**options))
     return collector, collector.probe()
 
 
 def sums(available, values):
-    """Sum the cumulative values of each name."""
-    found = {}
+    """Return the sum of the cumulative values of each name."""
+    result = {}
     for quantity, value in zip(available.quantities, values, strict=True):
         if quantity.cumulative:
-            found[quantity.name] = found.get(quantity.name, 0.0) + value
-    return found
+            result[quantity.name] = result.get(quantity.name, 0.0) + value
+    return result
 
 
 def reference(code, **arguments):
-    """Start codecarbon's own tracker, as its users do but for its files and lines."""
+    """Start codecarbon's own tracker, without output files and log."""
     from codecarbon import OfflineEmissionsTracker
 
     tracker = OfflineEmissionsTracker(
@@ -55,33 +55,33 @@ def reference(code, **arguments):
     return tracker
 
 
-def test_a_country_gives_the_facts_before_any_sample():
-    _, found = probed(country="FRA")
-    facts = found.facts
+def test_probe_has_facts_of_the_country():
+    _, result = probed(country="FRA")
+    facts = result.facts
     assert (
         facts["carbon_intensity_g_per_kwh"]
         == json.loads((DATA / "global_energy_mix.json").read_text())["FRA"]["carbon_intensity"]
     )
     assert facts["country"] == "FRA"
     assert "global_energy_mix.json: FRA" in facts["carbon_intensity_source"]
-    assert facts["version"] == found.version
-    assert found.agent == "codecarbon"
+    assert facts["version"] == result.version
+    assert result.agent == "codecarbon"
     assert json.loads(json.dumps(facts)) == facts
-    assert not found.missing
-    for said in (found.version, "constant", "estimated", "global_energy_mix.json: FRA"):
-        assert said in found.procedure
+    assert not result.missing
+    for said in (result.version, "constant", "estimated", "global_energy_mix.json: FRA"):
+        assert said in result.procedure
 
 
-def test_a_given_intensity_goes_before_the_country():
-    _, found = probed(country="FRA", carbon_intensity=12.5)
-    assert found.facts["carbon_intensity_g_per_kwh"] == 12.5
-    assert found.facts["carbon_intensity_source"] == "given"
-    assert found.quantities[-1].name == "emissions"
+def test_configured_intensity_overrides_country():
+    _, result = probed(country="FRA", carbon_intensity=12.5)
+    assert result.facts["carbon_intensity_g_per_kwh"] == 12.5
+    assert result.facts["carbon_intensity_source"] == "given"
+    assert result.quantities[-1].name == "emissions"
 
 
-def test_a_given_intensity_of_zero_is_one():
-    collector, found = probed(carbon_intensity=0.0)
-    assert found.facts["carbon_intensity_g_per_kwh"] == 0
+def test_configured_intensity_of_zero():
+    collector, result = probed(carbon_intensity=0.0)
+    assert result.facts["carbon_intensity_g_per_kwh"] == 0
     collector.start()
     time.sleep(0.06)
     assert collector.sample()[-1] == 0
@@ -89,47 +89,47 @@ def test_a_given_intensity_of_zero_is_one():
 
 
 @pytest.mark.parametrize("country", [None, "XXX"])
-def test_energy_without_emissions_says_what_would_cure_it(country):
-    collector, found = probed(country=country)
-    assert {quantity.name for quantity in found.quantities} == {"energy", "power"}
-    assert "carbon_intensity_g_per_kwh" not in found.facts
-    (missing,) = found.missing
+def test_energy_without_emissions_has_a_cure(country):
+    collector, result = probed(country=country)
+    assert {quantity.name for quantity in result.quantities} == {"energy", "power"}
+    assert "carbon_intensity_g_per_kwh" not in result.facts
+    (missing,) = result.missing
     assert missing.what == "emissions"
     assert (country or "neither") in missing.reason
     assert "YPROV_MLFLOW_COUNTRY" in missing.cure
     collector.start()
-    assert len(collector.sample()) == len(found.quantities)
+    assert len(collector.sample()) == len(result.quantities)
     collector.stop()
 
 
 def test_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "codecarbon", None)
-    _, found = probed(country="ITA")
-    assert isinstance(found, Unavailable)
-    assert "yprov-mlflow[carbon]" in found.cure
+    _, result = probed(country="ITA")
+    assert isinstance(result, Unavailable)
+    assert "yprov-mlflow[carbon]" in result.cure
 
 
 @pytest.mark.parametrize("old", ["2.8.4", "3.2.9"])
-def test_one_that_is_too_old(monkeypatch, old):
+def test_old_codecarbon_is_unavailable(monkeypatch, old):
     monkeypatch.setattr(codecarbon, "version", lambda _: old)
-    _, found = probed(country="ITA")
-    assert isinstance(found, Unavailable)
-    assert old in found.reason
-    assert "--upgrade" in found.cure
+    _, result = probed(country="ITA")
+    assert isinstance(result, Unavailable)
+    assert old in result.reason
+    assert "--upgrade" in result.cure
 
 
-def test_what_codecarbon_swallows_is_the_reason(monkeypatch, tmp_path):
+def test_suppressed_exception_is_the_reason(monkeypatch, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()  # its configuration is looked for in the working directory
     collector = Codecarbon(CollectorContext(cwd=tmp_path))
-    found = collector.probe()
-    assert isinstance(found, Unavailable)
-    assert "FileNotFoundError" in found.reason
+    result = collector.probe()
+    assert isinstance(result, Unavailable)
+    assert "FileNotFoundError" in result.reason
 
 
-def test_an_error_of_its_measuring_is_raised(monkeypatch):
+def test_measuring_error_is_raised(monkeypatch):
     from codecarbon.external.ram import RAM
 
     collector, _ = probed()
@@ -147,24 +147,24 @@ def test_an_error_of_its_measuring_is_raised(monkeypatch):
     collector.stop()
 
 
-def test_what_gives_nothing_is_none_and_not_zero(monkeypatch):
+def test_part_without_energy_is_none_not_zero(monkeypatch):
     from codecarbon.core.units import Power
     from codecarbon.external.ram import RAM
 
-    collector, found = probed(country="ITA")
+    collector, result = probed(country="ITA")
     monkeypatch.setattr(RAM, "total_power", lambda _: Power.from_watts(0.0))
     collector.start()
     time.sleep(0.06)
     values = collector.sample()
     collector.stop()
-    for quantity, value in zip(found.quantities, values, strict=True):
+    for quantity, value in zip(result.quantities, values, strict=True):
         of_all = quantity.name == "emissions"
         assert (value is None) == (quantity.device == "ram" or of_all), quantity
 
 
-def test_the_memory_is_a_constant_and_its_energy_follows():
-    collector, found = probed()
-    names = [(quantity.name, quantity.device) for quantity in found.quantities]
+def test_memory_has_constant_power():
+    collector, result = probed()
+    names = [(quantity.name, quantity.device) for quantity in result.quantities]
     energy, power = names.index(("energy", "ram")), names.index(("power", "ram"))
     collector.start()
     since = time.perf_counter()
@@ -172,24 +172,24 @@ def test_the_memory_is_a_constant_and_its_energy_follows():
     values = collector.sample()
     seconds = time.perf_counter() - since
     time.sleep(0.04)
-    collector.sample()  # so soon that nothing is measured
+    collector.sample()  # too soon to measure
     time.sleep(0.03)
     again = collector.sample()
     collector.stop()
-    watts = float(found.facts["methods"]["ram"].split()[2])
+    watts = float(result.facts["methods"]["ram"].split()[2])
     assert values[energy] == pytest.approx(watts * seconds, rel=0.1)
-    # codecarbon takes the time after it measured: its power lasts a moment longer.
+    # codecarbon reads the clock after it measured, so its interval is a moment longer.
     assert values[power] == pytest.approx(watts, rel=0.1)
     assert again[power] == pytest.approx(watts, rel=0.2)
 
 
-def test_a_given_thermal_design_power_counts_where_it_must_estimate():
-    collector, found = probed(cpu_tdp_w=1000.0)
-    method = next(q.method for q in found.quantities if q.device == "cpu")
+def test_thermal_design_power_is_used_for_estimates():
+    collector, result = probed(cpu_tdp_w=1000.0)
+    method = next(q.method for q in result.quantities if q.device == "cpu")
     if method == "measured":
         pytest.skip("this machine's processors are measured")
-    assert "1000 W" in found.procedure
-    names = [(quantity.name, quantity.device) for quantity in found.quantities]
+    assert "1000 W" in result.procedure
+    names = [(quantity.name, quantity.device) for quantity in result.quantities]
     collector.start()
     time.sleep(0.2)
     watts = collector.sample()[names.index(("power", "cpu"))]
@@ -197,13 +197,13 @@ def test_a_given_thermal_design_power_counts_where_it_must_estimate():
     assert 90 <= watts <= 1100  # idle is a tenth
 
 
-def test_totals_begin_at_zero_each_time():
-    collector, found = probed(country="ITA")
+def test_totals_restart_at_zero():
+    collector, result = probed(country="ITA")
     for _ in range(2):
         collector.start()
-        begun = sums(found, collector.sample())
+        begun = sums(result, collector.sample())
         time.sleep(0.3)
-        grown = sums(found, collector.sample())
+        grown = sums(result, collector.sample())
         collector.stop()
         for name in ("energy", "emissions"):
             assert begun[name] < grown[name] / 2
@@ -266,47 +266,47 @@ def gpus(monkeypatch):
     hardware_cache.clear_cache()
 
 
-def of_gpu(found, values):
-    pairs = zip(found.quantities, values, strict=True)
+def gpu_values(result, values):
+    pairs = zip(result.quantities, values, strict=True)
     return {quantity.name: value for quantity, value in pairs if quantity.device == "gpu"}
 
 
-def test_energy_of_gpus_is_measured(gpus, monkeypatch):
+def test_gpu_energy_is_measured(gpus, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    collector, found = probed(country="ITA")
-    assert found.facts["gpu_model"] == "2 x NVIDIA H100"
-    assert {q.method for q in found.quantities if q.device == "gpu"} == {"measured"}
-    assert not found.missing
+    collector, result = probed(country="ITA")
+    assert result.facts["gpu_model"] == "2 x NVIDIA H100"
+    assert {q.method for q in result.quantities if q.device == "gpu"} == {"measured"}
+    assert not result.missing
     collector.start()
     since = time.perf_counter()
     time.sleep(0.3)
-    values = of_gpu(found, collector.sample())
+    values = gpu_values(result, collector.sample())
     seconds = time.perf_counter() - since
     assert values["energy"] == pytest.approx(300 * seconds, rel=0.1)
     assert values["power"] == pytest.approx(300, rel=0.1)
     gpus.lost = True
     time.sleep(0.06)
     again = collector.sample()
-    assert of_gpu(found, again)["power"] is None
-    assert of_gpu(found, again)["energy"] == values["energy"]
+    assert gpu_values(result, again)["power"] is None
+    assert gpu_values(result, again)["energy"] == values["energy"]
     collector.stop()
 
 
-def test_gpus_that_cannot_be_seen_are_named(gpus, monkeypatch):
+def test_invisible_gpus_are_listed_as_missing(gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    collector, found = probed(country="ITA")
-    (missing,) = found.missing
+    collector, result = probed(country="ITA")
+    (missing,) = result.missing
     assert missing.what == "other GPUs"
     assert missing.reason.endswith(": 1")
     collector.start()
     time.sleep(0.3)
-    assert of_gpu(found, collector.sample())["power"] == pytest.approx(200, rel=0.1)
+    assert gpu_values(result, collector.sample())["power"] == pytest.approx(200, rel=0.1)
     collector.stop()
 
 
 @pytest.fixture
 def rapl(monkeypatch, tmp_path):
-    """Give a tree of counters to codecarbon, and a function that adds joules to them."""
+    """Replace the counters that codecarbon reads; return a function that adds joules to them."""
     from codecarbon.core import cpu, hardware_cache
     from codecarbon.external import hardware
 
@@ -320,8 +320,8 @@ def rapl(monkeypatch, tmp_path):
     def add(joules):
         counter.write_text(f"{int(counter.read_text()) + int(joules * 1e6)}\n")
 
-    def counters(rapl_dir, **given):
-        return cpu.IntelRAPL(rapl_dir=str(tmp_path), **given)
+    def counters(rapl_dir, **options):
+        return cpu.IntelRAPL(rapl_dir=str(tmp_path), **options)
 
     monkeypatch.setattr(cpu, "is_rapl_available", lambda: True)
     monkeypatch.setattr(hardware, "IntelRAPL", counters)
@@ -330,12 +330,12 @@ def rapl(monkeypatch, tmp_path):
     hardware_cache.clear_cache()
 
 
-def test_counters_of_processors_are_measured_and_no_design_power_is_assumed(rapl):
-    collector, found = probed(cpu_tdp_w=500.0)
-    assert {q.method for q in found.quantities if q.device == "cpu"} == {"measured"}
-    assert "RAPL" in found.procedure
-    assert "500" not in found.procedure
-    index = [(q.name, q.device) for q in found.quantities].index(("energy", "cpu"))
+def test_rapl_is_measured_without_design_power(rapl):
+    collector, result = probed(cpu_tdp_w=500.0)
+    assert {q.method for q in result.quantities if q.device == "cpu"} == {"measured"}
+    assert "RAPL" in result.procedure
+    assert "500" not in result.procedure
+    index = [(q.name, q.device) for q in result.quantities].index(("energy", "cpu"))
     collector.start()
     for total in (30.0, 60.0):
         rapl(30.0)
@@ -345,7 +345,7 @@ def test_counters_of_processors_are_measured_and_no_design_power_is_assumed(rapl
     collector.stop()
 
 
-def test_its_configuration_counts_for_nothing(monkeypatch, tmp_path):
+def test_codecarbon_configuration_is_ignored(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CODECARBON_FORCE_RAM_POWER", "1234")
     monkeypatch.setenv("CODECARBON_CO2_SIGNAL_API_TOKEN", "secret")
@@ -354,18 +354,18 @@ def test_its_configuration_counts_for_nothing(monkeypatch, tmp_path):
         "save_to_file = true\nsave_to_api = true\ntracking_mode = process\n"
     )
     monkeypatch.chdir(tmp_path)
-    collector, found = probed(country="ITA")
-    assert "1234" not in str(found)
+    collector, result = probed(country="ITA")
+    assert "1234" not in str(result)
     collector.start()
     time.sleep(0.1)
     values = collector.sample()
     collector.stop()
-    power = values[[(q.name, q.device) for q in found.quantities].index(("power", "ram"))]
-    assert power == pytest.approx(float(found.facts["methods"]["ram"].split()[2]), rel=0.1)
+    power = values[[(q.name, q.device) for q in result.quantities].index(("power", "ram"))]
+    assert power == pytest.approx(float(result.facts["methods"]["ram"].split()[2]), rel=0.1)
     assert os.listdir(tmp_path) == [".codecarbon.config"]
 
 
-def test_the_logger_of_a_user_of_codecarbon_stays_his(capfd):
+def test_user_logger_of_codecarbon_is_unchanged(capfd):
     import codecarbon
 
     log = logging.getLogger("codecarbon")
@@ -380,11 +380,11 @@ def test_the_logger_of_a_user_of_codecarbon_stays_his(capfd):
     collector.stop()
     assert capfd.readouterr() == ("", "")
     assert (log.handlers, log.level, log.filters) == (handlers, level, filters)
-    theirs.stop()  # it never started, and says so
+    theirs.stop()  # it never started, and logs that
     assert "mine" in capfd.readouterr().err
 
 
-def test_lines_of_the_users_tracker_pass_while_ours_measures(monkeypatch):
+def test_log_of_user_tracker_is_not_suppressed(monkeypatch):
     from codecarbon.external.ram import RAM
 
     log = logging.getLogger("codecarbon")
@@ -424,18 +424,18 @@ def test_lines_of_the_users_tracker_pass_while_ours_measures(monkeypatch):
     assert lines == [("MainThread", "from the user")]
 
 
-def test_nothing_is_left_behind_in_a_process(tmp_path):
+def test_process_has_no_leftovers(tmp_path):
     program = """
         import json, os, signal, sys, tempfile, threading
-        from yprov_mlflow.collectors.base import Surroundings
-        from yprov_mlflow.collectors.codecarbon import Codecarbon
+        from yprov_mlflow.prov.collectors.base import CollectorContext
+        from yprov_mlflow.prov.collectors.codecarbon import Codecarbon
 
         def state():
             handlers = [str(signal.getsignal(number)) for number in signal.valid_signals()]
             return handlers, threading.active_count(), sorted(os.listdir(tempfile.gettempdir()))
 
         before = state()
-        collector = Codecarbon(Surroundings(country="ITA"))
+        collector = Codecarbon(CollectorContext(country="ITA"))
         collector.probe()
         collector.start()
         during = threading.active_count()
@@ -457,7 +457,7 @@ def test_nothing_is_left_behind_in_a_process(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_start_and_samples_are_quick():
+def test_start_and_sample_are_fast():
     collector, _ = probed(country="ITA")
     starts, samples = [], []
     for _ in range(3):
@@ -476,7 +476,7 @@ def test_start_and_samples_are_quick():
 
 @pytest.fixture
 def busy():
-    """Keep all processors busy with what nobody waits for: their power is then steady."""
+    """Keep all processors busy at low priority, so that their power is constant."""
     program = "import os; os.nice(19)\nwhile True: pass"
     burners = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(os.cpu_count())]
     time.sleep(0.3)
@@ -487,10 +487,10 @@ def busy():
 
 
 def watched(collector, meanwhile):
-    """Sample for a while; give the last values and the seconds since the start.
+    """Sample for some seconds; return the last values and the seconds since the start.
 
-    The while does not end on a full second: if codecarbon is stopped just when its timer
-    measures, the two count the last second twice.
+    It does not end on a full second: if codecarbon is stopped just when its timer measures, it
+    counts the last second twice.
     """
     collector.start()
     since = time.perf_counter()
@@ -505,27 +505,31 @@ def watched(collector, meanwhile):
     return values, seconds
 
 
-def compare(found, values, seconds, theirs):
-    """Hold our sums against codecarbon's own; the two intervals need not be equally long."""
-    ours = sums(found, values)
+def compare(result, values, seconds, theirs):
+    """Compare our totals with codecarbon's; the two intervals may differ in length."""
+    ours = sums(result, values)
     energy_j, emissions_g = theirs.energy_consumed * KWH_J, theirs.emissions * 1e3
     ratio = ours["emissions"] / ours["energy"]
     assert ratio == pytest.approx(emissions_g / energy_j, rel=1e-9)
-    # Its duration goes on after its last measurement, until it has written; ours does not.
+    # Its duration includes the time to write after the last measurement; ours does not.
     assert ours["energy"] / seconds == pytest.approx(energy_j / theirs.duration, rel=0.1)
-    # The memory's power is constant, so that its energy is the time that was measured. That of
-    # the processors grows with the cube of the load between two looks, not at the same moments.
-    of = {q.device: v for q, v in zip(found.quantities, values, strict=True) if q.name == "energy"}
-    assert of["cpu"] / of["ram"] == pytest.approx(theirs.cpu_energy / theirs.ram_energy, rel=0.05)
+    # The memory's power is constant, so its energy is proportional to the measured time. The
+    # processors' power grows with the cube of the load, which the two sample at different times.
+    energies = {
+        q.device: v for q, v in zip(result.quantities, values, strict=True) if q.name == "energy"
+    }
+    assert energies["cpu"] / energies["ram"] == pytest.approx(
+        theirs.cpu_energy / theirs.ram_energy, rel=0.05
+    )
 
 
-def test_the_same_energy_and_emissions_as_codecarbon_itself(busy):
-    collector, found = probed(country="ITA")
+def test_energy_and_emissions_equal_codecarbon(busy):
+    collector, result = probed(country="ITA")
     tracker = reference("ITA", measure_power_secs=1)
-    compare(found, *watched(collector, tracker.stop), tracker.final_emissions_data)
+    compare(result, *watched(collector, tracker.stop), tracker.final_emissions_data)
 
 
-def test_the_same_as_codecarbon_in_another_process(busy):
+def test_energy_equals_codecarbon_in_another_process(busy):
     program = """
         import json, sys
         from codecarbon import OfflineEmissionsTracker
@@ -543,7 +547,7 @@ def test_the_same_as_codecarbon_in_another_process(busy):
         tracker.stop()
         print(json.dumps(vars(tracker.final_emissions_data), default=str))
     """
-    collector, found = probed(country="ITA")
+    collector, result = probed(country="ITA")
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
         stdin=subprocess.PIPE,
@@ -552,12 +556,12 @@ def test_the_same_as_codecarbon_in_another_process(busy):
         text=True,
     ) as other:
 
-        def go_on():
+        def next_step():
             other.stdin.write("\n")
             other.stdin.flush()
 
         assert other.stdout.readline() == "ready\n"
-        go_on()
-        values, seconds = watched(collector, go_on)
+        next_step()
+        values, seconds = watched(collector, next_step)
         said = json.loads(other.stdout.readline())
-    compare(found, values, seconds, types.SimpleNamespace(**said))
+    compare(result, values, seconds, types.SimpleNamespace(**said))

@@ -59,7 +59,7 @@ def test_docker_with_limits(write):
     )
 
 
-def test_the_id_of_the_innermost_container(write):
+def test_id_of_innermost_container(write):
     root = write(
         {
             ".dockerenv": "",
@@ -69,7 +69,7 @@ def test_the_id_of_the_innermost_container(write):
     assert container.collect(root, {})["id"] == ID
 
 
-def test_the_id_by_what_is_mounted_where_the_group_does_not_tell(write):
+def test_id_from_mounts(write):
     line = f"719 707 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4 /dev/a rw"
     layer = f"700 600 0:52 / / rw - overlay overlay rw,lowerdir=/var/lib/{OTHER_ID}/fs"
     root = write(
@@ -82,7 +82,7 @@ def test_the_id_by_what_is_mounted_where_the_group_does_not_tell(write):
     assert container.collect(root, {}) == {"kind": "docker", "id": ID}
 
 
-def test_podman_notes_what_it_started(write):
+def test_podman_containerenv(write):
     noted = f'engine="podman-4.9"\nname="train"\nid="{ID}"\nimage="docker.io/pytorch:2"\n'
     assert container.collect(write({"run/.containerenv": noted}), {}) == {
         "kind": "podman",

@@ -2,11 +2,12 @@ import os
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from yprov_mlflow.prov.collectors import cpu
 from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
-from yprov_mlflow.prov.collectors.shares import Share
+from yprov_mlflow.prov.collectors.system import node as node_reader
 from yprov_mlflow.prov.collectors.system import powercap
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -14,7 +15,7 @@ RANGE_J = 262143.32885
 
 
 class Node:
-    """A pretended node of 4 logical processors, with a clock."""
+    """A fake node with 4 logical processors and a clock."""
 
     def __init__(self, root):
         self.root = root
@@ -51,14 +52,16 @@ class Node:
         path = self.root / "sys/class/powercap" / name / "energy_uj"
         path.write_text(f"{round(energy_j * 1e6)}\n")
 
-    def collector(self, **surroundings):
-        return cpu.Cpu(CollectorContext(self.root, {}, **surroundings))
+    def collector(self, **options):
+        return cpu.Cpu(CollectorContext(self.root, {}, **options))
 
 
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     node = Node(tmp_path)
     monkeypatch.setattr(time, "monotonic", lambda: node.now_s)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
     return node
 
 
@@ -96,7 +99,7 @@ def bill(available):
     }
 
 
-def test_every_package_with_its_memory(two_packages):
+def test_packages_and_memory(two_packages):
     node = two_packages
     available, sample = started(node.collector())
     assert available.missing == []
@@ -134,7 +137,7 @@ def test_every_package_with_its_memory(two_packages):
     assert values["cpu1-dram", "energy"] == 0
 
 
-def test_a_domain_that_is_there_twice_counts_once(node):
+def test_duplicate_zone_counts_once(node):
     node.zone("intel-rapl:0", "package-0", 1000)
     node.zone("intel-rapl-mmio:0", "package-0", 1000)
     node.zone("intel-rapl-mmio:0:0", "dram", 1000)
@@ -143,7 +146,7 @@ def test_a_domain_that_is_there_twice_counts_once(node):
     assert zones == {"cpu0": "intel-rapl:0", "cpu0-dram": "intel-rapl-mmio:0:0"}
 
 
-def test_what_contains_packages_is_not_added(node):
+def test_psys_has_no_component(node):
     node.zone("intel-rapl:0", "package-0-die-0", 1000)
     node.zone("intel-rapl:1", "package-0-die-1", 1000)
     node.zone("intel-rapl:2", "psys", 5000)
@@ -153,10 +156,10 @@ def test_what_contains_packages_is_not_added(node):
     node.now_s += 1
     node.energy("intel-rapl:2", 5070)
     assert sample()["psys", "energy"] == pytest.approx(70)
-    assert [one.what for one in available.missing] == ["memory"]
+    assert [part.what for part in available.missing] == ["memory"]
 
 
-def test_the_counter_of_an_amd_package_counts_once_whatever_its_dies(node):
+def test_amd_package_with_several_dies_counts_once(node):
     (node.root / "proc/cpuinfo").write_text("vendor_id\t: AuthenticAMD\n")
     for number in range(12):
         node.zone(f"intel-rapl:{number:x}", f"package-0-die-{number}", 1000)
@@ -166,7 +169,7 @@ def test_the_counter_of_an_amd_package_counts_once_whatever_its_dies(node):
     assert [device.label for device in available.devices] == ["processor package 0"]
 
 
-def test_only_nested_folders(node):
+def test_zones_in_nested_folders(node):
     folder = node.root / "sys/class/powercap/intel-rapl:0/intel-rapl:0:0"
     folder.mkdir(parents=True)
     for path, title in ((folder.parent, "package-0"), (folder, "dram")):
@@ -176,7 +179,7 @@ def test_only_nested_folders(node):
     assert [zone.id for zone in powercap.zones(node.root)] == ["cpu0", "cpu0-dram"]
 
 
-def test_wrap_around(two_packages):
+def test_counter_overflow(two_packages):
     node = two_packages
     node.energy("intel-rapl:0", RANGE_J - 10)
     _, sample = started(node.collector())
@@ -190,7 +193,7 @@ def test_wrap_around(two_packages):
     assert sample()["cpu0", "energy"] == pytest.approx(35)
 
 
-def test_a_counter_that_vanishes_wraps_and_comes_back(two_packages):
+def test_counter_that_disappears_and_overflows(two_packages):
     node = two_packages
     node.energy("intel-rapl:0", RANGE_J - 100)
     _, sample = started(node.collector())
@@ -212,7 +215,7 @@ def test_a_counter_that_vanishes_wraps_and_comes_back(two_packages):
     assert values["cpu0", "power"] == pytest.approx(50)  # 200 J in 4 s
 
 
-def test_a_counter_that_is_reset_is_no_wrap_around(two_packages):
+def test_counter_reset_is_not_an_overflow(two_packages):
     node = two_packages
     _, sample = started(node.collector())
     node.now_s += 1
@@ -229,7 +232,7 @@ def test_a_counter_that_is_reset_is_no_wrap_around(two_packages):
     assert values["cpu0", "power"] == pytest.approx(10)
 
 
-def test_a_counter_that_grows_too_fast_each_time_is_no_zero(two_packages):
+def test_implausible_growth_is_none(two_packages):
     node = two_packages
     _, sample = started(node.collector())
     for second in range(1, 4):
@@ -239,7 +242,7 @@ def test_a_counter_that_grows_too_fast_each_time_is_no_zero(two_packages):
 
 
 @pytest.mark.parametrize("grown_j", [0.0, 0.2])
-def test_two_samples_in_a_moment_have_one_power(two_packages, grown_j):
+def test_power_needs_time_between_samples(two_packages, grown_j):
     """Counters move once a millisecond or less: 0 W and 2000 W are both untrue of 200 W."""
     node = two_packages
     _, sample = started(node.collector())
@@ -253,7 +256,7 @@ def test_two_samples_in_a_moment_have_one_power(two_packages, grown_j):
 
 
 @pytest.mark.parametrize("busy_s", [0.0, 0.02])
-def test_two_samples_in_a_moment_have_one_estimated_power(node, busy_s):
+def test_estimated_power_needs_time_between_samples(node, busy_s):
     _, sample = started(node.collector())
     node.now_s += 0.0001
     node.times(busy_s, 0)
@@ -263,7 +266,7 @@ def test_two_samples_in_a_moment_have_one_estimated_power(node, busy_s):
     assert sample()["node", "power"] == pytest.approx(8)
 
 
-def test_energy_begins_at_0_again_after_stop(two_packages):
+def test_energy_restarts_at_zero(two_packages):
     node = two_packages
     collector = node.collector()
     _, sample = started(collector)
@@ -288,7 +291,7 @@ def test_energy_begins_at_0_again_after_stop(two_packages):
     assert values["process", "energy"] == pytest.approx(10)
 
 
-def test_an_estimate_begins_at_0_again_after_stop(node):
+def test_estimate_restarts_at_zero(node):
     collector = node.collector()
     _, sample = started(collector)
     node.now_s += 1
@@ -299,7 +302,7 @@ def test_an_estimate_begins_at_0_again_after_stop(node):
     assert sample()["node", "energy"] == 0
 
 
-def test_samples_so_far_apart_that_a_counter_may_wrap_twice(node):
+def test_interval_too_long_for_the_counter(node):
     node.zone("intel-rapl:0", "package-0", 1000, range_j=65532.6)
     node.zone("intel-rapl:0:0", "dram", 1000)
     available = node.collector(interval_s=120.0).probe()
@@ -311,7 +314,7 @@ def test_samples_so_far_apart_that_a_counter_may_wrap_twice(node):
 
 @pytest.fixture
 def root_only(monkeypatch):
-    """Make all counters unreadable, for whoever runs the tests."""
+    """Make all counters unreadable, even when root runs the tests."""
     read_bytes = Path.read_bytes
 
     def refuse(path):
@@ -322,9 +325,9 @@ def root_only(monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
 
 
-def test_counters_for_root_alone_are_missing_with_the_cure(two_packages, root_only):
+def test_root_only_counters_have_a_cure(two_packages, root_only):
     available, _ = started(two_packages.collector())
-    missing = {one.what: one for one in available.missing}
+    missing = {part.what: part for part in available.missing}
     assert {"cpu0", "cpu0-dram", "cpu1"} <= set(missing)
     assert "sudo chmod a+r /sys/class/powercap/" in missing["cpu0"].cure
     assert 'SUBSYSTEM=="powercap"' in missing["cpu0"].cure
@@ -333,13 +336,13 @@ def test_counters_for_root_alone_are_missing_with_the_cure(two_packages, root_on
     assert bill(available) == {"node": "cpu"}
 
 
-def test_the_estimate(node):
+def test_estimate(node):
     available, sample = started(node.collector())
     energy = available.quantities[0]
     assert (energy.scope, energy.method, energy.claim) == ("node", "estimated", "node")
     assert "4 W for each of its 4 logical processors" in available.procedure
     assert "codecarbon" in available.procedure
-    assert {one.what for one in available.missing} == {"energy counters", "memory"}
+    assert {part.what for part in available.missing} == {"energy counters", "memory"}
     assert "memory" not in bill(available).values()
     node.now_s += 10
     node.times(20, 5)
@@ -349,16 +352,16 @@ def test_the_estimate(node):
     assert values["process", "energy"] == pytest.approx(20)
 
 
-def test_the_estimate_from_a_thermal_design_power(node):
+def test_estimate_from_thermal_design_power(node):
     available, sample = started(node.collector(cpu_tdp_w=120.0))
-    assert "120 W of thermal design power shared by 4" in available.procedure
+    assert "120 W of thermal design power divided by 4" in available.procedure
     assert available.facts["watts_per_processor"] == 30
     node.now_s += 10
     node.times(20, 5)
     assert sample()["node", "energy"] == pytest.approx(600)
 
 
-def test_the_process_share_of_what_is_measured(two_packages):
+def test_process_share_of_measured_energy(two_packages):
     node = two_packages
     available, sample = started(node.collector())
     share = available.quantities[-1]
@@ -375,7 +378,7 @@ def test_the_process_share_of_what_is_measured(two_packages):
     ("file", "text", "cpus"),
     [("cpu.max", "150000 100000", "1.5"), ("cpuset.cpus.effective", "0-1,3", "3")],
 )
-def test_a_group_with_fewer_processors_than_the_node(node, file, text, cpus):
+def test_procedure_mentions_cpu_limit(node, file, text, cpus):
     (node.root / "proc/self/cgroup").write_text("0::/\n")
     (node.root / "sys/fs/cgroup").mkdir(parents=True)
     (node.root / "sys/fs/cgroup" / file).write_text(text)
@@ -391,64 +394,40 @@ def test_a_group_with_fewer_processors_than_the_node(node, file, text, cpus):
         ({"CH_RUNNING": "1"}, {}, "the container has no /sys", "the host's /sys"),
     ],
 )
-def test_why_there_are_no_counters(node, environ, files, reason, cure):
+def test_reasons_for_missing_counters(node, environ, files, reason, cure):
     for name, text in files.items():
         (node.root / name).parent.mkdir(parents=True, exist_ok=True)
         (node.root / name).write_text(text)
     available = cpu.Cpu(CollectorContext(node.root, environ)).probe()
-    absent = next(one for one in available.missing if one.what == "energy counters")
+    absent = next(part for part in available.missing if part.what == "energy counters")
     assert reason in absent.reason
     assert cure in absent.cure
 
 
-def test_counters_that_a_container_hides(two_packages):
+def test_counters_hidden_by_container(two_packages):
     node = two_packages
     devices = node.root / "sys/devices/virtual/powercap"
     devices.rename(node.root / "elsewhere")  # what Docker lays an empty folder over
     devices.mkdir()
     available, _ = started(node.collector())
-    absent = next(one for one in available.missing if one.what == "energy counters")
+    absent = next(part for part in available.missing if part.what == "energy counters")
     assert "systempaths=unconfined" in absent.cure
     assert available.facts["source"] == "estimate"
 
 
-def test_neither_counters_nor_times(node, monkeypatch):
-    monkeypatch.setattr(cpu.processors, "times", lambda root: None)
+def test_unavailable_without_counters_and_times(node, monkeypatch):
+    monkeypatch.setattr(node_reader, "cpu_times", lambda: None)
     assert isinstance(node.collector().probe(), Unavailable)
 
 
-def test_counters_without_times(two_packages, monkeypatch):
-    monkeypatch.setattr(cpu.processors, "times", lambda root: None)
+def test_counters_without_cpu_times(two_packages, monkeypatch):
+    monkeypatch.setattr(node_reader, "cpu_times", lambda: None)
     available, sample = started(two_packages.collector())
-    assert [one.what for one in available.missing] == ["share of the process"]
+    assert [part.what for part in available.missing] == ["share of the process"]
     assert sample()["cpu0", "energy"] == 0
 
 
-def test_times_that_cannot_be_read_later_are_no_zero(node, monkeypatch):
+def test_unreadable_cpu_times_are_none(node, monkeypatch):
     _, sample = started(node.collector())
-    monkeypatch.setattr(cpu.processors, "times", lambda root: None)
+    monkeypatch.setattr(node_reader, "cpu_times", lambda: None)
     assert set(sample().values()) == {None}
-
-
-@pytest.mark.parametrize("step_s", [0.01, 0.1, 7.0])
-def test_shares_do_not_depend_on_the_interval(step_s):
-    """The clocks tick in hundredths; the process has 30 % of a node that takes 50 W."""
-    share, shares, now_s = Share(), [0.0], 0.0
-    while now_s < 140:
-        now_s += step_s
-        busy_s, own_s = (int(part * now_s * 100) / 100 for part in (2.0, 0.6))
-        shares.append(share.of(50 * now_s, busy_s, own_s))
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(0.3 * 50 * now_s, rel=0.02)
-
-
-def test_a_share_is_of_the_energy_of_its_time():
-    share = Share()
-    assert share.of(1000, 10, 0) == 0
-    assert share.of(1100, 20, 10) == 100  # at another power than others'
-
-
-def test_no_share_of_a_node_that_does_nothing():
-    share = Share()
-    assert share.of(100, 0, 0) == 0
-    assert share.of(200, 2.0, 2.5) == 200  # its clocks do not tick together

@@ -8,7 +8,7 @@ import time
 from yprov_mlflow.prov.collectors import environment
 
 
-def test_what_is_collected_is_json():
+def test_facts_are_json():
     facts = environment.collect()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["python"] == platform.python_version()
@@ -24,17 +24,17 @@ def test_what_is_collected_is_json():
     }
 
 
-def test_packages_are_those_that_importlib_metadata_finds():
-    found = environment.packages(sys.path)
+def test_packages_equal_importlib_metadata():
+    result = environment.packages(sys.path)
     expected = {}
     for distribution in importlib.metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         expected.setdefault(name, distribution.version)
-    assert found == expected
-    assert list(found) == sorted(found)
+    assert result == expected
+    assert list(result) == sorted(result)
 
 
-def test_names_are_normalised_and_the_first_on_the_path_wins(tmp_path):
+def test_names_are_normalized_and_first_path_entry_wins(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for folder, names in (
         (first, ["Zope.Interface-6.1.dist-info", "ruamel_yaml-0.18.5+local.1.dist-info"]),
@@ -55,7 +55,7 @@ def test_names_are_normalised_and_the_first_on_the_path_wins(tmp_path):
     }
 
 
-def test_a_few_hundred_packages_take_milliseconds(tmp_path):
+def test_500_packages_take_milliseconds(tmp_path):
     for number in range(500):
         (tmp_path / f"package_{number}-1.0.dist-info").mkdir()
     times = []

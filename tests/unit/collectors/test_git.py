@@ -45,7 +45,7 @@ def test_clean_repository(repository):
     }
 
 
-def test_uncommitted_changes_are_hashed_as_git_prints_them(repository):
+def test_uncommitted_changes_are_hashed(repository):
     (repository / "src" / "train.py").write_text("print('more')\n")
     (repository / "notes ü.txt").write_text("untracked")
     facts = code.collect(["src/train.py"], repository)
@@ -56,14 +56,14 @@ def test_uncommitted_changes_are_hashed_as_git_prints_them(repository):
     assert code.collect([""], repository)["diff_sha256"] == facts["diff_sha256"]
 
 
-def test_untracked_files_alone_are_not_dirty(repository):
+def test_untracked_files_are_not_dirty(repository):
     (repository / "data.csv").write_text("1,2\n")
     facts = code.collect([""], repository)
     assert (facts["dirty"], facts["untracked"], facts["diff_sha256"]) == (False, 1, None)
     assert "entry_point" not in facts
 
 
-def test_a_rename_is_one_change(repository):
+def test_rename(repository):
     (repository / "? old").write_text("a name that looks like an untracked file's entry\n")
     git(repository, "add", ".")
     git(repository, "commit", "-m", "second")
@@ -80,13 +80,13 @@ def test_a_rename_is_one_change(repository):
         ("git@example.org:lab/model.git", "git@example.org:lab/model.git"),
     ],
 )
-def test_the_remote_loses_its_credentials(repository, url, kept):
+def test_remote_without_credentials(repository, url, kept):
     git(repository, "remote", "add", "backup", "https://backup.example.org/x.git")
     git(repository, "remote", "add", "origin", url)
     assert code.collect([""], repository)["remote"] == kept
 
 
-def test_without_origin_the_first_remote_counts(repository):
+def test_first_remote_without_origin(repository):
     git(repository, "remote", "add", "upstream", "https://example.org/up.git")
     assert code.collect([""], repository)["remote"] == "https://example.org/up.git"
 
@@ -104,7 +104,7 @@ def test_detached_head_and_no_commit_yet(repository, tmp_path):
     assert facts["diff_sha256"] is None
 
 
-def test_the_scripts_repository_counts_and_not_that_of_the_working_directory(repository, tmp_path):
+def test_repository_of_the_script(repository, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     git(other, "init", "-b", "elsewhere")
@@ -113,9 +113,7 @@ def test_the_scripts_repository_counts_and_not_that_of_the_working_directory(rep
 
 
 @pytest.mark.parametrize("program", ["bin/train", "lib/python3/site-packages/lab/train.py"])
-def test_installed_programs_count_for_the_working_directory(
-    repository, tmp_path, monkeypatch, program
-):
+def test_installed_program_uses_working_directory(repository, tmp_path, monkeypatch, program):
     tools = tmp_path / "tools"
     git(tmp_path, "init", "-b", "tools", "tools")
     script = tools / ".venv" / program
@@ -144,7 +142,7 @@ def test_without_git(repository, monkeypatch, tmp_path):
     assert facts["entry_point_sha256"] == hashlib.sha256(b"print('training')\n").hexdigest()
 
 
-def test_a_git_that_hangs_or_fails_is_given_up(repository, monkeypatch, tmp_path):
+def test_git_timeout_and_failure(repository, monkeypatch, tmp_path):
     program = tmp_path / "bin" / "git"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -157,7 +155,7 @@ def test_a_git_that_hangs_or_fails_is_given_up(repository, monkeypatch, tmp_path
     assert code.collect([""], repository)["unavailable"] == "fatal: dubious ownership"
 
 
-def test_a_diff_that_takes_too_long_costs_the_diff_alone(repository, monkeypatch, tmp_path):
+def test_diff_timeout(repository, monkeypatch, tmp_path):
     (repository / "src" / "train.py").write_text("print('more')\n")
     program = tmp_path / "bin" / "git"
     program.parent.mkdir()
@@ -173,7 +171,7 @@ def test_a_diff_that_takes_too_long_costs_the_diff_alone(repository, monkeypatch
     assert (facts["commit"], facts["dirty"], facts["diff_sha256"]) == (commit, True, None)
 
 
-def test_nowhere_to_write_costs_the_diff_alone(repository, monkeypatch, tmp_path):
+def test_diff_without_temporary_folder(repository, monkeypatch, tmp_path):
     (repository / "src" / "train.py").write_text("print('more')\n")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     facts = code.collect(["src/train.py"], repository)
@@ -181,22 +179,22 @@ def test_nowhere_to_write_costs_the_diff_alone(repository, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("argv", [[], [""], ["-c"], ["-m"], ["missing.py"], ["x" * 5000], ["a\0b"]])
-def test_processes_without_a_script(repository, argv):
+def test_no_script(repository, argv):
     facts = code.collect(argv, repository)
     assert facts["branch"] == "main"
     assert "entry_point" not in facts
 
 
-def test_a_notebook_kernel_is_no_entry_point(repository):
+def test_notebook_kernel_is_not_an_entry_point(repository):
     (repository / "ipykernel_launcher.py").touch()
     assert "entry_point" not in code.collect(["ipykernel_launcher.py"], repository)
 
 
-def test_a_working_directory_that_is_gone(repository, tmp_path):
-    assert "no folder" in code.collect([""], tmp_path / "gone")["unavailable"]
+def test_deleted_working_directory(repository, tmp_path):
+    assert "is missing" in code.collect([""], tmp_path / "gone")["unavailable"]
 
 
-def test_asking_changes_nothing_in_the_repository(repository):
+def test_repository_is_unchanged(repository):
     index = repository / ".git" / "index"
     os.utime(repository / "src" / "train.py", (1, 1))  # a plain git status refreshes the index
     before = index.read_bytes()

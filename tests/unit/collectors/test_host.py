@@ -10,10 +10,21 @@ import pytest
 
 from yprov_mlflow.prov.collectors import host
 from yprov_mlflow.prov.collectors.base import CollectorContext
-from yprov_mlflow.prov.collectors.system import processors
+from yprov_mlflow.prov.collectors.system import node
 
 MB = 1_000_000
-MEMINFO = "MemTotal:  {} kB\nMemFree:  10 kB\nMemAvailable:  {} kB\nBuffers:  0 kB\n"
+MEMINFO = """\
+MemTotal: {} kB
+MemFree: 10 kB
+MemAvailable: {} kB
+Buffers: 0 kB
+Cached: 0 kB
+SReclaimable: 0 kB
+Active: 0 kB
+Inactive: 0 kB
+Shmem: 0 kB
+Slab: 0 kB
+"""
 DISKS = """\
    7  0 loop0 5 0 999 0 0 0 0 0 0 0 0
  259  0 nvme0n1 10 0 {} 0 20 0 {} 0 0 0 0
@@ -28,7 +39,7 @@ Inter-|   Receive                                                |  Transmit
 """
 
 
-def test_what_is_collected_is_json_and_true():
+def test_facts_are_json_and_correct():
     facts = host.collect()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["hostname"] == socket.gethostname()
@@ -39,10 +50,11 @@ def test_what_is_collected_is_json_and_true():
 
 
 class Machine:
-    """A pretended root folder with what the kernel would say."""
+    """A root folder with fake kernel files, which psutil reads too."""
 
-    def __init__(self, root):
+    def __init__(self, root, monkeypatch):
         self.root = root
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(root / "proc"))
         self.write("sys/block/nvme0n1/device/model", "disk")
         self.write("sys/block/dm-0/size", "1")
         self.write("proc/self/cgroup", "0::/job\n")
@@ -57,15 +69,15 @@ class Machine:
         self.write("proc/stat", f"cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 0 0 1\nintr 1\n")
         self.write("proc/meminfo", MEMINFO.format(1000, free_kb))
         self.write("proc/diskstats", DISKS.format(*3 * (read, written)))
-        self.write("proc/self/net/dev", NETWORK.format(5, 5, received, sent))
+        self.write("proc/net/dev", NETWORK.format(5, 5, received, sent))
 
     def collector(self):
         return host.Host(CollectorContext(self.root, {}))
 
 
 @pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch)
 
 
 def named(available, values):
@@ -76,7 +88,7 @@ def named(available, values):
     }
 
 
-def test_the_node(machine):
+def test_node_quantities(machine):
     collector = machine.collector()
     available = collector.probe()
     collector.start()
@@ -98,7 +110,7 @@ def test_the_node(machine):
     assert {quantity.component for quantity in available.quantities} == {""}
 
 
-def test_a_utilization_takes_more_than_a_tick(machine):
+def test_utilization_needs_time_between_samples(machine):
     collector = machine.collector()
     available = collector.probe()
     collector.start()
@@ -109,7 +121,7 @@ def test_a_utilization_takes_more_than_a_tick(machine):
     assert seen == [None, None, pytest.approx(50)]
 
 
-def test_totals_stand_still_when_an_interface_goes_and_count_on_after_it(machine):
+def test_totals_pause_when_an_interface_disappears(machine):
     collector = machine.collector()
     available = collector.probe()
     collector.start()
@@ -120,9 +132,8 @@ def test_totals_stand_still_when_an_interface_goes_and_count_on_after_it(machine
     assert totals == [2000, 2000, 2000, 2200]
 
 
-def test_what_the_system_does_not_say_is_missing(machine, monkeypatch):
-    (machine.root / "proc/diskstats").unlink()
-    monkeypatch.setattr(psutil, "disk_io_counters", lambda **_: None)
+def test_unknown_values_are_missing(machine, monkeypatch):
+    (machine.root / "proc/diskstats").write_text("")
 
     def fail(*_):
         raise PermissionError
@@ -131,7 +142,7 @@ def test_what_the_system_does_not_say_is_missing(machine, monkeypatch):
     collector = machine.collector()
     available = collector.probe()
     assert {"disk_read of the node", "load_average of the node"} <= {
-        one.what for one in available.missing
+        part.what for part in available.missing
     }
     collector.start()
     values = named(available, collector.sample())
@@ -139,16 +150,11 @@ def test_what_the_system_does_not_say_is_missing(machine, monkeypatch):
     assert "load_average_1m" not in values
 
 
-def test_what_cannot_be_read_later_is_no_zero(machine, monkeypatch):
+def test_unreadable_value_is_none_not_zero(machine):
     collector = machine.collector()
     available = collector.probe()
     collector.start()
-    (machine.root / "proc/self/net/dev").unlink()
-
-    def fail(**_):
-        raise OSError
-
-    monkeypatch.setattr(psutil, "net_io_counters", fail)
+    (machine.root / "proc/net/dev").unlink()
     values = named(available, collector.sample())
     assert values["network_receive_megabytes"] is None
     assert values["disk_read_megabytes"] == 0
@@ -156,7 +162,7 @@ def test_what_cannot_be_read_later_is_no_zero(machine, monkeypatch):
     assert named(available, collector.sample())["network_receive_megabytes"] == 1
 
 
-def test_use_of_limits(machine):
+def test_job_quantities_from_limits(machine):
     group = "sys/fs/cgroup/job"
     machine.write(f"{group}/memory.max", "512000")
     machine.write(f"{group}/memory.current", "300000")
@@ -177,14 +183,12 @@ def test_use_of_limits(machine):
     assert claims == {f"cgroup-{(machine.root / group).stat().st_ino}"}
 
 
-def test_no_limit_no_quantities_of_a_job(machine):
-    assert {quantity.scope for quantity in machine.collector().probe().quantities} == {
-        "node",
-        "process",
-    }
+def test_no_job_quantities_without_limits(machine):
+    scopes = {quantity.scope for quantity in machine.collector().probe().quantities}
+    assert "node" in scopes and "job" not in scopes
 
 
-def test_this_machine_agrees_with_psutil():
+def test_values_of_this_machine():
     collector = host.Host(CollectorContext())
     available = collector.probe()
     assert not available.missing
@@ -202,7 +206,7 @@ def test_this_machine_agrees_with_psutil():
     assert values["process_count"] >= 1
 
 
-def test_where_there_is_no_proc_psutil_answers(tmp_path):
+def test_process_usage_without_proc(tmp_path):
     collector = host.Host(CollectorContext(tmp_path, {}))
     available = collector.probe()
     collector.start()
@@ -212,13 +216,14 @@ def test_where_there_is_no_proc_psutil_answers(tmp_path):
     assert values["process_threads"] >= 1
 
 
-def test_a_kind_of_machine_is_no_model_of_a_processor(machine, monkeypatch):
+def test_unknown_cpu_model_is_none(machine, monkeypatch):
     monkeypatch.setattr(platform, "processor", lambda: "aarch64")
     machine.write("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n")
     assert machine.collector().probe().facts["cpu_model"] is None
 
 
-def test_processors(tmp_path):
+def test_cpu_times_and_cpuinfo(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("cpu  1 2 3 400 50 6 7 8 90 90\ncpu0 1\ncpu1 1\nintr 5\n")
     (tmp_path / "proc/cpuinfo").write_text(
@@ -226,8 +231,9 @@ def test_processors(tmp_path):
     )
     busy = 1 + 2 + 3 + 6 + 7
     ticks_per_s = os.sysconf("SC_CLK_TCK")
-    assert processors.times(tmp_path) == (busy / ticks_per_s, (busy + 458) / ticks_per_s)
-    assert processors.count(tmp_path) == 2
-    assert processors.model(tmp_path) == "Fast 9"
-    assert processors.maker(tmp_path) == "GenuineIntel"
-    assert processors.virtual(tmp_path)
+    seconds = (busy / ticks_per_s, (busy + 458) / ticks_per_s)
+    assert node.cpu_times() == pytest.approx(seconds)
+    assert node.cpu_count() == psutil.cpu_count()
+    assert node.cpu_model(tmp_path) == "Fast 9"
+    assert node.cpu_vendor(tmp_path) == "GenuineIntel"
+    assert node.is_virtual_machine(tmp_path)

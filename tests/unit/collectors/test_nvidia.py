@@ -1,4 +1,4 @@
-"""Against a fake of NVML's library (tests/nvml.py) under the real pynvml."""
+"""The NVIDIA collector against a fake of NVML's library (tests/nvml.py), with the real pynvml."""
 
 import builtins
 import json
@@ -18,7 +18,7 @@ MIG = ("MIG-11111111-1111-1111-1111-111111111111", "MIG-22222222-2222-2222-2222-
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands until it is moved."""
+    """A clock that only tests advance."""
 
     class Clock:
         now = 1000.0
@@ -29,7 +29,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def load():
-    """Put a library in pynvml's way until the test ends; give it and a collector."""
+    """Return a function that replaces NVML's library; it returns the library and a collector."""
     with nvml.contextlib.ExitStack() as stack:
 
         def enter(*devices, environ=None, root=None, **keywords):
@@ -42,27 +42,27 @@ def load():
 
 
 def several(number, **keywords):
-    return [nvml.Gpu(nvml.uuid(one), **keywords) for one in range(number)]
+    return [nvml.Gpu(nvml.uuid(index), **keywords) for index in range(number)]
 
 
-def by_name(found, values, device="gpu0"):
-    names = [(quantity.device, quantity.name) for quantity in found.quantities]
+def by_name(result, values, device="gpu0"):
+    names = [(quantity.device, quantity.name) for quantity in result.quantities]
     assert len(names) == len(values)
-    return {name: value for (one, name), value in zip(names, values, strict=True) if one == device}
+    return {name: v for (owner, name), v in zip(names, values, strict=True) if owner == device}
 
 
-def devices(found):
-    return [device.id for device in found.devices]
+def devices(result):
+    return [device.id for device in result.devices]
 
 
-# -- what is there ---------------------------------------------------------------------------
+# -- probe ----------------------------------------------------------------------------------
 
 
 def test_one_gpu(load, clock):
     library, collector = load(nvml.Gpu(reasons=0x20))
-    found = collector.probe()
-    assert found.facts == {"driver": "570.86.15", "nvml": "12.570.86.15", "cuda": "12.8"}
-    assert json.loads(json.dumps(dict(found.devices[0].facts))) == {
+    result = collector.probe()
+    assert result.facts == {"driver": "570.86.15", "nvml": "12.570.86.15", "cuda": "12.8"}
+    assert json.loads(json.dumps(dict(result.devices[0].facts))) == {
         "uuid": nvml.uuid(0),
         "pci_bus_id": "00000000:01:00.0",
         "memory_bytes": 80_000_000_000,
@@ -70,13 +70,13 @@ def test_one_gpu(load, clock):
         "compute_mode": "default",
         "mig_mode": False,
     }
-    assert found.devices[0].label == "NVIDIA H100 80GB HBM3"
-    assert (found.agent, found.missing) == ("nvidia-ml-py", [])
-    assert found.version
+    assert result.devices[0].label == "NVIDIA H100 80GB HBM3"
+    assert (result.agent, result.missing) == ("nvidia-ml-py", [])
+    assert result.version
     collector.start()
     library.gpus[0].energy_mj += 350_500
     clock.now += 1
-    assert by_name(found, collector.sample()) == {
+    assert by_name(result, collector.sample()) == {
         "energy": pytest.approx(350.5),
         "power": 350.0,
         "utilization": 97.0,
@@ -94,30 +94,30 @@ def test_one_gpu(load, clock):
     assert library.users == 0
 
 
-def test_quantities_say_what_they_are(load):
+def test_quantity_fields(load):
     _, collector = load(*several(2))
-    found = collector.probe()
-    energies = [one for one in found.quantities if one.component]
-    assert [(one.name, one.unit, one.claim, one.device) for one in energies] == [
+    result = collector.probe()
+    energies = [quantity for quantity in result.quantities if quantity.component]
+    assert [(q.name, q.unit, q.claim, q.device) for q in energies] == [
         ("energy", "J", nvml.uuid(0), "gpu0"),
         ("energy", "J", nvml.uuid(1), "gpu1"),
     ]
-    assert all(one.cumulative == (one.name == "energy") for one in found.quantities)
-    assert {one.scope for one in found.quantities} == {"device"}
-    metrics = {one.system_metric: one for one in found.quantities}
-    assert len(metrics) == len(found.quantities)
+    assert all(quantity.cumulative == (quantity.name == "energy") for quantity in result.quantities)
+    assert {quantity.scope for quantity in result.quantities} == {"device"}
+    metrics = {quantity.system_metric: quantity for quantity in result.quantities}
+    assert len(metrics) == len(result.quantities)
     assert metrics["gpu_1_memory_usage_megabytes"].scale == 1e-6
 
 
-def test_names_are_those_of_mlflow_for_the_same_readings(load):
+def test_system_metrics_have_mlflow_names(load):
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
     _, collector = load(nvml.Gpu())
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
     ours = {
         quantity.system_metric: round(value * quantity.scale, 1)
-        for quantity, value in zip(found.quantities, collector.sample(), strict=True)
+        for quantity, value in zip(result.quantities, collector.sample(), strict=True)
     }
     monitor = GPUMonitor()
     monitor.collect_metrics()
@@ -130,29 +130,29 @@ def test_names_are_those_of_mlflow_for_the_same_readings(load):
     }
 
 
-def test_several_gpus_of_which_one_belongs_to_others(load):
+def test_gpu_of_another_job(load):
     three = several(3)
     three[1].forbidden = True
     _, collector = load(*three)
-    found = collector.probe()
-    assert devices(found) == ["gpu0", "gpu2"]
-    assert found.facts["gpus_of_others"] == 1
+    result = collector.probe()
+    assert devices(result) == ["gpu0", "gpu2"]
+    assert result.facts["gpus_of_others"] == 1
     collector.start()
     assert None not in collector.sample()
 
 
 def test_no_gpu(load):
     _, collector = load(environ={"NVIDIA_VISIBLE_DEVICES": "none"})
-    found = collector.probe()
-    assert isinstance(found, Unavailable)
-    assert found.reason == "there is no NVIDIA GPU here (NVIDIA_VISIBLE_DEVICES=none)"
+    result = collector.probe()
+    assert isinstance(result, Unavailable)
+    assert result.reason == "there is no NVIDIA GPU (NVIDIA_VISIBLE_DEVICES=none)"
 
 
 def test_no_permission_for_any_gpu(load):
     _, collector = load(nvml.Gpu(forbidden=True))
-    found = collector.probe()
-    assert "may open none of the node's 1 GPUs" in found.reason
-    assert found.cure
+    result = collector.probe()
+    assert "may open none of the node's 1 GPUs" in result.reason
+    assert result.cure
 
 
 @pytest.mark.parametrize(
@@ -163,16 +163,16 @@ def test_no_permission_for_any_gpu(load):
         (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, "different versions"),
     ],
 )
-def test_what_keeps_nvml_from_starting(load, code, reason):
+def test_nvml_init_failures(load, code, reason):
     library, collector = load(nvml.Gpu(), init_error=code)
-    found = collector.probe()
-    assert isinstance(found, Unavailable)
-    assert reason in found.reason
-    assert found.cure
+    result = collector.probe()
+    assert isinstance(result, Unavailable)
+    assert reason in result.reason
+    assert result.cure
     assert library.users == 0
 
 
-def test_an_error_that_pynvml_does_not_know(load):
+def test_unknown_nvml_error(load):
     _, collector = load(nvml.Gpu(), init_error=77)
     assert collector.probe().reason == "NVML does not start: Error of a later driver"
 
@@ -183,9 +183,11 @@ def test_no_library(tmp_path, driver):
         (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
         (tmp_path / "proc/driver/nvidia/version").touch()
     with nvml.loaded(None):
-        found = Nvidia(CollectorContext(root=tmp_path, environ={})).probe()
-    assert found.reason.startswith("the driver is loaded" if driver else "there is no NVIDIA")
-    assert "container" in found.cure
+        result = Nvidia(CollectorContext(root=tmp_path, environ={})).probe()
+    assert result.reason.startswith(
+        "the NVIDIA driver is loaded" if driver else "there is no NVIDIA"
+    )
+    assert "container" in result.cure
 
 
 def test_no_pynvml(monkeypatch):
@@ -196,11 +198,11 @@ def test_no_pynvml(monkeypatch):
 
     real = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
-    found = Nvidia(CollectorContext(environ={})).probe()
-    assert (found.cure, "pynvml" in found.reason) == ("Run pip install nvidia-ml-py", True)
+    result = Nvidia(CollectorContext(environ={})).probe()
+    assert (result.cure, "pynvml" in result.reason) == ("Run pip install nvidia-ml-py", True)
 
 
-# -- which are visible -----------------------------------------------------------------------
+# -- visible devices ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,11 +219,11 @@ def test_no_pynvml(monkeypatch):
         ({"CUDA_VISIBLE_DEVICES": "none"}, []),
         ({"CUDA_VISIBLE_DEVICES": nvml.uuid(1)}, [1]),
         ({"CUDA_VISIBLE_DEVICES": "GPU-00000003,GPU-00000001"}, [1, 3]),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-0000000"}, []),  # it could be any
+        ({"CUDA_VISIBLE_DEVICES": "GPU-0000000"}, []),  # ambiguous
         ({"CUDA_VISIBLE_DEVICES": "2", "SLURM_STEP_GPUS": "0"}, [2]),
         ({"SLURM_STEP_GPUS": "0,3", "SLURM_JOB_GPUS": "0,1,2,3"}, [0, 3]),
         ({"SLURM_JOB_GPUS": "1-2"}, [1, 2]),
-        ({"SLURM_JOB_GPUS": "6,7"}, [0, 1, 2, 3]),  # numbers of a node that we see a part of
+        ({"SLURM_JOB_GPUS": "6,7"}, [0, 1, 2, 3]),  # numbers of the whole node
         ({"GPU_DEVICE_ORDINAL": "3"}, [3]),
         ({"NVIDIA_VISIBLE_DEVICES": "all"}, [0, 1, 2, 3]),
         ({"NVIDIA_VISIBLE_DEVICES": "void"}, [0, 1, 2, 3]),
@@ -231,27 +233,29 @@ def test_no_pynvml(monkeypatch):
 )
 def test_visible_devices(load, environ, expected):
     _, collector = load(*several(4), environ=environ)
-    found = collector.probe()
+    result = collector.probe()
     if expected:
-        assert devices(found) == [f"gpu{one}" for one in expected]
-        assert not found.missing
+        assert devices(result) == [f"gpu{number}" for number in expected]
+        assert not result.missing
     else:
-        assert found.reason == (
+        assert result.reason == (
             f"no GPU is visible: CUDA_VISIBLE_DEVICES={environ['CUDA_VISIBLE_DEVICES']}"
         )
 
 
-def test_numbers_count_the_gpus_that_can_be_opened(load):
+def test_ordinals_count_accessible_gpus(load):
     three = several(3)
     three[0].forbidden = True
     _, collector = load(*three, environ={"CUDA_VISIBLE_DEVICES": "0"})
     assert devices(collector.probe()) == ["gpu1"]
-    _, collector = load(*three, environ={"SLURM_JOB_GPUS": "1"})  # the cgroup chose already
+    _, collector = load(
+        *three, environ={"SLURM_JOB_GPUS": "1"}
+    )  # the control group already selects
     assert devices(collector.probe()) == ["gpu1", "gpu2"]
 
 
 @pytest.mark.parametrize(
-    ("order", "value", "unsure"),
+    ("order", "value", "ambiguous"),
     [
         (None, "1", True),
         (None, " 1", True),
@@ -260,14 +264,14 @@ def test_numbers_count_the_gpus_that_can_be_opened(load):
         (None, nvml.uuid(1), False),
     ],
 )
-def test_order_of_different_gpus(load, order, value, unsure):
+def test_order_of_different_gpus(load, order, value, ambiguous):
     two = several(2)
     two[1].name = "NVIDIA L4"
     environ = {"CUDA_VISIBLE_DEVICES": value} | ({"CUDA_DEVICE_ORDER": order} if order else {})
     _, collector = load(*two, environ=environ)
-    found = collector.probe()
-    assert devices(found) == ["gpu1"]
-    assert [one.what for one in found.missing] == ["order of GPUs"] * unsure
+    result = collector.probe()
+    assert devices(result) == ["gpu1"]
+    assert [part.what for part in result.missing] == ["order of GPUs"] * ambiguous
 
 
 # -- MIG -------------------------------------------------------------------------------------
@@ -293,64 +297,63 @@ def test_mig_instances(load, value, expected):
     assert devices(collector.probe()) == expected
 
 
-def test_energy_is_of_the_whole_gpu_and_memory_of_the_instance(load):
+def test_mig_energy_of_gpu_and_memory_of_instance(load):
     _, collector = load(*partitioned(), environ={"CUDA_VISIBLE_DEVICES": MIG[1]})
-    found = collector.probe()
-    (energy,) = [one for one in found.quantities if one.component]
+    result = collector.probe()
+    (energy,) = [quantity for quantity in result.quantities if quantity.component]
     assert (energy.device, energy.claim) == ("gpu0", nvml.uuid(0))
-    (memory,) = [one for one in found.quantities if one.device == "gpu0-mig1"]
+    (memory,) = [quantity for quantity in result.quantities if quantity.device == "gpu0-mig1"]
     assert (memory.name, memory.claim) == ("memory_used", MIG[1])
     assert memory.system_metric == "gpu_0_mig_1_memory_usage_megabytes"
-    assert {one.what: one.reason for one in found.missing} == {
+    assert {part.what: part.reason for part in result.missing} == {
         "gpu0 utilization, memory_utilization": "Not Supported",
-        "gpu0-mig1 energy, power": "they are known of the whole gpu0 only, "
-        "not of an instance in it",
+        "gpu0-mig1 energy, power": "only measured for the whole gpu0, not for an instance of it",
     }
-    assert found.devices[0].facts["mig_mode"] is True
-    assert found.devices[1].facts["gpu"] == "gpu0"
+    assert result.devices[0].facts["mig_mode"] is True
+    assert result.devices[1].facts["gpu"] == "gpu0"
     collector.start()
-    assert by_name(found, collector.sample(), "gpu0-mig1") == {"memory_used": 2e9}
+    assert by_name(result, collector.sample(), "gpu0-mig1") == {"memory_used": 2e9}
 
 
-def test_an_instance_that_does_not_know_its_memory(load):
+def test_mig_instance_without_memory(load):
     gpus = partitioned()
     gpus[0].migs[1].errors["nvmlDeviceGetMemoryInfo"] = pynvml.NVML_ERROR_NO_PERMISSION
     _, collector = load(*gpus, environ={"CUDA_VISIBLE_DEVICES": MIG[1]})
-    found = collector.probe()
-    assert "gpu0-mig1 memory_used" in [one.what for one in found.missing]
-    assert "gpu0-mig1" not in {one.device for one in found.quantities}
+    result = collector.probe()
+    assert "gpu0-mig1 memory_used" in [part.what for part in result.missing]
+    assert "gpu0-mig1" not in {quantity.device for quantity in result.quantities}
 
 
-# -- what a GPU lacks ------------------------------------------------------------------------
+# -- missing readings ------------------------------------------------------------------------
 
 
-def test_power_is_integrated_where_there_is_no_counter(load, clock):
+def test_power_is_integrated_without_energy_counter(load, clock):
     library, collector = load(nvml.Gpu(energy_mj=nvml.MISSING))
-    found = collector.probe()
-    (missing,) = found.missing
+    result = collector.probe()
+    (missing,) = result.missing
     assert missing.what == f"gpu0 {gpus.COUNTER}"
-    assert "power integrated" in missing.reason
+    assert "integrated from power" in missing.reason
     collector.start()
     for watts in (350, 450, 450):
         library.gpus[0].power_mw = watts * 1000
         clock.now += 2
-        values = by_name(found, collector.sample())
+        values = by_name(result, collector.sample())
     assert values["energy"] == 700 + 800 + 900
     library.gpus[0].errors["nvmlDeviceGetPowerUsage"] = pynvml.NVML_ERROR_TIMEOUT
-    values = by_name(found, collector.sample())
+    values = by_name(result, collector.sample())
     assert (values["energy"], values["power"], values["temperature"]) == (None, None, 61)
 
 
 @pytest.mark.parametrize("count", [2**64 - 1, 0])
-def test_a_counter_that_never_counted(load, count):
+def test_unsupported_energy_counter(load, count):
     _, collector = load(nvml.Gpu(energy_mj=count))
-    found = collector.probe()
-    assert found.missing[0].reason.startswith("what is read makes no sense; energy is power")
+    result = collector.probe()
+    assert result.missing[0].reason.startswith("the reading is invalid; energy is integrated")
     collector.start()
     assert None not in collector.sample()
 
 
-def test_a_gpu_that_knows_its_memory_only(load):
+def test_gpu_with_memory_only(load):
     _, collector = load(
         nvml.Gpu(
             energy_mj=None,
@@ -363,15 +366,15 @@ def test_a_gpu_that_knows_its_memory_only(load):
             mig_mode=None,
         )
     )
-    found = collector.probe()
-    assert [one.name for one in found.quantities] == ["memory_used"]
-    assert len(found.missing) == 8
-    assert "mig_mode" not in found.devices[0].facts
+    result = collector.probe()
+    assert [quantity.name for quantity in result.quantities] == ["memory_used"]
+    assert len(result.missing) == 8
+    assert "mig_mode" not in result.devices[0].facts
     collector.start()
     assert collector.sample() == [30e9]
 
 
-def test_a_gpu_of_which_nothing_is_known_is_named_and_no_loss(load):
+def test_gpu_without_readings_is_listed_but_not_lost(load):
     nothing = nvml.Gpu(
         nvml.uuid(1),
         **dict.fromkeys(["energy_mj", "power_mw", "limit_mw", "utilization", "used"]),
@@ -380,11 +383,11 @@ def test_a_gpu_of_which_nothing_is_known_is_named_and_no_loss(load):
         reasons=None,
     )
     _, collector = load(nvml.Gpu(), nothing)
-    found = collector.probe()
-    assert devices(found) == ["gpu0", "gpu1"]
-    assert len(found.missing) == 9
+    result = collector.probe()
+    assert devices(result) == ["gpu0", "gpu1"]
+    assert len(result.missing) == 9
     collector.start()
-    assert len(collector.sample()) == len(found.quantities) == 11
+    assert len(collector.sample()) == len(result.quantities) == 11
 
 
 @pytest.mark.parametrize(
@@ -396,25 +399,25 @@ def test_a_gpu_of_which_nothing_is_known_is_named_and_no_loss(load):
         (9, 9),
     ],
 )
-def test_the_compute_mode_in_words(load, mode, said):
+def test_compute_mode(load, mode, said):
     _, collector = load(nvml.Gpu(compute_mode=mode))
     assert collector.probe().devices[0].facts["compute_mode"] == said
 
 
-def test_a_sensor_that_needs_permission(load):
+def test_sensor_without_permission(load):
     denied = {"nvmlDeviceGetPowerUsage": pynvml.NVML_ERROR_NO_PERMISSION}
     _, collector = load(nvml.Gpu(errors=denied))
     (missing,) = collector.probe().missing
     assert (missing.what, missing.reason) == ("gpu0 power", "Insufficient Permissions")
 
 
-def test_an_older_driver_lacks_newer_functions(load):
+def test_older_driver(load):
     newer = ["nvmlDeviceGetTemperatureV", "nvmlDeviceGetCurrentClocksEventReasons"]
     _, collector = load(nvml.Gpu(reasons=0x4), without=newer)
-    found = collector.probe()
-    assert not found.missing
+    result = collector.probe()
+    assert not result.missing
     collector.start()
-    values = by_name(found, collector.sample())
+    values = by_name(result, collector.sample())
     assert (values["temperature"], values["throttled"]) == (61, 100)
     assert values["throttled_thermal"] == 0
     _, collector = load(nvml.Gpu(), without=[ENERGY])
@@ -438,11 +441,11 @@ def test_an_older_driver_lacks_newer_functions(load):
         ("Reliability", (100, 0)),
     ],
 )
-def test_what_throttles(load, reason, expected):
+def test_throttle_reasons(load, reason, expected):
     _, collector = load(nvml.Gpu(reasons=getattr(pynvml, f"nvmlClocksThrottleReason{reason}")))
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
-    values = by_name(found, collector.sample())
+    values = by_name(result, collector.sample())
     assert (values["throttled"], values["throttled_thermal"]) == expected
 
 
@@ -451,38 +454,38 @@ def test_what_throttles(load, reason, expected):
 
 def energies(load, clock, counts):
     library, collector = load(nvml.Gpu(energy_mj=counts[0]))
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
     values = []
     for count in counts[1:]:
         library.gpus[0].energy_mj = count
         clock.now += 1
-        values.append(by_name(found, collector.sample())["energy"])
+        values.append(by_name(result, collector.sample())["energy"])
     return values
 
 
 @pytest.mark.parametrize("span", [2**32, 2**64])
-def test_a_counter_that_wraps(load, clock, span):
+def test_counter_overflow(load, clock, span):
     counts = [span - 400_000, span - 100_000, 200_000, 500_000]
     assert energies(load, clock, counts) == pytest.approx([300, 600, 900])
 
 
-def test_a_driver_that_is_loaded_anew(load, clock):
+def test_driver_reload(load, clock):
     counts = [9_000_000, 9_300_000, 50_000, 350_000]
     assert energies(load, clock, counts) == pytest.approx([300, None, 600])
 
 
-def test_a_counter_of_nonsense_does_not_count(load, clock):
+def test_implausible_counts_are_ignored(load, clock):
     counts = [9_000_000, 2**64 - 1, 9_600_000, 2**32 - 1, 8 * 10**9, 10_500_000]
     assert energies(load, clock, counts) == pytest.approx([None, 600, None, None, 1500])
 
 
-def test_a_counter_that_jumps_for_good_counts_on(load, clock):
+def test_counter_jump(load, clock):
     counts = [9_000_000, 8 * 10**9, 8 * 10**9 + 300_000, 8 * 10**9 + 600_000]
     assert energies(load, clock, counts) == pytest.approx([None, 300, 600])
 
 
-def test_a_counter_that_stands_still_is_no_energy_of_0(load, clock):
+def test_unchanged_counter_is_none_not_zero(load, clock):
     counts = [9_000_000, 9_000_000, 9_000_000, 9_000_000, 9_300_000, 9_300_000]
     assert energies(load, clock, counts) == [0, None, None, 300, None]
 
@@ -500,88 +503,88 @@ def test_a_counter_that_stands_still_is_no_energy_of_0(load, clock):
         ("limit_mw", 0xFFFFFFFF, ["power_limit"]),
     ],
 )
-def test_values_of_nonsense_are_none(load, attribute, value, names):
+def test_invalid_values_are_none(load, attribute, value, names):
     library, collector = load(nvml.Gpu())
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
     setattr(library.gpus[0], attribute, value)
-    values = by_name(found, collector.sample())
-    assert [name for name, one in values.items() if one is None] == names
+    values = by_name(result, collector.sample())
+    assert [name for name, reading in values.items() if reading is None] == names
 
 
-# -- loss, and others in this process --------------------------------------------------------
+# -- lost GPUs and other users of NVML --------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
-def test_gpus_that_fall_off_the_bus(load, code):
+def test_lost_gpus(load, code):
     library, collector = load(*several(3))
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
     library.gpus[0].lost = library.gpus[2].lost = code
-    with pytest.raises(CollectorError, match=r"can read nothing of gpu0, gpu2 \((GPU|Unknown)"):
+    with pytest.raises(CollectorError, match=r"can read nothing from gpu0, gpu2 \((GPU|Unknown)"):
         collector.sample()
     values = collector.sample()
-    assert set(by_name(found, values, "gpu0").values()) == {None}
-    assert by_name(found, values, "gpu1")["power"] == 350
+    assert set(by_name(result, values, "gpu0").values()) == {None}
+    assert by_name(result, values, "gpu1")["power"] == 350
     library.gpus[1].lost = code
-    with pytest.raises(CollectorError, match="nothing of gpu1 "):
+    with pytest.raises(CollectorError, match="nothing from gpu1 "):
         collector.sample()
-    assert collector.sample() == [None] * len(found.quantities)
+    assert collector.sample() == [None] * len(result.quantities)
     collector.stop()
     assert library.users == 0
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
-def test_one_sensor_that_fails_once_is_no_loss(load, clock, code):
+def test_failing_sensor_is_not_a_lost_gpu(load, clock, code):
     library, collector = load(nvml.Gpu())
-    found = collector.probe()
+    result = collector.probe()
     collector.start()
     library.gpus[0].errors["nvmlDeviceGetPowerUsage"] = code
     clock.now += 1
     library.gpus[0].energy_mj += 300_000
-    values = by_name(found, collector.sample())
+    values = by_name(result, collector.sample())
     assert (values["energy"], values["power"]) == (pytest.approx(300), None)
     library.gpus[0].errors.clear()
-    assert by_name(found, collector.sample())["power"] == 350
+    assert by_name(result, collector.sample())["power"] == 350
 
 
-def test_lost_before_the_probe(load):
+def test_gpu_lost_before_probe(load):
     two = several(2)
     two[0].lost = pynvml.NVML_ERROR_GPU_IS_LOST
     _, collector = load(*two)
-    found = collector.probe()
-    assert devices(found) == ["gpu1"]
-    assert [(one.what, one.reason) for one in found.missing] == [("gpu0", "GPU is lost")]
+    result = collector.probe()
+    assert devices(result) == ["gpu1"]
+    assert [(part.what, part.reason) for part in result.missing] == [("gpu0", "GPU is lost")]
     _, collector = load(two[0])
     assert collector.probe().reason == "gpu0: GPU is lost"
 
 
-def test_lost_between_probe_and_start(load):
+def test_gpu_lost_between_probe_and_start(load):
     library, collector = load(*several(2))
-    found = collector.probe()
+    result = collector.probe()
     library.gpus[1].lost = pynvml.NVML_ERROR_GPU_IS_LOST
     collector.start()
-    with pytest.raises(CollectorError, match="nothing of gpu1 "):
+    with pytest.raises(CollectorError, match="nothing from gpu1 "):
         collector.sample()
     values = collector.sample()
-    assert set(by_name(found, values, "gpu1").values()) == {None}
-    assert by_name(found, values, "gpu0")["power"] == 350
+    assert set(by_name(result, values, "gpu1").values()) == {None}
+    assert by_name(result, values, "gpu0")["power"] == 350
 
 
-def test_totals_begin_again_after_stop(load, clock):
+def test_totals_restart_after_stop(load, clock):
     library, collector = load(nvml.Gpu())
-    found = collector.probe()
+    result = collector.probe()
     for _ in range(2):
         collector.start()
         clock.now += 1
         library.gpus[0].energy_mj += 300_000
-        assert by_name(found, collector.sample())["energy"] == pytest.approx(300)
+        assert by_name(result, collector.sample())["energy"] == pytest.approx(300)
         collector.stop()
         library.gpus[0].energy_mj += 10_000_000
     assert library.users == 0
 
 
-def test_gpus_stay_awake_from_the_probe_to_the_stop(load):
+def test_nvml_stays_open_from_probe_to_stop(load):
     library, collector = load(nvml.Gpu())
     collector.probe()
     for _ in range(2):
@@ -594,13 +597,13 @@ def test_gpus_stay_awake_from_the_probe_to_the_stop(load):
 
 
 @pytest.mark.parametrize("devices", [[], [nvml.Gpu(forbidden=True)]], ids=len)
-def test_a_probe_that_finds_nothing_leaves_nvml(load, devices):
+def test_unavailable_probe_closes_nvml(load, devices):
     library, collector = load(*devices)
     assert isinstance(collector.probe(), Unavailable)
     assert (library.users, library.ends) == (0, 1)
 
 
-def test_other_users_of_nvml_keep_theirs(load):
+def test_other_nvml_users_are_unaffected(load):
     library, collector = load(nvml.Gpu())
     pynvml.nvmlInit()
     collector.probe()
@@ -611,9 +614,9 @@ def test_other_users_of_nvml_keep_theirs(load):
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_someone_shuts_nvml_down_under_us(load, clock, started):
+def test_shutdown_by_other_code_is_recovered(load, clock, started):
     library, collector = load(*several(2))
-    found = collector.probe()
+    result = collector.probe()
     if started:
         collector.start()
         pynvml.nvmlShutdown()
@@ -625,12 +628,12 @@ def test_someone_shuts_nvml_down_under_us(load, clock, started):
         gpu.energy_mj += 300_000
     values = collector.sample()
     assert None not in values
-    assert by_name(found, values, "gpu1")["energy"] == pytest.approx(300)
+    assert by_name(result, values, "gpu1")["energy"] == pytest.approx(300)
     collector.stop()
     assert library.users == 0
 
 
-def test_a_sample_is_one_call_for_each_gauge(load):
+def test_sample_calls_each_gauge_once(load):
     library, collector = load(*several(8))
     collector.probe()
     collector.start()

@@ -102,32 +102,32 @@ def test_launchers(environ, facts):
     assert ranks.collect(environ) == facts
 
 
-def test_the_innermost_launcher_counts_within_the_same_job():
+def test_innermost_launcher_wins():
     facts = ranks.collect({**SLURM, **OPENMPI, **TORCHRUN})
     assert (facts["launcher"], facts["rank"], facts["job_id"]) == ("torchrun", 3, "4711")
 
 
-def test_the_tasks_of_slurm_with_its_own_pmi_know_their_place_on_the_node():
+def test_slurm_wins_over_its_own_pmi_variables():
     pmi = {"PMI_RANK": "5", "PMI_SIZE": "8"}
     assert ranks.collect({**SLURM, **pmi}) == ranks.collect(SLURM)
 
 
-def test_mpich_started_within_a_step_of_slurm():
+def test_mpich_in_a_slurm_step():
     facts = ranks.collect({**SLURM, **MPICH})
     assert (facts["launcher"], facts["rank"], facts["local_rank"]) == ("mpich", 1, 0)
 
 
-def test_a_batch_script_is_no_rank():
+def test_batch_script_is_not_a_rank():
     batch = {key: value for key, value in SLURM.items() if key != "SLURM_STEP_ID"}
     assert ranks.collect({**batch, "SLURM_PROCID": "0"}) == {"job_id": "4711"}
 
 
 @pytest.mark.parametrize("rank", ["", "x", "-1", "1.0", "²"])
-def test_what_is_no_number_is_no_rank(rank):
+def test_rank_that_is_not_a_number(rank):
     assert ranks.collect({**TORCHRUN, "RANK": rank}) == {}
 
 
-def test_someones_own_variable_called_rank_is_no_launcher():
+def test_variable_rank_without_launcher():
     assert ranks.collect({"RANK": "1"}) == {}
 
 
@@ -140,11 +140,11 @@ def test_someones_own_variable_called_rank_is_no_launcher():
         ({}, None),
     ],
 )
-def test_tasks_of_a_node_of_slurm_only_where_all_nodes_have_as_many(variables, tasks):
+def test_slurm_local_world_size(variables, tasks):
     slurm = {key: value for key, value in SLURM.items() if "TASKS_PER_NODE" not in key}
     assert ranks.collect({**slurm, **variables}).get("local_world_size") == tasks
 
 
-def test_the_node_of_slurm_is_not_that_of_an_mpi_started_within():
+def test_slurm_node_is_ignored_in_mpi():
     # mpirun starts its daemons in a step of their own, which numbers the other nodes from 0.
     assert "node" not in ranks.collect({**SLURM, **OPENMPI})

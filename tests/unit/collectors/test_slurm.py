@@ -23,7 +23,7 @@ RAPL = "Configuration data\nAcctGatherEnergyType    = acct_gather_energy/rapl\nO
 
 
 class Site:
-    """A folder with commands of SLURM that say what a test wants."""
+    """A folder with fake SLURM commands."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -55,7 +55,7 @@ def site(tmp_path, monkeypatch):
 
 def answered(collector):
     """Sample once the command has ended."""
-    collector._question.wait(30)
+    collector._query.wait(30)
     return collector.sample()
 
 
@@ -86,7 +86,7 @@ def test_facts_of_a_step_in_an_array():
 
 
 @pytest.mark.parametrize(("number", "step"), [("4294967290", "interactive"), ("7", "7")])
-def test_steps_have_the_names_that_the_commands_know(site, number, step):
+def test_step_names(site, number, step):
     site.command("sstat", "5000\n")
     collector = site.collector({**JOB, "SLURM_STEP_ID": number})
     assert collector.probe().facts["step"] == step
@@ -130,7 +130,7 @@ def test_energy_of_the_step(site):
 
 
 @pytest.mark.parametrize(("rank", "asks"), [("0", True), ("5", False)])
-def test_the_first_rank_alone_asks(site, rank, asks):
+def test_only_first_rank_queries_slurm(site, rank, asks):
     site.command("scontrol", RAPL)
     site.command("sstat", "5000\n")
     available = site.collector({**STEP, "SLURM_PROCID": rank}).probe()
@@ -139,13 +139,13 @@ def test_the_first_rank_alone_asks(site, rank, asks):
     assert bool(site.asked("scontrol") + site.asked("sstat")) == asks
 
 
-def test_a_batch_script_is_a_step_of_its_own(site):
+def test_batch_script_step(site):
     site.command("sstat", "5000\n")
     collector = site.collector(JOB)
     assert "4711.batch" in collector.probe().procedure
 
 
-def test_no_energy_yet_is_no_zero(site):
+def test_energy_not_gathered_yet_is_none(site):
     site.command("scontrol", RAPL)
     site.command("sstat", "0\n")
     collector = site.collector()
@@ -159,7 +159,7 @@ def test_no_energy_yet_is_no_zero(site):
 
 
 @pytest.mark.parametrize("kind", ["acct_gather_energy/none", "(null)"])
-def test_a_site_that_gathers_no_energy(site, kind):
+def test_site_without_energy_gathering(site, kind):
     site.command("scontrol", f"AcctGatherEnergyType    = {kind}\n")
     site.command("sstat", "0\n")
     available = site.collector().probe()
@@ -171,29 +171,29 @@ def test_a_site_that_gathers_no_energy(site, kind):
 
 
 @pytest.mark.parametrize("output", ["", "0\n", "18446744073709551614\n", "error: denied\n"])
-def test_answers_that_are_no_energy(site, output):
+def test_invalid_energy_answers(site, output):
     site.command("sstat", output)
     site.command("sacct", output)
     available = site.collector().probe()
     assert available.quantities == ()
-    assert available.missing[0].reason == "sstat and sacct gave no energy of the running step"
+    assert available.missing[0].reason == "sstat and sacct returned no energy for the running step"
 
 
-def test_sacct_where_sstat_does_not_answer(site):
+def test_sacct_as_fallback(site):
     site.command("sstat", "", "exit 1")
     site.command("sacct", "800\n")
     collector = site.collector()
-    assert "sacct is asked" in collector.probe().procedure
+    assert "sacct is queried" in collector.probe().procedure
     collector.start()
     assert answered(collector) == (0.0,)
 
 
-def test_no_energy_is_no_answer_of_sacct_while_the_step_runs(site):
+def test_sacct_zero_is_not_an_answer(site):
     site.command("scontrol", RAPL)
     site.command("sacct", "0\n")
     available = site.collector().probe()
     assert available.quantities == ()
-    assert available.missing[0].reason == "sacct gave no energy of the running step"
+    assert available.missing[0].reason == "sacct returned no energy for the running step"
 
 
 def test_no_commands(site):
@@ -201,7 +201,7 @@ def test_no_commands(site):
     assert missing.reason == "neither sstat nor sacct is on PATH"
 
 
-def test_a_command_that_fails_later(site):
+def test_failing_query(site):
     site.command("sstat", "5000\n")
     collector = site.collector()
     collector.probe()
@@ -216,9 +216,9 @@ def test_a_command_that_fails_later(site):
     assert collector.sample() == (None,)
 
 
-def test_what_the_job_is_does_not_wait_for_commands_that_hang(site, monkeypatch):
+def test_facts_with_hanging_commands(site, monkeypatch):
     monkeypatch.setattr(time, "monotonic", time.perf_counter)
-    monkeypatch.setattr(slurm, "_PROBE_S", 0.3)
+    monkeypatch.setattr(slurm, "_PROBE_TIMEOUT_S", 0.3)
     for name in ("scontrol", "sstat", "sacct"):
         site.command(name, "", "exec /bin/sleep 300")
     begun = time.perf_counter()
@@ -229,7 +229,7 @@ def test_what_the_job_is_does_not_wait_for_commands_that_hang(site, monkeypatch)
     assert site.asked("sacct") == []  # the time was over
 
 
-def test_the_end_does_not_wait_for_what_a_command_started(site):
+def test_stop_does_not_wait_for_grandchildren(site):
     site.command("sstat", "5000\n")
     collector = site.collector()
     collector.probe()
@@ -244,22 +244,22 @@ def test_the_end_does_not_wait_for_what_a_command_started(site):
     assert time.perf_counter() - begun < 5
 
 
-def test_a_command_that_hangs_is_not_waited_for(site):
+def test_hanging_query_is_killed(site):
     site.command("sstat", "5000\n")
     collector = site.collector()
     collector.probe()
     site.command("sstat", "5000\n", "exec /bin/sleep 300")
     begun = time.perf_counter()
     collector.start()
-    question = collector._question
+    question = collector._query
     assert collector.sample() == (None,)
     site.now_s += 20
     assert collector.sample() == (None,)
     assert question.poll() is not None
-    assert collector._question is None
+    assert collector._query is None
     site.now_s += 40
     collector.sample()
-    question = collector._question
+    question = collector._query
     collector.stop()
     assert question.poll() is not None
     assert time.perf_counter() - begun < 30

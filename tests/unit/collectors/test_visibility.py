@@ -32,21 +32,21 @@ NAMES = {
         ("MIG-GPU-22cc/1/10", "m10"),
     ],
 )
-def test_lists(value, expected):
-    assert visibility.listed(value, ALL, NAMES) == expected.split()
+def test_parse_list(value, expected):
+    assert visibility.parse_list(value, ALL, NAMES) == expected.split()
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("1,2", ["b", "c"]), ("0-1", ["a", "b"]), ("1,3", None), ("1,1", None), ("", None)],
 )
-def test_a_share_counts_if_all_of_it_is_known(value, expected):
-    found = visibility.share({"SLURM_JOB_GPUS": value}, ["SLURM_JOB_GPUS"], ALL, NAMES)
-    assert (found and found.devices) == expected
+def test_allocation_with_unknown_devices_is_ignored(value, expected):
+    result = visibility.allocation({"SLURM_JOB_GPUS": value}, ["SLURM_JOB_GPUS"], ALL, NAMES)
+    assert (result and result.devices) == expected
 
 
-def test_the_variable_is_named():
-    found = visibility.nvidia({"SLURM_STEP_GPUS": "2"}, ALL, NAMES)
-    assert found == (["c"], "SLURM_STEP_GPUS=2")
-    found = visibility.amd({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "0"}, ALL, NAMES)
-    assert found == (["b"], "ROCR_VISIBLE_DEVICES=1,2 HIP_VISIBLE_DEVICES=0")
+def test_source_variable():
+    result = visibility.nvidia({"SLURM_STEP_GPUS": "2"}, ALL, NAMES)
+    assert result == (["c"], "SLURM_STEP_GPUS=2")
+    result = visibility.amd({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "0"}, ALL, NAMES)
+    assert result == (["b"], "ROCR_VISIBLE_DEVICES=1,2 HIP_VISIBLE_DEVICES=0")

@@ -8,15 +8,16 @@ import pytest
 
 from yprov_mlflow.prov.events import MetricsLogged, ParamsLogged, RunCreated, RunUpdated, TagsSet
 from yprov_mlflow.prov.formats import prov_json
-from yprov_mlflow.prov.translate import Document, translate
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.translate import translate
 
 SHARED = Path(__file__).parents[4] / "shared"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
 START_MS = 1_767_322_800_000
 
 
-def run(number: int) -> Document:
-    """Give the document of a small run, as a store tells of it."""
+def run_document(number: int) -> Document:
+    """Return the document of a small run in a store."""
     run_id = f"{number:032x}"
 
     def event(cls, *fields):
@@ -39,12 +40,12 @@ def run(number: int) -> Document:
 
 @pytest.fixture(scope="session")
 def documents() -> list[Document]:
-    return [run(number) for number in (1, 2, 3)]
+    return [run_document(number) for number in (1, 2, 3)]
 
 
 @pytest.fixture(scope="session")
 def example() -> Document:
-    """Give the document that has nearly every construct of the mapping."""
+    """Return a document with nearly every construct of the mapping."""
     path = SHARED / "reference" / "run-example.json"
     if not path.exists():
         pytest.skip("the reference is not beside this checkout")

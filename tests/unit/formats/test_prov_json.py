@@ -1,4 +1,4 @@
-"""PROV-JSON as other tools write it."""
+"""PROV-JSON of other tools."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import FORMATS, prov_json
 from yprov_mlflow.prov.formats.bundles import Bundle
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.document import Document
 
 
-def load(found):
-    content = found if isinstance(found, bytes) else json.dumps(found).encode()
+def load(members):
+    content = members if isinstance(members, bytes) else json.dumps(members).encode()
     return list(FORMATS["prov-json"].load(io.BytesIO(content)))
 
 
-def test_bundles_are_documents_and_so_is_what_is_outside():
+def test_bundles_and_records_outside_them_are_documents():
     flat, bundle = load(
         {
             "prefix": {"ex": "http://e/", "other": "http://o/"},
@@ -34,70 +34,71 @@ def test_bundles_are_documents_and_so_is_what_is_outside():
     assert bundle.records == {"agent": {"ex:x": {}}}
 
 
-def test_a_bundle_keeps_its_name(tmp_path):
+def test_bundle_keeps_its_name():
     (bundle,) = load({"prefix": {"ex": "http://e/"}, "bundle": {"ex:b": {"agent": {"ex:x": {}}}}})
     for name in ("prov-json", "trig", "prov-n", "prov-xml"):
         stream = io.BytesIO()
         FORMATS[name].dump([bundle], stream)
         stream.seek(0)
-        (found,) = FORMATS[name].load(stream)
-        assert isinstance(found, Bundle) and found.name.iri == "http://e/b"
-        assert found == bundle
+        (loaded,) = FORMATS[name].load(stream)
+        assert isinstance(loaded, Bundle) and loaded.name.iri == "http://e/b"
+        assert loaded == bundle
 
 
-def test_bundles_are_told_by_their_runs(documents):
+def test_bundles_are_named_after_their_runs(documents):
     stream = io.BytesIO()
     prov_json.dump(documents[:1], stream)
-    found = json.loads(stream.getvalue())
+    written = json.loads(stream.getvalue())
     hexadecimal = "0" * 31 + "1"
-    assert list(found["bundle"]) == [f"run-{hexadecimal}:record"]
-    assert list(found["prefix"]) == [f"run-{hexadecimal}"]
-    assert found["bundle"][f"run-{hexadecimal}:record"]["prefix"] == documents[0].prefixes
+    assert list(written["bundle"]) == [f"run-{hexadecimal}:record"]
+    assert list(written["prefix"]) == [f"run-{hexadecimal}"]
+    assert written["bundle"][f"run-{hexadecimal}:record"]["prefix"] == documents[0].prefixes
 
 
-def test_records_of_one_id_are_one_record():
-    several = [{"prov:type": "a", "ex:x": 1}, {"prov:type": ["a", "b"], "ex:y": 2}]
-    (found,) = load({"entity": {"ex:e": several}})
-    assert found.records["entity"] == {"ex:e": {"prov:type": ["a", "b"], "ex:x": 1, "ex:y": 2}}
+def test_records_with_the_same_id_are_merged():
+    records = [{"prov:type": "a", "ex:x": 1}, {"prov:type": ["a", "b"], "ex:y": 2}]
+    (document,) = load({"entity": {"ex:e": records}})
+    assert document.records["entity"] == {"ex:e": {"prov:type": ["a", "b"], "ex:x": 1, "ex:y": 2}}
 
 
-def test_records_that_contradict_each_other_show_it():
-    several = [{"prov:entity": "ex:e", "prov:activity": f"ex:{n}"} for n in "ab"]
-    (found,) = load({"wasGeneratedBy": {"ex:g": several}})
-    record = found.records["wasGeneratedBy"]["ex:g"]
+def test_contradicting_records_get_a_list():
+    records = [{"prov:entity": "ex:e", "prov:activity": f"ex:{n}"} for n in "ab"]
+    (document,) = load({"wasGeneratedBy": {"ex:g": records}})
+    record = document.records["wasGeneratedBy"]["ex:g"]
     assert record == {"prov:entity": "ex:e", "prov:activity": ["ex:a", "ex:b"]}
-    with pytest.raises(DocumentError, match="one prov:activity at most"):
-        FORMATS["n-quads"].dump([Document({"ex": "http://e/"}, found.records)], io.BytesIO())
+    with pytest.raises(DocumentError, match="at most one prov:activity"):
+        document.prefixes["ex"] = "http://e/"
+        FORMATS["n-quads"].dump([document], io.BytesIO())
 
 
-def test_relations_without_ids_stay_several():
-    several = [{"prov:entity": "ex:e", "prov:activity": f"ex:{n}"} for n in "ab"]
+def test_relations_with_blank_ids_are_not_merged():
+    records = [{"prov:entity": "ex:e", "prov:activity": f"ex:{n}"} for n in "ab"]
     members = {"prov:collection": "ex:c", "prov:entity": ["ex:1", {"$": "ex:2"}]}
-    (found,) = load({"used": {"_:u": several}, "hadMember": {"_:m": members}})
-    assert found.records["used"] == {"_:u": several[0], "_:u/2": several[1]}
-    assert found.records["hadMember"] == {
+    (document,) = load({"used": {"_:u": records}, "hadMember": {"_:m": members}})
+    assert document.records["used"] == {"_:u": records[0], "_:u/2": records[1]}
+    assert document.records["hadMember"] == {
         "_:m": {"prov:collection": "ex:c", "prov:entity": "ex:1"},
         "_:m/2": {"prov:collection": "ex:c", "prov:entity": "ex:2"},
     }
 
 
-def test_ends_and_times_may_be_typed():
+def test_typed_ends_and_times_become_text():
     name = {"$": "ex:a", "type": "prov:QUALIFIED_NAME"}
     time = {"$": "2026-01-01T00:00:00", "type": "xsd:dateTime"}
-    (found,) = load({"used": {"ex:u": {"prov:activity": name, "prov:time": time}}})
-    assert found.records["used"]["ex:u"] == {
+    (document,) = load({"used": {"ex:u": {"prov:activity": name, "prov:time": time}}})
+    assert document.records["used"]["ex:u"] == {
         "prov:activity": "ex:a",
         "prov:time": "2026-01-01T00:00:00",
     }
 
 
-def test_a_byte_order_mark_and_no_prefixes_are_fine():
-    (found,) = load(b'\xef\xbb\xbf {"entity": {"e": {}}}')
-    assert (found.prefixes, found.records) == ({}, {"entity": {"e": {}}})
+def test_byte_order_mark_and_missing_prefixes_are_accepted():
+    (document,) = load(b'\xef\xbb\xbf {"entity": {"e": {}}}')
+    assert (document.prefixes, document.records) == ({}, {"entity": {"e": {}}})
 
 
 @pytest.mark.parametrize(
-    "found",
+    "members",
     [
         b"",
         b"[]",
@@ -117,17 +118,17 @@ def test_a_byte_order_mark_and_no_prefixes_are_fine():
         b'{"bundle":{\n"a:b":{},\n}',
     ],
 )
-def test_what_is_no_prov_json_is_refused(found):
+def test_invalid_prov_json_is_an_error(members):
     with pytest.raises(DocumentError):
-        load(found)
+        load(members)
 
 
-def test_loads_says_where_bundles_are_read():
+def test_loads_error_for_bundles_names_load():
     with pytest.raises(DocumentError, match=r"prov_json\.load"):
         prov_json.loads(b'{"bundle": {}}')
 
 
-def test_half_a_character_is_refused():
+def test_lone_surrogates_are_an_error():
     document = Document({"ex": "http://e/"}, {"entity": {"ex:e": {"ex:a": "\ud800"}}})
     for name in FORMATS:
         with pytest.raises(DocumentError):

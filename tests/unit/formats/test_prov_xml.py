@@ -1,4 +1,4 @@
-"""PROV-XML: what a file may not do to its reader."""
+"""PROV-XML from untrusted files."""
 
 from __future__ import annotations
 

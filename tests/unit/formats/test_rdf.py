@@ -1,4 +1,4 @@
-"""RDF: what is in it, and RDF of others."""
+"""Our RDF, and RDF of other tools."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import rdflib
 
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import FORMATS, prov_json
-from yprov_mlflow.prov.formats.rdf import to_dataset, vocabulary
-from yprov_mlflow.prov.translate import TERMS, Builder, Document
+from yprov_mlflow.prov.formats.rdf import to_dataset
+from yprov_mlflow.prov.model.builder import Builder
+from yprov_mlflow.prov.model.document import Document
 
 PREFIXES = {"ex": "http://example.org/", "run": "urn:uuid:00000000-0000-0000-0000-000000000001#"}
 
@@ -22,18 +23,18 @@ def quads(*documents, name="n-quads"):
 
 
 def read(text, name="turtle"):
-    (found,) = FORMATS[name].load(io.BytesIO(text.encode()))
-    return found
+    (document,) = FORMATS[name].load(io.BytesIO(text.encode()))
+    return document
 
 
-def test_relations_are_said_plainly_and_qualified():
+def test_relations_are_written_plain_and_qualified():
     builder = Builder()
     builder.was_generated_by("ex:e", "ex:a", "2026-01-01T00:00:00+00:00", "ex:role")
     builder.was_associated_with("ex:a", "ex:u", plan="ex:p")
     builder.was_revision_of("ex:e", "ex:old")
     builder.had_member("ex:c", "ex:e")
-    found = to_dataset([builder.document(PREFIXES)])
-    asked = """
+    dataset = to_dataset([builder.document(PREFIXES)])
+    query = """
         ASK { GRAPH run:record {
             ex:e prov:wasGeneratedBy ex:a ; prov:qualifiedGeneration ?g .
             ?g a prov:Generation ; prov:activity ex:a ; prov:hadRole ex:role ; prov:atTime ?t .
@@ -45,25 +46,25 @@ def test_relations_are_said_plainly_and_qualified():
             ex:c prov:hadMember ex:e .
             FILTER (isIRI(?g) && isIRI(?s) && isIRI(?d) && DATATYPE(?t) = xsd:dateTime)
         } }"""
-    assert found.query(asked).askAnswer
+    assert dataset.query(query).askAnswer
 
 
-def test_each_run_has_a_graph_named_by_its_record(documents):
-    found = to_dataset(documents)
-    names = {str(graph.identifier) for graph in found.graphs() if len(graph)}
+def test_each_run_has_a_graph_named_after_its_record(documents):
+    dataset = to_dataset(documents)
+    names = {str(graph.identifier) for graph in dataset.graphs() if len(graph)}
     assert names == {document.prefixes["run"] + "record" for document in documents}
-    latest = "SELECT ?v { GRAPH ?g { ?p a mlf:Param ; schema:name 'lr' ; prov:value ?v } }"
-    assert [str(row.v) for row in found.query(latest)] == ["0.01"] * 3
+    query = "SELECT ?v { GRAPH ?g { ?p a mlf:Param ; schema:name 'lr' ; prov:value ?v } }"
+    assert [str(row.v) for row in dataset.query(query)] == ["0.01"] * 3
 
 
-def test_texts_of_literals_are_kept():
+def test_dataset_keeps_the_text_of_literals():
     text = {"$": "0.50", "type": "xsd:double"}
     document = Document(PREFIXES, {"entity": {"ex:e": {"prov:value": text}}})
     ((_, _, value, _),) = to_dataset([document]).quads((None, rdflib.PROV.value, None, None))
     assert (str(value), value.datatype) == ("0.50", rdflib.XSD.double)
 
 
-def test_turtle_is_readable(documents):
+def test_turtle_uses_short_names(documents):
     text = quads(documents[0], name="turtle")
     assert "@base <urn:uuid:00000000-0000-0000-0000-000000000001> .\n" in text
     assert "\nrun:run a prov:Activity, mls:Run, mlf:Run ;\n    rdfs:label" in text
@@ -72,7 +73,7 @@ def test_turtle_is_readable(documents):
     assert "<urn:uuid:00000000-0000-0000-0000-000000000001#" not in body
 
 
-def test_json_ld_has_names_for_keys(documents):
+def test_json_ld_uses_qualified_names(documents):
     text = quads(documents[0], name="json-ld")
     assert '"@id":"run:param/lr","@type":["prov:Entity",' in text
     assert '"prov:wasGeneratedBy":{"@id":"run:run"}' in text
@@ -82,28 +83,28 @@ def test_json_ld_has_names_for_keys(documents):
     ("prefixes", "records", "reason"),
     [
         ({}, {"entity": {"ex:e": {}}}, "no prefix 'ex'"),
-        ({"ex": "provml"}, {}, "no absolute IRI"),
-        ({"ex": "http://e/ x"}, {}, "no absolute IRI"),
-        (PREFIXES, {"entity": {"ex:a b": {}}}, "no IRI can have"),
-        (PREFIXES, {"entity": {"ex:100%": {}}}, "no IRI can have"),
-        (PREFIXES, {"entity": {"run:a#b": {}}}, "no IRI can have"),
-        (PREFIXES, {"entity": {"ex:e": {"ex:a": None}}}, "neither text nor number"),
+        ({"ex": "provml"}, {}, "not an absolute IRI"),
+        ({"ex": "http://e/ x"}, {}, "not an absolute IRI"),
+        (PREFIXES, {"entity": {"ex:a b": {}}}, "IRIs cannot have"),
+        (PREFIXES, {"entity": {"ex:100%": {}}}, "IRIs cannot have"),
+        (PREFIXES, {"entity": {"run:a#b": {}}}, "IRIs cannot have"),
+        (PREFIXES, {"entity": {"ex:e": {"ex:a": None}}}, "not a string, number"),
         (PREFIXES, {"used": {"ex:u": {"prov:entity": "ex:e"}}}, "one prov:activity"),
-        (PREFIXES, {"hadDictionaryMember": {"ex:m": {}}}, "PROV-O has nothing"),
+        (PREFIXES, {"hadDictionaryMember": {"ex:m": {}}}, "PROV-O has no terms"),
         (
             PREFIXES,
             {"hadMember": {"_:m": {"prov:collection": "ex:c", "prov:entity": "ex:e", "ex:a": "b"}}},
-            "no place",
+            "PROV-O cannot express",
         ),
     ],
 )
-def test_what_rdf_cannot_hold_is_refused(prefixes, records, reason):
+def test_document_that_rdf_cannot_hold_is_an_error(prefixes, records, reason):
     for name in ("turtle", "n-quads", "json-ld"):
         with pytest.raises(DocumentError, match=reason):
             quads(Document(prefixes, records), name=name)
 
 
-# -- RDF of others -----------------------------------------------------------------------
+# -- RDF of other tools ------------------------------------------------------------------
 
 START = """
 @prefix prov: <http://www.w3.org/ns/prov#> .
@@ -113,8 +114,8 @@ START = """
 """
 
 
-def test_plain_relations_have_no_ids_and_cover_no_qualified_ones():
-    found = read(
+def test_plain_relations_without_qualified_ones_have_no_ids():
+    document = read(
         START
         + """
         ex:a a prov:Activity ; prov:used ex:e, ex:f ;
@@ -123,41 +124,41 @@ def test_plain_relations_have_no_ids_and_cover_no_qualified_ones():
         ex:e a prov:Plan .
         """
     )
-    assert found.prefixes == {"default": "http://example.org/", "ex": "http://example.org/ex#"}
+    assert document.prefixes == {"default": "http://example.org/", "ex": "http://example.org/ex#"}
     ends = {"prov:activity": "ex:a", "prov:entity": "ex:e"}
     role = {"$": "ex:r", "type": "xsd:QName"}
-    assert sorted(map(str, found.records["used"].values())) == sorted(
+    assert sorted(map(str, document.records["used"].values())) == sorted(
         map(str, [{**ends, "prov:role": role}, ends, {**ends, "prov:entity": "ex:f"}])
     )
-    assert all(key.startswith("_:") for key in found.records["used"])
+    assert all(key.startswith("_:") for key in document.records["used"])
     plan = {"$": "prov:Plan", "type": "xsd:QName"}
-    assert found.records["entity"] == {"ex:e": {"prov:type": plan}}
+    assert document.records["entity"] == {"ex:e": {"prov:type": plan}}
 
 
-def test_inverses_and_times_of_entities_are_relations():
-    found = read(
+def test_inverse_properties_and_times_of_entities_become_relations():
+    document = read(
         START
         + """
         ex:a prov:generated ex:e . ex:e prov:generatedAtTime "2026-01-01T00:00:00Z"^^xsd:dateTime .
         ex:f prov:invalidatedAtTime "2026-01-02T00:00:00Z"^^xsd:dateTime .
         """
     )
-    assert list(found.records["wasGeneratedBy"].values()) == [
+    assert list(document.records["wasGeneratedBy"].values()) == [
         {"prov:entity": "ex:e", "prov:activity": "ex:a", "prov:time": "2026-01-01T00:00:00Z"}
     ]
-    assert list(found.records["wasInvalidatedBy"].values()) == [
+    assert list(document.records["wasInvalidatedBy"].values()) == [
         {"prov:entity": "ex:f", "prov:time": "2026-01-02T00:00:00Z"}
     ]
 
 
-def test_what_something_is_follows_from_what_it_does():
-    found = read(START + ':a prov:used :e . :a ex:note "x"@en . :e ex:note 1 .')
-    assert found.records["activity"] == {"a": {"ex:note": {"$": "x", "lang": "en"}}}
-    assert found.records["entity"] == {"e": {"ex:note": {"$": "1", "type": "xsd:integer"}}}
+def test_kind_of_element_follows_from_its_relations():
+    document = read(START + ':a prov:used :e . :a ex:note "x"@en . :e ex:note 1 .')
+    assert document.records["activity"] == {"a": {"ex:note": {"$": "x", "lang": "en"}}}
+    assert document.records["entity"] == {"e": {"ex:note": {"$": "1", "type": "xsd:integer"}}}
 
 
 @pytest.mark.parametrize("kind", ["Revision", "Quotation", "PrimarySource"])
-def test_kinds_of_derivations_are_derivations(kind):
+def test_specific_derivations_are_typed_derivations(kind):
     plain = {"Revision": "wasRevisionOf", "Quotation": "wasQuotedFrom"}
     property = plain.get(kind, "hadPrimarySource")
     expected = {
@@ -183,19 +184,19 @@ def test_kinds_of_derivations_are_derivations(kind):
         "ex:a a prov:Entity ; ex:note [ ex:b 1 ] .",
     ],
 )
-def test_what_is_no_prov_is_refused(text):
+def test_rdf_that_is_not_prov_is_an_error(text):
     with pytest.raises(DocumentError, match="PROV-O"):
         read(START + text)
 
 
-def test_graphs_in_pieces_are_refused():
+def test_graphs_in_pieces_are_an_error():
     line = "<http://e/{}> <http://www.w3.org/ns/prov#used> <http://e/e> <http://g/{}> .\n"
     text = "".join(line.format(n, "xy"[n % 2]) for n in range(3))
     with pytest.raises(DocumentError, match="sort the file"):
         list(FORMATS["n-quads"].load(io.BytesIO(text.encode())))
 
 
-def test_edits_beat_the_note_of_spellings():
+def test_edited_triples_win_over_the_recorded_json_form():
     document = Document(PREFIXES, {"entity": {"ex:e": {"ex:n": 1, "ex:m": True}}})
     text = quads(document, name="turtle").replace('"1"^^xsd:int', '"2"^^xsd:int')
     assert read(text).records["entity"]["ex:e"] == {
@@ -204,19 +205,6 @@ def test_edits_beat_the_note_of_spellings():
     }
 
 
-def test_prov_writes_rdf_that_is_read(example):
+def test_rdf_of_the_prov_library_is_read(example):
     text = prov_json.to_prov(example).serialize(format="rdf", rdf_format="turtle")
     assert prov_json.to_prov(read(text)) == prov_json.to_prov(example)
-
-
-# -- the vocabulary ----------------------------------------------------------------------
-
-
-def test_the_ontology_defines_every_term():
-    graph = rdflib.Graph().parse(data=vocabulary(), format="turtle")
-    namespace = rdflib.Namespace("https://w3id.org/yprov/mlflow#")
-    for name, term in TERMS.items():
-        assert str(graph.value(namespace[name], rdflib.RDFS.label)) == term.label
-        assert str(graph.value(namespace[name], rdflib.RDFS.comment)) == term.comment
-        assert graph.value(namespace[name], rdflib.RDFS.isDefinedBy) is not None
-    assert vocabulary() == vocabulary()

@@ -1,4 +1,4 @@
-"""Which runs of a process are measured, from when to when, and what of them is this process's."""
+"""The bridge: the runs that a process measures, from when to when, and its claims."""
 
 from __future__ import annotations
 
@@ -49,107 +49,107 @@ class Meter(Collector):
 
 
 class Point:
-    """What of MLflow's ``Metric`` the recorder reads."""
+    """The attributes of MLflow's ``Metric`` that the recorder reads."""
 
     def __init__(self) -> None:
         self.key, self.value, self.timestamp, self.step = "loss", 0.5, 0, 0
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Recorder]:
-    """Give a function that makes a recorder whose collectors are all the one above."""
+def make_recorder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Recorder]:
+    """Return a function that creates a recorder whose only collector is ``Meter``."""
     monkeypatch.setattr(catalog, "choose", list)
     monkeypatch.setattr(catalog, "load", lambda _: Meter)
-    given = {"directory": tmp_path, "collectors": "meter", "interval_s": 0.05}
-    return lambda: Recorder(settings.load(**given))
+    options = {"directory": tmp_path, "collectors": "meter", "interval_s": 0.05}
+    return lambda: Recorder(settings.load(**options))
 
 
-def events(found: Recorder, run_id: str, cls: type[Event]) -> list[Any]:
-    paths = JournalDirectory(found.directory, run_id).files()
+def events(recorder: Recorder, run_id: str, cls: type[Event]) -> list[Any]:
+    paths = JournalDirectory(recorder.directory, run_id).files()
     return [event for path in paths for event in JournalReader(path) if type(event) is cls]
 
 
-def rank_of(monkeypatch: pytest.MonkeyPatch, rank: int, *, world_size: int) -> None:
+def set_rank(monkeypatch: pytest.MonkeyPatch, rank: int, *, world_size: int) -> None:
     for variable, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", world_size)):
         monkeypatch.setenv(variable, str(value))
 
 
-def soon(met: Callable[[], Any], within_s: float = 10.0) -> None:
-    end = time.monotonic() + within_s
-    while not met():
-        assert time.monotonic() < end, "it did not come about in time"
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.01)
 
 
-def test_who_chooses_anew_ends_the_measuring_of_open_runs_with_them(
-    recorder: Callable[[], Recorder],
+def test_new_choice_does_not_affect_open_runs(
+    make_recorder: Callable[[], Recorder],
 ) -> None:
-    found = recorder()
-    found.record(FIRST, *CREATED)
-    soon(lambda: events(found, FIRST, Sampled))
-    found.collecting.choose({"collectors": ("other",)})
-    found.record(SECOND, *CREATED)
-    soon(lambda: events(found, SECOND, Sampled))
-    before = len(events(found, FIRST, Sampled))
-    soon(lambda: len(events(found, FIRST, Sampled)) > before)
-    found.finish(FIRST)
-    (stopped,) = events(found, FIRST, CollectorStopped)
-    after = len(events(found, FIRST, Sampled))
+    recorder = make_recorder()
+    recorder.record(FIRST, *CREATED)
+    wait_for(lambda: events(recorder, FIRST, Sampled))
+    recorder.collectors.choose({"collectors": ("other",)})
+    recorder.record(SECOND, *CREATED)
+    wait_for(lambda: events(recorder, SECOND, Sampled))
+    before = len(events(recorder, FIRST, Sampled))
+    wait_for(lambda: len(events(recorder, FIRST, Sampled)) > before)
+    recorder.finish(FIRST)
+    (stopped,) = events(recorder, FIRST, CollectorStopped)
+    after = len(events(recorder, FIRST, Sampled))
     assert stopped.report["samples"] == after
     time.sleep(0.2)
-    assert len(events(found, FIRST, Sampled)) == after, "nothing after the end"
-    found.finish(SECOND)
-    names = [events(found, run, CollectorStarted)[0].collector for run in (FIRST, SECOND)]
+    assert len(events(recorder, FIRST, Sampled)) == after, "nothing after the end"
+    recorder.finish(SECOND)
+    names = [events(recorder, run, CollectorStarted)[0].collector for run in (FIRST, SECOND)]
     assert names == ["meter", "other"]
 
 
-def test_who_chooses_the_same_again_has_the_same_threads(
-    recorder: Callable[[], Recorder],
+def test_same_choice_keeps_the_sampler(
+    make_recorder: Callable[[], Recorder],
 ) -> None:
-    found = recorder()
-    found.record(FIRST, *CREATED)
-    measuring = found.collecting._measuring
-    found.collecting.choose({"collectors": ("meter",), "interval_s": 0.05})
-    found.record(SECOND, *CREATED)
-    assert found.collecting._measuring is measuring
-    found.finish(FIRST)
-    found.finish(SECOND)
+    recorder = make_recorder()
+    recorder.record(FIRST, *CREATED)
+    sampler_before = recorder.collectors._sampler
+    recorder.collectors.choose({"collectors": ("meter",), "interval_s": 0.05})
+    recorder.record(SECOND, *CREATED)
+    assert recorder.collectors._sampler is sampler_before
+    recorder.finish(FIRST)
+    recorder.finish(SECOND)
 
 
-def test_what_a_rank_logs_after_the_end_is_not_measured(
-    recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+def test_events_after_the_end_are_not_measured(
+    make_recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rank_of(monkeypatch, 0, world_size=1)
-    found = recorder()
-    assert "rank" in found.collecting.ranks
-    found.record(FIRST, *CREATED)
-    soon(lambda: events(found, FIRST, Sampled))
-    found.finish(FIRST)
-    found.record(FIRST, RunUpdated, "FINISHED", 1, None, None)
-    found.state(FIRST).terminal = True
-    count = len(events(found, FIRST, Sampled))
-    found.record(FIRST, ParamsLogged, {"accuracy": "1"})
-    found.record_metrics(FIRST, [Point()], None)
+    set_rank(monkeypatch, 0, world_size=1)
+    recorder = make_recorder()
+    assert "rank" in recorder.collectors.ranks
+    recorder.record(FIRST, *CREATED)
+    wait_for(lambda: events(recorder, FIRST, Sampled))
+    recorder.finish(FIRST)
+    recorder.record(FIRST, RunUpdated, "FINISHED", 1, None, None)
+    recorder.state(FIRST).terminal = True
+    count = len(events(recorder, FIRST, Sampled))
+    recorder.record(FIRST, ParamsLogged, {"accuracy": "1"})
+    recorder.record_metrics(FIRST, [Point()], None)
     time.sleep(0.3)
-    assert len(events(found, FIRST, Sampled)) == count
-    found.state(FIRST).terminal = False  # it is resumed
-    found.record(FIRST, RunUpdated, "RUNNING", None, None, None)
-    soon(lambda: len(events(found, FIRST, Sampled)) > count)
-    found.finish(FIRST)
+    assert len(events(recorder, FIRST, Sampled)) == count
+    recorder.state(FIRST).terminal = False  # it is resumed
+    recorder.record(FIRST, RunUpdated, "RUNNING", None, None, None)
+    wait_for(lambda: len(events(recorder, FIRST, Sampled)) > count)
+    recorder.finish(FIRST)
 
 
-def test_a_rank_is_measured_from_its_first_point_on_whatever_came_before(
-    recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+def test_rank_is_measured_from_its_first_metric(
+    make_recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rank_of(monkeypatch, 1, world_size=2)
-    found = recorder()
-    found.record(FIRST, TagsSet, {"of": "rank 1"})
+    set_rank(monkeypatch, 1, world_size=2)
+    recorder = make_recorder()
+    recorder.record(FIRST, TagsSet, {"of": "rank 1"})
     time.sleep(0.3)
-    assert not events(found, FIRST, CollectorStarted), "a tag may be that of who looks after"
-    found.record_metrics(FIRST, [Point()], None)
-    soon(lambda: events(found, FIRST, Sampled))
-    assert len(events(found, FIRST, MetricsLogged)) == 1
-    found.finish(FIRST)
+    assert not events(recorder, FIRST, CollectorStarted), "a tag may come from an editor"
+    recorder.record_metrics(FIRST, [Point()], None)
+    wait_for(lambda: events(recorder, FIRST, Sampled))
+    assert len(events(recorder, FIRST, MetricsLogged)) == 1
+    recorder.finish(FIRST)
 
 
 def claims(folder: Path, host: str) -> Claims:
@@ -162,7 +162,7 @@ def claims(folder: Path, host: str) -> Claims:
     [("5445b454-f7e0-45ba-a507-82cfff709166\n", set()), (None, {"node"})],
     ids=["one machine", "two machines"],
 )
-def test_containers_of_one_machine_measure_it_once(
+def test_containers_on_one_machine_share_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot_id: str | None, second: set[str]
 ) -> None:
     monkeypatch.setattr(
@@ -178,20 +178,20 @@ def test_containers_of_one_machine_measure_it_once(
         pod.release()
 
 
-def test_a_context_is_sampled_when_it_begins_and_ends(
-    recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+def test_context_start_and_end_are_sampled(
+    make_recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = recorder()
-    found.collecting.choose({"interval_s": 3600.0})
-    monkeypatch.setattr(sampler._Instrument, "marks_from_s", 0.0)
-    found.record(FIRST, *CREATED)
-    soon(lambda: len(events(found, FIRST, Sampled)) == 1)
+    recorder = make_recorder()
+    recorder.collectors.choose({"interval_s": 3600.0})
+    monkeypatch.setattr(sampler._ActiveCollector, "extra_from_s", 0.0)
+    recorder.record(FIRST, *CREATED)
+    wait_for(lambda: len(events(recorder, FIRST, Sampled)) == 1)
     time.sleep(0.1)  # until the sampler waits again
     scope = contexts.Scope("training", None, FIRST)
     token = contexts.current.set(scope)
-    found.enter_contexts(FIRST)
-    soon(lambda: len(events(found, FIRST, Sampled)) == 2)
+    recorder.enter_contexts(FIRST)
+    wait_for(lambda: len(events(recorder, FIRST, Sampled)) == 2)
     contexts.current.reset(token)
-    found.leave(scope, failed=False)
-    soon(lambda: len(events(found, FIRST, Sampled)) == 3)
-    found.finish(FIRST)
+    recorder.leave(scope, failed=False)
+    wait_for(lambda: len(events(recorder, FIRST, Sampled)) == 3)
+    recorder.finish(FIRST)

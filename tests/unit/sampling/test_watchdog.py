@@ -1,4 +1,4 @@
-"""A thread for other people's code: what hangs is replaced, what only waits its turn is not."""
+"""The watchdog replaces a thread that hangs in a call, but not one that waits for the GIL."""
 
 from __future__ import annotations
 
@@ -13,74 +13,76 @@ from yprov_mlflow.prov.sampling import watchdog
 from yprov_mlflow.prov.sampling.watchdog import SupervisedThread
 
 
-class Watched:
-    """A lane and what it told."""
+class Supervised:
+    """A supervised thread and the calls of its handlers."""
 
     def __init__(self, limit_s: float, tick: Callable[[], float | None] = lambda: None) -> None:
         self.hung: list[str] = []
         self.errors: list[Exception] = []
-        told: dict[str, Any] = {"on_hang": self.hung.append, "on_error": self.errors.append}
-        self.lane = SupervisedThread(f"lane {id(self)}", limit_s, tick=tick, **told)
+        handlers: dict[str, Any] = {"on_hang": self.hung.append, "on_error": self.errors.append}
+        self.thread = SupervisedThread(f"supervised {id(self)}", limit_s, tick=tick, **handlers)
 
 
 @pytest.fixture
 def free() -> Iterator[threading.Event]:
-    made = threading.Event()
-    yield made
-    made.set()
+    event = threading.Event()
+    yield event
+    event.set()
 
 
-def soon(met: Callable[[], Any], within_s: float = 10.0) -> None:
-    end = time.monotonic() + within_s
-    while not met():
-        assert time.monotonic() < end, "it did not come about in time"
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.005)
 
 
-def test_a_call_that_hangs_is_given_up_and_jobs_go_on(free: threading.Event) -> None:
-    watched, done, late = Watched(limit_s=0.1), threading.Event(), threading.Event()
+def test_hanging_call_is_abandoned(free: threading.Event) -> None:
+    supervised, done, late = Supervised(limit_s=0.1), threading.Event(), threading.Event()
 
     def job() -> None:
-        watched.lane.call("who", lambda: free.wait(30))
+        supervised.thread.call("meter", lambda: free.wait(30))
         late.set()
 
-    watched.lane.put(job)
-    watched.lane.put(done.set)
-    soon(lambda: watched.lane.check() or done.is_set())
-    assert watched.hung == ["who"]
+    supervised.thread.put(job)
+    supervised.thread.put(done.set)
+    wait_for(lambda: supervised.thread.check() or done.is_set())
+    assert supervised.hung == ["meter"]
     free.set()
-    soon(lambda: [one.name for one in threading.enumerate()].count(watched.lane.name) == 1)
-    assert not late.is_set(), "who comes back too late leaves the rest to its successor"
-    assert watched.errors == []
+    wait_for(
+        lambda: [thread.name for thread in threading.enumerate()].count(supervised.thread.name) == 1
+    )
+    assert not late.is_set(), "the abandoned thread does not continue its job"
+    assert supervised.errors == []
 
 
-def test_time_in_which_nobody_came_to_work_does_not_count(free: threading.Event) -> None:
-    watched = Watched(limit_s=0.3)
-    watched.lane.put(lambda: watched.lane.call("who", lambda: free.wait(30)))
-    soon(lambda: watched.lane.calling)
-    for _ in range(2):  # as if the training had kept the interpreter's lock meanwhile
-        watched.lane.check()
+def test_time_without_the_gil_does_not_count(free: threading.Event) -> None:
+    supervised = Supervised(limit_s=0.3)
+    supervised.thread.put(lambda: supervised.thread.call("meter", lambda: free.wait(30)))
+    wait_for(lambda: supervised.thread.calling)
+    for _ in range(2):  # as if training code had held the GIL
+        supervised.thread.check()
         time.sleep(0.5)
-    watched.lane.check()
-    assert watched.hung == [], "a call was seen, and once more after a long while"
+    supervised.thread.check()
+    assert supervised.hung == [], "two checks, far apart"
 
 
-def test_a_tick_that_fails_does_not_run_hot() -> None:
+def test_failing_tick_does_not_spin() -> None:
     times: list[float] = []
 
     def fails() -> float:
         times.append(time.monotonic())
         raise ValueError("broken")
 
-    watched = Watched(1.0, fails)
-    watched.lane.put(lambda: None)
+    supervised = Supervised(1.0, fails)
+    supervised.thread.put(lambda: None)
     time.sleep(0.3)
-    assert len(times) <= 2, f"one after each job, then one each {watchdog._AFTER_FAULT_S} s"
-    assert {type(error) for error in watched.errors} == {ValueError}
+    assert len(times) <= 2, f"one after each job, then one per {watchdog._PAUSE_AFTER_ERROR_S} s"
+    assert {type(error) for error in supervised.errors} == {ValueError}
 
 
-def test_a_thread_that_could_not_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    watched, done = Watched(1.0), threading.Event()
+def test_thread_start_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervised, done = Supervised(1.0), threading.Event()
     with monkeypatch.context() as patched:
 
         def refuse(_: threading.Thread) -> None:
@@ -88,6 +90,6 @@ def test_a_thread_that_could_not_start_is_tried_again(monkeypatch: pytest.Monkey
 
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
-            watched.lane.put(done.set)
-    watched.lane.put(lambda: None)
+            supervised.thread.put(done.set)
+    supervised.thread.put(lambda: None)
     assert done.wait(10)

@@ -1,4 +1,4 @@
-"""Places for small databases."""
+"""Fixtures for small databases."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What a whole tree says: each layout that MLflow had, and each kind of thing in it."""
+"""Events of a file store: each layout that MLflow has had, and each kind of record in it."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def tree(tmp_path):
 # -- runs --------------------------------------------------------------------------------
 
 
-def test_a_run_is_told_in_the_order_of_the_contract(tree):
+def test_events_of_a_run_are_ordered(tree):
     folder = tree.run(
         params={"lr": "0.1"},
         tags={"mlflow.runName": "a run", "team": "x"},
         metrics={"loss": [(5, 0.5, 0), (6, 0.25, 1)], "acc": [(7, 1.0, 0)]},
         artifacts={"model/MLmodel": "flavors", "plot.png": b"\x89PNG"},
     )
-    found = Reading(tree.root)
+    reading = Reading(tree.root)
     store = {"uuid": store_uuid(1, "file:///elsewhere/mlruns/0", ""), "uri": f"file://{tree.root}"}
     head = (folder.name, "store")
     sha = {path: hashlib.sha256(content).hexdigest() for path, content in _FILES.items()}
     uri = f"file:///elsewhere/mlruns/0/{folder.name}/artifacts"
-    assert found.of() == [
+    assert reading.of() == [
         RunCreated(*head, 0, 0, "0", "Default", "a run", "alice", STARTED, uri, {}, store, _LOCAL),
         RunUpdated(*head, 1, 0, "FINISHED", STARTED + 5, None, None),
         ParamsLogged(*head, 2, 0, {"lr": "0.1"}),
@@ -73,14 +73,14 @@ def test_a_run_is_told_in_the_order_of_the_contract(tree):
             ],
         ),
     ]
-    assert found.problems == []
+    assert reading.problems == []
 
 
 _FILES = {"model/MLmodel": b"flavors", "plot.png": b"\x89PNG"}
 _LOCAL = {"source_type": "LOCAL"}
 
 
-def test_references_tell_enough_to_choose_by(tree):
+def test_run_refs_have_experiment_status_and_lifecycle(tree):
     tree.experiment("7", name="seven", trash=True)
     tree.run(2, status=1, end_time=None)
     tree.run(1, lifecycle_stage="deleted", deleted_time=77)
@@ -94,17 +94,17 @@ def test_references_tell_enough_to_choose_by(tree):
     assert {ref.start_time_ms for ref in refs} == {STARTED}
 
 
-def test_a_deleted_run_says_so_and_when(tree):
+def test_deleted_run_has_lifecycle_and_deleted_time(tree):
     tree.run(lifecycle_stage="deleted", deleted_time=77)
-    found = Reading(tree.root)
-    assert found.one(RunUpdated).lifecycle == "deleted"
-    assert found.one(RunCreated).fields == {"source_type": "LOCAL", "deleted_time": 77}
+    reading = Reading(tree.root)
+    assert reading.one(RunUpdated).lifecycle == "deleted"
+    assert reading.one(RunCreated).fields == {"source_type": "LOCAL", "deleted_time": 77}
 
 
 @pytest.mark.parametrize(
     ("number", "word"), [(1, "RUNNING"), (2, "SCHEDULED"), (3, "FINISHED"), (4, "FAILED")]
 )
-def test_statuses_are_words(tree, number, word):
+def test_status_numbers_become_words(tree, number, word):
     tree.run(status=number)
     assert Reading(tree.root).one(RunUpdated).status == word
 
@@ -115,45 +115,45 @@ def test_keys_with_slashes_are_nested_files(tree):
         tags={"x/y": "z"},
         metrics={"train/loss": [(1, 2.0, 3)]},
     )
-    found = Reading(tree.root)
-    assert found.params() == {"a/b/c": "1", "a/d": "2", "with space": "3", "ünï": "4"}
-    assert found.tags() == {"x/y": "z"}
-    assert found.points("train/loss") == [(1, 2.0, 3)]
+    reading = Reading(tree.root)
+    assert reading.params() == {"a/b/c": "1", "a/d": "2", "with space": "3", "ünï": "4"}
+    assert reading.tags() == {"x/y": "z"}
+    assert reading.points("train/loss") == [(1, 2.0, 3)]
 
 
-def test_values_are_kept_to_the_byte(tree):
+def test_values_keep_line_ends_and_spaces(tree):
     values = {"empty": "", "lines": "a\nb\r\n\n", "long": "x" * 70_000, "space": "  v  "}
     tree.run(params=values, tags=values)
-    found = Reading(tree.root)
-    assert found.params() == found.tags() == values
-    assert found.problems == []
+    reading = Reading(tree.root)
+    assert reading.params() == reading.tags() == values
+    assert reading.problems == []
 
 
-def test_a_run_of_which_git_kept_no_empty_folder_is_whole(tree):
+def test_missing_empty_folders_are_no_problem(tree):
     folder = tree.run()
     for name in ("params", "metrics", "tags", "artifacts"):
         (folder / name).rmdir()
-    found = Reading(tree.root)
-    assert [type(event) for event in found.of()] == [RunCreated, RunUpdated]
-    assert found.problems == []
+    reading = Reading(tree.root)
+    assert [type(event) for event in reading.of()] == [RunCreated, RunUpdated]
+    assert reading.problems == []
 
 
-def test_runs_of_one_id_in_two_experiments_are_two(tree):
+def test_same_run_id_in_two_experiments_gives_two_runs(tree):
     tree.experiment("1")
     tree.run(4, params={"in": "0"})
     tree.run(4, experiment="1", params={"in": "1"})
-    found = Reading(tree.root)
-    assert [ref.run_id for ref in found.refs] == [f"{RUN}4"] * 2
-    assert found.params(f"0/{RUN}4") == {"in": "0"}
-    assert found.params(f"1/{RUN}4") == {"in": "1"}
+    reading = Reading(tree.root)
+    assert [ref.run_id for ref in reading.refs] == [f"{RUN}4"] * 2
+    assert reading.params(f"0/{RUN}4") == {"in": "0"}
+    assert reading.params(f"1/{RUN}4") == {"in": "1"}
 
 
-def test_the_name_is_that_of_the_tag_where_there_is_no_other(tree):
+def test_run_name_falls_back_to_tag(tree):
     tree.run(run_name=..., tags={"mlflow.runName": "tagged"})
     assert Reading(tree.root).one(RunCreated).run_name == "tagged"
 
 
-def test_an_empty_name_is_not_no_name(tree):
+def test_empty_run_name_is_kept(tree):
     tree.run(run_name="")
     assert Reading(tree.root).one(RunCreated).run_name == ""
 
@@ -163,7 +163,7 @@ def test_an_empty_name_is_not_no_name(tree):
 
 @pytest.fixture
 def old(tmp_path):
-    """A tree of MLflow 0.x: run_uuid alone, numbers as experiment ids, seconds, no steps."""
+    """A store of MLflow 0.x: only run_uuid, numbers as experiment ids, seconds, no steps."""
     tree = Tree(tmp_path / "mlruns")
     describe(
         tree.root / "0" / "meta.yaml",
@@ -189,9 +189,9 @@ def old(tmp_path):
     return tree
 
 
-def test_fields_of_old_descriptions_are_kept(old):
-    found = Reading(old.root)
-    created = found.one(RunCreated)
+def test_fields_of_old_meta_yaml_are_kept(old):
+    reading = Reading(old.root)
+    created = reading.one(RunCreated)
     assert (created.run_name, created.experiment_id) == ("Run 4", "0")
     assert created.fields == {
         "name": "Run 4",
@@ -201,15 +201,15 @@ def test_fields_of_old_descriptions_are_kept(old):
         "entry_point_name": "main",
         "metric_timestamps": "s",
     }
-    assert found.problems == []
+    assert reading.problems == []
 
 
-def test_seconds_become_ms_and_the_run_says_so(old):
-    found = Reading(old.root)
-    assert found.points("loss") == [(1530055550000, 0.5, 0), (1530055551000, 0.25, 0)]
+def test_timestamps_in_seconds_become_ms(old):
+    reading = Reading(old.root)
+    assert reading.points("loss") == [(1530055550000, 0.5, 0), (1530055551000, 0.25, 0)]
 
 
-def test_seconds_are_made_ms_only_where_that_is_certain(tree):
+def test_seconds_become_ms_only_without_steps(tree):
     tree.run(
         metrics={
             "with steps": [(1594065576, 4.0, 1)],
@@ -218,19 +218,19 @@ def test_seconds_are_made_ms_only_where_that_is_certain(tree):
             "seconds": [(1594065576, 1.0), (5, 2.0)],
         }
     )
-    found = Reading(tree.root)
-    assert found.points("with steps") == [(1594065576, 4.0, 1)]
-    assert found.points("no time") == [(123, 1.0, 0)]
-    assert found.points("ms") == [(1594065576000, 1.0, 0)]
-    assert found.points("seconds") == [(1594065576000, 1.0, 0), (5, 2.0, 0)]
-    assert found.reasons() == ["has time stamps in seconds, which were made ms"]
+    reading = Reading(tree.root)
+    assert reading.points("with steps") == [(1594065576, 4.0, 1)]
+    assert reading.points("no time") == [(123, 1.0, 0)]
+    assert reading.points("ms") == [(1594065576000, 1.0, 0)]
+    assert reading.points("seconds") == [(1594065576000, 1.0, 0), (5, 2.0, 0)]
+    assert reading.reasons() == ["has timestamps in seconds, converted to milliseconds"]
 
 
-def test_the_line_feed_that_old_versions_put_after_a_param_is_not_part_of_it(old):
+def test_final_line_feed_of_old_params_is_removed(old):
     assert Reading(old.root).params() == {"drop_rate": "0.2", "text": "a\nb"}
 
 
-def test_tags_in_the_description_itself_are_tags(tree):
+def test_tags_inside_meta_yaml_are_read(tree):
     tree.run(tags={"k": "of the file"}, **{"lifecycle_stage": "active"})
     folder = tree.root / "0" / f"{RUN}0"
     text = (
@@ -245,11 +245,11 @@ def test_tags_in_the_description_itself_are_tags(tree):
 # -- metrics -----------------------------------------------------------------------------
 
 
-def test_points_keep_their_order_and_their_doubles(tree):
+def test_points_keep_order_and_exact_values(tree):
     points = [(9, 1.0, 5), (1, "nan", -2), (1, "nan", -2), (-3, "inf", 0), (0, "-inf", 0)]
     tree.run(metrics={"m": [*points, (2, "-0.0", 2**62)]})
-    found = Reading(tree.root)
-    assert [(stamp, str(value), step) for stamp, value, step in found.points("m")] == [
+    reading = Reading(tree.root)
+    assert [(stamp, str(value), step) for stamp, value, step in reading.points("m")] == [
         (9, "1.0", 5),
         (1, "nan", -2),
         (1, "nan", -2),
@@ -257,10 +257,10 @@ def test_points_keep_their_order_and_their_doubles(tree):
         (0, "-inf", 0),
         (2, "-0.0", 2**62),
     ]
-    assert found.problems == []
+    assert reading.problems == []
 
 
-def test_events_have_8192_points_at_most_in_columns_of_numbers(tree):
+def test_metric_events_have_at_most_8192_points_in_arrays(tree):
     count = 3 * 8192 + 5
     tree.run(metrics={"m": [(i, i / 7, i) for i in range(count)]})
     events = Reading(tree.root).all(MetricsLogged)
@@ -270,7 +270,7 @@ def test_events_have_8192_points_at_most_in_columns_of_numbers(tree):
     assert [value for event in events for value in event.values] == [i / 7 for i in range(count)]
 
 
-def test_points_of_data_sets_name_them(tree):
+def test_points_with_dataset_name_it(tree):
     tree.run(
         metrics={"m": [(1, 0.5, 3, "iris", "d1"), (2, 0.6, 4, "my data set", "d2"), (3, 1, 5)]}
     )
@@ -279,16 +279,16 @@ def test_points_of_data_sets_name_them(tree):
     assert list(event.steps) == [3, 4, 5]
 
 
-# -- experiments, inputs, models -----------------------------------------------------------
+# -- experiments, inputs, models ---------------------------------------------------------
 
 
-def test_experiments_are_calls_of_the_store(tree):
+def test_experiments_become_store_calls(tree):
     tree.experiment("7", name="seven", trash=True, tags={"mlflow.note.content": "a\nb"})
     tree.experiment("8", lifecycle_stage="deleted", artifact_location="s3://u:secret@host/8")
-    found = Reading(tree.root)
-    assert found.store[0].run_id == store_id(found.source.store()["uuid"])
-    assert [event.seq for event in found.store] == list(range(len(found.store)))
-    created = [event.arguments for event in found.calls("create_experiment")]
+    reading = Reading(tree.root)
+    assert reading.store[0].run_id == store_id(reading.source.store()["uuid"])
+    assert [event.seq for event in reading.store] == list(range(len(reading.store)))
+    created = [event.arguments for event in reading.calls("create_experiment")]
     assert created[1] == {
         "name": "seven",
         "experiment_id": "7",
@@ -299,14 +299,18 @@ def test_experiments_are_calls_of_the_store(tree):
         "lifecycle_stage": "deleted",
     }
     assert created[2]["artifact_location"] == "s3://host/8"
-    assert [one["lifecycle_stage"] for one in created] == ["active", "deleted", "deleted"]
-    assert [e.subjects for e in found.calls("delete_experiment")] == [
+    assert [arguments["lifecycle_stage"] for arguments in created] == [
+        "active",
+        "deleted",
+        "deleted",
+    ]
+    assert [e.subjects for e in reading.calls("delete_experiment")] == [
         {"experiment": "7"},
         {"experiment": "8"},
     ]
 
 
-def test_inputs_are_data_sets_with_their_context_and_models(tree):
+def test_inputs_are_datasets_with_tags_and_models(tree):
     folder = tree.run()
     dataset = {"name": "iris", "digest": "d", "source_type": "code", "source": "{}"}
     describe(tree.root / "0/datasets/d0/meta.yaml", **dataset, schema="x" * 100_000, profile=None)
@@ -316,15 +320,15 @@ def test_inputs_are_data_sets_with_their_context_and_models(tree):
     describe(folder / "inputs/i0/meta.yaml", **described, tags=tags)
     described = {"source_type": "MODEL", "source_id": "m-1", **ends}
     describe(folder / "inputs/i1/meta.yaml", **described, tags={})
-    found = Reading(tree.root)
-    event = found.one(InputsLogged)
+    reading = Reading(tree.root)
+    event = reading.one(InputsLogged)
     expected = {**dataset, "schema": "x" * 100_000, "profile": None, "tags": tags}
     assert event.datasets == [expected]
     assert event.models == ["m-1"]
-    assert found.problems == []
+    assert reading.problems == []
 
 
-def test_data_sets_that_no_run_read_are_told_with_the_store(tree):
+def test_unused_datasets_are_store_events(tree):
     tree.run()
     describe(tree.root / "0/datasets/d0/meta.yaml", name="iris", digest="d")
     (call,) = Reading(tree.root).calls("record_datasets")
@@ -332,7 +336,7 @@ def test_data_sets_that_no_run_read_are_told_with_the_store(tree):
     assert call.subjects == {"experiment": "0"}
 
 
-def test_a_logged_model_belongs_to_its_run(tree):
+def test_logged_model_is_in_events_of_its_run(tree):
     folder = tree.run(metrics={"acc": [(5, 0.5, 0), (5, 0.5, 0), (6, 0.75, 1)]})
     of_model = [(5, 0.5, 0, folder.name), (6, 0.75, 1, folder.name)]
     path = tree.model("m-1", folder, metrics={"acc": of_model}, status_message="fine")
@@ -340,11 +344,11 @@ def test_a_logged_model_belongs_to_its_run(tree):
     put(path / "tags", {"stage": "x"})
     put(path / "artifacts", {"MLmodel": "m"})
     describe(folder / "outputs/m-1/meta.yaml", **_OUTPUT, step=4)
-    found = Reading(tree.root)
-    kinds = [type(event) for event in found.of()]
+    reading = Reading(tree.root)
+    kinds = [type(event) for event in reading.of()]
     assert kinds.index(ModelLogged) < kinds.index(OutputsLogged) < kinds.index(ArtifactsLogged)
     head = (folder.name, "store", 3, 0)
-    assert found.one(ModelLogged) == ModelLogged(
+    assert reading.one(ModelLogged) == ModelLogged(
         *head,
         "m-1",
         "net",
@@ -362,11 +366,11 @@ def test_a_logged_model_belongs_to_its_run(tree):
             "status_message": "fine",
         },
     )
-    assert found.one(OutputsLogged).models == [("m-1", 4)]
-    assert found.one(ArtifactsLogged).owner == ("model", "m-1")
-    assert found.one(MetricsLogged).models == ["m-1", None, "m-1"]
-    assert found.calls("log_logged_model_metrics") == []
-    assert found.problems == []
+    assert reading.one(OutputsLogged).models == [("m-1", 4)]
+    assert reading.one(ArtifactsLogged).owner == ("model", "m-1")
+    assert reading.one(MetricsLogged).models == ["m-1", None, "m-1"]
+    assert reading.calls("log_logged_model_metrics") == []
+    assert reading.problems == []
 
 
 _OUTPUT = {
@@ -378,99 +382,99 @@ _OUTPUT = {
 }
 
 
-def test_points_of_a_model_that_the_run_has_not_are_calls(tree):
-    one = tree.run(1, metrics={"acc": [(5, 0.5, 0)]})
-    other = tree.run(2, metrics={"acc": [(7, 0.7, 0, "iris", "d")]})
+def test_model_points_missing_from_the_run_become_calls(tree):
+    first = tree.run(1, metrics={"acc": [(5, 0.5, 0)]})
+    second = tree.run(2, metrics={"acc": [(7, 0.7, 0, "iris", "d")]})
     tree.model(
         "m-1",
-        one,
+        first,
         metrics={
             "acc": [
-                (5, 0.5, 0, one.name),
-                (6, "nan", 1, one.name),
-                (7, 0.7, 0, other.name, "iris", "d"),
+                (5, 0.5, 0, first.name),
+                (6, "nan", 1, first.name),
+                (7, 0.7, 0, second.name, "iris", "d"),
                 (8, 0.8, 2, "f" * 32),
             ],
-            "only": [(9, 0.9, 3, other.name)],
+            "only": [(9, 0.9, 3, second.name)],
         },
     )
-    found = Reading(tree.root)
-    assert found.one(MetricsLogged, one).models == ["m-1"]
-    assert found.one(MetricsLogged, other).models == ["m-1"]
-    (left,) = found.all(StoreCalled, one)
-    assert (left.method, left.subjects) == ("log_logged_model_metrics", {"logged-model": "m-1"})
-    assert left.arguments["model_id"] == "m-1"
-    points = [(p["timestamp"], p["step"], p["run_id"]) for p in left.arguments["metrics"]]
-    assert points == [(6, 1, one.name), (8, 2, "f" * 32)]
-    (left,) = found.all(StoreCalled, other)
-    assert left.arguments["metrics"] == [
+    reading = Reading(tree.root)
+    assert reading.one(MetricsLogged, first).models == ["m-1"]
+    assert reading.one(MetricsLogged, second).models == ["m-1"]
+    (call,) = reading.all(StoreCalled, first)
+    assert (call.method, call.subjects) == ("log_logged_model_metrics", {"logged-model": "m-1"})
+    assert call.arguments["model_id"] == "m-1"
+    points = [(p["timestamp"], p["step"], p["run_id"]) for p in call.arguments["metrics"]]
+    assert points == [(6, 1, first.name), (8, 2, "f" * 32)]
+    (call,) = reading.all(StoreCalled, second)
+    assert call.arguments["metrics"] == [
         {
             "key": "only",
             "value": 0.9,
             "timestamp": 9,
             "step": 3,
-            "run_id": other.name,
+            "run_id": second.name,
             "dataset_name": None,
             "dataset_digest": None,
         }
     ]
 
 
-def test_a_model_of_no_run_here_is_told_with_the_store(tree):
+def test_model_without_run_is_a_store_event(tree):
     folder = tree.model("m-2", None, metrics={"acc": [(5, 0.5, 0, "f" * 32)]}, status=3)
     put(folder / "artifacts", {"MLmodel": "m"})
     tree.model("m-3", None, source_run_id="e" * 32, lifecycle_stage="deleted")
-    found = Reading(tree.root)
-    models = [event for event in found.store if isinstance(event, ModelLogged)]
+    reading = Reading(tree.root)
+    models = [event for event in reading.store if isinstance(event, ModelLogged)]
     assert [(e.model_id, e.status) for e in models] == [
         ("m-2", "FAILED"),
         ("m-3", "READY"),
         ("m-3", "DELETED"),
     ]
     assert models[1].fields["lifecycle"] == "deleted"
-    assert [e.owner for e in found.store if isinstance(e, ArtifactsLogged)] == [("model", "m-2")]
-    (points,) = found.calls("log_logged_model_metrics")
+    assert [e.owner for e in reading.store if isinstance(e, ArtifactsLogged)] == [("model", "m-2")]
+    (points,) = reading.calls("log_logged_model_metrics")
     assert points.arguments["metrics"][0]["run_id"] == "f" * 32
 
 
-def test_models_and_traces_of_what_is_no_run_here_are_told_with_the_store(tree):
-    nothing = tree.run(1)
-    (nothing / "meta.yaml").unlink()  # of which MLflow's empty folders are left
-    tree.model("m-1", nothing)
+def test_models_and_traces_of_a_missing_run_are_store_events(tree):
+    deleted = tree.run(1)
+    (deleted / "meta.yaml").unlink()  # MLflow's empty folders remain
+    tree.model("m-1", deleted)
     trace = tree.root / "0/traces/tr-1"
     describe(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
-    put(trace / "request_metadata", {"mlflow.sourceRun": nothing.name})
-    found = Reading(tree.root)
-    assert found.refs == []
-    assert [event.model_id for event in found.store if isinstance(event, ModelLogged)] == ["m-1"]
-    assert [call.subjects for call in found.calls("start_trace")] == [{"trace": "tr-1"}]
+    put(trace / "request_metadata", {"mlflow.sourceRun": deleted.name})
+    reading = Reading(tree.root)
+    assert reading.refs == []
+    assert [event.model_id for event in reading.store if isinstance(event, ModelLogged)] == ["m-1"]
+    assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": "tr-1"}]
 
 
-def test_a_model_of_a_run_that_is_twice_goes_with_the_one_beside_it(tree):
+def test_model_belongs_to_the_run_in_its_own_experiment(tree):
     tree.experiment("1")
     run = tree.run(4)
     tree.run(4, experiment="1")
     tree.model("m-1", run, experiment="1")
-    found = Reading(tree.root)
-    assert found.all(ModelLogged, f"0/{RUN}4") == []
-    assert found.one(ModelLogged, f"1/{RUN}4").model_id == "m-1"
+    reading = Reading(tree.root)
+    assert reading.all(ModelLogged, f"0/{RUN}4") == []
+    assert reading.one(ModelLogged, f"1/{RUN}4").model_id == "m-1"
 
 
-def test_thousands_of_points_of_a_model_are_found_in_a_window(tree):
+def test_points_of_a_model_are_matched_in_a_window(tree):
     count = 100_000
     folder = tree.run(metrics={"m": [(i, i / 2, i) for i in range(count)]})
     of_model = [(i, i / 2, i, folder.name) for i in range(0, count, 2)]
     tree.model("m-1", folder, metrics={"m": [*of_model, (0, 0.5, 0, folder.name)]})
-    found = Reading(tree.root)
-    models = [model for event in found.all(MetricsLogged) for model in event.models or ()]
+    reading = Reading(tree.root)
+    models = [model for event in reading.all(MetricsLogged) for model in event.models or ()]
     assert models == ["m-1", None] * (count // 2)
-    assert [len(event.arguments["metrics"]) for event in found.all(StoreCalled)] == [1]
+    assert [len(event.arguments["metrics"]) for event in reading.all(StoreCalled)] == [1]
 
 
 # -- registry ----------------------------------------------------------------------------
 
 
-def test_the_registry_is_calls_of_the_store(tree):
+def test_registry_becomes_store_calls(tree):
     top = tree.root / "models" / "net"
     describe(
         top / "meta.yaml", name="net", description="", creation_timestamp=1, aliases={"old": 9}
@@ -490,9 +494,9 @@ def test_the_registry_is_calls_of_the_store(tree):
             user_id="",
         )
     put(top / "version-2" / "tags", {"k": "v"})
-    found = Reading(tree.root)
-    made = [event for event in found.store if event.method != "create_experiment"]
-    assert [(event.method, event.subjects) for event in made] == [
+    reading = Reading(tree.root)
+    calls = [event for event in reading.store if event.method != "create_experiment"]
+    assert [(event.method, event.subjects) for event in calls] == [
         ("create_registered_model", {"model": "net"}),
         ("create_model_version", {"model": "net", "version": "2"}),
         ("transition_model_version_stage", {"model": "net", "version": "2"}),
@@ -501,14 +505,14 @@ def test_the_registry_is_calls_of_the_store(tree):
         ("create_model_version", {"model": "net", "version": "10"}),
         ("set_registered_model_alias", {"model": "net", "alias": "champion", "version": "2"}),
     ]
-    assert made[0].arguments == {
+    assert calls[0].arguments == {
         "name": "net",
         "description": "",
         "tags": {"team/lead": "x"},
         "creation_timestamp": 1,
         "last_updated_timestamp": None,
     }
-    assert made[1].arguments == {
+    assert calls[1].arguments == {
         "name": "net",
         "version": "2",
         "source": f"runs:/{RUN}0/model",
@@ -524,12 +528,12 @@ def test_the_registry_is_calls_of_the_store(tree):
         "storage_location": "s3://host/x",
         "model_id": None,
     }
-    assert made[2].arguments["stage"] == "Production"
-    assert made[2].arguments["archive_existing_versions"] is False
-    assert found.problems == []
+    assert calls[2].arguments["stage"] == "Production"
+    assert calls[2].arguments["archive_existing_versions"] is False
+    assert reading.problems == []
 
 
-def test_aliases_are_those_of_the_description_where_their_folder_is_lost(tree):
+def test_aliases_fall_back_to_meta_yaml(tree):
     describe(tree.root / "models/net/meta.yaml", name="net", aliases={"champion": "1"})
     (call,) = Reading(tree.root).calls("set_registered_model_alias")
     assert call.arguments == {"name": "net", "alias": "champion", "version": "1"}
@@ -538,11 +542,16 @@ def test_aliases_are_those_of_the_description_where_their_folder_is_lost(tree):
 # -- traces ------------------------------------------------------------------------------
 
 
-def _span(**said):
-    return {"trace_id": "qmGtkEgtbe9dhLBP2lYNgA==", "span_id": "J3AOaM1leVM=", "name": "s", **said}
+def _span(**fields):
+    return {
+        "trace_id": "qmGtkEgtbe9dhLBP2lYNgA==",
+        "span_id": "J3AOaM1leVM=",
+        "name": "s",
+        **fields,
+    }
 
 
-def test_a_trace_of_mlflow_3_belongs_to_its_run(tree):
+def test_trace_of_mlflow_3_is_in_events_of_its_run(tree):
     run = tree.run()
     folder = tree.root / "0/traces/tr-1"
     describe(
@@ -571,8 +580,8 @@ def test_a_trace_of_mlflow_3_belongs_to_its_run(tree):
             source={"source_type": "HUMAN", "source_id": "alice"},
             feedback={"value": value},
         )
-    found = Reading(tree.root)
-    start, log, first, second = found.all(StoreCalled)
+    reading = Reading(tree.root)
+    start, log, first, second = reading.all(StoreCalled)
     assert (start.method, start.subjects) == ("start_trace", {"trace": "tr-1"})
     info = start.arguments["trace_info"]
     assert (info["request_time"], info["execution_duration"]) == (1772016042374, 12)
@@ -590,12 +599,12 @@ def test_a_trace_of_mlflow_3_belongs_to_its_run(tree):
         "feedback": {"value": "no"},
     }
     assert second.arguments["assessment"]["feedback"] == {"value": "yes"}
-    (artifacts,) = found.all(ArtifactsLogged)
+    (artifacts,) = reading.all(ArtifactsLogged)
     assert artifacts.owner == ("trace", "tr-1")
-    assert found.problems == []
+    assert reading.problems == []
 
 
-def test_a_trace_of_mlflow_2_is_told_in_the_names_of_mlflow_3(tree):
+def test_trace_of_mlflow_2_gets_names_of_mlflow_3(tree):
     folder = tree.root / "0/traces/0123"
     describe(
         folder / "trace_info.yaml",
@@ -619,8 +628,8 @@ def test_a_trace_of_mlflow_2_is_told_in_the_names_of_mlflow_3(tree):
         "events": [],
     }
     put(folder / "artifacts", {"traces.json": json.dumps({"spans": [span]})})
-    found = Reading(tree.root)
-    start, log = found.calls("start_trace") + found.calls("log_spans")
+    reading = Reading(tree.root)
+    start, log = reading.calls("start_trace") + reading.calls("log_spans")
     info = start.arguments["trace_info"]
     assert (info["trace_id"], info["request_time"]) == ("0123", 5)
     assert (info["execution_duration"], info["state"]) == (7, "ERROR")
@@ -640,7 +649,7 @@ def test_a_trace_of_mlflow_2_is_told_in_the_names_of_mlflow_3(tree):
     ]
 
 
-def test_an_expectation_is_the_value_that_it_holds(tree):
+def test_expectation_is_deserialized(tree):
     folder = tree.root / "0/traces/tr-1"
     describe(folder / "trace_info.yaml", trace_id="tr-1")
     serialized = {"serialization_format": "JSON_FORMAT", "value": '{"q": 3}'}
@@ -653,7 +662,7 @@ def test_an_expectation_is_the_value_that_it_holds(tree):
     assert call.arguments["assessment"]["expectation"] == {"value": {"q": 3}}
 
 
-# -- fingerprints, pickles, places ---------------------------------------------------------
+# -- fingerprints, pickling, artifacts ---------------------------------------------------
 
 
 def _fingerprints(tree):
@@ -673,7 +682,7 @@ def _fingerprints(tree):
         "0/meta.yaml",
     ],
 )
-def test_a_fingerprint_changes_with_each_file_of_the_run(tree, changed):
+def test_fingerprint_changes_with_each_file_of_the_run(tree, changed):
     folder = tree.run(1, artifacts={"deep/down.txt": "1"})
     other = tree.run(2, experiment="0")
     tree.model("m-1", folder)
@@ -690,25 +699,25 @@ def test_a_fingerprint_changes_with_each_file_of_the_run(tree, changed):
         file.write("# more\n")
     after = _fingerprints(tree)
     assert after[f"0/{folder.name}"] != before[f"0/{folder.name}"]
-    same = after[f"0/{other.name}"] == before[f"0/{other.name}"]
-    assert same is (changed != "0/meta.yaml")
+    unchanged = after[f"0/{other.name}"] == before[f"0/{other.name}"]
+    assert unchanged is (changed != "0/meta.yaml")
 
 
-def test_a_source_is_pickled_and_reads_the_same(tree, monkeypatch, tmp_path):
+def test_pickled_source_reads_the_same(tree, monkeypatch, tmp_path):
     tree.run(params={"a": "1"})
     monkeypatch.chdir(tmp_path)
     source = open_source("mlruns")
-    again = pickle.loads(pickle.dumps(source))
+    copy = pickle.loads(pickle.dumps(source))
     monkeypatch.chdir(os.sep)
     (ref,) = source.runs()
-    assert source.location == again.location == "mlruns"
-    assert list(again.events(ref)) == list(source.events(ref))
-    assert pickle.loads(pickle.dumps(again)).store() == source.store()
-    again.close()
-    assert list(again.runs()) == [ref]
+    assert source.location == copy.location == "mlruns"
+    assert list(copy.events(ref)) == list(source.events(ref))
+    assert pickle.loads(pickle.dumps(copy)).store() == source.store()
+    copy.close()
+    assert list(copy.runs()) == [ref]
 
 
-def test_artifacts_are_found_where_a_foreign_path_leads_in_the_trees_at_hand(tmp_path):
+def test_artifacts_are_found_below_foreign_uris(tmp_path):
     tree = Tree(tmp_path / "mlruns")
     for number, uri in enumerate(
         (
@@ -723,15 +732,15 @@ def test_artifacts_are_found_where_a_foreign_path_leads_in_the_trees_at_hand(tmp
         run = tree.run(number, artifact_uri=uri.format(run=f"{RUN}{number}"))
         (run / "artifacts").rmdir()
         put(tmp_path / "mlartifacts" / "0" / run.name / "artifacts", {"a.txt": str(number)})
-    found = Reading(tree.root)
-    assert found.problems == []
-    for ref in found.refs:
-        (file,) = found.one(ArtifactsLogged, ref.key).files
+    reading = Reading(tree.root)
+    assert reading.problems == []
+    for ref in reading.refs:
+        (file,) = reading.one(ArtifactsLogged, ref.key).files
         assert file["path"] == "a.txt"
         assert file["sha256"] == hashlib.sha256(ref.run_id[-1].encode()).hexdigest()
 
 
-def test_what_capture_put_among_the_artifacts_is_none_of_the_runs(tree):
+def test_own_documents_are_not_listed_as_artifacts(tree):
     ours = ("prov.json", "prov-0a1b.json", "metrics.parquet", "metrics-0a1b.parquet")
     theirs = ("notes.txt", "prov.json.bak", "deep/prov.json")
     tree.run(artifacts={f"provenance/{name}": "x" for name in (*ours, *theirs)})
@@ -739,23 +748,23 @@ def test_what_capture_put_among_the_artifacts_is_none_of_the_runs(tree):
     assert {file["path"] for file in files} == {f"provenance/{name}" for name in theirs}
 
 
-def test_artifacts_are_found_in_the_folder_that_the_user_names(tmp_path):
+def test_artifacts_are_found_in_the_folder_of_the_user(tmp_path):
     tree = Tree(tmp_path / "mlruns")
     run = tree.run(artifact_uri=f"wasbs://c@account.net/deep/0/{RUN}0/artifacts")
     (run / "artifacts").rmdir()
     put(tmp_path / "copy" / "0" / run.name / "artifacts", {"a.txt": "a"})
-    assert "within reach" in Reading(tree.root).reasons()[0]
-    found = Reading(tree.root, artifacts=str(tmp_path / "copy"))
-    assert [file["path"] for file in found.one(ArtifactsLogged).files] == ["a.txt"]
-    assert found.problems == []
+    assert "out of reach" in Reading(tree.root).reasons()[0]
+    reading = Reading(tree.root, artifacts=str(tmp_path / "copy"))
+    assert [file["path"] for file in reading.one(ArtifactsLogged).files] == ["a.txt"]
+    assert reading.problems == []
 
 
-def test_artifacts_that_are_not_within_reach_are_said_to_be_so(tree):
+def test_artifacts_out_of_reach_are_a_problem(tree):
     run = tree.run(artifact_uri=f"gs://user:secret@bucket/0/{RUN}0/artifacts")
     (run / "artifacts").rmdir()
-    found = Reading(tree.root)
-    (problem,) = found.problems
+    reading = Reading(tree.root)
+    (problem,) = reading.problems
     assert problem.place == str(run)
     assert "gs://bucket" in problem.reason
     assert "secret" not in problem.reason
-    assert found.one(RunCreated).artifact_uri == f"gs://bucket/0/{RUN}0/artifacts"
+    assert reading.one(RunCreated).artifact_uri == f"gs://bucket/0/{RUN}0/artifacts"

@@ -1,4 +1,4 @@
-"""Hostile trees do nothing but an error: nothing runs, nothing outside is read, all is bounded."""
+"""Hostile file stores: nothing is executed, nothing outside is read, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SECRET = "the secret"
 
 @pytest.fixture
 def tree(tmp_path):
-    said = f"user_id: x\nname: {SECRET}\nstatus: {SECRET}\n"
-    put(tmp_path / "outside", {"secret": SECRET, "deep/secret": SECRET, "meta.yaml": said})
+    meta = f"user_id: x\nname: {SECRET}\nstatus: {SECRET}\n"
+    put(tmp_path / "outside", {"secret": SECRET, "deep/secret": SECRET, "meta.yaml": meta})
     return Tree(tmp_path / "mlruns")
 
 
-def everything(found):
-    return repr([found.runs, found.store, found.refs])
+def contents(reading):
+    return repr([reading.runs, reading.store, reading.refs])
 
 
 # -- YAML --------------------------------------------------------------------------------
@@ -38,40 +38,40 @@ def everything(found):
 @pytest.mark.parametrize(
     "tag",
     [
-        "!!python/object/apply:os.system ['touch {there}']",
-        "!!python/object/new:subprocess.Popen [['touch', '{there}']]",
+        "!!python/object/apply:os.system ['touch {path}']",
+        "!!python/object/new:subprocess.Popen [['touch', '{path}']]",
         "!!python/name:os.system",
     ],
 )
-def test_tags_of_yaml_run_nothing(tree, tmp_path, tag):
+def test_yaml_tags_execute_nothing(tree, tmp_path, tag):
     folder = tree.run()
-    there = tmp_path / "there"
+    path = tmp_path / "executed"
     with (folder / "meta.yaml").open("a") as file:
-        file.write(f"extra: {tag.format(there=there)}\n")
-    found = Reading(tree.root)
-    assert not there.exists()
-    assert found.one(RunCreated).user_id == "alice"
-    assert "is not YAML" in found.reasons("meta.yaml")[0]
+        file.write(f"extra: {tag.format(path=path)}\n")
+    reading = Reading(tree.root)
+    assert not path.exists()
+    assert reading.one(RunCreated).user_id == "alice"
+    assert "is not YAML" in reading.reasons("meta.yaml")[0]
 
 
-def test_aliases_that_stand_for_billions_are_refused(tree):
+def test_yaml_alias_bombs_are_refused(tree):
     folder = tree.run()
     laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    for one, other in zip("abcdefghi", "bcdefghij", strict=True):
-        laughs += f"{other}: &{other} [*{one},*{one},*{one},*{one},*{one},*{one},*{one},*{one}]\n"
+    for name, next_name in zip("abcdefghi", "bcdefghij", strict=True):
+        laughs += f"{next_name}: &{next_name} [{','.join([f'*{name}'] * 8)}]\n"
     (folder / "meta.yaml").write_text(laughs)
-    found = Reading(tree.root)
-    assert "more values, or more in one another" in found.reasons("meta.yaml")[0]
+    reading = Reading(tree.root)
+    assert "more values or deeper nesting" in reading.reasons("meta.yaml")[0]
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "{a: " * 100_000, "a: " + "- " * 100_000])
-def test_depths_without_end_are_refused(tree, content):
+def test_deeply_nested_yaml_is_refused(tree, content):
     folder = tree.run(params={"a": "1"})
     (folder / "meta.yaml").write_text(content)
     assert Reading(tree.root).params() == {"a": "1"}
 
 
-def test_values_of_any_kind_in_any_place_do_no_harm(tree):
+def test_values_of_any_type_for_any_key_are_accepted(tree):
     values = [[1], {"a": {"b": [2]}}, True, 1.5, float("nan"), "x" * 100_000, -(10**400), None]
     keys = "run_id run_uuid experiment_id run_name user_id start_time status artifact_uri".split()
     keys += ["lifecycle_stage", "tags", "source_type", "end_time"]
@@ -87,14 +87,14 @@ def test_values_of_any_kind_in_any_place_do_no_harm(tree):
     put(
         trace / "artifacts", {"traces.json": '{"spans": [1, {}, {"context": {}, "attributes": 3}]}'}
     )
-    found = Reading(tree.root)
-    assert len(found.refs) == len(values) * len(keys)
+    reading = Reading(tree.root)
+    assert len(reading.refs) == len(values) * len(keys)
 
 
-# -- ways out ----------------------------------------------------------------------------
+# -- links and paths ---------------------------------------------------------------------
 
 
-def test_links_out_of_the_tree_are_not_followed(tree, tmp_path):
+def test_links_out_of_the_store_are_not_followed(tree, tmp_path):
     outside = tmp_path / "outside"
     folder = tree.run(params={"a": "1"}, metrics={"m": [(1, 2.0, 3)]})
     (folder / "params" / "leak").symlink_to(outside / "secret")
@@ -104,21 +104,21 @@ def test_links_out_of_the_tree_are_not_followed(tree, tmp_path):
     (folder / "tags").symlink_to(outside)
     (tree.root / "5").symlink_to(outside)
     (tree.root / "0" / "models").symlink_to(outside)
-    other = tree.run(2)
-    for described in (other, tree.experiment("6")):
+    linked = tree.run(2)
+    for described in (linked, tree.experiment("6")):
         (described / "meta.yaml").unlink()
         (described / "meta.yaml").symlink_to(outside / "meta.yaml")
-    found = Reading(tree.root)
-    assert SECRET not in everything(found)
-    assert found.params(folder) == {"a": "1"}
-    assert found.one(RunCreated, other).user_id is None
-    places = [p.place for p in found.problems if "leads out of the tree" in p.reason]
+    reading = Reading(tree.root)
+    assert SECRET not in contents(reading)
+    assert reading.params(folder) == {"a": "1"}
+    assert reading.one(RunCreated, linked).user_id is None
+    places = [p.place for p in reading.problems if "outside the store" in p.reason]
     assert len(set(places)) == 8
-    # That of an experiment is met as a description and as a file of its folder.
+    # The link of an experiment is reported both as its meta.yaml and as a file of its folder.
     assert len(places) == 9
 
 
-def test_links_in_the_tree_are_followed_and_loops_are_not(tree):
+def test_links_in_the_store_are_followed_except_loops(tree):
     folder = tree.run(params={"a": "1"}, artifacts={"best/x": "x"})
     (folder / "params" / "b").symlink_to("a")
     artifacts = folder / "artifacts"
@@ -130,16 +130,16 @@ def test_links_in_the_tree_are_followed_and_loops_are_not(tree):
     (artifacts / "best" / "up").symlink_to("../../artifacts")
     (tree.root / "0" / "tags").rmdir()
     (tree.root / "0" / "tags").symlink_to(f"../0/{folder.name}/params")
-    found = Reading(tree.root)
-    assert found.params() == {"a": "1", "b": "1"}
-    (event,) = found.all(ArtifactsLogged)
+    reading = Reading(tree.root)
+    assert reading.params() == {"a": "1", "b": "1"}
+    (event,) = reading.all(ArtifactsLogged)
     assert sorted(file["path"] for file in event.files) == ["again/x", "best/x"]
-    assert found.calls("create_experiment")[0].arguments["tags"] == {"a": "1", "b": "1"}
-    told = {os.path.basename(p.place) for p in found.problems}
-    assert told == {"latest", "loop", "self", "gone", "up"}
+    assert reading.calls("create_experiment")[0].arguments["tags"] == {"a": "1", "b": "1"}
+    reported = {os.path.basename(p.place) for p in reading.problems}
+    assert reported == {"latest", "loop", "self", "gone", "up"}
 
 
-def test_ways_upwards_in_descriptions_lead_nowhere(tree, tmp_path):
+def test_parent_paths_in_meta_yaml_are_not_followed(tree, tmp_path):
     folder = tree.run(
         1,
         artifact_uri=f"../../outside/../outside/{RUN}1/artifacts",
@@ -155,26 +155,26 @@ def test_ways_upwards_in_descriptions_lead_nowhere(tree, tmp_path):
     (tree.root / "0/datasets").mkdir()
     put(tree.root / "models/net/aliases", {"champion": "../../x"})
     describe(tree.root / "models/net/meta.yaml", name="../../outside")
-    found = Reading(tree.root)
-    assert SECRET not in everything(found)
-    assert [(ref.experiment_id, ref.run_id) for ref in found.refs] == [
+    reading = Reading(tree.root)
+    assert SECRET not in contents(reading)
+    assert [(ref.experiment_id, ref.run_id) for ref in reading.refs] == [
         ("0", f"{RUN}1"),
         ("1", f"{RUN}2"),
     ]
-    assert found.all(ArtifactsLogged, f"{RUN}1") == found.all(ArtifactsLogged, f"{RUN}2") == []
-    assert found.all(InputsLogged, f"{RUN}1") == []
+    assert reading.all(ArtifactsLogged, f"{RUN}1") == reading.all(ArtifactsLogged, f"{RUN}2") == []
+    assert reading.all(InputsLogged, f"{RUN}1") == []
 
 
-def test_pipes_and_the_like_do_not_hold_us_up(tree):
+def test_pipes_do_not_block(tree):
     folder = tree.run(params={"a": "1"})
     for path in (folder / "params/pipe", folder / "artifacts/pipe", tree.root / "pipe"):
         os.mkfifo(path)
-    other = tree.run(2)
-    (other / "meta.yaml").unlink()
-    os.mkfifo(other / "meta.yaml")
-    found = Reading(tree.root)
-    assert found.params(folder) == {"a": "1"}
-    assert sum("neither a file nor a folder" in reason for reason in found.reasons()) >= 3
+    second = tree.run(2)
+    (second / "meta.yaml").unlink()
+    os.mkfifo(second / "meta.yaml")
+    reading = Reading(tree.root)
+    assert reading.params(folder) == {"a": "1"}
+    assert sum("neither a file nor a folder" in reason for reason in reading.reasons()) >= 3
 
 
 # -- sizes -------------------------------------------------------------------------------
@@ -185,13 +185,13 @@ def test_enormous_values_are_refused(tree):
     for name in ("params/huge", "tags/huge", "meta.yaml"):
         with (folder / name).open("wb") as file:
             file.truncate(1 << 40)
-    found = Reading(tree.root)
-    assert found.params() == {"a": "1"}
-    assert set(found.losses().values()) == {"all that is in it"}
-    assert len(found.losses()) == 3
+    reading = Reading(tree.root)
+    assert reading.params() == {"a": "1"}
+    assert set(reading.losses().values()) == {"its content"}
+    assert len(reading.losses()) == 3
 
 
-def test_an_enormous_line_of_a_metric_is_refused_in_little_memory(tree):
+def test_enormous_metric_line_is_skipped_in_bounded_memory(tree):
     folder = tree.run(metrics={"m": "1 0.5 0\n"})
     with (folder / "metrics/m").open("r+b") as file:
         file.seek(200 << 20)
@@ -206,7 +206,7 @@ def test_an_enormous_line_of_a_metric_is_refused_in_little_memory(tree):
     assert most < 20 << 20
 
 
-def test_a_long_metric_is_read_in_little_memory(tree):
+def test_long_metric_is_read_in_bounded_memory(tree):
     count = 300_000
     folder = tree.run()
     with (folder / "metrics/m").open("w") as file:
@@ -225,15 +225,15 @@ def test_a_long_metric_is_read_in_little_memory(tree):
     assert most < 10 << 20
 
 
-def test_enormous_files_of_spans_and_odd_json_are_refused(tree):
+def test_nested_and_invalid_span_files_are_refused(tree):
     for name, content in (("tr-1", "[" * 200_000), ("tr-2", '{"spans": NaN}'), ("tr-3", "\xff")):
         folder = tree.root / "0/traces" / name
         describe(folder / "trace_info.yaml", trace_id=name)
         put(folder / "artifacts", {"traces.json": content})
-    found = Reading(tree.root)
-    assert found.calls("log_spans") == []
+    reading = Reading(tree.root)
+    assert reading.calls("log_spans") == []
     assert (
-        len([e for e in found.store if isinstance(e, StoreCalled) and e.method == "start_trace"])
+        len([e for e in reading.store if isinstance(e, StoreCalled) and e.method == "start_trace"])
         == 3
     )
-    assert len(found.reasons("traces.json")) == 3
+    assert len(reading.reasons("traces.json")) == 3

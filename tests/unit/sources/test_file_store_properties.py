@@ -1,4 +1,4 @@
-"""Whatever is written is read: trees of random content, random descriptions, random lines."""
+"""Random file stores, descriptions and metric lines are read as they were written."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from yprov_mlflow.prov.events import (
     RunCreated,
     RunUpdated,
 )
-from yprov_mlflow.prov.sources.file_store.meta import parse_plain, read_meta
-from yprov_mlflow.prov.sources.file_store.metric_lines import PointsFile
-from yprov_mlflow.prov.sources.file_store.tree_files import Files
+from yprov_mlflow.prov.sources.file_store.meta import parse_plain
+from yprov_mlflow.prov.sources.file_store.metric_lines import MetricFile
+from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 
-folder_made_once = settings(
+slow_example = settings(
     max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None
 )
 
-# -- trees -------------------------------------------------------------------------------
+# -- stores ------------------------------------------------------------------------------
 
 _ODD = (
     "a b",
@@ -63,24 +63,24 @@ points = st.lists(
 
 
 def keyed(content):
-    """Give files of which none is where another's folder is."""
-    return st.dictionaries(keys, content, max_size=5).filter(_can_be_files)
+    """Return a strategy for files of which none is the folder of another."""
+    return st.dictionaries(keys, content, max_size=5).filter(_can_coexist)
 
 
-def _can_be_files(found):
-    folded = [key.casefold() for key in found]
+def _can_coexist(files):
+    folded = [key.casefold() for key in files]
     return len(set(folded)) == len(folded) and not any(
         other.startswith(f"{key}/") for key in folded for other in folded
     )
 
 
-@folder_made_once
+@slow_example
 @given(
     params=keyed(texts),
     tags=keyed(texts),
     metrics=keyed(points),
     artifacts=keyed(st.binary(max_size=20)),
-    said=st.fixed_dictionaries(
+    fields=st.fixed_dictionaries(
         {
             "run_name": texts,
             "user_id": texts,
@@ -92,42 +92,42 @@ def _can_be_files(found):
         }
     ),
 )
-def test_a_written_run_is_read_equal(params, tags, metrics, artifacts, said):
-    # PyYAML's writer and reader do not agree on line separators of Unicode.
-    said = yaml.safe_load(yaml.safe_dump(said, default_flow_style=False, allow_unicode=True))
+def test_written_run_is_read_unchanged(params, tags, metrics, artifacts, fields):
+    # PyYAML does not read all line separators of Unicode that it writes.
+    fields = yaml.safe_load(yaml.safe_dump(fields, default_flow_style=False, allow_unicode=True))
     with tempfile.TemporaryDirectory() as folder:
         tree = Tree(Path(folder) / "mlruns")
-        tree.run(params=params, tags=tags, metrics=metrics, artifacts=artifacts, **said)
-        found = Reading(tree.root)
-    assert found.params() == params
-    assert found.tags() == tags
-    created, updated = found.one(RunCreated), found.one(RunUpdated)
-    assert (created.run_name, created.start_time_ms) == (said["run_name"], said["start_time"])
-    assert created.user_id == said["user_id"]
-    assert created.fields.get("source_name", "") == said["source_name"]
-    assert updated.end_time_ms == said["end_time"]
-    assert (updated.lifecycle == "deleted") is (said["lifecycle_stage"] == "deleted")
-    _same_points(found, metrics)
-    files = [file for event in found.all(ArtifactsLogged) for file in event.files]
+        tree.run(params=params, tags=tags, metrics=metrics, artifacts=artifacts, **fields)
+        reading = Reading(tree.root)
+    assert reading.params() == params
+    assert reading.tags() == tags
+    created, updated = reading.one(RunCreated), reading.one(RunUpdated)
+    assert (created.run_name, created.start_time_ms) == (fields["run_name"], fields["start_time"])
+    assert created.user_id == fields["user_id"]
+    assert created.fields.get("source_name", "") == fields["source_name"]
+    assert updated.end_time_ms == fields["end_time"]
+    assert (updated.lifecycle == "deleted") is (fields["lifecycle_stage"] == "deleted")
+    _same_points(reading, metrics)
+    files = [file for event in reading.all(ArtifactsLogged) for file in event.files]
     assert {file["path"]: file["size"] for file in files} == {
         k: len(v) for k, v in artifacts.items()
     }
 
 
-def _same_points(found, metrics):
+def _same_points(reading, metrics):
     read = {}
-    for event in found.all(MetricsLogged):
+    for event in reading.all(MetricsLogged):
         datasets = event.datasets or [None] * len(event.keys)
         rows = zip(event.timestamps_ms, event.values, event.steps, datasets, strict=True)
         read.setdefault(event.keys[0], []).extend((t, repr(v), s, d) for t, v, s, d in rows)
     written = {
-        key: [(t, repr(float(v)), s, tuple(rest) or None) for t, v, s, *rest in rows]
+        key: [(t, repr(float(v)), s, tuple(dataset) or None) for t, v, s, *dataset in rows]
         for key, rows in metrics.items()
     }
     assert read == written
 
 
-@folder_made_once
+@slow_example
 @given(
     datasets=st.lists(
         st.fixed_dictionaries({"name": names, "digest": names, "schema": st.none() | texts}),
@@ -138,7 +138,7 @@ def _same_points(found, metrics):
     rows=st.lists(st.tuples(whole, numbers, whole), min_size=1, max_size=6),
     share=st.sets(st.integers(0, 5)),
 )
-def test_models_and_data_sets_are_read_equal(datasets, context, params, rows, share):
+def test_models_and_datasets_are_read_unchanged(datasets, context, params, rows, share):
     with tempfile.TemporaryDirectory() as folder:
         tree = Tree(Path(folder) / "mlruns")
         run = tree.run(metrics={"m": rows})
@@ -150,17 +150,17 @@ def test_models_and_data_sets_are_read_equal(datasets, context, params, rows, sh
         model = tree.model("m-1", run, metrics={"m": of_model} if of_model else {})
         put(model / "params", params)
         describe(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=len(rows))
-        found = Reading(tree.root)
-    inputs = [d for event in found.all(InputsLogged) for d in event.datasets]
+        reading = Reading(tree.root)
+    inputs = [d for event in reading.all(InputsLogged) for d in event.datasets]
     assert [(d["name"], d["digest"], d["tags"]) for d in inputs] == [
         (d["name"], d["digest"], {"c": context})
         for d in sorted(datasets, key=lambda d: (d["name"], d["digest"]))
     ]
-    assert found.one(ModelLogged).params == params
-    assert found.one(OutputsLogged).models == [("m-1", len(rows))]
-    (event,) = found.all(MetricsLogged)
+    assert reading.one(ModelLogged).params == params
+    assert reading.one(OutputsLogged).models == [("m-1", len(rows))]
+    (event,) = reading.all(MetricsLogged)
     assert len([model for model in event.models or () if model]) == len(of_model)
-    assert found.problems == []
+    assert reading.problems == []
 
 
 # -- descriptions ------------------------------------------------------------------------
@@ -195,10 +195,10 @@ def _loaded(data):
 
 @settings(max_examples=500)
 @given(described)
-def test_the_fast_way_to_parse_gives_what_yaml_gives(said):
-    data = yaml.safe_dump(said, default_flow_style=False, allow_unicode=True).encode()
-    found = parse_plain(data)
-    assert found is None or repr(found) == repr(_loaded(data))
+def test_parse_plain_equals_pyyaml(fields):
+    data = yaml.safe_dump(fields, default_flow_style=False, allow_unicode=True).encode()
+    values = parse_plain(data)
+    assert values is None or repr(values) == repr(_loaded(data))
 
 
 unquoted = st.tuples(
@@ -210,17 +210,17 @@ unquoted = st.tuples(
 
 @settings(max_examples=1000)
 @given(st.lists(unquoted, min_size=1, max_size=3))
-def test_the_fast_way_to_parse_takes_nothing_for_what_it_is_not(said):
-    data = "".join(f"{key}: {value}\n" for key, value in said).encode()
-    found = parse_plain(data)
-    assert found is None or repr(found) == repr(_loaded(data))
+def test_parse_plain_equals_pyyaml_for_unusual_values(fields):
+    data = "".join(f"{key}: {value}\n" for key, value in fields).encode()
+    values = parse_plain(data)
+    assert values is None or repr(values) == repr(_loaded(data))
 
 
-def test_the_fast_way_is_taken_for_what_mlflow_writes(tmp_path):
+def test_parse_plain_accepts_files_of_mlflow(tmp_path):
     folder = Tree(tmp_path / "mlruns").run(artifact_uri=f"mlflow-artifacts:/0/{RUN}0/artifacts")
     for path in (folder / "meta.yaml", folder.parent / "meta.yaml"):
-        found = parse_plain(path.read_bytes())
-        assert found == yaml.safe_load(path.read_bytes())
+        values = parse_plain(path.read_bytes())
+        assert values == yaml.safe_load(path.read_bytes())
 
 
 @given(st.binary(max_size=60))
@@ -228,9 +228,9 @@ def test_any_bytes_are_a_description_or_a_problem(data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "meta.yaml"
         path.write_bytes(data)
-        files = Files(folder)
-        found = read_meta(files, str(path))
-        assert found or files.problems()
+        files = StoreFiles(folder)
+        values = files.meta(str(path))
+        assert values or files.problems()
 
 
 # -- lines of metrics --------------------------------------------------------------------
@@ -245,7 +245,7 @@ rows_of_tokens = st.lists(st.lists(tokens, min_size=1, max_size=6), min_size=1, 
 
 
 def _expected(row):
-    """Read one line as MLflow does, but for the data set's name, which may have spaces."""
+    """Parse a line as MLflow does, except that the dataset's name may have spaces."""
     parts = " ".join(row).strip().split(" ")
     if parts == [""] or len(parts) < 2:
         return None
@@ -269,19 +269,19 @@ def _whole(token):
 
 @settings(max_examples=500)
 @given(rows_of_tokens, st.sampled_from(("\n", "\r\n")))
-def test_points_parsed_in_bulk_are_those_parsed_one_by_one(rows, end):
+def test_bulk_parsing_equals_parsing_each_line(rows, end):
     text = "".join(" ".join(row) + end for row in rows)
     assume("\n" not in "".join("".join(row) for row in rows))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m"
         path.write_bytes(text.encode())
-        file = PointsFile(Files(folder), str(path))
-        found = [
+        file = MetricFile(StoreFiles(folder), str(path))
+        points = [
             (stamp, repr(value), step, dataset)
             for columns in file.columns()
             for stamp, value, step, dataset, _ in columns.rows()
         ]
-    assert found == [point for row in rows if (point := _expected(row)) is not None]
+    assert points == [point for row in rows if (point := _expected(row)) is not None]
 
 
 @given(st.lists(st.tuples(whole, st.floats(), whole), min_size=1, max_size=50))
@@ -289,16 +289,16 @@ def test_doubles_are_read_exactly(rows):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m"
         path.write_text(lines(rows))
-        columns = list(PointsFile(Files(folder), str(path)).columns())
-    read = [row[:3] for one in columns for row in one.rows()]
+        columns = list(MetricFile(StoreFiles(folder), str(path)).columns())
+    read = [row[:3] for block in columns for row in block.rows()]
     assert repr(read) == repr(rows)
 
 
-# -- broken trees ------------------------------------------------------------------------
+# -- damaged stores ----------------------------------------------------------------------
 
 
-def _of_everything(root: Path) -> None:
-    """Write a tree that has one of each kind of file."""
+def _write_full_store(root: Path) -> None:
+    """Write a store with each kind of file."""
     tree = Tree(root)
     tree.experiment("7", trash=True, tags={"k": "v"})
     run = tree.run(1, params={"a/b": "1"}, tags={"t": "v"}, metrics={"m": [(1, 2.0, 3)]})
@@ -324,17 +324,17 @@ faults = st.sampled_from(("remove", "cut", "replace", "folder", "empty", "lfs", 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 99), faults, st.binary(max_size=12)), max_size=6))
-def test_no_fault_of_any_file_raises(chosen):
+def test_no_damaged_file_raises(chosen):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "mlruns"
-        _of_everything(root)
+        _write_full_store(root)
         paths = sorted(path for path in root.rglob("*") if path.is_file())
         for number, fault, content in chosen:
             path = paths[number % len(paths)]
             if path.is_file() and not path.is_symlink():
                 _damage(path, fault, content)
-        found = Reading(root)
-    assert all(event.seq == i for run in found.runs.values() for i, event in enumerate(run))
+        reading = Reading(root)
+    assert all(event.seq == i for run in reading.runs.values() for i, event in enumerate(run))
 
 
 def _damage(path: Path, fault: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a location names."""
+"""Locations of stores: folders, files and URIs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trees import RUN, Tree, put
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.sources import open_source
-from yprov_mlflow.prov.sources.file_store import TreeSource
+from yprov_mlflow.prov.sources.file_store import FileStoreSource
 
 
 @pytest.fixture
@@ -23,23 +23,23 @@ def tree(tmp_path):
     "form",
     ["{root}", "{root}/", "{above}", "yprov+{root}", "file://{quoted}", "yprov+file://{quoted}"],
 )
-def test_a_tree_is_its_folder_or_one_that_contains_it(tree, form):
+def test_location_is_the_mlruns_folder_or_its_parent(tree, form):
     quoted = str(tree.root).replace(" ", "%20")
     location = form.format(root=tree.root, above=tree.root.parent, quoted=quoted)
     source = open_source(location)
-    assert isinstance(source, TreeSource)
+    assert isinstance(source, FileStoreSource)
     assert source.location == location
     assert source.store()["uri"] == f"file://{tree.root}"
     assert [ref.run_id for ref in source.runs()] == [f"{RUN}0"]
 
 
 @pytest.mark.parametrize("form", ["mlruns", "./mlruns", ".", "file:mlruns"])
-def test_a_tree_may_be_named_from_here(tree, monkeypatch, form):
+def test_location_may_be_relative(tree, monkeypatch, form):
     monkeypatch.chdir(tree.root.parent)
     assert len(list(open_source(form).runs())) == 1
 
 
-def test_a_tree_may_have_any_name_and_be_empty(tmp_path):
+def test_file_store_may_have_any_name_and_be_empty(tmp_path):
     tree = Tree(tmp_path / "runs of 2019")
     assert list(open_source(str(tree.root)).runs()) == []
     (tmp_path / "mlruns").mkdir()
@@ -52,7 +52,7 @@ def test_a_tree_may_have_any_name_and_be_empty(tmp_path):
     assert list(open_source(str(registry)).runs()) == []
 
 
-def test_a_folder_without_runs_is_an_error_that_names_the_cure(tree, tmp_path):
+def test_folder_without_runs_is_an_error_with_a_cure(tree, tmp_path):
     with pytest.raises(StoreError, match="folders below it: a b/mlruns"):
         open_source(str(tmp_path))
     empty = tmp_path / "empty"
@@ -65,12 +65,12 @@ def test_a_folder_without_runs_is_an_error_that_names_the_cure(tree, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["0", f"0/{RUN}0"])
-def test_an_experiment_or_run_alone_is_none(tree, part):
-    with pytest.raises(StoreError, match="give the mlruns folder that it is in"):
+def test_folder_of_an_experiment_or_run_is_an_error(tree, part):
+    with pytest.raises(StoreError, match="give the mlruns folder that contains it"):
         open_source(str(tree.root / part))
 
 
-def test_databases_and_servers_are_known_by_their_uris(tmp_path):
+def test_databases_and_servers_are_recognized_by_uri(tmp_path):
     from yprov_mlflow.prov.sources.rest import ServerSource
     from yprov_mlflow.prov.sources.sql import DatabaseSource
 
@@ -85,18 +85,18 @@ def test_databases_and_servers_are_known_by_their_uris(tmp_path):
 @pytest.mark.parametrize(
     ("location", "message"),
     [
-        ("no/such/place", "nothing at this place"),
-        ("x" * 5000, "nothing at this place"),
-        ("s3://user:secret@bucket/mlruns", "no store of runs is known by the scheme 's3'"),
+        ("no/such/place", "no such file or folder"),
+        ("x" * 5000, "no such file or folder"),
+        ("s3://user:secret@bucket/mlruns", "the scheme 's3' is not supported"),
     ],
 )
-def test_what_is_no_store_is_an_error(location, message):
-    with pytest.raises(StoreError, match=message) as told:
+def test_location_without_store_is_an_error(location, message):
+    with pytest.raises(StoreError, match=message) as raised:
         open_source(location)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
 
 
-def test_a_file_that_is_no_database_is_an_error(tmp_path):
+def test_file_that_is_not_a_database_is_an_error(tmp_path):
     put(tmp_path, {"notes.txt": "SQLite"})
-    with pytest.raises(StoreError, match="no SQLite database"):
+    with pytest.raises(StoreError, match="not a SQLite database"):
         open_source(str(tmp_path / "notes.txt"))

@@ -1,4 +1,4 @@
-"""SQLite files of any revision: older and newer than MLflow knows, with odd contents."""
+"""SQLite databases of old and future schema revisions, and with invalid contents."""
 
 import sqlite3
 from collections import Counter
@@ -21,18 +21,18 @@ from yprov_mlflow.prov.events import (
     TagsSet,
 )
 from yprov_mlflow.prov.sources import open_source
-from yprov_mlflow.prov.sources.sql.metric_points import told_apart
+from yprov_mlflow.prov.sources.sql.metric_points import assign_models
 
 
 @pytest.mark.parametrize("name", ["", None])
-def test_an_empty_name_is_not_no_name(make, name):
+def test_empty_run_name_differs_from_a_missing_one(make, name):
     assert Reading(make(name=name)).one(RunCreated).run_name == name
 
 
 # -- revisions -----------------------------------------------------------------------------
 
 
-def test_the_oldest_tables(make):
+def test_schema_of_mlflow_0_9_is_read(make):
     statement = "INSERT INTO metrics VALUES (?, ?, ?, ?)"
     location = make(
         (statement, ("loss", 0.5, 1_550_000_001, RUN)),
@@ -58,7 +58,7 @@ def test_the_oldest_tables(make):
         "metric_timestamps": "s",
     }
     assert reading.points("loss") == [(1_550_000_001_000, 0.5, 0), (1_550_000_002_000, 0.25, 0)]
-    # What cannot be seconds is left as it is.
+    # Numbers outside the range of seconds are left as they are.
     assert reading.points("own") == [(7, 1.0, 0)]
     assert reading.params() == {"lr": "1"}
     (experiment,) = reading.calls("create_experiment")
@@ -66,11 +66,11 @@ def test_the_oldest_tables(make):
     assert reading.problems == []
 
 
-def test_a_revision_from_the_future(make):
+def test_columns_and_tables_of_later_schemas_are_kept(make):
     location = make(
         "ALTER TABLE runs ADD COLUMN mood VARCHAR(10)",
         "UPDATE runs SET mood = 'good'",
-        "ALTER TABLE experiments ADD COLUMN colour TEXT DEFAULT 'red'",
+        "ALTER TABLE experiments ADD COLUMN color TEXT DEFAULT 'red'",
         "ALTER TABLE params ADD COLUMN unit TEXT",
         "CREATE TABLE wishes (id INTEGER PRIMARY KEY, text TEXT, api_token TEXT, raw BLOB)",
         "INSERT INTO wishes VALUES (1, 'peace', 'hush', x'0102')",
@@ -80,17 +80,17 @@ def test_a_revision_from_the_future(make):
     reading = Reading(location)
     assert reading.one(RunCreated).fields == {"mood": "good"}
     (experiment,) = reading.calls("create_experiment")
-    assert experiment.arguments["colour"] == "red"
+    assert experiment.arguments["color"] == "red"
     (wishes,) = reading.calls("record_wishes")
     row = {"id": 1, "text": "peace", "api_token": "(withheld)", "raw": "AQI="}
     assert wishes.arguments == {"rows": [row]}
-    found = {problem.place: problem for problem in reading.problems}
-    assert found.keys() == {"table wishes", "table params"}
-    assert found["table wishes"].lost == ""
-    assert "unit" in found["table params"].reason and found["table params"].lost
+    problems = {problem.place: problem for problem in reading.problems}
+    assert problems.keys() == {"table wishes", "table params"}
+    assert problems["table wishes"].lost == ""
+    assert "unit" in problems["table params"].reason and problems["table params"].lost
 
 
-def test_tables_of_another_program_with_names_of_mlflows_are_kept_as_they_are(make):
+def test_foreign_tables_with_names_of_mlflow_are_recorded_as_rows(make):
     names = ("webhooks", "scorers", "registered_models", "logged_models", "trace_info", "datasets")
     statements = [
         statement
@@ -108,7 +108,7 @@ def test_tables_of_another_program_with_names_of_mlflows_are_kept_as_they_are(ma
     assert [problem.lost for problem in reading.problems] == [""] * len(names)
 
 
-def test_rows_whose_owner_was_deleted_by_hand_are_told(make):
+def test_orphaned_rows_are_reported(make):
     location = make(
         "INSERT INTO params VALUES ('p', '1', 'nobody')",
         "INSERT INTO params VALUES ('p', '1', NULL)",
@@ -117,13 +117,13 @@ def test_rows_whose_owner_was_deleted_by_hand_are_told(make):
         "CREATE TABLE model_versions (name TEXT, version INTEGER)",
         "INSERT INTO model_versions VALUES ('ghost', 1)",
     )
-    told = {problem.place: problem for problem in Reading(location).problems}
-    assert told.keys() == {"table params", "table metrics", "table model_versions"}
-    assert told["table params"].reason == "has rows of what is not in the table runs: 2"
-    assert told["table model_versions"].lost == "these rows"
+    problems = {problem.place: problem for problem in Reading(location).problems}
+    assert problems.keys() == {"table params", "table metrics", "table model_versions"}
+    assert problems["table params"].reason == "has rows whose owner is not in the table runs: 2"
+    assert problems["table model_versions"].lost == "these rows"
 
 
-def test_tables_that_are_not_there_are_empty(make):
+def test_missing_tables_are_treated_as_empty(make):
     location = make("DROP TABLE params", "DROP TABLE tags", metric("a", 1.0, 5))
     reading = Reading(location)
     assert not reading.all(ParamsLogged) and not reading.all(TagsSet)
@@ -131,10 +131,10 @@ def test_tables_that_are_not_there_are_empty(make):
     assert reading.problems == []
 
 
-# -- odd contents --------------------------------------------------------------------------
+# -- invalid contents --------------------------------------------------------------------------
 
 
-def test_points_keep_the_order_of_time(make):
+def test_points_are_sorted_by_key_timestamp_step_and_value(make):
     location = make(
         metric("b", 2.0, 5, 1),
         metric("b", 1.0, 5, 1),
@@ -150,7 +150,7 @@ def test_points_keep_the_order_of_time(make):
     assert reading.points("a") == [(-(2**40), 1e308, -5)]
 
 
-def test_events_have_a_bounded_number_of_points(make):
+def test_events_have_at_most_8192_points(make):
     location = make(*(metric("a", 1.0, i) for i in range(8193)), *(metric("b", 1.0, 1),) * 1)
     events = Reading(location).all(MetricsLogged)
     assert [(event.keys[0], len(event.values)) for event in events] == [
@@ -160,7 +160,7 @@ def test_events_have_a_bounded_number_of_points(make):
     ]
 
 
-def test_a_point_that_is_no_number_costs_no_other(make):
+def test_invalid_points_do_not_affect_valid_ones(make):
     location = make(
         metric("a", "what", 1),
         metric("a", 2.0, 2),
@@ -174,19 +174,19 @@ def test_a_point_that_is_no_number_costs_no_other(make):
     assert "'what'" in problem.reason and "and 1 more" in problem.reason and problem.lost
 
 
-def test_what_is_flagged_as_no_number_is_none(make):
+def test_points_with_nan_flag_are_nan(make):
     reading = Reading(make(metric("m", 0.0, 1, is_nan=1), metric("m", 0.0, 2)))
     assert repr(reading.points("m")) == "[(1, nan, 0), (2, 0.0, 0)]"
 
 
-def test_text_that_is_no_utf8_is_kept(make):
+def test_invalid_utf8_is_read_as_latin1(make):
     text = "CAST(x'e4' AS TEXT)"
     reading = Reading(make(f"INSERT INTO params VALUES ('p', {text}, '{RUN}')"))
     assert reading.params() == {"p": "ä"}
     assert reading.reasons() == ["has text that is not UTF-8, read as Latin-1"]
 
 
-def test_odd_columns_of_a_run(make):
+def test_invalid_values_of_a_run_are_reported(make):
     location = make(status="ODD", start_time="yesterday", end_time=None, experiment_id=77)
     reading = Reading(location)
     (ref,) = reading.refs
@@ -197,7 +197,7 @@ def test_odd_columns_of_a_run(make):
     assert "yesterday" in problem.reason and problem.lost == "start_time"
 
 
-def test_ids_that_are_no_text_stop_nothing(make):
+def test_binary_ids_do_not_abort_reading(make):
     location = make(
         ("UPDATE runs SET run_uuid = ?", (b"\xff",)),
         "CREATE TABLE trace_info (request_id TEXT, experiment_id INTEGER)",
@@ -205,7 +205,7 @@ def test_ids_that_are_no_text_stop_nothing(make):
     )
     reading = Reading(location)
     assert [ref.run_id for ref in reading.refs] == [str(b"\xff")]
-    assert reading.reasons() == ["it is not in the database any more"]
+    assert reading.reasons() == ["it is no longer in the database"]
     assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": str(b"\xfe")}]
 
 
@@ -225,8 +225,8 @@ ODD_ROWS = {
 }
 
 
-def test_values_of_any_kind_in_any_column_do_no_harm(make):
-    """SQLite keeps whatever it is given; beside each odd row is one as usual."""
+def test_binary_values_in_any_column_do_not_abort_reading(make):
+    """SQLite accepts values of any type in any column; each table also has a usual row."""
     statements = []
     for table, row in ODD_ROWS.items():
         usual = {name: "1" if value is ODD else value for name, value in row.items()}
@@ -243,7 +243,7 @@ def test_values_of_any_kind_in_any_column_do_no_harm(make):
     assert calls["start_trace"] == 2
 
 
-def test_runs_come_by_experiment_and_deleted_experiments_last(make):
+def test_runs_are_ordered_by_experiment_with_deleted_ones_last(make):
     statement = "INSERT INTO experiments VALUES (?, ?, NULL, ?)"
     location = make((statement, (1, "gone", "deleted")), (statement, (2, "kept", "active")))
     with closing(sqlite3.connect(location)) as connection:
@@ -260,10 +260,10 @@ def test_runs_come_by_experiment_and_deleted_experiments_last(make):
     ]
 
 
-# -- old tables have no index by run -----------------------------------------------------
+# -- tables without an index by run -----------------------------------------------------
 
 
-def test_large_tables_without_an_index_by_run_are_read_right(make):
+def test_large_tables_without_index_by_run_are_read_correctly(make):
     runs = [f"{number:032x}" for number in range(1, 31)]
     location = make()
     with closing(sqlite3.connect(location)) as connection:
@@ -275,8 +275,8 @@ def test_large_tables_without_an_index_by_run_are_read_right(make):
         connection.commit()
     source = open_source(location)
     refs = {ref.run_id: ref for ref in source.runs()}
-    known = {run: source.fingerprint(ref) for run, ref in refs.items()}
-    assert len({*known.values()}) == 31
+    before = {run: source.fingerprint(ref) for run, ref in refs.items()}
+    assert len({*before.values()}) == 31
     for number, run in enumerate(runs):
         (event,) = (e for e in source.events(refs[run]) if isinstance(e, MetricsLogged))
         assert {*event.values} == {float(number)} and [*event.steps] == [*range(1000)]
@@ -285,7 +285,7 @@ def test_large_tables_without_an_index_by_run_are_read_right(make):
         connection.commit()
     (event,) = (e for e in source.events(refs[runs[3]]) if isinstance(e, MetricsLogged))
     assert len(event.values) == 1001
-    assert {run for run in refs if source.fingerprint(refs[run]) != known[run]} == {runs[3]}
+    assert {run for run in refs if source.fingerprint(refs[run]) != before[run]} == {runs[3]}
     source.close()
 
 
@@ -310,32 +310,32 @@ def test_large_tables_without_an_index_by_run_are_read_right(make):
         "UPDATE metrics SET is_nan = 1 WHERE step = 0",
     ],
 )
-def test_whatever_changes_is_seen(make, change):
+def test_fingerprint_changes_with_rows(make, change):
     points = [metric("a", float(step), 1_700_000_000_000 + step, step) for step in range(4)]
     points.append(metric("bytes", 2.0**70, 1_700_000_000_000, 0))
     location = make(*points, f"INSERT INTO params VALUES ('p', '1', '{RUN}')")
     source = open_source(location)
     (ref,) = source.runs()
-    known = source.fingerprint(ref)
-    assert source.fingerprint(ref) == known
+    before = source.fingerprint(ref)
+    assert source.fingerprint(ref) == before
     source.close()
     with closing(sqlite3.connect(location)) as connection:
         connection.execute(change.replace("run)", f"'{RUN}')"))
         connection.commit()
-    assert open_source(location).fingerprint(ref) != known
+    assert open_source(location).fingerprint(ref) != before
 
 
-def test_files_are_part_of_the_fingerprint(make, path):
+def test_fingerprint_changes_with_artifacts(make, path):
     location = make(artifact_uri=f"{path.parent}/mlruns/0/{RUN}/artifacts")
     folder = path.parent / "mlruns" / "0" / RUN / "artifacts"
     source = open_source(location)
     (ref,) = source.runs()
-    known = [source.fingerprint(ref)]
+    fingerprints = [source.fingerprint(ref)]
     folder.mkdir(parents=True)
     for content in ("a", "b\n"):
         (folder / "x.txt").write_text(content, "utf-8")
-        known.append(source.fingerprint(ref))
-    assert len({*known}) == 3
+        fingerprints.append(source.fingerprint(ref))
+    assert len({*fingerprints}) == 3
 
 
 # -- traces and models ---------------------------------------------------------------------
@@ -357,23 +357,23 @@ TRACES = (
 LOCATION = "INSERT INTO trace_tags VALUES ('mlflow.artifactLocation', ?, 'tr-1')"
 
 
-def calls_of_run(reading, method):
+def run_calls(reading, method):
     events = reading.of(RUN)
     return [event for event in events if getattr(event, "method", "") == method]
 
 
-def test_spans_are_read_from_among_the_artifacts(make, path):
+def test_spans_are_read_from_artifacts(make, path):
     folder = path.parent / "mlruns" / "0" / "traces" / "tr-1" / "artifacts"
     folder.mkdir(parents=True)
     (folder / "traces.json").write_text('{"spans": [{"name": "a", "span_id": "1"}]}', "utf-8")
     (folder / "more.bin").write_bytes(b"x")
     uri = "/elsewhere/mlruns/0/traces/tr-1/artifacts"
     reading = Reading(make(*TRACES, (LOCATION, (uri,))))
-    (start,) = calls_of_run(reading, "start_trace")
+    (start,) = run_calls(reading, "start_trace")
     info = start.arguments["trace_info"]
     assert (info["request_time"], info["execution_duration"]) == (1_700_000_000_000, 5)
     assert info["state"] == "OK" and info["response_preview"] is None
-    (spans,) = calls_of_run(reading, "log_spans")
+    (spans,) = run_calls(reading, "log_spans")
     assert spans.arguments["spans"] == [{"name": "a", "span_id": "1"}]
     (files,) = reading.all(ArtifactsLogged)
     assert files.owner == ("trace", "tr-1")
@@ -382,10 +382,10 @@ def test_spans_are_read_from_among_the_artifacts(make, path):
 
 
 @pytest.mark.parametrize("content", ["", "{torn", "[]"])
-def test_of_spans_without_content_the_columns_are_kept(make, content):
+def test_columns_replace_missing_content_of_spans(make, content):
     row = ("INSERT INTO spans VALUES ('tr-1', 's', NULL, 'root', 'LLM', 'OK', 1, 2, ?)", (content,))
     reading = Reading(make(*TRACES, row))
-    (call,) = calls_of_run(reading, "log_spans")
+    (call,) = run_calls(reading, "log_spans")
     (span,) = call.arguments["spans"]
     assert (span["name"], span["span_type"], span["status"]) == ("root", "LLM", {"code": "OK"})
     assert (span["start_time_unix_nano"], span["end_time_unix_nano"]) == (1, 2)
@@ -393,7 +393,7 @@ def test_of_spans_without_content_the_columns_are_kept(make, content):
     assert "tr-1" in problem.place and problem.lost
 
 
-def test_assessments_of_any_kind(make):
+def test_assessments_of_each_kind(make):
     row = "INSERT INTO assessments VALUES (?, 'tr-1', 'n', ?, ?, ?, 1, 'sunny')"
     reading = Reading(
         make(
@@ -403,15 +403,16 @@ def test_assessments_of_any_kind(make):
             (row, ("a-3", "feedback", "{torn", 3)),
         )
     )
-    found = [call.arguments["assessment"] for call in calls_of_run(reading, "create_assessment")]
-    assert [one["assessment_id"] for one in found] == ["a-1", "a-2"]
-    assert found[0]["issue"] == {"issue_name": "x"} and found[1]["feedback"] == {"value": True}
-    assert found[1]["mood"] == "sunny" and "valid" not in found[1]
+    calls = run_calls(reading, "create_assessment")
+    issue, feedback = (call.arguments["assessment"] for call in calls)
+    assert (issue["assessment_id"], feedback["assessment_id"]) == ("a-1", "a-2")
+    assert issue["issue"] == {"issue_name": "x"} and feedback["feedback"] == {"value": True}
+    assert feedback["mood"] == "sunny" and "valid" not in feedback
     (problem,) = reading.problems
     assert "a-3" in problem.place and problem.lost == "the assessment"
 
 
-def test_links_of_traces(make):
+def test_links_of_traces_become_events(make):
     row = "INSERT INTO entity_associations VALUES ('1', ?, ?, ?, ?)"
     reading = Reading(
         make(
@@ -421,38 +422,37 @@ def test_links_of_traces(make):
             (row, ("cloud", "c", "sky", "s")),
         )
     )
-    (prompts,) = calls_of_run(reading, "link_prompts_to_trace")
+    (prompts,) = run_calls(reading, "link_prompts_to_trace")
     assert prompts.arguments["prompt_versions"] == [{"name": "a/b", "version": "3"}]
-    (traces,) = calls_of_run(reading, "link_traces_to_run")
+    (traces,) = run_calls(reading, "link_traces_to_run")
     assert traces.arguments["trace_ids"] == ["tr-9"]
-    (rest,) = reading.calls("record_entity_associations")
-    assert [found["source_type"] for found in rest.arguments["rows"]] == ["cloud"]
+    (other,) = reading.calls("record_entity_associations")
+    assert [row["source_type"] for row in other.arguments["rows"]] == ["cloud"]
 
 
-def test_a_logged_model_that_was_deleted(make):
+def test_deleted_logged_model_is_created_and_deleted(make):
     table = """CREATE TABLE logged_models (model_id TEXT, experiment_id INTEGER, name TEXT,
         artifact_location TEXT, creation_timestamp_ms BIGINT, last_updated_timestamp_ms BIGINT,
         status INTEGER, lifecycle_stage TEXT, model_type TEXT, source_run_id TEXT,
         status_message TEXT)"""
-    given = f"('m-1', 0, 'm', NULL, 1, 2, 2, 'deleted', '', '{RUN}', '')"
-    row = f"INSERT INTO logged_models VALUES {given}"
+    values = f"('m-1', 0, 'm', NULL, 1, 2, 2, 'deleted', '', '{RUN}', '')"
+    row = f"INSERT INTO logged_models VALUES {values}"
     reading = Reading(make(table, row))
-    made, deleted = reading.all(ModelLogged)
-    assert made.status == "READY" and made.fields["lifecycle"] == "deleted"
+    created, deleted = reading.all(ModelLogged)
+    assert created.status == "READY" and created.fields["lifecycle"] == "deleted"
     assert deleted.status == "DELETED" and deleted.name is None
 
 
-def test_long_tables_come_in_pieces(make):
+def test_large_tables_are_split_into_several_events(make):
     location = make("CREATE TABLE jobs (id INTEGER, token_hash TEXT, params TEXT)")
     with closing(sqlite3.connect(location)) as connection:
         rows = ((i, "hush", "{}") for i in range(1200))
         connection.executemany("INSERT INTO jobs VALUES (?, ?, ?)", rows)
         connection.commit()
-    found = [
-        row for call in Reading(location).calls("record_jobs") for row in call.arguments["rows"]
-    ]
-    assert sorted(row["id"] for row in found) == [*range(1200)]
-    assert {row["token_hash"] for row in found} == {"(withheld)"}
+    calls = Reading(location).calls("record_jobs")
+    rows = [row for call in calls for row in call.arguments["rows"]]
+    assert sorted(row["id"] for row in rows) == [*range(1200)]
+    assert {row["token_hash"] for row in rows} == {"(withheld)"}
 
 
 # -- properties ----------------------------------------------------------------------------
@@ -474,8 +474,8 @@ rows = st.lists(
 
 
 @given(rows)
-def test_each_point_is_told_once_and_no_model_twice(rows):
-    # As the database gives them: one row for a point and a model, or for a point without.
+def test_assign_models_yields_each_point_once_and_each_model_once(rows):
+    # The result of the join: a row for each point and model, or for a point without one.
     models = {}
     for row in rows:
         models.setdefault(row[1:4], set()).add(row[5])
@@ -487,15 +487,15 @@ def test_each_point_is_told_once_and_no_model_twice(rows):
         },
         key=lambda row: (row[1:5], row[5] or ""),
     )
-    told = list(told_apart(joined))
-    assert [row[:5] for row in told] == sorted({row[:5] for row in rows}, key=lambda r: r[1:])
+    assigned = list(assign_models(joined))
+    assert [row[:5] for row in assigned] == sorted({row[:5] for row in rows}, key=lambda r: r[1:])
     for point, of_point in models.items():
-        named = [row[5] for row in told if row[1:4] == point and row[5] is not None]
+        named = [row[5] for row in assigned if row[1:4] == point and row[5] is not None]
         room = len({row[4] for row in rows if row[1:4] == point})
         assert named == sorted(of_point - {None})[:room]
 
 
-def test_calls_of_the_store_are_numbered(make):
+def test_store_events_are_numbered(make):
     reading = Reading(make())
     assert [event.seq for event in reading.store] == list(range(len(reading.store)))
     assert all(isinstance(event, StoreCalled) for event in reading.store)

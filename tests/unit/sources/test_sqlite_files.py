@@ -1,4 +1,4 @@
-"""SQLite files in use, broken, left by the dead, and artifacts that are elsewhere."""
+"""SQLite files in use, damaged, or left by a killed program; artifacts that were moved."""
 
 import os
 import pickle
@@ -17,35 +17,35 @@ from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.sql import DatabaseSource
 
-# -- what lies beside it -------------------------------------------------------------------
+# -- files in use -------------------------------------------------------------------
 
 
-def beside(path):
+def files_beside(path):
     return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
 
 
-def test_a_file_in_wal_mode_gets_no_company(make, path):
+def test_reading_in_wal_mode_leaves_no_files(make, path):
     location = make(metric("a", 1.0, 1))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(*metric("a", 2.0, 2))
         connection.commit()
-    before = beside(path)
+    before = files_beside(path)
     assert before.keys() == {"mlflow.db"}
     reading = Reading(location)
     assert len(reading.points("a")) == 2 and not reading.problems
     reading.source.close()
-    assert beside(path) == before
+    assert files_beside(path) == before
 
 
-def test_what_is_in_a_wal_file_counts(make, path):
+def test_content_of_the_wal_file_is_read(make, path):
     location = make(metric("a", 1.0, 1))
     with closing(sqlite3.connect(path)) as writer:
         writer.execute("PRAGMA journal_mode=WAL")
         writer.execute("PRAGMA wal_autocheckpoint=0")
         writer.execute(*metric("a", 2.0, 2))
         writer.commit()
-        assert beside(path)["mlflow.db-wal"]
+        assert files_beside(path)["mlflow.db-wal"]
         source = open_source(location)
         (ref,) = source.runs()
         assert len(points(source, ref)) == 2
@@ -60,7 +60,7 @@ def points(source, ref):
     return [value for event in events for value in event.values]
 
 
-def test_a_writer_that_comes_while_it_is_open_is_honoured(make, path):
+def test_changes_while_the_source_is_open_are_read(make, path):
     location = make(metric("a", 1.0, 1))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -73,13 +73,13 @@ def test_a_writer_that_comes_while_it_is_open_is_honoured(make, path):
         assert len(points(source, ref)) == 2
     assert len(points(source, ref)) == 2
     assert source.problems() == []
-    before = beside(path)
+    before = files_beside(path)
     source.close()
-    # What was written while it was open is for the next writer to bring in, and is not lost.
-    assert beside(path) == before
+    # The WAL file keeps what was written meanwhile, for the next writer.
+    assert files_beside(path) == before
 
 
-def test_a_reading_of_a_file_in_wal_mode_is_of_one_moment(make, path):
+def test_events_in_wal_mode_are_one_snapshot(make, path):
     location = make(metric("a", 1.0, 1))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -93,14 +93,14 @@ def test_a_reading_of_a_file_in_wal_mode_is_of_one_moment(make, path):
         assert sum(len(getattr(event, "values", ())) for event in events) == 1
         assert len(points(source, ref)) == 2
     assert source.problems() == []
-    before = beside(path)
+    before = files_beside(path)
     source.close()
-    # What was written while it was open is for the next writer to bring in, and is not lost.
-    assert beside(path) == before
+    # The WAL file keeps what was written meanwhile, for the next writer.
+    assert files_beside(path) == before
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
-def test_a_program_that_died_is_cleared_up_after_on_a_copy(make, path, mode):
+def test_interrupted_transactions_are_repaired_in_a_copy(make, path, mode):
     location = make(metric("a", 1.0, 1))
     code = f"""
 import os, sqlite3
@@ -116,7 +116,7 @@ for i in range(5000):
 os._exit(9)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
-    before = beside(path)
+    before = files_beside(path)
     left = {"DELETE": "mlflow.db-journal", "WAL": "mlflow.db-wal"}[mode]
     assert before[left]
     source = open_source(location)
@@ -124,14 +124,14 @@ os._exit(9)
     created = next(event for event in source.events(ref) if isinstance(event, RunCreated))
     assert created.user_id == "committed" and points(source, ref) == [1.0]
     source.close()
-    assert {name: beside(path)[name] for name in ("mlflow.db", left)} == {
+    assert {name: files_beside(path)[name] for name in ("mlflow.db", left)} == {
         name: before[name] for name in ("mlflow.db", left)
     }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to change to another user")
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
-def test_a_folder_that_cannot_be_written_to(make, path, mode):
+def test_read_only_folder(make, path, mode):
     location = make(metric("a", 1.0, 1))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA journal_mode={mode}")
@@ -139,39 +139,39 @@ def test_a_folder_that_cannot_be_written_to(make, path, mode):
         folder.chmod(folder.stat().st_mode | 0o055)
     code = f"""
 import os
-from yprov_mlflow.sources import open_source
+from yprov_mlflow.prov.sources import open_source
 source = open_source({location!r})
 (ref,) = source.runs()
-list(source.events(ref))  # imports what others than root cannot
+list(source.events(ref))  # imports modules that only root can read
 source.close()
 os.seteuid(65534)
 print(sum(len(getattr(event, "values", ())) for event in source.events(ref)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
-    assert beside(path).keys() == {"mlflow.db"}
+    assert files_beside(path).keys() == {"mlflow.db"}
 
 
-# -- what is no store ----------------------------------------------------------------------
+# -- files that are not a store ----------------------------------------------------------------------
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_and_in_memory_databases_are_errors(tmp_path):
     for location in (f"sqlite:///{tmp_path}/no.db", "sqlite://", "sqlite:///:memory:"):
         with pytest.raises(StoreError, match="Give the"):
             list(open_source(location).runs())
 
 
-def test_an_empty_file_and_a_foreign_one(tmp_path):
+def test_empty_and_foreign_files_are_errors(tmp_path):
     empty, foreign = tmp_path / "empty.db", tmp_path / "text.db"
     empty.touch()
     foreign.write_text("hello" * 100, "utf-8")
-    for path, said in ((empty, "empty"), (foreign, "no SQLite database")):
-        with pytest.raises(StoreError, match=said) as raised:
+    for path, reason in ((empty, "empty"), (foreign, "not a SQLite database")):
+        with pytest.raises(StoreError, match=reason) as raised:
             list(DatabaseSource(str(path)).runs())
         assert str(path) in str(raised.value) and "MLflow" in str(raised.value)
 
 
-def test_a_database_without_tables_of_mlflow(tmp_path):
+def test_database_without_tables_of_mlflow_is_an_error(tmp_path):
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE experiments (x)")
@@ -180,7 +180,7 @@ def test_a_database_without_tables_of_mlflow(tmp_path):
         list(open_source(str(path)).runs())
 
 
-def test_runs_and_experiments_of_another_tracker_are_none(tmp_path):
+def test_tables_of_another_tracker_are_an_error(tmp_path):
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE experiments (id INTEGER, name TEXT)")
@@ -191,7 +191,7 @@ def test_runs_and_experiments_of_another_tracker_are_none(tmp_path):
         list(open_source(str(path)).runs())
 
 
-def test_a_file_that_is_torn_in_the_middle(make, path):
+def test_corrupt_pages_do_not_affect_other_tables(make, path):
     rows = [metric("a", float(i), i, i) for i in range(20_000)]
     location = make(*rows, (f"INSERT INTO params VALUES ('p', '1', '{RUN}')"))
     data = bytearray(path.read_bytes())
@@ -204,7 +204,7 @@ def test_a_file_that_is_torn_in_the_middle(make, path):
     assert all(problem.lost for problem in reading.problems)
 
 
-def test_a_head_that_is_torn(make, path):
+def test_corrupt_schema_is_an_error(make, path):
     location = make()
     data = bytearray(path.read_bytes())
     data[100:4096] = b"\xff" * 3996
@@ -213,7 +213,7 @@ def test_a_head_that_is_torn(make, path):
         list(open_source(location).runs())
 
 
-def test_a_locked_file_says_so(make, path, monkeypatch):
+def test_locked_file_is_an_error(make, path, monkeypatch):
     from yprov_mlflow.prov.sources.sql import sqlite_file
 
     monkeypatch.setattr(sqlite_file, "_WAIT_S", 0.1)
@@ -225,7 +225,7 @@ def test_a_locked_file_says_so(make, path, monkeypatch):
         writer.execute("ROLLBACK")
 
 
-def test_readers_do_not_stop_writers_between_runs(make, path):
+def test_writers_are_not_blocked_between_runs(make, path):
     location = make(metric("a", 1.0, 1))
     source = open_source(location)
     (ref,) = source.runs()
@@ -244,7 +244,7 @@ def test_readers_do_not_stop_writers_between_runs(make, path):
     "uri",
     [
         "./mlruns/0/{run}/artifacts",
-        "/somebody/else/mlruns/0/{run}/artifacts",
+        "/another/user/mlruns/0/{run}/artifacts",
         "file:///C:/Users/x%20y/mlruns/0/{run}/artifacts",
         r"C:\Users\x\mlruns\0\{run}\artifacts",
         "dbfs:/databricks/mlruns/0/{run}/artifacts",
@@ -253,7 +253,7 @@ def test_readers_do_not_stop_writers_between_runs(make, path):
     ],
 )
 @pytest.mark.parametrize("root", ["mlruns/0", "mlartifacts/0", "0"])
-def test_artifacts_are_found_by_the_end_of_their_address(make, path, uri, root):
+def test_artifacts_are_found_by_the_end_of_their_uri(make, path, uri, root):
     folder = path.parent / root / RUN / "artifacts"
     folder.mkdir(parents=True)
     (folder / "x.txt").write_text("x", "utf-8")
@@ -263,7 +263,7 @@ def test_artifacts_are_found_by_the_end_of_their_address(make, path, uri, root):
     assert reading.problems == []
 
 
-def test_an_address_that_leads_elsewhere_is_not_followed(make, tmp_path):
+def test_uris_to_foreign_folders_are_not_followed(make, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "key").write_text("x", "utf-8")
@@ -274,7 +274,7 @@ def test_an_address_that_leads_elsewhere_is_not_followed(make, tmp_path):
         assert not reading.all(ArtifactsLogged)
 
 
-def test_unreachable_stores_are_told_once_and_without_password(make):
+def test_unreachable_artifacts_are_reported_once_without_password(make):
     location = make(artifact_uri=f"s3://user:se-cret@bucket/x/0/{RUN}/artifacts")
     with closing(sqlite3.connect(location)) as connection:
         for number in range(3):
@@ -285,7 +285,7 @@ def test_unreachable_stores_are_told_once_and_without_password(make):
     assert problem.place == "s3://bucket/x" and "hashes" in problem.lost
 
 
-def test_a_run_that_has_gone_is_a_problem(make):
+def test_deleted_run_is_a_problem(make):
     source = open_source(make())
     (ref,) = source.runs()
     with closing(sqlite3.connect(source.store()["uri"].removeprefix("sqlite:///"))) as connection:
@@ -296,13 +296,13 @@ def test_a_run_that_has_gone_is_a_problem(make):
     assert problem.lost == "the run"
 
 
-def test_a_source_travels_before_and_after_it_is_opened(make):
+def test_source_pickles_before_and_after_use(make):
     location = make(metric("a", 1.0, 1))
     source = DatabaseSource(location, artifacts="/x")
     for _ in range(2):
-        travelled = pickle.loads(pickle.dumps(source))
-        assert [ref.run_id for ref in travelled.runs()] == [RUN]
-        travelled.close()
+        copy = pickle.loads(pickle.dumps(source))
+        assert [ref.run_id for ref in copy.runs()] == [RUN]
+        copy.close()
         list(source.runs())
     source.close()
     assert [ref.run_id for ref in source.runs()] == [RUN]

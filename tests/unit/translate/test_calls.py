@@ -1,4 +1,4 @@
-"""Calls that are about the store: registry, experiments, traces, prompts, and unknown ones."""
+"""Calls of the store: registry, experiments, traces, prompts, and unknown methods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from yprov_mlflow.prov.events import SessionStarted, StoreCalled
 from yprov_mlflow.prov.ids import store_id
-from yprov_mlflow.prov.translate import Document, Options, translate
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.translate import Options, translate
 
 STORE = store_id("9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff")
 START_NS = 1_767_322_800 * 10**9
@@ -22,13 +23,13 @@ def document_of(*calls: tuple[str, dict[str, Any], Any], hash_user: bool = False
     return translate(events, Options(hash_user=hash_user))
 
 
-def under(document: Document, base: str) -> dict[str, Any]:
-    """Give the values of a facet in order of time, by their value."""
+def values_of(document: Document, base: str) -> dict[str, Any]:
+    """Return the entities below an id."""
     entities = document.records["entity"]
     return {i: e for i, e in entities.items() if i.startswith(f"{base}/")}
 
 
-def ends(document: Document) -> set[str]:
+def ended(document: Document) -> set[str]:
     return {r["prov:entity"] for r in document.records.get("wasInvalidatedBy", {}).values()}
 
 
@@ -51,7 +52,7 @@ ALIAS = {"name": "iris", "alias": "champion"}
 IRIS = "store:model/iris"
 
 
-def test_a_version_comes_from_its_logged_model() -> None:
+def test_a_model_version_derives_from_its_logged_model() -> None:
     document = document_of(version(1, model_id="m-1"))
     assert (f"{IRIS}/version/1", "store:logged-model/m-1") in derivations(document)
     (derivation,) = document.records["wasDerivedFrom"].values()
@@ -59,7 +60,7 @@ def test_a_version_comes_from_its_logged_model() -> None:
     assert derivation["prov:usage"] in document.records["used"]
 
 
-def test_a_version_comes_from_an_artifact_of_a_run() -> None:
+def test_a_model_version_derives_from_an_artifact_of_a_run() -> None:
     run = "1" * 32
     document = document_of(version(1, source=f"runs:/{run}/model"))
     ((_, origin),) = derivations(document)
@@ -68,7 +69,7 @@ def test_a_version_comes_from_an_artifact_of_a_run() -> None:
     assert local == "folder/model"
 
 
-def test_who_was_champion_when() -> None:
+def test_an_alias_keeps_its_history() -> None:
     document = document_of(
         version(1),
         version(2),
@@ -76,31 +77,31 @@ def test_who_was_champion_when() -> None:
         ("set_registered_model_alias", {**ALIAS, "version": "2"}, None),
         ("delete_registered_model_alias", ALIAS, None),
     )
-    assignments = under(document, f"{IRIS}/alias/champion")
+    assignments = values_of(document, f"{IRIS}/alias/champion")
     assert [e["mlf:target"]["$"] for e in assignments.values()] == [
         f"{IRIS}/version/1",
         f"{IRIS}/version/2",
     ]
-    assert set(assignments) == ends(document)
+    assert set(assignments) == ended(document)
 
 
-def test_archiving_moves_the_version_that_was_in_the_stage() -> None:
+def test_a_transition_archives_the_existing_version() -> None:
     def to(stage: str, number: str, archive: bool) -> tuple[str, dict[str, Any], Any]:
-        given = {"name": "iris", "version": number, "stage": stage}
+        arguments = {"name": "iris", "version": number, "stage": stage}
         return (
             "transition_model_version_stage",
-            {**given, "archive_existing_versions": archive},
+            {**arguments, "archive_existing_versions": archive},
             None,
         )
 
     document = document_of(
         version(1), version(2), to("Production", "1", False), to("Production", "2", True)
     )
-    stages = under(document, f"{IRIS}/version/1/stage")
+    stages = values_of(document, f"{IRIS}/version/1/stage")
     assert [e["prov:value"] for e in stages.values()] == ["Production", "Archived"]
 
 
-def test_renaming_and_back_is_no_circle() -> None:
+def test_renaming_back_makes_no_cycle() -> None:
     rename = "rename_registered_model"
     document = document_of(
         ("create_registered_model", {"name": "iris"}, {"name": "iris"}),
@@ -108,10 +109,13 @@ def test_renaming_and_back_is_no_circle() -> None:
         (rename, {"name": "iris", "new_name": "rose"}, None),
         (rename, {"name": "rose", "new_name": "iris"}, None),
     )
-    entries = [*under(document, f"{IRIS}/entry"), *under(document, "store:model/rose/entry")]
-    found = derivations(document)
+    entries = [
+        *values_of(document, f"{IRIS}/entry"),
+        *values_of(document, "store:model/rose/entry"),
+    ]
+    pairs = derivations(document)
     assert len(entries) == 3
-    assert not any((b, a) in found for a, b in found)
+    assert not any((b, a) in pairs for a, b in pairs)
     alternates = {
         (r["prov:alternate1"], r["prov:alternate2"])
         for r in document.records["alternateOf"].values()
@@ -119,17 +123,17 @@ def test_renaming_and_back_is_no_circle() -> None:
     assert ("store:model/rose/version/1", f"{IRIS}/version/1") in alternates
 
 
-def test_tags_of_anything() -> None:
+def test_tags_of_known_and_unknown_objects() -> None:
     document = document_of(
         ("set_experiment_tag", {"experiment_id": "1", "tag": {"key": "k", "value": "v"}}, None),
         ("delete_experiment_tag", {"experiment_id": "1", "key": "k"}, None),
         ("set_trace_tag", {"trace_id": "tr-1", "key": "k", "value": "v"}, None),
         ("set_gizmo_tag", {"gizmo_id": "g", "key": "k", "value": "v"}, None),
     )
-    assert set(under(document, "store:experiment/1/tag/k")) == ends(document)
-    (tag,) = under(document, "store:trace/tr-1/tag/k").values()
+    assert set(values_of(document, "store:experiment/1/tag/k")) == ended(document)
+    (tag,) = values_of(document, "store:trace/tr-1/tag/k").values()
     assert tag["prov:value"] == "v"
-    assert under(document, "store:gizmo/g/tag/k")
+    assert values_of(document, "store:gizmo/g/tag/k")
 
 
 def test_deleting_and_restoring_an_experiment() -> None:
@@ -139,9 +143,9 @@ def test_deleting_and_restoring_an_experiment() -> None:
         ("delete_experiment", {"experiment_id": "1"}, None),
         ("restore_experiment", {"experiment_id": "1"}, None),
     )
-    entries = list(under(document, "store:experiment/1/entry"))
+    entries = list(values_of(document, "store:experiment/1/entry"))
     assert len(entries) == 2
-    assert ends(document) == {entries[0]}
+    assert ended(document) == {entries[0]}
     assert (entries[1], entries[0]) in derivations(document)
     assert document.records["entity"]["store:experiment/1"]["prov:label"] == "new"
 
@@ -188,25 +192,25 @@ def test_traces_spans_and_assessments() -> None:
     assert document.records["entity"][f"{root}/out"]["prov:value"]["$"] == "3.5"
     assert root in {r["prov:starter"] for r in document.records["wasStartedBy"].values()}
     assert f"{root}/out" in {r["prov:entity"] for r in document.records["wasGeneratedBy"].values()}
-    found = "store:trace/tr-1/assessment/a-1"
-    assert document.records["entity"][found]["prov:value"]["$"] == "true"
-    assert (found, f"{root}/out") in derivations(document)
+    judgment = "store:trace/tr-1/assessment/a-1"
+    assert document.records["entity"][judgment]["prov:value"]["$"] == "true"
+    assert (judgment, f"{root}/out") in derivations(document)
     (attribution,) = document.records["wasAttributedTo"].values()
     assert attribution["prov:agent"] == "store:user/alice"
 
 
-def test_the_order_of_a_span_s_attributes_tells_nothing() -> None:
-    given = {"mlflow.spanInputs": '"x"', "mlflow.spanOutputs": '"y"'}
+def test_the_order_of_span_attributes_does_not_change_the_document() -> None:
+    in_order = {"mlflow.spanInputs": '"x"', "mlflow.spanOutputs": '"y"'}
     texts = [
         json.dumps(document_of(("log_spans", {"spans": [span]}, None)).to_json_object())
-        for attributes in (given, dict(reversed(given.items())))
+        for attributes in (in_order, dict(reversed(in_order.items())))
         for span in [{"trace_id": "tr-1", "span_id": "1", "attributes": attributes}]
     ]
     assert "mlf:spanFields" in texts[0]
     assert texts[0] == texts[1]
 
 
-def test_a_prompt_is_one_thing_whichever_call_tells_of_it() -> None:
+def test_a_prompt_has_one_entity_for_all_calls() -> None:
     """MLflow registers prompts as models, but gives them aliases as prompts."""
     is_prompt = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
     named = {"name": "ask", "version": 1}
@@ -215,13 +219,13 @@ def test_a_prompt_is_one_thing_whichever_call_tells_of_it() -> None:
         ("create_model_version", {"name": "ask", "tags": is_prompt, "source": "dummy"}, named),
         ("set_prompt_alias", {**named, "alias": "prod"}, None),
     )
-    for found, kind in (
+    for entity, kind in (
         ("store:model/ask", "Prompt"),
         ("store:model/ask/version/1", "PromptVersion"),
     ):
-        types = [value["$"] for value in document.records["entity"][found]["prov:type"]]
+        types = [value["$"] for value in document.records["entity"][entity]["prov:type"]]
         assert f"mlf:{kind}" in types
-    (assignment,) = under(document, "store:model/ask/alias/prod").values()
+    (assignment,) = values_of(document, "store:model/ask/alias/prod").values()
     assert assignment["mlf:target"]["$"] == "store:model/ask/version/1"
 
 
@@ -235,7 +239,7 @@ def test_an_unknown_call_keeps_its_arguments_and_its_result() -> None:
     assert [json.loads(e["prov:value"]) for e in results] == [{"answer": 42}]
 
 
-def test_a_call_that_lacks_what_it_needs_is_kept_like_an_unknown_one() -> None:
+def test_an_incomplete_call_is_kept_like_an_unknown_one() -> None:
     document = document_of(("create_model_version", {"name": None}, ["odd"]))
     assert any(i.endswith("/result") for i in document.records["entity"])
 

@@ -1,4 +1,4 @@
-"""The judge of documents is judged by documents that look right and are not."""
+"""The checks of the tests themselves find documents that look valid but are not."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ INVALID = {
     "13": "entity and an activity", "17": "entity and an activity", "18": "is empty",
     "20": "is both",
 }  # fmt: skip
-"""Traps that PROV rules out, each with a word of the reason."""
+"""Traps that PROV forbids, each with a word of the reason."""
 
 IMPOSSIBLE = {"07": "comes after", "19": "comes after"}
-"""Traps that only times give away."""
+"""Traps that only times reveal."""
 
 COINCIDENT = {"04", "06", "15", "16", "21"}
-"""Traps that PROV accepts if events are one and the same."""
+"""Traps that PROV accepts if events coincide."""
 
 VALID = {"14"}
 
 
 @pytest.fixture(params=[f"{n:02}" for n in range(1, 22)])
 def trap(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    found = sorted(TRAPS.glob(f"{request.param}_*.provn"))
-    if not found:
+    paths = sorted(TRAPS.glob(f"{request.param}_*.provn"))
+    if not paths:
         pytest.skip("the trap files are not here")
-    document = ProvDocument.deserialize(content=found[0].read_text("utf-8"), format="provn")
+    document = ProvDocument.deserialize(content=paths[0].read_text("utf-8"), format="provn")
     return request.param, json.loads(document.serialize(format="json"))
 
 
-def test_every_trap_is_judged() -> None:
+def test_every_trap_has_an_expected_verdict() -> None:
     judged = [*INVALID, *IMPOSSIBLE, *COINCIDENT, *VALID]
     assert sorted(judged) == [f"{n:02}" for n in range(1, 22)]
 
 
-def test_trap(trap: tuple[str, dict[str, Any]]) -> None:
+def test_trap_gets_its_verdict(trap: tuple[str, dict[str, Any]]) -> None:
     number, document = trap
-    found = violations(document)
+    faults = violations(document)
     reason = {**INVALID, **IMPOSSIBLE}.get(number)
     if reason is not None:
-        assert any(reason in fault or number == "01" for fault in found), found
+        assert any(reason in fault or number == "01" for fault in faults), faults
     elif number in COINCIDENT:
-        # 06 gives times as well: what was made in January cannot end before March's making.
+        # 06 has times, too: generated in January, it cannot end before a generation in March.
         assert coincidences(document)
-        assert not found or number == "06"
+        assert not faults or number == "06"
     else:
-        assert not found
+        assert not faults
         assert not coincidences(document)
 
 
-def test_a_good_document_passes() -> None:
+def test_a_valid_document_passes() -> None:
     document = {
         "entity": {"e": {}, "f": {}},
         "activity": {"a": {"prov:startTime": "2026-01-01T00:00:00"}},

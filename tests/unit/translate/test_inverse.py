@@ -1,4 +1,4 @@
-"""What a source says of an old run that PROV has no term for, and the way back."""
+"""Events restored from documents, and fields of old runs that PROV has no term for."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from yprov_mlflow.prov.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.prov.translate import Document, Options, events_of, translate
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.translate import Options, events_of, translate
 
 RUN_ID = "3f2c0a4e111142228333444455556666"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
 
 
-def events(*told: tuple[Any, ...], status: str | None = "FINISHED", **given: Any) -> list[Event]:
-    fields = {"user_id": "ada", "start_time_ms": 5, "artifact_uri": None, **given}
+def events(*others: tuple[Any, ...], status: str | None = "FINISHED", **values: Any) -> list[Event]:
+    fields = {"user_id": "ada", "start_time_ms": 5, "artifact_uri": None, **values}
     extra = fields.pop("fields", {})
     created = (RunCreated, "1", "main", "fox", *fields.values(), {}, STORE, extra)
-    all_told = [created, (RunUpdated, status, 9, None, None), *told]
-    return [cls(RUN_ID, STORE_SESSION, seq, 0, *rest) for seq, (cls, *rest) in enumerate(all_told)]
+    rows = [created, (RunUpdated, status, 9, None, None), *others]
+    return [cls(RUN_ID, STORE_SESSION, seq, 0, *args) for seq, (cls, *args) in enumerate(rows)]
 
 
 def plan_of(document: Document) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def plan_of(document: Document) -> dict[str, Any]:
     return document.records["entity"][association["prov:plan"]]
 
 
-def test_the_commit_and_the_entry_point_of_an_old_run_are_its_plan() -> None:
+def test_commit_and_entry_point_of_an_old_run_are_its_plan() -> None:
     fields = {"source_name": "train.py", "source_version": "c0ffee", "entry_point_name": "main"}
     document = translate(events(fields=fields))
     plan = plan_of(document)
@@ -44,24 +45,24 @@ def test_the_commit_and_the_entry_point_of_an_old_run_are_its_plan() -> None:
     assert json.loads(document.records["entity"]["run:record"]["mlf:fields"]) == fields
 
 
-def test_tags_of_a_store_say_more_of_the_code_than_fields() -> None:
+def test_tags_about_the_code_win_over_fields() -> None:
     tags = {"mlflow.source.git.commit": "beef", "mlflow.source.name": "other.py"}
     document = translate(events((TagsSet, tags), fields={"source_version": "c0ffee"}))
     assert plan_of(document)["mlf:gitCommit"] == "beef"
 
 
-def test_a_plan_that_no_user_is_known_of_is_an_influence() -> None:
+def test_a_plan_of_a_run_without_user_is_an_influence() -> None:
     document = translate(events(user_id="", fields={"source_version": "c0ffee"}))
     [influence] = document.records["wasInfluencedBy"].values()
     assert influence["prov:influencee"] == "run:run"
     assert document.records["activity"]["run:run"]["mlf:userId"] == ""
 
 
-def test_nobody_claims_that_a_run_of_unknown_status_is_running() -> None:
+def test_a_run_of_unknown_status_has_no_status() -> None:
     assert "mlf:status" not in translate(events(status=None)).records["activity"]["run:run"]
 
 
-def test_login_names_can_be_hidden_and_still_come_back_as_they_are_shown() -> None:
+def test_hashed_login_names_are_restored_hashed() -> None:
     options = Options(hash_user=True)
     document = translate(events((TagsSet, {"mlflow.user": "ada"})), options)
     created = next(e for e in events_of(document) if isinstance(e, RunCreated))
@@ -70,22 +71,22 @@ def test_login_names_can_be_hidden_and_still_come_back_as_they_are_shown() -> No
     assert "ada" not in str(document.records)
 
 
-def test_points_of_many_sessions_come_in_the_order_of_their_times() -> None:
+def test_restored_points_of_several_sessions_are_in_order_of_time() -> None:
     def metric(session: str, seq: int, second: int, context: str, value: float) -> Event:
         time_ns = (1_767_322_800 + second) * 10**9
         columns = (["m"], [value], [7], [0], [[context]])
         return MetricsLogged(RUN_ID, session, seq, time_ns, *columns)
 
-    told = [
+    logged = [
         metric("a" * 16, 0, 1, "training", 1.0),
         metric("b" * 16, 0, 2, "validation", 2.0),
         metric("a" * 16, 1, 3, "training", 3.0),
     ]
-    [found] = [e for e in events_of(translate(told)) if isinstance(e, MetricsLogged)]
-    assert (found.keys, list(found.values)) == (["m"] * 3, [1.0, 2.0, 3.0])
+    [event] = [e for e in events_of(translate(logged)) if isinstance(e, MetricsLogged)]
+    assert (event.keys, list(event.values)) == (["m"] * 3, [1.0, 2.0, 3.0])
 
 
-def test_spans_come_back_as_mlflow_spelt_them() -> None:
+def test_spans_are_restored_exactly() -> None:
     span = {
         "trace_id": "AAAA",
         "span_id": "1",
@@ -103,22 +104,22 @@ def test_spans_come_back_as_mlflow_spelt_them() -> None:
         },
     }
     broken = {"name": "without ids"}
-    told = (StoreCalled, "log_spans", {"trace": "tr-1"}, {"spans": [span, broken]})
-    [found] = [e for e in events_of(translate(events(told))) if isinstance(e, StoreCalled)]
-    assert found.arguments == {"spans": [span, broken]}
-    assert list(found.arguments["spans"][0]["attributes"]["mlflow.spanInputs"]) == list(
+    call = (StoreCalled, "log_spans", {"trace": "tr-1"}, {"spans": [span, broken]})
+    [event] = [e for e in events_of(translate(events(call))) if isinstance(e, StoreCalled)]
+    assert event.arguments == {"spans": [span, broken]}
+    assert list(event.arguments["spans"][0]["attributes"]["mlflow.spanInputs"]) == list(
         '{"z": 1, "a": [1.0, null]}'
     )
 
 
-def test_lone_surrogates_come_back() -> None:
+def test_lone_surrogates_are_restored() -> None:
     tags = {"odd \ud800": "\udcff"}
     document = translate(events((TagsSet, tags)))
     assert "\ud800" not in str(document.records)
-    [found] = [e for e in events_of(document) if isinstance(e, TagsSet)]
-    assert found.tags == tags
+    [event] = [e for e in events_of(document) if isinstance(e, TagsSet)]
+    assert event.tags == tags
 
 
-def test_documents_of_others_are_refused() -> None:
-    with pytest.raises(DocumentError, match="no run and of no store"):
+def test_documents_of_other_software_are_refused() -> None:
+    with pytest.raises(DocumentError, match="neither a run nor a store"):
         list(events_of(Document({"ex": "http://example.org/"}, {"entity": {"ex:a": {}}})))

@@ -1,4 +1,4 @@
-"""A run as it goes: sessions, resumes, contexts, params, tags, artifacts, models."""
+"""Documents of runs: sessions, resumes, contexts, params, tags, artifacts, models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from yprov_mlflow.prov.events import (
     TagDeleted,
     TagsSet,
 )
-from yprov_mlflow.prov.translate import Document, Options, SideFile, Translator, translate
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.translate import Options, SideFile, Translator, translate
+from yprov_mlflow.prov.translate.artifacts import media_type
+from yprov_mlflow.prov.translate.points import BATCH
 
 RUN_ID = "3f2c0a4e111142228333444455556666"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
@@ -32,7 +35,7 @@ A, B = "a" * 16, "b" * 16
 
 
 class Log:
-    """Events of a run, a second apart unless told otherwise."""
+    """Events of a run, one second apart by default."""
 
     def __init__(self, tags: dict[str, str] | None = None, **facts: Any) -> None:
         self.events: list[Event] = []
@@ -55,14 +58,14 @@ class Log:
         return translate(self.events, Options(**options))
 
 
-def maker(document: Document, entity: str) -> str:
-    found = [
+def generator(document: Document, entity: str) -> str:
+    activities = [
         record["prov:activity"]
         for record in document.records["wasGeneratedBy"].values()
         if record["prov:entity"] == entity
     ]
-    assert len(found) == 1
-    return str(found[0])
+    assert len(activities) == 1
+    return str(activities[0])
 
 
 def related(document: Document, section: str, first: str, second: str) -> set[tuple[str, str]]:
@@ -80,7 +83,7 @@ def time(second: int) -> str:
 # -- run and sessions --------------------------------------------------------------------
 
 
-def test_a_run_takes_its_times_from_mlflow_and_the_events() -> None:
+def test_run_times_come_from_mlflow_and_the_events() -> None:
     log = Log()
     log.add(ParamsLogged, {"a": "1"})
     log.add(RunUpdated, "FINISHED", (START_S + 2) * 1000 + 500)
@@ -91,7 +94,7 @@ def test_a_run_takes_its_times_from_mlflow_and_the_events() -> None:
     assert run["mlf:endTimeMs"] == {"$": str((START_S + 2) * 1000 + 500), "type": "xsd:long"}
 
 
-def test_a_run_ends_no_earlier_than_what_happened_in_it() -> None:
+def test_a_run_does_not_end_before_its_last_event() -> None:
     log = Log()
     log.add(ParamsLogged, {"a": "1"})
     log.add(RunUpdated, "FINISHED", START_S * 1000)
@@ -122,7 +125,7 @@ def test_a_run_resumed_in_the_same_process_has_two_sessions() -> None:
     assert states == ["mlf:FINISHED", "mlf:KILLED"]
 
 
-def test_another_process_resumes_a_run_from_its_own_start() -> None:
+def test_a_resuming_session_starts_with_its_own_first_event() -> None:
     log = Log()
     log.add(RunUpdated, "FAILED", START_S * 1000)
     log.add(SessionStarted, {}, session=B)
@@ -130,18 +133,18 @@ def test_another_process_resumes_a_run_from_its_own_start() -> None:
     log.metric("m", 1.0, session=B)
     document = log.document()
     assert document.records["activity"]["run:session/2"]["prov:startTime"] == time(3)
-    assert maker(document, "run:metric/@run/m/0") == "run:session/2"
+    assert generator(document, "run:metric/@run/m/0") == "run:session/2"
     assert "run:session/post-1" not in document.records["activity"]
 
 
-def test_what_comes_after_the_end_has_a_session_of_its_own() -> None:
+def test_events_after_the_end_have_a_session_of_their_own() -> None:
     log = Log()
     log.add(RunUpdated, "FINISHED", START_S * 1000 + 1)
     log.add(TagsSet, {"late": "x"})
     log.metric("m", 1.0)
     document = log.document()
-    assert maker(document, "run:tag/late/1") == "run:session/post-1"
-    assert maker(document, "run:metric/@run/m/0") == "run:session/post-1"
+    assert generator(document, "run:tag/late/1") == "run:session/post-1"
+    assert generator(document, "run:metric/@run/m/0") == "run:session/post-1"
     post = document.records["activity"]["run:session/post-1"]
     assert (post["prov:startTime"], post["prov:endTime"]) == (time(3), time(4))
     assert document.records["activity"]["run:run"]["prov:endTime"] < time(3)
@@ -171,7 +174,7 @@ def test_a_nested_run_is_part_of_its_parent() -> None:
     )
 
 
-def test_deletion_ends_the_record_and_restoration_makes_another() -> None:
+def test_deletion_ends_the_record_and_restoration_adds_another() -> None:
     log = Log()
     for lifecycle in ("deleted", "deleted", "active", "purged"):
         log.add(RunUpdated, None, None, None, lifecycle)
@@ -197,7 +200,7 @@ def test_facts_of_a_session() -> None:
     assert [host["mlf:cpuCount"]["$"] for host in hosts] == ["8"]
 
 
-def test_the_login_name_is_hashed_wherever_it_is() -> None:
+def test_login_names_are_hashed_everywhere() -> None:
     log = Log({"mlflow.user": "alice"}, mlflow="3.17.2")
     assert "alice" in str(log.document().to_json_object())
     assert "alice" not in str(log.document(hash_user=True).to_json_object())
@@ -227,7 +230,7 @@ def test_a_base_uri_gives_ids_for_publishing() -> None:
         ("x" * 6000, "x" * 6000),
     ],
 )
-def test_params_are_typed_when_their_text_says_so(raw: str, value: object) -> None:
+def test_params_have_typed_values_if_their_text_is_canonical(raw: str, value: object) -> None:
     log = Log()
     log.add(ParamsLogged, {"a/b: c": raw})
     log.add(ParamsLogged, {"a/b: c": raw})
@@ -236,7 +239,7 @@ def test_params_are_typed_when_their_text_says_so(raw: str, value: object) -> No
     assert entity["schema:name"] == "a/b: c"
 
 
-def test_keys_that_look_alike_are_never_merged() -> None:
+def test_similar_keys_are_not_merged() -> None:
     log = Log()
     log.add(ParamsLogged, {"a_b": "1", "a.b": "2", "a b": "3", "a/b": "4", "a%20b": "5"})
     entities = log.document().records["entity"]
@@ -264,7 +267,7 @@ def test_a_tag_has_a_history() -> None:
     assert ended == {"run:tag/k/1": time(4), "run:tag/k/2": time(5)}
 
 
-def test_points_are_generated_by_the_finest_activity() -> None:
+def test_points_are_generated_by_the_innermost_activity() -> None:
     log = Log()
     log.add(ContextEntered, ("t",))
     log.add(ContextEntered, ("t", 0))
@@ -275,21 +278,21 @@ def test_points_are_generated_by_the_finest_activity() -> None:
     log.metric("m", 2.0, "t", 0)
     log.add(RunUpdated, "FINISHED", START_S * 1000)
     document = log.document()
-    makers = [maker(document, f"run:metric/t/m/{n}") for n in range(3)]
-    assert makers == ["run:context/t/epoch/0", "run:context/t", "run:context/t/epoch/0@2"]
-    assert maker(document, "run:metric/t/m") == "run:context/t"
+    generators = [generator(document, f"run:metric/t/m/{n}") for n in range(3)]
+    assert generators == ["run:context/t/epoch/0", "run:context/t", "run:context/t/epoch/0@2"]
+    assert generator(document, "run:metric/t/m") == "run:context/t"
     activities = document.records["activity"]
     assert activities["run:context/t"]["prov:endTime"] == time(8)
     assert activities["run:context/t/epoch/0"]["dcterms:isPartOf"]["$"] == "run:context/t"
 
 
-def test_a_series_tells_of_all_its_points() -> None:
+def test_a_series_has_statistics_of_all_its_points() -> None:
     log = Log()
     at = [START_S * 1000] * 4
     log.add(MetricsLogged, ["m"] * 4, [3.0, float("nan"), 1.0, 2.0], at, [5, 1, 0, 2])
     series = log.document().records["entity"]["run:metric/@run/m"]
-    told = {k: series[f"mlf:{k}"]["$"] for k in ("count", "first", "last", "min", "max")}
-    assert told == {"count": "4", "first": "1.0", "last": "3.0", "min": "1.0", "max": "3.0"}
+    statistics = {k: series[f"mlf:{k}"]["$"] for k in ("count", "first", "last", "min", "max")}
+    assert statistics == {"count": "4", "first": "1.0", "last": "3.0", "min": "1.0", "max": "3.0"}
     assert series["mlf:nanCount"]["$"] == "1"
 
 
@@ -324,6 +327,16 @@ def test_many_points_go_to_the_sink_in_bounded_batches() -> None:
     assert "run:metric/@run/m/0" not in document.records["entity"]
 
 
+def test_points_up_to_the_limit_of_samples_do_not_go_to_the_sink() -> None:
+    sink = Sink()
+    translator = Translator(Options(max_samples=BATCH), sink)
+    columns = ["m"] * BATCH, [0.5] * BATCH, [START_S * 1000] * BATCH, list(range(BATCH))
+    translator.feed(MetricsLogged(RUN_ID, A, 0, START_S * 10**9, *columns))
+    entities = translator.finish().records["entity"]
+    assert sink.sizes == []
+    assert f"run:metric/@run/m/{BATCH - 1}" in entities
+
+
 # -- data, artifacts, models -------------------------------------------------------------
 
 
@@ -331,7 +344,7 @@ def file(path: str, sha256: str | None = "0" * 64) -> dict[str, object]:
     return {"path": path, "size": 3, "sha256": sha256}
 
 
-def test_overwriting_an_artifact_makes_a_version() -> None:
+def test_overwriting_an_artifact_adds_a_version() -> None:
     log = Log()
     log.add(ArtifactsLogged, [file("plots/ä b.png")])
     log.add(ArtifactsLogged, [file("plots/ä b.png")])
@@ -350,7 +363,13 @@ def test_overwriting_an_artifact_makes_a_version() -> None:
     assert ("run:folder/plots", first) in members
 
 
-def test_a_model_comes_from_the_data_that_its_run_read() -> None:
+def test_media_types_do_not_depend_on_the_machine() -> None:
+    assert media_type("a/b.PNG") == "image/png"
+    assert media_type("model/MLmodel") == "application/yaml"
+    assert media_type("weights.unheard") is None
+
+
+def test_a_model_derives_from_the_inputs_of_its_run() -> None:
     log = Log()
     for name, purpose in (("iris", "training"), ("held out", "test")):
         tags = {"mlflow.data.context": purpose}
@@ -374,20 +393,20 @@ def test_a_model_comes_from_the_data_that_its_run_read() -> None:
     assert document.records["entity"][f"{model}/param/depth"]["prov:value"]["$"] == "3"
 
 
-def test_equal_data_sets_are_one_node_over_all_runs() -> None:
-    def data_sets(run_id: str) -> set[str]:
+def test_equal_datasets_have_one_id_in_all_runs() -> None:
+    def datasets(run_id: str) -> set[str]:
         event = InputsLogged(run_id, A, 0, START_S * 10**9, [{"name": "iris", "digest": "d"}])
         return {i for i in translate([event]).records["entity"] if i.startswith("sha256:")}
 
-    assert data_sets("1" * 32) == data_sets("2" * 32)
+    assert datasets("1" * 32) == datasets("2" * 32)
 
 
-def test_what_was_read_from_the_store_has_no_time() -> None:
+def test_events_read_from_a_store_have_no_time() -> None:
     log = Log()
     log.add(ParamsLogged, {"a": "1"}, session=STORE_SESSION)
     log.add(TagsSet, {"k": "v"}, session=STORE_SESSION)
     document = log.document()
-    assert maker(document, "run:tag/k/1") == "run:run"
+    assert generator(document, "run:tag/k/1") == "run:run"
     used = [r for r in document.records["used"].values() if r["prov:entity"] == "run:param/a"]
     assert [(r["prov:activity"], "prov:time" in r) for r in used] == [("run:run", False)]
     assert not any("store" in i for i in document.records["activity"])

@@ -1,11 +1,11 @@
-"""Each rule, with statements that break it and statements that just do not."""
+"""Each rule, with statements that violate it and statements that barely comply."""
 
 from __future__ import annotations
 
 import pytest
 from judging import errors, judge, warnings
 
-BROKEN = {
+VIOLATIONS = {
     "22: two ends": (
         "activity(a, 2026-01-01T00:00:00, -) activity(a, -, 2026-01-02T00:00:00)"
         "activity(a, -, 2026-01-03T00:00:00)",
@@ -32,20 +32,20 @@ BROKEN = {
         "wasDerivedFrom(d; e2, e1) wasGeneratedBy(d; e3, -, -)",
         "Constraint 23",
     ),
-    "23: what a derivation implies of its generation": (
+    "23: the generation implied by a derivation": (
         "wasDerivedFrom(d; e2, e1, a, g, -) wasGeneratedBy(g; e3, a, -)",
         "Constraint 23",
     ),
-    "23: what a derivation implies of its usage": (
+    "23: the usage implied by a derivation": (
         "wasDerivedFrom(d; e2, e1, a, -, u) used(u; b, e1, -)",
         "Constraint 23",
     ),
     "24: two ids": ("wasGeneratedBy(g1; e, a, -) wasGeneratedBy(g2; e, a, -)", "Constraint 24"),
-    "24: the id that a derivation gives": (
+    "24: the id from a derivation": (
         "wasDerivedFrom(d; e2, e1, a, g1, -) wasGeneratedBy(g2; e2, a, -)",
         "Constraint 24",
     ),
-    "24: an activity that an influence gives": (
+    "24: the activity from an influence": (
         "wasGeneratedBy(g1; e, -, 2026-01-01T00:00:00) wasInfluencedBy(g1; e, a)"
         "wasGeneratedBy(e, a, 2026-01-02T00:00:00) activity(a)",
         "Constraint 24",
@@ -65,7 +65,7 @@ BROKEN = {
         "activity(a, 2026-01-01T00:00:00, -) wasStartedBy(a, -, b, 2026-01-02T00:00:00)",
         "Constraint 28",
     ),
-    "28: two starters of what has no time": (
+    "28: two starters of an activity without times": (
         "activity(a) wasStartedBy(a, -, b, 2026-01-01T00:00:00)"
         "wasStartedBy(a, -, c, 2026-01-02T00:00:00)",
         "Constraint 28",
@@ -75,31 +75,31 @@ BROKEN = {
         "Constraint 29",
     ),
     "42: itself": ("wasDerivedFrom(e, e)", "Constraint 42"),
-    "42: a circle": (
+    "42: a cycle": (
         "wasDerivedFrom(e2, e1) wasDerivedFrom(e3, e2) wasDerivedFrom(e1, e3)",
         "Constraint 42",
     ),
-    "42: an aspect made before what it comes from": (
+    "42: a specialization generated before its origin": (
         "wasDerivedFrom(e2, e1) specializationOf(e1, e2)",
         "Constraint 42",
     ),
-    "42: used by the start of its maker": (
+    "42: it triggered the start of its generator": (
         "wasDerivedFrom(e2, e1) wasGeneratedBy(e1, a, -) wasStartedBy(a, e2, -, -)",
         "Constraint 42",
     ),
-    "42: its maker was started by the maker of what came from it": (
+    "42: its generator was started by the generator of its derivative": (
         "wasDerivedFrom(e2, e1) wasGeneratedBy(e1, a, -) wasStartedBy(a, -, b, -)"
         "wasStartedBy(b, e2, -, -)",
         "Constraint 42",
     ),
-    "42: responsible for what it came from": (
+    "42: responsible for its own origin": (
         "entity(g) wasAttributedTo(e1, g) wasDerivedFrom(g, e1)",
         "Constraint 42",
     ),
     "51: generation": ("wasDerivedFrom(e2, e1, -, g, -)", "Constraint 51"),
     "51: usage": ("wasDerivedFrom(e2, e1, -, -, u)", "Constraint 51"),
     "52: itself": ("specializationOf(e, e)", "Constraint 52"),
-    "52: a circle": (
+    "52: a cycle": (
         "specializationOf(e2, e1) specializationOf(e3, e2) specializationOf(e1, e3)",
         "Constraint 52",
     ),
@@ -117,27 +117,27 @@ BROKEN = {
         "Constraint 55",
     ),
     "56": ("entity(c, [prov:type='prov:EmptyCollection']) hadMember(c, e)", "Constraint 56"),
-    "56: of an aspect": (
+    "56: of a specialization": (
         "entity(c, [prov:type='prov:EmptyCollection']) specializationOf(d, c) hadMember(d, e)",
         "Constraint 56",
     ),
-    "56: of an aspect of an aspect": (
+    "56: of a specialization of a specialization": (
         "entity(c, [prov:type='prov:EmptyCollection']) specializationOf(d, c)"
         "specializationOf(f, d) hadMember(f, e)",
         "Constraint 56",
     ),
-    "nothing said": ("used(a)", "PROV-DM 5.1.4"),
+    "only one argument": ("used(a)", "PROV-DM 5.1.4"),
     "two mentions": ("mentionOf(e, f, b) mentionOf(e, f, c)", "PROV-LINKS"),
 }
 
-FINE = {
-    "what is not said may be the same": (
+VALID = {
+    "omitted arguments match anything": (
         "activity(a, 2026-01-01T00:00:00, -) activity(a, -, 2026-01-02T00:00:00) activity(a)"
     ),
-    "one time in two zones": (
+    "the same time in two zones": (
         "activity(a, 2026-01-01T00:00:00Z, -) activity(a, 2026-01-01T01:00:00+01:00, -)"
     ),
-    "no zone: it may be the same time": (
+    "without a zone it may be the same time": (
         "activity(a, 2026-01-01T00:00:00Z, -) activity(a, 2026-01-01T05:00:00, -)"
     ),
     "an agent may be either": "agent(x) entity(x) agent(y) activity(y)",
@@ -145,12 +145,12 @@ FINE = {
     "many usages": (
         "used(u; a, e, 2026-01-01T00:00:00) used(v; a, e, 2026-01-02T00:00:00) used(a, e, -)"
     ),
-    "a derivation and what it implies": (
+    "a derivation with its generation and usage": (
         "used(u; a, e1, 2026-01-01T00:00:00) wasGeneratedBy(g; e2, a, 2026-01-02T00:00:00)"
         "wasDerivedFrom(d; e2, e1, a, g, u) wasDerivedFrom(d; e2, e1, a, -, -)"
     ),
-    "a usage by a derivation that nobody describes": "wasDerivedFrom(d; e2, e1, a, -, u)",
-    "specialization is no circle": (
+    "the undescribed usage of a derivation": "wasDerivedFrom(d; e2, e1, a, -, u)",
+    "transitive specialization": (
         "specializationOf(e3, e2) specializationOf(e2, e1) specializationOf(e3, e1)"
     ),
     "alternates": "alternateOf(e, f) alternateOf(f, e) alternateOf(e, e)",
@@ -158,15 +158,15 @@ FINE = {
         "entity(c, [prov:type='prov:EmptyCollection']) hadMember(e, c)"
     ),
     "activities that inform each other": "wasInformedBy(a, b) wasInformedBy(b, a)",
-    "a child whose work its parent uses": (
+    "an activity that uses the output of one that it started": (
         "wasStartedBy(a, -, b, -) wasGeneratedBy(e, a, -) used(b, e, -)"
     ),
-    "bundles are worlds of their own": (
+    "bundles are independent": (
         "entity(x) bundle b1 activity(x) endBundle bundle b2 used(x; a, e, -) endBundle"
     ),
 }
 
-ONE_MOMENT = {
+SIMULTANEOUS = {
     "41, Constraint 43, Constraint 33": "wasDerivedFrom(f, e, a, -, u) wasStartedBy(a, f, -, -)",
     "31": "wasStartedBy(a, -, b, -) wasStartedBy(a, -, c, -)",
     "32": "wasEndedBy(a, e, b, -) wasEndedBy(a, f, c, -)",
@@ -175,30 +175,30 @@ ONE_MOMENT = {
 }
 
 
-@pytest.mark.parametrize(("statements", "rule"), BROKEN.values(), ids=BROKEN)
-def test_broken(statements: str, rule: str) -> None:
-    found = [rule.partition(" (")[0] for rule in errors(statements)]
-    assert [r for r in found if not r.startswith("Times")] == [rule]
+@pytest.mark.parametrize(("statements", "rule"), VIOLATIONS.values(), ids=VIOLATIONS)
+def test_violation_is_an_error(statements: str, rule: str) -> None:
+    rules = [rule.partition(" (")[0] for rule in errors(statements)]
+    assert [r for r in rules if not r.startswith("Times")] == [rule]
 
 
-@pytest.mark.parametrize("statements", FINE.values(), ids=FINE)
-def test_fine(statements: str) -> None:
+@pytest.mark.parametrize("statements", VALID.values(), ids=VALID)
+def test_valid_statements_have_no_findings(statements: str) -> None:
     assert judge(statements) == []
 
 
-@pytest.mark.parametrize(("number", "statements"), ONE_MOMENT.items())
-def test_what_can_only_be_one_moment(number: str, statements: str) -> None:
+@pytest.mark.parametrize(("number", "statements"), SIMULTANEOUS.items())
+def test_simultaneous_events_are_a_warning(number: str, statements: str) -> None:
     assert errors(statements) == []
     assert f"Constraint {number}" in warnings(statements)
 
 
-@pytest.mark.parametrize(("statements", "rule"), BROKEN.values(), ids=BROKEN)
-def test_bundles_are_judged_by_the_same_rules(statements: str, rule: str) -> None:
-    found = judge(f"entity(other) bundle ex:b {statements} endBundle")
-    assert any(f.rule.startswith(rule) and f.bundle == "ex:b" for f in found)
+@pytest.mark.parametrize(("statements", "rule"), VIOLATIONS.values(), ids=VIOLATIONS)
+def test_violation_in_a_bundle(statements: str, rule: str) -> None:
+    findings = judge(f"entity(other) bundle ex:b {statements} endBundle")
+    assert any(f.rule.startswith(rule) and f.bundle == "ex:b" for f in findings)
 
 
-def test_findings_say_what_contradicts_what() -> None:
+def test_message_names_both_statements() -> None:
     (finding,) = judge("entity(ex:x) activity(ex:a) wasInformedBy(ex:a, ex:x)")
     assert finding.record == "entity(ex:x)"
     assert finding.message == (
@@ -210,14 +210,17 @@ def test_findings_say_what_contradicts_what() -> None:
         "wasGeneratedBy(g; f, a), which follows from wasDerivedFrom(d; f, e, a, g) by Inference 11"
     )
     (finding,) = judge("wasDerivedFrom(f, e) wasDerivedFrom(e, f)")
-    assert "the generation of e comes before the generation of f (Constraint 42)" in finding.message
+    assert (
+        "ordering cycle: the generation of e comes before the generation of f (Constraint 42)"
+        in finding.message
+    )
 
 
-def test_circles_of_specializations_are_said_once() -> None:
+def test_specialization_cycle_is_reported_once() -> None:
     assert len(judge("specializationOf(e, f) specializationOf(f, e)")) == 1
 
 
-@pytest.mark.parametrize(("places", "what"), [("g, -", "generation"), ("-, u", "usage")])
-def test_derivations_say_what_is_missing(places: str, what: str) -> None:
-    (finding,) = judge(f"wasDerivedFrom(e, f, -, {places})")
-    assert finding.message == f"it has a {what} but names no activity"
+@pytest.mark.parametrize(("arguments", "kind"), [("g, -", "generation"), ("-, u", "usage")])
+def test_generation_or_usage_of_a_derivation_needs_an_activity(arguments: str, kind: str) -> None:
+    (finding,) = judge(f"wasDerivedFrom(e, f, -, {arguments})")
+    assert finding.message == f"it has a {kind}, but no activity"

@@ -1,4 +1,4 @@
-"""The constraint cases that come with ``prov``, judged as their names say or argued why not."""
+"""The constraint cases of ``prov``: the result is as in their names, or the reason is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.prov.validate import file_reports
+from yprov_mlflow.prov.validate import documents
 
 CORPUS = Path(str(resources("prov"))) / "tests" / "unification" / "constraints"
 CASES = sorted(path for path in CORPUS.glob("*") if path.suffix in (".xml", ".provx"))
@@ -39,7 +39,7 @@ ARGUED = {
     "delegation-success3.xml": (False, RESPONSIBLE_IS_REQUIRED),
     "delegation-success4.xml": (False, RESPONSIBLE_IS_REQUIRED),
 }
-"""Whether a case is valid, and why that is not what its name says."""
+"""Cases whose result differs from their name, with the reason."""
 
 BY = {
     "activity-end-fail": {29},
@@ -61,7 +61,7 @@ BY = {
     "start-fail": {23, 26},
     "usage-fail": {23},
 }
-"""The rules, of which at least one rules a case out, and no other may."""
+"""The rules that a case may violate; it violates at least one."""
 
 
 def is_named_valid(path: Path) -> bool:
@@ -82,7 +82,7 @@ def number_of(rule: str) -> object:
     return int(start.removeprefix("Constraint ")) if start.startswith("Constraint ") else start
 
 
-def test_every_case_is_judged() -> None:
+def test_corpus_is_complete() -> None:
     assert len([path for path in CASES if path.suffix == ".xml"]) == 153
     assert len([path for path in CASES if path.suffix == ".provx"]) == 7
     assert set(ARGUED) <= {path.name for path in CASES}
@@ -94,7 +94,7 @@ def test_every_case_is_judged() -> None:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
 def test_case(path: Path) -> None:
     valid, _ = ARGUED.get(path.name, (is_named_valid(path), ""))
-    report = file_reports.check(path)
+    report = documents.check(path)
     assert report.format == "prov-xml"
     assert report.records
     assert report.valid is valid, report.findings

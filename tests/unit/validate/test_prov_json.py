@@ -1,4 +1,4 @@
-"""What PROV-JSON's schema says is said here, too, and faster."""
+"""The reader of PROV-JSON finds the same violations as the schema."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.model.relations import KINDS
 from yprov_mlflow.prov.validate import Finding, Statement, validate
-from yprov_mlflow.prov.validate.kinds import KINDS
 
 PREFIX = {"ex": "http://example.org/", "default": "http://example.org/d#"}
 
 
 @cache
 def schema() -> Any:
-    """Give the schema that comes with ``prov``, without its faults."""
+    """Return the schema in the ``prov`` package, with its mistakes corrected."""
     text = resources("prov").joinpath("tests/schemas/prov-json.schema.json").read_text("utf-8")
     found = json.loads(text)
     for members in (found["properties"], found["definitions"]["bundle"]["properties"]):
@@ -57,9 +57,9 @@ def schema() -> Any:
     return jsonschema.Draft4Validator(found)
 
 
-def of_form(finding: Finding) -> bool:
+def is_schema_violation(finding: Finding) -> bool:
     return finding.severity == "error" and (
-        finding.rule == "PROV-JSON schema" or "which it has to have" in finding.message
+        finding.rule == "PROV-JSON schema" or "required arguments are missing" in finding.message
     )
 
 
@@ -74,7 +74,7 @@ typed = st.fixed_dictionaries(
     {"$": st.just("1")}, optional={"type": st.just("xsd:int"), "lang": st.just("en")}
 )
 values = scalars | typed | st.lists(scalars | typed, min_size=1, max_size=2)
-no_values = (
+invalid_values = (
     st.none()
     | st.just([])
     | st.just({})
@@ -117,7 +117,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Give all places in a JSON value; none are in prefixes."""
+    """Return the paths of all values in a JSON value, except for prefixes."""
     inside: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         inside = [(k, v) for k, v in value.items() if k not in ("prefix", "lang", "type", "$")]
@@ -127,7 +127,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def put(document: Any, place: tuple[Any, ...], value: Any) -> Any:
-    """Give the document with another value in a place, or without it, if there is none."""
+    """Return the document with another value at a path, or without that member."""
     if not place:
         return value
     found = copy.copy(document)
@@ -143,47 +143,47 @@ bounded = settings(max_examples=150, deadline=None)
 
 @bounded
 @given(documents())
-def test_what_the_schema_accepts_is_accepted(document: dict[str, Any]) -> None:
+def test_documents_valid_by_the_schema_are_valid(document: dict[str, Any]) -> None:
     schema().validate(document)
-    assert not [f for f in validate(document) if of_form(f)]
+    assert not [f for f in validate(document) if is_schema_violation(f)]
 
 
 @bounded
 @given(documents(), st.data())
-def test_damage_is_found_where_the_schema_finds_it(
+def test_violations_are_the_same_as_by_the_schema(
     document: dict[str, Any], data: st.DataObject
 ) -> None:
     inside = [place for place in places(document) if place]
     assume(inside)
     place = data.draw(st.sampled_from(inside))
-    damaged = put(document, place, data.draw(no_values | values | st.just(put)))
+    damaged = put(document, place, data.draw(invalid_values | values | st.just(put)))
     # The schema lets the times of activities be anything; here they have to be times.
     assume(place[-1] not in ("prov:startTime", "prov:endTime"))
-    found = [f for f in validate(damaged) if of_form(f)]
+    found = [f for f in validate(damaged) if is_schema_violation(f)]
     assert bool(found) is not schema().is_valid(damaged), found
 
 
 @pytest.mark.parametrize(
     ("document", "part"),
     [
-        ({"wasEndedby": {}}, "wasEndedBy is meant"),
-        ({"entities": {}}, "no records of this name"),
-        ({"entity": []}, "a list is no object"),
-        ({"prefix": {"ex": 1}}, "1 is no string"),
-        ({"prefix": []}, "a list is no object"),
-        ({"bundle": {"ex:b": []}}, "a list is no object"),
+        ({"wasEndedby": {}}, "did you mean wasEndedBy?"),
+        ({"entities": {}}, "unknown kind of records"),
+        ({"entity": []}, "a list is not an object"),
+        ({"prefix": {"ex": 1}}, "1 is not a string"),
+        ({"prefix": []}, "a list is not an object"),
+        ({"bundle": {"ex:b": []}}, "a list is not an object"),
         ({"bundle": {"ex:b": {"bundle": {}}}}, "cannot contain bundles"),
-        ({"used": {"ex:u": {"prov:activity": 1}}}, "prov:activity is 1 and no string"),
+        ({"used": {"ex:u": {"prov:activity": 1}}}, "prov:activity is 1, not a string"),
         ({"entity": {"ex:e": {"ex:k": None}}}, "ex:k is null"),
     ],
 )
-def test_faults_are_named(document: dict[str, Any], part: str) -> None:
+def test_message_names_the_violation(document: dict[str, Any], part: str) -> None:
     document = {"prefix": PREFIX, **document}
     found = [f for f in validate(document) if f.rule == "PROV-JSON schema"]
     assert any(part in f.message for f in found), found
 
 
-def test_times_have_to_be_times() -> None:
+def test_invalid_times_are_errors() -> None:
     document = {
         "prefix": PREFIX,
         "activity": {
@@ -194,12 +194,12 @@ def test_times_have_to_be_times() -> None:
     }
     found = validate(document)
     assert [f.message for f in found] == [
-        "'yesterday' is no xsd:dateTime",
-        "'1767225600' is no xsd:dateTime",
+        "'yesterday' is not an xsd:dateTime",
+        "'1767225600' is not an xsd:dateTime",
     ]
 
 
-def test_names_of_one_iri_are_one() -> None:
+def test_names_with_the_same_iri_are_equal() -> None:
     def same(prefixes: dict[str, str], first: str, second: str) -> bool:
         document = {"prefix": prefixes, "entity": {first: {}}, "activity": {second: {}}}
         return bool(validate(document))
@@ -212,7 +212,7 @@ def test_names_of_one_iri_are_one() -> None:
     assert not same({"a": one, "b": "urn:b:"}, "a:x", "b:x")
 
 
-def test_prefixes_have_to_be_declared() -> None:
+def test_undeclared_prefixes_are_errors() -> None:
     document = {
         "prefix": {"ex": "http://example.org/"},
         "entity": {"ex:a": {"foo:key": "x", "prov:type": {"$": "bar:T", "type": "xsd:QName"}}},
@@ -223,7 +223,7 @@ def test_prefixes_have_to_be_declared() -> None:
     assert sorted(f.record for f in found) == ["bar:T", "baz:a", "foo:key", "plain"]
 
 
-def test_a_bundle_has_the_prefixes_of_its_document_and_its_own() -> None:
+def test_bundles_inherit_the_prefixes_of_the_document() -> None:
     inner = {"prefix": {"b": "urn:b:"}, "entity": {"a:e": {}, "b:e": {}}}
     assert validate({"prefix": {"a": "urn:a:"}, "bundle": {"a:one": inner}}) == []
     (finding,) = validate({"bundle": {"b:one": inner}})
@@ -251,14 +251,14 @@ def test_members_may_be_listed() -> None:
     assert finding.rule.startswith("Constraint 55")
 
 
-def test_documents_of_other_formats_may_list_what_contradicts() -> None:
+def test_lists_of_ids_from_other_formats_are_compared() -> None:
     record = {"prov:activity": "ex:a", "prov:entity": ["ex:e", "ex:f"]}
     document = Document(PREFIX, {"used": {"ex:u": record}})
     (finding,) = validate(document)
     assert finding.rule.startswith("Constraint 23")
 
 
-def test_statements_are_judged_as_they_come() -> None:
+def test_statements_from_an_iterator() -> None:
     statements = [
         Statement("used", "ex:u", ("ex:a", "ex:e"), (None,)),
         Statement("used", "ex:u", ("ex:a", "foo:e"), (None,)),
@@ -268,7 +268,7 @@ def test_statements_are_judged_as_they_come() -> None:
     assert validate(statements, prefixes={**PREFIX, "foo": PREFIX["ex"]}) == []
 
 
-def test_nothing_is_changed() -> None:
+def test_validation_does_not_change_the_document() -> None:
     document = {
         "prefix": PREFIX,
         "entity": {"ex:e": {"prov:type": [{"$": "ex:T", "type": "xsd:QName"}]}},

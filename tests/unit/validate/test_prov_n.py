@@ -1,4 +1,4 @@
-"""PROV-N is read as the parser of ``prov`` reads it, or it is said why not."""
+"""PROV-N is read as by the parser of ``prov``, or the reason is documented."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from judging import judge
 from prov import Error
 from prov.model import ProvDocument
 
+from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError
 from yprov_mlflow.prov.validate import Finding, prov_n_reader
 
 CORPUS = Path(str(resources("prov"))) / "tests" / "provn"
@@ -30,7 +31,7 @@ def count_by_prov(text: str) -> int | None:
     return sum(len(bundle.get_records()) for bundle in (document, *document.bundles))
 
 
-def test_there_are_cases() -> None:
+def test_corpus_is_complete() -> None:
     assert len(CASES) > 500
 
 
@@ -43,7 +44,7 @@ def test_corpus() -> None:
         found: list[Finding] = []
         try:
             instances = list(prov_n_reader.instances(text))
-        except prov_n_reader.Malformed:
+        except ProvNSyntaxError:
             ours = None
         else:
             ours = sum(len(list(instance.statements)) for instance in instances)
@@ -51,7 +52,7 @@ def test_corpus() -> None:
                 found += [*instance.findings, *instance.names.findings()]
         if theirs is None and ours is not None:
             read_by_us_only.append(path.name)
-            reasons = ("all of the optional arguments or none", "none of PROV's", " declared")
+            reasons = ("all of the optional arguments or none", "extension of PROV", " declared")
             assert any(reason in f.message for f in found for reason in reasons), path.name
         elif theirs != ours:
             differing.append(path.name)
@@ -62,35 +63,35 @@ def test_corpus() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "'document' has to come first"),
-        ("entity(ex:a)", "'document' has to come first (line 1, column 1)"),
-        (f"{HEAD}entity(ex:a)", "has to come here (line 3, column 13)"),
+        ("", "a document starts with 'document'"),
+        ("entity(ex:a)", "a document starts with 'document' (line 1, column 1)"),
+        (f"{HEAD}entity(ex:a)", "expected a statement or an end (line 3, column 13)"),
         (f"{HEAD}entity(ex:a\nendDocument", "an id, '-' or a time, and then ',', ';' or ')'"),
         (f"{HEAD}entity()\nendDocument", "(line 3, column 8)"),
         (f"{HEAD}entity(ex:a, [ex:k=])\nendDocument", "an attribute, and then ',' or ']'"),
         (f'{HEAD}entity(ex:a, [ex:k="1])\nendDocument', "an attribute, and then ',' or ']'"),
-        (f"{HEAD}entity(ex:a, ex:b)\nendDocument", "entity takes 0 arguments, and not 1"),
-        (f"{HEAD}entity(ex:i; ex:a)\nendDocument", "';' cannot come here"),
-        (f"{HEAD}used(ex:i; ex:j; ex:a)\nendDocument", "';' cannot come here"),
-        (f"{HEAD}used(ex:a, ex:b, yesterday)\nendDocument", "'yesterday' is no time"),
-        (f"{HEAD}used(ex:a., ex:b, -)\nendDocument", "'ex:a.' is no name"),
-        (f"{HEAD}used(ex:a:b, ex:b, -)\nendDocument", "'ex:a:b' is no name"),
+        (f"{HEAD}entity(ex:a, ex:b)\nendDocument", "entity takes 0 arguments, not 1"),
+        (f"{HEAD}entity(ex:i; ex:a)\nendDocument", "unexpected ';'"),
+        (f"{HEAD}used(ex:i; ex:j; ex:a)\nendDocument", "unexpected ';'"),
+        (f"{HEAD}used(ex:a, ex:b, yesterday)\nendDocument", "'yesterday' is not a time"),
+        (f"{HEAD}used(ex:a., ex:b, -)\nendDocument", "'ex:a.' is not a name"),
+        (f"{HEAD}used(ex:a:b, ex:b, -)\nendDocument", "'ex:a:b' is not a name"),
         (f"{HEAD}wasUsedBy(ex:a, ex:b)\nendDocument", "there is no statement 'wasUsedBy'"),
         (f"{HEAD}hadMember(ex:i; ex:a, ex:b)\nendDocument", "neither an id nor attributes"),
         (f"{HEAD}bundle ex:b bundle ex:c endBundle endBundle\nendDocument", "cannot contain"),
-        (f"{HEAD}endDocument more", "more after 'endDocument' (line 3, column 13)"),
+        (f"{HEAD}endDocument more", "content after 'endDocument' (line 3, column 13)"),
         (f"{HEAD}prefix ex <urn:e>\nendDocument", "'ex' is declared twice"),
         (f"{HEAD}ex:other(\nendDocument", "does not end"),
-        (f"{HEAD}/* no end\nendDocument", "has to come here"),
+        (f"{HEAD}/* no end\nendDocument", "expected a statement"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(text: str, reason: str) -> None:
-    with pytest.raises(prov_n_reader.Malformed) as caught:
+def test_error_names_line_and_column(text: str, reason: str) -> None:
+    with pytest.raises(ProvNSyntaxError) as caught:
         list(prov_n_reader.instances(text))
     assert reason in str(caught.value)
 
 
-def test_everything_that_may_be_written() -> None:
+def test_all_constructs() -> None:
     found = judge(
         """
         // a comment, with "quotes" and (brackets
@@ -111,12 +112,12 @@ def test_everything_that_may_be_written() -> None:
     assert found == []
 
 
-def test_escapes_do_not_make_another_name() -> None:
+def test_escaped_names_are_equal() -> None:
     (finding,) = judge("entity(ex:a\\-b) activity(ex:a-b)")
     assert finding.rule.startswith("Constraint 55")
 
 
-def test_more_than_the_grammar_is_a_warning() -> None:
+def test_content_beyond_the_grammar() -> None:
     (finding,) = judge("used(ex:a, ex:b)")
     assert (finding.severity, finding.rule) == ("warning", "Syntax")
     (finding,) = judge('dict:hadMembers(ex:a, {("k", ex:b)}) entity(ex:a) prefix', None)[:1]

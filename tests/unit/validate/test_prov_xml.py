@@ -1,10 +1,10 @@
-"""PROV-XML of all writers, and what hostile files try."""
+"""PROV-XML of other programs, and hostile files."""
 
 from __future__ import annotations
 
 import pytest
 
-from yprov_mlflow.prov.validate import Finding, file_reports
+from yprov_mlflow.prov.validate import Finding, documents
 
 HEAD = (
     '<prov:document xmlns:prov="http://www.w3.org/ns/prov#" xmlns:ex="http://example.org/" '
@@ -16,7 +16,7 @@ USED = '<prov:used><prov:activity prov:ref="ex:a"/><prov:entity prov:ref="{}"/><
 
 def judge(content: str, declaration: str = "") -> list[Finding]:
     text = f"{declaration}{HEAD}{content}</prov:document>"
-    return file_reports.check_bytes("test", text.encode()).findings
+    return documents.check_bytes("test", text.encode()).findings
 
 
 def test_subtypes_are_statements() -> None:
@@ -54,7 +54,7 @@ def test_an_entity_may_be_a_bundle() -> None:
     assert judge('<prov:bundle prov:id="ex:b"/><prov:activity prov:id="ex:b"/>')
 
 
-def test_prefixes_mean_what_they_mean_where_they_stand() -> None:
+def test_prefixes_are_local_to_their_element() -> None:
     entity = '<prov:entity prov:id="{}" xmlns:e2="http://example.org/" xmlns:ex="urn:other:"/>'
     activity = '<prov:activity prov:id="ex:a"/>'
     assert judge(entity.format("ex:a") + activity) == []
@@ -72,14 +72,14 @@ def test_a_membership_may_have_several_members() -> None:
     assert finding.rule.startswith("Constraint 55")
 
 
-def test_what_is_none_of_provs() -> None:
+def test_elements_outside_prov() -> None:
     others = "<ex:more><prov:entity/></ex:more><prov:other><ex:x/></prov:other>"
     assert judge(others + '<prov:entity prov:id="ex:e"/>') == []
     (finding,) = judge("<prov:nonsense/>")
     assert (finding.severity, finding.rule) == ("error", "Syntax")
 
 
-def test_one_thing_said_twice_in_one_statement() -> None:
+def test_repeated_argument_in_a_statement() -> None:
     (finding,) = judge(
         '<prov:used><prov:activity prov:ref="ex:a"/><prov:activity prov:ref="ex:b"/>'
         '<prov:entity prov:ref="ex:e"/></prov:used>'
@@ -116,8 +116,8 @@ def test_hostile_files_are_errors(content: str, declaration: str, reason: str) -
     assert reason in finding.message
 
 
-def test_roots_of_others() -> None:
-    report = file_reports.check_bytes("test", b'<?xml version="1.0"?><html/>')
+def test_other_root_elements() -> None:
+    report = documents.check_bytes("test", b'<?xml version="1.0"?><html/>')
     assert [f.message for f in report.findings] == [
-        "this is no prov-xml document: its root is 'html' and not prov:document (line 1)"
+        "not a valid prov-xml document: its root is 'html' and not prov:document (line 1)"
     ]

@@ -1,4 +1,4 @@
-"""JSON is read member by member as ``json`` reads it whole."""
+"""Parsing member by member gives the same as ``json``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ values = st.recursive(
 )
 
 
-def plain(found: Any) -> Any:
-    if isinstance(found, strict_json.Members):
-        return {key: plain(value) for key, value in found.items()}
-    return found
+def plain(value: Any) -> Any:
+    if isinstance(value, strict_json.Members):
+        return {key: plain(member) for key, member in value.items()}
+    return value
 
 
 @settings(max_examples=300, deadline=None)
@@ -32,27 +32,27 @@ def plain(found: Any) -> Any:
     st.sampled_from([None, 1]),
     st.booleans(),
 )
-def test_objects_are_read_as_json_reads_them(
+def test_objects_parse_as_with_json(
     document: dict[str, Any], indent: int | None, ascii_only: bool
 ) -> None:
     content = json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode()
-    found = strict_json.read(content)
-    assert plain(found) == document
-    assert found.repeated == []
+    members = strict_json.parse(content)
+    assert plain(members) == document
+    assert members.repeated == []
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=30) | st.text(alphabet='{}[]",:\\a1 ', max_size=30).map(str.encode))
-def test_no_other_bytes_are_read(content: bytes) -> None:
+def test_other_content_is_malformed(content: bytes) -> None:
     try:
         expected = json.loads(content)
     except ValueError:
         expected = None
     try:
-        found = plain(strict_json.read(content))
+        parsed = plain(strict_json.parse(content))
     except strict_json.Malformed:
-        found = None
-    assert found == (expected if isinstance(expected, dict) else None)
+        parsed = None
+    assert parsed == (expected if isinstance(expected, dict) else None)
 
 
 @pytest.mark.parametrize(
@@ -63,25 +63,25 @@ def test_no_other_bytes_are_read(content: bytes) -> None:
         ('{"bundle": {"a": 1}, "x": {"a": {"b": {}, "b": {}}}}', []),
     ],
 )
-def test_what_json_forgets_is_noticed(content: str, repeated: list[str]) -> None:
-    found = strict_json.read(content.encode())
-    dict(found)
-    assert found.repeated == repeated
+def test_repeated_keys_are_reported(content: str, repeated: list[str]) -> None:
+    members = strict_json.parse(content.encode())
+    dict(members)
+    assert members.repeated == repeated
 
 
 @pytest.mark.parametrize("bracket", ["[", '{"a":'])
 def test_deep_nesting_is_an_error(bracket: str) -> None:
     content = ('{"x":' + bracket * 1_000_000).encode()
     with pytest.raises(strict_json.Malformed):
-        dict(strict_json.read(content))
+        dict(strict_json.parse(content))
 
 
-def test_bundles_are_read_one_by_one() -> None:
+def test_only_one_bundle_is_in_memory() -> None:
     inside = ",".join(f'"ex:e{n}":{{"ex:k":"{"x" * 100}"}}' for n in range(1000))
     bundles = ",".join(f'"b{n}":{{"entity":{{{inside}}}}}' for n in range(100))
     content = f'{{"bundle":{{{bundles}}}}}'.encode()
     tracemalloc.start()
-    for bundle in strict_json.read(content)["bundle"].values():
+    for bundle in strict_json.parse(content)["bundle"].values():
         assert len(bundle["entity"]) == 1000
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Documents that look like natural ways to model runs, and are not."""
+"""Documents that look plausible, but violate PROV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.prov.validate import file_reports
+from yprov_mlflow.prov.validate import documents
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
 
@@ -24,17 +24,17 @@ INVALID = {
     "18": "Constraint 56",
     "20": "Constraint 23",
 }
-"""What PROV rules out, by which rule."""
+"""Invalid documents, with the violated rule."""
 
 IMPOSSIBLE = {
     "06": "Times against Constraint 39",
     "07": "Times against Constraint 34",
     "19": "Times against Constraint 37",
 }
-"""What PROV accepts and times give away."""
+"""Documents that PROV accepts, but that have contradicting times."""
 
 COINCIDENT = {"04": "Constraint 39", "16": "Inference 9", "21": "PROV-DM 5.1.7, Constraint 44"}
-"""What PROV accepts if several events are one: a warning."""
+"""Documents that are valid only if several events are simultaneous: a warning."""
 
 EMPTY = {"08": "PROV-DM 5.1.7"}
 """Called invalid where the traps are listed, but valid by the Recommendations: ``b`` starts
@@ -55,14 +55,14 @@ def trap(request: pytest.FixtureRequest) -> tuple[str, Path]:
     return request.param, found[0]
 
 
-def test_every_trap_is_judged() -> None:
-    judged = [*INVALID, *IMPOSSIBLE, *COINCIDENT, *EMPTY, *VALID]
-    assert sorted(judged) == [f"{n:02}" for n in range(1, 22)]
+def test_every_trap_has_an_expectation() -> None:
+    expected = [*INVALID, *IMPOSSIBLE, *COINCIDENT, *EMPTY, *VALID]
+    assert sorted(expected) == [f"{n:02}" for n in range(1, 22)]
 
 
 def test_trap(trap: tuple[str, Path]) -> None:
     number, path = trap
-    report = file_reports.check(path)
+    report = documents.check(path)
     rules = {
         severity: {f.rule.partition(":")[0] for f in report.findings if f.severity == severity}
         for severity in ("error", "warning")
@@ -85,6 +85,6 @@ def test_reference_document_is_valid(suffix: str) -> None:
     path = REFERENCE / f"run-example.{suffix}"
     if not path.is_file():
         pytest.skip("the reference document is not here")
-    report = file_reports.check(path)
+    report = documents.check(path)
     assert report.findings == []
     assert report.records == 143

@@ -1,4 +1,5 @@
-"""The MLflow plugin: the only place that touches MLflow.
+"""Capture of MLflow calls while they happen: the plugin, the drop-in, and delivery of documents.
 
-Importing this package, or ``entry``, imports and activates nothing.
+``patches`` replaces names of MLflow and ``mlflow_private`` has all private names of it that are
+used. Importing this package, ``entry`` or ``patches`` activates nothing.
 """

@@ -12,22 +12,21 @@ ContextPath = tuple[str | int, ...]
 class Scope:
     """One entered context or epoch.
 
-    ``run_id`` is the run that it belongs to; None says that there was none yet when it was
-    entered, so that it belongs to every run that begins in it. ``runs`` are those whose
-    journals tell of it, each with its path.
+    A scope without a run was entered while no run was active: it belongs to every run that
+    starts in it.
     """
 
-    name: str | int
-    parent: Scope | None
+    name: str | int  # of a context, or the number of an epoch
+    parent: Scope | None  # the scope around this one
     run_id: str | None
-    runs: dict[str, ContextPath] = dataclasses.field(default_factory=dict)
+    runs: dict[str, ContextPath] = dataclasses.field(default_factory=dict)  # whose journals have it
 
     def holds(self, run_id: str) -> bool:
-        """Tell whether what is logged to the run in here is logged in this scope."""
+        """Return whether this scope belongs to the run."""
         return self.run_id is None or self.run_id == run_id
 
     def path(self, run_id: str) -> ContextPath:
-        """Give the names of the run's scopes from the outermost to this one."""
+        """Return the names of the run's scopes, from the outermost to this one."""
         names = []
         scope: Scope | None = self
         while scope is not None:
@@ -42,52 +41,51 @@ current: ContextVar[Scope | None] = ContextVar("yprov_mlflow_scope", default=Non
 
 
 def unrecorded(run_id: str) -> list[Scope]:
-    """Give the scopes around the caller that the run's journal lacks, outermost first."""
+    """Return the scopes around the caller that the run's journal lacks, outermost first."""
     scope = current.get()
-    found = []
+    scopes = []
     while scope is not None:
         if scope.holds(run_id) and run_id not in scope.runs:
-            found.append(scope)
+            scopes.append(scope)
         scope = scope.parent
-    return found[::-1]
+    return scopes[::-1]
 
 
 def path_in(run_id: str) -> ContextPath | None:
-    """Give the path of scopes of this run that the caller is in; None in a thread without any.
+    """Return the path of this run's scopes around the caller; None in a thread without scopes.
 
-    A child run inside its parent's context is in no context of its own: an empty path.
+    The path is empty for a child run in a context of its parent: that is not its own.
     """
     scope = current.get()
     return None if scope is None else scope.path(run_id)
 
 
 class OpenContexts:
-    """Contexts of one run that are open now, in whatever thread they were entered.
+    """Contexts of one run that are open now, in any thread.
 
-    Libraries log from worker threads, which inherit no context. While the open contexts form
-    one chain there is no doubt which one such a call belongs to.
+    Libraries log from worker threads, which do not inherit a context. While the open contexts
+    are nested in each other, such a call belongs to the innermost of them without doubt.
     """
 
     __slots__ = ("_paths", "any")
 
     def __init__(self) -> None:
-        """Start with none open; ``any`` tells whether one is."""
         self._paths: list[ContextPath] = []
-        self.any = False
+        self.any = False  # an attribute and not a property: log_metric reads it each time
 
     def enter(self, path: ContextPath) -> None:
-        """Note that ``path`` was entered."""
+        """Note that the context at ``path`` was entered."""
         self._paths.append(path)
         self.any = True
 
     def leave(self, path: ContextPath) -> None:
-        """Note that ``path`` was left."""
+        """Note that the context at ``path`` was left."""
         if path in self._paths:
             self._paths.remove(path)
         self.any = bool(self._paths)
 
     def only(self) -> ContextPath:
-        """Give the innermost open path if all open ones lie on it, else an empty one."""
+        """Return the innermost open path if it contains all others, else an empty path."""
         paths = self._paths
         if not paths:
             return ()

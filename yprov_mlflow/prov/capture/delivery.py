@@ -1,7 +1,6 @@
-"""Documents go where the run's artifacts are: at its end, at exit, and on ``recover``.
+"""Delivery of documents to the artifacts of their runs: at the end of a run, at exit, on demand.
 
-What belongs to a store and to no run has no such place: ``recover`` puts its document beside
-the journals.
+The document of a store, which is not a run, goes to the state folder (``recover``).
 """
 
 from __future__ import annotations
@@ -19,75 +18,82 @@ from typing import Any, NamedTuple, cast
 from filelock import FileLock
 
 from yprov_mlflow.prov import settings
+from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
-from yprov_mlflow.prov.capture.artifacts import PROVENANCE
 from yprov_mlflow.prov.capture.backfill import StoreBackfill
-from yprov_mlflow.prov.capture.recorder import SERVER
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
-from yprov_mlflow.prov.capture.run_document import PROV_JSON, Written, write_document
+from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.collectors import ranks
-from yprov_mlflow.prov.errors import DeliveryError, RunNotFoundError
+from yprov_mlflow.prov.errors import DeliveryError, MissingExtraError, RunNotFoundError
 from yprov_mlflow.prov.events import RunCreated
-from yprov_mlflow.prov.ids import quote_key, redact, store_id, store_of
+from yprov_mlflow.prov.ids import quote_key, store_id, store_of
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
+from yprov_mlflow.prov.layout import PROV_JSON, PROVENANCE, SERVER, STORES
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.uris import strip_prefix
 
-PATIENCE_S = 30.0
-"""How long the end of a run, or of a process, waits for documents; the rest is for ``recover``."""
+TIMEOUT_S = 30.0
+"""How long the end of a run or process waits for documents; ``recover`` writes later ones."""
 
-SERVER_PATIENCE_S = 5.0
-"""The same in a server, where a client waits for the answer."""
+SERVER_TIMEOUT_S = 5.0
+"""The same in a server, where a client waits for the response."""
+
+FACTS_TIMEOUT_S = 2.0
+"""How long a document waits for the first facts of collectors."""
 
 QUIET_S = 2.0
 """How long a finished run must be quiet before late events make a new document."""
-
-STORES = "stores"
-"""Folder beside that of the journals, with a document for each store of what belongs to no run."""
 
 _LOGGER = logging.getLogger("yprov_mlflow")
 
 
 class Outcome(NamedTuple):
-    """What ``recover`` did for one run or store: ``state`` is written, current or failed."""
+    """The result of ``recover`` for one run or store."""
 
-    run_id: str
-    state: str
-    where: str
-    events: int
-    reason: str
+    run_id: str  # or what stands for a store (``ids.store_id``)
+    state: str  # "written", "current" or "failed"
+    where: str  # location of a written document
+    events: int  # number of events in that document
+    reason: str  # of a failure, or the damaged lines of journals
+
+
+# -- the thread ----------------------------------------------------------------------------
 
 
 class _DeliveryWorker:
-    """One daemon thread that writes documents, so that no run waits for one without limit."""
+    """One daemon thread that writes documents, so that a run waits for one only so long."""
 
     def __init__(self, capture: CaptureSession) -> None:
         self.capture = capture
         self._jobs: queue.SimpleQueue[tuple[str, threading.Event]] = queue.SimpleQueue()
         self._late: dict[str, float] = {}
+        # Reentrant, as a signal handler may log a late event.
         self._lock = threading.RLock()
         self.stuck = False
         threading.Thread(target=self._work, name="yprov-delivery", daemon=True).start()
 
-    def deliver(self, run_id: str, patience_s: float) -> bool:
-        """Have a document written; tell whether it was done in time.
+    def deliver(self, run_id: str, timeout_s: float) -> bool:
+        """Have a document written, and return whether it was written in time.
 
-        Once one was not, nobody waits until the thread is free again: whoever does not answer
-        one run's end will not answer the next.
+        After a timeout, later calls do not wait until the thread is free again: a store that did
+        not answer at the end of one run will not answer at the end of the next.
         """
         done = threading.Event()
         self._jobs.put((run_id, done))
-        if done.wait(0.0 if self.stuck else patience_s):
+        if done.wait(0.0 if self.stuck else timeout_s):
             return True
         self.stuck = True
         return False
 
-    def late(self, run_id: str) -> None:
+    def deliver_later(self, run_id: str) -> None:
         """Deliver again once the run has been quiet for a while."""
         with self._lock:
             self._late[run_id] = time.monotonic() + QUIET_S
-        self._jobs.put(("", threading.Event()))
+        self._jobs.put(("", threading.Event()))  # wakes the thread, which computes its timeout
 
     def _due(self) -> tuple[list[str], float | None]:
+        """Return the late runs that are due, and the seconds until the next one is."""
         now = time.monotonic()
         with self._lock:
             due = [run_id for run_id, when in self._late.items() if when <= now]
@@ -97,70 +103,52 @@ class _DeliveryWorker:
         return due, None if next_ is None else max(0.0, next_ - now)
 
     def _work(self) -> None:
-        self.capture.guards.here.off = True
-        wait: float | None = None
+        self.capture.guard.here.off = True
+        timeout_s: float | None = None
         while True:
             try:
-                run_id, done = self._jobs.get(timeout=wait)
+                run_id, done = self._jobs.get(timeout=timeout_s)
             except queue.Empty:
                 run_id, done = "", threading.Event()
-            due, wait = self._due()
+            due, timeout_s = self._due()
             for run in dict.fromkeys([run_id, *due] if run_id else due):
-                try:
+                with self.capture.recorder.warn_only():
                     _deliver_now(self.capture, run)
-                except Exception as error:  # noqa: BLE001 - the run has ended well without it
-                    self.capture.recorder.warn(error)
             done.set()
             self.stuck = False
 
 
-def _postman(capture: CaptureSession) -> _DeliveryWorker:
+def _worker(capture: CaptureSession) -> _DeliveryWorker:
     with capture.lock:
-        if capture.postman is None:
-            capture.postman = _DeliveryWorker(capture)
-            capture.recorder.on_late_event = capture.postman.late
-        return cast(_DeliveryWorker, capture.postman)
+        if capture.delivery_worker is None:
+            worker = capture.delivery_worker = _DeliveryWorker(capture)
+            capture.recorder.on_late_event = worker.deliver_later
+        return cast(_DeliveryWorker, capture.delivery_worker)
 
 
-def deliver(capture: CaptureSession, run_id: str, patience_s: float = PATIENCE_S) -> None:
-    """Write a run's document and put it among its artifacts; wait for it, within limits."""
+def deliver(capture: CaptureSession, run_id: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Write a run's document to its artifacts, and wait for it, but not for long."""
     state = capture.recorder.get(run_id)
-    if state is not None and _lives_in_its_thread(getattr(state.store, process.URI, None)):
+    if state is not None and _is_in_memory(mlflow_private.store_uri(state.store)):
         _deliver_here(capture, run_id)
         return
     try:
-        postman = _postman(capture)
-    except RuntimeError:  # from Python 3.12 on, a process that is ending starts no threads
+        worker = _worker(capture)
+    except RuntimeError:  # from Python 3.12 on, no thread can be started while a process exits
         _deliver_here(capture, run_id)
         return
-    patience_s = min(patience_s, SERVER_PATIENCE_S) if capture.server else patience_s
-    if not postman.deliver(run_id, patience_s):
+    timeout_s = min(timeout_s, SERVER_TIMEOUT_S) if capture.server else timeout_s
+    if not worker.deliver(run_id, timeout_s):
         _LOGGER.warning(
-            "The provenance of run %s is not written yet; if the process ends before it is, "
+            "The provenance of run %s is not written yet. If the process ends before it is, "
             "`yprov-mlflow recover --run %s` writes it from the journal.",
             run_id,
             run_id,
         )
 
 
-def _deliver_here(capture: CaptureSession, run_id: str) -> None:
-    with _unobserved(capture):
-        _deliver_now(capture, run_id)
-
-
-@contextlib.contextmanager
-def _unobserved(capture: CaptureSession) -> Iterator[None]:
-    """Keep what this thread does to stores and artifacts out of the journals."""
-    guard = capture.guards.here
-    off, guard.off = guard.off, True
-    try:
-        yield
-    finally:
-        guard.off = off
-
-
-def _lives_in_its_thread(uri: object) -> bool:
-    """Tell whether another thread would see another database: SQLite's in memory."""
+def _is_in_memory(uri: object) -> bool:
+    """Return whether a store is an SQLite database in memory, which other threads do not see."""
     return (
         isinstance(uri, str)
         and uri.startswith("sqlite:")
@@ -168,14 +156,51 @@ def _lives_in_its_thread(uri: object) -> bool:
     )
 
 
+def at_exit() -> None:
+    """Write the documents of all runs with events since their last one, within one timeout."""
+    capture = process.existing
+    if capture is None:
+        return
+    end = time.monotonic() + TIMEOUT_S
+    for run_id in capture.recorder.runs():
+        capture.recorder.finish(run_id)
+        capture.publisher.finish(run_id, max(0.0, end - time.monotonic()))
+    if ranks.collect().get("rank"):
+        # Rank 0, or recover, writes the one document from the journals of all ranks.
+        return
+    for run_id, state in capture.recorder.runs().items():
+        if state.dirty and state.store is not None and not store_of(run_id):
+            deliver(capture, run_id, max(0.0, end - time.monotonic()))
+
+
+# -- one document --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _not_captured(capture: CaptureSession) -> Iterator[None]:
+    """Capture nothing that this thread does."""
+    guard = capture.guard.here
+    off, guard.off = guard.off, True
+    try:
+        yield
+    finally:
+        guard.off = off
+
+
+def _deliver_here(capture: CaptureSession, run_id: str) -> None:
+    with _not_captured(capture):
+        _deliver_now(capture, run_id)
+
+
 def _deliver_now(capture: CaptureSession, run_id: str) -> None:
-    """Write one run's document from all its journals; the work of the delivery thread."""
+    """Write one run's document from all its journals, in this thread."""
     if run_id in capture.delivered_by_client:
         return
     state = capture.recorder.state(run_id)
-    capture.recorder.add_facts(wait_s=2.0)
+    capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
     if state.store is None:
         return
+    # Reset first: events that are appended meanwhile must make the run dirty again.
     state.dirty = False
     try:
         folder = JournalDirectory(capture.recorder.directory, run_id)
@@ -190,10 +215,11 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
 def _write(
     capture: CaptureSession, folder: JournalDirectory, store: Any, *, thorough: bool
 ) -> Written:
-    with _locked(folder), _made(capture, folder, store, thorough=thorough) as (target, written):
+    made = _document(capture, folder, store, thorough=thorough)
+    with _locked(folder), made as (artifacts, written):
         if written.joined and not folder.delivered():
-            target.keep_earlier()
-        target.put(written.files)
+            artifacts.keep_earlier()
+        artifacts.put(written.files)
         if written.sizes:
             folder.mark_delivered(written.sizes)
     for problem in written.problems:
@@ -202,22 +228,21 @@ def _write(
 
 
 @contextlib.contextmanager
-def _made(
+def _document(
     capture: CaptureSession, folder: JournalDirectory, store: Any, *, thorough: bool
 ) -> Iterator[tuple[RunArtifacts, Written]]:
-    """Make a run's document, to be used before the folder that it is in goes away."""
-    target = RunArtifacts(store, store.get_run(folder.run_id))
-    snapshot = StoreBackfill(capture, target, folder, thorough=thorough)
+    """Write a run's document to a temporary folder; yield the run's artifacts and the result."""
+    artifacts = RunArtifacts(store, store.get_run(folder.run_id))
+    backfill = StoreBackfill(capture, artifacts, folder, thorough=thorough)
     with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-        yield target, write_document(folder, Path(out), capture.recorder.settings, snapshot)
+        yield artifacts, write_document(folder, Path(out), capture.recorder.settings, backfill)
 
 
 @contextlib.contextmanager
 def _locked(folder: JournalDirectory) -> Iterator[None]:
     """Let one process at a time write a run's document.
 
-    Where there is no journal, and no place for one, there is nothing to be locked either: the
-    document is then made from the store alone.
+    Without a journal folder there is nothing to lock: the document is made from the store alone.
     """
     if not folder.path.is_dir():
         yield
@@ -226,91 +251,73 @@ def _locked(folder: JournalDirectory) -> Iterator[None]:
         yield
 
 
-def at_exit() -> None:
-    """Write the documents of all runs that got events since their last one, within one limit."""
-    capture = process.existing
-    if capture is None:
-        return
-    end = time.monotonic() + PATIENCE_S
-    for run_id in capture.recorder.runs():
-        capture.recorder.finish(run_id)
-        capture.publisher.finish(run_id, max(0.0, end - time.monotonic()))
-    if ranks.collect().get("rank"):
-        # The first rank, or recover, writes the one document from the journals of all.
-        return
-    for run_id, state in capture.recorder.runs().items():
-        if state.dirty and state.store is not None and not store_of(run_id):
-            deliver(capture, run_id, max(0.0, end - time.monotonic()))
-
-
-# -- from outside ------------------------------------------------------------------------
+# -- on demand -----------------------------------------------------------------------------
 
 
 def recover(
     tracking_uri: str | None = None, run_ids: Sequence[str] = (), *, again: bool = False
 ) -> Iterator[Outcome]:
-    """Write the documents of runs and stores whose journals have more than their last document.
+    """Write the documents of runs and stores whose journals are newer than their document.
 
     Args:
-        tracking_uri: Store of the runs; without it, the one that each journal names.
-        run_ids: Only these runs, or what stands for one (``identity.store_id``).
-        again: Also those whose document is current.
+        tracking_uri: Store of the runs; by default the store that each journal names.
+        run_ids: Only these runs, or what stands for a store (``ids.store_id``).
+        again: Write current documents again, too.
 
     Yields:
         One outcome per run or store, in the order of the journal folder.
     """
     capture = process.get()
     for folder in _folders(run_ids):
-        place = _place(folder)
-        there = folder.files() and (place is None or place.is_file())
-        if there and folder.is_current() and not again:
+        file = _store_document(folder)
+        exists = folder.files() and (file is None or file.is_file())
+        if exists and folder.is_current() and not again:
             yield Outcome(folder.run_id, "current", "", 0, "")
         else:
-            yield _recover_one(capture, folder, place, tracking_uri)
+            yield _recover(capture, folder, file, tracking_uri)
 
 
 def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
-    """Give the journals of clients, then those of servers for runs that no client here has.
+    """Yield the journals of clients, then those of servers for runs without client journals.
 
-    What a server saw of a store is more than what the clients here did to it.
+    A server's journal of a store is read in any case: it has more than those of clients.
     """
     seen: set[str] = set()
     directory = settings.load().directory
-    places = (directory, directory / SERVER)
+    roots = (directory, directory / SERVER)
     for run_id in run_ids:
-        found = [JournalDirectory(place, run_id) for place in places]
-        yield next((folder for folder in found if folder.files()), found[0])
+        folders = [JournalDirectory(root, run_id) for root in roots]
+        yield next((folder for folder in folders if folder.files()), folders[0])
     if not run_ids:
-        for place in places:
-            yield from (
-                folder for folder in JournalDirectory.all(place) if folder.run_id not in seen
-            )
-            seen.update(f.run_id for f in JournalDirectory.all(place) if not store_of(f.run_id))
+        for root in roots:
+            folders = list(JournalDirectory.all(root))
+            yield from (folder for folder in folders if folder.run_id not in seen)
+            seen.update(folder.run_id for folder in folders if not store_of(folder.run_id))
 
 
-def _recover_one(
-    capture: CaptureSession, folder: JournalDirectory, place: Path | None, tracking_uri: str | None
+def _recover(
+    capture: CaptureSession, folder: JournalDirectory, file: Path | None, tracking_uri: str | None
 ) -> Outcome:
     run_id = folder.run_id
     try:
-        with _unobserved(capture):
-            if place is not None:
-                written = _write_to(place, capture, folder)
-                where = str(place)
+        with _not_captured(capture):
+            if file is not None:
+                written = _write_store_document(file, capture, folder)
+                where = str(file)
             else:
                 uri = tracking_uri or _recorded_uri(folder)
-                written = _write(capture, folder, _store(uri), thorough=True)
+                written = _write(capture, folder, _open_store(uri), thorough=True)
                 where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
-    except Exception as error:  # noqa: BLE001 - told to the user for this run; others go on
+    except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
         return Outcome(run_id, "failed", "", 0, f"{type(error).__name__}: {error}")
     return Outcome(run_id, "written", where, written.events, "; ".join(written.problems))
 
 
-def _place(folder: JournalDirectory) -> Path | None:
-    """Give where the document of a store's journals lies; None for those of a run.
+def _store_document(folder: JournalDirectory) -> Path | None:
+    """Return the path of a store's document; None for the journals of a run.
 
-    A server's lie apart, as its journals do. The store is spelt as in the folder's name, so
-    that whatever a client called it leads nowhere else.
+    Its folder is named as the journals' folder is, so that no name of a store leads elsewhere.
+    A server's documents are below its own folder, as its journals are.
     """
     if not store_of(folder.run_id):
         return None
@@ -318,20 +325,20 @@ def _place(folder: JournalDirectory) -> Path | None:
     return folder.path.parents[1] / STORES / name / PROV_JSON
 
 
-def _write_to(place: Path, capture: CaptureSession, folder: JournalDirectory) -> Written:
-    """Write the document of what belongs to no run, whole or not at all."""
+def _write_store_document(file: Path, capture: CaptureSession, folder: JournalDirectory) -> Written:
+    """Write the document of a store, atomically."""
     if not folder.files():
         raise DeliveryError.no_journal(folder.run_id, str(folder.path))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-", dir=place.parent) as out:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-", dir=file.parent) as out:
         written = write_document(folder, Path(out), capture.recorder.settings)
-        written.files[-1].replace(place)
+        written.files[-1].replace(file)
         folder.mark_delivered(written.sizes)
     return written
 
 
 def _recorded_uri(folder: JournalDirectory) -> str:
-    """Give the URI of the store that a run's journals name, else MLflow's current one."""
+    """Return the URI of the store that a run's journals name, or MLflow's current one."""
     if not folder.files():
         raise DeliveryError.no_journal(folder.run_id, str(folder.path))
     import mlflow
@@ -340,53 +347,57 @@ def _recorded_uri(folder: JournalDirectory) -> str:
     for path in folder.files():
         for event in JournalReader(path):
             if isinstance(event, RunCreated):
-                # The journal has no passwords; MLflow's own setting may have the one needed.
+                # Journals lack passwords; MLflow's own setting may have the right one.
                 recorded = event.store["uri"]
                 return current if redact(process.absolute(current)) == recorded else recorded
     return current
 
 
-def _store(uri: str) -> Any:
-    from mlflow.tracking._tracking_service import utils
-
-    from yprov_mlflow.prov.capture.patches import PREFIX
-
-    plain = uri.removeprefix(PREFIX)
-    store = utils._get_store(plain)
-    store.__dict__[process.URI] = plain
+def _open_store(uri: str) -> Any:
+    uri = strip_prefix(uri)
+    try:
+        store = mlflow_private.open_store(uri)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the store needs {error.name}, which is not installed",
+            redact(uri),
+            "mlflow-skinny does not bring it. Install the whole of MLflow: pip install mlflow",
+        ) from error
+    mlflow_private.set_store_uri(store, uri)
     return store
 
 
 def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
-    """Give a run's ``prov.json``: from its journals if they are here, else from its artifacts.
+    """Return a run's ``prov.json``: from its journals if they are here, else from its artifacts.
 
     Raises:
-        RunNotFoundError: The store does not know the run.
-        DeliveryError: There is neither.
+        RunNotFoundError: The store does not have the run.
+        DeliveryError: There is neither a journal nor a document.
+        MissingExtraError: The store needs a library that mlflow-skinny does not bring.
     """
+    import mlflow
+
     capture = process.get()
     (folder,) = _folders([run_id])
-    with _unobserved(capture):
+    with _not_captured(capture):
         state = capture.recorder.get(run_id)
         if state is not None and state.store is not None:
-            capture.recorder.add_facts(wait_s=2.0)
+            capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
             return _rebuild(capture, folder, state.store)
-        import mlflow
-
         uri = tracking_uri or (_recorded_uri(folder) if folder.files() else None)
-        store = _store(uri or mlflow.get_tracking_uri())
+        store = _open_store(uri or mlflow.get_tracking_uri())
         if folder.files() and not folder.is_current():
             return _rebuild(capture, folder, store)
+        artifacts = RunArtifacts(store, _get_run(store, run_id))
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            target = RunArtifacts(store, _found(store, run_id))
             try:
-                local = target.fetch(PROV_JSON, out)
-            except Exception as error:
+                local = artifacts.fetch(PROV_JSON, out)
+            except Exception as error:  # each artifact repository raises errors of its own
                 raise DeliveryError.no_document(run_id, str(error)) from error
             return local.read_bytes()
 
 
-def _found(store: Any, run_id: str) -> Any:
+def _get_run(store: Any, run_id: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -394,10 +405,10 @@ def _found(store: Any, run_id: str) -> Any:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        where = redact(str(getattr(store, process.URI, "the tracking store")))
+        where = redact(str(mlflow_private.store_uri(store) or "the tracking store"))
         raise RunNotFoundError.of(run_id, where) from error
 
 
 def _rebuild(capture: CaptureSession, folder: JournalDirectory, store: Any) -> bytes:
-    with _made(capture, folder, store, thorough=False) as (_, written):
+    with _document(capture, folder, store, thorough=False) as (_, written):
         return written.files[-1].read_bytes()

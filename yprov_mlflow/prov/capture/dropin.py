@@ -1,8 +1,8 @@
-"""The face of the drop-in: a module whose names are MLflow's, and a finder for its submodules.
+"""The drop-in: a module type whose names are MLflow's, and a finder for its submodules.
 
-Getting, setting and listing names goes to MLflow, so patching works and there is one module
-of each name only; to pickle, the module is MLflow, so that what is pickled needs no package
-but MLflow to be loaded again. Imports the standard library only.
+Reading, setting and listing names goes to MLflow, so that patching works and each module exists
+once. Pickles of the package name MLflow, so that they can be loaded without this package.
+Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from yprov_mlflow.prov.capture import patches
+
 PACKAGE = __name__.partition(".")[0]
 OWN = frozenset({"__main__", "prov"})
 """Submodules that are ours; every other name is MLflow's."""
@@ -24,26 +26,25 @@ class DropIn(ModuleType):
     """The type of the package: a module that stands in for MLflow."""
 
     def __getattr__(self, name: str) -> Any:
-        """Give MLflow's attribute; the first one activates capture."""
+        """Return MLflow's attribute; the first one activates capture."""
         if name == "__all__":
             return [*dict.fromkeys(importlib.import_module("mlflow").__all__), "prov"]
         if name.startswith("__") and name != "__version__":
             raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
         if name in OWN:
             return importlib.import_module(f"{PACKAGE}.{name}")
+        error = f"module {PACKAGE!r} has no attribute {name!r}, nor has 'mlflow'"
         loaded = sys.modules.get("mlflow")
         if not _active and loaded is not None and not hasattr(loaded, name):
-            # Pickling looks for a name in all modules there are: that is no use of ours.
-            raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}, nor has 'mlflow'")
+            # Pickling looks a name up in all loaded modules, which must not activate capture.
+            raise AttributeError(error)
         try:
             return getattr(_mlflow(), name)
         except AttributeError:
-            raise AttributeError(
-                f"module {PACKAGE!r} has no attribute {name!r}, nor has 'mlflow'"
-            ) from None
+            raise AttributeError(error) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set the attribute in MLflow, so that patches reach everyone."""
+        """Set the attribute in MLflow, so that a patch is seen by all its users."""
         if name.startswith("__") or name in OWN or _is_own(value):
             super().__setattr__(name, value)
         else:
@@ -57,7 +58,7 @@ class DropIn(ModuleType):
             delattr(_mlflow(), name)
 
     def __dir__(self) -> list[str]:
-        """List MLflow's names and ``prov``; a look at the list is no use of them."""
+        """Return MLflow's names and ``prov``; this does not activate capture."""
         return sorted({*dir(importlib.import_module("mlflow")), "prov"})
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -65,70 +66,66 @@ class DropIn(ModuleType):
         return importlib.import_module, ("mlflow",)
 
 
-class _Alias:
+class _SubmoduleFinder:
     """Finds ``yprov_mlflow.X`` in ``mlflow.X``: the same module, not a second copy.
 
-    A finder and its loader; not subclasses of those in ``importlib.abc``, which imports much
-    of the standard library.
+    Both a finder and its loader. It is not a subclass of those in ``importlib.abc``, whose import
+    loads much of the standard library.
     """
 
     def __init__(self) -> None:
-        self._loading: dict[str, tuple[ModuleType, Any, Any]] = {}
+        self._loading: dict[str, tuple[Any, Any]] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Give a spec for a submodule of MLflow asked for by our name."""
-        package, _, rest = fullname.partition(".")
-        if package != PACKAGE or not rest or rest.split(".")[0] in OWN:
+        """Return a spec for a submodule of MLflow that is imported under our name."""
+        package, _, submodule = fullname.partition(".")
+        if package != PACKAGE or not submodule or submodule.split(".")[0] in OWN:
             return None
         _mlflow()
-        origin = f"mlflow.{rest}"
+        origin = f"mlflow.{submodule}"
         if origin not in sys.modules and importlib.util.find_spec(origin) is None:
             return None
         loader: Any = self
         return importlib.machinery.ModuleSpec(fullname, loader, origin=origin, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """Give MLflow's own module."""
+        """Return MLflow's own module."""
         assert spec.origin is not None
         module = importlib.import_module(spec.origin)
-        self._loading[spec.name] = (module, module.__spec__, module.__loader__)
+        self._loading[spec.name] = (module.__spec__, module.__loader__)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put back what the import system has just overwritten; the module is loaded."""
+        """Restore the attributes that the import system has overwritten; the module is loaded."""
         assert module.__spec__ is not None
-        _, spec, loader = self._loading.pop(module.__spec__.name)
-        module.__spec__, module.__loader__ = spec, loader
+        module.__spec__, module.__loader__ = self._loading.pop(module.__spec__.name)
 
 
 def install() -> None:
-    """Put the finder in front of the others, once."""
-    if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Alias())
-
-
-def _mlflow() -> ModuleType:
-    module = sys.modules.get("mlflow")
-    if module is None or not _active:
-        _activate()
-        module = sys.modules["mlflow"]
-    return module
+    """Insert the finder before the others, once."""
+    if not any(isinstance(finder, _SubmoduleFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _SubmoduleFinder())
 
 
 _active = False
 
 
-def _activate() -> None:
+def _mlflow() -> ModuleType:
+    """Return MLflow, with capture on."""
     global _active
-    _active = True
-    try:
-        seams = importlib.import_module(f"{PACKAGE}.prov.capture.patches")
-        seams.activate()
-    except BaseException:
-        _active = False
-        raise
+    module = sys.modules.get("mlflow")
+    if module is None or not _active:
+        # Set first: importing MLflow reads names of this package.
+        _active = True
+        try:
+            patches.activate()
+        except BaseException:
+            _active = False
+            raise
+        module = sys.modules["mlflow"]
+    return module
 
 
 def _is_own(value: Any) -> bool:

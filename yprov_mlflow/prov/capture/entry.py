@@ -1,8 +1,8 @@
-"""Entry points that MLflow loads at ``import mlflow``, in every process, wanted or not.
+"""Entry points that MLflow loads at every ``import mlflow``, used or not.
 
-So this module imports the standard library only, and nothing here raises. Each entry point
-is an attribute made on demand: MLflow asks for it at the moment when the module that it
-belongs to can be hooked (see ``seams``).
+This module imports the standard library only, and its attributes never raise. Each entry point
+is an attribute that is made on demand: MLflow asks for it at the moment when the module that it
+belongs to can be patched (see ``patches``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from typing import NoReturn
 
 from yprov_mlflow.prov.capture import patches
+from yprov_mlflow.prov.uris import PREFIX, SCHEME
 
 _INSTALLERS = {
     "tracking_store": patches.install_tracking,
@@ -20,24 +21,24 @@ _INSTALLERS = {
 
 
 def __getattr__(name: str) -> object:
-    """Install the seam that the entry point stands for; give what MLflow registers."""
+    """Install the patch of an entry point, and return the builder that MLflow registers."""
     try:
         install = _INSTALLERS[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     try:
         install()
-    except Exception as error:
+    except Exception as error:  # an error here would break every import of MLflow
         logging.getLogger("yprov_mlflow").debug("capture cannot be installed", exc_info=error)
     return _refuse
 
 
 def _refuse(*_: object, **arguments: object) -> NoReturn:
-    """Stand for the bare scheme ``yprov``, which names no store."""
+    """Stand for the bare scheme ``yprov``, which is not a store."""
     from yprov_mlflow.prov.errors import SettingsError
 
-    uri = arguments.get("store_uri") or "yprov:"
+    uri = arguments.get("store_uri") or f"{SCHEME}:"
     raise SettingsError(
-        f"{uri!r} names no tracking store. Put 'yprov+' before the URI of the store that MLflow "
-        "shall use, such as yprov+sqlite:///mlflow.db or yprov+http://localhost:5000"
+        f"{uri!r} is not a tracking store. Put {PREFIX!r} before the URI of the store that MLflow "
+        f"uses, such as {PREFIX}sqlite:///mlflow.db or {PREFIX}http://localhost:5000"
     )

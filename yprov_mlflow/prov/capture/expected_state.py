@@ -1,6 +1,8 @@
-"""What a run's events say that a store should hold: to be compared with what it holds."""
+"""The state of a run according to its events, to compare with its state in the store."""
 
 from __future__ import annotations
+
+import dataclasses
 
 from yprov_mlflow.prov.events import (
     Event,
@@ -15,37 +17,32 @@ from yprov_mlflow.prov.events import (
 )
 
 Latest = tuple[int, int, float]
-"""Step, timestamp in ms and value: MLflow's latest point is the greatest by this order."""
+"""Step, timestamp in ms and value: MLflow's latest point is the greatest in this order."""
 
 
+@dataclasses.dataclass
 class ExpectedState:
-    """Fed with a run's events, has what the run should look like in its store.
+    """The state that a run should have in its store after the events fed so far."""
 
-    ``metrics`` has MLflow's latest point for each key; ``joined`` tells that the events do not
-    go back to the beginning of the run.
-    """
-
-    def __init__(self) -> None:
-        """Start with a run of which nothing is known."""
-        self.joined = True
-        self.params: dict[str, str] = {}
-        self.tags: dict[str, str] = {}
-        self.metrics: dict[str, Latest] = {}
-        self.datasets: set[tuple[str, str]] = set()
-        self.models_in: set[str] = set()
-        self.models_out: set[str] = set()
-        self.status: str | None = None
-        self.end_time_ms: int | None = None
-        self.run_name: str | None = None
-        self.lifecycle: str | None = None
-        self.events = 0
+    joined: bool = True  # the events lack the start of the run
+    params: dict[str, str] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Latest] = dataclasses.field(default_factory=dict)  # as MLflow's latest
+    datasets: set[tuple[str, str]] = dataclasses.field(default_factory=set)  # name and digest
+    models_in: set[str] = dataclasses.field(default_factory=set)
+    models_out: set[str] = dataclasses.field(default_factory=set)
+    status: str | None = None
+    end_time_ms: int | None = None
+    run_name: str | None = None
+    lifecycle: str | None = None
+    events: int = 0  # number of events
 
     def feed(self, event: Event) -> None:
-        """Take one event into account."""
+        """Apply one event."""
         self.events += 1
         match event:
             case MetricsLogged():
-                self._points(event)
+                self._feed_points(event)
             case ParamsLogged():
                 self.params.update(event.params)
             case TagsSet():
@@ -68,16 +65,16 @@ class ExpectedState:
                 self.run_name = event.run_name or self.run_name
                 self.lifecycle = event.lifecycle or self.lifecycle
 
-    def _points(self, event: MetricsLogged) -> None:
+    def _feed_points(self, event: MetricsLogged) -> None:
         metrics = self.metrics
         for key, value, timestamp, step in zip(
             event.keys, event.values, event.timestamps_ms, event.steps, strict=True
         ):
             latest = metrics.get(key)
-            point = (step, timestamp, value)
+            # Compared in two steps: a NaN compares false, and must not replace an equal point.
             if (
                 latest is None
-                or point[:2] > latest[:2]
-                or (point[:2] == latest[:2] and value > latest[2])
+                or (step, timestamp) > latest[:2]
+                or ((step, timestamp) == latest[:2] and value > latest[2])
             ):
-                metrics[key] = point
+                metrics[key] = (step, timestamp, value)

@@ -1,4 +1,4 @@
-"""Where a run's artifacts are, seen from a client or from inside ``mlflow server``."""
+"""The artifacts of a run, opened from a client or from inside ``mlflow server``."""
 
 from __future__ import annotations
 
@@ -11,77 +11,74 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
-from yprov_mlflow.prov.capture.artifacts import PROVENANCE
-from yprov_mlflow.prov.capture.run_document import PROV_JSON
-from yprov_mlflow.prov.formats.metric_files.parquet import NAME as METRICS
-from yprov_mlflow.prov.ids import OF_CAPTURE
+from yprov_mlflow.prov.layout import METRICS_PARQUET, OWN_ARTIFACT, PROV_JSON, PROVENANCE
 
 
 class RunArtifacts:
-    """A run, the store that it came from, and the place of its artifacts."""
+    """A run, its tracking store and its artifact repository."""
 
     def __init__(self, store: Any, run: Any) -> None:
-        """Name the run by its MLflow object and its store; no repository is asked for yet."""
+        """Use MLflow's objects for the run and its store; the repository is opened later."""
         self.store = store
         self.run = run
 
     @cached_property
-    def _place(self) -> tuple[Any, str]:
-        """The repository to write to and, in a server's, the way to the run's folder."""
+    def _repository(self) -> tuple[Any, str]:
+        """The repository and, inside a server, the folder of the run in it."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         root = self.run.info.artifact_uri
         if root.startswith("mlflow-artifacts:") and process.get().server:
-            from mlflow.server import handlers
-
-            prefix = handlers._get_proxied_run_artifact_destination_path(root) + "/"
-            return handlers._get_artifact_repo_mlflow_artifacts(), prefix
-        if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:  # from 3.1
-            uri = getattr(self.store, process.URI, None)
+            return mlflow_private.server_artifact_repository(root)
+        # The parameter exists from MLflow 3.1 on.
+        if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
+            uri = mlflow_private.store_uri(self.store)
             return get_artifact_repository(root, tracking_uri=uri), ""
         return get_artifact_repository(root), ""
 
-    def files(self, most: int) -> list[dict[str, Any]]:
-        """List the artifacts that are not our own, as events hold them; about ``most`` at most."""
-        repository, prefix = self._place
-        found: list[dict[str, Any]] = []
+    def files(self, limit: int) -> list[dict[str, Any]]:
+        """Return the user's artifacts as ``ArtifactsLogged`` has them, about ``limit`` at most."""
+        repository, prefix = self._repository
+        files: list[dict[str, Any]] = []
         folders = [prefix.rstrip("/") or None]
-        while folders and len(found) < most:
+        while folders and len(files) < limit:
             for info in repository.list_artifacts(folders.pop()):
                 path = info.path.removeprefix(prefix)
                 if info.is_dir:
                     folders.append(info.path)
-                elif not OF_CAPTURE.match(path):
-                    found.append({"path": path, "size": info.file_size, "sha256": None})
-        return sorted(found, key=lambda file: str(file["path"]))
+                elif not OWN_ARTIFACT.match(path):
+                    files.append({"path": path, "size": info.file_size, "sha256": None})
+        return sorted(files, key=lambda file: str(file["path"]))
 
     def fetch(self, name: str, out: str) -> Path:
-        """Download one file of the run's ``provenance`` folder into the folder ``out``."""
-        repository, prefix = self._place
+        """Download a file of the run's ``provenance`` folder into the local folder ``out``."""
+        repository, prefix = self._repository
         return Path(repository.download_artifacts(f"{prefix}{PROVENANCE}/{name}", out))
 
     def put(self, files: Sequence[Path]) -> None:
-        """Upload the files, in their order, into the run's ``provenance`` folder."""
-        repository, prefix = self._place
+        """Upload local files, in their order, into the run's ``provenance`` folder."""
+        repository, prefix = self._repository
         for path in files:
             repository.log_artifact(str(path), f"{prefix}{PROVENANCE}")
 
     def keep_earlier(self) -> None:
-        """Keep the document that another machine left, whose journals are not here.
+        """Keep the document of another machine, whose journals are not here.
 
-        It knows what no store does: contexts, hashes, history. The new one, made from the store,
-        gets its place; the earlier is kept beside it under a name of its content.
+        It has contexts, hashes and history, which no store has. The new document, made from the
+        store, takes its name; the earlier one gets a name with its digest.
         """
-        repository, prefix = self._place
-        listed = repository.list_artifacts(f"{prefix}{PROVENANCE}")
-        found = {posixpath.basename(info.path) for info in listed}
-        if PROV_JSON not in found:
+        repository, prefix = self._repository
+        infos = repository.list_artifacts(f"{prefix}{PROVENANCE}")
+        existing = {posixpath.basename(info.path) for info in infos}
+        if PROV_JSON not in existing:
             return
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            paths = [self.fetch(name, out) for name in (METRICS, PROV_JSON) if name in found]
+            names = [name for name in (METRICS_PARQUET, PROV_JSON) if name in existing]
+            paths = [self.fetch(name, out) for name in names]
             token = hashlib.sha256(paths[-1].read_bytes()).hexdigest()[:12]
             for path in paths:
                 kept = path.rename(path.with_name(f"{path.stem}-{token}{path.suffix}"))
-                if kept.name not in found:
+                if kept.name not in existing:
                     self.put([kept])

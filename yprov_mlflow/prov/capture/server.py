@@ -9,6 +9,6 @@ from yprov_mlflow.prov.capture import patches
 
 patches.activate()
 
-from mlflow.server.fastapi_app import app  # noqa: E402 - it must be made after the hooks
+from mlflow.server.fastapi_app import app  # noqa: E402 - made after the patches are in place
 
 __all__ = ["app"]

@@ -1,34 +1,40 @@
-"""The capture of this process: its recorder, and whose things are whose."""
+"""State of capture in this process: its recorder, and which run, model or trace owns what."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from yprov_mlflow.prov import ids, settings
-from yprov_mlflow.prov.capture.patches import SERVER_URI, switch
+from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture.mlflow_private import store_uri
 from yprov_mlflow.prov.capture.recorder import Recorder
+from yprov_mlflow.prov.capture.switch import switch
 from yprov_mlflow.prov.capture.system_metrics import Publisher
 from yprov_mlflow.prov.collectors.base import Quantity
-
-URI = "_yprov_uri"
-"""Attribute of an observed store: the URI that it was made for."""
+from yprov_mlflow.prov.redaction import redact
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
 _MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?$")
 _TRACE = re.compile(r"/traces/(tr-[0-9a-f]+)/artifacts(?:/(.*))?$")
 _RUNS_SCHEME = re.compile(r"^runs:/+([^/]+)(?:/(.*))?$")
-_MOST_REMEMBERED = 10_000
+# In this order: the artifacts of a model or trace may be below a folder of a run.
+_ARTIFACT_ROOTS = (("run", _RUNS_SCHEME), ("model", _MODEL), ("trace", _TRACE), ("run", _RUN))
+_NAMED_STORES = {"databricks", "databricks-uc", "uc"}
+
+_MAX_REMEMBERED = 10_000
+_MAX_EARLY_SPANS = 16
 
 
-class Owner(NamedTuple):
-    """Whose artifacts: ``kind`` is run, model or trace; ``path`` is below its artifact root."""
+class ArtifactOwner(NamedTuple):
+    """The run, model or trace (``kind``) that owns an artifact; ``path`` is below its root."""
 
     kind: str
     id: str
@@ -38,112 +44,116 @@ class Owner(NamedTuple):
 Value = TypeVar("Value")
 
 
-class Memory(OrderedDict[str, Value]):
-    """A mapping that forgets its oldest entries, for processes that never end."""
+class BoundedDict(OrderedDict[str, Value]):
+    """A dictionary that drops its oldest entries, for processes that never end."""
 
-    def __init__(self, most: int = _MOST_REMEMBERED) -> None:
-        """Say how many it may remember."""
+    def __init__(self, max_size: int = _MAX_REMEMBERED) -> None:
         super().__init__()
-        self._most = most
+        self._max_size = max_size
 
     def __setitem__(self, key: str, value: Value) -> None:
-        """Remember one more; forget the oldest when there are too many."""
+        """Set an entry; drop the oldest one if there are too many."""
         super().__setitem__(key, value)
-        if len(self) > self._most:
+        if len(self) > self._max_size:
             self.popitem(last=False)
 
 
-class Guard:
-    """What a thread is inside of, so that one call makes one event.
+@dataclasses.dataclass(slots=True)
+class CallGuard:
+    """The captured calls that a thread is inside of, so that one call makes one event."""
 
-    ``store`` is the store whose method runs (it calls its own public methods), ``repository``
-    tells that of artifact repositories (which wrap each other); ``off`` silences all.
+    store: Any = None  # whose method runs: stores call their own public methods
+    repository: bool = False  # whether a repository's method runs: repositories wrap each other
+    off: bool = False  # whether nothing is captured
+
+
+class ThreadGuard(threading.local):
+    """The guard of the running thread: ``here``.
+
+    The guard is an object of its own because its attributes are read several times in each call,
+    and each read of a thread-local attribute costs a look-up.
     """
 
-    __slots__ = ("off", "repository", "store")
-
     def __init__(self) -> None:
-        """Start inside of nothing."""
-        self.store: Any = None
-        self.repository = False
-        self.off = False
-
-
-class Guards(threading.local):
-    """The guard of the running thread: ``here``."""
-
-    def __init__(self) -> None:
-        """Make that of a thread when it first asks."""
-        self.here = Guard()
+        self.here = CallGuard()
 
 
 class CaptureSession:
-    """What the observers of stores and repositories share in one process."""
+    """State shared by all wrapped stores and artifact repositories of one process."""
 
     def __init__(self, parent: CaptureSession | None = None) -> None:
-        """Start with settings from environment and project, or with those of a fork's parent."""
-        self.server = SERVER_URI in os.environ
-        known = parent.recorder.settings if parent else settings.load(capture=switch.everything)
-        self.recorder: Recorder = Recorder(known, side="server" if self.server else "client")
-        self.publisher = Publisher(known.system_metrics, self.recorder.warn)
-        self.recorder.collecting.on_sample = self._publish
-        self.guards = Guards()
+        """Start with settings of environment and project, or in a fork with the parent's state."""
+        self.server = mlflow_private.SERVER_STORE_VARIABLE in os.environ
+        config = parent.recorder.settings if parent else settings.load(capture=switch.everything)
+        self.recorder: Recorder = Recorder(config, side="server" if self.server else "client")
+        self.publisher = Publisher(config.system_metrics, self.recorder.warn)
+        self.recorder.collectors.on_sample = self._publish
+        self.guard = ThreadGuard()
+        # Reentrant, as a signal handler may end a run in the middle of a call.
         self.lock = threading.RLock()
-        self.postman: object = None
-        self.roots: Memory[str] = parent.roots if parent else Memory()
-        self.model_runs: Memory[str] = parent.model_runs if parent else Memory()
-        self.trace_runs: Memory[str] = parent.trace_runs if parent else Memory()
-        self.experiment_names: Memory[str] = parent.experiment_names if parent else Memory()
-        self.early_spans: Memory[tuple[Any, ...]] = Memory(most=16)
+        self.delivery_worker: object = None
+        # Kind and id of the owner of each artifact root, by its URI.
+        self.artifact_roots: BoundedDict[str] = parent.artifact_roots if parent else BoundedDict()
+        # Runs of logged models and of traces, by their ids.
+        self.model_runs: BoundedDict[str] = parent.model_runs if parent else BoundedDict()
+        self.trace_runs: BoundedDict[str] = parent.trace_runs if parent else BoundedDict()
+        # Calls that log the spans of traces whose run is not known yet, by trace id.
+        self.early_spans: BoundedDict[tuple[Any, ...]] = BoundedDict(_MAX_EARLY_SPANS)
+        # Wrapped tracking stores, by URI.
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
-        self.delivered_by_client: Memory[str] = Memory()
-        self._stores: dict[str, dict[str, str]] = parent._stores if parent else {}
+        # Runs whose clients deliver their documents themselves.
+        self.delivered_by_client: BoundedDict[str] = BoundedDict()
+        self._experiments: BoundedDict[str] = parent._experiments if parent else BoundedDict()
+        self._references: dict[str, dict[str, str]] = parent._references if parent else {}
 
     def _publish(
         self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
     ) -> None:
-        """Have a sample logged as system metrics, if the run has them."""
+        """Log a sample as system metrics, if the run has them."""
         state = self.recorder.get(run_id)
         if state is not None:
             self.publisher.take(run_id, state.store, quantities, values, time.time_ns())
 
+    def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
+        """Return an answer of MLflow, or None if it raises: no answer is worth a run."""
+        try:
+            return question(*args)
+        except Exception as error:  # noqa: BLE001 - each store raises errors of its own
+            self.recorder.note(error)
+            return None
+
     # -- stores ------------------------------------------------------------------------
 
     def store_reference(self, store: Any) -> dict[str, str]:
-        """Give ``uuid`` and ``uri`` (no password in it) of an observed tracking store."""
-        uri = getattr(store, URI, None) or type(store).__name__
-        known = self._stores.get(uri)
-        if known is not None:
-            return known
+        """Return ``uuid`` and ``uri`` (without password) of a wrapped store."""
+        uri = store_uri(store) or type(store).__name__
+        if uri in self._references:
+            return self._references[uri]
+        first = self._ask(self._first_experiment, store, uri)
         created = location = None
-        try:
-            # A registry store has no experiments; the tracking store beside it has.
-            tracking = store if hasattr(store, "get_experiment") else self._tracking_beside(uri)
-            first = tracking.get_experiment("0")
+        if first is not None:
             created, location = first.creation_time, first.artifact_location
-        except Exception as error:  # noqa: BLE001 - a store without it is named by its URI
-            self.recorder.note(error)
-        found = {
+        reference = {
             "uuid": ids.store_uuid(created, location, absolute(uri)),
-            "uri": ids.redact(absolute(uri)),
+            "uri": redact(absolute(uri)),
         }
         if created is not None:
-            self._stores[uri] = found
-        return found
+            self._references[uri] = reference
+        return reference
 
-    def _tracking_beside(self, uri: str) -> Any:
-        """Give the tracking store of a registry store; a server makes it when it is first asked."""
-        if uri not in self.tracking and self.server:
-            from mlflow.server.handlers import _get_tracking_store
-
-            _get_tracking_store()
-        return self.tracking[uri]
+    def _first_experiment(self, store: Any, uri: str) -> Any:
+        # A registry store lacks experiments; the tracking store with the same URI has them.
+        if not hasattr(store, "get_experiment"):
+            if uri not in self.tracking and self.server:
+                mlflow_private.server_tracking_store()
+            store = self.tracking[uri]
+        return store.get_experiment("0")
 
     def store_behind(self, repository: Any) -> Any:
-        """Give the observed tracking store of an artifact repository, None if it has none.
+        """Return the wrapped tracking store of an artifact repository, or None.
 
-        A repository that was not told its tracking URI has MLflow's current one; in a server,
-        which needs none, that of the only store.
+        A repository made without a tracking URI uses MLflow's current one; in a server, which
+        needs none, it belongs to the only store.
         """
         import mlflow
 
@@ -152,46 +162,43 @@ class CaptureSession:
         return self.tracking.get(uri, only)
 
     def experiment_name(self, store: Any, experiment_id: str) -> str | None:
-        """Give the name of an experiment; a client reads it once, a server sees renaming by all."""
-        key = f"{getattr(store, URI, '')} {experiment_id}"
-        if key not in self.experiment_names or self.server:
-            try:
-                self.experiment_names[key] = store.get_experiment(experiment_id).name
-            except Exception as error:  # noqa: BLE001 - a name is not worth a run
-                self.recorder.note(error)
+        """Return the name of an experiment, or None if the store does not answer.
+
+        A client reads each name once. Only a server sees when others rename an experiment.
+        """
+        key = f"{store_uri(store) or ''} {experiment_id}"
+        if key not in self._experiments or self.server:
+            experiment = self._ask(store.get_experiment, experiment_id)
+            if experiment is None:
                 return None
-        return self.experiment_names[key]
+            self._experiments[key] = experiment.name
+        return self._experiments[key]
 
     def forget_experiment(self, store: Any, experiment_id: str) -> None:
-        """Forget the name of an experiment, which may be another by now."""
-        self.experiment_names.pop(f"{getattr(store, URI, '')} {experiment_id}", None)
+        """Forget the name of an experiment, which may have changed."""
+        self._experiments.pop(f"{store_uri(store) or ''} {experiment_id}", None)
 
     # -- owners ------------------------------------------------------------------------
 
     def remember_root(self, artifact_uri: str | None, kind: str, owner_id: str) -> None:
-        """Remember whose artifact root a URI is."""
+        """Remember the owner of an artifact root."""
         if artifact_uri:
-            self.roots[artifact_uri.rstrip("/")] = f"{kind} {owner_id}"
+            self.artifact_roots[artifact_uri.rstrip("/")] = f"{kind} {owner_id}"
 
-    def owner(self, artifact_uri: str, path: str) -> Owner | None:
-        """Tell whose artifact ``path`` in the repository at ``artifact_uri`` is.
+    def owner(self, artifact_uri: str, path: str) -> ArtifactOwner | None:
+        """Return the owner of ``path`` in the repository at ``artifact_uri``.
 
-        None is the answer where nothing captured can own it.
+        None if it is not an artifact of a run, model or trace that is captured.
         """
-        known = self.roots.get(artifact_uri.rstrip("/"))
-        if known is not None:
-            kind, _, owner_id = known.partition(" ")
-            return Owner(kind, owner_id, path)
-        whole = "/".join(part for part in (artifact_uri.rstrip("/"), path) if part)
-        for kind, pattern in (
-            ("run", _RUNS_SCHEME),
-            ("model", _MODEL),
-            ("trace", _TRACE),
-            ("run", _RUN),
-        ):
-            found = pattern.search(whole)
-            if found and (switch.everything or self.server or self._captured(kind, found[1])):
-                return Owner(kind, found[1], found[2] or "")
+        root = self.artifact_roots.get(artifact_uri.rstrip("/"))
+        if root is not None:
+            kind, _, owner_id = root.partition(" ")
+            return ArtifactOwner(kind, owner_id, path)
+        uri = "/".join(part for part in (artifact_uri.rstrip("/"), path) if part)
+        for kind, pattern in _ARTIFACT_ROOTS:
+            match = pattern.search(uri)
+            if match and (switch.everything or self.server or self._captured(kind, match[1])):
+                return ArtifactOwner(kind, match[1], match[2] or "")
         return None
 
     def _captured(self, kind: str, owner_id: str) -> bool:
@@ -199,56 +206,54 @@ class CaptureSession:
             return self.recorder.get(owner_id) is not None
         return owner_id in (self.model_runs if kind == "model" else self.trace_runs)
 
-    def run_of(self, owner: Owner) -> str | None:
-        """Give the run whose document tells of the owner's artifacts."""
+    def run_of(self, owner: ArtifactOwner) -> str | None:
+        """Return the run whose document has the owner's artifacts."""
         if owner.kind == "run":
             return owner.id
         runs = self.model_runs if owner.kind == "model" else self.trace_runs
         return runs.get(owner.id) or self.active_run()
 
     def active_run(self) -> str | None:
-        """Give the id of the caller's active fluent run, without starting one."""
+        """Return the id of the caller's active fluent run, without starting one."""
         fluent = sys.modules.get("mlflow.tracking.fluent")
         if fluent is None or self.server:
             return None
-        try:
-            run = fluent.active_run()
-        except Exception as error:  # noqa: BLE001 - asked from inside MLflow's own calls
-            self.recorder.note(error)
-            return None
+        run = self._ask(fluent.active_run)
         return run.info.run_id if run is not None else None
 
     def active_run_in(self, store: Any) -> str | None:
-        """Give the caller's active run if it is in this store, or beside this registry."""
+        """Return the caller's active run, unless it belongs to another captured store."""
         run_id = self.active_run()
         state = self.recorder.get(run_id) if run_id else None
         if state is not None and state.store is not None:
-            uris = {getattr(state.store, URI, None), getattr(store, URI, None)}
+            uris = {store_uri(state.store), store_uri(store)}
             if len(uris & set(self.tracking)) > 1:
                 return None
         return run_id
 
 
 def absolute(uri: str) -> str:
-    """Make the local path in a URI absolute, so that it means the same from elsewhere."""
+    """Return a URI with an absolute local path, which is valid in every folder."""
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         path = uri.removeprefix("sqlite:///")
         return uri if path.startswith(":memory:") else f"sqlite:///{os.path.abspath(path)}"
-    if "://" not in uri and not uri.startswith("file:"):
-        return f"file://{os.path.abspath(uri)}" if uri not in _NAMES else uri
+    if "://" not in uri and not uri.startswith("file:") and uri not in _NAMED_STORES:
+        return f"file://{os.path.abspath(uri)}"
     return uri
 
 
-_NAMES = {"databricks", "databricks-uc", "uc"}
-
 existing: CaptureSession | None = None
-"""The capture of this process if something was captured."""
+"""The session of this process, once something was captured."""
 
 _lock = threading.RLock()
 
 
 def get() -> CaptureSession:
-    """Give the capture of this process, made at the first call."""
+    """Return the session of this process; the first call makes it.
+
+    Raises:
+        SettingsError: A setting has an invalid value.
+    """
     global existing
     if existing is None:
         with _lock:
@@ -258,7 +263,7 @@ def get() -> CaptureSession:
 
 
 def attempt() -> CaptureSession | None:
-    """Give the capture of this process if anything is captured and it can be; warn if not."""
+    """Return the session of this process, or None if nothing is captured; warn if it cannot be."""
     if not switch.on or switch.broken:
         return None
     try:
@@ -269,7 +274,7 @@ def attempt() -> CaptureSession | None:
 
 
 def _reset_in_child() -> None:
-    """A forked child is a session of its own: with its own files, lock and recorder."""
+    """Start a session of its own in a forked child, with files and locks of its own."""
     global existing, _lock
     _lock = threading.RLock()
     if existing is not None:

@@ -1,8 +1,8 @@
-"""Stores and artifact repositories made observant: a subclass of their own class each.
+"""Wrapping of stores and artifact repositories: each becomes an instance of a subclass.
 
-The object stays what MLflow's builder made, and stays an instance of its class; its methods
-call the original by name (so a patched one is honoured) and tell a handler what came of it.
-Only the outermost call counts: stores call their own public methods.
+The object stays the one that MLflow made, and an instance of its class. Its methods call the
+original by name, so that one that others have patched is used, and pass the result to a handler.
+Only the outermost call is captured, because stores call their own public methods.
 """
 
 from __future__ import annotations
@@ -12,87 +12,115 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
-from yprov_mlflow.prov.capture import artifacts, handlers, patches, session
+from yprov_mlflow.prov.capture import artifacts, handlers, mlflow_private, session
+from yprov_mlflow.prov.capture.switch import switch
 
-_HIDDEN = frozenset({"_hard_delete_run", "_hard_delete_experiment", "_hard_delete_logged_model"})
-
-
-class Observed:
-    """Marks the classes made here."""
+_HIDDEN_METHODS = frozenset(mlflow_private.HARD_DELETES.values())
 
 
-def store(instance: Any, kind: str, uri: Any) -> Any:
-    """Make a tracking or registry store observed; harmless if it is already."""
-    if isinstance(instance, Observed):
-        return instance
+class Wrapped:
+    """Marks the classes that are made here."""
+
+
+def wrap_store(store: Any, kind: str, uri: Any) -> Any:
+    """Wrap a store, unless it is wrapped already.
+
+    Args:
+        store: MLflow's store.
+        kind: ``"tracking"`` or ``"registry"``.
+        uri: Its URI.
+
+    Raises:
+        SettingsError: A setting has an invalid value.
+    """
+    if isinstance(store, Wrapped):
+        return store
     current = session.get()
-    instance.__class__ = _store_class(cast(type, type(instance)), kind)
-    patches.switch.classes.add(type(instance))
-    instance.__dict__[session.URI] = uri
+    store.__class__ = _store_class(cast(type, type(store)), kind)
+    switch.wrapped.add(type(store))
+    mlflow_private.set_store_uri(store, uri)
     if kind == "tracking":
-        current.tracking[uri] = instance
-    # The queue of asynchronous logging was given the unobserved method when it was made.
-    queue: Any = instance.__dict__.get("_async_logging_queue")
-    method = getattr(queue, "_logging_func", None)
-    if method is not None and getattr(method, "__self__", None) is instance:
-        queue._logging_func = getattr(instance, method.__name__)
-    return instance
+        current.tracking[uri] = store
+    mlflow_private.rebind_async_queue(store)
+    return store
 
 
-def repository(instance: Any) -> Any:
-    """Make an artifact repository observed; harmless if it is already."""
-    if isinstance(instance, Observed):
-        return instance
+def wrap_repository(repository: Any) -> Any:
+    """Wrap an artifact repository, unless it is wrapped already.
+
+    Raises:
+        SettingsError: A setting has an invalid value.
+    """
+    if isinstance(repository, Wrapped):
+        return repository
     session.get()
-    instance.__class__ = _repository_class(cast(type, type(instance)))
-    return instance
+    repository.__class__ = _repository_class(cast(type, type(repository)))
+    return repository
 
 
 @functools.cache
 def _store_class(base: type, kind: str) -> type:
-    namespace = _face(base)
+    namespace: dict[str, Any] = {}
     for name in dir(base):
-        if name.startswith("_") and name not in _HIDDEN:
+        if name.startswith("_") and name not in _HIDDEN_METHODS:
             continue
         function = inspect.getattr_static(base, name)
         if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
             continue
         handler = handlers.handler(kind, name, function)
-        if handler is handlers.log_metric and _is_usual(function):
-            namespace[name] = _log_metric(base, function)
+        if handler is handlers.log_metric and _has_usual_parameters(function):
+            namespace[name] = _wrap_log_metric(base, function)
         elif handler is not None:
-            namespace[name] = _call(base, name, function, handler)
-    namespace["__reduce_ex__"] = _reducer(base, "store", kind)
-    return type(base.__name__, (base, Observed), namespace)
+            namespace[name] = _wrap_method(base, name, function, handler)
+
+    def reduce(self: Any) -> tuple[Any, ...]:
+        return wrap_store, base, kind, mlflow_private.store_uri(self)
+
+    return _subclass(base, namespace, reduce)
 
 
 @functools.cache
 def _repository_class(base: type) -> type:
-    namespace = _face(base)
-    for name, observer in artifacts.OBSERVERS.items():
+    namespace: dict[str, Any] = {}
+    for name, wrapper in artifacts.WRAPPERS.items():
         function = inspect.getattr_static(base, name, None)
         if inspect.isfunction(function):
-            namespace[name] = _write(base, name, function, observer)
-    namespace["__reduce_ex__"] = _reducer(base, "repository")
-    return type(base.__name__, (base, Observed), namespace)
+            namespace[name] = _wrap_write(base, name, function, wrapper)
+    return _subclass(base, namespace, lambda _: (wrap_repository, base))
 
 
-def _face(base: type) -> dict[str, Any]:
-    return {
-        "__module__": base.__module__,
-        "__qualname__": base.__qualname__,
-        "__doc__": base.__doc__,
-    }
+def _subclass(base: type, namespace: dict[str, Any], reduce: Callable[[Any], Any]) -> type:
+    """Return a subclass that looks like its base, and whose pickles are wrapped when loaded.
+
+    The state is pickled apart from the object, to which it may refer: the queue of asynchronous
+    logging holds a method of its store.
+    """
+
+    def __reduce_ex__(self: Any, protocol: int) -> Any:
+        return _unpickle, reduce(self), self.__getstate__()
+
+    names = ("__module__", "__qualname__", "__doc__")
+    own = {name: getattr(base, name) for name in names}
+    own["__reduce_ex__"] = __reduce_ex__
+    return type(base.__name__, (base, Wrapped), {**own, **namespace})
 
 
-def _call(base: type, name: str, function: Any, handler: handlers.Handler) -> Callable[..., Any]:
-    """Wrap one method of a store: the original first, then, if it succeeded, the handler."""
+def _unpickle(wrap: Callable[..., Any], base: type, *args: Any) -> Any:
+    return switch.attempt(wrap, object.__new__(base), *args)
+
+
+# -- methods -------------------------------------------------------------------------------
+
+
+def _wrap_method(
+    base: type, name: str, function: Any, handler: handlers.Handler
+) -> Callable[..., Any]:
+    """Wrap a method of a store: the original runs first and, if it succeeds, the handler."""
 
     @functools.wraps(function)
-    def observed_call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """Make the call; have it recorded if it is the outermost one on this store."""
+    def captured_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         current = session.existing or session.get()
-        guard = current.guards.here
+        guard = current.guard.here
         outer = guard.store
         if outer is self or guard.off:
             return getattr(base, name)(self, *args, **kwargs)
@@ -103,28 +131,25 @@ def _call(base: type, name: str, function: Any, handler: handlers.Handler) -> Ca
             except BaseException:
                 handlers.failed(current, args, kwargs)
                 raise
-            try:
-                handler(current, self, result, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - provenance must never break the training
-                current.recorder.warn(error)
+            with current.recorder.warn_only():
+                handler(handlers.Call(current, self, result), *args, **kwargs)
             return result
         finally:
             guard.store = outer
 
-    return observed_call
+    return captured_call
 
 
-def _log_metric(base: Any, function: Any) -> Callable[..., Any]:
-    """Wrap the method that is called most by far, to do as ``_call`` does, a quarter cheaper.
+def _wrap_log_metric(base: Any, function: Any) -> Callable[..., Any]:
+    """Wrap ``log_metric``, which is called most by far, as ``_wrap_method`` does.
 
-    Its parameters are spelt out, and no handler stands between it and the recorder.
+    Explicit parameters, and no handler between it and the recorder, make it a quarter cheaper.
     """
 
     @functools.wraps(function)
-    def observed_log_metric(self: Any, run_id: Any, metric: Any) -> Any:
-        """Log a point; have it recorded if this is the outermost call on this store."""
+    def captured_log_metric(self: Any, run_id: Any, metric: Any) -> Any:
         current = session.existing or session.get()
-        guard = current.guards.here
+        guard = current.guard.here
         outer = guard.store
         if outer is self or guard.off:
             return base.log_metric(self, run_id, metric)
@@ -140,44 +165,23 @@ def _log_metric(base: Any, function: Any) -> Callable[..., Any]:
         finally:
             guard.store = outer
 
-    return observed_log_metric
+    return captured_log_metric
 
 
-def _is_usual(log_metric: Callable[..., Any]) -> bool:
-    """Tell whether a store's method has the parameters of MLflow's own."""
+def _has_usual_parameters(log_metric: Callable[..., Any]) -> bool:
     return list(inspect.signature(log_metric).parameters) == ["self", "run_id", "metric"]
 
 
-def _write(
-    base: type, name: str, function: Any, observer: artifacts.Observer
+def _wrap_write(
+    base: type, name: str, function: Any, wrapper: artifacts.Wrapper
 ) -> Callable[..., Any]:
-    """Wrap one method of a repository: its observer calls the original, and notes the files."""
+    """Wrap a method of a repository that writes: the wrapper calls the original itself."""
 
-    def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """Leave the call to the observer."""
-        return observer(getattr(base, name), self, *args, **kwargs)
+    def captured(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(getattr(base, name), self, *args, **kwargs)
 
-    async def observed_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """Leave the call to the observer, which is asynchronous as the method is."""
-        return await observer(getattr(base, name), self, *args, **kwargs)
+    async def captured_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await wrapper(getattr(base, name), self, *args, **kwargs)
 
-    awaited = inspect.iscoroutinefunction(observer)
-    return functools.wraps(function)(observed_async if awaited else observed)
-
-
-def _reducer(base: type, what: str, *arguments: Any) -> Callable[..., Any]:
-    """Pickle as the base class does, and be observed again at the other end.
-
-    The state comes apart from the object, which it may refer to: the queue of asynchronous
-    logging holds a method of its store.
-    """
-
-    def __reduce_ex__(self: Any, protocol: int) -> Any:
-        given = (*arguments, self.__dict__[session.URI]) if arguments else ()
-        return _blank, (base, what, *given), self.__getstate__()
-
-    return __reduce_ex__
-
-
-def _blank(base: type, what: str, *arguments: Any) -> Any:
-    return patches.observed(what, object.__new__(base), *arguments)
+    is_async = inspect.iscoroutinefunction(wrapper)
+    return functools.wraps(function)(captured_async if is_async else captured)

@@ -1,4 +1,4 @@
-"""The command ``yprov-mlflow``; nothing else imports click and rich, or prints."""
+"""The command ``yprov-mlflow``; only this package imports click and rich, and prints."""
 
 from yprov_mlflow.prov.cli.application import main
 

@@ -1,4 +1,4 @@
-"""The group of all subcommands, and what becomes of errors."""
+"""The group of all subcommands, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from yprov_mlflow.prov.cli.console import FAILED, printable
 from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.doctor import doctor
 from yprov_mlflow.prov.cli.energy_command import energy
@@ -17,46 +18,45 @@ from yprov_mlflow.prov.cli.show import show
 from yprov_mlflow.prov.cli.validate import validate
 from yprov_mlflow.prov.errors import UsageError, YprovMlflowError
 
-FAILED = 1
-WRONG_USAGE = 2
-"""What click itself ends with when a word or an option is not one that it knows."""
+_WRONG_USAGE = 2  # click's own exit code for an unknown command or option
 
 
 class _Commands(click.Group):
-    """A group that ends with one line and exit code 1 or 2 for errors that say their cure."""
+    """A group that reports an error of this package in one line, with exit code 1 or 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
         except YprovMlflowError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED)
+            lines = map(printable, str(error).splitlines())
+            click.echo("Error: " + "\n".join(lines), err=True)
+            sys.exit(_WRONG_USAGE if isinstance(error, UsageError) else FAILED)
 
 
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 130 interrupted. "
-    "`run` ends as the script does.",
+    "`run` exits as the script does.",
 )
 @click.version_option(None, "-V", "--version", package_name="yprov-mlflow")
 def main() -> None:
-    """W3C PROV for MLflow runs: capture them, repair them, look at them.
+    """Capture MLflow runs as W3C PROV, convert old runs, and inspect the documents.
 
-    A run is captured when its script says `import yprov_mlflow as mlflow`, when its tracking
-    URI begins with `yprov+`, or when `yprov-mlflow run` starts it. At its end the run has a
-    document among its artifacts, provenance/prov.json.
+    A run is captured if its script says `import yprov_mlflow as mlflow`, if its tracking URI
+    begins with `yprov+`, or if `yprov-mlflow run` starts it. When the run ends, its document
+    is among its artifacts: provenance/prov.json.
 
     \b
-      yprov-mlflow run train.py --lr 0.1      capture a script as it is
-      yprov-mlflow show 5f0c9b2e…             read what a run's document says
-      yprov-mlflow energy 5f0c9b2e…           what the run cost: energy, emissions
-      yprov-mlflow recover                    write what a crash left unwritten
-      yprov-mlflow convert mlruns -o prov     turn years of old runs into PROV
-      yprov-mlflow restore prov --to URI      turn PROV into a store of runs again
-      yprov-mlflow validate prov              hold documents against W3C's constraints
-      yprov-mlflow doctor                     see what can be captured here
+      yprov-mlflow run train.py --lr 0.1      capture an unmodified script
+      yprov-mlflow show 5f0c9b2e…             summarize the document of a run
+      yprov-mlflow energy 5f0c9b2e…           report a run's energy and emissions
+      yprov-mlflow recover                    write documents that a crash prevented
+      yprov-mlflow convert mlruns -o prov     convert old runs to PROV
+      yprov-mlflow restore prov --to URI      restore runs from PROV into a store
+      yprov-mlflow validate prov              check documents against W3C's constraints
+      yprov-mlflow doctor                     check what can be captured here
     """
 
 

@@ -1,24 +1,29 @@
-"""``yprov-mlflow doctor``: what can be captured here, and what cannot and why."""
+"""``yprov-mlflow doctor``: check whether runs can be captured here, and list limits."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-FAILED = 1
+from yprov_mlflow.prov.cli.console import FAILED, print_json, print_view, printable
+
+if TYPE_CHECKING:
+    from yprov_mlflow.prov.views.view import Table
 
 
 @click.command(epilog="Exit codes: 0 runs can be captured, 1 they cannot.")
-@click.option("--tracking-uri", metavar="URI", help="A tracking URI to look at.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--tracking-uri", metavar="URI", help="A tracking URI to check.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(tracking_uri: str | None, as_json: bool) -> None:
-    """Say what is installed and set, which URI comes to what, and what cannot be captured.
+    """Check versions, settings, tracking URI and collectors, and list what cannot be captured.
 
-    Run it where the training runs: same environment, same folder, same variables. It opens
-    no store, and leaves nothing behind: a nameless file tells whether the journal folder,
-    or the nearest one above it that exists, can be written. Every collector is asked, chosen
-    or not, whether it works here.
+    Run it where the training runs: same environment, same folder, same variables. It opens no
+    store and leaves nothing behind; to check the journal folder, or its nearest existing
+    parent, it creates an unnamed temporary file. Every collector is probed, whether selected
+    or not.
 
     \b
     Examples:
@@ -27,17 +32,62 @@ def doctor(tracking_uri: str | None, as_json: bool) -> None:
       yprov-mlflow doctor --tracking-uri yprov+http://localhost:5000 --json
     """
     from yprov_mlflow.prov.cli import doctor_checks
-    from yprov_mlflow.prov.views import summary
 
-    found = doctor_checks.examine(tracking_uri)
+    checks = doctor_checks.check(tracking_uri)
     if as_json:
-        click.echo(summary.dumps(found))
+        print_json(checks)
     else:
-        _print(found)
-    sys.exit(FAILED if found["problems"] else 0)
+        print_view(_tables(checks), ())
+        _print_verdict(checks)
+    sys.exit(FAILED if checks["problems"] else 0)
 
 
-def _print(found: dict[str, object]) -> None:
-    from yprov_mlflow.prov.cli import summary_tables
+def _tables(checks: Mapping[str, Any]) -> Iterator[Table]:
+    from yprov_mlflow.prov.views.view import Table
 
-    summary_tables.show_findings(found)
+    versions = [(name, number or "not installed") for name, number in checks["versions"].items()]
+    yield Table("Installed", (), versions)
+    settings = [(name, s["value"], s["origin"]) for name, s in checks["settings"].items()]
+    yield Table("Settings", ("setting", "value", "from"), settings)
+    tracking = checks["tracking"]
+    keys = ("uri", "origin", "inner", "captured", "why")
+    yield Table("Tracking", (), [(key, tracking[key]) for key in keys if key in tracking])
+    if journals := checks["journals"]:
+        pending = f"{len(journals['pending'])} not yet in a document"
+        rows = [
+            ("folder", journals["folder"]),
+            ("writable", "yes" if journals["writable"] else "no"),
+            ("runs", f"{journals['runs']}, {pending}"),
+        ]
+        yield Table("Journals", (), rows)
+    yield Table("Code", (), [row for row in checks["code"].items() if row[1] is not None])
+    columns = ("collector", "selected", "works here", "devices, or reason")
+    yield Table("Collectors", columns, list(_collector_rows(checks["collectors"])))
+
+
+def _collector_rows(collectors: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each collector, and one for each thing that it cannot measure."""
+    for collector in collectors:
+        selected = "yes" if collector["chosen"] else "no"
+        if collector["works"]:
+            works = "partly" if collector["missing"] else "yes"
+            details = ", ".join(collector["devices"]) or collector["summary"]
+        else:
+            works, details = "no", _reason(collector)
+        yield collector["name"], selected, works, details
+        for missing in collector["missing"]:
+            what = f"not {missing['what']}: " if missing["what"] else ""
+            yield "", "", "", what + _reason(missing)
+
+
+def _reason(check: Mapping[str, Any]) -> str:
+    return ". ".join(check[key].rstrip(".") for key in ("reason", "cure") if check[key]) + "."
+
+
+def _print_verdict(checks: Mapping[str, Any]) -> None:
+    lines = [(f"Not recorded, or not yet: {limit}", "yellow") for limit in checks["limits"]]
+    lines += [(f"Problem: {problem}", "red") for problem in checks["problems"]]
+    if not checks["problems"]:
+        lines.append(("Runs can be captured here.", "green"))
+    for text, color in lines:
+        click.secho(printable(text), fg=color)

@@ -1,36 +1,44 @@
-"""What there is to know of this machine before something is captured on it."""
+"""The checks of ``yprov-mlflow doctor``.
+
+All collectors are probed at once, each in a thread with a time limit.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import diagnosis
-from yprov_mlflow.prov.cli import probes
 from yprov_mlflow.prov.collectors import catalog, environment, git
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
 from yprov_mlflow.prov.errors import CollectorError, SettingsError
 from yprov_mlflow.prov.journal import JournalDirectory
 
 _PACKAGES = ("yprov-mlflow", "mlflow", "mlflow-skinny", "prov", "pyarrow", "sqlalchemy")
+_PROBE_LIMIT_S = 5.0
 
 
-def examine(tracking_uri: str | None = None) -> dict[str, Any]:
-    """Look at versions, settings, tracking URI, journal folder and code.
+def check(tracking_uri: str | None = None) -> dict[str, Any]:
+    """Check versions, settings, tracking URI, journal folder, code and collectors.
 
     Returns:
-        ``versions``, ``settings`` (field to value and origin), ``tracking``, ``journals``,
-        ``code``, ``collectors`` (see ``probes``); ``problems``, each of which keeps runs from
-        being captured, and ``limits``, each of which only keeps something out of their
-        documents. Both say the cure.
+        ``versions``, ``settings`` (name to value and origin), ``tracking``, ``journals``,
+        ``code``, ``collectors`` (see ``_probe``); ``problems``, each of which prevents capture,
+        and ``limits``, each of which only keeps something out of the documents.
     """
     problems: list[str] = []
     limits: list[str] = []
-    found: dict[str, Any] = {
+    checks: dict[str, Any] = {
         "versions": {"python": sys.version.split()[0], **_versions()},
         "prefix": environment.collect()["prefix"],
         "settings": {},
@@ -42,29 +50,27 @@ def examine(tracking_uri: str | None = None) -> dict[str, Any]:
     except SettingsError as error:
         problems.append(str(error))
     else:
-        found["settings"] = _origins(loaded)
-        found["journals"] = _journals(loaded.directory, problems, limits)
-        found["collectors"] = _collectors(loaded, limits)
-    found["tracking"] = _tracking(tracking_uri, problems)
-    found["code"] = _code(limits)
-    return {**found, "problems": problems, "limits": limits}
+        checks["settings"] = _origins(loaded)
+        checks["journals"] = _journals(loaded.directory, problems, limits)
+        checks["collectors"] = _collectors(loaded, limits)
+    checks["tracking"] = _tracking(tracking_uri, problems)
+    checks["code"] = _code(limits)
+    return {**checks, "problems": problems, "limits": limits}
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = dict.fromkeys(_PACKAGES)
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _origins(loaded: settings.Settings) -> dict[str, Any]:
     values = dataclasses.asdict(loaded)
     return {
         setting.field: {
-            "value": _plain(values[setting.field]),
+            "value": str(value) if isinstance(value := values[setting.field], Path) else value,
             "origin": loaded.origin[setting.field],
             "variable": setting.variable,
         }
@@ -72,38 +78,35 @@ def _origins(loaded: settings.Settings) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
-
-
 def _journals(directory: Path, problems: list[str], limits: list[str]) -> dict[str, Any]:
     reason = _unwritable(directory)
     if reason:
         problems.append(
             f"the journal folder {directory} cannot be written: {reason}. "
-            "Set YPROV_MLFLOW_DIR to a folder that can."
+            "Set YPROV_MLFLOW_DIR to a writable folder."
         )
     try:
-        folders = [folder for folder in JournalDirectory.all(directory) if folder.files()]
-        pending = [folder.run_id for folder in folders if not folder.is_current()]
+        journals = [journal for journal in JournalDirectory.all(directory) if journal.files()]
+        pending = [journal.run_id for journal in journals if not journal.is_current()]
     except OSError as error:
         limits.append(f"the journals in {directory} cannot be read: {error.strerror}.")
-        folders, pending = [], []
+        journals, pending = [], []
     if pending:
         limits.append(
-            f"{len(pending)} of {len(folders)} journals have events that no document has yet: "
-            "their runs go on, or `yprov-mlflow recover` writes their documents."
+            f"{len(pending)} of {len(journals)} journals have events that are not in a document "
+            "yet: the run is still active, or `yprov-mlflow recover` writes its document."
         )
     return {
         "folder": str(directory),
         "writable": reason is None,
-        "runs": len(folders),
+        "runs": len(journals),
         "pending": pending,
     }
 
 
 def _unwritable(directory: Path) -> str | None:
-    """Say why no file can be made in the folder, or where it is to be; None if one can."""
+    """Return why files cannot be created in a folder, or in its nearest existing parent."""
+    # The folder is created with the first run, so it may not exist yet.
     existing = directory
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -119,8 +122,8 @@ def _tracking(uri: str | None, problems: list[str]) -> dict[str, Any]:
     if missing:
         problems.append(
             f"MLflow does not find this package as a plugin ({', '.join(missing)}), so yprov+ "
-            "URIs and YPROV_MLFLOW do nothing. Install it with pip; a folder on PYTHONPATH is "
-            "not enough."
+            "URIs and YPROV_MLFLOW are ignored. Install it with pip; adding its folder to "
+            "PYTHONPATH is not enough."
         )
     try:
         tracking = diagnosis.tracking(uri)
@@ -131,20 +134,108 @@ def _tracking(uri: str | None, problems: list[str]) -> dict[str, Any]:
     return tracking._asdict()
 
 
+def _code(limits: list[str]) -> dict[str, Any]:
+    facts = git.collect([""], Path.cwd())
+    if "unavailable" in facts:
+        limits.append(
+            f"commit and changes of the code are not recorded: {facts['unavailable']}. "
+            "Train from a git repository to record them."
+        )
+    return facts
+
+
+# -- collectors --------------------------------------------------------------------------
+
+
 def _collectors(loaded: settings.Settings, limits: list[str]) -> list[dict[str, Any]]:
     try:
         chosen = catalog.choose(loaded.collectors)
     except CollectorError as error:
         limits.append(f"{error} Until then the default collectors measure.")
         chosen = catalog.choose(("default",))
-    return probes.probe(loaded, chosen)
+    return _probe(loaded, chosen)
 
 
-def _code(limits: list[str]) -> dict[str, Any]:
-    found = git.collect([""], Path.cwd())
-    if "unavailable" in found:
-        limits.append(
-            f"commit and changes of the code are not recorded: {found['unavailable']}. "
-            "Train from a git repository to have them."
-        )
-    return found
+def _probe(loaded: settings.Settings, chosen: Sequence[str]) -> list[dict[str, Any]]:
+    """Probe every collector, chosen or not.
+
+    Returns:
+        For each its ``name``, ``summary``, ``chosen``, ``works``, ``reason`` and ``cure`` (None
+        if it works), ``missing`` (parts that cannot be measured), ``devices`` and ``quantities``.
+    """
+    # Collectors look at the script in argv: without this, they would look at this command.
+    context = CollectorContext(
+        argv=[""],
+        interval_s=loaded.interval_s,
+        country=loaded.country,
+        carbon_intensity=loaded.carbon_intensity,
+        cpu_tdp_w=loaded.cpu_tdp_w,
+    )
+    results: dict[str, object] = {}
+
+    def probe(name: str) -> None:
+        try:
+            results[name] = catalog.load(name)(context).probe()
+        except BaseException as error:  # noqa: BLE001 - foreign code, which may even call exit
+            results[name] = Unavailable(f"{type(error).__name__}: {error}")
+
+    # Daemon threads: a driver that hangs must not keep this command from exiting.
+    names = catalog.names()
+    threads = [threading.Thread(target=probe, args=(name,), daemon=True) for name in names]
+    with _no_output():
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + _PROBE_LIMIT_S
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+    late = Unavailable(f"no answer within {_PROBE_LIMIT_S:g} s")
+    return [
+        {
+            "name": name,
+            "summary": catalog.BUILT_IN[name].summary if name in catalog.BUILT_IN else "",
+            "chosen": name in chosen,
+            **_probe_result(results.get(name, late)),
+        }
+        for name in names
+    ]
+
+
+def _probe_result(result: object) -> dict[str, Any]:
+    missing: list[dict[str, str]] = []
+    devices: list[str] = []
+    quantities: list[str] = []
+    reason = cure = None
+    if isinstance(result, Available) and "unavailable" in result.facts:
+        reason, cure = str(result.facts["unavailable"]), result.facts.get("cure")
+    elif isinstance(result, Available):
+        missing = [{"what": m.what, "reason": m.reason, "cure": m.cure} for m in result.missing]
+        devices = [device.label for device in result.devices]
+        quantities = list(dict.fromkeys(quantity.name for quantity in result.quantities))
+    elif isinstance(result, Unavailable):
+        reason, cure = result.reason, result.cure
+    else:
+        reason = f"its probe returned {result!r} instead of Available or Unavailable"
+    return {
+        "works": reason is None,
+        "reason": reason,
+        "cure": str(cure) if cure else None,
+        "missing": missing,
+        "devices": devices,
+        "quantities": quantities,
+    }
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Discard what vendor libraries print, whether from Python or from C."""
+    sys.stdout.flush()
+    # Never closed: a probe that exceeds its limit may still print.
+    discard = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - see above
+    stdout = os.dup(1)
+    os.dup2(discard.fileno(), 1)
+    try:
+        with contextlib.redirect_stdout(discard):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)

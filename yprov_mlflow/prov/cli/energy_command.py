@@ -1,4 +1,4 @@
-"""``yprov-mlflow energy``: what a run cost."""
+"""``yprov-mlflow energy``: the energy and emissions of a run."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import sys
 
 import click
 
-UNMEASURED = 3
+from yprov_mlflow.prov.cli.console import (
+    PARTLY,
+    load_document,
+    print_json,
+    print_view,
+    tracking_uri_option,
+)
 
 
 @click.command(
-    epilog="Exit codes: 0 done, 1 there is no such run or document, 2 wrong usage, 3 nothing "
+    epilog="Exit codes: 0 done, 1 the run or document does not exist, 2 wrong usage, 3 nothing "
     "was measured."
 )
 @click.argument("run", metavar="RUN|FILE")
-@click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="The store that has the run; else MLFLOW_TRACKING_URI or MLflow's default.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the bill as JSON, every quantity.")
+@tracking_uri_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every quantity.")
 def energy(run: str, tracking_uri: str | None, as_json: bool) -> None:
-    """Show the energy bill of a run, by device, context and epoch.
+    """Report the energy and emissions of a run, by device, context and epoch.
 
-    Every number comes with its method (measured or estimated) and scope (the device, process,
-    job or node that it is of). What could not be measured is named, with the reason and the
-    cure. RUN and FILE are as `show` takes them.
+    Every number has its method (measured or estimated) and its scope (device, process, job or
+    node). Quantities that could not be measured are listed with the reason and a remedy. For
+    RUN and FILE see `show`.
 
     \b
     Examples:
       yprov-mlflow energy 5f0c9b2e6d3a4b0f8a7c1d2e3f405162
       yprov-mlflow energy provenance/prov.json --json | jq .total.energy_kwh
     """
-    from yprov_mlflow.prov.cli import document_lookup, energy_tables
-    from yprov_mlflow.prov.views import energy as bill
-    from yprov_mlflow.prov.views import summary
+    from yprov_mlflow.prov.views.energy import from_document
 
-    found = bill.draw_up(document_lookup.find(run, tracking_uri))
+    report = from_document(load_document(run, tracking_uri))
     if as_json:
-        click.echo(summary.dumps(found))
+        print_json(report.to_dict())
     else:
-        energy_tables.show(found)
-    sys.exit(0 if found["measured"] else UNMEASURED)
+        print_view(report.tables(), report.notes())
+    sys.exit(0 if report.measured else PARTLY)

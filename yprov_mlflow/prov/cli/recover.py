@@ -1,4 +1,4 @@
-"""``yprov-mlflow recover``: documents for runs whose end nobody saw, and for no run at all."""
+"""``yprov-mlflow recover``: write documents from the journals on this machine."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yprov_mlflow.prov.cli.console import printable, when_store_fails
+from yprov_mlflow.prov.cli.console import FAILED, PARTLY, printable, store_errors
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.capture.delivery import Outcome
 
-FAILED, PARTLY = 1, 3
-
 
 @click.command(
-    epilog="Exit codes: 0 every run has its document, 1 none of them could be written, "
-    "3 some could not."
+    epilog="Exit codes: 0 every run has its document, 1 no document could be written, "
+    "3 some documents could not be written."
 )
 @click.option("--run", "run_ids", multiple=True, metavar="ID", help="Only this run; repeatable.")
 @click.option(
     "--tracking-uri",
     metavar="URI",
-    help="The store that has the runs; else the one that each journal names.",
+    help="Store of the runs; by default the store that each journal names.",
 )
-@click.option("--again", is_flag=True, help="Write current documents once more as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print outcomes as JSON.")
+@click.option("--again", is_flag=True, help="Rewrite documents that are up to date, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 def recover(run_ids: tuple[str, ...], tracking_uri: str | None, again: bool, as_json: bool) -> None:
-    """Write the documents of runs that were killed, or whose store was away at their end.
+    """Write the documents of runs that were killed, or whose store was down when they ended.
 
     Every captured call is in a journal on this machine before MLflow's call returns. This
-    reads the journals that no document has yet, fills in from the store what they lack, and
-    puts provenance/prov.json among the run's artifacts.
+    command reads the journals that are newer than their document, adds data from the store
+    that they lack, and uploads provenance/prov.json to the run's artifacts.
 
-    What belongs to no run (experiments, the model registry, traces outside runs) gets a
-    document, too: stores/<uuid of the store>/prov.json in the journal folder.
+    Experiments, the model registry, and traces outside runs get a document, too:
+    stores/<uuid of the store>/prov.json in the journal folder.
 
     \b
     Examples:
@@ -47,8 +45,9 @@ def recover(run_ids: tuple[str, ...], tracking_uri: str | None, again: bool, as_
     """
     from yprov_mlflow.prov.capture import delivery
 
+    # Printed one by one: with many runs and a slow store this takes minutes.
     outcomes: list[Outcome] = []
-    with when_store_fails(tracking_uri):
+    with store_errors(tracking_uri):
         for outcome in delivery.recover(tracking_uri, run_ids, again=again):
             outcomes.append(outcome)
             if not as_json:
@@ -63,7 +62,7 @@ def recover(run_ids: tuple[str, ...], tracking_uri: str | None, again: bool, as_
 def _line(outcome: Outcome) -> str:
     detail = {
         "written": f"{outcome.events} events to {outcome.where}",
-        "current": "has its document",
+        "current": "is up to date",
     }.get(outcome.state, outcome.reason)
     if outcome.state == "written" and outcome.reason:
         detail += f" (damaged journal: {outcome.reason})"

@@ -1,32 +1,31 @@
-"""``yprov-mlflow restore``: documents become a store of MLflow's again."""
+"""``yprov-mlflow restore``: restore runs from their documents into an MLflow store."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from yprov_mlflow.prov.cli.console import (
+    FAILED,
+    PARTLY,
     ReportFile,
     not_empty,
-    show_some,
-    when_store_fails,
+    print_first,
+    store_errors,
     write_report,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from yprov_mlflow.prov.restore import Note, RestoreReport
-
-FAILED, PARTLY = 1, 3
 
 
 @click.command(
-    epilog="Exit codes: 0 all is restored, 1 nothing is, 2 wrong usage, 3 something was skipped "
-    "or is there in part, and is named."
+    epilog="Exit codes: 0 everything is restored, 1 nothing is, 2 wrong usage, 3 some things "
+    "were skipped or restored in part; they are listed."
 )
 @click.argument(
     "paths",
@@ -41,26 +40,28 @@ FAILED, PARTLY = 1, 3
     required=True,
     metavar="URI",
     callback=not_empty,
-    help="Tracking URI of the store.",
+    help="Tracking URI of the target store.",
 )
 @click.option(
     "--artifacts",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where artifacts are, such as an mlruns folder; copies go to the store's own place.",
+    help="Folder with the artifacts, such as mlruns; they are copied to the target store.",
 )
 @click.option(
     "--artifact-root",
     metavar="URI",
-    help="Where a database that is made anew keeps artifacts; else MLflow's default, ./mlruns.",
+    help="Artifact location for a new database; by default MLflow's, ./mlruns.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what the store has already, otherwise.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace objects of which the target has another version."
+)
 @click.option(
     "--report",
     "report_file",
     metavar="FILE",
     type=ReportFile(),
-    help="Write figures, changes, losses and new ids as JSON.",
+    help="Write counts, changes, losses and new ids as JSON.",
 )
 def restore(
     paths: tuple[Path, ...],
@@ -72,17 +73,18 @@ def restore(
 ) -> None:
     """Restore runs from their W3C PROV documents into any MLflow store.
 
-    PROV is what `convert` wrote, or a run's own provenance/prov.json: a file, or a folder of
-    such, as PROV-JSON, PROV-N, PROV-XML or RDF. Points beside the documents are read with them.
+    PROV is the output of `convert`, or the provenance/prov.json of a run: a file, or a folder
+    of files, in PROV-JSON, PROV-N, PROV-XML or RDF. Files of metric points beside a document
+    are read with it.
 
-    A database (sqlite:///…, postgresql://…, mysql://…) gets everything with its own ids, times
-    and nesting: runs with all metric points in order, deleted ones too, experiments, logged
-    models, the model registry, traces. MLflow makes the tables if there are none. Other stores
-    (http://…, a folder) are filled through MLflow's client, which makes up new ids: the old
-    ones are tags `yprov.restored_from`, and in the report.
+    A database (sqlite:///…, postgresql://…, mysql://…) gets everything with its original ids,
+    times and nesting: runs with all metric points in order, also deleted ones, experiments,
+    logged models, the model registry, traces. MLflow creates missing tables. Other stores
+    (http://…, a folder) are filled through MLflow's client, which assigns new ids: the tag
+    `yprov.restored_from` and the report have the original ones.
 
-    What the store has already is left alone if it is equal, so that the command can be
-    repeated, and is not touched if it differs, unless --overwrite is given.
+    Objects that the store already has unchanged are skipped, so the command can be repeated.
+    If the store has another version, it is kept, unless you pass --overwrite.
 
     \b
     Examples:
@@ -91,37 +93,32 @@ def restore(
       yprov-mlflow restore run1/prov.json run2/prov.nq --to http://localhost:5000
     """
     from yprov_mlflow.prov.restore import RestoreRequest
-    from yprov_mlflow.prov.restore import restore as begin
+    from yprov_mlflow.prov.restore import restore as run
 
-    wish = RestoreRequest(paths, uri, artifacts, overwrite, artifact_root)
-    with when_store_fails(uri):
-        report = begin(wish)
+    request = RestoreRequest(paths, uri, artifacts, overwrite, artifact_root)
+    with store_errors(uri, option="--to"):
+        report = run(request)
     if report_file is not None:
         write_report(report_file, report.to_json())
-    _summarise(report)
-    sys.exit(_exit_code(report))
+    _print_report(report)
+    if not report.complete:
+        sys.exit(PARTLY if report.total else FAILED)
 
 
-def _exit_code(report: RestoreReport) -> int:
-    if report.complete:
-        return 0
-    return PARTLY if report.total else FAILED
-
-
-def _summarise(report: RestoreReport) -> None:
-    for kind, counts in sorted(report.things.items()):
-        shown = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-        click.echo(f"{kind:20} {shown}")
-    collapsed = f", {report.collapsed} of them equal to another" if report.collapsed else ""
-    click.echo(f"{'metric points':20} {report.points}{collapsed}")
+def _print_report(report: RestoreReport) -> None:
+    for kind, counts in sorted(report.counts.items()):
+        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+        click.echo(f"{kind:20} {outcomes}")
+    duplicates = f", of which {report.collapsed} are duplicates" if report.collapsed else ""
+    click.echo(f"{'metric points':20} {report.points}{duplicates}")
     if report.files:
-        shown = ", ".join(f"{number} {what}" for what, number in sorted(report.files.items()))
-        click.echo(f"{'artifacts':20} {shown}")
-    _show("Held otherwise", report.changes)
-    _show("Not restored, or in part", report.losses)
+        files = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.files.items()))
+        click.echo(f"{'artifacts':20} {files}")
+    _print_notes("Restored with changes", report.changes)
+    _print_notes("Not restored, or in part", report.losses)
 
 
-def _show(title: str, notes: Sequence[Note]) -> None:
+def _print_notes(title: str, notes: Sequence[Note]) -> None:
     if notes:
         click.echo(f"{title}:", err=True)
-        show_some(f"  {note.place}: {note.reason}" for note in notes)
+        print_first(f"  {note.place}: {note.reason}" for note in notes)

@@ -1,4 +1,4 @@
-"""``yprov-mlflow run``: a script as it is, captured."""
+"""``yprov-mlflow run``: run an unmodified script and capture its runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog="The exit code, or the signal, is the script's own.",
+    epilog="The exit code, or the signal, is that of the script.",
 )
 @click.option("-m", "is_module", is_flag=True, help="SCRIPT is the name of a module.")
 @click.argument("script")
@@ -19,8 +19,8 @@ import click
 def run(is_module: bool, script: str, arguments: tuple[str, ...]) -> None:
     """Run a Python script, or with -m a module, and capture its MLflow runs.
 
-    Nothing changes in the script, and whatever tracking URI it uses stays. Options go before
-    SCRIPT; all that follows it belongs to the script.
+    The script and its tracking URI stay as they are. Options go before SCRIPT; everything
+    after it is passed to the script.
 
     \b
     Examples:
@@ -29,9 +29,10 @@ def run(is_module: bool, script: str, arguments: tuple[str, ...]) -> None:
       MLFLOW_TRACKING_URI=http://localhost:5000 yprov-mlflow run train.py
     """
     if not is_module and not Path(script).exists():
-        raise click.BadParameter(f"there is no file {script!r}.", param_hint="SCRIPT")
+        raise click.BadParameter(f"file {script!r} does not exist.", param_hint="SCRIPT")
     os.environ["YPROV_MLFLOW"] = "1"
     program = ["-m", script] if is_module else [script]
     sys.stdout.flush()
-    # In its place, not as a child: signals, exit code and terminal need no passing on.
+    # Replace this process: no child has to be watched, and signals, exit code and terminal
+    # need no forwarding.
     os.execv(sys.executable, [sys.executable, *program, *arguments])

@@ -1,23 +1,26 @@
-"""``yprov-mlflow show``: what a document says, to be read."""
+"""``yprov-mlflow show``: a summary of the document of a run."""
 
 from __future__ import annotations
 
 import click
 
+from yprov_mlflow.prov.cli.console import (
+    load_document,
+    print_json,
+    print_view,
+    tracking_uri_option,
+)
+
 
 @click.command()
 @click.argument("run", metavar="RUN|FILE")
-@click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="The store that has the run; else MLFLOW_TRACKING_URI or MLflow's default.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON, hashes in full.")
+@tracking_uri_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with complete hashes.")
 def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
-    """Show what the provenance of a run says.
+    """Summarize the provenance document of a run.
 
-    RUN is MLflow's run id: the document comes from its journal on this machine, else from
-    its artifacts. FILE is a prov.json from anywhere.
+    RUN is MLflow's run id: the document comes from the journal on this machine, or else from
+    the run's artifacts. FILE is a prov.json from anywhere.
 
     \b
     Examples:
@@ -25,11 +28,10 @@ def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
       yprov-mlflow show 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 --tracking-uri sqlite:///mlflow.db
       yprov-mlflow show provenance/prov.json --json | jq .metrics
     """
-    from yprov_mlflow.prov.cli import document_lookup, summary_tables
-    from yprov_mlflow.prov.views import summary
+    from yprov_mlflow.prov.views.summary import from_document
 
-    found = summary.summarise(document_lookup.find(run, tracking_uri))
+    summary = from_document(load_document(run, tracking_uri))
     if as_json:
-        click.echo(summary.dumps(found))
+        print_json(summary.to_dict())
     else:
-        summary_tables.show(found)
+        print_view(summary.tables(), summary.notes())

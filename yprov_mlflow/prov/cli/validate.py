@@ -1,4 +1,4 @@
-"""``yprov-mlflow validate``: whether documents are PROV, and whether they can be true."""
+"""``yprov-mlflow validate``: whether documents are valid PROV with possible times."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from yprov_mlflow.prov.validate.file_reports import FileReport
+from yprov_mlflow.prov.cli.console import printable
 
-INVALID = 1
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from yprov_mlflow.prov.validate.documents import FileReport
+
+_INVALID = 1
 _STDIN = "-"
+_MOST_SHOWN = 50
+_STYLES = {"error": "bold red", "warning": "yellow"}
 
 
 @click.command(
     epilog="Exit codes: 0 all documents are valid (there may be warnings), 1 there are errors, "
-    "2 wrong usage, also if there is no document."
+    "2 wrong usage, or no document."
 )
 @click.argument(
     "paths",
@@ -33,21 +39,22 @@ _STDIN = "-"
 )
 @click.option(
     "--format",
-    "form",
+    "output",
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="What is printed; json has all findings, of each file the first 10 000.",
+    help="Format of the output; json lists all findings, at most 10 000 of each file.",
 )
-def validate(paths: tuple[Path, ...], form: str) -> None:
-    """Judge documents: form, W3C's PROV-CONSTRAINTS, and whether times can be.
+def validate(paths: tuple[Path, ...], output: str) -> None:
+    """Check the syntax of documents, W3C's PROV-CONSTRAINTS, and the order of times.
 
-    FILE is PROV-JSON, PROV-N, PROV-XML or RDF (Turtle, TriG, N-Quads, JSON-LD), a folder with
-    such files at any depth, or - for standard input. Each bundle or graph is judged by itself.
+    FILE is PROV-JSON, PROV-N, PROV-XML or RDF (Turtle, TriG, N-Quads, JSON-LD), a folder that
+    contains such files at any depth, or - for standard input. Each bundle or named graph is
+    checked on its own.
 
-    Errors are what no reading of PROV allows, and times that contradict the order that PROV
-    gives events: generated after the activity ended, used before it was generated. Warnings
-    are what PROV allows and hardly anybody means. Each names its rule by W3C's number.
+    Errors are violations of PROV, and times that contradict PROV's order of events, such as an
+    entity generated after its activity ended, or used before it was generated. Warnings are
+    allowed by PROV but hardly ever intended. Each finding names its rule by W3C's number.
 
     \b
     Examples:
@@ -55,63 +62,80 @@ def validate(paths: tuple[Path, ...], form: str) -> None:
       yprov-mlflow validate prov/ --format json | jq '.files[] | select(.valid | not)'
       curl -s https://example.org/run.provn | yprov-mlflow validate -
     """
-    # Millions of small objects and no circles: the collector would only look at them again.
+    # Validation makes millions of small objects without cycles, which the collector would
+    # traverse again and again.
     gc.set_threshold(100_000, 50, 100)
-    valid = seen = 0
-    printer = _Json() if form == "json" else _Table()
+    valid = documents = 0
     for report in _reports(paths):
-        seen += 1
+        if output == "json":
+            # Printed one by one, so that only one report is in memory.
+            content = {"valid": report.valid, **dataclasses.asdict(report)}
+            separator = "," if documents else '{"files": ['
+            click.echo(f"{separator}\n{json.dumps(content)}", nl=False)
+        else:
+            _print_report(report)
+        documents += 1
         valid += report.valid
-        printer.show(report)
-    printer.close(seen, valid)
-    if not seen:
-        raise click.UsageError("There is no document in what was given.")
-    sys.exit(0 if valid == seen else INVALID)
+    if output == "json":
+        start = "" if documents else '{"files": ['
+        click.echo(f'{start}\n], "documents": {documents}, "valid": {valid}}}')
+    elif documents > 1:
+        click.echo(f"{valid} of {documents} documents are valid.")
+    if not documents:
+        raise click.UsageError("The folders contain no documents.")
+    sys.exit(0 if valid == documents else _INVALID)
 
 
 def _reports(paths: Sequence[Path]) -> Iterator[FileReport]:
-    from yprov_mlflow.prov.validate import file_reports
+    from yprov_mlflow.prov.validate import documents
 
     now = datetime.now(UTC)
     for path in paths:
         if str(path) == _STDIN:
-            yield file_reports.check_bytes("standard input", sys.stdin.buffer.read(), now)
+            yield documents.check_bytes("standard input", sys.stdin.buffer.read(), now)
         else:
-            for found in file_reports.find([path]):
-                yield file_reports.check(found, now)
+            for file in documents.find([path]):
+                yield documents.check(file, now)
 
 
-class _Table:
-    """Prints findings for people, file by file."""
+def _print_report(report: FileReport) -> None:
+    """Print the first findings of a file, errors before warnings, and a line that sums it up."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-    def show(self, report: FileReport) -> None:
-        """Print the findings of a file."""
-        from yprov_mlflow.prov.cli import verdicts
-
-        verdicts.show(report)
-
-    def close(self, seen: int, valid: int) -> None:
-        """Sum up, if there were several files."""
-        if seen > 1:
-            click.echo(f"{valid} of {seen} documents are valid.")
-
-
-class _Json:
-    """Prints one JSON object, whose reports come as they are ready."""
-
-    def __init__(self) -> None:
-        self._before = '{"files": ['
-
-    def show(self, report: FileReport) -> None:
-        """Print the report of a file."""
-        click.echo(self._before + "\n" + json.dumps(_plain(report)), nl=False)
-        self._before = ","
-
-    def close(self, seen: int, valid: int) -> None:
-        """End the object."""
-        start = "" if seen else self._before
-        click.echo(f'{start}\n], "documents": {seen}, "valid": {valid}}}')
+    console = Console()
+    if report.findings:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(ratio=1, overflow="fold", min_width=16)
+        table.add_column(ratio=3, overflow="fold")
+        for finding in sorted(report.findings, key=lambda f: f.severity)[:_MOST_SHOWN]:
+            bundle = f" in {finding.bundle}" if finding.bundle else ""
+            record = f"{finding.record}{bundle}: " if finding.record or bundle else ""
+            table.add_row(
+                Text(finding.severity, style=_STYLES[finding.severity]),
+                Text(printable(finding.rule)),
+                Text(printable(f"{record}{finding.message}")),
+            )
+        console.print(table)
+    hidden = report.errors + report.warnings - _MOST_SHOWN
+    if hidden > 0:
+        console.print(Text(f"… and {hidden} more (--format json lists them)", style="dim"))
+    console.print(_result(report), soft_wrap=True)
 
 
-def _plain(report: FileReport) -> dict[str, Any]:
-    return {"valid": report.valid, **dataclasses.asdict(report)}
+def _result(report: FileReport) -> Text:
+    from rich.text import Text
+
+    parts = ["valid" if report.valid else _count(report.errors, "error")]
+    if report.warnings:
+        parts.append(_count(report.warnings, "warning"))
+    bundles = f" in {_count(report.bundles, 'bundle')}" if report.bundles else ""
+    parts.append(f"{_count(report.records, 'record')}{bundles}")
+    style = "green" if report.valid else _STYLES["error"]
+    return Text.assemble(f"{printable(report.file)}: ", (", ".join(parts), style))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,14 +1,13 @@
-"""The contract of collectors: what one is told, what it finds, what it measures.
+"""The contract between collectors and the sampler.
 
-A collector looks at one kind of thing (a vendor's devices, the machine, a scheduler's job). It
-has four functions. ``probe`` says once whether it can work here and what it found; it may take
-seconds, in a thread of its own. ``start``, ``sample`` and ``stop`` measure, all three in the
-sampler's thread. It never guesses in silence: what it cannot measure it names, with a reason
-and the cure, and every quantity says whether it is measured or estimated and of what.
+A collector covers one kind of source: a vendor's GPUs, the host, a scheduler's job. ``probe`` runs
+once, in its own thread, and may take seconds: it reports whether the collector works here and what
+it can measure. ``start``, ``sample`` and ``stop`` run in the sampler's thread. A collector lists
+everything that it cannot measure, with a reason and a cure, and labels each quantity as measured
+or estimated.
 
-A collector from elsewhere registers its class in the entry-point group
-``yprov_mlflow.prov.collectors`` under its name; ``yprov_mlflow.prov.collectors.testing`` has
-the tests that it must pass.
+Other packages register a collector class in the entry-point group
+``yprov_mlflow.prov.collectors`` and test it with ``yprov_mlflow.prov.collectors.testing``.
 """
 
 from __future__ import annotations
@@ -24,33 +23,32 @@ from typing import Literal, TypeAlias
 from yprov_mlflow.prov.events import Json
 
 Scope: TypeAlias = Literal["device", "process", "job", "node"]
-"""Whose quantity it is: one device's, this process's and its children's, the job's, the node's."""
+"""What a quantity covers: a device, this process and its children, the job, or the node."""
 
 Method: TypeAlias = Literal["measured", "estimated"]
-"""Measured by a sensor or counted by the system; or estimated by a model, such as watts a core."""
+"""Read from a sensor or a system counter; or derived from a model, such as watts per core."""
 
 
 def _cwd() -> Path:
-    """Give the working directory, as the shell named it if it is gone."""
     try:
         return Path.cwd()
-    except OSError:
+    except OSError:  # the folder was deleted; the shell still has its name
         return Path(os.environ.get("PWD") or "/")
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorContext:
-    """What a collector may look at. Tests give another ``root`` or ``environ``.
+    """The environment of a collector. Tests pass their own ``root`` or ``environ``.
 
     Args:
-        root: Folder that ``proc`` and ``sys`` are in.
+        root: Folder that contains ``proc``, ``sys`` and ``dev``.
         environ: Environment variables.
-        argv: Arguments of the process, the script first.
-        cwd: Its working directory.
+        argv: Arguments of the process, starting with the script.
+        cwd: Working directory of the process.
         interval_s: Seconds between samples.
-        country: ISO 3166 code of three letters, None where nobody gave one: it is not guessed.
-        carbon_intensity: Grams of CO2 equivalent per kWh, None where nobody gave it.
-        cpu_tdp_w: Thermal design power of all processors together, in watts, where given.
+        country: Three-letter ISO 3166 code; None if not configured, it is never guessed.
+        carbon_intensity: Grams of CO2 equivalent per kWh; None if not configured.
+        cpu_tdp_w: Thermal design power of all processors together in watts, if configured.
     """
 
     root: Path = Path("/")
@@ -65,27 +63,28 @@ class CollectorContext:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One number of every sample.
+    """A number in every sample.
 
     Args:
-        name: What it is, in the field's words: ``energy``, ``power``, ``utilization``,
-            ``memory_used``, ``temperature``; the unit is not part of it.
+        name: ``energy``, ``power``, ``utilization``, ``memory_used``, ``temperature`` and so on,
+            without the unit.
         unit: Local name of a QUDT unit: ``J``, ``W``, ``PERCENT``, ``BYTE``, ``DEG_C``,
             ``MegaHZ``, ``GM`` (gram), ``SEC``, ``NUM`` (a plain number).
         kind: Local name of a QUDT quantity kind, such as ``ElectricEnergy``, ``ElectricPower``,
             ``Temperature``, ``DimensionlessRatio``.
-        scope: Whose it is.
+        scope: What the number covers.
         method: Measured or estimated.
-        device: Id of the device, one of those that the probe names; "" for none.
-        cumulative: Whether it only grows, from 0 at ``start``: a total. Energy is one. The
-            collector undoes wrap-arounds and resets of the counter that it reads.
-        component: ``"gpu"``, ``"cpu"`` or ``"memory"`` for an energy in joules that is part of
-            the machine's bill; "" for all else, also for energies that other ones contain.
-        claim: Name of what no two processes of a run may measure both: ``"node"``, ``"job"`` or
-            the device's unique id; "" for what belongs to this process alone.
-        system_metric: Name after ``system/`` that MLflow gives the same reading, if it has one
-            (``gpu_0_utilization_percentage``), or one in that style; "" for no system metric.
-        scale: Factor from ``unit`` to that of the system metric (bytes to megabytes: 1e-6).
+        device: Id of a device that the probe lists; "" for no device.
+        cumulative: Whether it is a total, such as energy: 0 at ``start``, never decreasing. The
+            collector corrects overflows and resets of the counter that it reads.
+        component: ``"gpu"``, ``"cpu"`` or ``"memory"`` for energy in joules that is added to the
+            total energy of the run; "" for everything else, including energy that another
+            quantity already contains.
+        claim: Lock that makes sure that only one process of a run measures this: ``"node"``,
+            ``"job"`` or the device's unique id; "" for quantities of this process alone.
+        system_metric: MLflow's name for this reading, without ``system/``
+            (``gpu_0_utilization_percentage``), or a name in that style; "" for no system metric.
+        scale: Factor from ``unit`` to the unit of the system metric (bytes to megabytes: 1e-6).
     """
 
     name: str
@@ -103,7 +102,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that was found; ``id`` is short and stable on its node: ``gpu0``, ``cpu0-dram``."""
+    """A measured device; ``id`` is short and stable on its node: ``gpu0``, ``cpu0-dram``."""
 
     id: str
     label: str
@@ -112,12 +111,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Something that cannot be measured here.
+    """A collector, or a part of one, that does not work here.
 
     Args:
         reason: Why not.
         cure: What the user can do about it, as an imperative sentence; "" if nothing.
-        what: Which part it is; "" for the whole collector.
+        what: The missing part; "" for the whole collector.
     """
 
     reason: str
@@ -127,16 +126,16 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """What a collector found, and what its samples will have.
+    """The result of a successful probe.
 
     Args:
-        facts: What it found out once, as JSON values.
-        quantities: What ``sample`` gives, in this order; none for a collector of facts alone.
+        facts: Facts that do not change, as JSON values.
+        quantities: What each sample contains, in this order; empty for facts only.
         devices: The devices that quantities refer to.
-        agent: Name of the software that measures, such as ``nvidia-ml-py``; by default ours.
-        version: Its version.
-        procedure: How the numbers come about, in a few sentences: the plan in the document.
-        missing: Parts that cannot be measured, each with its reason.
+        agent: Name of the measuring software, such as ``nvidia-ml-py``; yprov-mlflow by default.
+        version: Version of that software.
+        procedure: How the numbers are obtained, in a few sentences: the plan in the document.
+        missing: Parts that cannot be measured.
     """
 
     facts: Mapping[str, Json] = field(default_factory=dict)
@@ -149,28 +148,28 @@ class Available:
 
 
 class Collector(ABC):
-    """Base of all collectors. Made once per process; the vendor's library is imported inside.
+    """Base class of collectors; the sampler creates one instance per process.
 
-    No function may write to standard output, install signal handlers, open sockets or leave
-    threads and files behind. An exception is never the end of the run: the document says it.
+    Methods must not write to standard output, install signal handlers, open sockets, or leave
+    threads or files behind. An exception never ends the run; it is recorded in the document.
     """
 
     name: str = ""
-    """What users call it: lower-case letters, digits and hyphens."""
+    """Name in settings: lower-case letters, digits and hyphens."""
 
-    def __init__(self, surroundings: CollectorContext) -> None:
-        self.surroundings = surroundings
+    def __init__(self, context: CollectorContext) -> None:
+        self.context = context
 
     @abstractmethod
     def probe(self) -> Available | Unavailable:
-        """Find out what is here; called once, before all others, in another thread than they."""
+        """Detect what can be measured; called once, first, in another thread than the rest."""
 
-    def start(self) -> None:  # noqa: B027 - most collectors have nothing to open
-        """Open what sampling needs; totals begin here. Called again after ``stop``."""
+    def start(self) -> None:  # noqa: B027 - optional: most collectors have nothing to open
+        """Open resources and reset all totals to 0. Called again after ``stop``."""
 
     def sample(self) -> Sequence[float | None]:
-        """Give one number for each quantity of the probe, None for what cannot be read now."""
+        """Return one number per quantity of the probe; None for a failed reading."""
         return ()
 
-    def stop(self) -> None:  # noqa: B027 - most collectors have nothing to close
-        """Close what ``start`` opened."""
+    def stop(self) -> None:  # noqa: B027 - optional: most collectors have nothing to close
+        """Release what ``start`` opened."""

@@ -1,4 +1,4 @@
-"""Which collectors there are, ours and others', and which of them a setting chooses."""
+"""The available collectors, built in and from other packages, and their selection by settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from yprov_mlflow.prov.collectors.base import Collector
 from yprov_mlflow.prov.errors import CollectorError
 
 GROUP = "yprov_mlflow.prov.collectors"
-"""Entry-point group in which others register theirs."""
+"""Entry-point group for collectors of other packages."""
 
 
 class BuiltIn(NamedTuple):
-    """One of our collectors: where its class is, and whether it is in the preset ``default``."""
+    """A built-in collector; ``default``: whether the preset of that name contains it."""
 
     module: str
     cls: str
@@ -23,6 +23,7 @@ class BuiltIn(NamedTuple):
     summary: str
 
 
+# In probing order: measurements must not wait for git on a slow disk or for SLURM's daemons.
 BUILT_IN: Mapping[str, BuiltIn] = {
     "cpu": BuiltIn("cpu", "Cpu", True, "energy of processors and memory: RAPL, else estimated"),
     "nvidia": BuiltIn("gpu.nvidia", "Nvidia", True, "NVIDIA GPUs through NVML"),
@@ -33,74 +34,69 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     "environment": BuiltIn("environment", "Environment", True, "Python and installed packages"),
     "git": BuiltIn("git", "Git", True, "commit, branch, uncommitted changes, entry point"),
     "slurm": BuiltIn("slurm", "Slurm", True, "job, nodes and share of a SLURM job"),
-    "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "codecarbon's own estimate of both"),
+    # Not by default: importing codecarbon takes one or two seconds of CPU time.
+    "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "energy and emissions (codecarbon)"),
 }
-"""Our collectors by name, in the order in which they are probed: what measures does not wait for
-a repository on a slow disk, nor for SLURM's daemons."""
+"""The built-in collectors by name."""
 
 PRESETS = ("none", "default", "all")
-"""``default`` leaves out ``codecarbon``: its import takes a second or two of a processor."""
 
 
 def names() -> list[str]:
-    """Give the names of all collectors: ours, then those of other packages, sorted."""
+    """Return the names of all collectors: built-in ones, then those of other packages, sorted."""
     others = {entry.name for entry in entry_points(group=GROUP)} - set(BUILT_IN)
     return [*BUILT_IN, *sorted(others)]
 
 
-def choose(chosen: Sequence[str]) -> list[str]:
-    """Give the names that a choice comes to.
+def choose(words: Sequence[str]) -> list[str]:
+    """Return the selected collectors in probing order.
 
     Args:
-        chosen: Names and presets, each added to those before it; ``-name`` takes one away, at
-            the beginning from ``default``.
+        words: Names and presets, added from left to right; a prefix "-" excludes a name, and a
+            list that starts with "-" starts from ``default``.
 
     Raises:
-        CollectorError: There is no collector or preset of that name.
+        CollectorError: A name is neither a collector nor a preset.
     """
-    taken_away = bool(chosen) and chosen[0].startswith("-")
-    found = _expanded("default") if taken_away else set()
-    for word in chosen:
-        expanded = _expanded(word.removeprefix("-"))
-        if word.startswith("-"):
-            found -= expanded
-        else:
-            found |= expanded
-    return [*(name for name in BUILT_IN if name in found), *sorted(found - set(BUILT_IN))]
+    selected = _expand("default") if words and words[0].startswith("-") else set()
+    for word in words:
+        expanded = _expand(word.removeprefix("-"))
+        selected = selected - expanded if word.startswith("-") else selected | expanded
+    return [*(name for name in BUILT_IN if name in selected), *sorted(selected - set(BUILT_IN))]
 
 
-def _expanded(name: str) -> set[str]:
+def _expand(name: str) -> set[str]:
     if name == "none":
         return set()
     if name == "default":
-        return {one for one, built_in in BUILT_IN.items() if built_in.default}
-    # Others' names come from the metadata of all packages: not read where ours will do.
-    known = BUILT_IN if name in BUILT_IN else names()
+        return {key for key, built_in in BUILT_IN.items() if built_in.default}
+    # Entry points need the metadata of every installed package: skip that for built-in names.
+    available = BUILT_IN if name in BUILT_IN else names()
     if name == "all":
-        return {*known}
-    if name not in known:
-        raise CollectorError.unknown(name, [*PRESETS, *known])
+        return {*available}
+    if name not in available:
+        raise CollectorError.unknown(name, [*PRESETS, *available])
     return {name}
 
 
 def load(name: str) -> type[Collector]:
-    """Give the class of a collector.
+    """Import and return the class of a collector.
 
     Raises:
-        CollectorError: There is none of that name, or its package does not give one.
+        CollectorError: The name is unknown, or the entry point is not a collector class.
     """
     built_in = BUILT_IN.get(name)
     if built_in is not None:
         module = import_module(f"yprov_mlflow.prov.collectors.{built_in.module}")
-        found = getattr(module, built_in.cls)
+        cls = getattr(module, built_in.cls)
     else:
         entries = list(entry_points(group=GROUP, name=name))
         if not entries:
             raise CollectorError.unknown(name, [*PRESETS, *names()])
         try:
-            found = entries[0].load()
-        except Exception as error:
+            cls = entries[0].load()
+        except Exception as error:  # importing other people's code can raise anything
             raise CollectorError.broken(name, entries[0].value, repr(error)) from error
-    if not (isinstance(found, type) and issubclass(found, Collector)):
-        raise CollectorError.broken(name, repr(found), "it is no subclass of Collector")
-    return found
+    if not (isinstance(cls, type) and issubclass(cls, Collector)):
+        raise CollectorError.broken(name, repr(cls), "it is not a subclass of Collector")
+    return cls

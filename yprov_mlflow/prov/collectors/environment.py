@@ -1,7 +1,7 @@
 """The software environment: Python, platform, installed packages.
 
-Packages are read from the names of their metadata folders: importlib.metadata opens a file
-for each, which takes a hundred times as long.
+Package versions are parsed from the names of metadata folders: importlib.metadata opens a file
+for each package, which takes a hundred times as long.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from yprov_mlflow.prov.collectors import container
 from yprov_mlflow.prov.collectors.base import Available, Collector
 from yprov_mlflow.prov.events import Json
 
+# Not "~": pip renames a folder so when its removal is interrupted.
 _WHEEL = re.compile(r"(?P<name>[^~].*?)-(?P<version>[^-]+)\.dist-info\Z")
 _EGG = re.compile(r"(?P<name>[^~].*?)(?:-(?P<version>[^-]+?)(?:-py\d[\d.]*(?:-.+)?)?)?\.egg-info\Z")
-_RUNS = re.compile(r"[-_.]+")
+_SEPARATORS = re.compile(r"[-_.]+")
 
 
 class Environment(Collector):
-    """Facts of the software that is installed."""
+    """Facts about the installed software."""
 
     name = "environment"
 
     def probe(self) -> Available:
-        """Look at interpreter and packages, see ``collect``."""
+        """Describe interpreter and packages, see ``collect``."""
         return Available(collect())
 
 
 def collect() -> dict[str, Json]:
-    """Describe the environment of this process.
+    """Return the facts about the environment of this process.
 
     Returns:
         ``python``, ``implementation``, ``platform``, ``prefix`` (``"conda"``, ``"venv"`` or
         ``"system"``), ``container`` (its kind, such as ``"docker"``, or None) and
-        ``packages``, normalised name to version, sorted.
+        ``packages``, normalized name to version, sorted.
     """
     return {
         "python": platform.python_version(),
@@ -51,25 +52,25 @@ def collect() -> dict[str, Json]:
 
 
 def packages(path: Iterable[str]) -> dict[str, str]:
-    """List what is installed in the folders of ``path``; of two versions the first counts."""
-    found: dict[str, str] = {}
+    """Return the versions of all packages in the folders of ``path``; the first version wins."""
+    versions: dict[str, str] = {}
     for folder in dict.fromkeys(path):
         try:
-            names = [entry.name for entry in os.scandir(folder or ".")]
-        except OSError:  # an archive, or not there
+            entries = [entry.name for entry in os.scandir(folder or ".")]
+        except OSError:  # a zip archive, or a folder that does not exist
             continue
-        for name in sorted(names):
-            match = _WHEEL.match(name) or _EGG.match(name)
+        for entry in sorted(entries):
+            match = _WHEEL.match(entry) or _EGG.match(entry)
             if match is None:
                 continue
-            version = match["version"] or _egg_version(Path(folder, name))
+            version = match["version"] or _egg_version(Path(folder, entry))
             if version:
-                found.setdefault(_RUNS.sub("-", match["name"]).lower(), version)
-    return dict(sorted(found.items()))
+                versions.setdefault(_SEPARATORS.sub("-", match["name"]).lower(), version)
+    return dict(sorted(versions.items()))
 
 
 def _egg_version(path: Path) -> str | None:
-    """Read the version of a package in development, whose folder does not tell."""
+    """Return the version of a package in development, whose folder name does not contain it."""
     try:
         text = (path / "PKG-INFO").read_text("utf-8", "replace")
     except OSError:

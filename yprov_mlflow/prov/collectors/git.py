@@ -1,8 +1,7 @@
-"""The code that runs: git commit, branch, remote, uncommitted changes, entry point.
+"""The executed code: git commit, branch, remote, uncommitted changes, entry point.
 
-Git is asked by its command with a time limit, and so that it neither takes locks nor starts
-a daemon. The repository is that of the script; that of the working directory when the
-script is installed software (pytest, a notebook kernel) or in none.
+The repository is that of the script; that of the working directory if the script is installed
+software (pytest, a notebook kernel) or outside any repository.
 """
 
 from __future__ import annotations
@@ -18,45 +17,45 @@ from pathlib import Path
 
 from yprov_mlflow.prov.collectors.base import Available, Collector, Unavailable
 from yprov_mlflow.prov.events import Json
-from yprov_mlflow.prov.ids import redact
+from yprov_mlflow.prov.redaction import redact
 
 TIMEOUT_S = 10.0
-"""Time limit of one git call."""
+"""Time limit of one git command."""
 
+# Git must neither take locks nor start a daemon in the user's repository.
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=true")
 _ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _LAUNCHERS = {"ipykernel_launcher.py", "colab_kernel_launcher.py"}
 
 
 class _GitError(Exception):
-    """Git is not there, took too long or refused; the message says which."""
+    """Git is not installed, timed out or failed."""
 
 
 class Git(Collector):
-    """Facts of the code; there are some (the entry point) even where git is not."""
+    """Facts about the code; some of them, such as the entry point, need no git."""
 
     name = "git"
 
     def probe(self) -> Available | Unavailable:
-        """Look at the script's repository, see ``collect``."""
-        return Available(collect(self.surroundings.argv, self.surroundings.cwd))
+        """Describe the script's repository, see ``collect``."""
+        return Available(collect(self.context.argv, self.context.cwd))
 
 
 def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
-    """Describe the code of a process.
+    """Return the facts about the code of a process.
 
     Args:
-        argv: The process's arguments, the script first (``sys.argv``).
-        cwd: Its working directory.
+        argv: Arguments of the process, starting with the script (``sys.argv``).
+        cwd: Working directory of the process.
 
     Returns:
         ``commit`` (None before the first), ``branch`` (None when detached), ``remote``
         (without credentials), ``dirty`` (tracked files differ from the commit),
-        ``diff_sha256`` (of what ``git diff HEAD`` prints, None when not dirty or when that
-        cannot be had),
-        ``untracked`` (count of what ``git status`` lists so), or ``unavailable``; then
+        ``diff_sha256`` (of the output of ``git diff HEAD``; None when not dirty or on failure) and
+        ``untracked`` (number of untracked entries in ``git status``), or ``unavailable``; then
         ``entry_point`` (path in the repository, absolute when outside) and
-        ``entry_point_sha256`` where there is such a file.
+        ``entry_point_sha256`` if the script is a file.
     """
     script = _script(argv, cwd)
     root: Path | None = None
@@ -82,24 +81,24 @@ def _script(argv: Sequence[str], cwd: Path) -> Path | None:
     try:
         path = (cwd / argv[0]).resolve()
         return path if path.is_file() and path.name not in _LAUNCHERS else None
-    except (OSError, ValueError):  # a name too long, with a NUL: someone wrote to sys.argv
+    except (OSError, ValueError):  # programs overwrite sys.argv: name too long, NUL character
         return None
 
 
 def _root(script: Path | None, cwd: Path) -> Path:
     folders = [cwd]
-    if script is not None and not _installed(script):
+    if script is not None and not _is_installed(script):
         folders.insert(0, script.parent)
-    reason = _GitError("there is no folder to look in")
+    failure = _GitError("no folder to search for a repository")
     for folder in folders:
         try:
             return Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
         except _GitError as error:
-            reason = error
-    raise reason
+            failure = error
+    raise failure
 
 
-def _installed(script: Path) -> bool:
+def _is_installed(script: Path) -> bool:
     prefix = Path(sys.prefix).resolve()
     return "site-packages" in script.parts or script.is_relative_to(prefix / "bin")
 
@@ -109,9 +108,9 @@ def _repository(root: Path) -> dict[str, Json]:
     dirty, untracked = False, 0
     entries = iter(_git(root, "status", "--porcelain=v2", "--branch", "-z").split(b"\0"))
     for entry in entries:
-        kind, _, rest = entry.partition(b" ")
+        kind, _, details = entry.partition(b" ")
         if kind == b"#":
-            key, _, value = os.fsdecode(rest).partition(" ")
+            key, _, value = os.fsdecode(details).partition(" ")
             if key == "branch.oid" and value != "(initial)":
                 facts["commit"] = value
             elif key == "branch.head" and value != "(detached)":
@@ -120,12 +119,12 @@ def _repository(root: Path) -> dict[str, Json]:
             untracked += 1
         elif kind:
             dirty = True
-            if kind == b"2":  # a rename: the old path is an entry of its own
+            if kind == b"2":  # a rename: the old path is a separate entry
                 next(entries, None)
     facts["dirty"], facts["untracked"] = dirty, untracked
     facts["diff_sha256"] = None
     if dirty and facts["commit"]:
-        with suppress(_GitError, OSError):  # it takes too long, or nothing can be written
+        with suppress(_GitError, OSError):  # timeout, or no space for the temporary file
             facts["diff_sha256"] = _diff_sha256(root)
     return facts
 
@@ -133,7 +132,7 @@ def _repository(root: Path) -> dict[str, Json]:
 def _remote(root: Path) -> str | None:
     try:
         listing = _git(root, "config", "-z", "--get-regexp", r"^remote\..*\.url$")
-    except _GitError:  # there is none
+    except _GitError:  # no remote is configured
         return None
     remotes = [os.fsdecode(entry).partition("\n") for entry in listing.split(b"\0") if entry]
     urls = {key: url for key, _, url in reversed(remotes)}
@@ -142,7 +141,7 @@ def _remote(root: Path) -> str | None:
 
 
 def _diff_sha256(root: Path) -> str:
-    with tempfile.TemporaryFile() as output:  # a diff may be larger than memory should hold
+    with tempfile.TemporaryFile() as output:  # a diff may not fit in memory
         plain = ("--no-ext-diff", "--no-textconv", "--no-color")
         _run(root, ("diff", *plain, "HEAD"), output.fileno())
         output.seek(0)
@@ -155,7 +154,7 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 def _run(folder: Path, arguments: Sequence[str], stdout: int) -> bytes:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [*_GIT, *arguments],
             cwd=folder,
             env={**os.environ, **_ENVIRONMENT},
@@ -166,13 +165,13 @@ def _run(folder: Path, arguments: Sequence[str], stdout: int) -> bytes:
             check=False,
         )
     except FileNotFoundError:
-        reason = "git is not installed" if folder.is_dir() else f"there is no folder {folder}"
+        reason = "git is not installed" if folder.is_dir() else f"the folder {folder} is missing"
         raise _GitError(reason) from None
     except subprocess.TimeoutExpired:
         raise _GitError(f"git {arguments[0]} took more than {TIMEOUT_S:g} s") from None
     except OSError as error:
         raise _GitError(f"git cannot be run: {error}") from None
-    if done.returncode != 0:
-        message = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+    if process.returncode != 0:
+        message = process.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise _GitError(message or f"git {arguments[0]} failed")
-    return done.stdout or b""
+    return process.stdout or b""

@@ -1,16 +1,19 @@
-"""The machine: what it is, how busy it is, and what this process and its children use of it."""
+"""The machine: its description, its load, and the usage by this process and its children."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from yprov_mlflow.prov.collectors.base import Available, Collector, Quantity, Scope, Unavailable
-from yprov_mlflow.prov.collectors.sums import Rate, Total
-from yprov_mlflow.prov.collectors.system import cgroups, node, processes, processors
+from yprov_mlflow.prov.collectors.counters import MonotonicTotal, Rate
+from yprov_mlflow.prov.collectors.system import cgroups, node, processes
 from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
@@ -18,9 +21,9 @@ _PROCEDURE = (
     " available. Disk space is that of the root file system; disk traffic is that of disks, not"
     " again of what is built on them. Network traffic is that of all interfaces, the loopback"
     " included; a container may see only its own. The process's numbers are sums over the process"
-    " and all that it started: resident memory, in which what processes share counts for each,"
-    " and bytes that went to and came from disks, not the page cache. The job's numbers are those"
-    " of the control group that sets the tightest limit, without file pages that can be dropped."
+    " and its descendants: resident memory, in which shared memory counts for each process, and"
+    " bytes that went to and came from disks, not the page cache. The job's numbers are those of"
+    " the control group that sets the tightest limit, without file pages that can be dropped."
 )
 
 
@@ -45,7 +48,7 @@ _NODE = {
     "network_receive_megabytes": _Row("network_received", "BYTE", "node", True),
     "network_transmit_megabytes": _Row("network_sent", "BYTE", "node", True),
 }
-_PROCESS = {
+_PROCESS = {  # in the order of processes.Usage
     "process_cpu_seconds": _Row("cpu_time", "SEC", "process", True),
     "process_memory_megabytes": _Row("memory_used", "BYTE", "process"),
     "process_count": _Row("processes", "NUM", "process"),
@@ -65,23 +68,17 @@ _KINDS = {
     "SEC": "Time",
 }
 
-_DISK_TRAFFIC = ("disk_read_megabytes", "disk_write_megabytes")
-_NETWORK_TRAFFIC = ("network_receive_megabytes", "network_transmit_megabytes")
-
-_Values = dict[str, float | None]
-
 
 class Host(Collector):
-    """Use of CPU, memory, disk and network by the node, and by this process and its children."""
+    """Usage of CPU, memory, disk and network by the node, the process and its children."""
 
     name = "host"
 
     def probe(self) -> Available:
-        """Describe the machine, see ``collect``, and try what can be read."""
-        facts = collect(self.surroundings.root)
-        memory_bytes = node.memory(self.surroundings.root).total
-        self._memory_limit = cgroups.memory_limit(self.surroundings.root, memory_bytes)
-        self._cpu_limit = cgroups.cpu_limit(self.surroundings.root)
+        """Describe the machine, see ``collect``, and detect which values can be read."""
+        root = self.context.root
+        self._memory_limit = cgroups.memory_limit(root, node.memory().total)
+        self._cpu_limit = cgroups.cpu_limit(root)
         rows = _NODE | _PROCESS
         claims = dict.fromkeys(_NODE, "node")
         for limit, more in ((self._memory_limit, _MEMORY_LIMIT), (self._cpu_limit, _CPU_LIMIT)):
@@ -90,50 +87,64 @@ class Host(Collector):
                 claims |= dict.fromkeys(more, cgroups.identity(limit.folder))
         self.start()
         readable = self._values()
-        if processors.times(self.surroundings.root) is not None:
-            readable["cpu_utilization_percentage"] = 0.0  # it takes two readings
+        if node.cpu_times() is not None:
+            readable["cpu_utilization_percentage"] = 0.0  # needs a second reading
         self._metrics = [metric for metric in rows if readable.get(metric) is not None]
         return Available(
-            facts,
+            collect(root),
             [_quantity(metric, rows[metric], claims.get(metric, "")) for metric in self._metrics],
             procedure=_PROCEDURE,
             missing=[
-                Unavailable("the system does not say", what=f"{row.name} of the {row.scope}")
+                Unavailable("the system does not report it", what=f"{row.name} of the {row.scope}")
                 for metric, row in rows.items()
                 if metric not in self._metrics
             ],
         )
 
     def start(self) -> None:
-        """Begin all totals at 0."""
+        """Reset all totals to 0."""
         self._busy = Rate()
         rows = _NODE | _PROCESS | _CPU_LIMIT
-        self._totals = {metric: Total() for metric, row in rows.items() if row.cumulative}
+        self._totals = {metric: MonotonicTotal() for metric, row in rows.items() if row.cumulative}
         self._values()
 
     def sample(self) -> Sequence[float | None]:
-        """Give what the quantities of the probe are now."""
+        """Return the current value of each quantity of the probe."""
         values = self._values()
         return [values.get(metric) for metric in self._metrics]
 
-    def _values(self) -> _Values:
-        values: _Values = {"cpu_utilization_percentage": self._utilization()}
-        for read in (_load, _memory, _disk_space, _disk_traffic, _network_traffic):
-            values.update(_tried(read, self.surroundings.root))
-        values.update(self._process())
+    def _values(self) -> dict[str, float | None]:
+        root = self.context.root
+        values: dict[str, float | None] = {"cpu_utilization_percentage": self._utilization()}
+        unsupported = suppress(OSError, RuntimeError, NotImplementedError, psutil.Error)
+        with unsupported:
+            values["load_average_1m"] = os.getloadavg()[0]
+        with unsupported:
+            memory = node.memory()
+            values["system_memory_usage_megabytes"] = memory.used
+            values["system_memory_usage_percentage"] = 100.0 * memory.used / memory.total
+        with unsupported:
+            space = psutil.disk_usage(str(root))
+            values["disk_usage_megabytes"] = space.used
+            values["disk_available_megabytes"] = space.free
+            values["disk_usage_percentage"] = space.percent
+        with unsupported:
+            if disks := node.disk_traffic(root):
+                values["disk_read_megabytes"], values["disk_write_megabytes"] = disks
+        with unsupported:
+            if network := node.network_traffic():
+                values["network_receive_megabytes"] = network.incoming
+                values["network_transmit_megabytes"] = network.outgoing
+        values.update(zip(_PROCESS, processes.shared_tree(root).read(), strict=True))
         values.update(self._job())
         for metric, total in self._totals.items():
-            values[metric] = total.of(values.get(metric))
+            values[metric] = total.update(values.get(metric))
         return values
 
     def _utilization(self) -> float | None:
-        times = processors.times(self.surroundings.root)
-        share = None if times is None else self._busy.of(times.busy_s, times.all_s)
+        times = node.cpu_times()
+        share = None if times is None else self._busy.update(times.busy_s, times.total_s)
         return None if share is None else 100.0 * min(max(share, 0.0), 1.0)
-
-    def _process(self) -> _Values:
-        usage = processes.shared(self.surroundings.root).read()
-        return dict(zip(_PROCESS, usage, strict=True))
 
     def _job(self) -> Iterator[tuple[str, float | None]]:
         if self._memory_limit is not None:
@@ -159,71 +170,29 @@ def _quantity(metric: str, row: _Row, claim: str) -> Quantity:
     )
 
 
-def _tried(read: Callable[[Path], _Values], root: Path) -> _Values:
-    import psutil
-
-    try:
-        return read(root)
-    except (OSError, RuntimeError, NotImplementedError, psutil.Error):  # of systems unlike most
-        return {}
-
-
-def _load(_: Path) -> _Values:
-    return {"load_average_1m": os.getloadavg()[0]}
-
-
-def _memory(root: Path) -> _Values:
-    memory = node.memory(root)
-    return {
-        "system_memory_usage_megabytes": memory.used,
-        "system_memory_usage_percentage": 100.0 * memory.used / memory.total,
-    }
-
-
-def _disk_space(root: Path) -> _Values:
-    import psutil
-
-    usage = psutil.disk_usage(str(root))
-    return {
-        "disk_usage_megabytes": usage.used,
-        "disk_available_megabytes": usage.free,
-        "disk_usage_percentage": usage.percent,
-    }
-
-
-def _disk_traffic(root: Path) -> _Values:
-    return dict(zip(_DISK_TRAFFIC, node.disks(root) or (None, None), strict=True))
-
-
-def _network_traffic(root: Path) -> _Values:
-    return dict(zip(_NETWORK_TRAFFIC, node.network(root) or (None, None), strict=True))
-
-
 def collect(root: Path = Path("/")) -> dict[str, Json]:
-    """Describe the host of this process.
+    """Return the facts about the host of this process.
 
     Args:
-        root: Folder that ``proc`` and ``sys`` are in.
+        root: Folder that contains ``proc`` and ``sys``.
 
     Returns:
         ``hostname``, ``os``, ``release``, ``machine``, ``cpu_model``, ``cpu_count``
         (logical), ``cpu_count_physical``, ``cpu_limit`` (CPUs that the control group
-        allows), ``memory_bytes`` and ``memory_limit_bytes``; None for what is not known
-        or not limited.
+        allows), ``memory_bytes`` and ``memory_limit_bytes``; None for unknown values and
+        limits that do not exist.
     """
-    import psutil
-
-    memory_bytes = node.memory(root).total
+    memory_bytes = node.memory().total
     memory_limit = cgroups.memory_limit(root, memory_bytes)
     return {
         "hostname": platform.node(),
         "os": platform.system(),
         "release": platform.release(),
         "machine": platform.machine(),
-        "cpu_model": processors.model(root),
+        "cpu_model": node.cpu_model(root),
         "cpu_count": psutil.cpu_count(),
         "cpu_count_physical": psutil.cpu_count(logical=False),
-        "cpu_limit": cgroups.cpus(root, processors.count(root)),
+        "cpu_limit": cgroups.cpu_allowance(root, node.cpu_count()),
         "memory_bytes": memory_bytes,
         "memory_limit_bytes": memory_limit and int(memory_limit.amount),
     }

@@ -1,4 +1,4 @@
-"""Which process of how many: what launchers of parallel jobs say in the environment."""
+"""Rank and world size of this process, from the variables of launchers of parallel jobs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from yprov_mlflow.prov.events import Json
 
 
 class _Launcher(NamedTuple):
-    """The variables of one launcher; ``needs`` must be set for the others to count.
+    """The variables of one launcher, per fact, the most reliable first.
 
-    Each fact has the variables that may say it, the surest first.
+    ``requires`` must be set too: users have variables such as ``RANK`` of their own.
     """
 
     name: str
-    needs: str
+    requires: str
     rank: str
     facts: Mapping[str, tuple[str, ...]]
 
@@ -28,9 +28,10 @@ _PMI = {
     "local_world_size": ("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE"),
 }
 
-# The innermost first: torchrun may run in an MPI task, and that in a SLURM step. But SLURM can
-# set PMI's variables itself, which know less than its own; MPICH's mpiexec adds to them. A batch
-# script of SLURM has SLURM_PROCID=0 and is no rank: only a step is.
+# The innermost launcher first: torchrun may run in an MPI task, and that in a SLURM step. SLURM
+# may set PMI's variables itself, with less information than its own, so it precedes plain PMI;
+# only MPICH's mpiexec sets MPI_LOCALRANKID. A batch script has SLURM_PROCID=0, but only a process
+# of a step is a rank.
 _LAUNCHERS = (
     _Launcher(
         "torchrun",
@@ -68,38 +69,38 @@ _LAUNCHERS = (
     _Launcher("mpich", "PMI_SIZE", "PMI_RANK", _PMI),
 )
 _REPEATED = re.compile(r"\(x\d+\)\Z")
-_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "TORCHELASTIC_RUN_ID")
+_JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "TORCHELASTIC_RUN_ID")
 
 
 def collect(environ: Mapping[str, str] = os.environ) -> dict[str, Json]:
-    """Say which rank this process is.
+    """Return the rank of this process.
 
     Returns:
         ``launcher``, ``rank``, ``local_rank``, ``world_size``, ``local_world_size`` (ranks on
-        this node), ``node`` (the node's number in the job) and ``job_id``, each only where it
-        is known; nothing for a process that no launcher started.
+        this node), ``node`` (number of the node in the job) and ``job_id``, without unknown
+        ones; empty for a process without a launcher.
     """
     facts: dict[str, Json] = {}
     for launcher in _LAUNCHERS:
         rank = _number(environ, launcher.rank)
-        if rank is None or launcher.needs not in environ:
+        if rank is None or launcher.requires not in environ:
             continue
         facts["launcher"] = launcher.name
         facts["rank"] = rank
         for key, variables in launcher.facts.items():
-            variable = next((one for one in variables if one in environ), "")
+            variable = next((name for name in variables if name in environ), "")
             if (number := _number(environ, variable)) is not None:
                 facts[key] = number
         break
-    for variable in _JOBS:
+    for variable in _JOB_IDS:
         job = environ.get(variable, "")
-        if job and job != "none":  # what torchrun says when it was given none
+        if job and job != "none":  # torchrun's value without --rdzv-id
             facts["job_id"] = job
             break
     return facts
 
 
 def _number(environ: Mapping[str, str], variable: str) -> int | None:
-    # SLURM says "4(x2)" of two nodes with 4 tasks each, and "4(x2),3" where they differ.
+    # SLURM writes "4(x2)" for two nodes with 4 tasks each, and "4(x2),3" if they differ.
     text = _REPEATED.sub("", environ.get(variable, "").strip())
     return int(text) if text.isascii() and text.isdigit() else None

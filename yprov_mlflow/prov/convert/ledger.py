@@ -1,7 +1,7 @@
-"""The ledger of a conversion: what is done, beside the output, one JSON line a unit.
+"""The ledger of a conversion: the units that are done, one JSON line each, beside the output.
 
-Lines are only ever appended, and a later one counts more than an earlier one. A conversion
-that is killed leaves at most one torn line, which counts for nothing: its unit is done again.
+Lines are only appended, and later lines override earlier ones. A killed conversion leaves at most
+one incomplete line. That line is ignored, so its unit is converted again.
 """
 
 from __future__ import annotations
@@ -10,32 +10,35 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from yprov_mlflow.prov.convert import output
-from yprov_mlflow.prov.convert.units import Result
+from yprov_mlflow.prov.convert.request import Result
 from yprov_mlflow.prov.errors import OutputError
+from yprov_mlflow.prov.layout import CONVERSION, CONVERSION_LOCK, LEDGER, SCRATCH
 from yprov_mlflow.prov.sources.source import Problem
 
 
 class Ledger:
-    """The units that are done; a context manager that keeps other conversions out."""
+    """The units that are done; as a context manager it locks the output folder.
+
+    Args:
+        out: The output folder.
+        digest: Digest of the request; only units converted with the same digest count as done.
+    """
 
     def __init__(self, out: Path, digest: str) -> None:
-        """Name the output folder and the digest of the request."""
-        self.folder = out / output.FOLDER
+        self.folder = out / CONVERSION
         self.done: dict[str, Result] = {}
         self._out = out
         self._digest = digest
-        self._path = self.folder / "ledger.jsonl"
-        self._lock = FileLock(self.folder / "lock")
+        self._path = self.folder / LEDGER
+        self._lock = FileLock(self.folder / CONVERSION_LOCK)
         self._file: TextIO | None = None
 
     def __enter__(self) -> Ledger:
-        """Lock the output, forget what was half done, read what is done."""
+        """Lock the output, remove incomplete files and read the ledger."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -44,78 +47,74 @@ class Ledger:
         except OSError as error:
             raise OutputError.unwritable(str(self._out), error) from error
         try:
-            self._tidy()
-            (self.folder / output.SCRATCH).mkdir()
-            whole = self.read()
+            self._remove_scratch()
+            (self.folder / SCRATCH).mkdir()
+            complete = self.read()
             self._file = self._path.open("a", encoding="utf-8")
-            if not whole:
+            if not complete:
+                # Otherwise the next entry would be appended to the incomplete line and be lost.
                 self._file.write("\n")
         except OSError as error:
             self._lock.release()
             raise OutputError.unwritable(str(self._out), error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close and unlock."""
+    def __exit__(self, *exception: object) -> None:
+        """Close the ledger and unlock the output."""
         if self._file is not None:
             self._file.close()
-        self._tidy()
+        self._remove_scratch()
         self._lock.release()
 
-    def _tidy(self) -> None:
-        shutil.rmtree(self.folder / output.SCRATCH, ignore_errors=True)
+    def _remove_scratch(self) -> None:
+        shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
 
     def read(self) -> bool:
-        """Read what is done, writing nothing; tells whether the last line is whole."""
+        """Read the ledger without writing; return whether its last line is complete."""
         if not self._path.exists():
             return True
         content = self._path.read_bytes()
         for line in content.split(b"\n"):
             try:
-                found = json.loads(line)
-                current = found.pop("digest") == self._digest
-                result = _result(found)
+                fields = json.loads(line)
+                current = fields.pop("digest") == self._digest
+                result = _result(fields)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            # What was done otherwise since then has taken the place of what was done like this.
+            # A later conversion with other options has replaced the unit's files.
             if current:
                 self.done[result.key] = result
             else:
                 self.done.pop(result.key, None)
         return content[-1:] in (b"", b"\n")
 
-    def known(self, key: str) -> str | None:
-        """Give the fingerprint of a unit that is done and whose files are all there."""
-        found = self.done.get(key)
-        if found is None or not all(self._there(p, size) for p, size in found.sizes.items()):
+    def fingerprint(self, key: str) -> str | None:
+        """Return the fingerprint of a unit that is done and whose files all still exist."""
+        result = self.done.get(key)
+        if result is None or not all(self._exists(p, size) for p, size in result.sizes.items()):
             return None
-        return found.fingerprint
+        return result.fingerprint
 
-    def _there(self, path: str, size: int) -> bool:
+    def _exists(self, path: str, size: int) -> bool:
         try:
-            found = (self._out / path).stat()
+            return (self._out / path).stat().st_size == size
         except OSError:
             return False
-        return found.st_size == size
 
     def add(self, result: Result) -> None:
-        """Note that a unit is done."""
+        """Record that a unit is done."""
         assert self._file is not None
         self.done[result.key] = result
         problems = [dataclasses.asdict(problem) for problem in result.problems]
         line = json.dumps({"digest": self._digest, **vars(result), "problems": problems})
         try:
             self._file.write(line + "\n")
+            # Not fsync: after a power failure, units of missing lines are converted again.
             self._file.flush()
         except OSError as error:
             raise OutputError.unwritable(str(self._path), error) from error
 
 
-def _result(found: dict[str, Any]) -> Result:
-    problems = tuple(Problem(**problem) for problem in found.pop("problems"))
-    return Result(problems=problems, **found)
+def _result(fields: dict[str, Any]) -> Result:
+    problems = tuple(Problem(**problem) for problem in fields.pop("problems"))
+    return Result(problems=problems, **fields)

@@ -1,8 +1,8 @@
-"""Files of the output: written aside, then put in place whole.
+"""Files of the output: written to a scratch folder, then moved into position as a whole.
 
-In the layout ``per-run`` the folder of a run is put in place as one. In the others, each run
-leaves a part behind, and its side file beside where the document will be; parts become the
-document of an experiment, or of all, at the end.
+In the layout ``per-run``, the folder of a run is moved as one. In the other layouts, each unit
+leaves a part (its document in PROV-JSON) and its side file; at the end the parts are assembled
+into one document per experiment, or a single one.
 """
 
 from __future__ import annotations
@@ -15,51 +15,45 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from yprov_mlflow.prov.convert.request import Request
-from yprov_mlflow.prov.convert.units import Unit
+from yprov_mlflow.prov.convert.request import Request, Unit
 from yprov_mlflow.prov.errors import OutputError
 from yprov_mlflow.prov.formats import FORMATS, prov_json
-from yprov_mlflow.prov.translate import Document
-
-FOLDER = ".yprov-convert"
-"""Folder in the output for all that is not output."""
-
-SCRATCH = "scratch"
-"""Folder in it for what is not whole yet."""
+from yprov_mlflow.prov.layout import CONVERSION, DOCUMENT_STEM, METRICS_STEM, PARTS, SCRATCH
+from yprov_mlflow.prov.model.document import Document
 
 PART = "prov-json"
 """Format of parts."""
 
-_SIDE_FILES = "metrics"
-_WRITTEN = re.compile(r"prov\.|metrics\.|\.")
-"""Starts of names that a run's folder can have: documents, points, and what is hidden."""
+_SIDE_FILES = METRICS_STEM
+_OWN_FILES = re.compile(rf"{DOCUMENT_STEM}\.|{METRICS_STEM}\.|\.")
+"""Starts of filenames that a conversion writes into a run's folder, and hidden files."""
 
 
 def file_name(name: str) -> str:
-    """Give the file name of a document in a format."""
-    return f"prov{FORMATS[name].suffix}"
+    """Return the filename of a document in a format."""
+    return f"{DOCUMENT_STEM}{FORMATS[name].suffix}"
 
 
 @contextmanager
-def scratch(out: Path) -> Iterator[Path]:
-    """Give an empty folder on the same file system as the output; gone at the end."""
-    with writing(out):
-        # Not by tempfile, whose folders nobody else may read: this one becomes output.
-        folder = out / FOLDER / SCRATCH / uuid.uuid4().hex
+def scratch_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder on the file system of the output; remove it if it is still there."""
+    with output_errors(out):
+        # Not tempfile: its folders have mode 0700, and this one may become part of the output.
+        folder = out / CONVERSION / SCRATCH / uuid.uuid4().hex
         folder.mkdir()
     try:
         yield folder
     finally:
-        if folder.exists():  # nobody put it in place
+        if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Tell failures to write from failures to read.
+def output_errors(out: Path) -> Iterator[None]:
+    """Turn ``OSError`` into ``OutputError``, to distinguish failed writes from failed reads.
 
     Raises:
-        OutputError: The output could not be written.
+        OutputError: The output cannot be written.
     """
     try:
         yield
@@ -67,95 +61,90 @@ def writing(out: Path) -> Iterator[None]:
         raise OutputError.unwritable(str(out), error) from error
 
 
-def side_place(unit: Unit, layout: str, name: str) -> str:
-    """Give the path of a run's side file, relative to the document that names it."""
+def side_file_path(unit: Unit, layout: str, name: str) -> str:
+    """Return the path of a unit's side file, relative to the document that refers to it."""
     if layout == "per-run":
         return name
-    found = PurePosixPath(_SIDE_FILES, unit.folder).with_name(
-        PurePosixPath(unit.folder).name + PurePosixPath(name).suffix
-    )
-    if layout == "single":
-        return str(found)
-    return str(PurePosixPath(_SIDE_FILES, found.name))
+    folder = PurePosixPath(unit.folder)
+    file = folder.name + PurePosixPath(name).suffix
+    parent = PurePosixPath(_SIDE_FILES, folder.parent) if layout == "single" else _SIDE_FILES
+    return str(PurePosixPath(parent, file))
 
 
-def group(unit: Unit, layout: str) -> str:
-    """Give the folder of the document that a unit is in, relative to the output."""
+def document_folder(unit: Unit, layout: str) -> str:
+    """Return the folder of the document that contains a unit, relative to the output."""
     return {"per-run": unit.folder, "single": "."}.get(layout, unit.folder.partition("/")[0])
 
 
-def publish(folder: Path, unit: Unit, request: Request) -> dict[str, int]:
-    """Put the files of a unit in place; gives their sizes by path relative to the output."""
+def publish(scratch: Path, unit: Unit, request: Request) -> dict[str, int]:
+    """Move the files of a unit into position; return their sizes by path in the output."""
     if request.layout == "per-run":
-        sizes = _sizes(folder, unit.folder)
-        _keep_others(request.out / unit.folder)
-        _replace_folder(folder, request.out / unit.folder)
+        sizes = _sizes(scratch, unit.folder)
+        _check_replaceable(request.out / unit.folder)
+        _replace(scratch, request.out / unit.folder)
         return sizes
-    home = group(unit, request.layout)
+    folder = document_folder(unit, request.layout)
     sizes = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    for entry in sorted(os.scandir(scratch), key=lambda entry: entry.name):
         if entry.name == file_name(PART):
-            place = f"{FOLDER}/parts/{unit.folder}/{entry.name}"
+            path = _part(unit)
         else:
-            place = f"{home}/{side_place(unit, request.layout, entry.name)}"
-        sizes.update(_sizes(entry.path, place) if entry.is_dir() else {place: entry.stat().st_size})
-        (request.out / place).parent.mkdir(parents=True, exist_ok=True)
-        _replace(Path(entry.path), request.out / place)
+            path = f"{folder}/{side_file_path(unit, request.layout, entry.name)}"
+        sizes.update(_sizes(entry.path, path) if entry.is_dir() else {path: entry.stat().st_size})
+        _replace(Path(entry.path), request.out / path)
     return sizes
 
 
-def _keep_others(place: Path) -> None:
-    """Refuse to replace a folder that has what no conversion wrote: it would be gone."""
-    if place.is_dir():
-        others = [name for name in sorted(os.listdir(place)) if not _WRITTEN.match(name)]
-        if others:
-            raise OutputError.foreign(str(place), others[0])
+def _part(unit: Unit) -> str:
+    return f"{CONVERSION}/{PARTS}/{unit.folder}/{file_name(PART)}"
 
 
-def _replace(new: Path, place: Path) -> None:
-    if new.is_dir():
-        _replace_folder(new, place)
-    else:
-        new.replace(place)
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace a folder with files that no conversion wrote: they would be lost."""
+    if folder.is_dir():
+        foreign = [name for name in sorted(os.listdir(folder)) if not _OWN_FILES.match(name)]
+        if foreign:
+            raise OutputError.foreign(str(folder), foreign[0])
 
 
-def _replace_folder(new: Path, place: Path) -> None:
-    if not place.parent.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_dir():
+def _replace(new: Path, target: Path) -> None:
+    # Within one file system, a rename is atomic: readers never see an incomplete document.
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if new.is_dir() and target.is_dir():
+        # A rename cannot replace a folder that is not empty.
         old = new.with_name(f"{new.name}.old")
-        place.rename(old)
-        new.rename(place)
+        target.rename(old)
+        new.rename(target)
         shutil.rmtree(old, ignore_errors=True)
     else:
-        new.rename(place)
+        new.replace(target)
 
 
-def _sizes(folder: str | Path, place: str) -> dict[str, int]:
-    """Give the sizes of the files of a folder by the paths that they will have."""
-    found: dict[str, int] = {}
+def _sizes(folder: str | Path, path: str) -> dict[str, int]:
+    """Return the sizes of the files in a folder, as if the folder were at ``path``."""
+    sizes: dict[str, int] = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = f"{place}/{entry.name}"
-        found.update(_sizes(entry.path, path) if entry.is_dir() else {path: entry.stat().st_size})
-    return found
+        child = f"{path}/{entry.name}"
+        sizes.update(_sizes(entry.path, child) if entry.is_dir() else {child: entry.stat().st_size})
+    return sizes
 
 
 def assemble(units: Iterable[Unit], name: str, request: Request) -> dict[str, int]:
-    """Make one document of the parts of units; gives its size by its path."""
+    """Write one document from the parts of several units; return its size by its path."""
     units = list(units)
-    relative = PurePosixPath(group(units[0], request.layout), file_name(name))
-    place = request.out / relative
-    with writing(request.out), scratch(request.out) as folder:
-        new = folder / place.name
+    relative = PurePosixPath(document_folder(units[0], request.layout), file_name(name))
+    target = request.out / relative
+    with output_errors(request.out), scratch_folder(request.out) as folder:
+        new = folder / target.name
         with new.open("wb") as file:
             FORMATS[name].dump(_parts(units, request), file, single=False)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new.replace(place)
-        return {str(relative): place.stat().st_size}
+        _replace(new, target)
+        return {str(relative): target.stat().st_size}
 
 
 def _parts(units: Iterable[Unit], request: Request) -> Iterator[Document]:
     for unit in units:
-        path = request.out / FOLDER / "parts" / unit.folder / file_name(PART)
+        path = request.out / _part(unit)
         if path.exists():
             yield prov_json.loads(path.read_bytes())

@@ -1,47 +1,52 @@
-"""What a user asks of a conversion."""
+"""The request for a conversion, the units of work it is split into, and their results."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.formats import FORMATS
 from yprov_mlflow.prov.formats.metric_files import SERIES
-from yprov_mlflow.prov.sources.source import RunRef
+from yprov_mlflow.prov.ids import quote_key
+from yprov_mlflow.prov.layout import STORE_FOLDER
+from yprov_mlflow.prov.sources.source import Problem, RunRef
 from yprov_mlflow.prov.translate import Options
 
 LAYOUTS = ("per-run", "per-experiment", "single")
-"""A document for each run, for each experiment, or one for all."""
+"""One document per run, one per experiment, or a single one."""
 
 POINTS = ("auto", "all", "none")
-"""Metric points: records up to a threshold and else a side file, always records, left out."""
+"""Metric points as records up to a threshold and else in a side file; always as records; never."""
 
-_OUTPUT = 1
-"""Raised when the same events come to be written otherwise: then all is converted again."""
+_OUTPUT_VERSION = 1
+"""Increase when the same events are written differently: all units are then converted again."""
+
+_MAX_NAME_BYTES = 150
+"""File systems allow 255 bytes; the margin is for suffixes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One conversion, as asked for; travels to every worker.
+    """The options of one conversion; sent to every worker.
 
     Args:
         source: Folder, database URI or server URI of the store.
-        out: Folder that gets the documents; made if it is not there.
-        formats: Names of ``formats.FORMATS``, each written.
+        out: Output folder; created if missing.
+        formats: Names from ``formats.FORMATS``; each is written.
         layout: One of ``LAYOUTS``.
         experiments: Ids or names of experiments; empty means all.
         runs: Ids of runs; empty means all.
-        since_ms: Only runs that started then or later, in ms since the epoch.
+        since_ms: Only runs that started at this time or later, in ms since the epoch.
         statuses: Only runs with one of these statuses; empty means all.
         points: One of ``POINTS``.
-        series: Kind of side file, of ``formats.series.SERIES``.
-        artifacts: Root that has the artifacts, where it is not the one that the store names.
-        uri: Where a tree really is, if ``source`` is a copy of it.
-        options: How to translate.
+        series: Kind of side file, from ``formats.metric_files.SERIES``.
+        artifacts: Folder with the artifacts, if they are not where the store says.
+        uri: Original location of the store, if ``source`` is a copy of it.
+        options: Options of the translator.
     """
 
     source: str
@@ -59,29 +64,29 @@ class Request:
     options: Options = dataclasses.field(default_factory=Options)
 
     def check(self) -> None:
-        """Raise ``UsageError`` for what cannot be had."""
-        _one_of("layout", self.layout, LAYOUTS)
-        _one_of("points", self.points, POINTS)
-        _one_of("series", self.series, SERIES)
+        """Raise ``UsageError`` for an unknown or impossible option."""
+        _check_choice("layout", self.layout, LAYOUTS)
+        _check_choice("points", self.points, POINTS)
+        _check_choice("series", self.series, SERIES)
         if not self.formats:
-            raise UsageError("no format is asked for", None, f"Name one of {_listed(FORMATS)}")
+            raise UsageError("no format is requested", None, f"Use one of {', '.join(FORMATS)}")
         for name in self.formats:
-            _one_of("format", name, FORMATS)
+            _check_choice("format", name, FORMATS)
             if self.layout != "per-run" and not FORMATS[name].many:
                 raise UsageError(
-                    f"{name} holds one run in a document and not many",
+                    f"{name} holds one run per document, not many",
                     f"layout {self.layout}",
                     "Use the layout per-run, or a format with named graphs such as trig",
                 )
 
     @property
     def selective(self) -> bool:
-        """Whether only some of the runs are asked for."""
+        """Whether only some of the runs are requested."""
         chosen = self.experiments or self.runs or self.statuses
         return bool(chosen) or self.since_ms is not None
 
-    def wants(self, ref: RunRef) -> bool:
-        """Tell whether a run is asked for."""
+    def selects(self, ref: RunRef) -> bool:
+        """Return whether a run is requested."""
         if self.experiments and not {ref.experiment_id, ref.experiment_name} & {*self.experiments}:
             return False
         if self.runs and ref.run_id not in self.runs:
@@ -91,9 +96,13 @@ class Request:
         return self.since_ms is None or (ref.start_time_ms or 0) >= self.since_ms
 
     def digest(self) -> str:
-        """Name what governs the bytes of a unit; a unit done otherwise is not done."""
-        said = [
-            _OUTPUT,
+        """Return a digest of all options that influence the bytes written for a unit.
+
+        The selection of runs is not among them: a unit stays done when the selection changes. The
+        formats matter in the layout ``per-run`` only: other layouts have parts in one format.
+        """
+        options = [
+            _OUTPUT_VERSION,
             sorted(set(self.formats)) if self.layout == "per-run" else None,
             self.layout,
             self.points,
@@ -101,13 +110,72 @@ class Request:
             self.artifacts,
             dataclasses.asdict(self.options),
         ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]
 
 
-def _one_of(what: str, given: str, allowed: Collection[str]) -> None:
-    if given not in allowed:
-        raise UsageError(f"there is no {what} {given!r}", None, f"Use one of {_listed(allowed)}")
+def _check_choice(option: str, value: str, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise UsageError(f"unknown {option} {value!r}", None, f"Use one of {', '.join(allowed)}")
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+# -- units ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One unit of work.
+
+    Args:
+        key: Unique in the store.
+        folder: Path relative to the output.
+        ref: The run; None for the unit of everything that belongs to no run.
+        previous_fingerprint: Fingerprint at the last conversion with the same options, if any.
+    """
+
+    key: str
+    folder: str
+    ref: RunRef | None
+    previous_fingerprint: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The result of converting a unit: figures of its document, and problems.
+
+    ``state`` is ``"converted"``, ``"unchanged"`` or ``"failed"``; ``sizes`` maps the path of each
+    file, relative to the output, to its bytes.
+    """
+
+    key: str
+    state: str
+    fingerprint: str = ""
+    records: int = 0
+    points: int = 0
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+def plan(refs: Iterable[RunRef], request: Request) -> Iterator[Unit]:
+    """Yield a unit for each requested run, each with its own folder."""
+    used: set[str] = {STORE_FOLDER}
+    for ref in refs:
+        if not request.selects(ref):
+            continue
+        preferred = f"{_folder_name(ref.experiment_id)}/{_folder_name(ref.run_id)}"
+        folder, count = preferred, 1
+        while folder in used:
+            count += 1
+            folder = f"{preferred}@{count}"
+        used.add(folder)
+        yield Unit(ref.key, folder, ref)
+
+
+def _folder_name(name: str) -> str:
+    """Return a folder name that every file system accepts and that is not a path elsewhere."""
+    quoted = quote_key(name)
+    if quoted.strip(".") == "" or quoted == STORE_FOLDER:
+        quoted = f"@{quoted}"
+    if len(quoted) > _MAX_NAME_BYTES:
+        digest = hashlib.sha256(quoted.encode()).hexdigest()[:16]
+        quoted = f"{quoted[: _MAX_NAME_BYTES - 17]}@{digest}"
+    return quoted

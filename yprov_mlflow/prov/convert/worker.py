@@ -1,4 +1,4 @@
-"""One unit from store to files: read, translate, write."""
+"""Conversion of one unit: read it from the store, translate it, write its files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from yprov_mlflow.prov.convert import output
-from yprov_mlflow.prov.convert.request import Request
-from yprov_mlflow.prov.convert.units import Result, Unit
+from yprov_mlflow.prov.convert.request import Request, Result, Unit
 from yprov_mlflow.prov.errors import DocumentError, YprovMlflowError
 from yprov_mlflow.prov.events import Event, MetricsLogged, StoreCalled
 from yprov_mlflow.prov.formats import FORMATS, prov_json
 from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.source import Problem, Source
-from yprov_mlflow.prov.translate import Document, PointBatch, SideFile, Translator
+from yprov_mlflow.prov.translate import PointBatch, SideFile, Translator
 
 
 @functools.lru_cache(maxsize=1)
 def _source(location: str, artifacts: str | None, uri: str | None) -> Source:
+    # One per process, for all batches: opening a store and indexing its models is costly.
     return open_source(location, artifacts=artifacts, uri=uri)
 
 
@@ -30,47 +31,47 @@ def work(request: Request, units: Sequence[Unit]) -> list[Result]:
     """Convert units one after the other.
 
     Raises:
-        OutputError: The output cannot be written, so that going on makes no sense.
-        StoreError: The store cannot be read any more.
+        OutputError: The output cannot be written, so that all other units would fail, too.
+        StoreError: The store can no longer be read.
     """
     source = _source(request.source, request.artifacts, request.uri)
     return [convert(source, unit, request) for unit in units]
 
 
 def convert(source: Source, unit: Unit, request: Request) -> Result:
-    """Convert one unit, unless it is as it was; what is wrong with it is in the result."""
+    """Convert one unit unless it is unchanged; its problems are in the result."""
     try:
         fingerprint = source.fingerprint(unit.ref) if unit.ref is not None else None
-        if fingerprint is not None and fingerprint == unit.known:
+        if fingerprint is not None and fingerprint == unit.previous_fingerprint:
             return Result(unit.key, "unchanged", fingerprint)
         return _convert(source, unit, request, fingerprint)
-    except Exception as error:  # what is wrong with a run must not stop the others
+    except Exception as error:  # one broken run must not stop the others
         if isinstance(error, YprovMlflowError) and not isinstance(error, DocumentError):
             raise
         reason = f"{type(error).__name__}: {error}"
-        problem = Problem(_place(source, unit), reason, "all of it")
+        problem = Problem(_location(source, unit), reason, "all of it")
         return Result(unit.key, "failed", problems=(*source.problems(), problem))
 
 
-def _place(source: Source, unit: Unit) -> str:
+def _location(source: Source, unit: Unit) -> str:
     return f"{source.location}, {unit.key}"
 
 
 def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | None) -> Result:
-    with output.scratch(request.out) as folder:
+    with output.scratch_folder(request.out) as folder:
         translator, points = _translator(request, unit, folder), 0
         for event in _events(source, unit, request):
-            if type(event) is MetricsLogged:
+            if type(event) is MetricsLogged:  # exact: this loop sees every event
                 points += len(event.keys)
             translator.feed(event)
         document = translator.finish()
         problems = tuple(source.problems())
-        if fingerprint is None:  # only its document tells whether anything changed
+        if fingerprint is None:  # the unit without a run: only its document shows a change
             fingerprint = hashlib.sha256(prov_json.dumps(document)).hexdigest()
-            if fingerprint == unit.known:
+            if fingerprint == unit.previous_fingerprint:
                 return Result(unit.key, "unchanged", fingerprint, problems=problems)
-        with output.writing(request.out):
-            problems += _write(document, folder, request, _place(source, unit))
+        with output.output_errors(request.out):
+            problems += _write(document, folder, request, _location(source, unit))
             sizes = output.publish(folder, unit, request)
     return Result(
         unit.key, "converted", fingerprint, len(document), points, sizes, problems=problems
@@ -87,18 +88,20 @@ def _events(source: Source, unit: Unit, request: Request) -> Iterator[Event]:
 
 
 def _concerns(event: Event, experiments: Collection[str]) -> bool:
-    """Tell whether an event is about one of the experiments, or about none at all."""
+    """Return whether an event is about one of the experiments, or about no experiment."""
     if not isinstance(event, StoreCalled) or "experiment" not in event.subjects:
         return True
-    named = {event.subjects["experiment"], event.arguments.get("name")}
-    return not named.isdisjoint(experiments)
+    names = {event.subjects["experiment"], event.arguments.get("name")}
+    return not names.isdisjoint(experiments)
 
 
-def _write(document: Document, folder: Path, request: Request, place: str) -> tuple[Problem, ...]:
-    """Write a document in all formats; gives what is wrong with those that cannot hold it.
+def _write(
+    document: Document, folder: Path, request: Request, location: str
+) -> tuple[Problem, ...]:
+    """Write a document in all formats; return a problem for each format that cannot hold it.
 
     Raises:
-        DocumentError: None of them can.
+        DocumentError: No format can hold it.
     """
     names = request.formats if request.layout == "per-run" else (output.PART,)
     problems: list[Problem] = []
@@ -111,7 +114,7 @@ def _write(document: Document, folder: Path, request: Request, place: str) -> tu
             if len(problems) + 1 == len(names):
                 raise
             path.unlink()
-            problems.append(Problem(place, error.what, f"its document in {name}"))
+            problems.append(Problem(location, error.what, f"its document in {name}"))
     return tuple(problems)
 
 
@@ -123,35 +126,35 @@ def _translator(request: Request, unit: Unit, folder: Path) -> Translator:
     if request.points == "all":
         return Translator(dataclasses.replace(options, max_samples=sys.maxsize))
     if request.points == "none":
-        return Translator(dataclasses.replace(options, max_samples=0), _NoPoints())
-    return Translator(options, _Points(request, unit, folder))
+        return Translator(dataclasses.replace(options, max_samples=0), _DiscardedPoints())
+    return Translator(options, _SideFilePoints(request, unit, folder))
 
 
-class _NoPoints:
-    """Takes points and keeps none: the document has the figures of each series alone."""
+class _DiscardedPoints:
+    """Discards points: the document has only the figures of each series."""
 
     def write(self, batch: PointBatch) -> None:
-        """Take a batch."""
+        """Ignore a batch."""
 
     def close(self) -> None:
-        """Say that there is no file."""
+        """Return None, because no side file is written."""
 
 
-class _Points:
-    """Takes the points of a unit; says where the file lies as seen from the document."""
+class _SideFilePoints:
+    """Writes the points of a unit to a side file; its path is relative to the document."""
 
     def __init__(self, request: Request, unit: Unit, folder: Path) -> None:
         self._sink = SERIES[request.series].sink(folder)
-        self._place = functools.partial(output.side_place, unit, request.layout)
-        self._writing = functools.partial(output.writing, request.out)
+        self._path = functools.partial(output.side_file_path, unit, request.layout)
+        self._out = request.out
 
     def write(self, batch: PointBatch) -> None:
-        """Take a batch."""
-        with self._writing():
+        """Write a batch."""
+        with output.output_errors(self._out):
             self._sink.write(batch)
 
     def close(self) -> SideFile | None:
-        """Finish the file."""
-        with self._writing():
-            found = self._sink.close()
-        return found and found._replace(path=self._place(found.path))
+        """Finish the side file."""
+        with output.output_errors(self._out):
+            side_file = self._sink.close()
+        return side_file and side_file._replace(path=self._path(side_file.path))

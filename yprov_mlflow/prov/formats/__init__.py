@@ -1,7 +1,7 @@
-"""Documents as bytes, and back: one module for each format, all in one registry."""
+"""Read and write documents: one module per format, all listed in one registry."""
 
 from __future__ import annotations
 
-from yprov_mlflow.prov.formats.catalog import FORMATS, Format, open_documents
+from yprov_mlflow.prov.formats.file_formats import FORMATS, Format, open_documents
 
 __all__ = ["FORMATS", "Format", "open_documents"]

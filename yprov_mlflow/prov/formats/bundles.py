@@ -1,4 +1,4 @@
-"""Names of documents that share a file: ids of bundles, IRIs of named graphs."""
+"""Names for documents that share a file: ids of bundles, IRIs of named graphs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from yprov_mlflow.prov.formats.faults import not_one
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.errors import UsageError
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.model.identifiers import RUN, STORE
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_OWN = (("run", "record"), ("store", "store"))
-"""Prefixes of what documents of ours are about, and what in it stands for the document."""
+_SUBJECTS = ((RUN, "record"), (STORE, "store"))
+"""Prefixes of the namespaces of our documents, with the record that each document describes."""
 
-OF_BUNDLES = re.compile(r"(run|store)-[0-9a-f]{32}\Z")
-"""Prefixes that are declared for ids of bundles."""
+BUNDLE_PREFIX = re.compile(r"(run|store)-[0-9a-f]{32}\Z")
+"""Matches prefixes that a file declares for the ids of its bundles."""
 
 
-class Name(NamedTuple):
-    """Name of a document among others: a qualified name with its namespace."""
+class DocumentName(NamedTuple):
+    """The name of a document in a file: a qualified name with its namespace."""
 
     prefix: str
     namespace: str
@@ -37,26 +38,31 @@ class Name(NamedTuple):
 
 
 class Bundle(Document):
-    """A document that was read under a name which its content does not tell."""
+    """A document with a name that does not follow from its content."""
 
-    def __init__(self, document: Document, name: Name) -> None:
+    def __init__(self, document: Document, name: DocumentName) -> None:
         super().__init__(document.prefixes, document.records)
         self.name = name
 
 
-class Names:
-    """Gives names to documents; no two of one file have the same."""
+class NameAllocator:
+    """Allocates names that are unique in one file.
+
+    Attributes:
+        prefixes: The prefixes of all allocated names, with their namespaces.
+    """
 
     def __init__(self) -> None:
         self.prefixes: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 
-    def take(self, document: Document) -> Name:
-        """Name a document: by its run's or store's record, the n-th of the same with ``@n``."""
+    def allocate(self, document: Document) -> DocumentName:
+        """Return a document's name; the n-th document of the same name gets the suffix ``@n``."""
         name = name_of(document)
         count = self._counts[name.iri] = self._counts.get(name.iri, 0) + 1
         if count > 1:
             name = name._replace(local=f"{name.local}@{count}")
+        # Two stores may have runs of the same id but different namespaces (base URIs).
         prefix, number = name.prefix, 1
         while self.prefixes.setdefault(prefix, name.namespace) != name.namespace:
             number += 1
@@ -64,49 +70,67 @@ class Names:
         return name._replace(prefix=prefix)
 
 
-def name_of(document: Document) -> Name:
-    """Name a document by itself: what it is about, else its content."""
+def name_of(document: Document) -> DocumentName:
+    """Return the name of a document: of the run or store it describes, else of its content."""
     if isinstance(document, Bundle):
         return document.name
-    for prefix, local in _OWN:
+    for prefix, local in _SUBJECTS:
         namespace = document.prefixes.get(prefix)
         if namespace is not None:
-            return Name(f"{prefix}-{_hex(namespace)}", namespace, local)
-    from yprov_mlflow.prov.formats.prov_json import dumps
-
-    return Name("sha256", "urn:sha256:", hashlib.sha256(dumps(document)).hexdigest())
+            return DocumentName(f"{prefix}-{_hexadecimal(namespace)}", namespace, local)
+    return DocumentName("sha256", "urn:sha256:", document.digest())
 
 
-def named(document: Document, iri: str, prefixes: Mapping[str, str]) -> Document:
-    """Give a document that was read under a name, which it keeps if it would get another."""
+def with_name(document: Document, iri: str, prefixes: Mapping[str, str]) -> Document:
+    """Return a document that keeps the name it has in a file.
+
+    Args:
+        document: The document.
+        iri: Its name in the file; empty for a document outside bundles.
+        prefixes: The prefixes that the file declares.
+    """
     if not iri or name_of(document).iri == iri:
         return document
-    fitting = [item for item in prefixes.items() if item[1] and iri.startswith(item[1])]
-    if fitting:
-        prefix, namespace = max(fitting, key=lambda item: (len(item[1]), item[0]))
+    matches = [item for item in prefixes.items() if item[1] and iri.startswith(item[1])]
+    if matches:
+        prefix, namespace = max(matches, key=lambda item: (len(item[1]), item[0]))
     else:
-        end = max(iri.rfind(mark) for mark in "#/:") + 1
-        prefix, namespace = "bundle", iri[:end]
-    return Bundle(document, Name(prefix, namespace, iri.removeprefix(namespace)))
+        prefix, namespace = "bundle", namespace_of(iri)
+    return Bundle(document, DocumentName(prefix, namespace, iri.removeprefix(namespace)))
 
 
-def one(documents: Iterable[Document], format_name: str) -> Document:
-    """Give the document, if it is the only one.
+def inherited(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
+    """Return the prefixes of a bundle, with those that it inherits from its file.
+
+    Prefixes that only name our own bundles must not become part of the documents.
+    """
+    ours = RUN in own or STORE in own
+    kept = {p: ns for p, ns in outer.items() if not (ours and BUNDLE_PREFIX.match(p))}
+    return {**kept, **own}
+
+
+def namespace_of(iri: str) -> str:
+    """Return an IRI up to its last ``#``, ``/`` or ``:``."""
+    return iri[: max(iri.rfind(separator) for separator in "#/:") + 1]
+
+
+def single_document(documents: Iterable[Document], format_name: str) -> Document:
+    """Return the only document.
 
     Raises:
-        UsageError: There is none, or another one.
+        UsageError: There is no document, or more than one.
     """
-    several = iter(documents)
-    first = next(several, None)
+    iterator = iter(documents)
+    first = next(iterator, None)
     if first is None:
-        raise not_one(format_name, "none")
-    if next(several, None) is not None:
-        raise not_one(format_name, "several")
+        raise UsageError.not_single(format_name, "none")
+    if next(iterator, None) is not None:
+        raise UsageError.not_single(format_name, "several")
     return first
 
 
-def _hex(namespace: str) -> str:
-    found = _UUID.search(namespace)
-    if found is not None:
-        return found.group().replace("-", "")
+def _hexadecimal(namespace: str) -> str:
+    match = _UUID.search(namespace)
+    if match is not None:
+        return match.group().replace("-", "")
     return hashlib.sha256(namespace.encode("utf-8", "replace")).hexdigest()[:32]

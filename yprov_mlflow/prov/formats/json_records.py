@@ -1,7 +1,7 @@
-"""Records of PROV-JSON as other tools write them, made one object for each id.
+"""Normalize records of foreign PROV-JSON to one object per id.
 
-PROV-JSON lets several records share an id, and gives several members at once. PROV says that
-records of one id are one record; where they contradict each other, the value is a list.
+PROV-JSON lets several records share an id and lets one record list several members. In PROV,
+records of one id are one record; where they contradict each other, the value becomes a list.
 """
 
 from __future__ import annotations
@@ -9,121 +9,85 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from yprov_mlflow.prov.formats.faults import malformed
+from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.model.document import Record
-
-ENDS: Mapping[str, tuple[str, ...]] = {
-    "wasGeneratedBy": ("prov:entity", "prov:activity"),
-    "used": ("prov:activity", "prov:entity"),
-    "wasInformedBy": ("prov:informed", "prov:informant"),
-    "wasStartedBy": ("prov:activity", "prov:trigger", "prov:starter"),
-    "wasEndedBy": ("prov:activity", "prov:trigger", "prov:ender"),
-    "wasInvalidatedBy": ("prov:entity", "prov:activity"),
-    "wasDerivedFrom": (
-        "prov:generatedEntity",
-        "prov:usedEntity",
-        "prov:activity",
-        "prov:generation",
-        "prov:usage",
-    ),
-    "wasAttributedTo": ("prov:entity", "prov:agent"),
-    "wasAssociatedWith": ("prov:activity", "prov:agent", "prov:plan"),
-    "actedOnBehalfOf": ("prov:delegate", "prov:responsible", "prov:activity"),
-    "wasInfluencedBy": ("prov:influencee", "prov:influencer"),
-    "specializationOf": ("prov:specificEntity", "prov:generalEntity"),
-    "alternateOf": ("prov:alternate1", "prov:alternate2"),
-    "hadMember": ("prov:collection", "prov:entity"),
-    "mentionOf": ("prov:specificEntity", "prov:generalEntity", "prov:bundle"),
-}
-"""For each relation the attributes that are ids of other records, its two ends first."""
-
-TIMES: Mapping[str, tuple[str, ...]] = {
-    "activity": ("prov:startTime", "prov:endTime"),
-    **{
-        section: ("prov:time",)
-        for section in ("wasGeneratedBy", "used", "wasStartedBy", "wasEndedBy", "wasInvalidatedBy")
-    },
-}
-"""For each kind of record the attributes that are its times."""
-
-FORMAL = {section: (*ENDS.get(section, ()), *TIMES.get(section, ())) for section in (*ENDS, *TIMES)}
-"""For each kind of record what PROV itself gives a place, as plain texts in PROV-JSON."""
+from yprov_mlflow.prov.model.relations import FORMAL
 
 
 def values_of(value: Any) -> list[Any]:
-    """Give all values of an attribute, which is a list if it has several."""
+    """Return all values of an attribute; PROV-JSON uses a list only for several."""
     return value if isinstance(value, list) else [value]
 
 
-def records_of(found: Mapping[str, Any]) -> dict[str, dict[str, Record]]:
-    """Give the sections of a PROV-JSON object, with one object for each id.
+def records_of(sections: Mapping[str, Any]) -> dict[str, dict[str, Record]]:
+    """Return the sections of a PROV-JSON object with one object per id.
 
     Raises:
-        DocumentError: A section is no object, or a record none.
+        DocumentError: A section or a record is not an object.
     """
-    sections: dict[str, dict[str, Record]] = {}
-    for section, records in found.items():
+    normalized: dict[str, dict[str, Record]] = {}
+    for section, records in sections.items():
         if not isinstance(records, dict):
-            raise malformed("PROV-JSON", f'"{section}" is no object')
-        formal = FORMAL.get(section, ())
+            raise DocumentError.unreadable("PROV-JSON", f'"{section}" is not an object')
+        # Our own documents pass both checks; the copies below are for other tools' documents.
         if any(type(record) is not dict for record in records.values()):
-            records = _unified(section, records)
-        for key in formal:
+            records = _merge_by_id(section, records)
+        for key in FORMAL.get(section, ()):
             if any(type(record.get(key, "")) is not str for record in records.values()):
-                records = _plain(section, records, key)
-        sections[section] = records
-    return sections
+                records = _flatten(section, records, key)
+        normalized[section] = records
+    return normalized
 
 
-def _unified(section: str, records: Mapping[str, Any]) -> dict[str, Record]:
-    """Give one record for each id; relations that have none stay several."""
-    unified: dict[str, Record] = {}
-    for identifier, found in records.items():
-        several = values_of(found)
-        if not all(isinstance(record, dict) for record in several):
-            raise malformed("PROV-JSON", f'a record in "{section}" is no object', identifier)
+def _merge_by_id(section: str, records: Mapping[str, Any]) -> dict[str, Record]:
+    """Return one record per id; relations with blank ids stay separate."""
+    merged: dict[str, Record] = {}
+    for identifier, value in records.items():
+        parts = values_of(value)
+        if not all(isinstance(part, dict) for part in parts):
+            reason = f'a record in "{section}" is not an object'
+            raise DocumentError.unreadable("PROV-JSON", reason, identifier)
         if identifier.startswith("_:"):
-            _number(unified, identifier, several)
+            _add_numbered(merged, identifier, parts)
         else:
-            unified[identifier] = _merged(several)
-    return unified
+            merged[identifier] = _merge(parts)
+    return merged
 
 
-def _merged(several: Iterable[Record]) -> Record:
+def _merge(parts: Iterable[Record]) -> Record:
     merged: Record = {}
-    for record in several:
+    for record in parts:
         for key, value in record.items():
             if key not in merged:
                 merged[key] = value
                 continue
-            known = values_of(merged[key])
-            known = known + [one for one in values_of(value) if one not in known]
-            merged[key] = known if len(known) > 1 else known[0]
+            values = values_of(merged[key])
+            values = values + [other for other in values_of(value) if other not in values]
+            merged[key] = values if len(values) > 1 else values[0]
     return merged
 
 
-def _plain(section: str, records: Mapping[str, Record], key: str) -> dict[str, Record]:
-    """Give records whose formal attribute is text; a relation to several becomes several."""
-    found: dict[str, Record] = {}
+def _flatten(section: str, records: Mapping[str, Record], key: str) -> dict[str, Record]:
+    """Return records with plain text for a formal attribute.
+
+    A membership of several members becomes several memberships.
+    """
+    flat: dict[str, Record] = {}
     for identifier, record in records.items():
-        values = record.get(key)
-        if values is None:
-            found[identifier] = {k: v for k, v in record.items() if k != key}
+        value = record.get(key)
+        if value is None:
+            flat[identifier] = {k: v for k, v in record.items() if k != key}
             continue
-        values = [_text(value) for value in values_of(values)]
-        if not all(isinstance(value, str) for value in values):
-            raise malformed("PROV-JSON", f"{key} is no text", identifier)
-        if len(values) > 1 and section == "hadMember":
-            _number(found, identifier, [{**record, key: value} for value in values])
+        texts = [v.get("$") if isinstance(v, dict) else v for v in values_of(value)]
+        if not all(isinstance(text, str) for text in texts):
+            raise DocumentError.unreadable("PROV-JSON", f"{key} is not text", identifier)
+        if len(texts) > 1 and section == "hadMember":
+            _add_numbered(flat, identifier, [{**record, key: text} for text in texts])
         else:
-            found[identifier] = {**record, key: values[0] if len(values) == 1 else values}
-    return found
+            flat[identifier] = {**record, key: texts[0] if len(texts) == 1 else texts}
+    return flat
 
 
-def _number(found: dict[str, Record], identifier: str, several: Iterable[Record]) -> None:
-    for number, record in enumerate(several, 1):
-        found[identifier if number == 1 else f"{identifier}/{number}"] = record
-
-
-def _text(value: Any) -> Any:
-    return value.get("$") if isinstance(value, dict) else value
+def _add_numbered(records: dict[str, Record], identifier: str, parts: Iterable[Record]) -> None:
+    for number, record in enumerate(parts, 1):
+        records[identifier if number == 1 else f"{identifier}/{number}"] = record

@@ -1,8 +1,8 @@
-"""PROV-JSON: the same document always gives the same bytes.
+"""PROV-JSON: equal documents always give equal bytes.
 
-Several documents become bundles, each with its own prefixes and on a line of its own, so that
-a file of any length is read and written with one document in memory. Files of other tools are
-read whole.
+Several documents become bundles, each with its own prefixes and on its own line, so that a file
+of any length is read and written with one document in memory. Files of other tools are read
+into memory as a whole.
 """
 
 from __future__ import annotations
@@ -14,89 +14,93 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats.bundles import OF_BUNDLES, Names, named, one
-from yprov_mlflow.prov.formats.faults import malformed, unwritable
+from yprov_mlflow.prov.formats.bundles import (
+    NameAllocator,
+    inherited,
+    single_document,
+    with_name,
+)
 from yprov_mlflow.prov.formats.json_records import records_of
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.document import Document
 
 if TYPE_CHECKING:
     from prov.model import ProvDocument
 
 NAME = "PROV-JSON"
 
-_SORTED = orjson.OPT_SORT_KEYS
+# The first line identifies a file of ours, which can be read line by line.
 _START, _BETWEEN, _END = b'{"bundle":{\n', b",\n", b"\n}"
 
 
 def dumps(document: Document) -> bytes:
-    """Give the document as PROV-JSON in UTF-8, keys sorted, on one line.
+    """Return the document as PROV-JSON in UTF-8: sorted keys, one line with a line break.
 
     Raises:
-        DocumentError: It holds what JSON cannot, such as half a character.
+        DocumentError: A value cannot be written as JSON, such as half a surrogate pair.
     """
-    return _encoded(document.to_json_object()) + b"\n"
+    return document.to_json_bytes() + b"\n"
 
 
 def loads(content: bytes) -> Document:
-    """Read a document that ``dumps`` wrote, or any flat PROV-JSON document.
+    """Return a document from the output of ``dumps`` or any PROV-JSON without bundles.
 
     Raises:
-        DocumentError: The content is no PROV-JSON object, or has bundles.
+        DocumentError: The content is not a PROV-JSON object, or has bundles.
     """
-    found = _decoded(content)
-    if "bundle" in found:
+    members = _decoded(content)
+    if "bundle" in members:
         raise DocumentError(
             "the document has bundles, each of which is a document",
             None,
-            "Read it with yprov_mlflow.prov.formats.prov_json.load, which gives them one by one",
+            "Read it with yprov_mlflow.prov.formats.prov_json.load, which yields them one by one",
         )
-    return _document(found)
+    return _document(members)
 
 
 def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = False) -> None:
-    """Write one document flat, or any number of them as bundles.
+    """Write one document flat, or any number of documents as bundles.
 
     Raises:
-        UsageError: There is not one document, with ``single``.
-        DocumentError: A document holds what JSON cannot.
+        UsageError: With ``single``, there is not exactly one document.
+        DocumentError: A value cannot be written as JSON.
     """
     if single:
-        stream.write(dumps(one(documents, NAME)))
+        stream.write(dumps(single_document(documents, NAME)))
         return
-    names = Names()
+    names = NameAllocator()
     separator = _START
     for document in documents:
-        key = orjson.dumps(names.take(document).qualified)
-        stream.writelines((separator, key, b":", _encoded(document.to_json_object())))
+        key = orjson.dumps(names.allocate(document).qualified)
+        stream.writelines((separator, key, b":", document.to_json_bytes()))
         separator = _BETWEEN
     if separator is _START:
         stream.write(_START)
-    stream.writelines((_END, b',"prefix":', _encoded(names.prefixes), b"}\n"))
+    # The prefixes of the bundles' ids are known only after the last bundle.
+    prefixes = orjson.dumps(names.prefixes, option=orjson.OPT_SORT_KEYS)
+    stream.writelines((_END, b',"prefix":', prefixes, b"}\n"))
 
 
 def load(stream: BinaryIO) -> Iterator[Document]:
-    """Read the documents of a file: what is outside of bundles, then each bundle.
+    """Yield the records outside bundles as one document, then each bundle.
 
     Raises:
-        DocumentError: The content is no PROV-JSON object.
+        DocumentError: The content is not a PROV-JSON object.
     """
     first = stream.readline()
     if first == _START:
-        yield from _lines(stream)
+        yield from _read_lines(stream)
         return
-    found = _decoded(first + stream.read())
-    bundles = found.pop("bundle", None)
-    if bundles is None:
-        yield _document(found)
-        return
-    outer = _document(found)
-    if len(outer):
+    members = _decoded(first + stream.read())
+    bundles = members.pop("bundle", None)
+    outer = _document(members)
+    if bundles is None or len(outer):
         yield outer
-    yield from _bundles(bundles, outer.prefixes)
+    if bundles is not None:
+        yield from _bundles(bundles, outer.prefixes)
 
 
 def to_prov(document: Document) -> ProvDocument:
-    """Give the document as a ``prov.model.ProvDocument``."""
+    """Return the document as a ``prov.model.ProvDocument``."""
     from prov.model import ProvDocument
 
     text = dumps(document).decode()
@@ -104,45 +108,39 @@ def to_prov(document: Document) -> ProvDocument:
 
 
 def from_prov(document: ProvDocument) -> Iterator[Document]:
-    """Give what a ``prov.model.ProvDocument`` holds outside of bundles, then each bundle."""
+    """Yield the records of a ``prov.model.ProvDocument`` outside bundles, then each bundle."""
     yield from load(BytesIO(document.serialize(format="json").encode()))
-
-
-def _encoded(found: Any) -> bytes:
-    try:
-        return orjson.dumps(found, option=_SORTED)
-    except TypeError as error:
-        raise unwritable(NAME, error) from error
 
 
 def _decoded(content: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        members = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
-        raise malformed(NAME, error) from error
-    if not isinstance(found, dict):
-        raise malformed(NAME, f"it is JSON, but a {type(found).__name__} and no object")
-    return found
+        raise DocumentError.unreadable(NAME, error) from error
+    if not isinstance(members, dict):
+        reason = f"its JSON is a {type(members).__name__}, not an object"
+        raise DocumentError.unreadable(NAME, reason)
+    return members
 
 
-def _document(found: dict[str, Any]) -> Document:
-    prefixes = found.pop("prefix", None) or {}
+def _document(members: dict[str, Any]) -> Document:
+    prefixes = members.pop("prefix", None) or {}
     if not isinstance(prefixes, dict) or not all(isinstance(u, str) for u in prefixes.values()):
-        raise malformed(NAME, '"prefix" is no object of texts')
-    return Document(prefixes, records_of(found))
+        raise DocumentError.unreadable(NAME, '"prefix" is not an object of strings')
+    return Document(prefixes, records_of(members))
 
 
-def _lines(stream: BinaryIO) -> Iterator[Document]:
-    """Read what ``dump`` wrote, line by line."""
+def _read_lines(stream: BinaryIO) -> Iterator[Document]:
+    """Yield the bundles of a file that ``dump`` wrote, line by line."""
     line = stream.readline()
     while line and not line.startswith(b"}"):
         if line != b"\n":
             yield from _bundles(_decoded(b"{" + line.rstrip(b",\n") + b"}"), {})
         line = stream.readline()
-    rest = line + stream.read()
-    if not rest:
-        raise malformed(NAME, "it ends within its bundles")
-    outside = _decoded(b'{"bundle":{' + rest)
+    remainder = line + stream.read()
+    if not remainder:
+        raise DocumentError.unreadable(NAME, "the file ends inside its bundles")
+    outside = _decoded(b'{"bundle":{' + remainder)
     del outside["bundle"]
     outer = _document(outside)
     if len(outer):
@@ -151,16 +149,14 @@ def _lines(stream: BinaryIO) -> Iterator[Document]:
 
 def _bundles(bundles: Any, outer: dict[str, str]) -> Iterator[Document]:
     if not isinstance(bundles, dict):
-        raise malformed(NAME, '"bundle" is no object')
-    for identifier, found in bundles.items():
-        if not isinstance(found, dict) or "bundle" in found:
-            raise malformed(NAME, "a bundle is no object, or has bundles in it", identifier)
-        document = _document(found)
-        own = document.prefixes
-        for prefix, namespace in outer.items():
-            if not ("run" in own or "store" in own) or not OF_BUNDLES.match(prefix):
-                own.setdefault(prefix, namespace)
+        raise DocumentError.unreadable(NAME, '"bundle" is not an object')
+    for identifier, members in bundles.items():
+        if not isinstance(members, dict) or "bundle" in members:
+            reason = "a bundle is not an object, or contains bundles"
+            raise DocumentError.unreadable(NAME, reason, identifier)
+        document = _document(members)
+        document.prefixes = inherited(document.prefixes, outer)
         prefix, colon, local = identifier.partition(":")
-        known = outer.get(prefix, own.get(prefix)) if colon else outer.get("default")
-        iri = (known + (local if colon else prefix)) if known is not None else ""
-        yield named(document, iri, outer)
+        base = outer.get(prefix, document.prefixes.get(prefix)) if colon else outer.get("default")
+        iri = (base + (local if colon else prefix)) if base is not None else ""
+        yield with_name(document, iri, outer)

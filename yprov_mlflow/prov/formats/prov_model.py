@@ -1,4 +1,4 @@
-"""Documents in the model of the ``prov`` library, and back."""
+"""Convert documents to and from the model of the ``prov`` library."""
 
 from __future__ import annotations
 
@@ -8,44 +8,41 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import prov_json
-from yprov_mlflow.prov.formats.bundles import Name
-from yprov_mlflow.prov.formats.faults import malformed, unwritable
-from yprov_mlflow.prov.formats.json_records import ENDS
+from yprov_mlflow.prov.formats.bundles import DocumentName
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import unnamed
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.relations import KINDS, UNNAMED
 
 if TYPE_CHECKING:
     from prov.model import ProvBundle, ProvDocument
 
-_UNNAMED = ("specializationOf", "alternateOf", "hadMember", "mentionOf")
-
 
 def flat(document: Document, format_name: str) -> ProvDocument:
-    """Give a document as ``prov`` has it.
+    """Return a document in the model of ``prov``.
 
     Raises:
-        DocumentError: ``prov`` refuses what it holds.
+        DocumentError: ``prov`` refuses a name or a value.
     """
     with writing(format_name):
         return prov_json.to_prov(document)
 
 
-def bundle(document: Document, name: Name, format_name: str) -> ProvBundle:
-    """Give a document as the one bundle of a document of ``prov``.
+def bundle(document: Document, name: DocumentName, format_name: str) -> ProvBundle:
+    """Return a document as the only bundle of a ``prov`` document.
 
     Raises:
-        DocumentError: ``prov`` refuses what it holds.
+        DocumentError: ``prov`` refuses a name or a value.
     """
     outer = Document(
         {name.prefix: name.namespace},
         {"bundle": {name.qualified: document.to_json_object()}},
     )
-    (found,) = flat(outer, format_name).bundles
-    return found
+    (only,) = flat(outer, format_name).bundles
+    return only
 
 
 def load(stream: BinaryIO, serializer: str, format_name: str) -> Iterator[Document]:
-    """Read documents by one of the serializers of ``prov``.
+    """Yield documents that one of the serializers of ``prov`` reads.
 
     Raises:
         DocumentError: ``prov`` cannot read the content.
@@ -53,37 +50,39 @@ def load(stream: BinaryIO, serializer: str, format_name: str) -> Iterator[Docume
     from prov.model import ProvDocument
 
     try:
-        read = ProvDocument.deserialize(source=stream, format=serializer)
-    # What its parsers raise is not of one family: lxml's, its own, AssertionError, KeyError.
+        parsed = ProvDocument.deserialize(source=stream, format=serializer)
+    # The parsers of prov raise lxml's errors, their own, AssertionError, KeyError and others.
     except Exception as error:
-        raise malformed(format_name, error) from error
-    for document in prov_json.from_prov(read):
-        yield _keyed(document)
+        raise DocumentError.unreadable(format_name, error) from error
+    for document in prov_json.from_prov(parsed):
+        yield _with_our_keys(document)
 
 
 @contextlib.contextmanager
 def writing(format_name: str, where: str | None = None) -> Iterator[None]:
-    """Turn what ``prov`` raises of a document into an error of ours."""
+    """Turn the exceptions of ``prov`` about a document into a ``DocumentError``."""
     try:
         yield
     except DocumentError:
         raise
-    # Bad names, values and characters end in errors of many kinds, of prov's and lxml's own.
+    # Bad names, values and characters raise many types, some of prov and some of lxml.
     except Exception as error:
-        raise unwritable(format_name, error, where) from error
+        raise DocumentError.unwritable(format_name, error, where) from error
 
 
-def _keyed(document: Document) -> Document:
-    """Key relations that have no ids as we do, not by the number that ``prov`` gave them."""
-    for section in _UNNAMED:
-        first, second, *_ = ENDS[section]
-        known = document.records.get(section)
-        if known is not None:
-            keyed = {
+def _with_our_keys(document: Document) -> Document:
+    """Replace the numbers that ``prov`` gives to relations without ids by our own keys.
+
+    Our keys follow from both ends, so they do not depend on the order of records in a file.
+    """
+    for section in UNNAMED:
+        records = document.records.get(section)
+        if records is not None:
+            first, second, *_ = KINDS[section].formals
+            document.records[section] = {
                 unnamed(section, record[first], record[second]) if key.startswith("_:") else key: (
                     record
                 )
-                for key, record in known.items()
+                for key, record in records.items()
             }
-            document.records[section] = keyed
     return document

@@ -1,8 +1,8 @@
-"""The append-only log of events: one file per run and process, proof against ``kill -9``.
+"""The append-only log of events, one file per run and process, which survives ``kill -9``.
 
-A line is a JSON array; it is written by one ``write(2)`` before the logging call returns, so what
-the caller saw succeed is in the file when the process is gone. A power cut is another matter:
-nothing is synced.
+Each event is one line, written by one ``write(2)`` before the logging call returns: an event that
+the caller saw succeed stays in the file when the process dies. It may not survive a power failure,
+because nothing is synced to disk.
 """
 
 from yprov_mlflow.prov.journal.directory import JournalDirectory

@@ -1,6 +1,7 @@
-"""One event as one line of a journal, and back: a JSON array.
+"""Events to lines of a journal and back: each line is a JSON array.
 
-No beginning of a JSON array is a JSON array, so a line that lost its end is known by itself.
+No proper prefix of a JSON array is a JSON array, so a line that was cut off is recognized without
+a checksum.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from orjson import OPT_APPEND_NEWLINE, OPT_NON_STR_KEYS, dumps, loads
 from yprov_mlflow.prov.events import KINDS, Event, MetricsLogged
 
 FORMAT = 2
-"""Version of the lines, in the first one of each file."""
+"""Version of the lines, in the head of each file."""
 
 _HEAD = "journal"
 _METRICS = MetricsLogged.kind
@@ -23,77 +24,77 @@ _OPTIONS = OPT_APPEND_NEWLINE | OPT_NON_STR_KEYS
 
 
 def encode(value: Sequence[Any]) -> bytes:
-    """Give the line, with its newline, for an event: its kind, ``seq``, ``time_ns``, its fields.
+    """Return the line, with its newline, of an event: kind, ``seq``, ``time_ns``, fields.
 
-    Run id and session are in the first line of the file. Making the event itself would cost
-    as much again as all of this.
-
-    Lone surrogates and integers over 64 bits are beyond orjson, not beyond JSON; such lines
-    begin with a space, so that the reader, too, uses the slower library.
+    Run id and session are in the head of the file. The event comes as a tuple, because creating
+    an ``Event`` would take as long again as encoding it.
     """
+    # JSON has no NaN and infinities; the sum finds them faster than a test of each value.
     if value[0] == _METRICS and not isfinite(sum(value[4])):
         value = (*value[:4], [v if isfinite(v) else repr(v) for v in value[4]], *value[5:])
     try:
-        return dumps(value, _plain, _OPTIONS)
+        return dumps(value, _to_json, _OPTIONS)
     except TypeError:
-        return b" %b\n" % json.dumps(value, default=_plain, separators=(",", ":")).encode()
+        # JSON allows lone surrogates and integers over 64 bits, orjson does not. The leading
+        # space tells the reader to use the slower library, too.
+        return b" %b\n" % json.dumps(value, default=_to_json, separators=(",", ":")).encode()
 
 
 def parse(line: bytes) -> list[Any]:
-    """Give the array that a line holds.
+    """Return the array in a line.
 
     Raises:
-        ValueError: The line is torn or foreign; the message says which.
+        ValueError: The line was cut off, or is not from a journal.
     """
     if not line.endswith(b"\n"):
-        raise ValueError("the line is torn: it has no end")
+        raise ValueError("the line is incomplete: it has no newline")
     try:
         value = json.loads(line) if line.startswith(b" ") else loads(line)
     except ValueError as error:
-        raise ValueError(f"the line is torn or not one of a journal: {error}") from None
+        raise ValueError(f"the line is incomplete or not from a journal: {error}") from None
     if not isinstance(value, list):
-        raise ValueError("the line is not one of a journal")
+        raise ValueError("the line is not from a journal")
     return value
 
 
 def head(run_id: str, session: str) -> bytes:
-    """Give the first line of a file."""
+    """Return the first line of a file."""
     return encode((_HEAD, FORMAT, run_id, session))
 
 
-def whose(value: list[Any]) -> tuple[str, str] | None:
-    """Give run id and session if the value is that of a first line, None if of any other.
+def parse_head(value: list[Any]) -> tuple[str, str] | None:
+    """Return run id and session if the array is the head of a file, else None.
 
     Raises:
-        ValueError: This version does not read such a file.
+        ValueError: It is the head of a file in another format.
     """
     if value[:1] != [_HEAD]:
         return None
     if value[1:2] != [FORMAT] or len(value) != 4:
-        raise ValueError("the file is a journal of another version")
+        raise ValueError("the journal was written in another format")
     return str(value[2]), str(value[3])
 
 
 def decode(value: list[Any], run_id: str, session: str) -> Event:
-    """Give the event that a line's value holds.
+    """Return the event in the array of a line.
 
     Raises:
-        ValueError: This version knows no such event.
+        ValueError: The array is not an event of this version.
     """
     try:
         kind, *fields = value
         cls = KINDS[kind]
         if not (isinstance(fields[0], int) and isinstance(fields[1], int)):
-            raise ValueError("it has no number or no time")
+            raise ValueError("seq or time_ns is missing")
         if cls is MetricsLogged:
             fields[3] = [float(v) for v in fields[3]]
         return cls(run_id, session, *fields)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"the line holds no event that this version knows: {error!r}") from None
+        raise ValueError(f"the line is not an event of this version: {error!r}") from None
 
 
-def _plain(value: object) -> object:
-    """Make JSON of what JSON has not: numpy scalars, tuples in json.dumps, anything else."""
+def _to_json(value: object) -> object:
+    """Convert what JSON libraries cannot: numpy scalars, sets and tuples; anything else to text."""
     item = getattr(value, "item", None)
     if callable(item):
         return item()

@@ -1,4 +1,4 @@
-"""Read journals back: every whole line, and what was wrong with the others."""
+"""Read journals: every complete line, and a problem for each other line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yprov_mlflow.prov.journal import codec
 
 
 class Problem(NamedTuple):
-    """A line that holds no event."""
+    """A line that is not an event."""
 
     path: Path
     line: int
@@ -22,37 +22,39 @@ class Problem(NamedTuple):
 class JournalReader:
     """One journal file; iterate over it for its events in the order of writing.
 
-    ``problems`` has what was found wrong so far, ``gaps`` counts events known to be missing.
+    ``problems`` and ``gaps``, the number of events that are known to be missing, are complete
+    after the iteration. The file is opened by the iteration.
     """
 
     def __init__(self, path: Path) -> None:
-        """Name the file; it is opened on iteration."""
         self.path = path
         self.problems: list[Problem] = []
         self.gaps = 0
 
     def __iter__(self) -> Iterator[Event]:
-        """Give the events; lines that are torn, damaged or foreign go to ``problems``."""
+        """Yield the events; lines that are not events go to ``problems``."""
         head: tuple[str, str] | None = None
         expected = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if line == b"\n":
+                if line == b"\n":  # the writer completes a torn line before the next one
                     continue
                 try:
                     value = codec.parse(line)
-                    if found := codec.whose(value):
-                        head = found
+                    if new_head := codec.parse_head(value):
+                        head = new_head
                         continue
                     if head is None:
-                        raise ValueError("the file is no journal: it has no head")
+                        raise ValueError("the file is not a journal: its first line is missing")
                     event = codec.decode(value, *head)
                 except ValueError as error:
-                    # Without its head no line of a file can be read: that is one problem.
+                    # Without a head no line of the file is readable: one problem, not thousands.
                     if head is not None or not self.problems:
                         self.problems.append(Problem(self.path, number, str(error)))
                     continue
-                if event.seq < expected:  # a signal's handler wrote one in the middle of it
+                # A signal handler that logs in the middle of a write takes a later number, but
+                # its line comes first: what looked like a gap is filled by the next line.
+                if event.seq < expected:
                     self.gaps -= 1
                 else:
                     self.gaps += event.seq - expected
@@ -61,5 +63,5 @@ class JournalReader:
 
 
 def merge(journals: Sequence[JournalReader]) -> Iterator[Event]:
-    """Give the events of several journals in the order of time, ties by session."""
+    """Yield the events of several journals in the order of time, then of session."""
     return heapq.merge(*journals, key=lambda event: (event.time_ns, event.session, event.seq))

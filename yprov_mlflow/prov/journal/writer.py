@@ -1,4 +1,8 @@
-"""Append events to the journal of one run in one process."""
+"""Append events to the journal of one run in one process.
+
+Every logging call of the user's script waits for this module, so ``append`` does as little as
+possible: no ``Event`` object, no buffering, one system call.
+"""
 
 from __future__ import annotations
 
@@ -17,64 +21,65 @@ _WALL_NS = time_ns() - monotonic_ns()
 
 
 def now_ns() -> int:
-    """Give the time in ns since the epoch by a clock that never goes back in this process."""
+    """Return the time in ns since the epoch by a clock that never goes back in this process."""
     return _WALL_NS + monotonic_ns()
 
 
 class _OpenFiles:
-    """Bounds how many journals of a process are open; a closed one opens again when written."""
+    """Limits the number of open journals; a closed journal is reopened by its next event."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._lock = threading.RLock()
         self._writers: OrderedDict[JournalWriter, None] = OrderedDict()
 
     def add(self, writer: JournalWriter) -> None:
         with self._lock:
             self._writers[writer] = None
-            for oldest in list(self._writers)[: max(0, len(self._writers) - self._most)]:
-                # One that is being written to is not idle, and waiting for it could go round.
+            for oldest in list(self._writers)[: max(0, len(self._writers) - self._limit)]:
+                # Do not wait for a writer that is busy: its thread may be waiting for this lock.
                 if oldest.close_if_idle():
-                    self._writers.pop(oldest, None)  # a signal's handler may have come first
+                    # A signal handler may have removed it in between.
+                    self._writers.pop(oldest, None)
 
     def remove(self, writer: JournalWriter) -> None:
         with self._lock:
             self._writers.pop(writer, None)
 
     def reset_in_child(self) -> None:
-        """Forget the files of the parent, of whose threads one may have had the lock."""
+        """Forget the parent's files; a thread that the fork did not copy may hold the lock."""
         self._lock = threading.RLock()
         self._writers.clear()
 
 
-_open_files = _OpenFiles(most=256)
+_open_files = _OpenFiles(limit=256)
 os.register_at_fork(after_in_child=_open_files.reset_in_child)
 
 
 class JournalWriter:
-    """The journal of one run in one process; safe to use from many threads."""
+    """The journal of one run in one process; threads may share it.
+
+    The file is created by the first event.
+    """
 
     def __init__(self, folder: JournalDirectory, session: str) -> None:
-        """Prepare to write; the file is made with the first event."""
         self.folder = folder
         self.session = session
-        # A signal's handler may log, too, in the middle of a line that its thread is writing.
+        # Reentrant: a signal handler may log while its own thread is writing a line.
         self._lock = threading.RLock()
         self._fd = -1
         self._seq = 0
-        # What the next line has to be preceded by: the head of the file, the end of a torn line.
+        # Bytes that must precede the next line: the file's head, or the end of a torn line.
         self._before = b""
 
     def append(self, cls: type[Event], *fields: Any) -> None:
-        """Write one event; when this returns the operating system has it.
-
-        The number of an event that could not be written is not given again, so that the gap
-        tells readers of the loss.
+        """Write one event; the operating system has it when this returns.
 
         Raises:
-            JournalError: The folder or the disk does not take it.
+            JournalError: The folder or the disk does not accept it.
         """
         with self._lock:
+            # The number of an event that cannot be written is not reused: readers see the gap.
             seq = self._seq
             self._seq = seq + 1
             line = encode((cls.kind, seq, _WALL_NS + monotonic_ns(), *fields))
@@ -83,21 +88,23 @@ class JournalWriter:
                     self._open()
                 if self._before:
                     line = self._before + line
+                # A full disk may take part of a line. The event is lost then; the next event
+                # first ends the torn line with a newline.
                 if os.write(self._fd, line) != len(line):
-                    raise OSError("the disk took a part of a line")
+                    raise OSError("the disk accepted only part of a line")
                 self._before = b""
             except OSError as error:
                 self._before = b"\n" + self._before.lstrip(b"\n")
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
 
     def close(self) -> None:
-        """Close the file; the next event opens it again."""
+        """Close the file; the next event reopens it."""
         _open_files.remove(self)
         with self._lock:
             self.close_in_child()
 
     def close_if_idle(self) -> bool:
-        """Close the file unless an event is being written; tell whether it is closed."""
+        """Close the file unless an event is being written; return whether it is closed."""
         if not self._lock.acquire(blocking=False):
             return False
         try:
@@ -107,7 +114,7 @@ class JournalWriter:
         return True
 
     def close_in_child(self) -> None:
-        """Close the file without the lock, which a thread that a fork left behind may hold."""
+        """Close the file without the lock, which a thread that a fork did not copy may hold."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -115,6 +122,7 @@ class JournalWriter:
     def _open(self) -> None:
         path = self.folder.file(self.session)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # O_APPEND and one write per line keep lines whole, whoever else writes to the file.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         _open_files.add(self)

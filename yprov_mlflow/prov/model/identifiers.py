@@ -1,4 +1,4 @@
-"""Identifiers of records: namespaces, local names, and ids of relations made from both ends."""
+"""Identifiers of records: namespaces, local names, and ids of relations from their ends."""
 
 from __future__ import annotations
 
@@ -15,36 +15,40 @@ STORE = "store"
 PARENT = "parent"
 
 NO_STORE = "00000000-0000-0000-0000-000000000000"
-"""Stands for a store that no event names."""
+"""Id of a store that no event names."""
 
 
 def segment(key: object) -> str:
-    """Quote one segment of a local name; neither ``/``, ``@``, ``+`` nor ``!`` come through."""
+    """Quote one segment of a local name; ``/``, ``@``, ``+`` and ``!`` are escaped."""
+    # Segments must not be empty. No key is quoted as "@empty", because "@" is escaped.
     return ids.quote_key(str(key)) or "@empty"
 
 
 def content(value: object) -> str:
-    """Give the id of what is the same wherever its content is: by its SHA-256."""
+    """Return the id of an entity that is identified by its content, in any document."""
     return "sha256:" + digest(value)
 
 
 def digest(value: object) -> str:
-    """Give the SHA-256 of a JSON value's canonical text, in hex."""
+    """Return the SHA-256 of a JSON value's canonical text as hexadecimal text."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def purl(package: str, version: object) -> str:
-    """Give the package URL of a distribution, as a qualified name."""
-    found = segment(package.lower().replace("_", "-"))
-    return f"pypi:{found}@{segment(version)}" if version else f"pypi:{found}"
+    """Return the package URL of a distribution as a qualified name."""
+    # The type pypi of package URLs demands this normalization, and not that of PEP 503.
+    project = segment(package.lower().replace("_", "-"))
+    return f"pypi:{project}@{segment(version)}" if version else f"pypi:{project}"
 
 
 def relation(verb: str, first: str, second: str, extra: str = "") -> str:
-    """Give the id of a relation: the verb, then both ends, then what else tells it apart.
+    """Return the id of a relation: its verb, both ends, and a part that makes it unique.
 
-    It lies in the run's namespace if an end does, else in the store's, else in the first
-    end's. Ends of another namespace keep their prefix, set off by ``$``.
+    Its namespace is that of the run if an end has it, else that of the store, else that of the
+    first end. An end of another namespace keeps its prefix, followed by ``$``.
     """
+    # Made from content and not from a counter, an id is the same in every document that states
+    # the relation, so that merged documents have it once.
     prefix, _, local = first.partition(":")
     other_prefix, _, other_local = second.partition(":")
     home = prefix
@@ -59,13 +63,21 @@ def relation(verb: str, first: str, second: str, extra: str = "") -> str:
 
 
 def unnamed(section: str, first: str, second: str) -> str:
-    """Give the key of a relation that PROV gives no id, for formats that need a key."""
+    """Return the key of a relation without an id, for formats that need a key."""
     return f"_:{section}/{first.replace(':', '$')}!{second.replace(':', '$')}"
 
 
 @dataclasses.dataclass
 class Namespaces:
-    """The namespaces of a document; ``base_uri`` replaces ``urn:uuid:`` for publishing."""
+    """The namespaces of a document; those of ``others`` are added when an id needs them.
+
+    Args:
+        base_uri: Start of URIs, instead of ``urn:uuid:``, for published documents.
+        run_id: The run of the document; empty for the document of a store.
+        store_uuid: The store.
+        parent_id: The run around a nested run.
+        others: Other runs, by prefix.
+    """
 
     base_uri: str | None = None
     run_id: str = ""
@@ -74,23 +86,22 @@ class Namespaces:
     others: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def of_run(self, run_id: str) -> str:
-        """Give the id of a run's activity: this one's, its parent's, or that of another."""
-        return f"{self._prefix(run_id)}:run"
+        """Return the id of the activity of any run."""
+        return self.in_run(run_id, "run")
 
     def in_run(self, run_id: str, local: str) -> str:
-        """Give the id of something that hangs on a run."""
+        """Return an id in the namespace of any run."""
         return f"{self._prefix(run_id)}:{local}"
 
     def prefixes(self) -> dict[str, str]:
-        """Give all prefixes with their URIs."""
-        found = dict(vocabulary.PREFIXES)
-        found[STORE] = self._uri("store", self._store())
+        """Return the URIs of all prefixes."""
+        uris = {**vocabulary.PREFIXES, STORE: self._uri("store", self._store())}
         if self.run_id:
-            found[RUN] = self._run_uri(self.run_id)
+            uris[RUN] = self._run_uri(self.run_id)
         if self.parent_id:
-            found[PARENT] = self._run_uri(self.parent_id)
-        found.update((prefix, self._run_uri(run_id)) for prefix, run_id in self.others.items())
-        return found
+            uris[PARENT] = self._run_uri(self.parent_id)
+        uris.update((prefix, self._run_uri(run_id)) for prefix, run_id in self.others.items())
+        return uris
 
     def _prefix(self, run_id: str) -> str:
         if run_id == self.run_id:
@@ -104,7 +115,7 @@ class Namespaces:
     def _store(self) -> str:
         try:
             return str(uuid.UUID(self.store_uuid))
-        except ValueError:
+        except ValueError:  # an id in another form still needs a UUID of its own
             return str(uuid.uuid5(uuid.UUID(NO_STORE), self.store_uuid))
 
     def _run_uuid(self, run_id: str) -> str:

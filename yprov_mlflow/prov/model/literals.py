@@ -1,4 +1,4 @@
-"""Values of attributes in PROV-JSON: text, typed literals, qualified names, instants."""
+"""Attribute values of PROV-JSON (text, typed literals, qualified names) from and to Python."""
 
 from __future__ import annotations
 
@@ -8,55 +8,53 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
+
 Value = str | dict[str, str]
-"""One value of an attribute: plain text, or an object with ``$`` and ``type``."""
+"""A value of an attribute: plain text, or an object with ``$`` and ``type``."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _LONGEST_NUMBER = 400
-"""Digits beyond which text is not worth converting; no double has more."""
+"""Length from which text is not parsed as a number; ``repr`` of no double is longer."""
 
 
 class Replaced(str):
-    """Text whose lone surrogates were replaced; ``raw`` is what it was."""
+    """Text whose lone surrogates were replaced; ``original`` has them."""
 
-    __slots__ = ("raw",)
+    __slots__ = ("original",)
 
-    raw: str
+    original: str
 
 
 def text(value: object) -> str:
-    """Give ``value`` as text that every encoding can carry: lone surrogates are replaced."""
+    """Return a value as text that can be encoded: lone surrogates are replaced."""
     plain = value if isinstance(value, str) else str(value)
-    if plain.isascii() or not _has_surrogates(plain):
+    if plain.isascii():
         return plain
-    replaced = Replaced(plain.encode("utf-8", "replace").decode())
-    replaced.raw = plain
-    return replaced
-
-
-def _has_surrogates(plain: str) -> bool:
     try:
         plain.encode()
     except UnicodeEncodeError:
-        return True
-    return False
+        replaced = Replaced(plain.encode("utf-8", "replace").decode())
+        replaced.original = plain
+        return replaced
+    return plain
 
 
 def name(qualified: str) -> Value:
-    """Give a qualified name as a value."""
+    """Return a qualified name as a value."""
     return {"$": qualified, "type": "xsd:QName"}
 
 
 def boolean(value: bool) -> Value:
-    """Give a typed truth value."""
+    """Return a boolean as a typed value."""
     return {"$": "true" if value else "false", "type": "xsd:boolean"}
 
 
 def integer(value: int) -> Value:
-    """Give a typed integer: of the narrowest of int, long and integer that holds it."""
+    """Return an integer as a typed value: the narrowest of int, long and integer."""
     if -(2**31) <= value < 2**31:
         kind = "xsd:int"
-    elif -(2**63) <= value < 2**63:
+    elif INT64_MIN <= value <= INT64_MAX:
         kind = "xsd:long"
     else:
         kind = "xsd:integer"
@@ -64,50 +62,50 @@ def integer(value: int) -> Value:
 
 
 def double(value: float) -> Value:
-    """Give a typed floating point number, exactly: the shortest text that reads back equal.
-
-    NaN is an ``xsd:float``, which holds it as well: readers make a double of ``xsd:double``,
-    and as NaN differs from itself, no document with one would ever equal its own copy.
-    """
+    """Return a float as a typed value, with the shortest text that parses to the same float."""
     if math.isfinite(value):
         return {"$": repr(value), "type": "xsd:double"}
     if math.isnan(value):
+        # The package prov parses xsd:double, but keeps xsd:float as text. As NaN does not equal
+        # itself, no document with a parsed NaN would equal its own copy.
         return {"$": "NaN", "type": "xsd:float"}
     return {"$": "INF" if value > 0 else "-INF", "type": "xsd:double"}
 
 
 def instant(time_ns: int) -> str | None:
-    """Give ns since the epoch as ISO 8601 in UTC with microseconds, or None for 0.
+    """Return ns since the epoch as ISO 8601 in UTC with microseconds.
 
-    A time that no calendar has (before the year 1, after 9999) is None as well.
+    Return None for 0, and for times before the year 1 or after 9999.
     """
-    if not time_ns:
-        return None
-    try:
-        moment = _EPOCH + datetime.timedelta(microseconds=time_ns // 1000)
-    except OverflowError:
-        return None
-    return moment.isoformat(timespec="microseconds")
+    return _isoformat(time_ns // 1000) if time_ns else None
 
 
 def timestamp(time_ms: object) -> Value | None:
-    """Give ms since the epoch as a typed instant; None for what is none."""
+    """Return ms since the epoch as a typed value, None for other than an integer."""
     if not isinstance(time_ms, int) or isinstance(time_ms, bool):
         return None
+    time = _isoformat(time_ms * 1000)
+    return {"$": time, "type": "xsd:dateTime"} if time is not None else None
+
+
+def _isoformat(time_us: int) -> str | None:
     try:
-        moment = _EPOCH + datetime.timedelta(milliseconds=time_ms)
+        return (_EPOCH + datetime.timedelta(microseconds=time_us)).isoformat(
+            timespec="microseconds"
+        )
     except OverflowError:
         return None
-    return {"$": moment.isoformat(timespec="microseconds"), "type": "xsd:dateTime"}
 
 
 def parsed(raw: str) -> Value:
-    """Give text as the number or truth value that it spells, if it spells it canonically.
+    """Return text as a number or boolean if it is what ``str`` makes of that value.
 
-    Canonical is what Python's ``str`` makes of the value, so that the text can be had back.
+    Other notations of numbers stay text, so that the text can be restored exactly.
     """
+    # Params come from str(value), which is why the names are Python's.
     if raw in ("True", "False"):
         return boolean(raw == "True")
+    # int() accepts digits of every script, and takes quadratic time for long text.
     if len(raw) > _LONGEST_NUMBER or not raw.isascii():
         return text(raw)
     try:
@@ -126,7 +124,7 @@ def parsed(raw: str) -> Value:
 
 
 def plain(value: object) -> Value | None:
-    """Give the literal for a JSON value; objects and lists become canonical JSON text."""
+    """Return a JSON value as a literal; objects and lists become canonical JSON text."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -141,60 +139,59 @@ def plain(value: object) -> Value | None:
 
 
 def value(literal: object) -> Any:
-    """Give the value that ``plain`` made the literal from.
+    """Return the JSON value of a literal: the inverse of ``plain``.
 
-    Text that is canonical JSON of an object or a list could have been either; it is taken to
-    have been the object or list.
+    Text that is the canonical JSON of an object or list becomes that object or list.
     """
     if isinstance(literal, Mapping):
         return _typed(str(literal.get("$")), str(literal.get("type")))
     if isinstance(literal, str) and literal[:1] in ("{", "["):
         try:
-            found = json.loads(literal)
+            parsed_json = json.loads(literal)
         except (ValueError, RecursionError):
             return literal
-        return found if canonical(found) == literal else literal
+        return parsed_json if canonical(parsed_json) == literal else literal
     return literal
 
 
-def _typed(spelt: str, kind: str) -> Any:
-    if kind in ("xsd:int", "xsd:long", "xsd:integer"):
-        return int(spelt)
-    if kind in ("xsd:double", "xsd:float"):
-        return float(spelt)
-    if kind == "xsd:boolean":
-        return spelt == "true"
-    if kind == "xsd:dateTime":
-        return datetime.datetime.fromisoformat(spelt)
-    return spelt
+def _typed(lexical: str, datatype: str) -> Any:
+    if datatype in ("xsd:int", "xsd:long", "xsd:integer"):
+        return int(lexical)
+    if datatype in ("xsd:double", "xsd:float"):
+        return float(lexical)
+    if datatype == "xsd:boolean":
+        return lexical == "true"
+    if datatype == "xsd:dateTime":
+        return datetime.datetime.fromisoformat(lexical)
+    return lexical
 
 
 def milliseconds(moment: datetime.datetime) -> int:
-    """Give ms since the epoch: what ``timestamp`` made the instant from."""
+    """Return ms since the epoch: the inverse of ``timestamp``."""
     return microseconds(moment) // 1000
 
 
 def microseconds(moment: datetime.datetime) -> int:
-    """Give microseconds since the epoch."""
+    """Return microseconds since the epoch."""
     return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
 
 
 def canonical(value: object) -> str:
-    """Give JSON text that is the same for equal values: sorted keys, no spaces.
+    """Return JSON text that is the same for equal values: sorted keys, no spaces.
 
-    Lone surrogates are escaped, as JSON lets them be.
+    Lone surrogates are escaped. A value that JSON cannot express becomes its ``str``.
     """
     try:
         dumped = json.dumps(
             value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str
         )
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):  # keys that do not sort, cycles, depth
         dumped = str(value)
     return dumped.encode("utf-8", "backslashreplace").decode()
 
 
 def number(value: object) -> int | None:
-    """Give an integer if ``value`` is one or spells one, else None."""
+    """Return an integer from an integer or its text, else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -208,14 +205,14 @@ def number(value: object) -> int | None:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """Give ``value`` if it is a mapping, else an empty one."""
+    """Return the value if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def pairs(value: object) -> dict[str, Any]:
-    """Give tags or params as a mapping: from one, or from a list of ``{key, value}``."""
+    """Return tags or params as a mapping: from one, or from ``{key, value}`` objects."""
     if isinstance(value, Mapping):
-        if set(value) == {"key", "value"}:
+        if set(value) == {"key", "value"}:  # a single tag
             return {str(value["key"]): value["value"]}
         return {str(k): v for k, v in value.items()}
     if isinstance(value, list | tuple):

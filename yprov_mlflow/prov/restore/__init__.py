@@ -1,4 +1,4 @@
-"""The way back: documents become a store of MLflow's again."""
+"""Restore MLflow stores from their documents."""
 
 from yprov_mlflow.prov.restore.restoration import RestoreRequest, restore
 from yprov_mlflow.prov.restore.restore_report import Note, RestoreReport

@@ -1,4 +1,4 @@
-"""Artifacts: where they can be reached, and copies of them in the target's root."""
+"""Find the artifact files of documents, and copy them to the target's artifact root."""
 
 from __future__ import annotations
 
@@ -10,87 +10,96 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from yprov_mlflow.prov.layout import PROVENANCE
 from yprov_mlflow.prov.restore.restore_report import RestoreReport
 
-Wanted = Mapping[str, Mapping[str, Any]]
-"""Size and SHA-256 of files, as far as known, by path."""
+_ARTIFACTS = "artifacts"
 
 
-class Files:
-    """Looks for artifacts: beside the document, below ``root``, where they were."""
+class ArtifactFiles:
+    """Looks for artifacts beside the document, below the user's folder and at their URI."""
 
     def __init__(self, root: Path | None, report: RestoreReport) -> None:
         self._root = root
         self._report = report
 
-    def folders(self, document: Path, uri: str | None, *places: Sequence[str]) -> Iterator[Path]:
-        """Give the folders that a thing's artifacts may be in.
+    def find(
+        self,
+        artifacts: Mapping[str, Mapping[str, Any]],
+        label: str,
+        document: Path,
+        uri: str | None,
+        folders: Sequence[Sequence[str]],
+    ) -> dict[str, Path]:
+        """Return the files that exist and are the same that were logged.
 
-        ``places`` are paths below the root, as words: of which those with ``..`` are none.
+        Args:
+            artifacts: ``size`` and ``sha256`` of the logged files, as far as known, by path.
+            label: Name of the run, model or trace in the report.
+            document: Document that lists the files.
+            uri: Artifact root in the original store.
+            folders: Folders of the record below an ``mlruns``, as sequences of names.
+
+        Returns:
+            The files by their logged paths.
         """
-        if document.parent.name == "provenance":
-            yield document.parent.parent
-        yield document.parent / "artifacts"
+        candidates = dict.fromkeys(self._candidates(document, uri, folders))
+        existing = [folder for folder in candidates if folder.is_dir()]
+        files: dict[str, Path] = {}
+        for path, expected in artifacts.items() if existing else ():
+            if not _stays_inside(path):
+                self._report.add_loss(label, f"the path of an artifact leaves its folder: {path!r}")
+                continue
+            copies = [folder / path for folder in existing if (folder / path).is_file()]
+            match = next((file for file in copies if _is_same(file, expected)), None)
+            if match is not None:
+                files[path] = match
+                continue
+            self._report.files["missing"] += 1
+            problem = "has changed" if copies else "does not exist"
+            self._report.add_loss(label, f"artifact {path}: {problem}")
         if self._root is not None:
-            for words in places:
-                if not any(word in ("", ".", "..") or "/" in word for word in words):
-                    yield self._root.joinpath(*words)
-                    yield self._root.joinpath(".trash", *words)
+            self._report.files["looked for"] += len(artifacts)
+            below_root = [file for file in files.values() if file.is_relative_to(self._root)]
+            self._report.files["found in --artifacts"] += len(below_root)
+        return files
+
+    def _candidates(
+        self, document: Path, uri: str | None, folders: Sequence[Sequence[str]]
+    ) -> Iterator[Path]:
+        if document.parent.name == PROVENANCE:
+            yield document.parent.parent
+        yield document.parent / _ARTIFACTS
+        if self._root is not None:
+            for names in folders:
+                # Ids come from documents: they must not lead out of the folder.
+                if not any(name in ("", ".", "..") or "/" in name for name in names):
+                    yield self._root.joinpath(*names, _ARTIFACTS)
+                    yield self._root.joinpath(".trash", *names, _ARTIFACTS)
         local = local_path(uri)
         if local is not None:
             yield local
 
-    def found(self, wanted: Wanted, folders: Iterator[Path], place: str) -> dict[str, Path]:
-        """Give the files that are there, and are what was logged, by path."""
-        there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
-        found: dict[str, Path] = {}
-        for path, expected in wanted.items() if there else ():
-            if not _is_plain(path):
-                self._report.lose(place, f"an artifact's path leads out of its folder: {path!r}")
-                continue
-            changed = False
-            for folder in there:
-                file = folder / path
-                if not file.is_file():
-                    continue
-                if _is_what(file, expected):
-                    found[path] = file
-                    break
-                changed = True
-            if path not in found:
-                self._report.files["missing"] += 1
-                self._report.lose(
-                    place, f"artifact {path}: " + ("has changed" if changed else "is not there")
-                )
-        if self._root is not None:
-            self._report.files["looked for"] += len(wanted)
-            self._report.files["found in --artifacts"] += sum(
-                map(self._is_below_root, found.values())
-            )
-        return found
-
-    def _is_below_root(self, file: Path) -> bool:
-        return self._root is not None and file.is_relative_to(self._root)
-
-    def settle(self) -> None:
-        """Say so where the folder that the user gave had none of what was looked for."""
-        sought = self._report.files["looked for"]
-        if sought and not self._report.files["found in --artifacts"]:
+    def check_root(self) -> None:
+        """Report a folder of the user that contains none of the artifacts."""
+        wanted = self._report.files["looked for"]
+        if wanted and not self._report.files["found in --artifacts"]:
             reason = (
-                f"has none of {sought} artifacts: give the folder that has EXPERIMENT/RUN/artifacts"
-                " in it, such as mlruns or mlartifacts"
+                f"contains none of {wanted} artifacts: give the folder that contains"
+                " EXPERIMENT/RUN/artifacts, such as mlruns or mlartifacts"
             )
-            self._report.lose(str(self._root), reason)
+            self._report.add_loss(str(self._root), reason)
 
-    def copy(self, found: Mapping[str, Path], uri: str, place: str) -> None:
-        """Copy files to an artifact root; what is there already is left alone."""
+    def copy(self, files: Mapping[str, Path], uri: str, label: str) -> None:
+        """Copy files to an artifact root; files that are there already are not written again."""
         local = local_path(uri)
-        for path, file in found.items():
+        for path, file in files.items():
             try:
                 if local is None:
                     _upload(file, uri, path)
                 else:
                     target = local / path
+                    # A repeated restoration must not touch files that are in use.
                     if target.is_file() and _sha256(target) == _sha256(file):
                         continue
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,16 +109,16 @@ class Files:
                 self._report.files["copied"] += 1
                 self._report.files["bytes"] += file.stat().st_size
             except OSError as error:
-                self._report.lose(place, f"artifact {path}: {error.strerror or error}")
+                self._report.add_loss(label, f"artifact {path}: {error.strerror or error}")
 
 
-def _is_plain(path: str) -> bool:
-    """Tell whether a path stays in its folder."""
+def _stays_inside(path: str) -> bool:
     pure = PurePosixPath(path)
     return not pure.is_absolute() and ".." not in pure.parts and "\x00" not in path
 
 
-def _is_what(file: Path, expected: Mapping[str, Any]) -> bool:
+def _is_same(file: Path, expected: Mapping[str, Any]) -> bool:
+    # Cheap first: most files that differ also differ in size.
     if expected.get("size") is not None and file.stat().st_size != expected["size"]:
         return False
     return expected.get("sha256") is None or _sha256(file) == expected["sha256"]
@@ -121,7 +130,7 @@ def _sha256(file: Path) -> str:
 
 
 def local_path(uri: str | None) -> Path | None:
-    """Give the folder that a URI or a path names on this machine, None if it names none."""
+    """Return the local folder of a URI or path, or None if it is on another machine."""
     if not uri:
         return None
     parts = urlsplit(uri)
@@ -132,13 +141,16 @@ def local_path(uri: str | None) -> Path | None:
     return None
 
 
+def parent_of(path: str) -> str | None:
+    """Return the folder of an artifact's path, or None at the artifact root."""
+    return path.rpartition("/")[0] or None
+
+
 def _upload(file: Path, uri: str, path: str) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    folder = str(PurePosixPath(path).parent)
     try:
-        repository = get_artifact_repository(uri)
-        repository.log_artifact(str(file), None if folder == "." else folder)
+        get_artifact_repository(uri).log_artifact(str(file), parent_of(path))
     except MlflowException as error:
         raise OSError(str(error)) from error

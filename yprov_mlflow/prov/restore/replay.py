@@ -1,10 +1,11 @@
-"""Events become the state that a store has after them: the last writer wins, deletions delete."""
+"""Replay events to the state that a store has after them: the last write wins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,
@@ -20,93 +21,92 @@ from yprov_mlflow.prov.events import (
     TagDeleted,
     TagsSet,
 )
-from yprov_mlflow.prov.restore import evaluation, experiments, models, registry, traces
-from yprov_mlflow.prov.restore.call_record import Call, Handler
-from yprov_mlflow.prov.restore.state import Points, Run, StoreState
+from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.restore import experiments, registry, traces
+from yprov_mlflow.prov.restore.calls import Call, Handler
+from yprov_mlflow.prov.state import LoggedModel, Points, Run, StoreState
 
 RUN_NAME = "mlflow.runName"
 
-HANDLERS: Mapping[str, Handler] = {
-    **experiments.HANDLERS,
-    **models.HANDLERS,
-    **registry.HANDLERS,
-    **traces.HANDLERS,
-    **evaluation.HANDLERS,
-}
-"""What each call to a store does to its state."""
-
-_RECORD = "record_"
+_MODEL_FIELDS = ("source_run_id", "last_updated_timestamp_ms", "status_message", "lifecycle")
+_TABLE_ROWS = "record_"
+"""Prefix of methods that hold the rows of a table without a record type."""
 
 
 class StateBuilder:
-    """Takes documents' events one document after the other; runs come out at once.
+    """Takes the events of one document after the other; returns runs at once.
 
-    What belongs to no single run is kept until ``finish``, as calls of live capture are told by
-    many documents and count in the order of their times.
+    State that belongs to no single run is kept until ``finish``: many documents of live capture
+    may have calls about it, and these count in the order of their times.
     """
 
     def __init__(self) -> None:
-        self._others: list[tuple[int, Event]] = []
+        self._shared: list[tuple[int, Event]] = []
 
     def feed(self, events: Iterable[Event]) -> Run | None:
-        """Take the events of one document; gives its run, None for that of a store."""
+        """Take the events of one document; return its run, or None for a store's document."""
         run: Run | None = None
         for event in events:
-            handler = _OF_RUNS.get(type(event))
-            if handler is None or (isinstance(event, ArtifactsLogged) and event.owner is not None):
-                self._others.append((_time(event), event))
-                continue
-            if run is None:
-                run = Run(event.run_id)
-            handler(run, event)
+            candidate = run or Run(event.run_id)
+            if _apply_to_run(candidate, event):
+                run = candidate
+            else:
+                # Events that were read from a store have no time and come first.
+                time_ns = event.time_ns if isinstance(event, StoreCalled) else 0
+                self._shared.append((time_ns, event))
         return run
 
     def finish(self) -> StoreState:
-        """Give all that belongs to no single run."""
-        estate = StoreState()
-        self._others.sort(key=lambda item: item[0])
-        for _, event in self._others:
+        """Return the state that belongs to no single run."""
+        state = StoreState()
+        self._shared.sort(key=lambda item: item[0])
+        for _, event in self._shared:
             if isinstance(event, ModelLogged):
-                models.on_model(estate, event)
+                _on_model(state, event)
             elif isinstance(event, ArtifactsLogged):
-                _on_owned_files(estate, event)
+                _on_owned_files(state, event)
             elif isinstance(event, StoreCalled):
-                _on_call(estate, event)
-        self._others.clear()
-        return estate
-
-
-def _time(event: Event) -> int:
-    """Sort by time: what a store told is as old as can be."""
-    return event.time_ns if isinstance(event, StoreCalled) else 0
-
-
-def _on_call(estate: StoreState, event: StoreCalled) -> None:
-    handler = HANDLERS.get(event.method)
-    if handler is not None and handler(estate, Call(event)):
-        return
-    if event.method.startswith(_RECORD) and isinstance(event.arguments.get("rows"), list):
-        rows = [row for row in event.arguments["rows"] if isinstance(row, Mapping)]
-        table = estate.rows.setdefault(event.method.removeprefix(_RECORD), [])
-        table += [dict(row) for row in rows]
-        return
-    estate.left.append((event.method, dict(event.arguments)))
-
-
-def _on_owned_files(estate: StoreState, event: ArtifactsLogged) -> None:
-    assert event.owner is not None
-    kind, owner = event.owner
-    if kind == "model":
-        change_files(models.model_of(estate, owner).artifacts, event)
-    elif kind == "trace":
-        change_files(traces.trace_of(estate, owner).artifacts, event)
+                _on_call(state, event)
+        self._shared.clear()
+        return state
 
 
 # -- runs --------------------------------------------------------------------------------
 
 
-def _on_created(run: Run, event: RunCreated) -> None:
-    run.known = True
+def _apply_to_run(run: Run, event: Event) -> bool:
+    """Apply an event to a run; return whether the event is about the run alone."""
+    match event:
+        case RunCreated():
+            _create_run(run, event)
+        case RunUpdated():
+            _update_run(run, event)
+        case ParamsLogged():
+            run.params.update(event.params)
+        case TagsSet():
+            run.tags.update(event.tags)
+        case TagDeleted():
+            run.tags.pop(event.key, None)
+        case MetricsLogged():
+            _add_points(run, event)
+        case InputsLogged():
+            for logged in event.datasets:
+                dataset = {key: value for key, value in logged.items() if value not in (None, {})}
+                if dataset not in run.datasets:
+                    run.datasets.append(dataset)
+            run.input_models += [model for model in event.models if model not in run.input_models]
+        case OutputsLogged():
+            pairs = [(str(model), int(step or 0)) for model, step in event.models]
+            run.output_models += [pair for pair in pairs if pair not in run.output_models]
+        case ArtifactsLogged(owner=None):
+            _change_files(run.artifacts, event)
+        case _:
+            return False
+    return True
+
+
+def _create_run(run: Run, event: RunCreated) -> None:
+    run.created = True
     run.experiment_id = event.experiment_id
     run.experiment_name = event.experiment_name
     run.name = event.run_name
@@ -116,39 +116,30 @@ def _on_created(run: Run, event: RunCreated) -> None:
     run.tags.update(event.tags)
     run.store = dict(event.store)
     run.fields = dict(event.fields)
+    # MLflow starts every run as RUNNING, without an update that says so.
     if run.status is None and event.session != STORE_SESSION:
         run.status = "RUNNING"
 
 
-def _on_updated(run: Run, event: RunUpdated) -> None:
+def _update_run(run: Run, event: RunUpdated) -> None:
     if event.status is not None:
         run.status = event.status
-        if event.status == "RUNNING":
+        if event.status == "RUNNING":  # the run was resumed
             run.end_time_ms = None
     if event.end_time_ms is not None:
         run.end_time_ms = event.end_time_ms
+    # MLflow keeps the name of a run twice.
     if event.run_name is not None:
         run.name = run.tags[RUN_NAME] = event.run_name
     if event.lifecycle is not None:
         run.lifecycle = event.lifecycle
 
 
-def _on_params(run: Run, event: ParamsLogged) -> None:
-    run.params.update(event.params)
-
-
-def _on_tags(run: Run, event: TagsSet) -> None:
-    run.tags.update(event.tags)
-
-
-def _on_tag_deleted(run: Run, event: TagDeleted) -> None:
-    run.tags.pop(event.key, None)
-
-
-def _on_metrics(run: Run, event: MetricsLogged) -> None:
+def _add_points(run: Run, event: MetricsLogged) -> None:
     keys = event.keys
     if not keys:
         return
+    # Nearly all events of converted stores have one key: extending whole columns is fast.
     if event.models is None and event.datasets is None and list(keys).count(keys[0]) == len(keys):
         points = run.points.setdefault(keys[0], Points())
         points.values.extend(event.values)
@@ -157,56 +148,103 @@ def _on_metrics(run: Run, event: MetricsLogged) -> None:
         return
     for i, key in enumerate(keys):
         points = run.points.setdefault(key, Points())
-        at = len(points.values)
+        index = len(points.values)
         points.values.append(event.values[i])
         points.timestamps_ms.append(event.timestamps_ms[i])
         points.steps.append(event.steps[i])
         model = event.models[i] if event.models is not None else None
         if model:
-            points.models[at] = model
+            points.models[index] = model
         dataset = event.datasets[i] if event.datasets is not None else None
         if dataset:
             name, digest = (*dataset, None, None)[:2]
-            points.datasets[at] = (name, digest)
+            points.datasets[index] = (name, digest)
 
 
-def _on_inputs(run: Run, event: InputsLogged) -> None:
-    for given in event.datasets:
-        dataset = {key: value for key, value in given.items() if value not in (None, {})}
-        if dataset not in run.datasets:
-            run.datasets.append(dataset)
-    run.models_in += [model for model in event.models if model not in run.models_in]
-
-
-def _on_outputs(run: Run, event: OutputsLogged) -> None:
-    pairs = [(str(model), int(step or 0)) for model, step in event.models]
-    run.models_out += [pair for pair in pairs if pair not in run.models_out]
-
-
-def _on_files(run: Run, event: ArtifactsLogged) -> None:
-    change_files(run.artifacts, event)
-
-
-def change_files(known: dict[str, dict[str, Any]], event: ArtifactsLogged) -> None:
-    """Write files, or remove them; a folder's removal is that of all in it."""
+def _change_files(files: dict[str, dict[str, Any]], event: ArtifactsLogged) -> None:
+    """Add the files of an event, or delete them; deleting a folder deletes its files."""
     for file in event.files:
         path = str(file.get("path") or "")
         if event.deleted:
-            gone = [one for one in known if not path or one == path or one.startswith(f"{path}/")]
-            for one in gone:
-                del known[one]
+            folder = f"{path}/"
+            for name in [n for n in files if not path or n == path or n.startswith(folder)]:
+                del files[name]
         elif path:
-            known[path] = {"size": file.get("size"), "sha256": file.get("sha256")}
+            files[path] = {"size": file.get("size"), "sha256": file.get("sha256")}
 
 
-_OF_RUNS: Mapping[type[Event], Callable[[Run, Any], None]] = {
-    RunCreated: _on_created,
-    RunUpdated: _on_updated,
-    ParamsLogged: _on_params,
-    TagsSet: _on_tags,
-    TagDeleted: _on_tag_deleted,
-    MetricsLogged: _on_metrics,
-    InputsLogged: _on_inputs,
-    OutputsLogged: _on_outputs,
-    ArtifactsLogged: _on_files,
+# -- logged models -----------------------------------------------------------------------
+
+
+def _model_of(state: StoreState, model_id: str) -> LoggedModel:
+    return state.models.setdefault(model_id, LoggedModel(model_id))
+
+
+def _on_model(state: StoreState, event: ModelLogged) -> None:
+    model = _model_of(state, event.model_id)
+    fields = dict(event.fields or {})
+    if event.status == "DELETED" or fields.get("lifecycle") == "deleted":
+        model.lifecycle = "deleted"
+    for field, value in (
+        ("name", event.name),
+        ("model_type", event.model_type),
+        ("status", event.status if event.status != "DELETED" else None),
+        ("experiment_id", event.experiment_id),
+        ("artifact_location", event.artifact_uri),
+        ("creation_time_ms", event.creation_time_ms),
+        ("last_updated_ms", literals.number(fields.get("last_updated_timestamp_ms"))),
+        ("source_run_id", fields.get("source_run_id") or None),
+        ("status_message", fields.get("status_message") or None),
+    ):
+        if value is not None:
+            setattr(model, field, value)
+    # Live events of a model are in the document of the run that logged it.
+    if model.source_run_id is None and ids.store_of(event.run_id) is None:
+        model.source_run_id = event.run_id
+    model.params.update(event.params or {})
+    model.tags.update(event.tags or {})
+    if event.deleted_tag is not None:
+        model.tags.pop(event.deleted_tag, None)
+    model.fields.update({key: fields[key] for key in fields.keys() - set(_MODEL_FIELDS)})
+
+
+def _log_model_metrics(state: StoreState, call: Call) -> bool:
+    model_id, metrics = call.text("model_id"), call.items("metrics")
+    if model_id is None or metrics is None:
+        return False
+    _model_of(state, model_id).metrics += [
+        {"run_id": call.run_id, **metric} for metric in metrics if isinstance(metric, Mapping)
+    ]
+    return True
+
+
+# -- calls and files of models and traces ------------------------------------------------
+
+HANDLERS: Mapping[str, Handler] = {
+    "log_logged_model_metrics": _log_model_metrics,
+    **experiments.HANDLERS,
+    **registry.HANDLERS,
+    **traces.HANDLERS,
 }
+"""Handlers of the store methods whose effect can be restored."""
+
+
+def _on_call(state: StoreState, event: StoreCalled) -> None:
+    handler = HANDLERS.get(event.method)
+    if handler is not None and handler(state, Call(event)):
+        return
+    rows = event.arguments.get("rows")
+    if event.method.startswith(_TABLE_ROWS) and isinstance(rows, list):
+        table = state.table_rows.setdefault(event.method.removeprefix(_TABLE_ROWS), [])
+        table += [dict(row) for row in rows if isinstance(row, Mapping)]
+        return
+    state.unhandled_calls.append((event.method, dict(event.arguments)))
+
+
+def _on_owned_files(state: StoreState, event: ArtifactsLogged) -> None:
+    assert event.owner is not None
+    kind, owner = event.owner
+    if kind == "model":
+        _change_files(_model_of(state, owner).artifacts, event)
+    elif kind == "trace":
+        _change_files(traces.trace_of(state, owner).artifacts, event)

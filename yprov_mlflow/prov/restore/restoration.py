@@ -1,35 +1,43 @@
-"""Restoring: documents in, a store out, and a report of what is where."""
+"""Restoration: read documents, replay them, write the result to a target."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.ids import redact
-from yprov_mlflow.prov.restore.artifact_files import Files
-from yprov_mlflow.prov.restore.document_files import documents, points_of, promised_points
+from yprov_mlflow.prov.errors import DocumentError, MissingExtraError
+from yprov_mlflow.prov.formats import FORMATS, open_documents
+from yprov_mlflow.prov.formats.metric_files import digest, read_points
+from yprov_mlflow.prov.layout import DOCUMENT_STEM, STORE_FOLDER, STORES
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
 from yprov_mlflow.prov.restore.replay import StateBuilder
-from yprov_mlflow.prov.restore.restore_report import REFUSED, RestoreReport
-from yprov_mlflow.prov.restore.state import Run
-from yprov_mlflow.prov.restore.target_contract import Target
-from yprov_mlflow.prov.translate import events_of
+from yprov_mlflow.prov.restore.restore_report import RestoreReport
+from yprov_mlflow.prov.restore.target import Target
+from yprov_mlflow.prov.state import Run
+from yprov_mlflow.prov.translate import PointBatch, events_of, side_files
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_FASTEST_FIRST = ("prov-json", "n-quads", "trig", "turtle", "json-ld", "prov-n", "prov-xml")
+"""Formats by the time to read them: a folder may contain one document in several formats."""
+
+_CURE = "Give the output of `yprov-mlflow convert`, or the prov.json of a run"
 
 
 @dataclasses.dataclass(frozen=True)
 class RestoreRequest:
-    """What is to be restored, and how.
+    """What to restore, and where to.
 
     Args:
-        paths: Documents, or folders of such.
+        paths: Documents, or folders that contain documents.
         to: Tracking URI of the target.
-        artifacts: Folder below which artifacts are looked for, such as an ``mlruns``.
-        overwrite: Replace what the target has already and otherwise.
-        artifact_root: Where a database that is made anew keeps artifacts; MLflow's default else.
+        artifacts: Folder in which artifacts are looked for, such as an ``mlruns``.
+        overwrite: Replace records that differ in the target.
+        artifact_root: Artifact root of a database that is created; MLflow's default if None.
     """
 
     paths: tuple[Path, ...]
@@ -39,70 +47,150 @@ class RestoreRequest:
     artifact_root: str | None = None
 
 
-def restore(
-    wish: RestoreRequest, progress: Callable[[RestoreReport], None] | None = None
-) -> RestoreReport:
-    """Restore documents into a store; calls ``progress`` after each document.
+def restore(request: RestoreRequest) -> RestoreReport:
+    """Restore documents into a store.
 
     Raises:
-        DocumentError: A path is not there, or nothing in it is a document.
+        DocumentError: A path does not exist, or contains no document.
+        MissingExtraError: The target is a database, and SQLAlchemy is not installed.
         StoreError: The target cannot be opened.
     """
-    report = RestoreReport(redact(wish.to))
-    rest = documents(wish.paths, report)
-    first = next(rest, None)
+    report = RestoreReport(redact(request.to))
+    sources = _documents(request.paths, report)
+    # Read a document before the target is opened, which creates MLflow's tables in a new file.
+    first = next(sources, None)
     if first is None and not report.losses:
-        raise DocumentError(
-            "there is no document", ", ".join(map(str, wish.paths)), "Give what `convert` wrote"
-        )
-    files = Files(wish.artifacts, report)
-    target = _target(wish, report, files)
-    reduction = StateBuilder()
-    last: Path | None = None
+        raise DocumentError("there is no document", ", ".join(map(str, request.paths)), _CURE)
+    files = ArtifactFiles(request.artifacts, report)
+    target = _target(request, report, files)
+    builder = StateBuilder()
+    last = request.paths[0]
     try:
-        for found in itertools.chain([first] if first is not None else [], rest):
-            last, lost = found.path, len(report.losses)
-            try:
-                run = reduction.feed(events_of(found.document, points_of(found, report)))
-            except DocumentError as error:
-                report.lose(str(found.path), error.what)
-                continue
-            if run is not None:
-                there = sum(len(points.values) for points in run.points.values())
-                missing = promised_points(found.document) - there
-                if missing > 0 and len(report.losses) == lost:
-                    report.lose(str(found.path), f"{missing} of its metric points are not with it")
-                if _can_be_put(run, report):
-                    target.put_run(run, found.path)
-            if progress is not None:
-                progress(report)
-        target.finish(reduction.finish(), last or wish.paths[0])
-        files.settle()
+        for last, document in itertools.chain([first] if first is not None else [], sources):
+            run = _replay(last, document, builder, report)
+            if run is not None and _is_restorable(run, report):
+                target.put_run(run, last)
+        target.finish(builder.finish(), last)
+        files.check_root()
     finally:
         target.close()
     return report
 
 
-def _can_be_put(run: Run, report: RestoreReport) -> bool:
-    """Tell whether a run is one, of a known experiment; else report why it is not restored."""
-    place = f"run {run.run_id}"
+def _replay(
+    path: Path, document: Document, builder: StateBuilder, report: RestoreReport
+) -> Run | None:
+    """Return the run of a document; report metric points that are missing."""
+    losses = len(report.losses)
+    try:
+        run = builder.feed(events_of(document, _points(path, document, report)))
+    except DocumentError as error:
+        report.add_loss(str(path), error.what)
+        return None
+    if run is not None and len(report.losses) == losses:
+        missing = _point_count(document) - sum(len(p.values) for p in run.points.values())
+        if missing > 0:
+            report.add_loss(str(path), f"{missing} of its metric points are missing")
+    return run
+
+
+def _is_restorable(run: Run, report: RestoreReport) -> bool:
+    label = f"run {run.run_id}"
     if run.lifecycle == "purged":
-        report.change(place, "it was deleted for good, and is not restored")
+        report.add_change(label, "it was deleted for good and is not restored")
         return False
-    if not run.known:
-        report.count("run", REFUSED)
-        report.lose(place, "its document does not tell its experiment")
-    return run.known
+    if not run.created:
+        report.refuse("run", label, "its documents do not name its experiment")
+    return run.created
 
 
-def _target(wish: RestoreRequest, report: RestoreReport, files: Files) -> Target:
-    scheme = wish.to.partition(":")[0].partition("+")[0]
+def _target(request: RestoreRequest, report: RestoreReport, files: ArtifactFiles) -> Target:
+    scheme = request.to.partition(":")[0].partition("+")[0]
     if scheme in _DATABASES:
-        from yprov_mlflow.prov.restore.sql.sql_target import DatabaseTarget
-
+        try:
+            from yprov_mlflow.prov.restore.sql.sql_target import DatabaseTarget
+        except ImportError as error:
+            raise MissingExtraError.of("SQLAlchemy", "sql", "Restoring into a database") from error
         return DatabaseTarget(
-            wish.to, report, files, overwrite=wish.overwrite, artifact_root=wish.artifact_root
+            request.to,
+            report,
+            files,
+            overwrite=request.overwrite,
+            artifact_root=request.artifact_root,
         )
     from yprov_mlflow.prov.restore.client.client_target import ClientTarget
 
-    return ClientTarget(wish.to, report, files)
+    return ClientTarget(request.to, report, files)
+
+
+# -- documents ---------------------------------------------------------------------------
+
+
+def _documents(paths: Sequence[Path], report: RestoreReport) -> Iterator[tuple[Path, Document]]:
+    """Yield all documents; report files that are not documents.
+
+    Raises:
+        DocumentError: A path does not exist.
+    """
+    for path in _files(paths):
+        try:
+            for document in open_documents(path):
+                yield path, document
+        except (DocumentError, OSError) as error:
+            report.add_loss(str(path), _reason(error))
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that hold documents, those of stores first: they have the most detail."""
+    files: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            files.update(dict.fromkeys(_files_below(path)))
+        elif path.exists():
+            files[path] = None
+        else:
+            raise DocumentError("there is no such file or folder", str(path), _CURE)
+    # Events without a time are replayed in the order of the documents.
+    stores = {STORE_FOLDER, STORES}
+    return sorted(files, key=lambda path: (stores.isdisjoint(path.parts[-3:-1]), str(path)))
+
+
+def _files_below(top: Path) -> Iterator[Path]:
+    candidates = [DOCUMENT_STEM + FORMATS[name].suffix for name in _FASTEST_FIRST]
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        name = next((name for name in candidates if name in names), None)
+        if name is not None:
+            yield Path(folder, name)
+
+
+def _points(path: Path, document: Document, report: RestoreReport) -> Iterator[PointBatch]:
+    """Yield the metric points in the files beside a document; report files that are unusable."""
+    folder = path.parent
+    for name, sha256 in side_files(document):
+        file = folder / name
+        # A document from elsewhere must not make us read other files of this machine.
+        if not Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder)):
+            report.add_loss(str(path), f"names a file of metric points outside its folder: {name}")
+            continue
+        try:
+            if digest(file)[0] != sha256:
+                report.add_loss(str(file), "differs from the file that the document describes")
+                continue
+            yield from read_points(file)
+        except (DocumentError, MissingExtraError, OSError) as error:
+            report.add_loss(str(file), f"cannot read the metric points: {_reason(error)}")
+
+
+def _point_count(document: Document) -> int:
+    """Return the number of metric points that a document counts."""
+    counts = (
+        record.get("mlf:count")
+        for identifier, record in document.records.get("entity", {}).items()
+        if identifier.startswith("run:metric/")
+    )
+    return sum(int(count["$"]) for count in counts if isinstance(count, dict))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "what", None) or getattr(error, "strerror", None) or str(error)

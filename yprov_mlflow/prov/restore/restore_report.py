@@ -1,4 +1,4 @@
-"""What a restoration did: counts, what is not as it was, what was left out, new ids."""
+"""The report of a restoration: counts, differences, losses and new ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESTORED, UNCHANGED, REPLACED, REFUSED = "restored", "unchanged", "replaced", "r
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """One thing that is not in the target as the documents have it: what, and why."""
+    """A difference between the target and the documents: where it is, and its reason."""
 
     place: str
     reason: str
@@ -19,14 +19,21 @@ class Note:
 
 @dataclasses.dataclass
 class RestoreReport:
-    """Counts of things by kind and outcome, and notes.
+    """The result of a restoration.
 
-    ``changes`` are things that the target holds otherwise, without a loss; ``losses`` are those
-    that it holds in part or not at all.
+    Args:
+        target: URI of the target, without password.
+        counts: Number of records by kind (such as ``"run"``) and outcome.
+        points: Number of metric points.
+        collapsed: How many of them were equal to others, which databases keep once.
+        files: Number of artifact files by outcome.
+        changes: Differences without a loss.
+        losses: Records that the target holds in part or not at all.
+        ids: New ids by kind and original id.
     """
 
     target: str
-    things: dict[str, Counter[str]] = dataclasses.field(default_factory=dict)
+    counts: dict[str, Counter[str]] = dataclasses.field(default_factory=dict)
     points: int = 0
     collapsed: int = 0
     files: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -34,34 +41,39 @@ class RestoreReport:
     losses: list[Note] = dataclasses.field(default_factory=list)
     ids: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def count(self, kind: str, outcome: str, number: int = 1) -> None:
-        """Count things of a kind."""
-        self.things.setdefault(kind, Counter())[outcome] += number
+    def count(self, kind: str, outcome: str) -> None:
+        """Count a record of a kind."""
+        self.counts.setdefault(kind, Counter())[outcome] += 1
 
-    def change(self, place: str, reason: str) -> None:
-        """Note that something is held otherwise, and nothing of it is lost."""
-        self.changes.append(Note(place, reason))
+    def add_change(self, label: str, reason: str) -> None:
+        """Add a difference that loses nothing; ``label`` names the record or file."""
+        self.changes.append(Note(label, reason))
 
-    def lose(self, place: str, reason: str) -> None:
-        """Note that something is lost, in part or as a whole."""
-        self.losses.append(Note(place, reason))
+    def add_loss(self, label: str, reason: str) -> None:
+        """Add something that is lost in part or entirely; ``label`` names the record or file."""
+        self.losses.append(Note(label, reason))
+
+    def refuse(self, kind: str, label: str, reason: str) -> None:
+        """Count a record that was not restored, and add it to the losses."""
+        self.count(kind, REFUSED)
+        self.add_loss(label, reason)
 
     @property
     def total(self) -> int:
-        """Give the number of things that are in the target as they should be."""
-        kept = (RESTORED, UNCHANGED, REPLACED)
-        return sum(counts[outcome] for counts in self.things.values() for outcome in kept)
+        """The number of records that the target holds as they should be."""
+        outcomes = (RESTORED, UNCHANGED, REPLACED)
+        return sum(counts[outcome] for counts in self.counts.values() for outcome in outcomes)
 
     @property
     def complete(self) -> bool:
-        """Tell whether nothing was refused and nothing lost."""
-        return not self.losses and not any(c[REFUSED] for c in self.things.values())
+        """Whether nothing was refused and nothing lost."""
+        return not self.losses and not any(counts[REFUSED] for counts in self.counts.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as a JSON object."""
+        """Return the report as a JSON object."""
         return {
             "target": self.target,
-            "things": {kind: dict(counts) for kind, counts in sorted(self.things.items())},
+            "things": {kind: dict(counts) for kind, counts in sorted(self.counts.items())},
             "points": self.points,
             "collapsed_points": self.collapsed,
             "files": dict(self.files),

@@ -1,14 +1,14 @@
-"""The collectors of a process and its recorder: which are chosen, where what they find goes."""
+"""The bridge between the open runs of a process and its collectors."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from yprov_mlflow.prov.collectors import catalog, ranks
 from yprov_mlflow.prov.collectors.base import CollectorContext, Quantity
-from yprov_mlflow.prov.collectors.system import node
 from yprov_mlflow.prov.errors import CollectorError
 from yprov_mlflow.prov.events import (
     ContextEntered,
@@ -21,127 +21,146 @@ from yprov_mlflow.prov.events import (
 )
 from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
-from yprov_mlflow.prov.sampling.claims import Claims, left_to_others
-from yprov_mlflow.prov.sampling.sampler import Sampler
-
-if TYPE_CHECKING:
-    from yprov_mlflow.prov.capture.recorder import Recorder
+from yprov_mlflow.prov.sampling.claims import Claims, excluded_claims
+from yprov_mlflow.prov.sampling.sampler import Output, Sampler
+from yprov_mlflow.prov.settings import Settings
 
 OnSample = Callable[[str, Sequence[Quantity], Sequence[float | None]], None]
-"""Takes a run's id, quantities and their values, in the sampler's thread."""
+"""Receives a run id, quantities and their values, in the sampler thread."""
 
-_BEGINNINGS = frozenset({RunCreated, ContextEntered})
-_WORK = frozenset({MetricsLogged, ParamsLogged})
+_STARTS = frozenset({RunCreated, ContextEntered})
+_LOGS = frozenset({MetricsLogged, ParamsLogged})
+
+
+class OpenRuns(Protocol):
+    """The open runs of a process, as far as their collectors need them."""
+
+    settings: Settings
+    side: str
+    host: str
+    directory: Path
+
+    def append_if_open(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        """Append an event to the journal of a run if this process writes to that run."""
+
+    def add_facts(self) -> None:
+        """Write the facts of collectors to every run that lacks them."""
+
+    def complain(self, message: str) -> None:
+        """Log a warning."""
+
+    def note(self, error: BaseException) -> None:
+        """Log an error for debugging only."""
 
 
 class CollectorBridge:
-    """What the collectors find, handed to the recorder; the ``Output`` of ``Sampler``."""
+    """Starts samplers for runs and passes on their results.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Attributes:
+        ranks: Rank of this process.
+        facts: Facts by collector, for all runs.
+        on_sample: Receiver of samples, if any.
+    """
+
+    def __init__(self, open_runs: OpenRuns) -> None:
         self.ranks = ranks.collect()
         self.facts: dict[str, Mapping[str, Json]] = {}
         self.on_sample: OnSample | None = None
-        self._recorder = recorder
-        self._measuring: Sampler | None = None
-        self._of_runs: dict[str, Sampler] = {}
+        self._open_runs = open_runs
+        self._sampler: Sampler | None = None  # for new runs
+        self._samplers: dict[str, Sampler] = {}  # by run
 
-    def trains(self, cls: type[Event], fields: Sequence[Any]) -> bool:
-        """Tell whether an event means that this process trains, and does not only look after.
-
-        A rank logs to a run that another one began.
-        """
+    def is_training(self, cls: type[Event], fields: Sequence[Any]) -> bool:
+        """Return whether an event shows that this process trains, rather than edits a run."""
         if cls is RunUpdated:
             return bool(fields[0] == "RUNNING")
-        return cls in _BEGINNINGS or (cls in _WORK and "rank" in self.ranks)
+        # Other ranks log to a run that the first rank started.
+        return cls in _STARTS or (cls in _LOGS and "rank" in self.ranks)
 
-    def choose(self, chosen: Mapping[str, Any]) -> None:
-        """Use other collectors, or another interval, for runs that begin from now on."""
-        settings = dataclasses.replace(self._recorder.settings, **chosen)
-        if settings != self._recorder.settings:
-            self._recorder.settings = settings
+    def choose(self, changes: Mapping[str, Any]) -> None:
+        """Change the collectors or the interval for runs that start from now on."""
+        settings = dataclasses.replace(self._open_runs.settings, **changes)
+        if settings != self._open_runs.settings:
+            self._open_runs.settings = settings
             self.facts = {}
-            self._measuring = None  # that of the open runs goes on until these end
+            self._sampler = None  # open runs keep theirs until they end
 
-    # -- of the recorder ---------------------------------------------------------------
+    # -- called by the open runs -------------------------------------------------------
 
-    def look(self) -> None:
-        """Have the collectors look around, aside; a server's machine is not that of the run."""
-        if self._measuring is None and self._recorder.side != "server":
-            self._measuring = Sampler(*self._instruments(), self)
-            self._measuring.look()
+    def probe(self) -> None:
+        """Start probing the collectors, except in a server, where no training runs."""
+        if self._sampler is None and self._open_runs.side != "server":
+            output = Output(
+                write=self._open_runs.append_if_open,
+                add_facts=self._add_facts,
+                publish=self._publish,
+                warn=self._open_runs.complain,
+                debug=self._open_runs.note,
+                claims=self.claims,
+            )
+            self._sampler = Sampler(*self._selection(), output)
+            self._sampler.probe()
 
     def begin(self, run_id: str) -> None:
-        """Measure for a run from now on."""
+        """Start to measure for a run."""
         if not store_of(run_id):
-            self.look()
-            if self._measuring is not None:
-                self._of_runs[run_id] = self._measuring
-                self._measuring.begin(run_id)
+            self.probe()
+            if self._sampler is not None:
+                self._samplers[run_id] = self._sampler
+                self._sampler.begin(run_id)
 
-    def mark(self, run_id: str) -> None:
-        """Sample for the bound of a context."""
-        if (measuring := self._of_runs.get(run_id)) is not None:
-            measuring.mark(run_id)
+    def sample_extra(self, run_id: str) -> None:
+        """Take a sample soon, because a context of the run starts or ends."""
+        if (sampler := self._samplers.get(run_id)) is not None:
+            sampler.sample_extra(run_id)
 
     def finish(self, run_id: str) -> None:
-        """Take a run's last samples."""
-        if (measuring := self._of_runs.pop(run_id, None)) is not None:
-            measuring.finish(run_id)
+        """Take a run's last samples, within a time limit."""
+        if (sampler := self._samplers.pop(run_id, None)) is not None:
+            sampler.finish(run_id)
 
-    def wait(self, patience_s: float) -> None:
-        """Wait for what the collectors find at first, within limits."""
-        if self._measuring is not None:
-            self._measuring.wait(patience_s)
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the collectors are probed, within a time limit."""
+        if self._sampler is not None:
+            self._sampler.wait(timeout_s)
 
-    def forked(self) -> None:
-        """In a child process: leave to the parent what is the parent's."""
-        for measuring in self._of_runs.values():
-            measuring.forked()
+    def release_in_child(self) -> None:
+        """Release the parent's claims in a forked child."""
+        for sampler in self._samplers.values():
+            sampler.release_in_child()
 
-    def _instruments(self) -> tuple[CollectorContext, list[str]]:
-        """Give what the collectors are told, and which of them are chosen."""
-        chosen = self._recorder.settings
-        surroundings = CollectorContext(
-            interval_s=chosen.interval_s,
-            country=chosen.country,
-            carbon_intensity=chosen.carbon_intensity,
-            cpu_tdp_w=chosen.cpu_tdp_w,
+    def _selection(self) -> tuple[CollectorContext, list[str]]:
+        settings = self._open_runs.settings
+        context = CollectorContext(
+            interval_s=settings.interval_s,
+            country=settings.country,
+            carbon_intensity=settings.carbon_intensity,
+            cpu_tdp_w=settings.cpu_tdp_w,
         )
         try:
-            return surroundings, catalog.choose(chosen.collectors)
+            return context, catalog.choose(settings.collectors)
         except CollectorError as error:
-            self.complain(f"{error} Until then the default collectors measure.")
-            return surroundings, catalog.choose(("default",))
+            self._open_runs.complain(f"{error} The default collectors are used instead.")
+            return context, catalog.choose(("default",))
 
-    # -- of ``Sampler`` --------------------------------------------------------------
+    # -- called by the sampler, in its threads -----------------------------------------
 
-    def write(self, run_id: str, cls: type[Event], *fields: Any) -> None:
-        """Journal an event of a run, aside of what the run itself does."""
-        self._recorder.write_aside(run_id, cls, *fields)
-
-    def found(self, collector: str, facts: Mapping[str, Json]) -> None:
-        """Hand facts to all runs."""
+    def _add_facts(self, collector: str, facts: Mapping[str, Json]) -> None:
         self.facts[collector] = facts
-        self._recorder.add_facts()
+        self._open_runs.add_facts()
 
-    def sampled(
+    def _publish(
         self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
     ) -> None:
-        """Hand a sample on."""
         if self.on_sample is not None:
             self.on_sample(run_id, quantities, values)
 
-    def complain(self, message: str) -> None:
-        """Say something to the user that costs nothing but what it is about."""
-        self._recorder.complain(message)
-
-    def failed(self, error: Exception) -> None:
-        """Keep a fault for debugging."""
-        self._recorder.note(error)
-
     def claims(self, run_id: str) -> Claims:
-        """Give what this process may measure of a run."""
-        recorder = self._recorder
-        folder = JournalDirectory(recorder.directory, run_id)
-        machine = node.boot_id(CollectorContext().root) or recorder.host
-        return Claims(folder.path, machine, left_to_others(self.ranks))
+        """Return the claims of this process for a run."""
+        # Imports psutil, here in the sampler thread rather than when the training starts.
+        from yprov_mlflow.prov.collectors.system import node
+
+        folder = JournalDirectory(self._open_runs.directory, run_id).path
+        # Containers of one machine have different host names but share its boot id.
+        machine = node.boot_id(CollectorContext().root) or self._open_runs.host
+        return Claims(folder, machine, excluded_claims(self.ranks))

@@ -1,7 +1,8 @@
-"""What one process of a run measures for all of them: locks in the folder of its journals.
+"""Claims: file locks that decide which process of a run measures a node, a job or a device.
 
-A node's energy belongs to every process on it and must be counted once. Who locks the file of
-the node, or of a device, measures it; the lock goes with the process, however that ends.
+The energy of a node belongs to all processes on it and must be counted once. The process that
+holds the node's lock measures it; the operating system releases the lock when the process ends,
+however it ends.
 """
 
 from __future__ import annotations
@@ -13,51 +14,66 @@ from pathlib import Path
 
 from yprov_mlflow.prov.events import Json
 from yprov_mlflow.prov.ids import quote_key
+from yprov_mlflow.prov.layout import CLAIMS
 
-_FOLDER = "claims"
 
+def excluded_claims(ranks: Mapping[str, Json]) -> frozenset[str]:
+    """Return the claims that this rank never takes.
 
-def left_to_others(ranks: Mapping[str, Json]) -> frozenset[str]:
-    """Give what a rank never measures: the node if it is not its first, nor the job likewise."""
+    Only the first rank of a node measures the node, and only the first rank measures the job:
+    their processes usually live longest, and a claim that moves would split a total.
+    """
     claims = (("local_rank", "node"), ("rank", "job"))
     return frozenset(name for key, name in claims if ranks.get(key))
 
 
 class Claims:
-    """The locks that this process holds for one run."""
+    """The locks that this process holds for one run.
 
-    def __init__(self, folder: Path, machine: str, never: frozenset[str] = frozenset()) -> None:
-        """Name the run's ``folder`` and this ``machine``; ``never`` is for other ranks to take."""
-        self._folder = folder / _FOLDER
+    Args:
+        folder: Folder of the run's journals.
+        machine: Id of this machine; processes on several machines may share the folder.
+        excluded: Claims that are left to other ranks.
+    """
+
+    def __init__(self, folder: Path, machine: str, excluded: frozenset[str] = frozenset()) -> None:
+        self._folder = folder / CLAIMS
         self._machine = machine
-        self._never = never
-        self._held: dict[str, int] = {}
+        self._excluded = excluded
+        self._locks: dict[str, int] = {}
 
     def take(self, names: Iterable[str]) -> set[str]:
-        """Give those of the names that are this process's to measure; "" always is."""
-        return {name for name in set(names) if not name or name in self._held or self._take(name)}
+        """Return the claims that this process holds after trying to take all of them.
+
+        The claim "" always succeeds.
+        """
+        return {name for name in set(names) if not name or name in self._locks or self._take(name)}
 
     def _take(self, name: str) -> bool:
-        if name in self._never:
+        if name in self._excluded:
             return False
         path = self._folder / quote_key(name if name == "job" else f"{name}@{self._machine}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:  # the journal, too, will find that it cannot be written
+        except OSError:  # nothing can be written here; the journal reports that
             return True
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             return False
-        except OSError:  # a file system without locks: the node's first rank takes all there is
+        except OSError:  # a file system without locks: the first rank of the node measures all
             os.close(fd)
-            return "node" not in self._never
-        self._held[name] = fd
+            return "node" not in self._excluded
+        self._locks[name] = fd
         return True
 
     def release(self) -> None:
-        """Leave all to others."""
-        while self._held:
-            os.close(self._held.popitem()[1])
+        """Release all claims; in a forked child, without effect on the parent's.
+
+        The locks are closed, not unlocked: parent and child share them, and an unlock in the child
+        would release the parent's.
+        """
+        while self._locks:
+            os.close(self._locks.popitem()[1])

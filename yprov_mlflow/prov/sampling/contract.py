@@ -1,4 +1,4 @@
-"""What collectors give, held against the contract and as events have it."""
+"""Validate the results of collectors at run time and convert them for events."""
 
 from __future__ import annotations
 
@@ -12,70 +12,84 @@ from yprov_mlflow.prov.collectors.base import Available, Quantity, Unavailable
 from yprov_mlflow.prov.errors import CollectorError
 from yprov_mlflow.prov.events import Json
 
+# Fields of a quantity that only matter to the sampler and to system metrics.
+_INTERNAL = ("claim", "system_metric", "scale")
 
-def checked(found: object) -> Available | Unavailable:
-    """Give what a probe gave, if it is a finding whose quantities can be described.
+
+def validated_probe(result: object) -> Available | Unavailable:
+    """Return the result of a probe if events can be made from it.
 
     Raises:
-        CollectorError: It is none.
+        CollectorError: It is neither Available nor Unavailable.
     """
-    if not isinstance(found, Available | Unavailable):
-        raise CollectorError(f"its probe gave {found!r}, which is no finding", None, None)
-    facts_of(found)
-    if isinstance(found, Available):
-        description(found, range(len(found.quantities)), 0.0)
-    return found
+    if not isinstance(result, Available | Unavailable):
+        raise CollectorError(
+            f"its probe returned {result!r}, neither Available nor Unavailable", None, None
+        )
+    facts_of(result)
+    if isinstance(result, Available):
+        description(result, range(len(result.quantities)), 0.0)
+    return result
 
 
-def facts_of(found: Available | Unavailable) -> dict[str, Json]:
-    """Give what is to be told of a collector beside its measurements, as an event has it."""
-    if isinstance(found, Unavailable):
-        return {"unavailable": found.reason, "cure": found.cure}
-    facts = dict(found.facts)
-    if found.missing:
-        facts["missing"] = [dataclasses.asdict(part) for part in found.missing]
+def facts_of(result: Available | Unavailable) -> dict[str, Json]:
+    """Return the facts of a collector as in a ``FactsCollected`` event."""
+    if isinstance(result, Unavailable):
+        return {"unavailable": result.reason, "cure": result.cure}
+    facts = dict(result.facts)
+    if result.missing:
+        facts["missing"] = [dataclasses.asdict(part) for part in result.missing]
     return facts
 
 
-def description(found: Available, share: Sequence[int], interval_s: float) -> dict[str, Json]:
-    """Give how a collector measures, and those of its quantities that are in the share."""
-    quantities = [found.quantities[index] for index in share]
+def description(result: Available, positions: Sequence[int], interval_s: float) -> dict[str, Json]:
+    """Return the description of a collector as in a ``CollectorStarted`` event.
+
+    Args:
+        result: The result of its probe.
+        positions: Positions of the quantities that this process measures for the run.
+        interval_s: Seconds between samples.
+    """
+    quantities = [result.quantities[position] for position in positions]
     used = {quantity.device for quantity in quantities}
+    own_claims = {quantity.claim for quantity in quantities}
     return {
-        "agent": found.agent or "yprov-mlflow",
-        "version": found.version or (_own_version() if not found.agent else ""),
-        "procedure": found.procedure,
+        "agent": result.agent or "yprov-mlflow",
+        "version": result.version or (_own_version() if not result.agent else ""),
+        "procedure": result.procedure,
         "interval_s": interval_s,
-        "devices": [dataclasses.asdict(one) for one in found.devices if one.id in used],
-        "quantities": [_described(quantity) for quantity in quantities],
-        "left_to_others": sorted(
-            {quantity.claim for quantity in found.quantities} - {q.claim for q in quantities}
-        ),
+        "devices": [dataclasses.asdict(device) for device in result.devices if device.id in used],
+        "quantities": [_description_of(quantity) for quantity in quantities],
+        "left_to_others": sorted({q.claim for q in result.quantities} - own_claims),
     }
 
 
-def _described(quantity: Quantity) -> dict[str, Json]:
+def _description_of(quantity: Quantity) -> dict[str, Json]:
     fields = dataclasses.asdict(quantity)
-    for private in ("claim", "system_metric", "scale"):
-        del fields[private]
-    return {key: value for key, value in fields.items() if value not in ("", False)}
+    return {
+        key: value
+        for key, value in fields.items()
+        if key not in _INTERNAL and value not in ("", False)
+    }
 
 
-def sound(values: Sequence[float | None], quantities: Sequence[Quantity]) -> list[float | None]:
-    """Give a sample as numbers that are finite, None for all else.
+def validated_sample(
+    values: Sequence[float | None], quantities: Sequence[Quantity]
+) -> list[float | None]:
+    """Return a sample as finite numbers, None for all others.
 
     Raises:
-        CollectorError: There are not as many as quantities, or they are no numbers.
+        CollectorError: The number of values is wrong, or one of them is not a number.
     """
-    found = list(values)
-    if len(found) != len(quantities):
+    values = list(values)
+    if len(values) != len(quantities):
         raise CollectorError(
-            f"a sample has {len(found)} values for {len(quantities)} quantities", None, None
+            f"a sample has {len(values)} values for {len(quantities)} quantities", None, None
         )
     try:
-        numbers = [None if value is None else float(value) for value in found]
+        numbers = [None if value is None else float(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise CollectorError(f"a sample has what is no number: {error}") from error
+        raise CollectorError(f"a sample has a value that is not a number: {error}") from error
     return [None if value is None or not math.isfinite(value) else value for value in numbers]
 
 

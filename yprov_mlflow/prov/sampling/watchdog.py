@@ -1,4 +1,4 @@
-"""A thread for other people's code: jobs one after the other, and a cure for one that hangs."""
+"""A thread for third-party code that may hang: runs jobs in order and is replaced if one hangs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+# Pause after a job or tick that raised, so that a tick that always raises does not spin.
+_PAUSE_AFTER_ERROR_S = 1.0
 
-_AFTER_FAULT_S = 1.0
-"""How long a lane whose job or tick failed waits for the next job before it ticks again."""
 
+class CallAbandoned(BaseException):
+    """Raised when a call returns in a thread that the watchdog has already replaced.
 
-class Abandoned(BaseException):
-    """Raised in a thread that came back from a call too late: another has taken its place.
-
-    No fault, so no ``Exception``.
+    Not an ``Exception``: no handler for the errors of jobs may catch it and let the old thread
+    continue beside the new one.
     """
 
 
 class _Call:
-    """A call that is going on; no two are equal."""
+    """A running call. Compared by identity: the same owner may call again."""
 
-    def __init__(self, who: str) -> None:
-        self.who = who
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
 
 
 class SupervisedThread:
-    """One daemon thread that does jobs in order, replaced when a call in it does not return.
+    """A daemon thread that runs jobs in order, and is replaced if a call in one of them hangs.
+
+    Python cannot stop a thread. So the hanging thread is left behind, a new one continues with the
+    next job, and ``CallAbandoned`` ends the old one when its call returns, if ever.
 
     Args:
         name: Name of the thread.
-        limit_s: How long one call may take.
-        tick: Called when nothing is to be done, gives the seconds until it wants to be called
-            again; None for not before the next job.
-        on_hang: Told, in the thread that takes over, whose call did not return.
-        on_error: Told what a job or ``tick`` raised.
+        limit_s: Seconds that a call may take.
+        tick: Called when the queue is empty; returns the seconds until its next call, or None to
+            wait for the next job.
+        on_hang: Called with the owner of a hanging call, in the thread that takes over.
+        on_error: Called with the exception of a job or of ``tick``.
     """
 
     def __init__(
@@ -57,93 +60,92 @@ class SupervisedThread:
         self._on_error = on_error
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._generation = 0
+        self._generation = 0  # number of the current thread, 0 before the first
         self._call: _Call | None = None
-        self._seen: _Call | None = None
-        self._seen_for_s = 0.0
-        self._checked_s = 0.0
+        self._checked_call: _Call | None = None
+        self._checked_for_s = 0.0
+        self._last_check_s = 0.0
 
     def put(self, job: Callable[[], None]) -> None:
-        """Have a job done after those before it; the first one starts the thread."""
+        """Add a job to the queue; the first one starts the thread."""
         self._jobs.put(job)
         if self._generation == 0:
             with self._lock:
                 if self._generation == 0:
                     self._start()
 
-    def call(self, who: str, function: Callable[[], Result]) -> Result:
-        """Call, in a job, what may hang.
+    def call(self, owner: str, function: Callable[[], Result]) -> Result:
+        """Call a function that may hang, from a job.
 
         Raises:
-            Abandoned: It took so long that this thread was given up meanwhile.
-            RuntimeError: It wanted to end the thread or the process, which is not for it to do.
+            CallAbandoned: The thread was replaced during the call.
+            RuntimeError: The function tried to end the thread or the process.
         """
         generation = self._generation
-        self._call = _Call(who)
+        self._call = _Call(owner)
         try:
             return function()
-        except Exception:
-            raise
-        except BaseException as error:  # such as what ``sys.exit`` raises
-            raise RuntimeError(f"it raised {error!r}") from error
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(f"it raised {error!r}") from error  # such as SystemExit
         finally:
             with self._lock:
-                late = generation != self._generation
-                if not late:
+                abandoned = generation != self._generation
+                if not abandoned:
                     self._call = None
-            if late:
-                raise Abandoned
+            if abandoned:
+                raise CallAbandoned
 
     @property
     def calling(self) -> str | None:
-        """Whose call the thread is in now, None if in none."""
+        """Owner of the running call, or None."""
         call = self._call
-        return None if call is None else call.who
+        return None if call is None else call.owner
 
     def check(self) -> None:
-        """Replace the thread if its call takes too long; to be asked again and again by another.
-
-        Only the time counts in which who asks came to work as well: a training that keeps the
-        interpreter's lock for a while keeps it from all.
-        """
+        """Replace the thread if its call hangs. Another thread must call this regularly."""
+        # Only time in which the checking thread itself runs counts: each check adds at most a
+        # third of the limit. Training code that holds the GIL for a minute delays the collector
+        # and the check alike, and must not look like a hanging collector.
         now_s = time.monotonic()
-        step_s = min(now_s - self._checked_s, self.limit_s / 3)
-        self._checked_s = now_s
+        step_s = min(now_s - self._last_check_s, self.limit_s / 3)
+        self._last_check_s = now_s
         call = self._call
-        if call is not self._seen:
-            self._seen, self._seen_for_s = call, 0.0
+        if call is not self._checked_call:
+            self._checked_call, self._checked_for_s = call, 0.0
             return
-        self._seen_for_s += step_s
-        if call is None or self._seen_for_s < self.limit_s:
+        self._checked_for_s += step_s
+        if call is None or self._checked_for_s < self.limit_s:
             return
         with self._lock:
-            if self._call is not call:
+            if self._call is not call:  # it returned in the meantime
                 return
             self._call = None
-            self._start(lambda: self._on_hang(call.who))
+            self._start(lambda: self._on_hang(call.owner))
 
-    def _start(self, first: Callable[[], None] | None = None) -> None:
+    def _start(self, first_job: Callable[[], None] | None = None) -> None:
         self._generation += 1
-        arguments = (self._generation, first)
-        thread = threading.Thread(target=self._work, args=arguments, name=self.name, daemon=True)
+        arguments = (self._generation, first_job)
+        thread = threading.Thread(target=self._run, args=arguments, name=self.name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # there are too many, or the interpreter ends
+        except RuntimeError:  # too many threads, or the interpreter is shutting down: try later
             self._generation -= 1
             raise
 
-    def _work(self, generation: int, job: Callable[[], None] | None) -> None:
+    def _run(self, generation: int, job: Callable[[], None] | None) -> None:
         wait_s: float | None = 0.0
         while generation == self._generation:
             try:
                 if job is not None:
                     job()
                 wait_s = self._tick()
-            except Abandoned:
+            except CallAbandoned:
                 return
-            except Exception as error:  # noqa: BLE001 - a collector's fault ends nothing else
+            except Exception as error:  # noqa: BLE001 - one failed job must not end the thread
                 self._on_error(error)
-                wait_s = _AFTER_FAULT_S
+                wait_s = _PAUSE_AFTER_ERROR_S
             try:
                 job = self._jobs.get(timeout=wait_s)
             except queue.Empty:

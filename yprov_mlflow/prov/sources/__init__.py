@@ -1,4 +1,4 @@
-"""Sources of old runs: ``mlruns`` trees, MLflow databases, tracking servers."""
+"""Sources of existing runs: file stores (``mlruns``), MLflow databases, tracking servers."""
 
 from yprov_mlflow.prov.sources.location import open_source
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source

@@ -1,79 +1,81 @@
-"""What a location names: a tree, a database or a server."""
+"""Which kind of store a location refers to: a file store, a database or a server."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from urllib.parse import unquote, urlsplit
 
-from yprov_mlflow.prov import ids
-from yprov_mlflow.prov.errors import StoreError
+from yprov_mlflow.prov.errors import MissingExtraError, StoreError
+from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.source import Source
+from yprov_mlflow.prov.uris import strip_prefix
 
-_PREFIX = "yprov+"
+# At least two letters: C: is a drive.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
-"""Two letters at least: ``C:`` is a drive."""
 _DATABASES = frozenset({"sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql"})
 _SERVERS = frozenset({"http", "https", "databricks"})
-_SQLITE = b"SQLite format 3\0"
-_KNOWN = (
+_SQLITE_HEADER = b"SQLite format 3\0"
+_CURE = (
     "Give a folder of runs (mlruns), a database (a SQLite file, sqlite:///FILE, postgresql://…,"
     " mysql://…, mssql://…) or a tracking server (http://…, https://…, databricks)"
 )
 
 
 def open_source(location: str, *, artifacts: str | None = None, uri: str | None = None) -> Source:
-    """Give the source that ``location`` names; whether it answers shows when it is asked.
+    """Return the source at ``location``; databases and servers are contacted on first use.
 
     Args:
-        location: A folder with an ``mlruns`` tree, a SQLite file, or a tracking URI of MLflow;
-            ``file:`` and our own prefix ``yprov+`` are understood.
-        artifacts: Folder in which artifacts are looked for, where the store's own URIs of them
-            lead nowhere.
-        uri: Where a tree really is, if ``location`` is a copy of it.
+        location: A folder with an ``mlruns`` tree, a SQLite file, or a tracking URI of MLflow,
+            with or without the prefix ``yprov+``.
+        artifacts: Folder to search for artifacts whose URIs in the store are not valid here.
+        uri: The original location of a file store, if ``location`` is a copy of it.
 
     Raises:
-        StoreError: There is nothing there, or nothing that holds runs.
+        StoreError: Nothing exists there, or it is not a store of runs.
+        MissingExtraError: A library for databases is not installed.
     """
-    place = location.removeprefix(_PREFIX)
-    found = _SCHEME.match(place)
-    scheme = found[1].lower() if found and not os.path.exists(place) else ""
+    target = strip_prefix(location)
+    match = _SCHEME.match(target)
+    # A path may look like a URI: "runs:2019" is a valid file name.
+    scheme = match[1].lower() if match and not os.path.exists(target) else ""
     family = scheme.partition("+")[0]
     if family in _DATABASES:
-        from yprov_mlflow.prov.sources.sql import DatabaseSource
-
-        return DatabaseSource(place, artifacts=artifacts)
-    if family in _SERVERS or place == "databricks":
+        return _open_database(target, artifacts)
+    # The readers are imported on demand: each needs libraries that the others do not.
+    if family in _SERVERS or target == "databricks":
         from yprov_mlflow.prov.sources.rest import ServerSource
 
-        return ServerSource(place, artifacts=artifacts)
+        return ServerSource(target, artifacts=artifacts)
     if scheme == "file":
-        return _open_path(location, _path_of(place), artifacts, uri)
+        parts = urlsplit(target)
+        return _open_path(location, unquote(parts.path or parts.netloc), artifacts, uri)
     if scheme:
-        shown = ids.redact(location)
-        raise StoreError(f"no store of runs is known by the scheme {scheme!r}", shown, _KNOWN)
-    return _open_path(location, place, artifacts, uri)
+        raise StoreError(f"the scheme {scheme!r} is not supported", redact(location), _CURE)
+    return _open_path(location, target, artifacts, uri)
 
 
-def _path_of(uri: str) -> str:
-    parts = urlsplit(uri)
-    return unquote(parts.path or parts.netloc)
+def _open_database(location: str, artifacts: str | None) -> Source:
+    if importlib.util.find_spec("sqlalchemy") is None:
+        raise MissingExtraError.of("SQLAlchemy", "sql", "Reading MLflow databases")
+    from yprov_mlflow.prov.sources.sql import DatabaseSource
+
+    return DatabaseSource(location, artifacts=artifacts)
 
 
 def _open_path(location: str, path: str, artifacts: str | None, uri: str | None) -> Source:
     if os.path.isdir(path):
-        from yprov_mlflow.prov.sources.file_store import TreeSource
+        from yprov_mlflow.prov.sources.file_store import FileStoreSource
 
-        return TreeSource(path, artifacts=artifacts, location=uri or location, uri=uri)
+        return FileStoreSource(path, artifacts=artifacts, location=uri or location, uri=uri)
     if not os.path.exists(path):
-        raise StoreError("there is nothing at this place", location, _KNOWN)
+        raise StoreError("no such file or folder", location, _CURE)
     try:
         with open(path, "rb") as file:
-            start = file.read(len(_SQLITE))
+            header = file.read(len(_SQLITE_HEADER))
     except OSError as error:
-        raise StoreError(f"cannot be read: {error.strerror}", location, _KNOWN) from error
-    if start == _SQLITE:
-        from yprov_mlflow.prov.sources.sql import DatabaseSource
-
-        return DatabaseSource(path, artifacts=artifacts)
-    raise StoreError("this file is no SQLite database", location, _KNOWN)
+        raise StoreError(f"cannot be read: {error.strerror}", location, _CURE) from error
+    if header == _SQLITE_HEADER:
+        return _open_database(path, artifacts)
+    raise StoreError("this file is not a SQLite database", location, _CURE)

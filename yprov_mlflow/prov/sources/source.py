@@ -1,7 +1,7 @@
-"""The contract of a source: a store of runs that exists already, read as events.
+"""The contract of a source: a store of existing runs, read as events.
 
-What a source yields are the events of live capture, all of the session ``STORE_SESSION``, so
-that everything behind them is shared. A source never writes to what it reads.
+A source yields the same events as live capture, all of the session ``STORE_SESSION``, so that
+everything after it is shared. It never writes to the store that it reads.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.uris import strip_prefix
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunRef:
-    """A run that a source has, known well enough to choose it and to ask for it.
+    """A run of a source, with enough about it to select it and to ask for its events.
 
-    ``key`` is unique in the source: a relative POSIX path, or the run's id where the store has
-    each once. Two experiments of a tree may both hold a run of one id. ``lifecycle`` is
-    ``"active"`` or ``"deleted"``; ``status`` is as the store has it, also one unknown to MLflow.
+    ``key`` is unique in the source: a relative POSIX path in a file store, where two experiments
+    may hold a run of the same id, and the run's id elsewhere. ``lifecycle`` is ``"active"`` or
+    ``"deleted"``; ``status`` is the store's, even if MLflow does not know it.
     """
 
     run_id: str
@@ -33,12 +37,12 @@ class RunRef:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a source has and that cannot be read as it should be.
+    """Content of a store that cannot be read as it should be.
 
     Args:
-        place: Where: a path, or a table and a key.
-        reason: What is wrong with it.
-        lost: What of it is not converted; empty when all was saved.
+        place: Where it is: a path, or a table and a key.
+        reason: What is wrong.
+        lost: Content that is not converted because of it; empty if nothing is lost.
     """
 
     place: str
@@ -47,42 +51,92 @@ class Problem:
 
 
 class Source(abc.ABC):
-    """A store of runs. Cheap to make; pickles until it is first asked for something.
+    """A store of runs; cheap to create, and safe to pickle at any time.
 
-    Worker processes open their own. No broken run raises out of ``events`` or ``store_events``:
-    what can be saved is yielded, and what cannot becomes a problem.
+    Worker processes open the store themselves. A broken run never raises from ``events`` or
+    ``store_events``: its readable part is yielded, and the rest becomes a problem.
     """
 
     location: str
-    """Where the source is, as the user gave it, without a password."""
+    """Where the store is, as the user named it, without a password."""
 
     folder: str | None = None
-    """The folder that is all the store's own, if it is one: nobody else is to write to it."""
+    """Folder that belongs to the store alone, if there is one; nothing may be written to it."""
 
     @abc.abstractmethod
     def store(self) -> Mapping[str, str]:
-        """Give ``uuid`` (see ``identity.store_uuid``) and ``uri`` (password removed)."""
+        """Return the store's ``uuid`` (see ``ids.store_uuid``) and ``uri`` (password removed)."""
 
     @abc.abstractmethod
     def runs(self) -> Iterator[RunRef]:
-        """Give all runs, deleted ones too, in one stable order; cheap for each of them."""
+        """Yield all runs, including deleted ones, in a stable order, at low cost for each."""
 
     @abc.abstractmethod
     def fingerprint(self, ref: RunRef) -> str:
-        """Give what changes when the run's content may have changed; cheaper than reading it."""
+        """Return text that changes when the run's content may have; cheaper than its events."""
 
     @abc.abstractmethod
     def events(self, ref: RunRef) -> Iterator[Event]:
-        """Give the events of one run, numbered from 0."""
+        """Yield the events of one run, numbered from 0."""
 
     @abc.abstractmethod
     def store_events(self) -> Iterator[Event]:
-        """Give the events of what belongs to no run: experiments, the registry, the rest."""
+        """Yield the events of everything that belongs to no run, such as the registry."""
 
     @abc.abstractmethod
     def problems(self) -> list[Problem]:
-        """Give the problems met since the last call, and forget them."""
+        """Return the problems since the last call, and clear them."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Give back what is open; the source may be asked again, and opens it anew."""
+        """Release connections and caches; the source may be used again afterwards."""
+
+
+class RemoteSource(Source):
+    """A source that is opened on first use: a database or a server.
+
+    Args:
+        location: A path, or a tracking URI of MLflow.
+        artifacts: Folder that is searched for artifacts first.
+    """
+
+    def __init__(self, location: str, artifacts: str | None = None) -> None:
+        self._location = strip_prefix(location)
+        self._artifacts_folder = artifacts
+        self.location = redact(self._location)
+        self._problems: list[Problem] = []
+        self._store: dict[str, str] | None = None
+        self._reset()
+
+    def __reduce__(self) -> Any:
+        """Pickle the arguments only; the copy opens the store itself."""
+        return type(self), (self._location, self._artifacts_folder)
+
+    @abc.abstractmethod
+    def _reset(self) -> None:
+        """Discard connections and everything that was read."""
+
+    @abc.abstractmethod
+    def _first_experiment(self) -> tuple[int | None, str | None, str]:
+        """Return its creation time and artifact location, and the store's URI."""
+
+    def store(self) -> dict[str, str]:
+        """Return the ``uuid`` and ``uri`` that live capture of this store has, too."""
+        if self._store is None:
+            created, artifact_location, uri = self._first_experiment()
+            uuid = ids.store_uuid(created, artifact_location, uri)
+            self._store = {"uuid": uuid, "uri": uri}
+        return self._store
+
+    def _report(self, problem: Problem) -> None:
+        self._problems.append(problem)
+
+    def problems(self) -> list[Problem]:
+        """Return the problems since the last call, and clear them."""
+        problems, self._problems = self._problems, []
+        return problems
+
+    def close(self) -> None:
+        """Disconnect and discard everything but the problems."""
+        self._store = None
+        self._reset()

@@ -1,4 +1,4 @@
-"""Artifacts: each version of a file an entity, each folder a collection."""
+"""Artifacts: each version of a file is an entity, each folder a collection."""
 
 from __future__ import annotations
 
@@ -9,116 +9,181 @@ from yprov_mlflow.prov.events import ArtifactsLogged
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 from yprov_mlflow.prov.model.literals import Value, name, plain, text
 from yprov_mlflow.prov.translate.history import ActivityRef
-from yprov_mlflow.prov.translate.media_types import media_type
 from yprov_mlflow.prov.translate.models import declare_model
 from yprov_mlflow.prov.translate.translation import ArtifactState, Translation
 
 _TYPES = ("mlf:Artifact", "schema:MediaObject")
 _FOLDER_TYPES = ("mlf:ArtifactFolder", "prov:Collection")
 
+# Not the module `mimetypes`: its answers depend on the machine and the version of Python, and
+# the same events must give the same document everywhere.
+_SUFFIXES_BY_MEDIA_TYPE = {
+    "application/gzip": "gz",
+    "application/json": "json",
+    "application/jsonl": "jsonl",
+    "application/ld+json": "jsonld",
+    "application/n-quads": "nq",
+    "application/n-triples": "nt",
+    "application/netcdf": "nc",
+    "application/octet-stream": "bin",
+    "application/onnx": "onnx",
+    "application/pdf": "pdf",
+    "application/sql": "sql",
+    "application/toml": "toml",
+    "application/trig": "trig",
+    "application/vnd.apache.parquet": "parquet",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/vnd.sqlite3": "sqlite",
+    "application/x-bzip2": "bz2",
+    "application/x-hdf5": "h5 hdf5",
+    "application/x-ipynb+json": "ipynb",
+    "application/x-sh": "sh",
+    "application/x-tar": "tar",
+    "application/xml": "xml",
+    "application/yaml": "mlmodel yaml yml",
+    "application/zip": "zip",
+    "application/zstd": "zst",
+    "audio/mpeg": "mp3",
+    "audio/wav": "wav",
+    "image/bmp": "bmp",
+    "image/gif": "gif",
+    "image/jpeg": "jpeg jpg",
+    "image/png": "png",
+    "image/svg+xml": "svg",
+    "image/tiff": "tif tiff",
+    "image/webp": "webp",
+    "text/css": "css",
+    "text/csv": "csv",
+    "text/html": "htm html",
+    "text/javascript": "js",
+    "text/markdown": "md",
+    "text/plain": "cfg log txt",
+    "text/provenance-notation": "provn",
+    "text/tab-separated-values": "tsv",
+    "text/turtle": "ttl",
+    "text/x-python": "py",
+    "text/x-r": "r",
+    "text/x-rst": "rst",
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/x-msvideo": "avi",
+}
+_MEDIA_TYPES = {
+    suffix: media_type
+    for media_type, suffixes in _SUFFIXES_BY_MEDIA_TYPE.items()
+    for suffix in suffixes.split()
+}
+
+
+def media_type(path: str) -> str | None:
+    """Return the media type of a file by its name, None if unknown."""
+    filename = path.rsplit("/", 1)[-1].lower()
+    return _MEDIA_TYPES.get(filename.rsplit(".", 1)[-1])
+
 
 @dataclasses.dataclass(frozen=True)
-class Root:
-    """Where files hang: the start of their ids, whose they are, the URI of their root."""
+class _Root:
+    """The root of artifact paths: prefix of ids, entity that owns the files, URI."""
 
     base: str
-    subject: str | None = None
+    owner: str | None = None
     uri: str | None = None
 
 
 def on_artifacts(translation: Translation, event: ArtifactsLogged) -> None:
-    """Make the records of files that were written or removed."""
-    act = translation.act(event, tuple(event.context_path))
+    """Add files that were written, or end those that were deleted."""
+    ref = translation.activity_ref(event, tuple(event.context_path))
     root = _root(translation, event.owner)
     for file in event.files:
         path = file.get("path") if isinstance(file, Mapping) else None
         if not isinstance(path, str):
             continue
         if event.deleted:
-            _delete(translation, act, root.base, path)
+            _delete(translation, ref, root.base, path)
         elif path:
-            _write(translation, act, root, path, file)
+            _write(translation, ref, root, path, file)
 
 
-def _root(translation: Translation, owner: tuple[str, str] | None) -> Root:
+def _root(translation: Translation, owner: tuple[str, str] | None) -> _Root:
     if owner is None:
         uri = translation.created.artifact_uri if translation.created is not None else None
-        return Root(f"{STORE if translation.store_level else RUN}:", None, uri)
-    kind, given = owner
+        return _Root(f"{STORE if translation.store_level else RUN}:", None, uri)
+    kind, owner_id = owner
     if kind == "model":
-        entity = declare_model(translation, given)
+        entity = declare_model(translation, owner_id)
     else:
-        entity = f"{STORE}:{segment(kind)}/{segment(given)}"
+        entity = f"{STORE}:{segment(kind)}/{segment(owner_id)}"
         types = ["mlf:Trace" if kind == "trace" else "mlf:StoreObject"]
-        translation.builder.entity(entity, types, text(given))
-    return Root(f"{entity}/", entity)
+        translation.builder.entity(entity, types, text(owner_id))
+    return _Root(f"{entity}/", entity)
 
 
 def _write(
-    translation: Translation, act: ActivityRef, root: Root, path: str, file: Mapping[str, object]
+    translation: Translation, ref: ActivityRef, root: _Root, path: str, file: Mapping[str, object]
 ) -> None:
     builder = translation.builder
     first = f"{root.base}artifact/{segment(path)}"
     sha256, size = file.get("sha256"), file.get("size")
-    known = translation.artifacts.get(first)
-    if known is not None and known.holds(sha256, size):
+    state = translation.artifacts.get(first)
+    # Logging the same file again changes nothing; without a hash it counts as changed.
+    if state is not None and state.has_content(sha256, size):
         return
-    count = known.count + 1 if known is not None else 1
-    entity = (first if count == 1 else f"{first}/{count}") + act.mark
+    count = state.count + 1 if state is not None else 1
+    entity = (first if count == 1 else f"{first}/{count}") + ref.rank_suffix
     attributes: dict[str, Value | list[Value] | None] = {
         "mlf:path": text(path),
         "mlf:sha256": plain(sha256),
         "mlf:size": plain(size),
         "schema:encodingFormat": media_type(path),
         "schema:contentUrl": text(f"{root.uri.rstrip('/')}/{path}") if root.uri else None,
-        "dcterms:isPartOf": name(root.subject) if root.subject is not None else None,
+        "dcterms:isPartOf": name(root.owner) if root.owner is not None else None,
     }
     builder.entity(entity, _TYPES, text(path), attributes)
-    builder.was_generated_by(entity, act.activity, act.time)
-    if known is not None:
-        if known.entity is not None:
-            builder.was_invalidated_by(known.entity, act.activity, act.time)
-        builder.was_revision_of(entity, known.last)
+    builder.was_generated_by(entity, ref.activity, ref.time)
+    if state is not None:
+        if state.current is not None:
+            builder.was_invalidated_by(state.current, ref.activity, ref.time)
+        builder.was_revision_of(entity, state.latest)
     translation.artifacts[first] = ArtifactState(entity, count, entity, sha256, size)
     _add_to_folders(translation, root, path, entity)
 
 
-def _add_to_folders(translation: Translation, root: Root, path: str, entity: str) -> None:
+def _add_to_folders(translation: Translation, root: _Root, path: str, entity: str) -> None:
     builder = translation.builder
-    part_of = {"dcterms:isPartOf": name(root.subject)} if root.subject is not None else {}
+    part_of = {"dcterms:isPartOf": name(root.owner)} if root.owner is not None else {}
     member = entity
     while "/" in path:
         path = path.rpartition("/")[0]
         folder = folder_id(root.base, path)
-        known = folder in builder.records["entity"]
+        exists = folder in builder.records["entity"]
         attributes = {"mlf:path": text(path), **part_of}
         builder.entity(folder, _FOLDER_TYPES, text(f"{path}/"), attributes)
         builder.had_member(folder, member)
-        if known:
+        if exists:  # so do the folders around it
             return
         member = folder
 
 
 def folder_id(base: str, path: str) -> str:
-    """Give the id of a folder of artifacts."""
+    """Return the id of a folder of artifacts."""
     return f"{base}folder/{segment(path)}"
 
 
-def _delete(translation: Translation, act: ActivityRef, base: str, path: str) -> None:
-    """End a file, or all files in a folder; the empty path is that of all files."""
+def _delete(translation: Translation, ref: ActivityRef, base: str, path: str) -> None:
+    """End a file, or all files in a folder; an empty path ends all files."""
     builder = translation.builder
     start = f"{base}artifact/"
     exact, inside = start + segment(path), start + segment(f"{path}/")
-    found = [
+    states = [
         state
         for first, state in translation.artifacts.items()
         if first == exact or first.startswith(inside if path else start)
     ]
-    for state in found:
-        if state.entity is not None:
-            builder.was_invalidated_by(state.entity, act.activity, act.time)
-            state.entity = None
-    if not found and path:
+    for state in states:
+        if state.current is not None:
+            builder.was_invalidated_by(state.current, ref.activity, ref.time)
+            state.current = None
+    if not states and path:  # written before the capture
         builder.entity(exact, _TYPES, text(path), {"mlf:path": text(path)})
-        builder.was_invalidated_by(exact, act.activity, act.time)
+        builder.was_invalidated_by(exact, ref.activity, ref.time)
         translation.artifacts[exact] = ArtifactState(None, 1, exact)

@@ -1,4 +1,4 @@
-"""Points as columns, many at once: what sinks take and side files give."""
+"""Batches of metric points as columns, as sinks write and metric files return them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _T = TypeVar("_T")
 
 
 class Coded(Sequence[_T]):
-    """A column of few different values: the n-th is ``meanings[codes[n]]``.
+    """A dictionary-encoded column: its n-th value is ``meanings[codes[n]]``.
 
-    ``meanings`` has each value once, in the order in which they first come.
+    ``meanings`` has each value once, in order of first occurrence, so that equal columns have
+    equal codes.
     """
 
     __slots__ = ("codes", "meanings")
@@ -24,12 +25,13 @@ class Coded(Sequence[_T]):
 
     @classmethod
     def constant(cls, value: _T, count: int) -> Coded[_T]:
-        """Give a column that has one value throughout."""
+        """Return a column that repeats one value."""
+        # The type "i" has four bytes on every platform that CPython supports.
         return cls([value], array("i", bytes(4 * count)))
 
     @classmethod
     def of(cls, values: Sequence[_T]) -> Coded[_T]:
-        """Give the column with these values."""
+        """Return a column with these values."""
         if isinstance(values, Coded):
             return values
         code_of: dict[_T, int] = {}
@@ -37,16 +39,17 @@ class Coded(Sequence[_T]):
         return cls(list(code_of), array("i", codes))
 
     @classmethod
-    def looked_up(cls, found: Sequence[_T], numbers: array[int]) -> Coded[_T]:
-        """Give the column of ``found[number]`` for each number, as an array of type ``i``."""
-        if found.count(found[0]) == len(found):
-            return cls.constant(found[0], len(numbers))
-        used = list(dict.fromkeys(numbers))
-        few = cls.of([found[number] for number in used])
-        if list(few.codes) == used:
-            return cls(few.meanings, numbers)
-        code_of = dict(zip(used, few.codes, strict=True))
-        return cls(few.meanings, array("i", map(code_of.__getitem__, numbers)))
+    def lookup(cls, table: Sequence[_T], indices: array[int]) -> Coded[_T]:
+        """Return the column of ``table[index]`` for each index, in an array of type ``i``."""
+        # Shortcuts first: mapping each point through Python costs more than all else.
+        if table.count(table[0]) == len(table):
+            return cls.constant(table[0], len(indices))
+        used = list(dict.fromkeys(indices))
+        distinct = cls.of([table[index] for index in used])
+        if list(distinct.codes) == used:
+            return cls(distinct.meanings, indices)
+        code_of = dict(zip(used, distinct.codes, strict=True))
+        return cls(distinct.meanings, array("i", map(code_of.__getitem__, indices)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self)!r})"
@@ -57,19 +60,19 @@ class Coded(Sequence[_T]):
     def __iter__(self) -> Iterator[_T]:
         return map(self.meanings.__getitem__, self.codes)
 
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self.meanings[code] for code in self.codes[place]]
-        return self.meanings[self.codes[place]]
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.meanings[code] for code in self.codes[index]]
+        return self.meanings[self.codes[index]]
 
 
 @dataclasses.dataclass(frozen=True)
 class PointBatch:
-    """Points in order of logging, as columns of equal length.
+    """Metric points in order of logging, as columns of equal length.
 
-    ``series`` has the metric's key; ``context`` the names of the contexts that it was logged
-    in, quoted and joined by ``+`` (empty outside any), where an epoch around another context
-    follows its name as ``@<n>``; ``epoch`` the innermost epoch.
+    ``series`` has the metric's key. ``context`` has the quoted names of the contexts that the
+    point was logged in, joined by ``+`` and empty outside of contexts; an epoch with another
+    context inside it follows the name as ``@<n>``. ``epoch`` has the innermost epoch.
     """
 
     series: Sequence[str]

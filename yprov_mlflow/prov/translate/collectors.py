@@ -1,4 +1,4 @@
-"""Collectors in a document: who measured what and how, energy by context, the run's bill."""
+"""Measurements of collectors: quantities, energy by context, totals and emissions of the run."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.model.document import Attributes, Builder
-from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, digest, segment
+from yprov_mlflow.prov.model.builder import Builder
+from yprov_mlflow.prov.model.document import Attributes
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, segment
 from yprov_mlflow.prov.model.literals import double, integer, mapping, name, text
 from yprov_mlflow.prov.model.vocabulary import BORROWED
 from yprov_mlflow.prov.translate import measurements
 from yprov_mlflow.prov.translate.measurements import (
     COMPONENTS,
     JOULES_PER_KWH,
+    CollectorSamples,
     Measurements,
-    Stretch,
 )
+from yprov_mlflow.prov.translate.sessions import host_id
 from yprov_mlflow.prov.translate.timeline import Span
 from yprov_mlflow.prov.translate.translation import Translation
 
-_OWN = "yprov-mlflow"
+_OWN_PACKAGE = "yprov-mlflow"
+_SCOPES = frozenset({"device", "process", "job", "node"})
+_METHODS = frozenset({"measured", "estimated"})
+_QUANTITY_TYPES = ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity"]
+
+FactsBySession = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""For each session token the facts of each collector; ``session`` has the session's own."""
 
 
-class _Part(NamedTuple):
-    """An energy that is to be added up."""
+class _EnergyPart(NamedTuple):
+    """An energy of one component of the machine, measured by one session."""
 
     component: str
     entity: str
@@ -34,229 +42,222 @@ class _Part(NamedTuple):
 
 
 class _Carbon(NamedTuple):
-    """Grams of CO2 equivalent a kWh, and who says so."""
+    """Grams of CO2 equivalent per kWh, and their source."""
 
     g_per_kwh: float
     source: str
 
 
 def add_measurements(
-    translation: Translation,
-    taken: Measurements,
-    facts: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    translation: Translation, run_samples: Measurements, facts: FactsBySession
 ) -> None:
-    """Make the records of all measurements, and of what they come to.
-
-    Args:
-        translation: The document in the making.
-        taken: All samples of the run.
-        facts: By session, and then by collector, what it found out; ``carbon`` has the carbon
-            intensity, ``session`` what the session knew of itself.
-    """
-    bill: list[_Part] = []
+    """Add the quantities of all collectors and the totals of the run."""
+    parts: list[_EnergyPart] = []
     counts: dict[str, int] = {}
-    for stretch in taken:
-        span = _span(translation, stretch)
+    for samples in run_samples:
+        span = _session(translation, samples)
         if span is None:
             continue
-        local = f"{segment(stretch.collector)}/{span.identifier.rpartition('/')[2]}"
+        local = f"{segment(samples.collector)}/{span.identifier.rpartition('/')[2]}"
         counts[local] = counts.get(local, 0) + 1
-        if counts[local] > 1:
+        if counts[local] > 1:  # the collector was stopped and started again
             local += f"@{counts[local]}"
-        _Writing(translation, stretch, span, local, bill).write()
-    _add_bill(translation, bill, facts)
+        writer = _CollectionWriter(translation, samples, span, local)
+        writer.write()
+        parts += writer.energy_parts
+    _add_totals(translation.builder, parts, facts)
 
 
-def _span(translation: Translation, stretch: Stretch) -> Span | None:
-    timeline = translation.timeline
-    if stretch.times_ns:
-        found = timeline.span_at(stretch.session, stretch.times_ns[0])
-        if found is not None:
-            return found
-    return timeline.first_session(stretch.session)
+def _session(translation: Translation, samples: CollectorSamples) -> Span | None:
+    timeline, token = translation.timeline, samples.session
+    start_ns = samples.times_ns[0] if samples.times_ns else 0
+    # The first sample may come just before the first event of its session.
+    return timeline.session_at(token, start_ns) or timeline.first_session(token)
 
 
-class _Writing:
-    """The records of one stretch: an activity, who and how, and a value for each quantity."""
+class _CollectionWriter:
+    """Adds what one collector measured: an activity, its agent, and an entity per quantity."""
 
     def __init__(
-        self, translation: Translation, stretch: Stretch, span: Span, local: str, bill: list[_Part]
+        self, translation: Translation, samples: CollectorSamples, span: Span, local: str
     ) -> None:
-        self.translation = translation
-        self.builder = translation.builder
-        self.stretch = stretch
-        self.span = span
-        self.local = local
-        self.bill = bill
-        self.activity = f"{RUN}:collector/{local}"
-        self.end: str | None = None
-        self.unread: list[str] = []
-        self.paths: dict[str, int] = {}
+        self.energy_parts: list[_EnergyPart] = []
+        self._translation = translation
+        self._builder = translation.builder
+        self._samples = samples
+        self._span = span
+        self._local = local
+        self._activity = f"{RUN}:collector/{local}"
+        self._end: str | None = None
+        self._not_measured: list[str] = []
+        self._path_counts: dict[str, int] = {}
 
     def write(self) -> None:
-        """Write all of them."""
-        stretch, span = self.stretch, self.span
-        latest_ns = max(span.last, span.end or 0)
-        times_ns = [min(max(time_ns, span.start), latest_ns) for time_ns in stretch.times_ns]
-        start = literals.instant(times_ns[0] if times_ns else span.start)
-        self.end = literals.instant(times_ns[-1]) if times_ns else start
-        self.builder.activity(
-            self.activity,
+        """Add the records."""
+        samples, span = self._samples, self._span
+        # The sampler starts just before and stops just after the session's own events, but
+        # the activity has to be within the session that it is part of.
+        latest_ns = max(span.last_ns, span.end_ns or 0)
+        times_ns = [min(max(time_ns, span.start_ns), latest_ns) for time_ns in samples.times_ns]
+        start = literals.instant(times_ns[0] if times_ns else span.start_ns)
+        self._end = literals.instant(times_ns[-1]) if times_ns else start
+        self._builder.activity(
+            self._activity,
             start,
-            self.end,
+            self._end,
             ["mlf:Collection"],
-            text(f"{stretch.collector} measures"),
+            text(f"{samples.collector} measures"),
             {
-                "mlf:collector": text(stretch.collector),
+                "mlf:collector": text(samples.collector),
                 "mlf:samples": integer(len(times_ns)),
-                "mlf:intervalSeconds": _number(stretch.description.get("interval_s")),
-                "mlf:cpuSeconds": _number(stretch.report.get("cpu_s")),
-                "mlf:problems": _list(stretch.report.get("problems")),
-                "mlf:leftToOthers": _list(stretch.description.get("left_to_others")),
+                "mlf:intervalSeconds": _double(samples.description.get("interval_s")),
+                "mlf:cpuSeconds": _double(samples.report.get("cpu_s")),
+                "mlf:problems": _json(samples.report.get("problems")),
+                "mlf:leftToOthers": _json(samples.description.get("left_to_others")),
                 "dcterms:isPartOf": name(span.identifier),
             },
         )
-        self.builder.was_started_by(self.activity, f"{RUN}:run", start)
+        self._builder.was_started_by(self._activity, f"{RUN}:run", start)
         self._add_agent()
         devices = {
-            str(device.get("id")): self._device(device)
-            for device in map(mapping, stretch.description.get("devices") or ())
+            str(device.get("id")): self._add_device(device)
+            for device in map(mapping, samples.description.get("devices") or ())
         }
-        for position, quantity in enumerate(stretch.quantities):
-            self._add_quantity(position, quantity, devices)
-        if self.unread:
-            self.builder.activity(
-                self.activity, attributes={"mlf:notMeasured": literals.canonical(self.unread)}
-            )
+        for index, quantity in enumerate(samples.quantities):
+            self._add_quantity(index, quantity, devices)
+        if self._not_measured:
+            attributes = {"mlf:notMeasured": literals.canonical(self._not_measured)}
+            self._builder.activity(self._activity, attributes=attributes)
 
     def _add_agent(self) -> None:
-        described = self.stretch.description
-        agent, version = str(described.get("agent") or _OWN), str(described.get("version") or "")
-        identifier = self.builder.agent(
+        # Collectors of other packages may describe themselves incompletely.
+        description = self._samples.description
+        agent = str(description.get("agent") or _OWN_PACKAGE)
+        version = str(description.get("version") or "")
+        identifier = self._builder.agent(
             f"{STORE}:software/{segment(agent)}/{segment(version)}",
             ["prov:SoftwareAgent"],
             text(f"{agent} {version}".strip()),
             {"schema:name": text(agent), "schema:softwareVersion": text(version) or None},
         )
-        procedure = described.get("procedure")
+        procedure = description.get("procedure")
         plan = None
         if procedure:
-            plan = self.builder.entity(
+            plan = self._builder.entity(
                 content({"procedure": procedure}),
                 ["prov:Plan", "mlf:Procedure"],
-                text(f"how {self.stretch.collector} measures"),
+                text(f"how {self._samples.collector} measures"),
                 {"mlf:procedure": text(procedure)},
             )
-        self.builder.was_associated_with(self.activity, identifier, "mlf:collectorAgent", plan)
+        self._builder.was_associated_with(self._activity, identifier, "mlf:collectorAgent", plan)
 
-    def _device(self, device: Mapping[str, Any]) -> str:
-        host = self.translation.hosts.get(self.stretch.session, "unknown")
-        home = f"{STORE}:host/{digest(host)[:16]}"
-        entity = self.builder.entity(
-            f"{home}/device/{segment(device.get('id'))}",
+    def _add_device(self, device: Mapping[str, Any]) -> str:
+        host = host_id(self._translation.hosts.get(self._samples.session, "unknown"))
+        entity = self._builder.entity(
+            f"{host}/device/{segment(device.get('id'))}",
             ["mlf:Device", "sosa:Platform"],
             text(device.get("label") or device.get("id")),
             {
                 "mlf:deviceName": text(device.get("id")),
                 "mlf:facts": literals.canonical(dict(mapping(device.get("facts")))),
-                "dcterms:isPartOf": name(home),
+                "dcterms:isPartOf": name(host),
             },
         )
-        self.builder.used(self.activity, entity, None, "mlf:measuredDevice")
+        self._builder.used(self._activity, entity, None, "mlf:measuredDevice")
         return entity
 
     def _add_quantity(
-        self, position: int, quantity: Mapping[str, Any], devices: Mapping[str, str]
+        self, index: int, quantity: Mapping[str, Any], devices: Mapping[str, str]
     ) -> None:
-        times_ns, values = self.stretch.points(position)
-        device = str(quantity.get("device") or "")
-        scope = str(quantity.get("scope") or "")
-        where = segment(device) if device else f"@{segment(scope)}"
-        path = f"{where}/{segment(quantity.get('name'))}"
-        count = self.paths[path] = self.paths.get(path, 0) + 1
-        if count > 1:  # of the same device, in another scope
-            path += f"@{count}"
+        times_ns, values = self._samples.readings(index)
+        device, scope = str(quantity.get("device") or ""), str(quantity.get("scope") or "")
+        path = self._quantity_path(device, scope, quantity.get("name"))
         attributes: dict[str, Any] = {
-            **_meaning(quantity),
+            **_quantity_attributes(quantity),
             "mlf:deviceName": text(device) if device else None,
             "mlf:ofDevice": name(devices[device]) if device in devices else None,
         }
         label = " ".join(part for part in (device or scope, str(quantity.get("name"))) if part)
-        entity = f"{RUN}:quantity/{self.local}/{path}"
+        entity = f"{RUN}:quantity/{self._local}/{path}"
         if not quantity.get("cumulative"):
-            found = measurements.mean(times_ns, values)
-            if found is None:
-                self.unread.append(path)
+            mean = measurements.mean(times_ns, values)
+            if mean is None:
+                self._not_measured.append(path)
                 return
-            self._value(entity, label, found.mean, {**attributes, **_spread(found)}, "mlf:Gauge")
+            attributes["mlf:min"] = double(mean.minimum)
+            attributes["mlf:max"] = double(mean.maximum)
+            attributes["mlf:count"] = integer(mean.readings)
+            self._add_value(entity, label, mean.mean, attributes, "mlf:Gauge")
             return
         values = measurements.rising(values)
         total = measurements.total(values)
         if total is None:
-            self.unread.append(path)
+            self._not_measured.append(path)
             return
         attributes["mlf:count"] = integer(len(values))
-        self._value(entity, label, total, attributes, "mlf:Total")
+        self._add_value(entity, label, total, attributes, "mlf:Total")
+        # Only whole components add up to the run: the energy of a process is part of them.
         if component := _component(quantity):
-            method, session = str(quantity.get("method")), self.stretch.session
-            self.bill.append(_Part(component, entity, total, method, session))
+            method, session = str(quantity.get("method")), self._samples.session
+            self.energy_parts.append(_EnergyPart(component, entity, total, method, session))
         if quantity.get("unit") == "J":
-            self._add_parts(entity, label, attributes, times_ns, values)
+            self._add_energy_by_context(entity, label, attributes, times_ns, values)
 
-    def _add_parts(
+    def _quantity_path(self, device: str, scope: str, quantity: object) -> str:
+        path = f"{segment(device) if device else f'@{segment(scope)}'}/{segment(quantity)}"
+        count = self._path_counts[path] = self._path_counts.get(path, 0) + 1
+        # A collector may measure a device in more than one scope, under one name.
+        return path if count == 1 else f"{path}@{count}"
+
+    def _add_energy_by_context(
         self,
-        whole: str,
+        total: str,
         label: str,
         attributes: Mapping[str, Any],
         times_ns: list[int],
         values: list[float],
     ) -> None:
-        """Make a value for each context and epoch that the session entered."""
-        for span in self.translation.timeline.contexts:
-            if span.token != self.stretch.session or len(values) < 2:
+        """Add the growth of a counter during each context and epoch of its session."""
+        for span in self._translation.timeline.contexts:
+            if span.token != self._samples.session or len(values) < 2:
                 continue
-            end_ns = span.end if span.end is not None else times_ns[-1]
-            if span.start >= times_ns[-1] or end_ns <= times_ns[0]:
-                continue  # nothing is known of it, which is not the same as nothing used
-            part = measurements.grown(times_ns, values, span.start, end_ns)
-            self._value(
-                f"{whole}/during/{span.identifier.partition(':')[2]}",
-                f"{label} during {_path(span)}",
-                part,
+            end_ns = span.end_ns if span.end_ns is not None else times_ns[-1]
+            # Contexts outside the readings get no value: unknown is not zero.
+            if span.start_ns >= times_ns[-1] or end_ns <= times_ns[0]:
+                continue
+            path = "/".join(f"epoch {p}" if isinstance(p, int) else str(p) for p in span.path)
+            self._add_value(
+                f"{total}/during/{span.identifier.partition(':')[2]}",
+                f"{label} during {path}",
+                measurements.growth_between(times_ns, values, span.start_ns, end_ns),
                 {
                     **attributes,
-                    "mlf:count": None,
+                    "mlf:count": None,  # a part has interpolated ends, not readings
                     "mlf:during": name(span.identifier),
-                    "mlf:partOfTotal": name(whole),
+                    "mlf:partOfTotal": name(total),
                 },
                 "mlf:Part",
             )
 
-    def _value(
+    def _add_value(
         self, entity: str, label: str, value: float, attributes: Attributes, kind: str
     ) -> None:
-        self.builder.entity(
+        self._builder.entity(
             entity,
-            ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity", kind],
+            [*_QUANTITY_TYPES, kind],
             text(label),
             {"qudt:numericValue": double(value), **attributes},
         )
-        self.builder.was_generated_by(entity, self.activity, self.end)
+        self._builder.was_generated_by(entity, self._activity, self._end)
 
 
-def _path(span: Span) -> str:
-    return "/".join(f"epoch {one}" if isinstance(one, int) else str(one) for one in span.path)
-
-
-def _meaning(quantity: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a number is: name, unit, kind, whose it is, measured or estimated."""
-    unit, kind = str(quantity.get("unit") or ""), str(quantity.get("kind") or "")
+def _quantity_attributes(quantity: Mapping[str, Any]) -> dict[str, Any]:
     component = _component(quantity)
     scope, method = quantity.get("scope"), quantity.get("method")
     return {
         "schema:name": text(quantity.get("name")),
-        "qudt:hasUnit": _term("unit", unit),
-        "qudt:hasQuantityKind": _term("quantitykind", kind),
+        "qudt:hasUnit": _term("unit", str(quantity.get("unit") or "")),
+        "qudt:hasQuantityKind": _term("quantitykind", str(quantity.get("kind") or "")),
         "mlf:scope": name(f"mlf:{scope}") if scope in _SCOPES else None,
         "mlf:method": name(f"mlf:{method}") if method in _METHODS else None,
         "mlf:component": text(component) if component else None,
@@ -264,103 +265,87 @@ def _meaning(quantity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _component(quantity: Mapping[str, Any]) -> str | None:
-    """Give which part of the machine's bill a quantity is; what else another package says."""
-    found = quantity.get("component")
-    return found if found in COMPONENTS and quantity.get("unit") == "J" else None
+    """Return the component whose energy a quantity is; other packages may name unknown ones."""
+    component = quantity.get("component")
+    return component if component in COMPONENTS and quantity.get("unit") == "J" else None
 
 
 def _term(prefix: str, local: str) -> literals.Value | None:
-    """Give a term of QUDT; what another package's collector calls so is text."""
+    """Return a term of QUDT; a unit or kind of another package that is not in it is text."""
     if not local:
         return None
     return name(f"{prefix}:{local}") if local in BORROWED[prefix] else text(local)
 
 
-_SCOPES = frozenset({"device", "process", "job", "node"})
-_METHODS = frozenset({"measured", "estimated"})
-
-
-def _spread(found: measurements.Mean) -> dict[str, Any]:
-    return {
-        "mlf:min": double(found.minimum),
-        "mlf:max": double(found.maximum),
-        "mlf:count": integer(found.readings),
-    }
-
-
-def _number(value: object) -> literals.Value | None:
+def _double(value: object) -> literals.Value | None:
     return double(value) if isinstance(value, int | float) else None
 
 
-def _list(value: object) -> str | None:
+def _json(value: object) -> str | None:
     return literals.canonical(value) if value else None
 
 
-# -- the bill ------------------------------------------------------------------------------
+# -- totals of the run ---------------------------------------------------------------------
 
 
-def _add_bill(
-    translation: Translation,
-    bill: list[_Part],
-    facts: Mapping[str, Mapping[str, Mapping[str, Any]]],
-) -> None:
-    """Make the totals: energy by component and of the run, its emissions, SCI's quantities."""
-    builder = translation.builder
+def _add_totals(builder: Builder, parts: list[_EnergyPart], facts: FactsBySession) -> None:
+    """Add energy by component and of the run, its emissions, and the terms of the SCI."""
     components = []
     for component in COMPONENTS:
-        parts = [part for part in bill if part.component == component]
-        if parts:
+        of_component = [part for part in parts if part.component == component]
+        if of_component:
             entity = f"{RUN}:energy/{component}"
-            _energy(translation, entity, f"energy, {component}", parts)
+            _add_energy(builder, entity, f"energy, {component}", of_component)
             builder.entity(entity, attributes={"mlf:component": component})
-            for part in parts:
+            for part in of_component:
                 builder.was_derived_from(entity, part.entity)
             components.append(entity)
     if not components:
         return
     total = f"{RUN}:energy/total"
-    energy_kwh = _energy(translation, total, "energy of the run", bill) / JOULES_PER_KWH
+    energy_kwh = _add_energy(builder, total, "energy of the run", parts) / JOULES_PER_KWH
     builder.entity(total, ["mlf:TotalEnergy"])
     for entity in components:
         builder.was_derived_from(total, entity)
-    carbon = _carbon(bill, facts)
+    carbon = _carbon(parts, facts)
     if carbon is not None:
-        embodied = [known.get("session", {}).get("embodied_g") for known in facts.values()]
+        embodied = (
+            by_collector.get("session", {}).get("embodied_g") for by_collector in facts.values()
+        )
+        embodied_g = next((grams for grams in embodied if grams is not None), None)
         _add_emissions(builder, energy_kwh, carbon)
-        given = next((grams for grams in embodied if grams is not None), None)
-        _add_sci(builder, energy_kwh, carbon.g_per_kwh, given)
+        _add_sci(builder, energy_kwh, carbon.g_per_kwh, embodied_g)
 
 
-def _carbon(
-    bill: list[_Part], facts: Mapping[str, Mapping[str, Mapping[str, Any]]]
-) -> _Carbon | None:
-    """Give the carbon intensity of the energy: the mean of the sessions' where they differ.
+def _carbon(parts: list[_EnergyPart], facts: FactsBySession) -> _Carbon | None:
+    """Return the carbon intensity of the run's energy: of all sessions, weighted by energy.
 
-    What a session was not told, the first one that was knows.
+    A session without one takes that of the first session with one.
     """
-    known = {}
-    for session, found in facts.items():
-        carbon = found.get("carbon", {})
+    by_session = {}
+    for session, by_collector in facts.items():
+        carbon = by_collector.get("carbon", {})
         intensity = carbon.get("carbon_intensity_g_per_kwh")
         if isinstance(intensity, int | float):
             source = str(carbon.get("carbon_intensity_source") or "given")
-            known[session] = _Carbon(intensity, source)
-    if not known:
+            by_session[session] = _Carbon(intensity, source)
+    if not by_session:
         return None
-    first = next(iter(known.values()))
-    used = [known.get(part.session, first) for part in bill]
-    energy_j = sum(part.energy_j for part in bill)
+    first = next(iter(by_session.values()))
+    used = [by_session.get(part.session, first) for part in parts]
+    energy_j = sum(part.energy_j for part in parts)
+    # Weighting equal intensities would only add rounding errors.
     if len(set(used)) == 1 or not energy_j:
         return used[0]
-    grams = sum(part.energy_j * one.g_per_kwh for part, one in zip(bill, used, strict=True))
-    sources = dict.fromkeys(f"{one.g_per_kwh:g}: {one.source}" for one in used)
+    grams = sum(part.energy_j * carbon.g_per_kwh for part, carbon in zip(parts, used, strict=True))
+    sources = dict.fromkeys(f"{carbon.g_per_kwh:g}: {carbon.source}" for carbon in used)
     return _Carbon(grams / energy_j, f"mean by energy of {'; '.join(sources)}")
 
 
 def _add_emissions(builder: Builder, energy_kwh: float, carbon: _Carbon) -> None:
     emissions = builder.entity(
         f"{RUN}:emissions/total",
-        ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity", "mlf:Emissions"],
+        [*_QUANTITY_TYPES, "mlf:Emissions"],
         "emissions of the run, CO2 equivalent",
         {
             "schema:name": "emissions",
@@ -375,29 +360,29 @@ def _add_emissions(builder: Builder, energy_kwh: float, carbon: _Carbon) -> None
     builder.was_derived_from(emissions, f"{RUN}:energy/total")
 
 
-def _add_sci(builder: Builder, energy_kwh: float, intensity: float, embodied: object) -> None:
-    """Say E, I, M and R of the Software Carbon Intensity; its value where M is known."""
+def _add_sci(builder: Builder, energy_kwh: float, intensity: float, embodied_g: object) -> None:
+    """Add E, I, M and R of the Software Carbon Intensity; its value only if M is known."""
     attributes: dict[str, Any] = {
         "mlf:sciEnergyKwh": double(energy_kwh),
         "mlf:sciIntensity": double(intensity),
         "mlf:sciFunctionalUnit": "run",
     }
-    if isinstance(embodied, int | float):
-        attributes["mlf:sciEmbodiedGrams"] = double(embodied)
-        attributes["qudt:numericValue"] = double(energy_kwh * intensity + embodied)
+    if isinstance(embodied_g, int | float):
+        attributes["mlf:sciEmbodiedGrams"] = double(embodied_g)
+        attributes["qudt:numericValue"] = double(energy_kwh * intensity + embodied_g)
         attributes["qudt:hasUnit"] = name("unit:GM")
     types = ["mlf:SoftwareCarbonIntensity"]
     sci = builder.entity(f"{RUN}:sci", types, "Software Carbon Intensity, a run", attributes)
     builder.was_derived_from(sci, f"{RUN}:emissions/total")
 
 
-def _energy(translation: Translation, entity: str, label: str, parts: list[_Part]) -> float:
-    """Make the sum of energies, which is measured only if all of them are; give it in joules."""
+def _add_energy(builder: Builder, entity: str, label: str, parts: list[_EnergyPart]) -> float:
+    """Add a sum of energies and return it in joules; it is measured only if all parts are."""
     energy_j = sum(part.energy_j for part in parts)
     measured = all(part.method == "measured" for part in parts)
-    translation.builder.entity(
+    builder.entity(
         entity,
-        ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity"],
+        _QUANTITY_TYPES,
         text(label),
         {
             "schema:name": "energy",

@@ -1,4 +1,4 @@
-"""What a run read: data sets and models."""
+"""Inputs of a run: datasets and models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ from yprov_mlflow.prov.translate.models import declare_model
 from yprov_mlflow.prov.translate.translation import DatasetUse, Translation
 
 CONTEXT = "mlflow.data.context"
+"""MLflow's input tag for the purpose of a dataset."""
+
+TERMS = {
+    "digest": "mlf:digest",
+    "source_type": "mlf:sourceType",
+    "source": "mlf:source",
+    "schema": "mlf:schema",
+    "profile": "mlf:profile",
+}
+"""Terms for the fields of a dataset but its name."""
 
 _ROLES = {
     "train": "training",
@@ -26,64 +36,53 @@ _ROLES = {
     "test": "testing",
     "testing": "testing",
 }
-_CONTENT = ("name", "digest", "source_type", "source", "schema", "profile")
-TERMS = {
-    "digest": "mlf:digest",
-    "source_type": "mlf:sourceType",
-    "source": "mlf:source",
-    "schema": "mlf:schema",
-    "profile": "mlf:profile",
-}
 
 
 def on_inputs(translation: Translation, event: InputsLogged) -> None:
-    """Make the records of data sets and models that the run read."""
-    act = translation.act(event)
-    for dataset in _ordered(event):
+    """Add the datasets and models that the run used."""
+    ref = translation.activity_ref(event)
+    # A store keeps no order of datasets: they are sorted, so that documents are reproducible.
+    from_store = event.session == STORE_SESSION
+    for dataset in sorted(event.datasets, key=literals.canonical) if from_store else event.datasets:
         if isinstance(dataset, Mapping):
-            _use_dataset(translation, act, dataset)
+            _use_dataset(translation, ref, dataset)
     for model_id in event.models:
         model = declare_model(translation, str(model_id))
-        # Nothing is used before it is made, even where clocks or callers say so.
-        to_come = model in translation.models_to_come - translation.models_made
-        time = None if to_come else act.time
-        usage = translation.builder.used(act.activity, model, time, "mlf:inputModel")
+        # A usage before the creation of the model would be invalid PROV, so it gets no time.
+        to_come = model in translation.models_to_create - translation.models_created
+        time = None if to_come else ref.time
+        usage = translation.builder.used(ref.activity, model, time, "mlf:inputModel")
         translation.models_used.setdefault(model, usage)
 
 
-def _ordered(event: InputsLogged) -> list[Mapping[str, Any]]:
-    """Give the data sets as they came; stores keep no order, so theirs is that of content."""
-    found = list(event.datasets)
-    return found if event.session != STORE_SESSION else sorted(found, key=literals.canonical)
-
-
-def _use_dataset(translation: Translation, act: ActivityRef, dataset: Mapping[str, Any]) -> None:
-    found = {key: dataset.get(key) for key in _CONTENT}
-    label = str(found["name"] or "data set")
+def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> None:
+    fields = {key: dataset.get(key) for key in ("name", *TERMS)}
     entity = translation.builder.entity(
-        content({"dataset": found}),
+        content({"dataset": fields}),
         ["mls:Dataset", "schema:Dataset"],
-        text(label),
+        text(fields["name"] or "data set"),
         {
-            "schema:name": plain(found["name"]),
-            **{term: plain(found[key]) for key, term in TERMS.items()},
+            "schema:name": plain(fields["name"]),
+            **{term: plain(fields[key]) for key, term in TERMS.items()},
         },
     )
     tags = literals.pairs(dataset.get("tags"))
     context = tags.pop(CONTEXT, None)
     role = _ROLES.get(str(context).lower(), "input") if context is not None else "input"
     usage = translation.builder.used(
-        act.activity,
+        ref.activity,
         entity,
-        act.time,
+        ref.time,
         f"mlf:{role}",
+        # One run may use a dataset for several purposes.
         segment(context) if context is not None else "",
         {
             "mlf:datasetContext": text(context) if context is not None else None,
             "mlf:inputTags": literals.canonical(tags) if tags else None,
         },
     )
+    # A dataset of unspecified purpose may have been used for training.
     trains = role not in ("evaluation", "testing")
-    known = translation.datasets.get(entity)
-    if known is None or (trains and not known.trains):
-        translation.datasets[entity] = DatasetUse(entity, act.activity, usage, trains)
+    earlier = translation.datasets.get(entity)
+    if earlier is None or (trains and not earlier.trains):
+        translation.datasets[entity] = DatasetUse(entity, ref.activity, usage, trains)

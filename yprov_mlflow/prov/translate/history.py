@@ -1,38 +1,42 @@
-"""What can be set, set again and removed: each value an entity, each change a revision."""
+"""Properties that can be set, changed and removed: each value an entity, each change a revision."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from yprov_mlflow.prov.model.document import Attributes, Builder
+from yprov_mlflow.prov.model.builder import Builder
+from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN
 from yprov_mlflow.prov.model.literals import Value, name, text
 
 
 @dataclasses.dataclass(frozen=True)
 class ActivityRef:
-    """What changes things: an activity at a time (ISO 8601, None when nobody knows it).
+    """The activity that an event belongs to.
 
-    ``token`` tells the act apart from all others, in whatever document it is; ``mark`` keeps
-    what ranks of a distributed run write disjoint.
+    Args:
+        activity: Id of the activity.
+        time: Time of the event as ISO 8601, None if unknown.
+        token: Name of the event, unique over all documents.
+        rank_suffix: Suffix of ids, so that ranks of a distributed run do not share them.
     """
 
     activity: str
     time: str | None
     token: str
-    mark: str = ""
+    rank_suffix: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class VersionedProperty:
-    """Something of a subject that has one value at a time: a tag, an alias, a stage, a name.
+    """Something with one value at a time: a tag, an alias, a stage, a name.
 
     Args:
-        base: Id of the facet itself, of which each value is a specialization.
+        base: Id of the property, of which each value is a specialization.
         types: Types of a value.
-        key: The user's name for it, if there is one.
-        subject: Whose facet it is, if that is not the run.
-        base_type: Type of the facet itself.
+        key: The user's name of the property, if it has one.
+        subject: Entity that has the property, if not the run.
+        base_type: Type of the property.
     """
 
     base: str
@@ -43,103 +47,113 @@ class VersionedProperty:
 
 
 class PropertyHistory:
-    """The histories of all facets of a document."""
+    """The values that the properties of a document had so far."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._current: dict[str, tuple[str, object] | None] = {}
-        self._last: dict[str, str] = {}
+        self._latest: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 
-    def value(self, facet: VersionedProperty) -> object:
-        """Give the value that is set now, None if none is."""
-        current = self._current.get(facet.base)
+    def value(self, prop: VersionedProperty) -> object:
+        """Return the current value, None if it is not set."""
+        current = self._current.get(prop.base)
         return current[1] if current is not None else None
 
-    def current(self, facet: VersionedProperty) -> str | None:
-        """Give the entity of the value that is set now."""
-        current = self._current.get(facet.base)
+    def current(self, prop: VersionedProperty) -> str | None:
+        """Return the entity of the current value."""
+        current = self._current.get(prop.base)
         return current[0] if current is not None else None
 
     def assign(
         self,
-        facet: VersionedProperty,
-        act: ActivityRef,
+        prop: VersionedProperty,
+        ref: ActivityRef,
         value: Value | None,
         attributes: Attributes | None = None,
         *,
         always: bool = False,
     ) -> str | None:
-        """Set a value; gives its entity, or None when nothing changed (and not ``always``)."""
-        known = self._current.get(facet.base)
-        if known is not None and known[1] == value and not always:
+        """Set a value and return its entity, or None if it is the current value already.
+
+        Args:
+            prop: The property.
+            ref: The activity that sets the value.
+            value: The new value.
+            attributes: Further attributes of the value's entity.
+            always: Make a new entity even if the value stays the same.
+        """
+        current = self._current.get(prop.base)
+        if current is not None and current[1] == value and not always:
             return None
-        entity = self._entity(facet, act, value, attributes)
-        self._builder.was_generated_by(entity, act.activity, act.time)
-        if known is not None:
-            self._builder.was_invalidated_by(known[0], act.activity, act.time)
-        previous = self._last.get(facet.base)
+        entity = self._add_value(prop, self._value_id(prop.base, ref), value, attributes)
+        self._builder.was_generated_by(entity, ref.activity, ref.time)
+        if current is not None:
+            self._builder.was_invalidated_by(current[0], ref.activity, ref.time)
+        previous = self._latest.get(prop.base)
+        # A revision of the latest value even if that was removed in between.
         if previous is not None:
             self._builder.was_revision_of(entity, previous)
-        self._current[facet.base] = (entity, value)
-        self._last[facet.base] = entity
+        self._current[prop.base] = (entity, value)
+        self._latest[prop.base] = entity
         return entity
 
-    def remove(self, facet: VersionedProperty, act: ActivityRef) -> str | None:
-        """Remove what is set; gives the entity that ended, None if it had ended before.
-
-        What was set before anyone looked has ended all the same: an entity without a value
-        stands for it.
-        """
-        if facet.base in self._current:
-            known = self._current[facet.base]
-            entity = known[0] if known is not None else None
+    def remove(self, prop: VersionedProperty, ref: ActivityRef) -> str | None:
+        """Remove the current value and return its entity, None if it was removed before."""
+        if prop.base in self._current:
+            current = self._current[prop.base]
+            entity = current[0] if current is not None else None
         else:
-            entity = self._entity(facet, act, None, None, before=True)
-            self._last[facet.base] = entity
+            # The value was set before the capture: an entity without a value stands for it.
+            entity = self._add_value(prop, self._earlier_value_id(prop.base, ref), None, None)
+            self._latest[prop.base] = entity
         if entity is not None:
-            self._builder.was_invalidated_by(entity, act.activity, act.time)
-        self._current[facet.base] = None
+            self._builder.was_invalidated_by(entity, ref.activity, ref.time)
+        self._current[prop.base] = None
         return entity
 
-    def _entity(
+    def _add_value(
         self,
-        facet: VersionedProperty,
-        act: ActivityRef,
+        prop: VersionedProperty,
+        value_id: str,
         value: Value | None,
         attributes: Attributes | None,
-        *,
-        before: bool = False,
     ) -> str:
-        label = facet.key if facet.key is not None else _last_word(facet.base)
-        described: dict[str, Value | list[Value] | None] = {
-            "schema:name": text(facet.key) if facet.key is not None else None,
-            "mlf:about": name(facet.subject) if facet.subject is not None else None,
+        # The property is the constant aspect of which its values are specializations; a query
+        # for its history starts there.
+        label = text(prop.key if prop.key is not None else _last_segment(prop.base))
+        common: dict[str, Value | list[Value] | None] = {
+            "schema:name": text(prop.key) if prop.key is not None else None,
+            "mlf:about": name(prop.subject) if prop.subject is not None else None,
         }
-        self._builder.entity(facet.base, [facet.base_type], text(label), described)
-        entity = f"{facet.base}/{self._number(facet.base, act, before)}"
-        self._builder.entity(
-            entity,
-            facet.types,
-            text(label),
-            {**described, "prov:value": value, **(attributes or {})},
-        )
-        self._builder.specialization_of(entity, facet.base)
+        self._builder.entity(prop.base, [prop.base_type], label, common)
+        entity = f"{prop.base}/{value_id}"
+        own = {**common, "prov:value": value, **(attributes or {})}
+        self._builder.entity(entity, prop.types, label, own)
+        self._builder.specialization_of(entity, prop.base)
         return entity
 
-    def _number(self, base: str, act: ActivityRef, before: bool) -> str:
-        """Number values of a run's facets; those of a store are set from many documents."""
-        if not base.startswith(f"{RUN}:"):
-            # A call may set a facet more than once; the first time needs no number.
-            count = self._counts[f"{base}/{act.token}"] = (
-                self._counts.get(f"{base}/{act.token}", 0) + 1
-            )
-            return f"{act.token}{'' if count == 1 else f'@{count}'}{'@before' if before else ''}"
-        if before:
-            return f"0{act.mark}"
-        count = self._counts[base] = self._counts.get(base, 0) + 1
-        return f"{count}{act.mark}"
+    def _value_id(self, base: str, ref: ActivityRef) -> str:
+        if _belongs_to_run(base):
+            return f"{self._count(base)}{ref.rank_suffix}"
+        # Properties of the store are set from many documents, so their values cannot be
+        # numbered. One call may set a property more than once.
+        count = self._count(f"{base}/{ref.token}")
+        return ref.token if count == 1 else f"{ref.token}@{count}"
+
+    def _earlier_value_id(self, base: str, ref: ActivityRef) -> str:
+        if _belongs_to_run(base):
+            return f"0{ref.rank_suffix}"
+        return f"{self._value_id(base, ref)}@before"
+
+    def _count(self, key: str) -> int:
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return self._counts[key]
 
 
-def _last_word(base: str) -> str:
+def _belongs_to_run(base: str) -> bool:
+    return base.startswith(f"{RUN}:")
+
+
+def _last_segment(base: str) -> str:
     return base.partition(":")[2].rsplit("/", 1)[-1]

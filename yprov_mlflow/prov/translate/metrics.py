@@ -1,4 +1,4 @@
-"""Metrics: a series for each key and context, its points as samples or as a file beside it."""
+"""Metrics: one series per key and context, its points as samples or in a side file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import RUN, relation, segment, unnamed
 from yprov_mlflow.prov.model.literals import name, text
-from yprov_mlflow.prov.translate.models import declare_model, model_id
+from yprov_mlflow.prov.translate.models import declare_model, model_entity
 from yprov_mlflow.prov.translate.points import Points, Sample, Series, SideFile
+from yprov_mlflow.prov.translate.timeline import Path
 from yprov_mlflow.prov.translate.translation import Translation
 
 _SERIES_TYPES = ("mlf:MetricSeries", "prov:Collection")
+# One list for all samples: nothing changes it in place.
 _SAMPLE_TYPES = [name("mls:ModelEvaluation"), name("mlf:MetricSample")]
 
 
 def add_metrics(translation: Translation, points: Points) -> None:
-    """Make the records of all metrics of the run; closes the sink if it was needed."""
+    """Add all metrics of the run; this closes the sink if it was written to."""
     side_file = points.finish()
-    file_id = _side_file(translation, side_file) if side_file is not None else None
+    file_id = _add_side_file(translation, side_file) if side_file is not None else None
+    # Sessions of the same rank continue each other's series.
     merged: dict[str, Series] = {}
     ids: dict[int, str] = {}
     for series in points.series:
@@ -36,37 +39,38 @@ def add_metrics(translation: Translation, points: Points) -> None:
 
 def _series_id(translation: Translation, series: Series) -> str:
     context = "+".join(map(segment, series.names)) if series.names else "@run"
-    mark = translation.rank_mark(series.session)
-    return f"{RUN}:metric/{context}/{segment(series.key)}{mark}"
+    suffix = translation.rank_suffix(series.session)
+    return f"{RUN}:metric/{context}/{segment(series.key)}{suffix}"
 
 
 def _add_series(
     translation: Translation, identifier: str, series: Series, file_id: str | None
 ) -> None:
     builder, double = translation.builder, literals.double
-    some = series.count > series.nan_count
+    has_numbers = series.count > series.nan_count
     builder.entity(
         identifier,
         _SERIES_TYPES,
         text("/".join((*series.names, series.key))),
         {
             "schema:name": text(series.key),
-            "mlf:context": [text(one) for one in series.names] or None,
+            "mlf:context": [text(context) for context in series.names] or None,
             "mlf:count": literals.integer(series.count),
             "mlf:nanCount": literals.integer(series.nan_count) if series.nan_count else None,
             "mlf:first": double(series.first),
             "mlf:last": double(series.last),
-            "mlf:min": double(series.minimum) if some else None,
-            "mlf:max": double(series.maximum) if some else None,
+            "mlf:min": double(series.minimum) if has_numbers else None,
+            "mlf:max": double(series.maximum) if has_numbers else None,
             "mlf:points": name(file_id) if file_id is not None else None,
         },
     )
+    # Without a time: points are added from the start of the activity to its end.
     builder.was_generated_by(identifier, translation.timeline.series_activity(series.names))
     if file_id is not None:
         builder.was_derived_from(file_id, identifier)
 
 
-def _side_file(translation: Translation, file: SideFile) -> str:
+def _add_side_file(translation: Translation, file: SideFile) -> str:
     return translation.builder.entity(
         f"{RUN}:points/{file.sha256}",
         ["mlf:MetricPoints", "schema:MediaObject"],
@@ -81,16 +85,18 @@ def _side_file(translation: Translation, file: SideFile) -> str:
 
 
 def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterable[Sample]) -> None:
-    """Make the records of samples, three each: written out, as there are thousands of them."""
+    """Add each sample with its generation and its membership in the series."""
     order = sorted(samples, key=lambda s: (not s.time_ns, s.time_ns, s.series.session, s.seq))
     if not order:
         return
+    # The records are written without the builder: there are thousands of samples, and they need
+    # none of its checks, as each is new and neither used nor ended.
     records = translation.builder.records
     entities = records.setdefault("entity", {})
     generations = records.setdefault("wasGeneratedBy", {})
     members = records.setdefault("hadMember", {})
-    at, instant = translation.timeline.at, literals.instant
-    activities: dict[tuple[str, int, tuple[str | int, ...]], str] = {}
+    timeline = translation.timeline
+    activities: dict[tuple[str, int, Path], str] = {}
     counts: dict[str, int] = {}
     for sample in order:
         series = ids[id(sample.series)]
@@ -99,11 +105,11 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
         where = (sample.series.session, sample.time_ns, sample.path)
         activity = activities.get(where)
         if activity is None:
-            activity = activities[where] = at(*where)
+            activity = activities[where] = timeline.activity_at(*where)
         entities[identifier] = _sample_record(sample)
         generation: Record = {"prov:entity": identifier, "prov:activity": activity}
-        time = instant(sample.time_ns)
-        if time is not None and activity != translation.timeline.whole:
+        time = literals.instant(sample.time_ns)
+        if time is not None and activity != timeline.root_activity:
             generation["prov:time"] = time
         generations[relation("generation", identifier, activity)] = generation
         members[unnamed("hadMember", series, identifier)] = {
@@ -126,13 +132,13 @@ def _sample_record(sample: Sample) -> Record:
     timestamp = literals.timestamp(sample.timestamp_ms)
     if timestamp is not None:
         record["mlf:timestamp"] = timestamp
-    else:
+    else:  # outside the calendar
         record["mlf:timestampMs"] = literals.integer(sample.timestamp_ms)
     epochs = [piece for piece in sample.path if isinstance(piece, int)]
     if epochs:
         record["mlf:epoch"] = literals.integer(epochs[-1])
     if sample.model is not None:
-        record["mlf:model"] = name(model_id(sample.model))
+        record["mlf:model"] = name(model_entity(sample.model))
     dataset_name, dataset_digest = sample.dataset
     if dataset_name is not None:
         record["mlf:datasetName"] = text(dataset_name)

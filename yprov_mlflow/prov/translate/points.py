@@ -1,25 +1,27 @@
-"""Metric points on their way: a bounded buffer of columns, a sink beyond it, series' figures."""
+"""Metric points: a bounded buffer of columns that spills to a sink, and statistics of series."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from yprov_mlflow.prov.events import STORE_SESSION, MetricsLogged
+from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, MetricsLogged
 from yprov_mlflow.prov.model.identifiers import segment
 from yprov_mlflow.prov.translate.batches import Coded, PointBatch
-from yprov_mlflow.prov.translate.timeline import Path
+from yprov_mlflow.prov.translate.timeline import Path, event_time
 
 BATCH = 8_192
-"""Most points that wait for the sink."""
+"""Number of points that are buffered for the sink."""
 
-_LEAST, _MOST = -(2**63), 2**63 - 1
+Dataset = tuple[str | None, str | None]
+"""Name and digest of the dataset that a point was measured on."""
 
 
 class SideFile(NamedTuple):
-    """A file that holds points: where it is beside the document, and what it is."""
+    """A file of metric points: its path relative to the document, hash, size and type."""
 
     path: str
     sha256: str
@@ -28,61 +30,46 @@ class SideFile(NamedTuple):
 
 
 class PointsSink(Protocol):
-    """Takes the points of a run that are too many to be records each."""
+    """Takes the points of a run that has too many for a record each."""
 
     def write(self, batch: PointBatch) -> None:
-        """Take a batch; not called at all for a run with few points."""
+        """Write a batch; never called for a run with few points."""
 
     def close(self) -> SideFile | None:
-        """Finish, after at least one batch, and say what was written; None if nothing was."""
+        """Finish the file, after at least one batch; return None if nothing was written."""
 
 
+@dataclasses.dataclass(slots=True)
 class Series:
-    """What is known of all points with one key, in one context, of one session.
+    """Statistics of the points with one key, in one context, of one session."""
 
-    First and last are by step, then time stamp: the last point is the one MLflow shows.
-    """
-
-    __slots__ = (
-        "count",
-        "first",
-        "first_order",
-        "key",
-        "last",
-        "last_order",
-        "last_time",
-        "maximum",
-        "minimum",
-        "names",
-        "nan_count",
-        "session",
-    )
-
-    def __init__(self, session: str, names: tuple[str, ...], key: str) -> None:
-        self.session = session
-        self.names = names
-        self.key = key
-        self.count = 0
-        self.nan_count = 0
-        self.first = self.last = math.nan
-        self.first_order: tuple[int, int, float] | None = None
-        self.last_order: tuple[int, int, float] | None = None
-        self.minimum = math.inf
-        self.maximum = -math.inf
+    session: str
+    names: tuple[str, ...]
+    key: str
+    count: int = 0
+    nan_count: int = 0
+    first: float = math.nan
+    last: float = math.nan
+    first_order: tuple[int, int, float] | None = None
+    last_order: tuple[int, int, float] | None = None
+    minimum: float = math.inf
+    maximum: float = -math.inf
 
     def add(self, value: float, step: int, timestamp_ms: int) -> None:
-        """Take one more point into account."""
+        """Add one point."""
         self.count += 1
-        if value == value:
+        if value == value:  # False for NaN only
             if value < self.minimum:
                 self.minimum = value
             if value > self.maximum:
                 self.maximum = value
         else:
             self.nan_count += 1
-        self._order(value, step, timestamp_ms)
+        self._update_first_and_last(value, step, timestamp_ms)
 
-    def _order(self, value: float, step: int, timestamp_ms: int) -> None:
+    def _update_first_and_last(self, value: float, step: int, timestamp_ms: int) -> None:
+        # By step, timestamp and value, with NaN as 0: MLflow's stores choose the metric's
+        # latest value in this way, and `last` has to be the value that MLflow shows.
         last, first = self.last_order, self.first_order
         if last is None or step >= last[0]:
             order = (step, timestamp_ms, value if value == value else 0.0)
@@ -96,22 +83,24 @@ class Series:
     def add_columns(
         self, values: array[float], steps: array[int], timestamps_ms: array[int]
     ) -> None:
-        """Take points into account as if they had been added one by one."""
-        if not math.isfinite(sum(values)):  # NaN and infinity show in the sum
+        """Add points, with the same result as a call of ``add`` for each, but faster."""
+        # NaN must be counted and kept out of the bounds; it shows in the sum.
+        if not math.isfinite(sum(values)):
             for point in zip(values, steps, timestamps_ms, strict=True):
                 self.add(*point)
             return
         self.count += len(values)
         self.minimum = min(self.minimum, min(values))
         self.maximum = max(self.maximum, max(values))
+        # Only points with the lowest or highest step can be the first or the last.
         for step in {min(steps), max(steps)}:
-            at, end = -1, len(steps)
+            index = -1
             for _ in range(steps.count(step)):
-                at = steps.index(step, at + 1, end)
-                self._order(values[at], step, timestamps_ms[at])
+                index = steps.index(step, index + 1)
+                self._update_first_and_last(values[index], step, timestamps_ms[index])
 
     def merge(self, other: Series) -> None:
-        """Take all points of another series into account."""
+        """Add all points of another series."""
         self.count += other.count
         self.nan_count += other.nan_count
         self.minimum = min(self.minimum, other.minimum)
@@ -133,24 +122,38 @@ class Sample(NamedTuple):
     time_ns: int
     seq: int
     model: str | None
-    dataset: tuple[str | None, str | None]
+    dataset: Dataset
+
+
+class _ContextPath(NamedTuple):
+    """A path of contexts: as logged, its names, its text in batches, its innermost epoch."""
+
+    path: Path
+    names: tuple[str, ...]
+    text: str
+    epoch: int | None
 
 
 class Points:
-    """Takes the points of a run as they come."""
+    """Collects the points of a run.
+
+    Keys, sessions and context paths repeat a thousandfold: they are interned, and points refer
+    to them by number. Machine-typed arrays hold a point in about 50 bytes, where a tuple of
+    Python objects takes several hundred.
+    """
 
     def __init__(self, max_samples: int, sink: PointsSink | None) -> None:
         self.total = 0
         self.series: list[Series] = []
         self.last_times: dict[str, int] = {}
         self.first_times: dict[str, int] = {}
+        self.flushed = False
         self._max_samples = max_samples
         self._limit = max(max_samples, BATCH)
         self._sink = sink
-        self._sunk = False
-        self._index: dict[tuple[str, tuple[str, ...], str], int] = {}
-        self._paths: dict[Path, int] = {}
-        self._names: list[tuple[Path, tuple[str, ...], str, int | None]] = []
+        self._series_numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
+        self._path_numbers: dict[Path, int] = {}
+        self._paths: list[_ContextPath] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -161,30 +164,29 @@ class Points:
         self._timestamps = array("q")
         self._times = array("q")
         self._seqs = array("q")
+        # Few points name a model or a dataset: these columns are sparse, by position.
         self._models: dict[int, str] = {}
-        self._datasets: dict[int, tuple[str | None, str | None]] = {}
+        self._datasets: dict[int, Dataset] = {}
 
-    # -- in ----------------------------------------------------------------------------
+    # -- input -------------------------------------------------------------------------
 
     def add(self, event: MetricsLogged) -> None:
-        """Take the points of one call."""
-        session, keys = event.session, event.keys
-        time_ns = 0 if session == STORE_SESSION else event.time_ns
+        """Add the points of one event."""
+        session, keys, time_ns = event.session, event.keys, event_time(event)
         if not keys:
             return
         if time_ns:
             self.last_times[session] = max(time_ns, self.last_times.get(session, 0))
             self.first_times.setdefault(session, time_ns)
-        paths = [self._path(path) for path in event.context_paths] or [self._path(())]
-        contexts = event.contexts
+        paths = [self._path_number(path) for path in event.context_paths or [()]]
         if isinstance(event.values, array) and self._add_columns(event, paths[0], time_ns):
             return
-        start = len(self._values)
+        contexts, start = event.contexts, len(self._values)
         for i, key in enumerate(keys):
             path = paths[contexts[i] if contexts is not None else 0]
-            number = self._number((session, self._names[path][1], key))
+            number = self._series_number(session, path, key)
             value = float(event.values[i])
-            step, timestamp_ms = _integer(event.steps[i]), _integer(event.timestamps_ms[i])
+            step, timestamp_ms = _int64(event.steps[i]), _int64(event.timestamps_ms[i])
             self.series[number].add(value, step, timestamp_ms)
             self._series_column.append(number)
             self._path_column.append(path)
@@ -197,10 +199,13 @@ class Points:
             self._models.update((start + i, m) for i, m in enumerate(event.models) if m)
         if event.datasets is not None:
             self._datasets.update((start + i, _pair(d)) for i, d in enumerate(event.datasets) if d)
-        self._counted(len(keys))
+        self._count(len(keys))
 
     def _add_columns(self, event: MetricsLogged, path: int, time_ns: int) -> bool:
-        """Take a call's points at once, if they are arrays of one metric and nothing else."""
+        """Add points as whole columns, if these are arrays of one metric in one context.
+
+        Sources of old runs give a metric's history in this form: millions of points.
+        """
         values, steps, timestamps_ms = event.values, event.steps, event.timestamps_ms
         if not (
             isinstance(values, array)
@@ -213,58 +218,57 @@ class Points:
         linked = (event.contexts, event.models, event.datasets) != (None, None, None)
         if linked or event.keys != [key] * count:
             return False
-        number = self._number((event.session, self._names[path][1], key))
+        number = self._series_number(event.session, path, key)
         self.series[number].add_columns(values, steps, timestamps_ms)
-        self._series_column.extend(_repeated("i", number, count))
-        self._path_column.extend(_repeated("i", path, count))
+        self._series_column.extend(_repeat("i", number, count))
+        self._path_column.extend(_repeat("i", path, count))
         self._values.extend(values)
         self._steps.extend(steps)
         self._timestamps.extend(timestamps_ms)
-        self._times.extend(_repeated("q", time_ns, count))
-        self._seqs.extend(_repeated("q", event.seq, count))
-        self._counted(count)
+        self._times.extend(_repeat("q", time_ns, count))
+        self._seqs.extend(_repeat("q", event.seq, count))
+        self._count(count)
         return True
 
-    def _number(self, series_key: tuple[str, tuple[str, ...], str]) -> int:
-        number = self._index.get(series_key)
+    def _series_number(self, session: str, path: int, key: str) -> int:
+        series = (session, self._paths[path].names, key)
+        number = self._series_numbers.get(series)
         if number is None:
-            number = self._index[series_key] = len(self.series)
-            self.series.append(Series(*series_key))
+            number = self._series_numbers[series] = len(self.series)
+            self.series.append(Series(*series))
         return number
 
-    def _counted(self, count: int) -> None:
-        self.total += count
-        if self._sink is not None and len(self._values) >= self._limit:
-            self._flush()
-
-    def _path(self, given: Sequence[str | int]) -> int:
-        path = tuple(given)
-        number = self._paths.get(path)
+    def _path_number(self, pieces: Sequence[str | int]) -> int:
+        path = tuple(pieces)
+        number = self._path_numbers.get(path)
         if number is None:
+            number = self._path_numbers[path] = len(self._paths)
             names = tuple(piece for piece in path if isinstance(piece, str))
             epochs = [piece for piece in path if isinstance(piece, int)]
-            number = self._paths[path] = len(self._names)
-            self._names.append((path, names, _context(path), epochs[-1] if epochs else None))
+            epoch = epochs[-1] if epochs else None
+            self._paths.append(_ContextPath(path, names, _context_text(path), epoch))
         return number
 
-    # -- out ---------------------------------------------------------------------------
+    def _count(self, count: int) -> None:
+        self.total += count
+        # As long as the points may still become records, all of them are needed here.
+        if self._sink is None or self.total <= self._max_samples:
+            return
+        if len(self._values) >= self._limit:
+            self._flush()
 
-    @property
-    def flushed(self) -> bool:
-        """Whether points went to the sink and are no longer here."""
-        return self._sunk
+    # -- output ------------------------------------------------------------------------
 
     def times(self) -> Iterator[tuple[str, int]]:
-        """Give session and time of the points that are here; all, while none is flushed."""
-        series = self.series
-        if not self.last_times:
+        """Yield session and time of the points in the buffer: of all, if none was flushed."""
+        if not self.last_times:  # all points are from a store: spare the walk over them
             return
         for number, time_ns in set(zip(self._series_column, self._times, strict=True)):
             if time_ns:
-                yield series[number].session, time_ns
+                yield self.series[number].session, time_ns
 
     def finish(self) -> SideFile | None:
-        """Give the side file, if there are too many points for records."""
+        """Return the side file, or None if the points become records."""
         if self._sink is None or self.total <= self._max_samples:
             return None
         if self._values:
@@ -272,11 +276,11 @@ class Points:
         return self._sink.close()
 
     def samples(self) -> Iterator[Sample]:
-        """Give the points that become records, in the order in which they came."""
+        """Yield the points that become records, in order of input."""
         for i, number in enumerate(self._series_column):
             yield Sample(
                 self.series[number],
-                self._names[self._path_column[i]][0],
+                self._paths[self._path_column[i]].path,
                 self._values[i],
                 self._steps[i],
                 self._timestamps[i],
@@ -288,60 +292,63 @@ class Points:
 
     def _flush(self) -> None:
         assert self._sink is not None
-        keys = [series.key for series in self.series]
-        sessions = [series.session for series in self.series]
         count = len(self._values)
+        names = {i: name for i, (name, _) in self._datasets.items()}
+        digests = {i: digest for i, (_, digest) in self._datasets.items()}
         self._sink.write(
             PointBatch(
-                series=Coded.looked_up(keys, self._series_column),
-                context=Coded.looked_up([name[2] for name in self._names], self._path_column),
-                epoch=Coded.looked_up([name[3] for name in self._names], self._path_column),
+                series=Coded.lookup([s.key for s in self.series], self._series_column),
+                context=Coded.lookup([path.text for path in self._paths], self._path_column),
+                epoch=Coded.lookup([path.epoch for path in self._paths], self._path_column),
                 value=self._values,
                 step=self._steps,
                 timestamp_ms=self._timestamps,
                 time_ns=self._times,
-                session=Coded.looked_up(sessions, self._series_column),
-                model=_scattered(self._models, count),
-                dataset_name=_scattered({i: d[0] for i, d in self._datasets.items()}, count),
-                dataset_digest=_scattered({i: d[1] for i, d in self._datasets.items()}, count),
+                session=Coded.lookup([s.session for s in self.series], self._series_column),
+                model=_sparse(self._models, count),
+                dataset_name=_sparse(names, count),
+                dataset_digest=_sparse(digests, count),
             )
         )
-        self._sunk = True
+        self.flushed = True
         self._clear()
 
 
-def _repeated(kind: str, value: int, count: int) -> array[int]:
-    return array(kind, (value,)) * count
+def _repeat(typecode: str, value: int, count: int) -> array[int]:
+    return array(typecode, (value,)) * count
 
 
-def _scattered(found: Mapping[int, str | None], count: int) -> Coded[str | None]:
-    """Give a column of which few values are known, by their places."""
-    if not found:
+def _sparse(values: Mapping[int, str | None], count: int) -> Coded[str | None]:
+    """Return a column of ``count`` values from the few that are not None, by position."""
+    if not values:
         return Coded.constant(None, count)
-    return Coded.of([found.get(place) for place in range(count)])
+    return Coded.of([values.get(i) for i in range(count)])
 
 
-def _integer(value: Any) -> int:
-    """Give an integer of 64 bits; what is none of these is 0, or the nearest that is."""
-    if type(value) is int and _LEAST <= value <= _MOST:
+def _int64(value: Any) -> int:
+    """Return the nearest 64-bit integer, or 0 for a value that is not a number."""
+    if type(value) is int and INT64_MIN <= value <= INT64_MAX:
         return value
+    # The arrays raise on anything else, and stores of real users contain anything.
     try:
-        return max(_LEAST, min(_MOST, int(value)))
+        return max(INT64_MIN, min(INT64_MAX, int(value)))
     except (TypeError, ValueError, OverflowError):
         return 0
 
 
-def _pair(dataset: Sequence[str]) -> tuple[str | None, str | None]:
+def _pair(dataset: Sequence[str]) -> Dataset:
     name, digest = (*dataset, None, None)[:2]
     return name, digest
 
 
-def _context(path: Path) -> str:
-    outer = path[:-1] if path and isinstance(path[-1], int) else path
-    found = ""
-    for piece in outer:
-        if isinstance(piece, int):
-            found += f"@{piece}"
+def _context_text(path: Path) -> str:
+    """Return a path as ``PointBatch.context`` has it; the innermost epoch has its own column."""
+    pieces: list[str] = []
+    for piece in path[:-1] if path and isinstance(path[-1], int) else path:
+        if isinstance(piece, str):
+            pieces.append(segment(piece))
+        elif pieces:
+            pieces[-1] += f"@{piece}"
         else:
-            found += ("+" if found else "") + segment(piece)
-    return found
+            pieces.append(f"@{piece}")
+    return "+".join(pieces)

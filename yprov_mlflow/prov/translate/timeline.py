@@ -1,7 +1,8 @@
-"""When who did what: sessions and contexts of a run as spans of time, and who was at it when.
+"""Sessions and contexts of a run as time spans; the activity that an event belongs to.
 
-A run is open until the last of its ends, and again from when it is resumed. A process that
-writes while it is open is a session; what is written in between is a session after the end.
+A run is open from its start until the last of its ends, and again from each resume on. A process
+that writes while the run is open is a session; what it writes in between is a session after the
+end.
 """
 
 from __future__ import annotations
@@ -11,21 +12,44 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL
+from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL, ContextEntered, ContextLeft, Event
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 
 Path = tuple[str | int, ...]
+"""Names of contexts and numbers of epochs, outermost first."""
+
+
+def event_time(event: Event) -> int:
+    """Return the time of an event in ns; 0 for events that were read from a store later."""
+    return 0 if event.session == STORE_SESSION else event.time_ns
 
 
 @dataclasses.dataclass
 class Span:
-    """An activity's time, in ns; ``end`` is None while nobody knows it."""
+    """The time span of a session, context or epoch.
+
+    Attributes:
+        identifier: Id of its activity.
+        token: Token of the session.
+        start_ns: Time of its first event.
+        end_ns: None while unknown.
+        last_ns: Time of its last event.
+        rank: Rank of the process in a distributed run.
+        phase: Phase of the run that a session is in, as numbered by ``RunPhases``.
+        after_end: Whether a session writes to a run that has ended.
+        status: Status that the session gave the run when ending it.
+        path: Path of a context; empty for a session.
+        parent: Id of the activity around a context.
+        failed: Whether an exception ended a context.
+        informant: Id of the session before a session, or of the session of a context.
+        resumed: Whether a session continues the work of ``informant``.
+    """
 
     identifier: str
     token: str
-    start: int
-    end: int | None
-    last: int
+    start_ns: int
+    end_ns: int | None
+    last_ns: int
     rank: int = 0
     phase: int = 0
     after_end: bool = False
@@ -36,14 +60,10 @@ class Span:
     informant: str | None = None
     resumed: bool = False
 
-    def covers(self, time_ns: int) -> bool:
-        """Tell whether the time lies in the span."""
-        return self.start <= time_ns and (self.end is None or time_ns <= self.end)
-
 
 @dataclasses.dataclass(frozen=True)
-class Change:
-    """A timed change of the run's status."""
+class StatusChange:
+    """A change of the run's status by the session ``token``."""
 
     time_ns: int
     token: str
@@ -52,125 +72,135 @@ class Change:
 
     @property
     def terminal(self) -> bool:
-        """Tell whether it ended the run."""
+        """Whether it ended the run."""
         return self.status in TERMINAL
 
 
-class Phases:
-    """The stretches of time in which a run was open (even index) and closed (odd index)."""
+class RunPhases:
+    """The intervals in which a run was open (even index) and closed (odd index)."""
 
-    def __init__(self, changes: Iterable[Change]) -> None:
-        self.ends: list[Change] = []
-        self.resumes: list[Change] = []
+    def __init__(self, changes: Iterable[StatusChange]) -> None:
+        self._ends: list[StatusChange] = []
+        self._resumes: list[StatusChange] = []
         for change in changes:
             if change.terminal:
-                if len(self.ends) > len(self.resumes):
-                    self.ends[-1] = change
+                # Ranks each end the run; the last of these ends counts.
+                if len(self._ends) > len(self._resumes):
+                    self._ends[-1] = change
                 else:
-                    self.ends.append(change)
-            elif len(self.resumes) < len(self.ends) and change.time_ns > self.ends[-1].time_ns:
-                self.resumes.append(change)
+                    self._ends.append(change)
+            elif len(self._resumes) < len(self._ends) and change.time_ns > self._ends[-1].time_ns:
+                self._resumes.append(change)
         self._bounds: list[int] = []
-        for i, end in enumerate(self.ends):
+        for i, end in enumerate(self._ends):
+            # The update that ends a phase is part of it; the one that resumes starts the next.
             self._bounds.append(end.time_ns + 1)
-            if i < len(self.resumes):
-                self._bounds.append(self.resumes[i].time_ns)
+            if i < len(self._resumes):
+                self._bounds.append(self._resumes[i].time_ns)
 
     def at(self, time_ns: int) -> int:
-        """Give the phase that a time lies in."""
+        """Return the phase at a time."""
         return bisect.bisect_right(self._bounds, time_ns)
 
-    def end_of(self, phase: int) -> Change | None:
-        """Give what ended an open phase."""
+    def end_of(self, phase: int) -> StatusChange | None:
+        """Return the change that ended an open phase."""
         index = phase // 2
-        return self.ends[index] if phase % 2 == 0 and index < len(self.ends) else None
+        return self._ends[index] if phase % 2 == 0 and index < len(self._ends) else None
 
     def resumed_by(self, phase: int) -> str | None:
-        """Give the session that resumed the run after a closed phase."""
+        """Return the token of the session that resumed the run after a closed phase."""
         index = phase // 2
-        if phase % 2 and index < len(self.resumes):
-            return self.resumes[index].token
-        return None
+        return self._resumes[index].token if phase % 2 and index < len(self._resumes) else None
 
 
 class Timeline:
-    """Sessions and contexts; made when all events are known.
+    """Sessions and contexts of a run; to be built when all events are known.
 
     Args:
-        touches: For each session token the times at which it did something.
+        event_times: For each session token the times of its events.
         changes: Timed changes of status, in order of time.
         ranks: Rank of each session token, where it is not 0.
-        over: Whether the run has ended, whenever that was.
-        store_level: Whether the document is of a store: sessions then have no run.
+        ended: Whether the run has ended, even if the time of the end is unknown.
+        store_level: Whether the document is of a store: its sessions belong to no run.
     """
 
     def __init__(
         self,
-        touches: Mapping[str, Iterable[int]],
-        changes: Sequence[Change],
+        event_times: Mapping[str, Iterable[int]],
+        changes: Sequence[StatusChange],
         ranks: Mapping[str, int],
         *,
-        over: bool = False,
+        ended: bool = False,
         store_level: bool = False,
     ) -> None:
-        self.phases = Phases(() if store_level else changes)
-        self.whole = f"{STORE}:session/{STORE_SESSION}" if store_level else f"{RUN}:run"
+        self.root_activity = f"{STORE}:session/{STORE_SESSION}" if store_level else f"{RUN}:run"
+        self._phases = RunPhases(() if store_level else changes)
         self._ranks = ranks
-        self._over = over
+        self._ended = ended
         self._store_level = store_level
-        self._spans: dict[str, list[Span]] = {}
-        for token, times in touches.items():
-            self._spans[token] = self._of_token(token, sorted(set(times)))
-        self._complete_ends(changes)
+        self._spans = {
+            token: self._split_by_phase(token, sorted(set(times)))
+            for token, times in event_times.items()
+        }
+        self._add_spans_of_changes(changes)
+        self._set_ends()
         self.sessions = sorted(
             (span for spans in self._spans.values() for span in spans),
-            key=lambda span: (span.start, span.token, span.phase),
+            key=lambda span: (span.start_ns, span.token, span.phase),
         )
-        self._number()
+        self._set_identifiers()
+        if not store_level:
+            self._set_informants()
         self.contexts: list[Span] = []
         self._context_spans: dict[tuple[str, Path], list[Span]] = {}
 
     # -- sessions ----------------------------------------------------------------------
 
-    def _of_token(self, token: str, times: list[int]) -> list[Span]:
+    def _split_by_phase(self, token: str, times: list[int]) -> list[Span]:
+        """Return one span for each phase in which a process wrote."""
         spans: dict[int, Span] = {}
         for time_ns in times:
-            phase = self.phases.at(time_ns)
-            # Who resumes a run begins to write a moment before it is open again.
+            phase = self._phases.at(time_ns)
+            # A process that resumes a run writes its first events just before the update that
+            # reopens the run; they belong to the session that it starts.
             if (
                 phase % 2
-                and self.phases.resumed_by(phase) == token
+                and self._phases.resumed_by(phase) == token
                 and (not spans or phase + 1 in spans)
             ):
                 phase += 1
             span = spans.get(phase)
             if span is None:
-                rank = self._ranks.get(token, 0)
-                spans[phase] = Span("", token, time_ns, None, time_ns, rank, phase, phase % 2 == 1)
+                spans[phase] = self._new_span(token, time_ns, phase)
             else:
-                span.last = time_ns
+                span.last_ns = time_ns
         return list(spans.values())
 
-    def _complete_ends(self, changes: Sequence[Change]) -> None:
+    def _new_span(self, token: str, time_ns: int, phase: int) -> Span:
+        rank = self._ranks.get(token, 0)
+        return Span("", token, time_ns, None, time_ns, rank, phase, after_end=phase % 2 == 1)
+
+    def _add_spans_of_changes(self, changes: Sequence[StatusChange]) -> None:
+        """Add sessions of processes that did nothing but end the run, or resume it."""
         for change in changes:
             spans = self._spans.setdefault(change.token, [])
-            phase = self.phases.at(change.time_ns)
+            phase = self._phases.at(change.time_ns)
             if not any(span.phase == phase for span in spans):
-                # A process that did nothing but end the run, or resume it.
-                rank = self._ranks.get(change.token, 0)
-                span = Span("", change.token, change.time_ns, None, change.time_ns, rank, phase)
-                span.after_end = phase % 2 == 1
-                spans.append(span)
+                spans.append(self._new_span(change.token, change.time_ns, phase))
+
+    def _set_ends(self) -> None:
         for spans in self._spans.values():
             for span in spans:
-                end = self.phases.end_of(span.phase)
+                end = self._phases.end_of(span.phase)
                 if end is not None and end.token == span.token:
                     span.status = end.status
-                    span.end = max(span.last, min(_ns(end.end_time_ms), end.time_ns))
-                elif end is not None or span.after_end or self._over:
-                    span.end = span.last
+                    # MLflow's end time is set by the caller and may lie in the future, or
+                    # before the last event.
+                    span.end_ns = max(span.last_ns, min(_ns(end.end_time_ms), end.time_ns))
+                elif end is not None or span.after_end or self._ended:
+                    span.end_ns = span.last_ns
 
-    def _number(self) -> None:
+    def _set_identifiers(self) -> None:
         counts: dict[tuple[bool, int], int] = defaultdict(int)
         for span in self.sessions:
             if self._store_level:
@@ -180,99 +210,137 @@ class Timeline:
             count = counts[span.after_end, span.rank]
             after, suffix = "post-" if span.after_end else "", f".r{span.rank}" if span.rank else ""
             span.identifier = f"{RUN}:session/{after}{count}{suffix}"
-        if self._store_level:
-            return
+
+    def _set_informants(self) -> None:
+        """Link each session to the one before it, of the same process if there is one."""
         for span in self.sessions:
             earlier = [
                 other
                 for other in self.sessions
-                if other.last <= span.start
+                if other.last_ns <= span.start_ns
                 and other is not span
                 and not other.after_end
                 and other.rank == span.rank
-                and other.start < span.start
+                and other.start_ns < span.start_ns
             ]
             if earlier:
-                found = max(earlier, key=lambda other: (other.token == span.token, other.last))
-                span.informant = found.identifier
+                latest = max(earlier, key=lambda other: (other.token == span.token, other.last_ns))
+                span.informant = latest.identifier
                 span.resumed = not span.after_end
 
     def end_ns(self, end_time_ms: int | None) -> int | None:
-        """Give when the run ended, None while it has not; ``end_time_ms`` is what MLflow says."""
-        if not self._over:
+        """Return the end of the run, at the earliest that of its last session; None if open.
+
+        Args:
+            end_time_ms: MLflow's end time.
+        """
+        if not self._ended:
             return None
-        latest = max((s.end or s.last for s in self.sessions if not s.after_end), default=0)
-        return max(_ns(end_time_ms), latest) or None
+        ends = (s.end_ns or s.last_ns for s in self.sessions if not s.after_end)
+        return max(_ns(end_time_ms), max(ends, default=0)) or None
 
     def start_ns(self, start_time_ms: int | None) -> int | None:
-        """Give when the run started: what MLflow says, or the first event if that is earlier."""
-        found = [span.start for span in self.sessions]
+        """Return the start of the run: MLflow's, or the first event if that is earlier."""
+        starts = [span.start_ns for span in self.sessions]
         if start_time_ms:
-            found.append(_ns(start_time_ms))
-        return min(found, default=None)
+            starts.append(_ns(start_time_ms))
+        return min(starts, default=None)
 
     # -- contexts ----------------------------------------------------------------------
 
     def add_contexts(self, spans: Iterable[Span]) -> None:
-        """Add contexts as they were entered and left; gives them ids, ends and parents."""
-        ordered = sorted(spans, key=lambda s: (s.start, s.rank, s.token, len(s.path)))
+        """Add the spans of contexts, and set their ids, ends and parents."""
+        ordered = sorted(spans, key=lambda s: (s.start_ns, s.rank, s.token, len(s.path)))
         counts: dict[tuple[int, Path], int] = defaultdict(int)
         for span in ordered:
             counts[span.rank, span.path] += 1
             span.identifier = _context_id(span, counts[span.rank, span.path])
-            session = self.span_at(span.token, span.start)
-            if span.end is None and session is not None and session.end is not None:
-                span.end = max(session.end, span.start)
+            session = self.session_at(span.token, span.start_ns)
+            # A context that was never left ends with its session.
+            if span.end_ns is None and session is not None and session.end_ns is not None:
+                span.end_ns = max(session.end_ns, span.start_ns)
             self._context_spans.setdefault((span.token, span.path), []).append(span)
             self.contexts.append(span)
         for span in ordered:
-            parent = self._context(span.token, span.start, span.path[:-1])
-            span.parent = parent.identifier if parent is not None else self.whole
-            span.informant = self.session_at(span.token, span.start)
+            parent = self._context_at(span.token, span.start_ns, span.path[:-1])
+            span.parent = parent.identifier if parent is not None else self.root_activity
+            span.informant = self._session_id_at(span.token, span.start_ns)
 
-    def _context(self, token: str, time_ns: int, path: Path) -> Span | None:
+    def _context_at(self, token: str, time_ns: int, path: Path) -> Span | None:
+        """Return the span of the longest part of a path that was entered at a time."""
         while path:
             spans = self._context_spans.get((token, path), [])
-            begun = bisect.bisect_right(spans, time_ns, key=lambda span: span.start)
-            for span in reversed(spans[:begun]):
-                if span.covers(time_ns):
+            # Spans of one path may overlap, as threads enter it independently; the one that
+            # was entered last wins.
+            entered = bisect.bisect_right(spans, time_ns, key=lambda span: span.start_ns)
+            for span in reversed(spans[:entered]):
+                if span.end_ns is None or time_ns <= span.end_ns:
                     return span
             path = path[:-1]
         return None
 
     def series_activity(self, path: Path) -> str:
-        """Give the activity of all that was measured under a path of names."""
-        found = [span for span in self.contexts if span.path == path]
-        return found[0].identifier if path and len(found) == 1 else self.whole
+        """Return the activity that generated all points of a series under a path of names.
 
-    # -- look up -----------------------------------------------------------------------
+        A context that was entered more than once did not generate the series alone: then it is
+        the run.
+        """
+        spans = [span for span in self.contexts if span.path == path]
+        return spans[0].identifier if path and len(spans) == 1 else self.root_activity
 
-    def at(self, token: str, time_ns: int, path: Path = ()) -> str:
-        """Give the finest activity that was going on: the one that generates and uses."""
+    # -- lookup ------------------------------------------------------------------------
+
+    def activity_at(self, token: str, time_ns: int, path: Path = ()) -> str:
+        """Return the id of the innermost activity at a time: a context, a session or the run."""
         if path and time_ns:
-            found = self._context(token, time_ns, path)
-            if found is not None:
-                return found.identifier
-        return self.session_at(token, time_ns)
+            span = self._context_at(token, time_ns, path)
+            if span is not None:
+                return span.identifier
+        return self._session_id_at(token, time_ns)
 
-    def session_at(self, token: str, time_ns: int) -> str:
-        """Give the session of a token at a time, or what there is instead."""
-        found = self.span_at(token, time_ns)
-        return found.identifier if found is not None else self.whole
+    def _session_id_at(self, token: str, time_ns: int) -> str:
+        span = self.session_at(token, time_ns)
+        return span.identifier if span is not None else self.root_activity
 
-    def first_session(self, token: str) -> Span | None:
-        """Give the first session of a token."""
-        spans = self._spans.get(token)
-        return min(spans, key=lambda span: span.start) if spans else None
-
-    def span_at(self, token: str, time_ns: int) -> Span | None:
-        """Give the span of a session at a time, None if it was not there."""
+    def session_at(self, token: str, time_ns: int) -> Span | None:
+        """Return the session of a token at a time."""
         if not time_ns:
             return None
         for span in self._spans.get(token, ()):
-            if span.start <= time_ns <= max(span.last, span.end or 0):
+            if span.start_ns <= time_ns <= max(span.last_ns, span.end_ns or 0):
                 return span
         return None
+
+    def first_session(self, token: str) -> Span | None:
+        """Return the first session of a token."""
+        spans = self._spans.get(token)
+        return min(spans, key=lambda span: span.start_ns) if spans else None
+
+
+def context_spans(
+    events: Iterable[ContextEntered | ContextLeft], ranks: Mapping[str, int]
+) -> list[Span]:
+    """Return the spans of contexts from their events, which come in order of time.
+
+    Of equal contexts that are open at once, the one that was entered last is left first.
+    """
+    spans: list[Span] = []
+    entered: dict[tuple[str, Path], list[Span]] = {}
+    for event in events:
+        path, time_ns = tuple(event.path), event_time(event)
+        if not path or not time_ns:
+            continue
+        open_spans = entered.setdefault((event.session, path), [])
+        if isinstance(event, ContextEntered):
+            rank = ranks.get(event.session, 0)
+            span = Span("", event.session, time_ns, None, time_ns, rank, path=path)
+            open_spans.append(span)
+            spans.append(span)
+        elif open_spans:
+            span = open_spans.pop()
+            span.end_ns = max(time_ns, span.start_ns)
+            span.failed = event.failed
+    return spans
 
 
 def _ns(time_ms: int | None) -> int:
@@ -284,7 +352,8 @@ def _context_id(span: Span, count: int) -> str:
         f"epoch/{piece}" if isinstance(piece, int) else f"context/{segment(piece)}"
         for piece in span.path
     ]
-    again = "" if count == 1 else str(count)
-    rank = f"r{span.rank}" if span.rank else ""
-    mark = f"@{again}{'.' if again and rank else ''}{rank}" if again or rank else ""
+    suffixes = [] if count == 1 else [str(count)]
+    if span.rank:
+        suffixes.append(f"r{span.rank}")
+    mark = f"@{'.'.join(suffixes)}" if suffixes else ""
     return f"{RUN}:{'/'.join(pieces)}{mark}"

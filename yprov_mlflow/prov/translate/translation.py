@@ -1,4 +1,4 @@
-"""The state of one translation: what handlers of events build on."""
+"""The state of one translation, shared by the handlers of events."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import hashlib
 
 from yprov_mlflow.prov.events import STORE_SESSION, Event, RunCreated
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.model.document import Attributes, Builder
+from yprov_mlflow.prov.model.builder import Builder
+from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import STORE, Namespaces, digest, segment
 from yprov_mlflow.prov.model.literals import Value
 from yprov_mlflow.prov.translate.history import ActivityRef, PropertyHistory
-from yprov_mlflow.prov.translate.timeline import Path, Timeline
+from yprov_mlflow.prov.translate.timeline import Path, Timeline, event_time
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to translate.
+    """Options of a translation.
 
     Args:
-        max_samples: Most metric points of a run that become a record each.
-        hash_user: Replace login names by digests of them.
-        base_uri: Start of ids, in place of ``urn:uuid:``, for documents to be published.
+        max_samples: Number of metric points up to which each becomes a record.
+        hash_user: Replace login names by their hashes.
+        base_uri: Start of identifiers, instead of ``urn:uuid:``, for published documents.
     """
 
     max_samples: int = 1000
@@ -30,7 +31,22 @@ class Options:
 
 
 class Translation:
-    """One document in the making."""
+    """A document being built, and what later events need to know of earlier ones.
+
+    Attributes:
+        created: The event that created the run, if there is one.
+        users: Agent of each session's user, by token.
+        hosts: Name of each session's host, by token.
+        plans: Entity of each session's code, by token.
+        datasets: Datasets used so far, by entity.
+        models_used: Models used so far, with the id of the usage.
+        models_created: Models created so far.
+        models_to_create: All models that some event of the document creates.
+        artifacts: Artifacts written so far, by the entity of their first version.
+        spans: Spans of traces, by their activity.
+        lifecycle: Lifecycle stage of the run: ``deleted``, ``active`` or ``purged``.
+        record_number: Number of times that the run was put in the store.
+    """
 
     def __init__(
         self,
@@ -44,56 +60,58 @@ class Translation:
         self.timeline = timeline
         self.created = created
         self.builder = Builder()
-        self.histories = PropertyHistory(self.builder)
+        self.history = PropertyHistory(self.builder)
         self.users: dict[str, str] = {}
         self.hosts: dict[str, str] = {}
+        self.plans: dict[str, str] = {}
         self.datasets: dict[str, DatasetUse] = {}
         self.models_used: dict[str, str] = {}
-        self.models_made: set[str] = set()
-        self.models_to_come: set[str] = set()
+        self.models_created: set[str] = set()
+        self.models_to_create: set[str] = set()
         self.artifacts: dict[str, ArtifactState] = {}
-        self.plans: dict[str, str] = {}
         self.spans: dict[str, SpanState] = {}
         self.lifecycle: str | None = None
         self.record_number = 0
 
     @property
     def store_level(self) -> bool:
-        """Whether the document is of a store and of no run."""
+        """Whether the document is of a store and not of a run."""
         return not self.namespaces.run_id
 
-    def rank_mark(self, session: str) -> str:
-        """Give what sets ids of a rank apart from those of rank 0."""
+    def rank_suffix(self, session: str) -> str:
+        """Return the suffix that keeps ids of ranks apart; empty for rank 0."""
         span = self.timeline.first_session(session)
         return f"@r{span.rank}" if span is not None and span.rank else ""
 
-    def act(self, event: Event, path: Path = ()) -> ActivityRef:
-        """Give the activity and time of an event: of the finest context that it is in."""
+    def activity_ref(self, event: Event, path: Path = ()) -> ActivityRef:
+        """Return the innermost activity that an event belongs to, and the event's time."""
         time_ns = event_time(event)
-        activity = self.timeline.at(event.session, time_ns, path)
-        if self.store_level and activity == self.timeline.whole:
+        activity = self.timeline.activity_at(event.session, time_ns, path)
+        if self.store_level and activity == self.timeline.root_activity:
             self.builder.activity(activity, types=["mlf:RunSession"], label="store")
-        # What no session is known to have done was done by the run, nobody knows when.
-        time = literals.instant(time_ns) if activity != self.timeline.whole else None
-        return ActivityRef(activity, time, token(event), self.rank_mark(event.session))
+        # Events outside all sessions are attributed to the run; their time would claim that it
+        # did something then.
+        time = literals.instant(time_ns) if activity != self.timeline.root_activity else None
+        return ActivityRef(activity, time, token(event), self.rank_suffix(event.session))
 
     def user(self, login: object) -> str:
-        """Give the agent of a user, with the login name or a digest of it."""
+        """Add the agent of a user and return its id."""
         shown = self.login(str(login))
         agent = f"{STORE}:user/{segment(shown)}"
         return self.builder.agent(agent, ["prov:Person"], literals.text(shown))
 
     def login(self, login: str) -> str:
-        """Give a login name as it may be shown."""
+        """Return a login name, hashed if the options say so."""
         if not self.options.hash_user:
             return login
+        # A login from the command line may have lone surrogates, which UTF-8 cannot encode.
         hashed = hashlib.sha256(login.encode("utf-8", "surrogatepass")).hexdigest()
         return f"user-{hashed[:16]}"
 
 
 @dataclasses.dataclass
 class DatasetUse:
-    """A data set that the run used: where, and by which relation."""
+    """A dataset that the run used; ``trains`` unless it was for evaluation or testing."""
 
     entity: str
     activity: str
@@ -103,23 +121,23 @@ class DatasetUse:
 
 @dataclasses.dataclass
 class ArtifactState:
-    """The last version of a path: its entity, None when deleted, and how many there were."""
+    """Versions of an artifact: the current one (None if deleted), their count, the latest."""
 
-    entity: str | None
+    current: str | None
     count: int
-    last: str
+    latest: str
     sha256: object = None
     size: object = None
 
-    def holds(self, sha256: object, size: object) -> bool:
-        """Tell whether the last version is there and has these very bytes."""
+    def has_content(self, sha256: object, size: object) -> bool:
+        """Return whether the current version is known to have this content."""
         same = (self.sha256, self.size) == (sha256, size)
-        return self.entity is not None and sha256 is not None and same
+        return self.current is not None and sha256 is not None and same
 
 
 @dataclasses.dataclass
 class SpanState:
-    """A span of a trace as it was logged last; times in ns, 0 where unknown."""
+    """A span of a trace as it was logged last; times in ns, 0 if unknown."""
 
     label: str
     parent: str | None
@@ -130,22 +148,18 @@ class SpanState:
     attributes: Attributes
 
 
-def event_time(event: Event) -> int:
-    """Give when an event happened in ns; 0 for what was read from the store afterwards."""
-    return 0 if event.session == STORE_SESSION else event.time_ns
-
-
 def sequence(event: Event) -> Value | None:
-    """Give the number of an event read from a store: nothing else tells of their order."""
+    """Return the number of an event from a store, which keeps the order that times cannot."""
     return literals.integer(event.seq) if event.session == STORE_SESSION else None
 
 
 def token(event: Event) -> str:
-    """Name an event so that no other, in any document, is called so; sorts by time."""
+    """Return a name for an event that is unique over all documents and sorts by time."""
     time_ns = event_time(event)
+    # The time alone is not unique: ranks and threads write in the same microsecond.
     short = digest([event.run_id, event.session, event.seq, time_ns, event.kind])[:8]
     time = literals.instant(time_ns)
-    if time is None:
+    if time is None:  # read from a store
         return short
     stamp = time[:26].replace("-", "").replace(":", "")
     return f"{stamp}-{short}"

@@ -1,10 +1,10 @@
-"""Judges documents: PROV-CONSTRAINTS, the form of statements, and whether times can be.
+"""Validation: the syntax of statements, W3C's PROV-CONSTRAINTS, and the order of times.
 
-``validate`` judges what is in memory; ``files.check`` what is in a file, of any format.
+``validate`` checks a document in memory, ``documents.check`` a file in any format.
 """
 
-from yprov_mlflow.prov.validate.findings import Finding
-from yprov_mlflow.prov.validate.in_memory import validate
+from yprov_mlflow.prov.validate.documents import validate
+from yprov_mlflow.prov.validate.rules import Finding
 from yprov_mlflow.prov.validate.statements import Statement
 
 __all__ = ["Finding", "Statement", "validate"]

@@ -1,30 +1,30 @@
-"""Whether times can be, seen from the order of events: what no W3C rule and no tool checks."""
+"""Times that contradict the order of events, which W3C's rules do not check, and odd times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from yprov_mlflow.prov.validate import cycles, rules, xsd_datetime
+from yprov_mlflow.prov.validate import cycles, xsd_datetime
 from yprov_mlflow.prov.validate.cycles import Step
-from yprov_mlflow.prov.validate.findings import Finding, error, warning
-from yprov_mlflow.prov.validate.order import Order
+from yprov_mlflow.prov.validate.order import EventOrder
+from yprov_mlflow.prov.validate.rules import TIMES, Finding, constraint, error, warning
 from yprov_mlflow.prov.validate.statements import Statement
 from yprov_mlflow.prov.validate.xsd_datetime import Time
 
-_ONE_MOMENT = {
+_SINGLE = {
     "the generation of": 39,
     "the invalidation of": 40,
     "the start of": 31,
     "the end of": 32,
 }
 
-_LONGEST_WAY = 100
-"""Steps from one time to another; a longer way tells nobody anything, and takes its time."""
+# Steps of a path in a message; a longer path helps no reader, and takes long to collect.
+_LONGEST_PATH = 100
 
 
 class _Mark(NamedTuple):
-    """When something happened: not before ``earliest``, not after ``latest``."""
+    """The time of an event: between ``earliest`` and ``latest``, as ``statement`` has it."""
 
     earliest: int
     latest: int
@@ -36,140 +36,147 @@ class _Mark(NamedTuple):
 Marks = Mapping[int, Sequence[_Mark]]
 
 
-def contradictions(order: Order, components: Sequence[Sequence[int]]) -> Iterator[Finding]:
-    """Find times that are later than what comes after, along every path of the order."""
-    zoned: dict[int, list[_Mark]] = {}
+def contradictions(order: EventOrder, components: Sequence[Sequence[int]]) -> Iterator[Finding]:
+    """Yield an error for times later than those of events that cannot come before, on any path."""
+    intervals: dict[int, list[_Mark]] = {}
     naive: dict[int, list[_Mark]] = {}
-    mixed = False
-    for event, found in order.marks.items():
-        for text, statement in found:
-            time = xsd_datetime.read(text)
+    any_zoned = False
+    for event, times in order.times.items():
+        for text, statement in times:
+            time = xsd_datetime.parse(text)
             if time is None:
                 continue
             mark = _Mark(time.earliest, time.latest, text, statement, event)
-            zoned.setdefault(event, []).append(mark)
-            mixed = mixed or time.zoned
+            intervals.setdefault(event, []).append(mark)
+            any_zoned = any_zoned or time.zoned
             if not time.zoned:
                 exact = mark._replace(earliest=time.nanoseconds, latest=time.nanoseconds)
                 naive.setdefault(event, []).append(exact)
     seen = set()
-    # Times without a zone are exact among themselves, and within 14 hours against others.
-    for marks in ([naive] if naive else []) + ([zoned] if mixed else []):
-        for finding in _against(order, components, marks):
+    # Times without a zone are exact compared with each other, but uncertain by 14 hours
+    # compared with times that have a zone. So they are checked both ways.
+    for marks in ([naive] if naive else []) + ([intervals] if any_zoned else []):
+        for finding in _check(order, components, marks):
             if finding not in seen:
                 seen.add(finding)
                 yield finding
 
 
-def oddities(order: Order, limit: Time) -> Iterator[Finding]:
-    """Warn of times of clocks that were not set, and of times that are yet to come."""
+def oddities(order: EventOrder, limit: Time) -> Iterator[Finding]:
+    """Warn of times from clocks that were not set, and of times later than ``limit``."""
     early: list[tuple[str, Statement]] = []
     late: list[tuple[str, Statement]] = []
-    for marks in order.marks.values():
-        for text, statement in marks:
-            time = xsd_datetime.read(text)
+    for times in order.times.values():
+        for text, statement in times:
+            time = xsd_datetime.parse(text)
             if time is None:
                 continue
             if xsd_datetime.NOT_SET.after(time):
                 early.append((text, statement))
             elif time.after(limit):
                 late.append((text, statement))
-    for found, what in (
-        (early, "before February 1970, as of a clock that was not set"),
+    for odd, reason in (
+        (early, "before February 1970, as if the clock was not set"),
         (late, "in the future"),
     ):
-        if found:
-            text, statement = found[0]
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            yield warning(rules.TIMES, str(statement), f"{text} is {what}{more}")
+        if odd:
+            text, statement = odd[0]
+            more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+            yield warning(TIMES, statement, f"{text} is {reason}{more}")
 
 
-def _against(order: Order, components: Sequence[Sequence[int]], marks: Marks) -> Iterator[Finding]:
-    """Carry the latest time along the edges, and compare it with the times it meets.
+def _check(
+    order: EventOrder, components: Sequence[Sequence[int]], marks: Marks
+) -> Iterator[Finding]:
+    """Propagate the latest time along the edges, and compare it with the time of each event.
 
-    What contradicts an earlier event passes on its own time: one clock that was wrong is one
-    finding, and not one for each event that follows.
+    Components come in topological order, and the events of one component are simultaneous.
     """
+    # Linear in the number of edges, where comparing all pairs of events would be quadratic.
     latest: list[_Mark | None] = [None] * len(order.edges)
-    came: dict[int, Step] = {}
+    previous: dict[int, Step] = {}
     for component in components:
         bound: _Mark | None = None
         own: list[_Mark] = []
         for event in component:
-            found = latest[event]
-            if found is not None and (bound is None or found.earliest > bound.earliest):
-                bound = found
+            mark = latest[event]
+            if mark is not None and (bound is None or mark.earliest > bound.earliest):
+                bound = mark
             if event in marks:
                 own += marks[event]
         if own:
-            yield from _apart(order, own)
+            yield from _different_times(order, own)
             if bound is not None:
-                broken = [mark for mark in own if mark.latest < bound.earliest]
-                for mark in broken[:1]:
-                    yield _impossible(order, mark, bound, came)
-                if broken:
+                early = next((mark for mark in own if mark.latest < bound.earliest), None)
+                if early is not None:
+                    yield _contradiction(order, early, bound, previous)
+                    # From here on its own time counts: a wrong clock is one finding, not one
+                    # for each later event.
                     bound = None
-            best = max(own, key=_earliest)
-            if bound is None or best.earliest >= bound.earliest:
-                bound = best
+            last = max(own, key=_earliest)
+            if bound is None or last.earliest >= bound.earliest:
+                bound = last
         if bound is not None:
             for event in component:
                 for edge in order.edges[event]:
-                    known = latest[edge[0]]
-                    if known is None or known.earliest < bound.earliest:
-                        latest[edge[0]] = bound
-                        came[edge[0]] = (event, edge)
+                    target = edge[0]
+                    mark = latest[target]
+                    if mark is None or mark.earliest < bound.earliest:
+                        latest[target] = bound
+                        previous[target] = (event, edge)
 
 
 def _earliest(mark: _Mark) -> int:
     return mark.earliest
 
 
-def _apart(order: Order, own: Sequence[_Mark]) -> Iterator[Finding]:
-    """Compare the times of what has to be one moment."""
+def _different_times(order: EventOrder, own: Sequence[_Mark]) -> Iterator[Finding]:
+    """Compare the times of one event, or of simultaneous ones."""
     if len(own) == 1:
         return
     last, first = max(own, key=_earliest), min(own, key=lambda mark: mark.latest)
     if first.latest >= last.earliest:
         return
     if first.event != last.event:
-        rule = rules.TIMES
+        rule = TIMES
         message = (
-            f"{order.name(first.event)} and {order.name(last.event)} can only be one moment, "
-            f"and are at {first.text} and at {last.text}"
+            f"{order.name(first.event)} and {order.name(last.event)} must be simultaneous, "
+            f"but are at {first.text} and {last.text}"
         )
     else:
-        what, of = order.what[first.event]
-        if of in order.declared and what in ("the start of", "the end of"):
-            return  # Constraints 28 and 29 have said so
-        rule = f"{rules.TIMES} against {rules.constraint(_ONE_MOMENT[what])}"
-        message = f"{what} {of} is one moment, and is at {last.text} in {last.statement} as well"
-    yield error(rule, str(first.statement), message)
+        event, subject = order.descriptions[first.event]
+        if subject in order.declared and event in ("the start of", "the end of"):
+            return  # reported by Constraints 28 and 29
+        rule = f"{TIMES} against {constraint(_SINGLE[event])}"
+        message = f"{event} {subject} is one event, but {last.statement} has the time {last.text}"
+    yield error(rule, first.statement, message)
 
 
-def _impossible(order: Order, mark: _Mark, bound: _Mark, came: Mapping[int, Step]) -> Finding:
-    way = _way(mark.event, bound.event, came)
+def _contradiction(
+    order: EventOrder, mark: _Mark, bound: _Mark, previous: Mapping[int, Step]
+) -> Finding:
+    path = _path(mark.event, bound.event, previous)
     message = (
         f"{order.name(mark.event)} is at {mark.text}, but {order.name(bound.event)}, "
-        f"which comes no later, at {bound.text}"
+        f"which cannot be later, is at {bound.text}"
     )
+    # An activity has start and end in one statement, which the finding names anyway.
     if bound.statement is not mark.statement:
         message += f" in {bound.statement}"
-    if not way:
-        return error(rules.TIMES, str(mark.statement), f"{message} (over many steps)")
-    if len(way) > 1:
-        message += f": {cycles.explain(order, way)}"
-    rule = f"{rules.TIMES} against {cycles.numbers(way)}"
-    return error(rule, str(mark.statement), message)
+    if not path:
+        return error(TIMES, mark.statement, f"{message} (over many steps)")
+    if len(path) > 1:
+        message += f": {cycles.explain(order, path)}"
+    return error(f"{TIMES} against {cycles.rule_numbers(path)}", mark.statement, message)
 
 
-def _way(event: int, origin: int, came: Mapping[int, Step]) -> list[Step]:
-    """Give the steps from one event to another; none if they are many, or go round a circle."""
-    way: list[Step] = []
+def _path(event: int, origin: int, previous: Mapping[int, Step]) -> list[Step]:
+    """Return the steps from ``origin`` to an event; none if there are too many, or a cycle."""
+    path: list[Step] = []
     while event != origin:
-        step = came.get(event)
-        if step is None or len(way) == _LONGEST_WAY:
+        step = previous.get(event)
+        if step is None or len(path) == _LONGEST_PATH:
             return []
-        way.append(step)
+        path.append(step)
         event = step[0]
-    return way[::-1]
+    return path[::-1]

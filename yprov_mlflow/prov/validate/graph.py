@@ -1,4 +1,4 @@
-"""Graphs of integers, as lists of successors: what lies on circles, and in which order."""
+"""Directed graphs of integers: strongly connected components in topological order."""
 
 from __future__ import annotations
 
@@ -6,79 +6,75 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 Edge = tuple[int, Any, Any]
-"""Where it leads, the rule that says so, and the statement that the rule was applied to."""
+"""The target, the rule that requires the edge, and the statement the rule was applied to."""
 
 
 def components(edges: Sequence[Sequence[Edge]]) -> list[list[int]]:
-    """Give nodes in an order that follows the edges; those on one circle come as one.
+    """Return the strongly connected components in topological order.
 
-    No recursion: a chain may be as long as a file.
+    Args:
+        edges: The edges that leave each node.
     """
-    order, left = _uncircular(edges)
-    found = [[node] for node in order]
-    if left:
-        circular = list(_tarjan(edges, left))
-        found += reversed(circular)
-    return found
+    order, others = _topological(edges)
+    # Most documents are free of cycles, and Kahn's algorithm is much faster than Tarjan's.
+    sorted_components = [[node] for node in order]
+    if others:
+        sorted_components += reversed(list(_tarjan(edges, others)))
+    return sorted_components
 
 
-def _uncircular(edges: Sequence[Sequence[Edge]]) -> tuple[list[int], list[int]]:
-    """Sort what no circle comes before (Kahn), and give what is left."""
-    before = [0] * len(edges)
+def _topological(edges: Sequence[Sequence[Edge]]) -> tuple[list[int], list[int]]:
+    """Sort the nodes that no cycle leads to (Kahn's algorithm), and return the others, too."""
+    incoming = [0] * len(edges)
     for leaving in edges:
         for edge in leaving:
-            before[edge[0]] += 1
-    order = [node for node, count in enumerate(before) if not count]
-    for node in order:  # grows as it goes
+            incoming[edge[0]] += 1
+    order = [node for node, count in enumerate(incoming) if not count]
+    for node in order:  # grows meanwhile
         for edge in edges[node]:
             target = edge[0]
-            before[target] -= 1
-            if not before[target]:
+            incoming[target] -= 1
+            if not incoming[target]:
                 order.append(target)
     if len(order) == len(edges):
         return order, []
-    return order, [node for node, count in enumerate(before) if count]
+    return order, [node for node, count in enumerate(incoming) if count]
 
 
 def _tarjan(edges: Sequence[Sequence[Edge]], roots: Sequence[int]) -> Iterator[list[int]]:
-    """Find strongly connected components, those that are reached before those that reach."""
+    """Yield strongly connected components in reverse topological order (Tarjan's algorithm)."""
+    # Without recursion: a chain of derivations may be as long as the file.
     index: dict[int, int] = {}
     low: dict[int, int] = {}
     stack: list[int] = []
-    waiting: set[int] = set()
+    on_stack: set[int] = set()
+
+    def visit(node: int) -> tuple[int, Iterator[Edge]]:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        on_stack.add(node)
+        return node, iter(edges[node])
+
     for root in roots:
         if root in index:
             continue
-        path = [(root, iter(edges[root]))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        waiting.add(root)
+        path = [visit(root)]
         while path:
-            node, following = path[-1]
-            for edge in following:
-                target = edge[0]
+            node, remaining = path[-1]
+            for target, _, _ in remaining:
                 if target not in index:
-                    index[target] = low[target] = len(index)
-                    stack.append(target)
-                    waiting.add(target)
-                    path.append((target, iter(edges[target])))
+                    path.append(visit(target))
                     break
-                if target in waiting:
+                if target in on_stack:
                     low[node] = min(low[node], index[target])
             else:
                 path.pop()
                 if path:
-                    above = path[-1][0]
-                    low[above] = min(low[above], low[node])
+                    parent = path[-1][0]
+                    low[parent] = min(low[parent], low[node])
                 if low[node] == index[node]:
-                    yield _pop(stack, waiting, node)
-
-
-def _pop(stack: list[int], waiting: set[int], last: int) -> list[int]:
-    component = []
-    while True:
-        node = stack.pop()
-        waiting.discard(node)
-        component.append(node)
-        if node == last:
-            return component
+                    component: list[int] = []
+                    while not component or component[-1] != node:
+                        component.append(stack.pop())
+                    on_stack.difference_update(component)
+                    yield component

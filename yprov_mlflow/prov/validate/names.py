@@ -1,61 +1,61 @@
-"""Qualified names: two that mean one IRI are one, whatever prefixes they are written with."""
+"""Qualified names: two names with the same IRI are equal, even with different prefixes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from yprov_mlflow.prov.validate import rules
-from yprov_mlflow.prov.validate.findings import Finding, error
+from yprov_mlflow.prov.model.relations import PROV
+from yprov_mlflow.prov.validate.rules import NAMESPACES, Finding, error
 
-PROV = "http://www.w3.org/ns/prov#"
-_KNOWN = {
+_PREDECLARED = {
     "prov": PROV,
     "xsd": "http://www.w3.org/2001/XMLSchema#",
     "xsi": "http://www.w3.org/2001/XMLSchema-instance",
 }
-"""Prefixes that need no declaration."""
-
 _DEFAULT = "default"
 
 
 class Names:
-    """The namespaces that hold in one instance.
+    """The namespaces of one instance, and the names resolved in them.
 
-    A name stays as it is written, so that findings show what stands in the file, unless one
-    of its namespaces begins with another one: then equal names can be written in two ways,
-    and it becomes the one that was met first.
+    A name keeps its spelling, so that findings quote the file. Only if one namespace is the
+    start of another, or equal to it, a name has several spellings: all become the first one.
+
+    Attributes:
+        prefixes: The declared namespaces.
+        resolved: The result of ``resolve`` for each name so far, for fast access.
     """
 
     def __init__(self, prefixes: Mapping[str, str]) -> None:
-        self.prefixes = {**_KNOWN, **prefixes}
-        self.known: dict[str, str] = {}
+        self.prefixes = {**_PREDECLARED, **prefixes}
+        self.resolved: dict[str, str] = {}
         self._ambiguous = _ambiguous(self.prefixes)
-        self._written: dict[str, str] = {}
+        self._spellings: dict[str, str] = {}
         self._iris: dict[str, str] = {}
         self._undeclared: dict[str, str] = {}
 
     def resolve(self, name: str) -> str:
-        """Give the one writing that stands for all names of the same IRI."""
-        found = self.known.get(name)
-        if found is None:
-            found = self.known[name] = self._resolve(name)
-        return found
+        """Return the spelling that stands for all names of the same IRI."""
+        spelling = self.resolved.get(name)
+        if spelling is None:
+            spelling = self.resolved[name] = self._resolve(name)
+        return spelling
 
-    def place(self, name: str, iri: str) -> str:
-        """Resolve a name whose IRI is known, as where prefixes mean one thing here, one there.
+    def resolve_iri(self, name: str, iri: str) -> str:
+        """Resolve a name with a known IRI, in formats where a prefix can change its meaning.
 
-        Names that are resolved so and names that ``resolve`` does are not told to be one.
+        The result is not comparable with that of ``resolve``.
         """
-        written = self._written.get(iri)
-        if written is None:
+        spelling = self._spellings.get(iri)
+        if spelling is None:
             if iri == name:
                 self.resolve(name)
-            taken = self._iris.setdefault(name, iri) != iri
-            written = self._written[iri] = iri if taken else name
-        return written
+            used_for_other = self._iris.setdefault(name, iri) != iri
+            spelling = self._spellings[iri] = iri if used_for_other else name
+        return spelling
 
     def expand(self, name: str) -> str:
-        """Give the IRI of a name; what has no namespace stays as it is."""
+        """Return the IRI of a name, or the name itself if its prefix is not declared."""
         prefix, colon, local = name.partition(":")
         if not colon:
             prefix, local = _DEFAULT, name
@@ -70,29 +70,30 @@ class Names:
             if prefix != "_":
                 self._undeclared.setdefault(prefix, name)
             return name
+        # Expanding every name would take most of the time of a validation.
         if prefix in self._ambiguous:
-            return self._written.setdefault(self.expand(name), name)
+            return self._spellings.setdefault(self.expand(name), name)
         return name
 
     def findings(self) -> Iterator[Finding]:
-        """Give a finding for each prefix that is used and not declared."""
+        """Yield a finding for each prefix that is used but not declared."""
         for prefix, name in self._undeclared.items():
             if prefix == _DEFAULT:
-                message = f"{name!r} has no prefix, and no default namespace is declared"
+                message = f"{name!r} lacks a prefix, and no default namespace is declared"
             else:
-                message = f"the prefix {prefix!r} is not declared; {name!r} uses it"
-            yield error(rules.NAMESPACES, name, message)
+                message = f"{name!r} uses the prefix {prefix!r}, which is not declared"
+            yield error(NAMESPACES, name, message)
 
 
 def _ambiguous(prefixes: Mapping[str, str]) -> set[str]:
-    """Find prefixes whose namespace begins another one's, or begins with it."""
-    found: set[str] = set()
-    ordered = sorted((namespace, prefix) for prefix, namespace in prefixes.items())
-    begun: list[tuple[str, str]] = []  # those that the next one may begin with
-    for namespace, prefix in ordered:
-        while begun and not namespace.startswith(begun[-1][0]):
-            begun.pop()
-        if begun:
-            found.update((prefix, begun[-1][1]))
-        begun.append((namespace, prefix))
-    return found
+    """Return the prefixes whose namespace is the start of another's, or the other way round."""
+    ambiguous: set[str] = set()
+    namespaces = sorted((namespace, prefix) for prefix, namespace in prefixes.items())
+    starts: list[tuple[str, str]] = []  # each is the start of the next
+    for namespace, prefix in namespaces:
+        while starts and not namespace.startswith(starts[-1][0]):
+            starts.pop()
+        if starts:
+            ambiguous.update((prefix, starts[-1][1]))
+        starts.append((namespace, prefix))
+    return ambiguous

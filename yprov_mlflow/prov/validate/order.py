@@ -1,66 +1,70 @@
-"""The order of events: which of them cannot come after which others (Constraints 30 to 49).
+"""The order of events that PROV-CONSTRAINTS requires (Constraints 30 to 49), as a graph.
 
-All generations of an entity are one moment to PROV, and so are all its invalidations, all
-starts of an activity and all its ends (Constraints 31, 32, 39, 40): each is one event here.
-Usages are many.
+To PROV, all generations of an entity are simultaneous, and so are all its invalidations, all
+starts of an activity and all its ends (Constraints 31, 32, 39, 40). Each of these is one event
+here. Each usage is an event of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from yprov_mlflow.prov.validate import rules
 from yprov_mlflow.prov.validate.graph import Edge
 from yprov_mlflow.prov.validate.roles import Roles
-from yprov_mlflow.prov.validate.statements import Statement
+from yprov_mlflow.prov.validate.rules import constraint, definition, inference
+from yprov_mlflow.prov.validate.statements import Groups, Statement
 
-Groups = Mapping[str, Sequence[Statement]]
-Mark = tuple[str, Statement]
-"""A time that was given, and the statement that gives it."""
-
-STRICT = rules.constraint(42)
-"""The one rule by which an event comes truly before another, and not at the same time."""
+STRICT = constraint(42)
+"""The only rule that requires an event to come before another, and not at the same time."""
 
 
-class Order:
-    """Events as numbers, with the edges between them, and the times they are said to have."""
+class EventOrder:
+    """Events as numbers, the edges between them, and their times.
 
-    def __init__(self, said: Groups, roles: Roles) -> None:
+    Attributes:
+        edges: For each event the events that it cannot come after.
+        times: The times of events, each with the statement that has it.
+        descriptions: For each event its type and its subject, such as an entity.
+        declared: Activities that have an ``activity`` statement.
+    """
+
+    def __init__(self, groups: Groups, roles: Roles) -> None:
         self.edges: list[list[Edge]] = []
-        self.marks: dict[int, list[Mark]] = {}
-        self.what: list[tuple[str, str]] = []
-        self.declared = {statement.identifier for statement in said["activity"]}
-        self._said = said
+        self.times: dict[int, list[tuple[str, Statement]]] = {}
+        self.descriptions: list[tuple[str, str]] = []
+        self.declared = {statement.identifier for statement in groups["activity"]}
+        self._groups = groups
         self._roles = roles
         self._generations: dict[str, int] = {}
         self._invalidations: dict[str, int] = {}
         self._starts: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._usages: dict[str, int] = {}
-        self._perishable = _perishable(said)
-        self._bounded()
-        self._made()
-        self._used()
-        self._triggered()
-        self._informed()
-        self._derived()
-        self._aspects()
-        self._responsible()
+        self._perishable = _perishable(groups)
+        self._add_activities()
+        self._add_generations()
+        self._add_invalidations()
+        self._add_usages()
+        self._add_triggers()
+        self._add_communications()
+        self._add_derivations()
+        self._add_specializations()
+        self._add_agents()
 
     def name(self, event: int) -> str:
-        """Say in words what an event is."""
-        what, of = self.what[event]
-        return f"{what} {of}"
+        """Return an event in words, such as ``the generation of ex:e``."""
+        return " ".join(self.descriptions[event])
 
     # -- events --------------------------------------------------------------------------
 
-    def _event(self, known: dict[str, int], what: str, of: str) -> int:
-        found = known.get(of)
-        if found is None:
-            found = known[of] = len(self.edges)
-            self.edges.append([])
-            self.what.append((what, of))
-        return found
+    def _new(self, description: str, subject: str) -> int:
+        self.edges.append([])
+        self.descriptions.append((description, subject))
+        return len(self.edges) - 1
+
+    def _event(self, events: dict[str, int], description: str, subject: str) -> int:
+        event = events.get(subject)
+        if event is None:
+            event = events[subject] = self._new(description, subject)
+        return event
 
     def _generation(self, entity: str) -> int:
         return self._event(self._generations, "the generation of", entity)
@@ -74,165 +78,176 @@ class Order:
     def _end(self, activity: str) -> int:
         return self._event(self._ends, "the end of", activity)
 
-    def _mark(self, event: int, time: str | None, statement: Statement) -> None:
+    def _set_time(self, event: int, time: str | None, statement: Statement) -> None:
         if time is not None:
-            self.marks.setdefault(event, []).append((time, statement))
+            self.times.setdefault(event, []).append((time, statement))
 
-    def _lasts(self, entity: str, event: int, rule: str, statement: Statement) -> None:
-        """Say that an entity was still there: nothing to say if nothing can end it."""
+    def _before_invalidation(
+        self, event: int, entity: str, rule: str, statement: Statement
+    ) -> None:
+        # Most entities are never invalidated: without an event for them, the graph is smaller.
         if entity in self._perishable:
             self.edges[event].append((self._invalidation(entity), rule, statement))
 
+    def _during(
+        self, activity: str, event: int, rules: tuple[str, str], statement: Statement
+    ) -> None:
+        """Put an event between start and end of an activity."""
+        self.edges[self._start(activity)].append((event, rules[0], statement))
+        self.edges[event].append((self._end(activity), rules[1], statement))
+
     # -- rules ---------------------------------------------------------------------------
 
-    def _bounded(self) -> None:
-        rule = rules.constraint(30)
-        for statement in self._said["activity"]:
+    def _add_activities(self) -> None:
+        rule = constraint(30)
+        for statement in self._groups["activity"]:
             assert statement.identifier is not None
             start, end = self._start(statement.identifier), self._end(statement.identifier)
             self.edges[start].append((end, rule, statement))
-            self._mark(start, statement.times[0], statement)
-            self._mark(end, statement.times[1], statement)
+            self._set_time(start, statement.times[0], statement)
+            self._set_time(end, statement.times[1], statement)
 
-    def _within(self, activity: str, event: int, rules_: tuple[str, str], of: Statement) -> None:
-        self.edges[self._start(activity)].append((event, rules_[0], of))
-        self.edges[event].append((self._end(activity), rules_[1], of))
-
-    def _made(self) -> None:
-        inside = (rules.constraint(34), rules.constraint(34))
-        for statement in self._said["wasGeneratedBy"]:
+    def _add_generations(self) -> None:
+        during = (constraint(34), constraint(34))
+        for statement in self._groups["wasGeneratedBy"]:
             entity, activity = statement.terms
             assert entity is not None
             event = self._generation(entity)
-            self._mark(event, statement.times[0], statement)
+            self._set_time(event, statement.times[0], statement)
             if activity is not None:
-                self._within(activity, event, inside, statement)
-        inside = (rules.definition("wasStartedBy"), rules.definition("wasEndedBy"))
-        for statement in self._said["wasInvalidatedBy"]:
+                self._during(activity, event, during, statement)
+
+    def _add_invalidations(self) -> None:
+        # No constraint says that an invalidation lies within its activity; PROV-DM does.
+        during = (definition("wasStartedBy"), definition("wasEndedBy"))
+        for statement in self._groups["wasInvalidatedBy"]:
             entity, activity = statement.terms
             assert entity is not None
             event = self._invalidation(entity)
-            self._mark(event, statement.times[0], statement)
-            self.edges[self._generation(entity)].append((event, rules.constraint(36), statement))
+            self._set_time(event, statement.times[0], statement)
+            self.edges[self._generation(entity)].append((event, constraint(36), statement))
             if activity is not None:
-                self._within(activity, event, inside, statement)
+                self._during(activity, event, during, statement)
 
-    def _used(self) -> None:
-        inside = (rules.constraint(33), rules.constraint(33))
-        for statement in self._said["used"]:
+    def _add_usages(self) -> None:
+        during = (constraint(33), constraint(33))
+        for statement in self._groups["used"]:
             activity, entity = statement.terms
             assert activity is not None
-            event = len(self.edges)
-            self.edges.append([])
-            self.what.append(("the use by", f"{activity} of {entity or 'something'}"))
+            event = self._new("the use by", f"{activity} of {entity or 'something'}")
             if statement.identifier is not None:
                 self._usages[statement.identifier] = event
-            self._mark(event, statement.times[0], statement)
-            self._within(activity, event, inside, statement)
+            self._set_time(event, statement.times[0], statement)
+            self._during(activity, event, during, statement)
             if entity is not None:
-                before = self.edges[self._generation(entity)]
-                before.append((event, rules.constraint(37), statement))
-                self._lasts(entity, event, rules.constraint(38), statement)
+                edges = self.edges[self._generation(entity)]
+                edges.append((event, constraint(37), statement))
+                self._before_invalidation(event, entity, constraint(38), statement)
 
-    def _triggered(self) -> None:
-        for kind, event_of, number, inference in (
+    def _add_triggers(self) -> None:
+        for kind, event_of, number, inferred in (
             ("wasStartedBy", self._start, 43, 9),
             ("wasEndedBy", self._end, 44, 10),
         ):
-            rule = rules.constraint(number)
-            for statement in self._said[kind]:
-                activity, trigger, maker = statement.terms
+            rule = constraint(number)
+            for statement in self._groups[kind]:
+                activity, trigger, starter = statement.terms
                 assert activity is not None
                 event = event_of(activity)
-                self._mark(event, statement.times[0], statement)
-                bounds = (self._end(activity), rules.constraint(30), statement)
+                self._set_time(event, statement.times[0], statement)
+                bounds = (self._end(activity), constraint(30), statement)
                 self.edges[self._start(activity)].append(bounds)
                 if trigger is not None:
                     self.edges[self._generation(trigger)].append((event, rule, statement))
-                    self._lasts(trigger, event, rule, statement)
-                elif maker is not None:  # it made a trigger that nobody names
-                    why = rules.inference(inference)
-                    self.edges[self._start(maker)].append((event, why, statement))
+                    self._before_invalidation(event, trigger, rule, statement)
+                elif starter is not None:  # the starter generated an unnamed trigger
+                    edge = (event, inference(inferred), statement)
+                    self.edges[self._start(starter)].append(edge)
 
-    def _informed(self) -> None:
-        rule = rules.constraint(35)
-        for statement in self._said["wasInformedBy"]:
+    def _add_communications(self) -> None:
+        # The informant started before the informed ended; their other ends may be in any order.
+        rule = constraint(35)
+        for statement in self._groups["wasInformedBy"]:
             informed, informant = statement.terms
             assert informed is not None and informant is not None
             self.edges[self._start(informant)].append((self._end(informed), rule, statement))
 
-    def _derived(self) -> None:
-        for statement in self._said["wasDerivedFrom"]:
+    def _add_derivations(self) -> None:
+        for statement in self._groups["wasDerivedFrom"]:
             new, old, activity, _, usage = statement.terms
             assert new is not None and old is not None
-            made = self._generation(new)
-            self.edges[self._generation(old)].append((made, STRICT, statement))
-            used = None if activity is None or usage is None else self._usages.get(usage)
-            if used is not None:
-                self.edges[used].append((made, rules.constraint(41), statement))
+            generation = self._generation(new)
+            self.edges[self._generation(old)].append((generation, STRICT, statement))
+            use = None if activity is None or usage is None else self._usages.get(usage)
+            # Constraint 41 needs both ends in one activity, which only a known usage shows.
+            if use is not None:
+                self.edges[use].append((generation, constraint(41), statement))
 
-    def _aspects(self) -> None:
-        for statement in (*self._said["specializationOf"], *self._said["mentionOf"]):
+    def _add_specializations(self) -> None:
+        for statement in (*self._groups["specializationOf"], *self._groups["mentionOf"]):
             specific, general = statement.terms[:2]
             assert specific is not None and general is not None
-            before = self.edges[self._generation(general)]
-            before.append((self._generation(specific), rules.constraint(45), statement))
+            edge = (self._generation(specific), constraint(45), statement)
+            self.edges[self._generation(general)].append(edge)
+            # A specialization cannot outlive the general entity.
             if general in self._perishable:
                 end = self._invalidation(specific)
-                self._lasts(general, end, rules.constraint(46), statement)
+                self._before_invalidation(end, general, constraint(46), statement)
 
-    def _responsible(self) -> None:
-        for statement in self._said["wasAttributedTo"]:
+    def _add_agents(self) -> None:
+        for statement in self._groups["wasAttributedTo"]:
             entity, agent = statement.terms
             assert entity is not None and agent is not None
-            self._before(agent, self._generation(entity), rules.constraint(48), statement)
-        for statement in self._said["wasAssociatedWith"]:
+            self._agent_before(agent, self._generation(entity), constraint(48), statement)
+        for statement in self._groups["wasAssociatedWith"]:
             activity, agent, _ = statement.terms
             assert activity is not None
             if agent is not None:
-                self._associated(activity, agent, statement)
-        for statement in self._said["actedOnBehalfOf"]:
+                self._associate(activity, agent, statement)
+        for statement in self._groups["actedOnBehalfOf"]:
             delegate, responsible, activity = statement.terms
             assert delegate is not None and responsible is not None
             if activity is not None:  # both are associated with it (Inference 14)
-                self._associated(activity, delegate, statement)
-                self._associated(activity, responsible, statement)
-            rule = rules.constraint(49)
+                self._associate(activity, delegate, statement)
+                self._associate(activity, responsible, statement)
+            rule = constraint(49)
             if responsible in self._roles["entity"]:
-                self._lasts(delegate, self._generation(responsible), rule, statement)
+                event = self._generation(responsible)
+                self._before_invalidation(event, delegate, rule, statement)
             if {delegate, responsible} <= self._roles["activity"].keys():
-                before = self.edges[self._start(responsible)]
-                before.append((self._end(delegate), rule, statement))
+                edge = (self._end(delegate), rule, statement)
+                self.edges[self._start(responsible)].append(edge)
 
-    def _associated(self, activity: str, agent: str, statement: Statement) -> None:
-        rule = rules.constraint(47)
-        self._before(agent, self._end(activity), rule, statement)
+    def _associate(self, activity: str, agent: str, statement: Statement) -> None:
+        # An agent may be anything; only entities and activities have a beginning and an end.
+        rule = constraint(47)
+        self._agent_before(agent, self._end(activity), rule, statement)
         start = self._start(activity)
-        self._lasts(agent, start, rule, statement)
+        self._before_invalidation(start, agent, rule, statement)
         if agent in self._roles["activity"]:
             self.edges[start].append((self._end(agent), rule, statement))
 
-    def _before(self, agent: str, event: int, rule: str, statement: Statement) -> None:
-        """Say that an agent was there before an event, if it is an entity or an activity."""
+    def _agent_before(self, agent: str, event: int, rule: str, statement: Statement) -> None:
+        """Put the beginning of an agent before an event, if it is an entity or an activity."""
         if agent in self._roles["entity"]:
             self.edges[self._generation(agent)].append((event, rule, statement))
         if agent in self._roles["activity"]:
             self.edges[self._start(agent)].append((event, rule, statement))
 
 
-def _perishable(said: Groups) -> set[str]:
-    """Give entities that come to an end, or of which something more general does."""
-    found = {s.terms[0] for s in said["wasInvalidatedBy"] if s.terms[0] is not None}
-    if not found:
-        return found
-    aspects: dict[str | None, list[str]] = {}
-    for statement in (*said["specializationOf"], *said["mentionOf"]):
+def _perishable(groups: Groups) -> set[str]:
+    """Return the entities that are invalidated, or that specialize one that is."""
+    perishable = {s.terms[0] for s in groups["wasInvalidatedBy"] if s.terms[0] is not None}
+    if not perishable:
+        return perishable
+    specializations: dict[str | None, list[str]] = {}
+    for statement in (*groups["specializationOf"], *groups["mentionOf"]):
         if statement.terms[0] is not None:
-            aspects.setdefault(statement.terms[1], []).append(statement.terms[0])
-    ahead = list(found)
-    for general in ahead:  # grows as it goes
-        for specific in aspects.get(general, ()):
-            if specific not in found:
-                found.add(specific)
-                ahead.append(specific)
-    return found
+            specializations.setdefault(statement.terms[1], []).append(statement.terms[0])
+    queue = list(perishable)
+    for general in queue:  # grows meanwhile
+        for specific in specializations.get(general, ()):
+            if specific not in perishable:
+                perishable.add(specific)
+                queue.append(specific)
+    return perishable

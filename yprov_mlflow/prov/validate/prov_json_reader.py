@@ -1,11 +1,10 @@
-"""PROV-JSON objects as statements, and what PROV-JSON's schema says of them.
+"""PROV-JSON as statements, with the rules of PROV-JSON's schema.
 
-The schema's own faults are not held against a document: it misspells ``wasEndedBy``, knows no
-``mentionOf`` and no list of records under one id, and wants of a usage the entity, which
-PROV-DM leaves open, instead of the activity, which it does not. Several members in one
-``hadMember`` are what the text of PROV-JSON shows, though the schema refuses them. Members of
-a bundle that are no records, and a starter or ender that is no id, it lets pass; here they are
-errors.
+The mistakes of the schema do not count against a document: it misspells ``wasEndedBy``, lacks
+``mentionOf`` and lists of records under one id, and requires the entity of a usage, which PROV-DM
+makes optional, instead of the activity. Several members in one ``hadMember`` are in the text of
+PROV-JSON, though the schema refuses them. It accepts members of a bundle that are not records,
+and a starter or ender that is not an id; these are errors here.
 """
 
 from __future__ import annotations
@@ -13,209 +12,212 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from yprov_mlflow.prov.validate import rules
-from yprov_mlflow.prov.validate.findings import Finding, error
-from yprov_mlflow.prov.validate.judgement import Instance
-from yprov_mlflow.prov.validate.kinds import ELEMENTS, KINDS, Kind
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS, Kind
+from yprov_mlflow.prov.validate.instance import Instance
 from yprov_mlflow.prov.validate.names import Names
+from yprov_mlflow.prov.validate.rules import SCHEMA, SYNTAX, Finding, error
 from yprov_mlflow.prov.validate.statements import Statement
 from yprov_mlflow.prov.validate.strict_json import Members
 
-_PLAIN = (str, int, float)
-_TYPED = frozenset({"$", "type", "lang"})
-_NAMES = frozenset({"prov:QUALIFIED_NAME", "xsd:QName"})
+_SCALARS = (str, int, float)
+_LITERAL_KEYS = frozenset({"$", "type", "lang"})
+_NAME_TYPES = frozenset({"prov:QUALIFIED_NAME", "xsd:QName"})
 _REFERENCES = {"prov:generation", "prov:usage"}
-_MOST_SHOWN = 60
+_MOST_CHARACTERS = 60
 
 
 def instances(document: Mapping[str, Any], *, schema: bool = True) -> Iterator[Instance]:
-    """Give what lies outside bundles, and then each bundle, as they are asked for.
+    """Yield the instance outside bundles, then each bundle, without reading ahead.
 
     Args:
         document: A PROV-JSON object.
-        schema: Whether it was written as PROV-JSON. If not, a list in the place of an id or a
-            time stands for several records of one id, and is no fault of form.
+        schema: Whether the document was written as PROV-JSON. Otherwise a list instead of an
+            id or time stands for several records with one id, and is not an error.
     """
     findings: list[Finding] = []
     declared = _prefixes(document, findings)
     names = Names(declared)
     bundles = document.get("bundle", {})
     if not isinstance(bundles, Mapping):
-        findings.append(_fault("bundle", "", f"{_shown(bundles)} is no object"))
+        findings.append(_finding("bundle", "", f"{_shown(bundles)} is not an object"))
         bundles = {}
     statements = _Reader(names, findings, schema).statements(document)
     yield Instance(statements, names, None, findings)
     for identifier, members in bundles.items():
-        found: list[Finding] = []
+        findings = []
         if not isinstance(members, Mapping):
-            found.append(_fault("bundle", identifier, f"{_shown(members)} is no object"))
+            findings.append(_finding("bundle", identifier, f"{_shown(members)} is not an object"))
             members = {}
         elif "bundle" in members:
-            found.append(_fault("bundle", identifier, "a bundle cannot contain bundles"))
-        names = Names({**declared, **_prefixes(members, found)})
+            findings.append(_finding("bundle", identifier, "a bundle cannot contain bundles"))
+        names = Names({**declared, **_prefixes(members, findings)})
         names.resolve(identifier)
-        statements = _Reader(names, found, schema).statements(members)
-        yield Instance(statements, names, identifier, found)
+        statements = _Reader(names, findings, schema).statements(members)
+        yield Instance(statements, names, identifier, findings)
 
 
 def _prefixes(members: Mapping[str, Any], findings: list[Finding]) -> dict[str, str]:
-    found = members.get("prefix", {})
-    if not isinstance(found, dict):
-        findings.append(_fault("prefix", "", f"{_shown(found)} is no object"))
+    prefixes = members.get("prefix", {})
+    if not isinstance(prefixes, dict):
+        findings.append(_finding("prefix", "", f"{_shown(prefixes)} is not an object"))
         return {}
-    for prefix, namespace in found.items():
+    for prefix, namespace in prefixes.items():
         if not isinstance(namespace, str):
-            findings.append(_fault("prefix", prefix, f"{_shown(namespace)} is no string"))
-    return {prefix: uri for prefix, uri in found.items() if isinstance(uri, str)}
+            findings.append(_finding("prefix", prefix, f"{_shown(namespace)} is not a string"))
+    return {prefix: uri for prefix, uri in prefixes.items() if isinstance(uri, str)}
 
 
 class _Reader:
-    """Reads what a document or a bundle says itself; faults of form go to ``findings``."""
+    """Reads the statements of a document or bundle; violations of the schema are findings."""
 
     def __init__(self, names: Names, findings: list[Finding], schema: bool) -> None:
-        self._known, self._resolve = names.known, names.resolve
+        # Bound here, because they are called for every attribute of every record.
+        self._resolved, self._resolve = names.resolved, names.resolve
         self._findings = findings
         self._schema = schema
 
     def statements(self, members: Mapping[str, Any]) -> Iterator[Statement]:
-        """Give the statements, as they are asked for."""
+        """Yield the statements, without reading ahead."""
         for section in members:
             if section in ("prefix", "bundle"):
                 continue
-            kind, found = KINDS.get(section), members[section]
+            kind, records = KINDS.get(section), members[section]
             if kind is None:
-                self._report(section, "", f"there are no records of this name{_hint(section)}")
-            elif not isinstance(found, dict):
-                self._report(section, "", f"{_shown(found)} is no object")
+                self._report(section, "", f"unknown kind of records{_suggestion(section)}")
+            elif not isinstance(records, dict):
+                self._report(section, "", f"{_shown(records)} is not an object")
             else:
-                yield from self._section(section, kind, found)
+                yield from self._section(section, kind, records)
         if isinstance(members, Members):
-            for what in members.repeated:
-                message = f"{what} stand there more than once; most readers keep only the last"
-                self._findings.append(error(rules.SYNTAX, "", message))
+            for repeated in members.repeated:
+                message = f"{repeated} occur more than once; most programs read only the last"
+                self._findings.append(error(SYNTAX, "", message))
 
     def _report(self, section: str, key: str, message: str) -> None:
-        self._findings.append(_fault(section, key, message))
+        self._findings.append(_finding(section, key, message))
 
-    def _section(self, section: str, kind: Kind, found: Mapping[str, Any]) -> Iterator[Statement]:
+    def _section(self, section: str, kind: Kind, records: Mapping[str, Any]) -> Iterator[Statement]:
         element = section in ELEMENTS
-        own = frozenset(() if element else kind.formals + kind.times)
-        known, resolve = self._known, self._resolve
-        for key, value in found.items():
-            identifier: str | None = None  # a blank one says that there is none
+        formal = frozenset(() if element else kind.formals + kind.times)
+        resolved, resolve = self._resolved, self._resolve
+        for key, value in records.items():
+            identifier: str | None = None  # a blank id stands for none
             if element or (kind.named and not key.startswith("_:")):
-                identifier = known.get(key) or resolve(key)
+                identifier = resolved.get(key) or resolve(key)
+            # PROV-JSON allows several records under one id; nearly always there is one.
             for record in (value,) if type(value) is dict else self._records(section, key, value):
-                fault = self._unsound(record, own)
-                if not fault:
+                violation = self._violation(record, formal)
+                if not violation:
                     yield self._statement(section, kind, identifier, record)
                     continue
-                several = self._several(record, own)
+                several = self._several(record, formal)
                 if not several or (self._schema and section != "hadMember"):
-                    self._report(section, key, fault)
-                for one in several:
-                    yield self._statement(section, kind, identifier, one)
+                    self._report(section, key, violation)
+                for single in several:
+                    yield self._statement(section, kind, identifier, single)
 
-    def _several(self, record: Mapping[str, Any], own: frozenset[str]) -> list[dict[str, Any]]:
-        """Give a record for each id that stands in the place of one; none if there is other fault.
+    def _several(self, record: Mapping[str, Any], formal: frozenset[str]) -> list[dict[str, Any]]:
+        """Split a record with lists of ids; return nothing if it has other violations.
 
-        Each differs from the first in one place, which is enough to see that they differ.
+        Each record differs from the first one in one attribute only: enough to report that they
+        differ, without all combinations.
         """
-        lists = {key: value for key, value in record.items() if key in own and type(value) is list}
-        if not all(
-            value and all(isinstance(one, str) for one in value) for value in lists.values()
-        ):
+        lists = {
+            key: value for key, value in record.items() if key in formal and type(value) is list
+        }
+        if not all(ids and all(isinstance(item, str) for item in ids) for ids in lists.values()):
             return []
-        first = {**record, **{key: value[0] for key, value in lists.items()}}
-        if self._unsound(first, own):
+        first = {**record, **{key: ids[0] for key, ids in lists.items()}}
+        if self._violation(first, formal):
             return []
-        return [first, *({**first, key: one} for key, value in lists.items() for one in value[1:])]
+        return [first, *({**first, key: item} for key, ids in lists.items() for item in ids[1:])]
 
     def _statement(
         self, section: str, kind: Kind, identifier: str | None, record: Mapping[str, Any]
     ) -> Statement:
-        known, resolve = self._known, self._resolve
-        said = 0
+        resolved, resolve = self._resolved, self._resolve
+        formal_count = 0
         terms: list[str | None] = []
         for formal in kind.formals:
             term = record.get(formal)
             if term is not None:
-                said += 1
-                term = known.get(term) or resolve(term)
+                formal_count += 1
+                term = resolved.get(term) or resolve(term)
+                # A blank id of a generation or usage identifies no statement.
                 if formal in _REFERENCES and term.startswith("_:"):
                     term = None
             terms.append(term)
         times: tuple[str | None, ...] = ()
         if kind.times:
-            times = tuple([_text(record.get(time)) for time in kind.times])
-            said += len(times) - times.count(None)
+            times = tuple([_time(record.get(time)) for time in kind.times])
+            formal_count += len(times) - times.count(None)
         types = _types(record) if section == "entity" and "prov:type" in record else ()
-        return Statement(section, identifier, tuple(terms), times, types, len(record) > said)
+        described = len(record) > formal_count
+        return Statement(section, identifier, tuple(terms), times, types, described)
 
-    def _unsound(self, record: Mapping[str, Any], own: frozenset[str]) -> str:
-        """Say which attribute cannot have the value it has; nothing if all can."""
-        known = self._known
+    def _violation(self, record: Mapping[str, Any], formal: frozenset[str]) -> str:
+        """Return what is wrong with the first invalid attribute; empty if all are valid."""
+        resolved = self._resolved
         for attribute, value in record.items():
-            if attribute not in known:
+            if attribute not in resolved:
                 self._resolve(attribute)
             if type(value) is str:
                 continue
-            if attribute in own and not isinstance(value, str):
-                return f"{attribute} is {_shown(value)} and no string"
-            if isinstance(value, _PLAIN):
+            if attribute in formal and not isinstance(value, str):
+                return f"{attribute} is {_shown(value)}, not a string"
+            if isinstance(value, _SCALARS):
                 continue
-            for one in value if type(value) is list else (value,):
-                if isinstance(one, _PLAIN):
+            for item in value if type(value) is list else (value,):
+                if isinstance(item, _SCALARS):
                     continue
-                if not _is_typed(one):
-                    return f"{attribute} is {_shown(value)}, which is no value"
-                kind = one.get("type")
-                if kind in _NAMES and one["$"] not in known:
-                    self._resolve(one["$"])
+                if not _is_literal(item):
+                    return f"{attribute} is {_shown(value)}, which is not a value"
+                if item.get("type") in _NAME_TYPES and item["$"] not in resolved:
+                    self._resolve(item["$"])
             if value == []:
-                return f"{attribute} is an empty list, which is no value"
+                return f"{attribute} is an empty list, which is not a value"
         return ""
 
-    def _records(self, section: str, key: str, found: Any) -> Sequence[Mapping[str, Any]]:
-        if type(found) is list and found and all(type(one) is dict for one in found):
-            return found
-        self._report(section, key, f"{_shown(found)} is no record and no list of records")
+    def _records(self, section: str, key: str, value: Any) -> Sequence[Mapping[str, Any]]:
+        if type(value) is list and value and all(type(item) is dict for item in value):
+            return value
+        self._report(section, key, f"{_shown(value)} is neither a record nor a list of records")
         return ()
 
 
-def _is_typed(value: Any) -> bool:
+def _is_literal(value: Any) -> bool:
     if type(value) is not dict or "$" not in value:
         return False
-    return all(key in _TYPED and isinstance(part, str) for key, part in value.items())
+    return all(key in _LITERAL_KEYS and isinstance(part, str) for key, part in value.items())
 
 
-def _text(value: Any) -> str | None:
-    """Give a time as text; the schema lets those of activities be typed literals."""
+def _time(value: Any) -> str | None:
+    """Return a time as text; the schema allows typed literals for those of activities."""
     if value is None or isinstance(value, str):
         return value
-    return str(value["$"]) if _is_typed(value) else _shown(value)
+    return str(value["$"]) if _is_literal(value) else _shown(value)
 
 
 def _types(record: Mapping[str, Any]) -> tuple[str, ...]:
-    found = record["prov:type"]
-    values = found if type(found) is list else [found]
+    types = record["prov:type"]
+    values = types if type(types) is list else [types]
     return tuple([str(v["$"]) if type(v) is dict else str(v) for v in values])
 
 
-def _fault(section: str, key: str, message: str) -> Finding:
-    return error(rules.SCHEMA, f"{section} {key}".rstrip(), message)
+def _finding(section: str, key: str, message: str) -> Finding:
+    return error(SCHEMA, f"{section} {key}".rstrip(), message)
 
 
-def _hint(section: str) -> str:
+def _suggestion(section: str) -> str:
     for kind in KINDS:
         if kind.lower() == section.lower():
-            return f"; {kind} is meant"
+            return f"; did you mean {kind}?"
     return ""
 
 
 def _shown(value: Any) -> str:
-    """Show a value in short; a hostile one is nested deeper than Python can write."""
+    """Return a value in short; lists and objects only by type, as they may be nested deeply."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
     text = "null" if value is None else repr(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"

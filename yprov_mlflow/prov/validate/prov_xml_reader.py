@@ -10,26 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from xml.parsers import expat
 
+from yprov_mlflow.prov.model.relations import DERIVATIONS, KINDS, PROV, SUBTYPES
 from yprov_mlflow.prov.validate import rules
-from yprov_mlflow.prov.validate.findings import error
-from yprov_mlflow.prov.validate.judgement import Instance
-from yprov_mlflow.prov.validate.kinds import KINDS
-from yprov_mlflow.prov.validate.names import PROV, Names
+from yprov_mlflow.prov.validate.instance import Instance
+from yprov_mlflow.prov.validate.names import Names
+from yprov_mlflow.prov.validate.rules import error
 from yprov_mlflow.prov.validate.statements import Statement
 
 _DEEPEST = 32
 _SUBTYPES = {
-    "plan": ("entity", "Plan"),
-    "collection": ("entity", "Collection"),
-    "emptyCollection": ("entity", "EmptyCollection"),
-    "bundle": ("entity", "Bundle"),
-    "person": ("agent", "Person"),
-    "organization": ("agent", "Organization"),
-    "softwareAgent": ("agent", "SoftwareAgent"),
-    "wasRevisionOf": ("wasDerivedFrom", "Revision"),
-    "wasQuotedFrom": ("wasDerivedFrom", "Quotation"),
-    "hadPrimarySource": ("wasDerivedFrom", "PrimarySource"),
-}
+    f"{name[:1].lower()}{name[1:]}": (section, name) for name, section in SUBTYPES.items()
+} | {element: ("wasDerivedFrom", name) for name, element in DERIVATIONS.items()}
 """Elements that are a statement and a type at once."""
 
 Attributes = Mapping[str, str]
@@ -250,7 +241,7 @@ class _Reader:
             self._into[-1][0].findings.append(fault)
 
     def _resolve(self, name: str) -> str:
-        return self._into[-1][0].names.place(name.strip(), self._expand(name.strip()))
+        return self._into[-1][0].names.resolve_iri(name.strip(), self._expand(name.strip()))
 
     def _expand(self, name: str) -> str:
         prefix, colon, local = name.rpartition(":")

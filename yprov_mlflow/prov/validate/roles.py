@@ -1,119 +1,107 @@
-"""What is an entity, what an activity, and what cannot be both (Constraints 50 to 52, 55, 56)."""
+"""Types of things: entities, activities, empty collections (Constraints 50 to 52, 55, 56)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from yprov_mlflow.prov.validate import graph, rules
-from yprov_mlflow.prov.validate.findings import Finding, error
-from yprov_mlflow.prov.validate.kinds import KINDS
-from yprov_mlflow.prov.validate.names import PROV, Names
-from yprov_mlflow.prov.validate.statements import Statement
+from yprov_mlflow.prov.model.relations import KINDS, PROV
+from yprov_mlflow.prov.validate import graph
+from yprov_mlflow.prov.validate.names import Names
+from yprov_mlflow.prov.validate.rules import Finding, constraint, error
+from yprov_mlflow.prov.validate.statements import Groups, Statement
 
-Groups = Mapping[str, Sequence[Statement]]
 Roles = dict[str, dict[str, Statement]]
-"""For ``entity`` and ``activity``: what is one, and a statement that says so."""
+"""The ids that are an ``entity`` or ``activity``, each with a statement that makes it one."""
+
+_MOST_CHARACTERS = 300
 
 
-def roles(said: Groups) -> Roles:
-    """Tell what is an entity and what an activity, be it declared or used as one."""
-    found: Roles = {"entity": {}, "activity": {}, "agent": {}, "": {}}
-    for kind in ("entity", "activity"):
-        into = found[kind]
-        for statement in said[kind]:
+def roles(groups: Groups) -> Roles:
+    """Return all entities and activities, declared or used as such (Constraint 50)."""
+    by_role: Roles = {"entity": {}, "activity": {}}
+    for role, statements in by_role.items():
+        for statement in groups[role]:
             if statement.identifier is not None:
-                into.setdefault(statement.identifier, statement)
-    for kind, positions in KINDS.items():
-        places = [
-            (place, found[role])
-            for place, role in enumerate(positions.roles)
-            if role in ("entity", "activity")
+                statements.setdefault(statement.identifier, statement)
+    for name, kind in KINDS.items():
+        positions = [
+            (position, by_role[role]) for position, role in enumerate(kind.roles) if role in by_role
         ]
-        for statement in said[kind]:
+        for statement in groups[name]:
             terms = statement.terms
-            for place, into in places:
-                term = terms[place]
-                if term is not None and term not in into:
-                    into[term] = statement
-    return found
+            for position, statements in positions:
+                term = terms[position]
+                if term is not None and term not in statements:
+                    statements[term] = statement
+    return by_role
 
 
-def contradictions(said: Groups, known: Roles, names: Names) -> Iterator[Finding]:
-    """Find what cannot be what it is said to be."""
-    entities, activities = known["entity"], known["activity"]
-    for identifier in entities.keys() & activities.keys():
-        yield error(
-            f"{rules.constraint(55)} (with Constraint 50)",
-            str(entities[identifier]),
-            f"{identifier} is an entity here, and an activity in {activities[identifier]}",
-        )
-    for statement in said["wasDerivedFrom"]:
+def contradictions(groups: Groups, by_role: Roles, names: Names) -> Iterator[Finding]:
+    """Yield an error for each violation of Constraints 51, 52, 55 and 56."""
+    entities, activities = by_role["entity"], by_role["activity"]
+    rule = f"{constraint(55)} (with Constraint 50)"
+    for identifier, statement in entities.items():
+        if identifier in activities:
+            other = activities[identifier]
+            message = f"{identifier} is an entity here, and an activity in {other}"
+            yield error(rule, statement, message)
+    for statement in groups["wasDerivedFrom"]:
         _, _, activity, generation, usage = statement.terms
+        # Without an activity, nothing says that generation and usage belong together.
         if activity is None and (generation is not None or usage is not None):
-            what = "generation" if generation is not None else "usage"
-            yield error(
-                rules.constraint(51), str(statement), f"it has a {what} but names no activity"
-            )
-    yield from _circles(said)
-    yield from _full(said, names)
+            term = "generation" if generation is not None else "usage"
+            message = f"it has a {term}, but no activity"
+            yield error(constraint(51), statement, message)
+    yield from _specialization_cycles(groups)
+    yield from _members_of_empty_collections(groups, names)
 
 
-def _circles(said: Groups) -> Iterator[Finding]:
-    """Nothing is an aspect of itself, whether at once or round a circle (Inference 19)."""
-    found = [*said["specializationOf"], *said["mentionOf"]]
-    places: dict[str | None, int] = {}
+def _specialization_cycles(groups: Groups) -> Iterator[Finding]:
+    """Find specializations of themselves, directly or by transitivity (Inference 19)."""
+    numbers: dict[str | None, int] = {}
     edges: list[list[graph.Edge]] = []
-    for statement in found:
+    for statement in (*groups["specializationOf"], *groups["mentionOf"]):
         for term in statement.terms[:2]:
-            if places.setdefault(term, len(places)) == len(edges):
+            if numbers.setdefault(term, len(numbers)) == len(edges):
                 edges.append([])
         specific, general = statement.terms[:2]
-        edges[places[specific]].append((places[general], None, statement))
-    named = list(places)
+        edges[numbers[specific]].append((numbers[general], None, statement))
+    entities = list(numbers)
     for component in graph.components(edges):
         inside = set(component)
-        members = [named[node] for node in component]
-        ways = [e[2] for node in component for e in edges[node] if e[0] in inside]
-        if ways:
-            circle = " and ".join(sorted(str(member) for member in members))
-            what = "itself" if len(members) == 1 else "each other"
-            yield error(
-                rules.constraint(52),
-                str(ways[0]),
-                f"{_shortened(circle)} would be a specialization of {what}",
-            )
+        statements = [e[2] for node in component for e in edges[node] if e[0] in inside]
+        if statements:
+            members = " and ".join(sorted(str(entities[node]) for node in component))
+            if len(members) > _MOST_CHARACTERS:
+                members = f"{members[:_MOST_CHARACTERS]}…"
+            general = "itself" if len(component) == 1 else "each other"
+            message = f"{members} would be a specialization of {general}"
+            yield error(constraint(52), statements[0], message)
 
 
-def _full(said: Groups, names: Names) -> Iterator[Finding]:
-    """Find empty collections with members; a specialization is as empty (Inference 21)."""
+def _members_of_empty_collections(groups: Groups, names: Names) -> Iterator[Finding]:
     empty = {
         statement.identifier: str(statement.identifier)
-        for statement in said["entity"]
+        for statement in groups["entity"]
         if statement.types
         and any(names.expand(kind) == f"{PROV}EmptyCollection" for kind in statement.types)
     }
     if not empty:
         return
-    aspects: dict[str | None, list[str | None]] = {}
-    for statement in (*said["specializationOf"], *said["mentionOf"]):
-        aspects.setdefault(statement.terms[1], []).append(statement.terms[0])
-    ahead = list(empty)
-    for general in ahead:  # grows as it goes
-        for specific in aspects.get(general, ()):
+    # A specialization has the types of the general entity (Inference 21).
+    specializations: dict[str | None, list[str | None]] = {}
+    for statement in (*groups["specializationOf"], *groups["mentionOf"]):
+        specializations.setdefault(statement.terms[1], []).append(statement.terms[0])
+    queue = list(empty)
+    for general in queue:  # grows meanwhile
+        for specific in specializations.get(general, ()):
             if specific not in empty:
                 empty[specific] = empty[general]
-                ahead.append(specific)
-    for statement in said["hadMember"]:
+                queue.append(specific)
+    for statement in groups["hadMember"]:
         collection, member = statement.terms
         if collection in empty:
             origin = empty[collection]
-            via = "" if origin == collection else f", being a specialization of {origin}"
-            yield error(
-                rules.constraint(56),
-                str(statement),
-                f"{collection} is an empty collection{via}, and {member} is in it",
-            )
-
-
-def _shortened(text: str, most: int = 300) -> str:
-    return text if len(text) <= most else f"{text[:most]}…"
+            via = "" if origin == collection else f" as a specialization of {origin}"
+            message = f"{collection} is an empty collection{via}, but has the member {member}"
+            yield error(constraint(56), statement, message)

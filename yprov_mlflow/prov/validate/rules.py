@@ -1,15 +1,20 @@
-"""The rules by the numbers that W3C gave them, and the few that are our own."""
+"""Findings, and the names of the rules that they cite: W3C's numbers, and a few of our own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
+from typing import Literal
+
+from yprov_mlflow.prov.model.relations import KINDS
 
 SYNTAX = "Syntax"
 SCHEMA = "PROV-JSON schema"
 NAMESPACES = "Namespaces"
 TIMES = "Times"
-"""Our own: no W3C rule compares what clocks said with the order that PROV gives events."""
+"""Our own rule: W3C's rules order events, but never compare their times with that order."""
 
+# The constraints of PROV-CONSTRAINTS (W3C Recommendation, 30 April 2013).
 _CONSTRAINTS = {
     22: "key-object",
     23: "key-properties",
@@ -47,7 +52,6 @@ _CONSTRAINTS = {
     55: "entity-activity-disjoint",
     56: "membership-empty-collection",
 }
-"""The constraints of PROV-CONSTRAINTS (W3C Recommendation, 30 April 2013)."""
 
 _INFERENCES = {
     9: "wasStartedBy-inference",
@@ -57,43 +61,49 @@ _INFERENCES = {
     15: "influence-inference",
 }
 
-_SECTIONS = {
-    "entity": "5.1.1",
-    "activity": "5.1.2",
-    "wasGeneratedBy": "5.1.3",
-    "used": "5.1.4",
-    "wasInformedBy": "5.1.5",
-    "wasStartedBy": "5.1.6",
-    "wasEndedBy": "5.1.7",
-    "wasInvalidatedBy": "5.1.8",
-    "wasDerivedFrom": "5.2.1",
-    "agent": "5.3.1",
-    "wasAttributedTo": "5.3.2",
-    "wasAssociatedWith": "5.3.3",
-    "actedOnBehalfOf": "5.3.4",
-    "wasInfluencedBy": "5.3.5",
-    "specializationOf": "5.5.1",
-    "alternateOf": "5.5.2",
-    "hadMember": "5.6.2",
-}
-"""Where PROV-DM (W3C Recommendation, 30 April 2013) says what a statement consists of."""
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong in a document, or probably unintended.
+
+    Args:
+        severity: ``error`` for a violation, ``warning`` for a probable mistake.
+        rule: The violated rule, by W3C's number if it has one.
+        record: The record concerned, as PROV-N; empty for the whole document.
+        message: An explanation.
+        bundle: The bundle of the record; None outside bundles.
+    """
+
+    severity: Literal["error", "warning"]
+    rule: str
+    record: str
+    message: str
+    bundle: str | None = None
+
+
+def error(rule: str, record: object, message: str) -> Finding:
+    """Return a finding about a violation."""
+    return Finding("error", rule, str(record), message)
+
+
+def warning(rule: str, record: object, message: str) -> Finding:
+    """Return a finding about a probable mistake."""
+    return Finding("warning", rule, str(record), message)
 
 
 @cache
 def constraint(number: int) -> str:
-    """Name a constraint: ``Constraint 37: generation-precedes-usage``."""
+    """Return the name of a constraint, such as ``Constraint 37: generation-precedes-usage``."""
     return f"Constraint {number}: {_CONSTRAINTS[number]}"
 
 
 @cache
 def inference(number: int) -> str:
-    """Name an inference: ``Inference 9: wasStartedBy-inference``."""
+    """Return the name of an inference, such as ``Inference 9: wasStartedBy-inference``."""
     return f"Inference {number}: {_INFERENCES[number]}"
 
 
 @cache
 def definition(kind: str) -> str:
-    """Name the section that defines a kind of statement: ``PROV-DM 5.1.4: used``."""
-    if kind == "mentionOf":  # a Note of its own
-        return "PROV-LINKS 3: mentionOf"
-    return f"PROV-DM {_SECTIONS[kind]}: {kind}"
+    """Return the section that defines a kind of statement, such as ``PROV-DM 5.1.4: used``."""
+    return f"{KINDS[kind].definition}: {kind}"

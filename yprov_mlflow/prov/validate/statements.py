@@ -1,21 +1,29 @@
-"""Statements as a validator sees them: ids and times, whatever format they came from."""
+"""Statements, in the form that all formats are read into, and PROV-DM's rules for each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from yprov_mlflow.prov.model.relations import KINDS
+from yprov_mlflow.prov.validate import xsd_datetime
+from yprov_mlflow.prov.validate.rules import Finding, definition, error, warning
+
+# Number of required arguments of each kind; they always come first.
+_REQUIRED = {name: sum(kind.required) for name, kind in KINDS.items()}
 
 
 class Statement(NamedTuple):
-    """One statement.
+    """One PROV statement.
 
     Args:
         kind: One of ``KINDS``.
-        identifier: Its id; None if it has none, or a blank one (``_:…``).
-        terms: The ids in its formal positions, in the order of PROV-DM; None: not said.
-        times: Its time, or start and end of an activity, as text; None: not said.
-        types: Its ``prov:type`` values; read for entities only.
-        described: Whether it has attributes besides.
-        because: What it follows from, where no file says it but an inference.
+        identifier: Its id; None if it is absent or blank (``_:…``).
+        terms: The ids that are its arguments, in the order of PROV-DM; None if omitted.
+        times: Its time, or start and end of an activity, as text; None if omitted.
+        types: Its ``prov:type`` values; only read for entities.
+        described: Whether it has other attributes.
+        because: The statement and inference it follows from, if no document states it.
     """
 
     kind: str
@@ -27,15 +35,57 @@ class Statement(NamedTuple):
     because: str = ""
 
     def __str__(self) -> str:
-        """Write it as PROV-N does, as far as it is known, and where it follows from."""
-        parts = [part or "-" for part in (*self.terms, *self.times)]
-        while parts and parts[-1] == "-":
-            parts.pop()
-        inside = ", ".join(parts)
+        """Return the statement in PROV-N, without attributes, and the reason if inferred."""
+        arguments = [argument or "-" for argument in (*self.terms, *self.times)]
+        while arguments and arguments[-1] == "-":
+            arguments.pop()
+        inside = ", ".join(arguments)
         if self.identifier is not None:
-            if not self.terms:
-                inside = f"{self.identifier}, {inside}" if inside else self.identifier
-            else:
-                inside = f"{self.identifier}; {inside}"
+            separator = "; " if self.terms else ", " if inside else ""
+            inside = f"{self.identifier}{separator}{inside}"
         text = f"{self.kind}({inside})"
         return f"{text}, which follows from {self.because}" if self.because else text
+
+
+Groups = Mapping[str, Sequence[Statement]]
+"""Statements by kind."""
+
+MutableGroups = dict[str, list[Statement]]
+
+
+def group(statements: Iterable[Statement], findings: list[Finding]) -> tuple[MutableGroups, int]:
+    """Group statements by kind, and report those that violate their definition.
+
+    Returns:
+        The statements by kind, without those that lack a required argument, and the number of
+        all statements.
+    """
+    groups: MutableGroups = {kind: [] for kind in KINDS}
+    count = 0
+    for statement in statements:
+        count += 1
+        kind, _, terms, times, *_ = statement
+        required = _REQUIRED[kind]
+        if None in terms and None in terms[:required]:
+            formals = zip(KINDS[kind].formals, terms[:required], strict=False)
+            missing = " and ".join(formal for formal, term in formals if term is None)
+            message = f"required arguments are missing: {missing}"
+            findings.append(error(definition(kind), statement, message))
+            continue
+        if required == 1 and not (statement.described or any(times) or any(terms[1:])):
+            findings.append(_bare(statement))
+        for time in times:
+            if time is not None and xsd_datetime.parse(time) is None:
+                message = f"{time!r} is not an xsd:dateTime"
+                findings.append(error(definition(kind), statement, message))
+        groups[kind].append(statement)
+    return groups, count
+
+
+def _bare(statement: Statement) -> Finding:
+    """Report a relation with one argument only: PROV-DM wants at least one more part, or an id."""
+    rule = definition(statement.kind)
+    if statement.identifier is None:
+        message = f"it states only {statement.terms[0]}: an id, argument or attribute is missing"
+        return error(rule, statement, message)
+    return warning(rule, statement, f"it states only {statement.terms[0]} and its own id")

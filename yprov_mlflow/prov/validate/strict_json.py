@@ -1,4 +1,4 @@
-"""JSON objects read member by member: only one is in memory at a time."""
+"""JSON objects parsed member by member, so that only one member is in memory at a time."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import Any
 
 import orjson
 
+# Possessive quantifiers (*+) keep hostile input from backtracking without end.
 _BLANK = re.compile(rb"[ \t\r\n]*+")
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _KEY = re.compile(rb"(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+", re.DOTALL)
 _SCALAR = re.compile(_STRING + rb"|[-+.0-9A-Za-z]++", re.DOTALL)
 _FLAT = rb'\{[^][{}"]*+(?:' + _STRING + rb'[^][{}"]*+)*+\}'
+# An object without nested objects or lists, a string, or a bracket.
 _TOKEN = re.compile(rb"(" + _FLAT + rb")|(" + _STRING + rb")|([][{}])", re.DOTALL)
-"""An object without objects or lists in it, at one go; a text; a bracket."""
 
 _OPENING = (b"{", b"[")
 
 
 class Malformed(ValueError):
-    """The bytes are no JSON object."""
+    """The content is not a JSON object."""
 
 
 class Members(Mapping[str, Any]):
-    """The members of a JSON object, found by their brackets and read when they are asked for.
+    """The members of a JSON object: located by their brackets, and parsed on access.
 
-    A member ``bundle`` is given in the same way, and so are the members of that.
+    The member ``bundle``, and each bundle in it, is a ``Members``, too.
 
     Args:
-        content: Bytes, or what is like them, such as a mapped file.
+        content: Bytes, or a mapped file.
         start: Where the object begins.
-        nested: Whether its members, and not only ``bundle``, are given in the same way.
+        nested: Whether every member is a ``Members``, and not only ``bundle``.
+
+    Attributes:
+        repeated: Descriptions of keys that occur more than once, complete after iteration.
 
     Raises:
-        Malformed: There is no object; an object's inside may still be no JSON.
+        Malformed: The content is not an object. Nested values are checked on access only.
     """
 
     def __init__(self, content: Any, start: int = 0, *, nested: bool = False) -> None:
@@ -48,10 +52,11 @@ class Members(Mapping[str, Any]):
         start, end, count = self._spans[key]
         if (self._nested or key == "bundle") and self._content[start : start + 1] == b"{":
             return Members(self._content, start, nested=not self._nested)
-        found = _read(self._content[start:end])
-        if isinstance(found, dict) and count > len(found):
-            self.repeated.append(f"{count - len(found)} of the ids in {key!r}")
-        return found
+        member = _loads(self._content[start:end])
+        # Parsers keep the last of equal keys, so a member with fewer keys than counted lost some.
+        if isinstance(member, dict) and count > len(member):
+            self.repeated.append(f"{count - len(member)} of the ids in {key!r}")
+        return member
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._spans)
@@ -64,44 +69,44 @@ class Members(Mapping[str, Any]):
 
     def _scan(self, start: int) -> int:
         content = self._content
-        place = self._past(start, b"{")
-        if content[place : place + 1] == b"}":
-            return place + 1
+        position = self._skip(start, b"{")
+        if content[position : position + 1] == b"}":
+            return position + 1
         while True:
-            found = _KEY.match(content, place)
-            if found is None:
-                raise Malformed(f"a name and a colon are missing at byte {place}")
-            key = _read(found[1])
-            place = found.end()
-            end, count = self._value(place)
+            match = _KEY.match(content, position)
+            if match is None:
+                raise Malformed(f"expected a key and a colon at byte {position}")
+            key = _loads(match[1])
+            position = match.end()
+            end, count = self._value(position)
             if key in self._spans:
                 self.repeated.append(repr(key))
-            self._spans[key] = (place, end, count)
-            place = _past_blank(content, end)
-            mark = content[place : place + 1]
-            if mark == b"}":
-                return place + 1
-            place = self._past(place, b",")
+            self._spans[key] = (position, end, count)
+            position = _skip_blank(content, end)
+            if content[position : position + 1] == b"}":
+                return position + 1
+            position = self._skip(position, b",")
 
-    def _past(self, place: int, mark: bytes) -> int:
-        place = _past_blank(self._content, place)
-        if self._content[place : place + 1] != mark:
-            raise Malformed(f"{mark.decode()!r} is missing at byte {place}")
-        return _past_blank(self._content, place + 1)
+    def _skip(self, position: int, mark: bytes) -> int:
+        position = _skip_blank(self._content, position)
+        if self._content[position : position + 1] != mark:
+            raise Malformed(f"expected {mark.decode()!r} at byte {position}")
+        return _skip_blank(self._content, position + 1)
 
     def _value(self, start: int) -> tuple[int, int]:
-        """Find where a value ends, and how many objects and lists are right in it."""
+        """Return the end of a value, and the number of objects and lists directly in it."""
         if self._content[start : start + 1] not in _OPENING:
-            found = _SCALAR.match(self._content, start)
-            if found is None:
-                raise Malformed(f"a value is missing at byte {start}")
-            return found.end(), 0
+            match = _SCALAR.match(self._content, start)
+            if match is None:
+                raise Malformed(f"expected a value at byte {start}")
+            return match.end(), 0
+        # Only brackets outside strings count; flat objects are skipped in one match, for speed.
         depth = count = 0
         for token in _TOKEN.finditer(self._content, start):
-            kind = token.lastindex
-            if kind == 2:
+            group = token.lastindex
+            if group == 2:
                 continue
-            if kind == 1:
+            if group == 1:
                 count += depth == 1
             elif token[3] in _OPENING:
                 count += depth == 1
@@ -110,28 +115,28 @@ class Members(Mapping[str, Any]):
                 depth -= 1
             if not depth:
                 return token.end(), count
-        raise Malformed(f"what begins at byte {start} does not end")
+        raise Malformed(f"the value at byte {start} does not end")
 
 
-def read(content: Any) -> Members:
-    """Give the members of the object that is all there is.
+def parse(content: Any) -> Members:
+    """Return the members of the JSON object that is the whole content.
 
     Raises:
-        Malformed: It is no object, or there is more.
+        Malformed: The content is not one object.
     """
     start = 3 if content[:3] == b"\xef\xbb\xbf" else 0
-    found = Members(content, start)
-    if _past_blank(content, found.end) != len(content):
-        raise Malformed(f"there is more after the object, at byte {found.end}")
-    return found
+    members = Members(content, start)
+    if _skip_blank(content, members.end) != len(content):
+        raise Malformed(f"unexpected content after the object, at byte {members.end}")
+    return members
 
 
-def _past_blank(content: Any, place: int) -> int:
-    found = _BLANK.match(content, place)
-    return place if found is None else found.end()
+def _skip_blank(content: Any, position: int) -> int:
+    match = _BLANK.match(content, position)
+    return position if match is None else match.end()
 
 
-def _read(part: bytes) -> Any:
+def _loads(part: bytes) -> Any:
     try:
         return orjson.loads(part)
     except orjson.JSONDecodeError as error:

@@ -1,34 +1,32 @@
-"""Uniqueness: what describes one thing is one statement (Constraints 22 to 29).
+"""Uniqueness of statements (Constraints 22 to 29), and ids of several kinds (53 and 54).
 
-Statements that have to be one are merged. Where one of them says nothing and may do so, what
-the other says holds: PROV-CONSTRAINTS puts a variable there. Such a variable stands in one
-statement only, but for the inferences that are drawn here, so that merging whole statements
-until nothing changes is all the unification there is to do.
+Statements that describe the same thing are merged. An omitted argument takes the value of the
+other statement: PROV-CONSTRAINTS puts a variable there. Such a variable occurs in one statement
+only, except in the inferences drawn here. So merging whole statements until nothing changes is
+all the unification that is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from yprov_mlflow.prov.validate import rules, xsd_datetime
-from yprov_mlflow.prov.validate.findings import Finding, error
-from yprov_mlflow.prov.validate.kinds import KINDS
-from yprov_mlflow.prov.validate.statements import Statement
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
+from yprov_mlflow.prov.validate import xsd_datetime
+from yprov_mlflow.prov.validate.rules import Finding, constraint, error, inference
+from yprov_mlflow.prov.validate.statements import Groups, MutableGroups, Statement
 
-Groups = dict[str, list[Statement]]
-
+# Kinds that are unique between two ends: the constraint, and the position of the second end.
 _PAIRS: Mapping[str, tuple[int, int]] = {
     "wasGeneratedBy": (24, 1),
     "wasInvalidatedBy": (25, 1),
     "wasStartedBy": (26, 2),
     "wasEndedBy": (27, 2),
 }
-"""Kinds of which there is one between two ends: the constraint, and where the other end is."""
 
+# Kinds whose time is one of the activity's: the constraint, and which of the two times.
 _BOUNDS = (("wasStartedBy", 28, 0), ("wasEndedBy", 29, 1))
-"""Kinds whose time is one of the activity's: the constraint, and which time."""
 
-_KEYED = (
+_UNIQUE_BY_ID = (
     "wasInformedBy",
     "wasAttributedTo",
     "wasAssociatedWith",
@@ -36,89 +34,97 @@ _KEYED = (
     "wasInfluencedBy",
     "used",
 )
+_WITH_ID = tuple(name for name, kind in KINDS.items() if kind.formals and kind.named)
+# Relations of which no two share an id (Constraint 53).
+_DISJOINT = frozenset(_WITH_ID) - {"wasDerivedFrom", "wasInfluencedBy"}
 
 
-def merge(said: Groups) -> list[Finding]:
-    """Merge what is one, after adding what follows from derivations, starts and ends.
+# -- statements of the same kind ---------------------------------------------------------
+
+
+def merge(groups: MutableGroups) -> list[Finding]:
+    """Merge equal statements, after adding those that derivations, starts and ends imply.
 
     Args:
-        said: The statements by kind; changed.
+        groups: The statements by kind; changed in place.
 
     Returns:
-        A finding for each two statements that have to be one and cannot.
+        An error for each two statements that must be equal but are not.
     """
     findings: list[Finding] = []
-    said["activity"] = _by_id(said["activity"], 22, findings)
-    said["wasDerivedFrom"] = _by_id(said["wasDerivedFrom"], 23, findings)
+    groups["activity"] = _merge_by_id(groups["activity"], 22, findings)
+    groups["wasDerivedFrom"] = _merge_by_id(groups["wasDerivedFrom"], 23, findings)
+    # Starts and ends first: merged, they may imply generations, which are merged after that.
     for kind in ("wasStartedBy", "wasEndedBy"):
-        said[kind] = _Paired(kind, findings).merge(said[kind])
-    for statement in list(_inferred(said)):
-        said[statement.kind].append(statement)
+        groups[kind] = _PairMerger(kind, findings).merge(groups[kind])
+    for statement in list(_inferred(groups)):
+        groups[statement.kind].append(statement)
     for kind in ("wasGeneratedBy", "wasInvalidatedBy"):
-        said[kind] = _Paired(kind, findings).merge(said[kind])
-    for kind in _KEYED:
-        said[kind] = _by_id(said[kind], 23, findings)
-    findings += _bounds(said)
-    findings += _mentions(said["mentionOf"])
+        groups[kind] = _PairMerger(kind, findings).merge(groups[kind])
+    for kind in _UNIQUE_BY_ID:
+        groups[kind] = _merge_by_id(groups[kind], 23, findings)
+    findings += _different_bounds(groups)
+    findings += _different_mentions(groups["mentionOf"])
     return findings
 
 
-def _by_id(
+def _merge_by_id(
     statements: Iterable[Statement], number: int, findings: list[Finding]
 ) -> list[Statement]:
-    found: dict[str, Statement] = {}
+    by_id: dict[str, Statement] = {}
     unnamed = []
     for statement in statements:
         if statement.identifier is None:
             unnamed.append(statement)
             continue
-        known = found.setdefault(statement.identifier, statement)
-        if known is not statement:
-            found[statement.identifier] = unify(known, statement, number, findings)
-    return [*unnamed, *found.values()]
+        first = by_id.setdefault(statement.identifier, statement)
+        if first is not statement:
+            by_id[statement.identifier] = unify(first, statement, number, findings)
+    return [*unnamed, *by_id.values()]
 
 
-class _Paired:
-    """Merges a kind of which two statements are one if their ids, or both their ends, are."""
+class _PairMerger:
+    """Merges statements of a kind that have the same id, or the same two ends."""
 
     def __init__(self, kind: str, findings: list[Finding]) -> None:
-        self._constraint, self._other = _PAIRS[kind]
+        self._constraint, self._second = _PAIRS[kind]
         self._findings = findings
         self._by_id: dict[str, Statement] = {}
         self._by_ends: dict[tuple[str, str], Statement] = {}
-        self._loose: list[Statement] = []
+        self._neither: list[Statement] = []
 
     def merge(self, statements: Iterable[Statement]) -> list[Statement]:
-        """Give what is left when those that have to be one are."""
+        """Return the statements with those that are equal merged."""
         for statement in statements:
             merged: Statement | None = statement
-            while merged is not None:  # what was merged has an id or an end that it had not
+            # A merged statement may have an id or end that makes it equal to a third one.
+            while merged is not None:
                 merged = self._add(merged)
         unnamed = (s for s in self._by_ends.values() if s.identifier is None)
-        return [*self._loose, *self._by_id.values(), *unnamed]
+        return [*self._neither, *self._by_id.values(), *unnamed]
 
     def _add(self, statement: Statement) -> Statement | None:
-        """Keep a statement, or give what it becomes together with one that was kept."""
+        """Store a statement, or remove an equal one and return both merged."""
         identifier, ends = statement.identifier, self._ends(statement)
-        known = None if identifier is None else self._by_id.get(identifier)
-        number = 23
-        if known is None and ends is not None:
-            known, number = self._by_ends.get(ends), self._constraint
-        if known is not None:
-            merged = unify(known, statement, number, self._findings)
-            if merged is known:
+        equal = None if identifier is None else self._by_id.get(identifier)
+        number = 23  # the constraint for equal ids
+        if equal is None and ends is not None:
+            equal, number = self._by_ends.get(ends), self._constraint
+        if equal is not None:
+            merged = unify(equal, statement, number, self._findings)
+            if merged is equal:
                 return None
-            self._forget(known)
+            self._remove(equal)
             return merged
         if identifier is not None:
             self._by_id[identifier] = statement
         if ends is not None:
             self._by_ends[ends] = statement
         elif identifier is None:
-            self._loose.append(statement)
+            self._neither.append(statement)
         return None
 
-    def _forget(self, statement: Statement) -> None:
+    def _remove(self, statement: Statement) -> None:
         if statement.identifier is not None:
             del self._by_id[statement.identifier]
         ends = self._ends(statement)
@@ -126,100 +132,180 @@ class _Paired:
             del self._by_ends[ends]
 
     def _ends(self, statement: Statement) -> tuple[str, str] | None:
-        first, second = statement.terms[0], statement.terms[self._other]
+        first, second = statement.terms[0], statement.terms[self._second]
         return None if first is None or second is None else (first, second)
 
 
-def unify(known: Statement, other: Statement, number: int, findings: list[Finding]) -> Statement:
-    """Give the one statement that two are; ``known`` itself if the other adds nothing.
+def unify(first: Statement, other: Statement, number: int, findings: list[Finding]) -> Statement:
+    """Merge two equal statements; return ``first`` itself if the other one adds nothing.
 
-    What keeps them from being one becomes a finding, and then ``known`` is given as well.
+    Differences become a finding of constraint ``number``; then ``first`` is returned, too.
     """
-    kind = KINDS[known.kind]
-    clashes = []
-    identifier = known.identifier if known.identifier is not None else other.identifier
+    kind = KINDS[first.kind]
+    differences = []
+    identifier = first.identifier if first.identifier is not None else other.identifier
     if other.identifier is not None and other.identifier != identifier:
-        clashes.append(f"its id is {identifier} and {other.identifier}")
-    terms = list(known.terms)
-    for place, (ours, theirs) in enumerate(zip(known.terms, other.terms, strict=True)):
+        differences.append(f"its id is {identifier} and {other.identifier}")
+    terms = list(first.terms)
+    for position, (ours, theirs) in enumerate(zip(first.terms, other.terms, strict=True)):
         if ours == theirs:
             continue
-        nothing = ours is None or theirs is None
-        if not nothing or kind.fixed[place]:
-            formal = kind.formals[place]
-            clashes.append(f"{formal} is {ours or 'nothing'} and {theirs or 'nothing'}")
-            if formal == "prov:activity" and kind.fixed[place]:
-                break  # a derivation's generation and usage mean other things without it
+        omitted = ours is None or theirs is None
+        if not omitted or kind.fixed[position]:
+            formal = kind.formals[position]
+            differences.append(f"{formal} is {ours or 'absent'} and {theirs or 'absent'}")
+            if formal == "prov:activity" and kind.fixed[position]:
+                break  # without an activity, generation and usage of a derivation differ anyway
         elif ours is None:
-            terms[place] = theirs
-    times = list(known.times)
-    for place, (now, then) in enumerate(zip(known.times, other.times, strict=True)):
-        if now is None:
-            times[place] = then
-        elif then is not None and not xsd_datetime.same(now, then):
-            clashes.append(f"{kind.times[place]} is {now} and {then}")
-    if clashes:
-        message = f"{other} says the same thing differently: {'; '.join(clashes)}"
-        findings.append(error(rules.constraint(number), str(known), message))
-        return known
+            terms[position] = theirs
+    times = list(first.times)
+    for position, (ours, theirs) in enumerate(zip(first.times, other.times, strict=True)):
+        if ours is None:
+            times[position] = theirs
+        elif theirs is not None and not xsd_datetime.may_be_same(ours, theirs):
+            differences.append(f"{kind.times[position]} is {ours} and {theirs}")
+    if differences:
+        message = f"{other} must be the same statement, but differs: {'; '.join(differences)}"
+        findings.append(error(constraint(number), first, message))
+        return first
     merged = (identifier, tuple(terms), tuple(times))
-    if merged == (known.identifier, known.terms, known.times):
-        return known
-    return known._replace(identifier=identifier, terms=merged[1], times=merged[2])
+    if merged == (first.identifier, first.terms, first.times):
+        return first
+    return first._replace(identifier=identifier, terms=merged[1], times=merged[2])
 
 
-def _inferred(said: Groups) -> Iterator[Statement]:
-    """Give the generations and usages that other statements imply (Inferences 9 to 11)."""
+def _inferred(groups: Groups) -> Iterator[Statement]:
+    """Yield the generations and usages that other statements imply (Inferences 9 to 11)."""
     for kind, number in (("wasStartedBy", 9), ("wasEndedBy", 10)):
-        for statement in said[kind]:
-            _, trigger, maker = statement.terms
-            if trigger is not None and maker is not None:
-                yield Statement(
-                    "wasGeneratedBy",
-                    None,
-                    (trigger, maker),
-                    (None,),
-                    because=f"{statement} by {rules.inference(number)}",
-                )
-    for statement in said["wasDerivedFrom"]:
+        for statement in groups[kind]:
+            _, trigger, starter = statement.terms
+            if trigger is not None and starter is not None:
+                because = f"{statement} by {inference(number)}"
+                terms = (trigger, starter)
+                yield Statement("wasGeneratedBy", None, terms, (None,), because=because)
+    for statement in groups["wasDerivedFrom"]:
         new, old, activity, generation, usage = statement.terms
         if activity is not None:
-            because = f"{statement} by {rules.inference(11)}"
+            because = f"{statement} by {inference(11)}"
             yield Statement("wasGeneratedBy", generation, (new, activity), (None,), because=because)
             if usage is not None:
                 yield Statement("used", usage, (activity, old), (None,), because=because)
 
 
-def _bounds(said: Groups) -> Iterator[Finding]:
-    """Compare the times of starts and ends with those that activities have themselves."""
-    activities = {s.identifier: s for s in said["activity"]}
-    for kind, number, place in _BOUNDS:
-        for statement in said[kind]:
+def _different_bounds(groups: MutableGroups) -> Iterator[Finding]:
+    """Compare the times of starts and ends with those of their activities."""
+    activities = {s.identifier: s for s in groups["activity"]}
+    for kind, number, position in _BOUNDS:
+        for statement in groups[kind]:
             activity = activities.get(statement.terms[0])
             (time,) = statement.times
             if activity is None or time is None:
                 continue
-            own = activity.times[place]
-            if own is None:  # then it is this one, also for the next start or end
-                times = (time, activity.times[1]) if place == 0 else (activity.times[0], time)
+            own = activity.times[position]
+            if own is None:  # this is its time, also for the next start or end
+                times = (time, activity.times[1]) if position == 0 else (activity.times[0], time)
                 activities[statement.terms[0]] = activity._replace(times=times)
-            elif not xsd_datetime.same(own, time):
-                what = KINDS["activity"].times[place]
-                yield error(
-                    rules.constraint(number),
-                    str(statement),
-                    f"it was at {time}, and {what} of {activity} is {own}",
-                )
-    said["activity"] = list(activities.values())
+            elif not xsd_datetime.may_be_same(own, time):
+                name = KINDS["activity"].times[position]
+                message = f"its time is {time}, but {name} of {activity} is {own}"
+                yield error(constraint(number), statement, message)
+    groups["activity"] = list(activities.values())
 
 
-def _mentions(statements: Iterable[Statement]) -> Iterator[Finding]:
-    known: dict[str | None, Statement] = {}
+def _different_mentions(statements: Iterable[Statement]) -> Iterator[Finding]:
+    by_entity: dict[str | None, Statement] = {}
     for statement in statements:
-        other = known.setdefault(statement.terms[0], statement)
-        if other.terms != statement.terms:
-            yield error(
-                "PROV-LINKS: unique-mention",
-                str(other),
-                f"{statement} mentions another entity or bundle for the same one",
-            )
+        first = by_entity.setdefault(statement.terms[0], statement)
+        if first.terms != statement.terms:
+            message = f"{statement} mentions another entity or bundle for the same entity"
+            yield error("PROV-LINKS: unique-mention", first, message)
+
+
+# -- statements of several kinds ---------------------------------------------------------
+
+
+def unify_shared_ids(groups: MutableGroups) -> list[Finding]:
+    """Find ids that relations of different kinds, or a relation and an element, cannot share.
+
+    A derivation is also an influence, and so is every other relation with an id (Inference 15).
+    So an influence with the id of another relation has the same two ends; omitted ends are
+    filled in, in ``groups``.
+    """
+    first, shared = _shared_ids(groups)
+    findings = [*_shared_with_elements(groups, first), *_shared_by_disjoint(shared)]
+    ends: dict[str, Statement] = {}
+    for identifier, statements in shared.items():
+        head, *others = statements
+        clashes = [
+            clash
+            for other in others
+            if head.kind != other.kind
+            and not {head.kind, other.kind} <= _DISJOINT
+            and (clash := _different_ends(head, other)) is not None
+        ]
+        findings += clashes
+        complete = [statement for statement in statements if None not in statement.terms[:2]]
+        if complete and not clashes:
+            ends[identifier] = complete[0]
+    if ends:
+        for kind in _WITH_ID:
+            groups[kind] = [_filled(s, ends.get(s.identifier or "")) for s in groups[kind]]
+    return findings
+
+
+def _shared_ids(groups: Groups) -> tuple[dict[str, Statement], dict[str, list[Statement]]]:
+    """Return the first relation of each id, and all relations of ids that several kinds share."""
+    first: dict[str, Statement] = {}
+    shared: dict[str, list[Statement]] = {}
+    # Two passes would be simpler, but most documents share no ids, and this is the fast case.
+    for kind in _WITH_ID:
+        for statement in groups[kind]:
+            identifier = statement.identifier
+            if identifier is not None:
+                head = first.setdefault(identifier, statement)
+                if head.kind != kind:
+                    shared.setdefault(identifier, [head]).append(statement)
+    return first, shared
+
+
+def _shared_with_elements(groups: Groups, relations: Mapping[str, Statement]) -> Iterator[Finding]:
+    if not relations:
+        return
+    for kind in ELEMENTS:
+        for statement in groups[kind]:
+            relation = relations.get(statement.identifier or "")
+            if relation is not None:
+                message = f"{statement.identifier} is also the id of {relation}"
+                yield error(constraint(54), statement, message)
+
+
+def _shared_by_disjoint(shared: Mapping[str, list[Statement]]) -> Iterator[Finding]:
+    for identifier, statements in shared.items():
+        disjoint = {s.kind: s for s in statements if s.kind in _DISJOINT}
+        if len(disjoint) > 1:
+            first, *others = disjoint.values()
+            message = f"{identifier} is also the id of {', '.join(map(str, others))}"
+            yield error(constraint(53), first, message)
+
+
+def _different_ends(first: Statement, other: Statement) -> Finding | None:
+    differences = [
+        f"{theirs} and not {ours}"
+        for ours, theirs in zip(first.terms[:2], other.terms[:2], strict=True)
+        if ours != theirs and ours is not None and theirs is not None
+    ]
+    if not differences:
+        return None
+    return error(
+        f"{constraint(23)} (with {inference(15)})",
+        first,
+        f"{other} has the same id, so both are one influence, but names {', '.join(differences)}",
+    )
+
+
+def _filled(statement: Statement, complete: Statement | None) -> Statement:
+    if complete is None or None not in statement.terms[:2]:
+        return statement
+    pairs = zip(statement.terms[:2], complete.terms[:2], strict=True)
+    terms = tuple(ours if ours is not None else theirs for ours, theirs in pairs)
+    return statement._replace(terms=terms + statement.terms[2:])

@@ -1,4 +1,4 @@
-"""Times of ``xsd:dateTime``: read, compared, and told from what no clock shows."""
+"""Parsing and comparing ``xsd:dateTime``, of any year and to the nanosecond."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 _SECOND = 10**9
 _DAY = 86_400 * _SECOND
-_ZONES = 14 * 3600 * _SECOND
-"""No zone is further from UTC: a time without one is that uncertain against one with one."""
+# Largest offset of a time zone; a time without a zone is uncertain by as much.
+_MAX_OFFSET = 14 * 3600 * _SECOND
 
-_MOST_DIGITS = 9
+_MOST_YEAR_DIGITS = 9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATTERN = re.compile(
     r"\s*(?P<year>-?(?:[1-9][0-9]{4,}|[0-9]{4}))-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -23,58 +23,56 @@ _PATTERN = re.compile(
 
 
 class Time(NamedTuple):
-    """A time as nanoseconds since 1970; without a zone they are those of its own clock."""
+    """Nanoseconds since 1970, in UTC, or in an unknown zone if not ``zoned``."""
 
     zoned: bool
     nanoseconds: int
 
     @property
     def earliest(self) -> int:
-        """The instant before which it cannot be."""
-        return self.nanoseconds if self.zoned else self.nanoseconds - _ZONES
+        """The earliest possible instant in UTC."""
+        return self.nanoseconds if self.zoned else self.nanoseconds - _MAX_OFFSET
 
     @property
     def latest(self) -> int:
-        """The instant after which it cannot be."""
-        return self.nanoseconds if self.zoned else self.nanoseconds + _ZONES
+        """The latest possible instant in UTC."""
+        return self.nanoseconds if self.zoned else self.nanoseconds + _MAX_OFFSET
 
     def after(self, other: Time) -> bool:
-        """Tell whether it is certainly later than another time."""
+        """Return whether the time is certainly later than another one."""
         if self.zoned == other.zoned:
             return self.nanoseconds > other.nanoseconds
         return self.earliest > other.latest
 
 
 NOT_SET = Time(True, 31 * _DAY)
-"""Before this a clock was not set, or seconds since 1970 were taken for milliseconds."""
+"""Earlier times come from an unset clock, or from seconds taken for milliseconds."""
 
 DISTANT = Time(True, int((datetime(2100, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * _SECOND)
 
 
-def tomorrow(now: datetime) -> Time:
-    """Give the time from which on, seen from ``now``, no honest clock can have been read."""
+def day_after(now: datetime) -> Time:
+    """Return the time a day after ``now``; clocks of different machines differ by less."""
     return Time(True, int((now - _EPOCH + timedelta(days=1)).total_seconds()) * _SECOND)
 
 
 @lru_cache(maxsize=1 << 16)
-def read(text: str) -> Time | None:
-    """Read an ``xsd:dateTime``; None if the text is none, or beyond a billion years.
-
-    Fractions are kept to the nanosecond.
-    """
-    found = _PATTERN.fullmatch(text)
-    if found is None or len(found["year"]) > _MOST_DIGITS:
+def parse(text: str) -> Time | None:
+    """Parse an ``xsd:dateTime``; return None for other text, or beyond a billion years."""
+    # datetime knows neither years beyond 9999 nor nanoseconds, hour 24 or times before 0001.
+    match = _PATTERN.fullmatch(text)
+    if match is None or len(match["year"]) > _MOST_YEAR_DIGITS:
         return None
-    year, month, day = int(found["year"]), int(found["month"]), int(found["day"])
-    hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"])
-    fraction = int((found["fraction"] or "")[:9].ljust(9, "0"))
+    year, month, day = int(match["year"]), int(match["month"]), int(match["day"])
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
+    fraction = int((match["fraction"] or "")[:9].ljust(9, "0"))
     midnight = hour == 24 and not (minute or second or fraction)
     if not (year and 1 <= month <= 12 and 1 <= day <= _days(year, month)):
         return None
     if not ((hour < 24 or midnight) and minute < 60 and second < 60):
         return None
     seconds = ((_since_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second
-    zone = found["zone"]
+    zone = match["zone"]
     if zone is not None and zone != "Z":
         hours, minutes = int(zone[1:3]), int(zone[4:6])
         if minutes > 59 or hours * 60 + minutes > 14 * 60:
@@ -84,14 +82,14 @@ def read(text: str) -> Time | None:
     return Time(zone is not None, seconds * _SECOND + fraction)
 
 
-def same(first: str, second: str) -> bool:
-    """Tell whether two texts may be one time; what is no time is compared as text."""
+def may_be_same(first: str, second: str) -> bool:
+    """Return whether two texts may be the same time; other text is compared as such."""
     if first == second:
         return True
-    one, other = read(first), read(second)
-    if one is None or other is None:
+    first_time, second_time = parse(first), parse(second)
+    if first_time is None or second_time is None:
         return False
-    return not (one.after(other) or other.after(one))
+    return not (first_time.after(second_time) or second_time.after(first_time))
 
 
 def _days(year: int, month: int) -> int:
@@ -101,8 +99,9 @@ def _days(year: int, month: int) -> int:
 
 
 def _since_epoch(year: int, month: int, day: int) -> int:
-    """Count days in the proleptic Gregorian calendar, in which a year begins in March."""
+    """Return the days since 1970 in the proleptic Gregorian calendar."""
+    # Count years from March, so that the leap day is the last day of a year.
     if month <= 2:
         year, month = year - 1, month + 12
-    leaps = year // 4 - year // 100 + year // 400
-    return 365 * year + leaps + (153 * (month - 3) + 2) // 5 + day - 1 - 719_468
+    leap_days = year // 4 - year // 100 + year // 400
+    return 365 * year + leap_days + (153 * (month - 3) + 2) // 5 + day - 1 - 719_468

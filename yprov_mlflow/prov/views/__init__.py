@@ -1,1 +1,1 @@
-"""Typed views of a document, such as its energy or its summary."""
+"""Typed views of a PROV document: the energy report and the summary of its run."""

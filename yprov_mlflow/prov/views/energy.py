@@ -1,7 +1,4 @@
-"""What a run cost, as its document says: energy by device and context, emissions, what is missing.
-
-A number that the document does not have is None and never 0.
-"""
+"""Energy reports, read from documents."""
 
 from __future__ import annotations
 
@@ -11,364 +8,351 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
-from yprov_mlflow.prov.views.document_view import Records, Summary, View, pick, types, value
+from yprov_mlflow.prov.views.document_reader import (
+    DocumentReader,
+    Record,
+    Records,
+    read,
+    text,
+    types,
+    value,
+)
+from yprov_mlflow.prov.views.energy_report import (
+    CarbonIntensity,
+    Collection,
+    ContextEnergy,
+    DeviceEnergy,
+    Emissions,
+    Energy,
+    EnergyReport,
+    Gauge,
+    Missing,
+    Quantity,
+    TotalEnergy,
+)
+from yprov_mlflow.prov.views.summary import Run
+from yprov_mlflow.prov.views.view import terms
 
-_RUN = {"id": "mlf:runId", "status": "mlf:status", "name": "prov:label"}
-_COLLECTION = {
-    "collector": "mlf:collector",
-    "start": "prov:startTime",
-    "end": "prov:endTime",
-    "samples": "mlf:samples",
-    "cpu_s": "mlf:cpuSeconds",
-    "interval_s": "mlf:intervalSeconds",
-}
-_NUMBERS = {
-    "value": "qudt:numericValue",
-    "min": "mlf:min",
-    "max": "mlf:max",
-    "count": "mlf:count",
-}
-_NAMES = {
-    "unit": "qudt:hasUnit",
-    "method": "mlf:method",
-    "scope": "mlf:scope",
-    "component": "mlf:component",
-}
-_SCI = {
-    "energy_kwh": "mlf:sciEnergyKwh",
-    "carbon_intensity": "mlf:sciIntensity",
-    "embodied_g": "mlf:sciEmbodiedGrams",
-    "value_g": "qudt:numericValue",
-}
-# Kinds of entities with what collectors found; those of our own kinds have labels of their own.
+# Entities with a collector's facts. Hosts and environments have labels other than its name.
 _FACTS = {"mlf:Facts": "", "mlf:Host": "host", "mlf:Environment": "environment"}
-_SUMS = ("run:energy/", "run:emissions/", "run:sci")
+_TOTALS = ("run:energy/", "run:emissions/", "run:sci")
 _UNREAD = "no sample has it"
-_EARLY = "collectors look around first, and a run does not wait for them"
-_EARLY_SHARE = 0.01
-"""Share of a session's time from which on it is said that nothing measured yet."""
-_NOTHING = (
-    "the document has no measurements: no collector ran (YPROV_MLFLOW_COLLECTORS chooses them), "
-    "the run was over before the collectors of its process had looked around, or the document was "
-    "made from a store, which has none"
+_LATE = "collectors start in the background, and the run does not wait for them"
+# Share of a session before the first sample from which on the report mentions it.
+_LATE_SHARE = 0.01
+_NOTHING_MEASURED = (
+    "the document contains no measurements: no collector ran (see YPROV_MLFLOW_COLLECTORS), the "
+    "run ended before its collectors had started, or the document was converted from a store"
 )
 
 
-def draw_up(document: Mapping[str, Records]) -> Summary:
-    """Give the bill of a PROV-JSON object.
-
-    Returns:
-        ``run``; ``measured`` and, where that is false, the ``reason``; ``collectors``;
-        ``devices`` and ``contexts``, each context with ``devices`` of its own, of which each
-        has ``energy_j``, ``power_w``, ``utilization_percent`` and under ``quantities`` all
-        else; ``total``, ``emissions`` and ``sci``, None where the document lacks them;
-        ``not_measured``: collector, what, reason and cure.
-    """
-    view = View(document)
-    quantities = list(_quantities(view))
-    found = {
-        "run": _run(view),
-        "measured": bool(quantities),
-        "collectors": list(_collections(view).values()),
-        "devices": _devices(view, (q for q in quantities if q.during is None)),
-        "contexts": _contexts(view, quantities),
-        "total": _total(view),
-        "emissions": _emissions(view),
-        "sci": _sci(view),
-        "not_measured": _not_measured(view),
-    }
-    return found if quantities else {**found, "reason": _NOTHING}
+def from_document(document: Document | Mapping[str, Records]) -> EnergyReport:
+    """Return the energy report of a document, or of a PROV-JSON object."""
+    reader = DocumentReader(document)
+    measurements = list(_measurements(reader))
+    collections = _collections(reader)
+    whole_run = (m for m in measurements if m.during is None)
+    run = reader.section("activity").get("run:run", {})
+    return EnergyReport(
+        run=read(Run, run, start=run.get("prov:startTime"), end=run.get("prov:endTime")),
+        measured=bool(measurements),
+        collectors=tuple(collections.values()),
+        devices=_devices(collections, whole_run),
+        contexts=_contexts(reader, collections, measurements),
+        total=_total(reader),
+        emissions=_emissions(reader),
+        sci=_carbon_intensity(reader),
+        not_measured=_not_measured(reader),
+        reason=None if measurements else _NOTHING_MEASURED,
+    )
 
 
-class _Quantity(NamedTuple):
-    """One value: by which activity, of which device, during which context if not the whole."""
+class _Measurement(NamedTuple):
+    """A quantity with its activity and device; ``during`` is its context, None for all."""
 
     activity: str
     device: str
     label: str | None
     during: str | None
     name: str
-    numbers: Summary
+    quantity: Quantity
 
 
-def _quantities(view: View) -> Iterator[_Quantity]:
+def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
     generated = {
-        r.get("prov:entity"): str(r.get("prov:activity"))
-        for r in view.section("wasGeneratedBy").values()
+        record.get("prov:entity"): str(record.get("prov:activity"))
+        for record in reader.section("wasGeneratedBy").values()
     }
-    entities = view.section("entity")
-    for identifier, part in view.of("entity", "mlf:Quantity"):
-        if identifier.startswith(_SUMS):
+    entities = reader.section("entity")
+    for identifier, part in reader.of_type("entity", "mlf:Quantity"):
+        if identifier.startswith(_TOTALS):
             continue
-        # What a part does not say again, its whole has said.
-        whole_id = str(value(part.get("mlf:partOfTotal", "")))
-        record = {**entities.get(whole_id, {}), **part}
+        # The part of a context does not repeat the attributes of the quantity's total.
+        total_id = str(value(part.get("mlf:partOfTotal", "")))
+        record = {**entities.get(total_id, {}), **part}
         device = entities.get(str(value(record.get("mlf:ofDevice", ""))), {})
-        numbers = {key: _number(part, term) for key, term in _NUMBERS.items() if term in part}
-        names = {key: _local(record.get(term)) for key, term in _NAMES.items()}
-        during = value(part.get("mlf:during"))
-        yield _Quantity(
-            generated.get(identifier) or generated.get(whole_id) or "",
-            _text(record.get("mlf:deviceName")) or "",
-            _text(device.get("prov:label")),
-            None if during is None else str(during),
-            str(value(record.get("schema:name", ""))),
-            {"value": None, **numbers, **names},
+        yield _Measurement(
+            activity=generated.get(identifier) or generated.get(total_id) or "",
+            device=text(record.get("mlf:deviceName")) or "",
+            label=text(device.get("prov:label")),
+            during=text(part.get("mlf:during")),
+            name=str(value(record.get("schema:name", ""))),
+            quantity=Quantity(
+                value=_number(part, "qudt:numericValue"),
+                **{name: _number(part, term) for name, term in terms(Quantity).items()},
+                unit=_local(record, "qudt:hasUnit"),
+                method=_local(record, "mlf:method"),
+                scope=_local(record, "mlf:scope"),
+                component=_local(record, "mlf:component"),
+            ),
         )
 
 
-def _number(record: Mapping[str, Any], term: str) -> float | int | None:
-    """Give a number; None for what is not one, which JSON cannot carry either."""
-    found = value(record.get(term))
-    usable = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return found if usable and math.isfinite(found) else None
+def _number(record: Record, term: str) -> float | int | None:
+    """Return a finite number, or None for anything else."""
+    number = value(record.get(term))
+    usable = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return number if usable and math.isfinite(number) else None
 
 
-def _local(given: Any) -> str | None:
-    """Give the local part of a qualified name, such as ``device`` of ``mlf:device``."""
-    found = value(given)
-    return None if found is None else str(found).rpartition(":")[2]
+def _local(record: Record, term: str) -> str | None:
+    """Return the local part of a qualified name, such as ``device`` of ``mlf:device``."""
+    name = text(record.get(term))
+    return None if name is None else name.rpartition(":")[2]
 
 
-# -- where and by what -------------------------------------------------------------------
+# -- devices -----------------------------------------------------------------------------
 
 
-def _run(view: View) -> Summary:
-    record = view.section("activity").get("run:run", {})
-    times = {"start": record.get("prov:startTime"), "end": record.get("prov:endTime")}
-    return {**pick(record, _RUN), **times}
+def _collections(reader: DocumentReader) -> dict[str, Collection]:
+    """Return the collections by the ids of their activities."""
+    activities = reader.section("activity")
+    entities = reader.section("entity")
+    # A session uses the host that it runs on.
+    nodes = {}
+    for usage in reader.section("used").values():
+        host = entities.get(str(usage.get("prov:entity")), {})
+        if "mlf:Host" in types(host):
+            nodes[usage.get("prov:activity")] = text(host.get("prov:label"))
+    collections = {}
+    for identifier, record in reader.of_type("activity", "mlf:Collection"):
+        session = text(record.get("dcterms:isPartOf"))
+        rank = value(activities.get(session or "", {}).get("mlf:rank"))
+        collections[identifier] = read(
+            Collection, record, session=session, rank=rank, node=nodes.get(session)
+        )
+    return collections
 
 
-def _collections(view: View) -> dict[str, Summary]:
-    """Give who measured, by activity, each with its session, rank and node."""
-    activities = view.section("activity")
-    entities = view.section("entity")
-    nodes = {
-        r.get("prov:activity"): _text(entities[str(r.get("prov:entity"))].get("prov:label"))
-        for r in view.section("used").values()
-        if "mlf:Host" in types(entities.get(str(r.get("prov:entity")), {}))
-    }
-    found = {}
-    for identifier, record in view.of("activity", "mlf:Collection"):
-        session = _text(record.get("dcterms:isPartOf"))
-        found[identifier] = {
-            **pick(record, _COLLECTION),
-            "session": session,
-            "rank": value(activities.get(session or "", {}).get("mlf:rank")),
-            "node": nodes.get(session),
-        }
-    return found
-
-
-def _text(given: Any) -> str | None:
-    found = value(given)
-    return None if found is None else str(found)
-
-
-def _devices(view: View, quantities: Iterable[_Quantity]) -> list[Summary]:
-    """Give a row for each device of each activity; for what is of no device, one a scope."""
-    collections = _collections(view)
-    rows: dict[tuple[str, ...], Summary] = {}
-    for quantity in quantities:
-        numbers = quantity.numbers
-        is_energy = numbers["unit"] == "J"
-        # A second energy of the same device, such as a process's share, is a row of its own.
-        which = quantity.name if is_energy and quantity.name != "energy" else ""
-        key = (quantity.activity, quantity.device, numbers["scope"] or "", which)
+def _devices(
+    collections: Mapping[str, Collection], measurements: Iterable[_Measurement]
+) -> tuple[DeviceEnergy, ...]:
+    """Return a row for each device of each collection, or for each scope without a device."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for activity, device, label, _, name, quantity in measurements:
+        is_energy = quantity.unit == "J"
+        # A second energy of the same device, such as a process's share, has its own row.
+        what = name if is_energy and name != "energy" else ""
+        key = (activity, device, quantity.scope or "", what)
         row = rows.get(key)
         if row is None:
-            by = collections.get(quantity.activity, {})
+            collection = collections.get(activity)
             row = rows[key] = {
-                **{key: by.get(key) for key in ("session", "rank", "node", "collector")},
-                "device": quantity.device or None,
-                "label": quantity.label,
-                "what": which or None,
+                **{
+                    field: getattr(collection, field, None)
+                    for field in ("session", "rank", "node", "collector")
+                },
+                "device": device or None,
+                "label": label,
+                "what": what or None,
                 "component": None,
-                "scope": numbers["scope"],
-                "method": numbers["method"],
+                "scope": quantity.scope,
+                "method": quantity.method,
                 "energy_j": None,
                 "power_w": None,
                 "utilization_percent": None,
                 "quantities": {},
             }
-        row["quantities"][quantity.name] = numbers
+        row["quantities"][name] = quantity
         if is_energy:
-            row["energy_j"], row["component"] = numbers["value"], numbers["component"]
-            row["method"] = numbers["method"]
-        elif quantity.name == "power" and numbers["unit"] == "W":
-            row["power_w"] = _gauge(numbers)
-        elif quantity.name == "utilization" and numbers["unit"] == "PERCENT":
-            row["utilization_percent"] = _gauge(numbers)
-    return list(rows.values())
+            row["energy_j"], row["component"] = quantity.value, quantity.component
+            row["method"] = quantity.method
+        elif (name, quantity.unit) in (("power", "W"), ("utilization", "PERCENT")):
+            field = "power_w" if name == "power" else "utilization_percent"
+            row[field] = Gauge(mean=quantity.value, max=quantity.max)
+    return tuple(DeviceEnergy(**row) for row in rows.values())
 
 
-def _gauge(numbers: Summary) -> Summary:
-    return {"mean": numbers["value"], "max": numbers.get("max")}
+# -- contexts ----------------------------------------------------------------------------
 
 
-# -- when --------------------------------------------------------------------------------
-
-
-def _contexts(view: View, quantities: Iterable[_Quantity]) -> list[Summary]:
-    """Give what was measured during each context and epoch, those around others first."""
-    by_context: dict[str, list[_Quantity]] = {}
-    for quantity in quantities:
-        if quantity.during is not None:
-            by_context.setdefault(quantity.during, []).append(quantity)
-    found = []
+def _contexts(
+    reader: DocumentReader,
+    collections: Mapping[str, Collection],
+    measurements: Iterable[_Measurement],
+) -> tuple[ContextEnergy, ...]:
+    """Return the contexts and epochs with measurements, outer ones first."""
+    by_context: dict[str, list[_Measurement]] = {}
+    for measurement in measurements:
+        if measurement.during is not None:
+            by_context.setdefault(measurement.during, []).append(measurement)
+    activities = reader.section("activity")
+    contexts = []
     for identifier, parts in by_context.items():
-        record = view.section("activity").get(identifier, {})
+        record = activities.get(identifier, {})
+        session = activities.get(text(record.get("mlf:session")) or "", {})
         start, end = record.get("prov:startTime"), record.get("prov:endTime")
-        devices = _devices(view, parts)
-        counted = [row for row in devices if row["component"] and row["energy_j"] is not None]
-        sums = {
-            name: _sum(row for row in counted if row["component"] == name) for name in COMPONENTS
-        }
-        found.append(
-            {
-                "context": _path(view, identifier),
-                "rank": _rank(view, record),
-                "start": start,
-                "end": end,
-                "seconds": _seconds(start, end),
-                "energy_j": _sum(counted),
-                "components": sums,
-                "method": _method(row["method"] for row in counted),
-                "devices": devices,
-            }
+        devices = _devices(collections, parts)
+        counted = [row for row in devices if row.component and row.energy_j is not None]
+        contexts.append(
+            ContextEnergy(
+                context=_path(reader, identifier),
+                rank=value(session.get("mlf:rank")),
+                start=start,
+                end=end,
+                seconds=_seconds(start, end),
+                energy_j=_sum(counted),
+                components={
+                    name: _sum([row for row in counted if row.component == name])
+                    for name in COMPONENTS
+                },
+                method=_method(counted),
+                devices=devices,
+            )
         )
-    return sorted(found, key=lambda context: (str(context["start"]), len(context["context"])))
+    # ISO 8601 in UTC sorts as text; a context starts no later than those inside it.
+    return tuple(sorted(contexts, key=lambda context: (str(context.start), len(context.context))))
 
 
-def _path(view: View, identifier: str) -> list[str]:
-    """Give the labels of a context and of those around it, the outermost first."""
-    activities = view.section("activity")
+def _path(reader: DocumentReader, identifier: str) -> tuple[str, ...]:
+    """Return the labels of a context and of the contexts around it, outermost first."""
     path: list[str] = []
-    seen: set[str] = set()
+    seen: set[str] = set()  # documents by others may have cycles
+    activities = reader.section("activity")
     while identifier not in seen and (record := activities.get(identifier)) is not None:
         seen.add(identifier)
         if not {"mlf:Context", "mlf:Epoch"} & set(types(record)):
             break
-        path.insert(0, _text(record.get("prov:label")) or identifier)
-        identifier = _text(record.get("dcterms:isPartOf")) or ""
-    return path or [identifier]
-
-
-def _rank(view: View, context: Mapping[str, Any]) -> Any:
-    session = view.section("activity").get(_text(context.get("mlf:session")) or "", {})
-    return value(session.get("mlf:rank"))
+        path.insert(0, text(record.get("prov:label")) or identifier)
+        identifier = text(record.get("dcterms:isPartOf")) or ""
+    return tuple(path) or (identifier,)
 
 
 def _seconds(start: Any, end: Any) -> float | None:
     try:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-    except (TypeError, ValueError):  # it has no end, or is no time
+    except (TypeError, ValueError):  # one is absent, or not a time
         return None
 
 
-def _sum(rows: Iterable[Summary]) -> float | None:
-    energies = [row["energy_j"] for row in rows]
-    return math.fsum(energies) if energies else None
+def _sum(rows: list[DeviceEnergy]) -> float | None:
+    return math.fsum(row.energy_j or 0 for row in rows) if rows else None
 
 
-def _method(methods: Iterable[str | None]) -> str | None:
-    """Give what holds for a sum: it is measured only if all parts are."""
-    kinds = set(methods)
-    return None if not kinds else "measured" if kinds == {"measured"} else "estimated"
+def _method(rows: list[DeviceEnergy]) -> str | None:
+    """Return the method of a sum: it is measured only if all of its parts are."""
+    methods = {row.method for row in rows}
+    if not methods:
+        return None
+    return "measured" if methods == {"measured"} else "estimated"
 
 
-# -- the sum -----------------------------------------------------------------------------
+# -- totals ------------------------------------------------------------------------------
 
 
-def _energy(record: Mapping[str, Any]) -> Summary | None:
+def _total(reader: DocumentReader) -> TotalEnergy | None:
+    total = _energy(reader, "total")
+    if total is None:
+        return None
+    components = {name: _energy(reader, name) for name in COMPONENTS}
+    return TotalEnergy(**vars(total), components=components)
+
+
+def _energy(reader: DocumentReader, name: str) -> Energy | None:
+    record = reader.section("entity").get(f"run:energy/{name}", {})
     energy_j = _number(record, "qudt:numericValue")
     if energy_j is None:
         return None
-    return {
-        "energy_j": energy_j,
-        "energy_kwh": energy_j / JOULES_PER_KWH,
-        "method": _local(record.get("mlf:method")),
-    }
+    energy_kwh = energy_j / JOULES_PER_KWH
+    return Energy(energy_j=energy_j, energy_kwh=energy_kwh, method=_local(record, "mlf:method"))
 
 
-def _total(view: View) -> Summary | None:
-    entities = view.section("entity")
-    total = _energy(entities.get("run:energy/total", {}))
-    if total is None:
+def _emissions(reader: DocumentReader) -> Emissions | None:
+    record = reader.section("entity").get("run:emissions/total", {})
+    emissions_g = _number(record, "qudt:numericValue")
+    if emissions_g is None:
         return None
-    parts = {name: _energy(entities.get(f"run:energy/{name}", {})) for name in COMPONENTS}
-    return {**total, "components": parts}
+    return Emissions(
+        emissions_g=emissions_g,
+        carbon_intensity=_number(record, "mlf:carbonIntensity"),
+        source=text(record.get("mlf:carbonIntensitySource")),
+        method=_local(record, "mlf:method"),
+    )
 
 
-def _emissions(view: View) -> Summary | None:
-    record = view.section("entity").get("run:emissions/total", {})
-    grams = _number(record, "qudt:numericValue")
-    if grams is None:
-        return None
-    return {
-        "emissions_g": grams,
-        "carbon_intensity": _number(record, "mlf:carbonIntensity"),
-        "source": _text(record.get("mlf:carbonIntensitySource")),
-        "method": _local(record.get("mlf:method")),
-    }
-
-
-def _sci(view: View) -> Summary | None:
-    record = view.section("entity").get("run:sci")
+def _carbon_intensity(reader: DocumentReader) -> CarbonIntensity | None:
+    record = reader.section("entity").get("run:sci")
     if record is None:
         return None
-    numbers = {key: _number(record, term) for key, term in _SCI.items()}
-    return {**numbers, "functional_unit": _text(record.get("mlf:sciFunctionalUnit"))}
+    return CarbonIntensity(
+        energy_kwh=_number(record, "mlf:sciEnergyKwh"),
+        carbon_intensity=_number(record, "mlf:sciIntensity"),
+        embodied_g=_number(record, "mlf:sciEmbodiedGrams"),
+        value_g=_number(record, "qudt:numericValue"),
+        functional_unit=text(record.get("mlf:sciFunctionalUnit")),
+    )
 
 
-# -- what is not in it -------------------------------------------------------------------
+# -- what is missing ---------------------------------------------------------------------
 
 
-def _not_measured(view: View) -> list[Summary]:
-    """Give what collectors could not measure, each reason once however many sessions say it."""
-    found: dict[tuple[str, ...], Summary] = {}
-    for collector, lack in (*_absent(view), *_early(view), *_failed(view)):
-        if lack.get("reason"):
-            lacking = {key: str(lack.get(key) or "") for key in ("what", "reason", "cure")}
-            found[(collector, *lacking.values())] = {"collector": collector, **lacking}
-    return list(found.values())
+def _not_measured(reader: DocumentReader) -> tuple[Missing, ...]:
+    """Return each thing that could not be measured once, however many sessions report it."""
+    missing: dict[Missing, None] = {}
+    for collector, report in (*_unavailable(reader), *_late(reader), *_failed(reader)):
+        if report.get("reason"):
+            texts = {key: str(report.get(key) or "") for key in ("what", "reason", "cure")}
+            missing[Missing(collector=collector, **texts)] = None
+    return tuple(missing)
 
 
-def _absent(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give what collectors said from the first that they cannot measure."""
-    for record in view.section("entity").values():
+def _unavailable(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what collectors could not measure from the start."""
+    for record in reader.section("entity").values():
         kind = next((kind for kind in types(record) if kind in _FACTS), None)
         if kind is None:
             continue
-        collector = _FACTS[kind] or _text(record.get("prov:label")) or ""
+        collector = _FACTS[kind] or text(record.get("prov:label")) or ""
         facts = _mapping(_json(record.get("mlf:facts")))
         yield collector, {"reason": facts.get("unavailable"), "cure": facts.get("cure")}
-        for lack in _list(facts.get("missing")):
-            yield collector, _mapping(lack)
+        for report in _list(facts.get("missing")):
+            yield collector, _mapping(report)
 
 
-def _early(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give the time of sessions that was over when a collector's first sample was taken."""
+def _late(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the longest time before a collector's first sample, if it was a notable share."""
     longest: dict[str, tuple[float, float]] = {}
-    for _, record in view.of("activity", "mlf:Collection"):
-        session = view.section("activity").get(_text(record.get("dcterms:isPartOf")) or "", {})
+    for _, record in reader.of_type("activity", "mlf:Collection"):
+        session = reader.section("activity").get(text(record.get("dcterms:isPartOf")) or "", {})
         start = session.get("prov:startTime")
-        early_s = _seconds(start, record.get("prov:startTime"))
-        whole_s = _seconds(start, session.get("prov:endTime"))
-        if early_s and whole_s and early_s > _EARLY_SHARE * whole_s:
-            collector = _text(record.get("mlf:collector")) or ""
-            longest[collector] = max(longest.get(collector, (0.0, 0.0)), (early_s, whole_s))
-    for collector, (early_s, whole_s) in longest.items():
-        what = f"the first {early_s:.2g} s of {whole_s:.4g} s"
-        yield collector, {"what": what, "reason": _EARLY}
+        before_s = _seconds(start, record.get("prov:startTime"))
+        session_s = _seconds(start, session.get("prov:endTime"))
+        if before_s and session_s and before_s > _LATE_SHARE * session_s:
+            collector = text(record.get("mlf:collector")) or ""
+            longest[collector] = max(longest.get(collector, (0.0, 0.0)), (before_s, session_s))
+    for collector, (before_s, session_s) in longest.items():
+        what = f"the first {before_s:.2g} s of {session_s:.4g} s"
+        yield collector, {"what": what, "reason": _LATE}
 
 
-def _failed(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give what collectors that measured could not read, and what went wrong meanwhile."""
-    for _, record in view.of("activity", "mlf:Collection"):
-        collector = _text(record.get("mlf:collector")) or ""
+def _failed(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the quantities that were never read, and the errors while measuring."""
+    for _, record in reader.of_type("activity", "mlf:Collection"):
+        collector = text(record.get("mlf:collector")) or ""
         for path in _list(_json(record.get("mlf:notMeasured"))):
+            # The path is device/quantity; "@node" stands for the scope of a missing device.
             device, _, name = str(path).rpartition("/")
             yield collector, {"what": f"{name} of {device.lstrip('@')}", "reason": _UNREAD}
         for problem in map(_mapping, _list(_json(record.get("mlf:problems")))):
@@ -376,16 +360,16 @@ def _failed(view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield collector, {"what": "some samples", "reason": f"{problem.get('reason')}{times}"}
 
 
-def _json(given: Any) -> Any:
+def _json(literal: Any) -> Any:
     try:
-        return json.loads(str(value(given)))
+        return json.loads(str(value(literal)))
     except ValueError:
         return None
 
 
-def _list(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else []
+def _list(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else []
 
 
-def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, dict) else {}
+def _mapping(content: Any) -> Mapping[str, Any]:
+    return content if isinstance(content, dict) else {}

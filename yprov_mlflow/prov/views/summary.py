@@ -1,188 +1,350 @@
-"""What a provenance document says of its run, as plain values."""
+"""The summary of a document: the run with its data, inputs, outputs and environment."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from yprov_mlflow.prov.views.document_view import Records, Summary, View, pick, types, value
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.views.document_reader import (
+    DocumentReader,
+    Record,
+    Records,
+    read,
+    types,
+    value,
+)
+from yprov_mlflow.prov.views.view import Note, Table, View, term
 
-_RUN = {"id": "mlf:runId", "status": "mlf:status", "name": "prov:label"}
-_SERIES = {
-    "count": "mlf:count",
-    "first": "mlf:first",
-    "last": "mlf:last",
-    "min": "mlf:min",
-    "max": "mlf:max",
-}
-_ARTIFACT = {
-    "path": "mlf:path",
-    "size": "mlf:size",
-    "sha256": "mlf:sha256",
-    "type": "schema:encodingFormat",
-    "owner": "dcterms:isPartOf",
-}
-_DATASET = {
-    "name": "schema:name",
-    "digest": "mlf:digest",
-    "source_type": "mlf:sourceType",
-    "source": "mlf:source",
-}
-_MODEL = {
-    "id": "mlf:modelId",
-    "name": "schema:name",
-    "type": "mlf:modelType",
-    "status": "mlf:status",
-}
-_SESSION = {
-    "label": "prov:label",
-    "start": "prov:startTime",
-    "end": "prov:endTime",
-    "rank": "mlf:rank",
-    "pid": "mlf:pid",
-    "command": "mlf:commandLine",
-}
-_CODE = {
-    "entry_point": "mlf:entryPoint",
-    "entry_point_sha256": "mlf:entryPointSha256",
-    "commit": "mlf:gitCommit",
-    "branch": "mlf:gitBranch",
-    "dirty": "mlf:gitDirty",
-    "diff_sha256": "mlf:gitDiffSha256",
-    "remote": "schema:codeRepository",
-}
-_ENVIRONMENT = {
-    "python": "mlf:pythonVersion",
-    "implementation": "mlf:pythonImplementation",
-    "platform": "mlf:platform",
-}
-_HOST = {
-    "name": "prov:label",
-    "os": "mlf:operatingSystem",
-    "machine": "mlf:machine",
-    "cpu_count": "mlf:cpuCount",
-    "memory_bytes": "mlf:memoryBytes",
-}
-_CONTEXT = {
-    "name": "prov:label",
-    "start": "prov:startTime",
-    "end": "prov:endTime",
-    "failed": "mlf:failed",
-}
+_HASH_LENGTH = 16
 
 
-def summarise(document: Mapping[str, Records]) -> Summary:
-    """Say what a PROV-JSON object holds: run, params, metrics, artifacts and so on.
+@dataclass(frozen=True, kw_only=True)
+class Run(View):
+    """The run itself; times are ISO 8601 in UTC, as in the document."""
 
-    Only what is current is listed: not the earlier values of a tag or the overwritten
-    versions of an artifact, of which ``versions`` gives the count. Values that JSON cannot
-    carry (NaN, infinities) are text.
+    id: str | None = term("mlf:runId")
+    status: str | None = term("mlf:status")
+    name: str | None = term("prov:label")
+    start: str | None
+    end: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDetails(Run):
+    """The run itself, with its experiment and user."""
+
+    experiment: str | None
+    user: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(View):
+    """All points of a metric in one context, whose path is empty outside contexts."""
+
+    context: tuple[str, ...]
+    key: str
+    count: int | None = term("mlf:count")
+    first: float | None = term("mlf:first")
+    last: float | None = term("mlf:last")
+    min: float | None = term("mlf:min")
+    max: float | None = term("mlf:max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(View):
+    """A phase of the run, such as training, with the number of its epochs."""
+
+    name: str | None = term("prov:label")
+    start: str | None = term("prov:startTime")
+    end: str | None = term("prov:endTime")
+    failed: bool | None = term("mlf:failed")
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(View):
+    """A dataset that the run used, with the contexts it was logged for, such as training."""
+
+    name: str | None = term("schema:name")
+    digest: str | None = term("mlf:digest")
+    source_type: str | None = term("mlf:sourceType")
+    source: str | None = term("mlf:source")
+    contexts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(View):
+    """A logged model."""
+
+    id: str | None = term("mlf:modelId")
+    name: str | None = term("schema:name")
+    type: str | None = term("mlf:modelType")
+    status: str | None = term("mlf:status")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact(View):
+    """The current version of an artifact, and the number of its versions; size in bytes."""
+
+    path: str | None = term("mlf:path")
+    size: int | None = term("mlf:size")
+    sha256: str | None = term("mlf:sha256")
+    type: str | None = term("schema:encodingFormat")
+    owner: str | None = term("dcterms:isPartOf")
+    versions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(View):
+    """A process that worked on the run."""
+
+    label: str | None = term("prov:label")
+    start: str | None = term("prov:startTime")
+    end: str | None = term("prov:endTime")
+    rank: int | None = term("mlf:rank")
+    pid: int | None = term("mlf:pid")
+    command: str | None = term("mlf:commandLine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code(View):
+    """The script and its git repository; ``dirty`` if it had uncommitted changes."""
+
+    entry_point: str | None = term("mlf:entryPoint")
+    entry_point_sha256: str | None = term("mlf:entryPointSha256")
+    commit: str | None = term("mlf:gitCommit")
+    branch: str | None = term("mlf:gitBranch")
+    dirty: bool | None = term("mlf:gitDirty")
+    diff_sha256: str | None = term("mlf:gitDiffSha256")
+    remote: str | None = term("schema:codeRepository")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(View):
+    """The Python environment; ``packages`` maps names to versions."""
+
+    python: str | None = term("mlf:pythonVersion")
+    implementation: str | None = term("mlf:pythonImplementation")
+    platform: str | None = term("mlf:platform")
+    packages: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host(View):
+    """A machine that the run used."""
+
+    name: str | None = term("prov:label")
+    os: str | None = term("mlf:operatingSystem")
+    machine: str | None = term("mlf:machine")
+    cpu_count: int | None = term("mlf:cpuCount")
+    memory_bytes: int | None = term("mlf:memoryBytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(View):
+    """The current state of a run: no earlier values of tags, no overwritten artifacts.
+
+    ``params`` and ``tags`` map keys to values, ``records`` PROV-JSON sections to the number of
+    their records.
     """
-    view = View(document)
-    return {
-        "run": _run(view),
-        "params": {_key(r): _param(r) for _, r in view.of("entity", "mlf:Param", "run:param/")},
-        "tags": _tags(view),
-        "metrics": _metrics(view),
-        "contexts": _contexts(view),
-        "datasets": _datasets(view),
-        "models": [pick(r, _MODEL) for _, r in view.current("mlf:LoggedModel")],
-        "artifacts": _artifacts(view),
-        "sessions": [pick(r, _SESSION) for _, r in view.of("activity", "mlf:RunSession")],
-        "code": [pick(r, _CODE) for _, r in view.of("entity", "schema:SoftwareSourceCode")],
-        "environments": _environments(view),
-        "hosts": [pick(r, _HOST) for _, r in view.of("entity", "mlf:Host")],
-        "records": {
-            section: len(found)
-            for section, found in sorted(document.items())
+
+    run: RunDetails
+    params: Mapping[str, Any]
+    tags: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
+    contexts: tuple[Context, ...]
+    datasets: tuple[Dataset, ...]
+    models: tuple[Model, ...]
+    artifacts: tuple[Artifact, ...]
+    sessions: tuple[Session, ...]
+    code: tuple[Code, ...]
+    environments: tuple[Environment, ...]
+    hosts: tuple[Host, ...]
+    records: Mapping[str, int]
+
+    def tables(self) -> Iterator[Table]:
+        """Yield a table for each part of the summary; those of absent parts are empty."""
+        run = self.run
+        keys = ("name", "id", "status", "start", "end", "experiment", "user")
+        values = ((key, getattr(run, key)) for key in keys)
+        yield Table("Run", (), [row for row in values if row[1] is not None])
+        yield Table("Params", ("key", "value"), list(self.params.items()))
+        yield Table("Tags", ("key", "value"), list(self.tags.items()))
+        yield Table(
+            "Metrics",
+            ("metric", "points", "first", "last", "min", "max"),
+            [
+                ("/".join((*m.context, m.key)), m.count, m.first, m.last, m.min, m.max)
+                for m in self.metrics
+            ],
+        )
+        yield Table(
+            "Contexts",
+            ("context", "epochs", "start (UTC)", "end"),
+            [(c.name, c.epochs, _to_second(c.start), _to_second(c.end)) for c in self.contexts],
+        )
+        yield Table(
+            "Datasets",
+            ("name", "digest", "for", "source"),
+            [
+                (d.name, d.digest, ", ".join(map(str, d.contexts)), d.source_type)
+                for d in self.datasets
+            ],
+        )
+        models = [(m.id, m.name, m.type, m.status) for m in self.models]
+        yield Table("Models", ("id", "name", "type", "status"), models)
+        yield Table(
+            "Artifacts",
+            ("path", "bytes", "sha256", "versions"),
+            [(a.path, a.size, _short(a.sha256), a.versions) for a in self.artifacts],
+        )
+        yield Table(
+            "Sessions",
+            ("session", "pid", "start (UTC)", "end", "command"),
+            [
+                (s.label, s.pid, _to_second(s.start), _to_second(s.end), s.command)
+                for s in self.sessions
+            ],
+        )
+        yield Table("Ran on", (), list(self._ran_on()))
+
+    def _ran_on(self) -> Iterator[tuple[str, str]]:
+        for code in self.code:
+            commit = "no commit" if code.commit is None else code.commit
+            changes = ", with uncommitted changes" if code.dirty else ""
+            yield "code", f"{code.entry_point or ''} at {commit}{changes}"
+        for environment in self.environments:
+            packages = len(environment.packages)
+            yield "environment", f"Python {environment.python}, {packages} packages"
+        for host in self.hosts:
+            names = (host.name, host.os, host.machine)
+            yield "host", ", ".join(str(name) for name in names if name is not None)
+
+    def notes(self) -> Iterable[Note]:
+        """Return one line: the size of the document."""
+        return [Note(f"{sum(self.records.values())} PROV records", "detail")]
+
+
+def from_document(document: Document | Mapping[str, Records]) -> Summary:
+    """Return the summary of a document, or of a PROV-JSON object."""
+    reader = DocumentReader(document)
+    params = reader.of_type("entity", "mlf:Param", "run:param/")
+    tags = reader.current("mlf:Tag", "run:tag/")
+    return Summary(
+        run=_run(reader),
+        params={
+            _key(record): value(record.get("mlf:text", record.get("prov:value")))
+            for _, record in params
+        },
+        tags={_key(record): value(record.get("prov:value")) for _, record in tags},
+        metrics=_metrics(reader),
+        contexts=_contexts(reader),
+        datasets=_datasets(reader),
+        models=tuple(read(Model, record) for _, record in reader.current("mlf:LoggedModel")),
+        artifacts=_artifacts(reader),
+        sessions=tuple(
+            read(Session, record) for _, record in reader.of_type("activity", "mlf:RunSession")
+        ),
+        code=tuple(
+            read(Code, record)
+            for _, record in reader.of_type("entity", "schema:SoftwareSourceCode")
+        ),
+        environments=_environments(reader),
+        hosts=tuple(read(Host, record) for _, record in reader.of_type("entity", "mlf:Host")),
+        records={
+            section: len(records)
+            for section, records in sorted(reader.sections.items())
             if section != "prefix"
         },
-    }
+    )
 
 
-def _key(record: Mapping[str, Any]) -> str:
+def _key(record: Record) -> str:
     return str(value(record.get("schema:name", record.get("prov:label", ""))))
 
 
-def _param(record: Mapping[str, Any]) -> Any:
-    return value(record.get("mlf:text", record.get("prov:value")))
+def _run(reader: DocumentReader) -> RunDetails:
+    record = reader.section("activity").get("run:run", {})
+    experiments = reader.of_type("entity", "mlf:Experiment")
+    users = reader.of_type("agent", "prov:Person")
+    return read(
+        RunDetails,
+        record,
+        start=record.get("prov:startTime"),
+        end=record.get("prov:endTime"),
+        experiment=next((_key(entity) for _, entity in experiments), None),
+        user=next((_key(agent) for _, agent in users), None),
+    )
 
 
-def _run(view: View) -> Summary:
-    record = view.section("activity").get("run:run", {})
-    experiments = view.of("entity", "mlf:Experiment")
-    users = [_key(r) for _, r in view.of("agent", "prov:Person")]
-    return {
-        **pick(record, _RUN),
-        "start": record.get("prov:startTime"),
-        "end": record.get("prov:endTime"),
-        "experiment": next((_key(r) for _, r in experiments), None),
-        "user": users[0] if users else None,
-    }
-
-
-def _tags(view: View) -> dict[str, Any]:
-    found = view.current("mlf:Tag", "run:tag/")
-    return {_key(record): value(record.get("prov:value")) for _, record in found}
-
-
-def _metrics(view: View) -> list[Summary]:
-    found = []
-    for _, record in view.of("entity", "mlf:MetricSeries"):
+def _metrics(reader: DocumentReader) -> tuple[Metric, ...]:
+    metrics = []
+    for _, record in reader.of_type("entity", "mlf:MetricSeries"):
         context = value(record.get("mlf:context", []))
-        path = context if isinstance(context, list) else [context]
-        found.append({"context": path, "key": _key(record), **pick(record, _SERIES)})
-    return sorted(found, key=lambda series: (series["context"], series["key"]))
+        path = tuple(context) if isinstance(context, list) else (context,)
+        metrics.append(read(Metric, record, context=path, key=_key(record)))
+    return tuple(sorted(metrics, key=lambda metric: (metric.context, metric.key)))
 
 
-def _contexts(view: View) -> list[Summary]:
+def _contexts(reader: DocumentReader) -> tuple[Context, ...]:
     epochs: dict[Any, int] = {}
-    for _, record in view.of("activity", "mlf:Epoch"):
-        part_of = value(record.get("dcterms:isPartOf"))
-        epochs[part_of] = epochs.get(part_of, 0) + 1
-    return [
-        {**pick(record, _CONTEXT), "epochs": epochs.get(identifier, 0)}
-        for identifier, record in view.of("activity", "mlf:Context")
-    ]
+    for _, record in reader.of_type("activity", "mlf:Epoch"):
+        parent = value(record.get("dcterms:isPartOf"))
+        epochs[parent] = epochs.get(parent, 0) + 1
+    return tuple(
+        read(Context, record, epochs=epochs.get(identifier, 0))
+        for identifier, record in reader.of_type("activity", "mlf:Context")
+    )
 
 
-def _datasets(view: View) -> list[Summary]:
+def _datasets(reader: DocumentReader) -> tuple[Dataset, ...]:
     contexts: dict[Any, list[Any]] = {}
-    for record in view.section("used").values():
+    for record in reader.section("used").values():
         if (context := value(record.get("mlf:datasetContext"))) is not None:
             contexts.setdefault(record.get("prov:entity"), []).append(context)
-    return [
-        {**pick(record, _DATASET), "contexts": contexts.get(identifier, [])}
-        for identifier, record in view.of("entity", "mls:Dataset")
-    ]
+    return tuple(
+        read(Dataset, record, contexts=tuple(contexts.get(identifier, ())))
+        for identifier, record in reader.of_type("entity", "mls:Dataset")
+    )
 
 
-def _artifacts(view: View) -> list[Summary]:
+def _artifacts(reader: DocumentReader) -> tuple[Artifact, ...]:
     versions: dict[tuple[Any, Any], int] = {}
-    for _, record in view.of("entity", "mlf:Artifact"):
-        file = (value(record.get("dcterms:isPartOf")), value(record.get("mlf:path")))
-        versions[file] = versions.get(file, 0) + 1
-    found = [pick(record, _ARTIFACT) for _, record in view.current("mlf:Artifact")]
-    for artifact in found:
-        artifact["versions"] = versions[(artifact.get("owner"), artifact.get("path"))]
-    return sorted(found, key=lambda artifact: str(artifact.get("path")))
+    # All versions are entities; every one but the last is invalidated.
+    for _, record in reader.of_type("entity", "mlf:Artifact"):
+        versions[_file(record)] = versions.get(_file(record), 0) + 1
+    artifacts = [
+        read(Artifact, record, versions=versions[_file(record)])
+        for _, record in reader.current("mlf:Artifact")
+    ]
+    return tuple(sorted(artifacts, key=lambda artifact: str(artifact.path)))
 
 
-def _environments(view: View) -> list[Summary]:
+def _file(record: Record) -> tuple[Any, Any]:
+    """Return what the versions of an artifact have in common: its owner and path."""
+    return value(record.get("dcterms:isPartOf")), value(record.get("mlf:path"))
+
+
+def _environments(reader: DocumentReader) -> tuple[Environment, ...]:
     packages: dict[Any, dict[str, Any]] = {}
-    entities = view.section("entity")
-    for record in view.section("hadMember").values():
+    # Packages are members of the environment, which is a collection.
+    entities = reader.section("entity")
+    for record in reader.section("hadMember").values():
         member = entities.get(str(record.get("prov:entity")), {})
         if "mlf:Package" in types(member):
             version = value(member.get("schema:softwareVersion"))
             packages.setdefault(record.get("prov:collection"), {})[_key(member)] = version
-    return [
-        {**pick(record, _ENVIRONMENT), "packages": packages.get(identifier, {})}
-        for identifier, record in view.of("entity", "mlf:Environment")
-    ]
+    return tuple(
+        read(Environment, record, packages=packages.get(identifier, {}))
+        for identifier, record in reader.of_type("entity", "mlf:Environment")
+    )
 
 
-def dumps(summary: Mapping[str, Any]) -> str:
-    """Give a summary, or anything of JSON, as indented text."""
-    return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+def _to_second(time: str | None) -> str | None:
+    return str(time)[:19].replace("T", " ") if time else None
+
+
+def _short(sha256: str | None) -> str | None:
+    return f"{str(sha256)[:_HASH_LENGTH]}…" if sha256 else None

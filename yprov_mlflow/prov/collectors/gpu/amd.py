@@ -1,7 +1,7 @@
 """AMD GPUs through AMD SMI: energy, power, activity, memory, temperature, clocks.
 
-The module ``amdsmi`` comes with ROCm. Importing it where its library is not there prints and
-raises, so it is imported only after driver and library were found.
+The module ``amdsmi`` comes with ROCm. Importing it without its library prints and raises, so it is
+imported only if driver and library exist.
 """
 
 from __future__ import annotations
@@ -15,79 +15,80 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
-from yprov_mlflow.prov.collectors.counters import MOST_W
+from yprov_mlflow.prov.collectors.counters import MAX_POWER_W
 from yprov_mlflow.prov.collectors.gpu import visibility
-from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, Gpus
+from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, GpuCollector
 from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
-    "AMD SMI is asked for each GPU. Energy is the hardware's accumulator times its resolution, "
-    "less its value at the start; where a GPU has none, power integrated by trapezoids between "
+    "AMD SMI is queried for each GPU. Energy is the hardware's accumulator times its resolution, "
+    "minus its value at the start; if a GPU has none, power integrated by trapezoids between "
     "samples. Of two dies on a board, and of a chip's partitions, the first counts for all. "
-    "Temperature is that of the die's edge, or of its hottest spot where only that is known."
+    "Temperature is that of the die's edge, or of its hottest spot if only that is known."
 )
 _LIBRARY = "libamd_smi*.so*"
 _FOLDERS = ("opt/rocm/lib", "opt/rocm/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib")
-_NOT_FOUND, _NOT_INITIALISED = 31, 32  # amdsmi_status_t
+_NOT_FOUND, _NOT_INITIALIZED = 31, 32  # amdsmi_status_t
 _INSTALL = "Install ROCm's amd-smi-lib, then pip install /opt/rocm/share/amd_smi"
 _MIB = 2**20
 
 
 class _Call(NamedTuple):
-    """What to ask AMD SMI, and its answer's readings; a ``KeyError`` is an answer without."""
+    """A query of AMD SMI and the readings it returns; ``KeyError`` means no reading."""
 
     readings: tuple[str, ...]
-    ask: Callable[[Any, Any], tuple[Any, ...]]
+    query: Callable[[Any, Any], tuple[Any, ...]]
 
 
 def _counter(smi: Any, handle: Any) -> tuple[Any]:
-    found = smi.amdsmi_get_energy_count(handle)
-    count = _number(found.get("energy_accumulator", found.get("power")))  # an older name
-    worth_uj = _number(found["counter_resolution"])
-    return (None if count is None or worth_uj is None else count * worth_uj / 1e6,)
+    energy = smi.amdsmi_get_energy_count(handle)
+    count = _number(energy.get("energy_accumulator", energy.get("power")))  # an older key
+    unit_uj = _number(energy["counter_resolution"])
+    return (None if count is None or unit_uj is None else count * unit_uj / 1e6,)
 
 
 def _power(smi: Any, handle: Any) -> tuple[Any]:
-    found = smi.amdsmi_get_power_info(handle)
-    names = ("socket_power", "current_socket_power", "average_socket_power")
-    watts = (_number(found.get(name)) for name in names)
-    return (next((one for one in watts if one and one <= MOST_W), None),)
+    power = smi.amdsmi_get_power_info(handle)
+    keys = ("socket_power", "current_socket_power", "average_socket_power")
+    watts = (_number(power.get(key)) for key in keys)
+    return (next((value for value in watts if value and value <= MAX_POWER_W), None),)
 
 
 def _activity(smi: Any, handle: Any) -> tuple[Any, Any]:
-    found = smi.amdsmi_get_gpu_activity(handle)
-    return found["gfx_activity"], found["umc_activity"]
+    activity = smi.amdsmi_get_gpu_activity(handle)
+    return activity["gfx_activity"], activity["umc_activity"]
 
 
 def _memory(smi: Any, handle: Any) -> tuple[Any]:
-    found = smi.amdsmi_get_gpu_vram_usage(handle)
-    used, total = found["vram_used"], found["vram_total"]
+    usage = smi.amdsmi_get_gpu_vram_usage(handle)
+    used, total = usage["vram_used"], usage["vram_total"]
     return (used * _MIB if used <= total else None,)
 
 
 def _temperature(sensor: str) -> Callable[[Any, Any], tuple[Any]]:
-    def ask(smi: Any, handle: Any) -> tuple[Any]:
+    def query(smi: Any, handle: Any) -> tuple[Any]:
         kind = getattr(smi.AmdSmiTemperatureType, sensor)
-        now = smi.AmdSmiTemperatureMetric.CURRENT
-        found = _number(smi.amdsmi_get_temp_metric(handle, kind, now))
-        return (found / 1000 if found and found >= 1000 else found,)  # older ones: thousandths
+        current = smi.AmdSmiTemperatureMetric.CURRENT
+        value = _number(smi.amdsmi_get_temp_metric(handle, kind, current))
+        return (value / 1000 if value and value >= 1000 else value,)  # older: millidegrees
 
-    return ask
+    return query
 
 
 def _clock(kind: str) -> Callable[[Any, Any], tuple[Any]]:
-    def ask(smi: Any, handle: Any) -> tuple[Any]:
-        found = smi.amdsmi_get_clock_info(handle, getattr(smi.AmdSmiClkType, kind))
-        return (found["clk"] if "clk" in found else found["cur_clk"],)
+    def query(smi: Any, handle: Any) -> tuple[Any]:
+        clock = smi.amdsmi_get_clock_info(handle, getattr(smi.AmdSmiClkType, kind))
+        return (clock["clk"] if "clk" in clock else clock["cur_clk"],)
 
-    return ask
-
-
-def _limit(smi: Any, handle: Any) -> tuple[Any]:
-    found = _number(smi.amdsmi_get_power_cap_info(handle)["power_cap"])
-    return (found / 1e6 if found and found > MOST_W else found,)  # microwatts, watts before
+    return query
 
 
+def _power_limit(smi: Any, handle: Any) -> tuple[Any]:
+    value = _number(smi.amdsmi_get_power_cap_info(handle)["power_cap"])
+    return (value / 1e6 if value and value > MAX_POWER_W else value,)  # microwatts; older: watts
+
+
+# For each reading, alternative calls; the first that works is used.
 _CALLS = (
     (_Call((COUNTER,), _counter),),
     (_Call(("power",), _power),),
@@ -99,26 +100,25 @@ _CALLS = (
     ),
     (_Call(("sm_clock",), _clock("GFX")),),
     (_Call(("memory_clock",), _clock("MEM")),),
-    (_Call(("power_limit",), _limit),),
+    (_Call(("power_limit",), _power_limit),),
 )
-"""For each reading the calls that may give it; the first that does is used."""
 
-_OF_A_CHIP = frozenset({COUNTER, "power", "power_limit"})
-"""Readings that each partition of a chip may give, and gives for the whole chip."""
+# Readings that each partition of a chip may report for the whole chip.
+_CHIP_READINGS = frozenset({COUNTER, "power", "power_limit"})
 
 
-class Amd(Gpus):
+class Amd(GpuCollector):
     """Measures the AMD GPUs that are visible to this process."""
 
     name = "amd"
 
-    def __init__(self, surroundings: CollectorContext) -> None:
-        super().__init__(surroundings)
+    def __init__(self, context: CollectorContext) -> None:
+        super().__init__(context)
         self._smi: Any = None
 
     def probe(self) -> Available | Unavailable:
-        """Find the visible GPUs and what each can tell."""
-        absent = self._absent()
+        """Detect the visible GPUs and their readings."""
+        absent = self._missing_requirement()
         if absent is not None:
             return absent
         try:
@@ -126,7 +126,7 @@ class Amd(Gpus):
         except (ImportError, OSError, AttributeError, KeyError, SystemExit) as error:
             return Unavailable(f"amdsmi cannot be imported: {error!r}", _INSTALL)
         self.errors = (self._smi.AmdSmiException,)
-        self.found, self.missing = [], []
+        self.gpus, self.missing = [], []
         try:
             self.open()
         except self.errors as error:
@@ -137,34 +137,34 @@ class Amd(Gpus):
         try:
             return self._probe()
         except self.errors as error:
-            return Unavailable(f"AMD SMI fails: {_text(error)}", "See what amd-smi says")
+            return Unavailable(f"AMD SMI fails: {_text(error)}", "See the output of amd-smi")
 
     def open(self) -> None:
-        """Initialise AMD SMI, which may be so already."""
+        """Initialize AMD SMI; no error if it already is."""
         self._smi.amdsmi_init()
 
     def close(self) -> None:
-        """Leave AMD SMI as it is: shut down, it would be so for others in this process too."""
+        """Keep AMD SMI initialized: a shutdown would affect its other users in this process."""
 
     def handle(self, key: str) -> Any:
-        """Find a GPU by its UUID, None if it is no longer there."""
+        """Return the handle of a GPU by its UUID; None if the GPU is gone."""
         handles = self._smi.amdsmi_get_processor_handles()
-        ids = (self.fact(self._smi.amdsmi_get_gpu_device_uuid, handle) for handle in handles)
-        return next((one for one, uuid in zip(handles, ids, strict=True) if uuid == key), None)
+        uuids = (self.fact(self._smi.amdsmi_get_gpu_device_uuid, handle) for handle in handles)
+        return next((h for h, uuid in zip(handles, uuids, strict=True) if uuid == key), None)
 
     def is_closed(self, error: Exception) -> bool:
-        """Say whether someone shut AMD SMI down under us, and maybe initialised it anew."""
-        return getattr(error, "err_code", None) in (_NOT_INITIALISED, _NOT_FOUND)
+        """Return whether other code shut AMD SMI down, and possibly initialized it again."""
+        return getattr(error, "err_code", None) in (_NOT_INITIALIZED, _NOT_FOUND)
 
     def reason(self, error: Exception) -> str:
-        """Say in words why a gauge gives nothing."""
+        """Return why a gauge failed."""
         return _text(error)
 
-    def _absent(self) -> Unavailable | None:
-        """Say what ``amdsmi`` would miss, without importing it."""
-        root, environ = self.surroundings.root, self.surroundings.environ
-        if not any((root / one).exists() for one in ("dev/kfd", "sys/module/amdgpu")):
-            return Unavailable("there is no AMD GPU driver here (amdgpu)")
+    def _missing_requirement(self) -> Unavailable | None:
+        """Return what ``amdsmi`` needs and lacks, without importing it."""
+        root, environ = self.context.root, self.context.environ
+        if not any((root / path).exists() for path in ("dev/kfd", "sys/module/amdgpu")):
+            return Unavailable("there is no AMD GPU driver (amdgpu)")
         if "amdsmi" in sys.modules:
             return None
         spec = find_spec("amdsmi")
@@ -172,14 +172,14 @@ class Amd(Gpus):
             return Unavailable("the Python module amdsmi is not installed", _INSTALL)
         rocm = environ.get("ROCM_HOME") or environ.get("ROCM_PATH")
         folders = chain(
-            (root / one for one in _FOLDERS),
-            (Path(one) for one in spec.submodule_search_locations or ()),
-            (Path(one) for one in environ.get("LD_LIBRARY_PATH", "").split(":") if one),
+            (root / folder for folder in _FOLDERS),
+            (Path(folder) for folder in spec.submodule_search_locations or ()),
+            (Path(folder) for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder),
             (Path(rocm, "lib"),) if rocm else (),
             root.glob("opt/rocm-*/lib"),
         )
         if not any(next(folder.glob(_LIBRARY), None) for folder in folders):
-            return Unavailable("the library of AMD SMI, libamd_smi.so, is not here", _INSTALL)
+            return Unavailable("AMD SMI's library, libamd_smi.so, is not installed", _INSTALL)
         return None
 
     def _probe(self) -> Available | Unavailable:
@@ -191,25 +191,26 @@ class Amd(Gpus):
             if uuid is None:
                 self.missing.append(Unavailable("it does not answer", "Reset it", "a GPU"))
                 continue
-            handles.setdefault(uuid, handle)  # older versions give partitions that of their chip
+            handles.setdefault(uuid, handle)  # in older versions, partitions have the chip's UUID
             # ROCr's own id, GPU- and 16 digits, is the serial number of the chip.
             serial = self._asic(handle).get("asic_serial", "")
             names = {uuid: uuid, f"GPU-{str(serial).lower().removeprefix('0x')}": uuid} | names
         if not handles:
-            return Unavailable("there is no AMD GPU here")
-        visible = visibility.amd(self.surroundings.environ, list(handles), names)
+            return Unavailable("there is no AMD GPU")
+        visible = visibility.amd(self.context.environ, list(handles), names)
         if not visible.devices:
-            return Unavailable(f"no GPU is visible: {visible.because}", "Name GPUs in it")
-        first: dict[str, str] = {}
+            return Unavailable(f"no GPU is visible: {visible.source}", "Select GPUs in it")
+        chips: dict[str, str] = {}
         for index, (uuid, handle) in enumerate(handles.items()):
             address = self.fact(smi.amdsmi_get_gpu_device_bdf, handle)
-            chip = first.setdefault(str(address or uuid).partition(".")[0], f"gpu{index}")
+            # Partitions of a chip differ in the function number of their PCI address only.
+            chip = chips.setdefault(str(address or uuid).partition(".")[0], f"gpu{index}")
             if uuid in visible.devices:
-                self.found.append(self._gpu(f"gpu{index}", uuid, handle, chip, address))
-        ask = getattr(smi, "amdsmi_get_gpu_driver_info", None)  # not in the oldest versions
-        driver = (ask and self.fact(ask, next(iter(handles.values())))) or {}
+                self.gpus.append(self._gpu(f"gpu{index}", uuid, handle, chip, address))
+        query = getattr(smi, "amdsmi_get_gpu_driver_info", None)  # not in the oldest versions
+        driver = (query and self.fact(query, next(iter(handles.values())))) or {}
         return self.available(
-            {"driver": driver.get("driver_version"), "visible": visible.because or None},
+            {"driver": driver.get("driver_version"), "visible": visible.source or None},
             agent="amdsmi",
             version=str(getattr(smi, "__version__", "")),
             procedure=_PROCEDURE,
@@ -223,21 +224,24 @@ class Amd(Gpus):
             "pci_bus_id": address,
             "memory_bytes": total and total * _MIB,
         }
-        calls = [(one[0].readings, [self._gauge(call) for call in one]) for one in _CALLS]
+        candidates = [
+            (calls[0].readings, [self._gauge(call) for call in calls]) for calls in _CALLS
+        ]
         if chip != device:
-            calls = [one for one in calls if one[0][0] not in _OF_A_CHIP]
-            reason = f"they are known of the whole chip only, as those of {chip}"
+            candidates = [pair for pair in candidates if pair[0][0] not in _CHIP_READINGS]
+            reason = f"only measured for the whole chip, as {chip}"
             self.missing.append(Unavailable(reason, "", f"{device} energy, power"))
+        gauges = self.working_gauges(device, handle, candidates)
         label = self._asic(handle).get("market_name") or "AMD GPU"
-        return Gpu(device, uuid, label, facts, self.gauges(device, handle, calls), unit_j=1.0)
+        return Gpu(device, uuid, label, facts, gauges, unit_j=1.0)
 
     def _gauge(self, call: _Call) -> Gauge:
         smi = self._smi
 
         def read(handle: Any) -> tuple[float | None, ...]:
             try:
-                return tuple(_number(one) for one in call.ask(smi, handle))
-            except (AttributeError, KeyError, TypeError):  # another version's function or answer
+                return tuple(_number(value) for value in call.query(smi, handle))
+            except (AttributeError, KeyError, TypeError):  # function or answer of another version
                 return (None,) * len(call.readings)
 
         return Gauge(call.readings, read)
@@ -247,7 +251,7 @@ class Amd(Gpus):
 
 
 def _number(value: Any) -> float | None:
-    """Give a number that AMD SMI gave, None for ``"N/A"`` and all bits set, which mean none."""
+    """Return a number of AMD SMI; None for ``"N/A"`` and for all bits set, which mean unknown."""
     if not isinstance(value, int | float) or value in (0xFFFF, 0xFFFFFFFF, 2**64 - 1):
         return None
     return value

@@ -1,8 +1,4 @@
-"""What collectors of GPUs share: how a vendor's library is sampled, and when a GPU is lost.
-
-A gauge is one call of the library. The probe finds out which gauges a GPU has; a gauge that
-fails later gives None for that sample; a GPU of which nothing can be read is told of once.
-"""
+"""Common parts of GPU collectors: sampling a vendor's library, and detecting a lost GPU."""
 
 from __future__ import annotations
 
@@ -20,20 +16,25 @@ from yprov_mlflow.prov.collectors.base import (
     Quantity,
     Unavailable,
 )
-from yprov_mlflow.prov.collectors.counters import MOST_W, SPANS, Counter, Integral
+from yprov_mlflow.prov.collectors.counters import (
+    COUNTER_RANGES,
+    MAX_POWER_W,
+    EnergyCounter,
+    PowerIntegral,
+)
 from yprov_mlflow.prov.errors import CollectorError
 from yprov_mlflow.prov.events import Json
 
 COUNTER = "energy_counter"
-"""Name of the reading that energy comes from; it is no quantity itself."""
+"""Name of the reading that energy is computed from; not a quantity itself."""
 
 
 class Reading(NamedTuple):
-    """What is known of a reading; one above ``most`` or below 0 is nonsense and thus None."""
+    """Properties of a reading; a value below 0 or above ``maximum`` is invalid."""
 
     unit: str
     kind: str
-    most: float
+    maximum: float
     system_metric: str
     scale: float = 1.0
 
@@ -41,7 +42,7 @@ class Reading(NamedTuple):
 _PERCENT = ("PERCENT", "DimensionlessRatio", 100.0)
 
 READINGS: Mapping[str, Reading] = {
-    "power": Reading("W", "ElectricPower", MOST_W, "power_usage_watts"),
+    "power": Reading("W", "ElectricPower", MAX_POWER_W, "power_usage_watts"),
     "utilization": Reading(*_PERCENT, "utilization_percentage"),
     "memory_utilization": Reading(*_PERCENT, "memory_utilization_percentage"),
     "memory_used": Reading("BYTE", "InformationEntropy", 1e14, "memory_usage_megabytes", 1e-6),
@@ -50,16 +51,16 @@ READINGS: Mapping[str, Reading] = {
     "memory_clock": Reading("MegaHZ", "Frequency", 20_000.0, "memory_clock_megahertz"),
     "throttled": Reading(*_PERCENT, "throttled_percentage"),
     "throttled_thermal": Reading(*_PERCENT, "throttled_thermal_percentage"),
-    "power_limit": Reading("W", "ElectricPower", MOST_W, "power_limit_watts"),
+    "power_limit": Reading("W", "ElectricPower", MAX_POWER_W, "power_limit_watts"),
 }
-"""All readings but energy, in the order of a GPU's quantities."""
+"""All readings except energy, in the order of a GPU's quantities."""
 
+# A working GPU draws power: some drivers report 0 if they do not know it.
 _NEVER_ZERO = frozenset({COUNTER, "power"})
-"""A GPU that answers takes power: where it is not known, some drivers say 0."""
 
 
 class Gauge(NamedTuple):
-    """One call of a vendor's library: the readings it gives, and how, from a handle."""
+    """One call of a vendor's library: the readings it returns, and the function of a handle."""
 
     readings: tuple[str, ...]
     read: Callable[[Any], tuple[float | None, ...]]
@@ -67,15 +68,15 @@ class Gauge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU, or an instance in one, that is to be sampled.
+    """A GPU, or an instance of one, to be sampled.
 
     Args:
-        id: The device's id.
-        key: What its handle is found by, and what no two processes measure both.
-        label: Its product name.
-        facts: What does not change.
-        gauges: What can be read of it.
-        unit_j: What one count of its energy counter is worth.
+        id: Device id.
+        key: UUID, which finds its handle and is the claim of its quantities.
+        label: Product name.
+        facts: Facts that do not change.
+        gauges: The calls that work on it.
+        unit_j: Joules per count of its energy counter.
     """
 
     id: str
@@ -86,29 +87,29 @@ class Gpu:
     unit_j: float = 0.001
 
     def readings(self) -> set[str]:
-        """Give the names of what can be read."""
+        """Return the names of all its readings."""
         return {reading for gauge in self.gauges for reading in gauge.readings}
 
     def quantities(self) -> list[Quantity]:
-        """Give its quantities: energy where there is a counter or power, then all else."""
-        own = self.readings()
-        metric = self.id.replace("gpu", "gpu_", 1).replace("-mig", "_mig_")
-        found = [
+        """Return its quantities: energy if it has a counter or power, then all readings."""
+        readings = self.readings()
+        prefix = self.id.replace("gpu", "gpu_", 1).replace("-mig", "_mig_")
+        quantities = [
             Quantity(
                 name,
-                each.unit,
-                each.kind,
+                reading.unit,
+                reading.kind,
                 "device",
                 "measured",
                 device=self.id,
                 claim=self.key,
-                system_metric=f"{metric}_{each.system_metric}",
-                scale=each.scale,
+                system_metric=f"{prefix}_{reading.system_metric}",
+                scale=reading.scale,
             )
-            for name, each in READINGS.items()
-            if name in own
+            for name, reading in READINGS.items()
+            if name in readings
         ]
-        if own & {COUNTER, "power"}:
+        if readings & {COUNTER, "power"}:
             energy = Quantity(
                 "energy",
                 "J",
@@ -119,104 +120,106 @@ class Gpu:
                 cumulative=True,
                 component="gpu",
                 claim=self.key,
-                system_metric=f"{metric}_energy_joules",
+                system_metric=f"{prefix}_energy_joules",
             )
-            found.insert(0, energy)
-        return found
+            quantities.insert(0, energy)
+        return quantities
 
 
 @dataclass(slots=True)
 class _Meter:
-    """A GPU while it is sampled.
+    """State of a GPU while it is sampled.
 
-    ``energy_j`` is what was given last; ``silent`` says why nothing was read, "" if something
-    was; ``told`` whether that was said.
+    Args:
+        energy_j: The last total that was returned.
+        failure: Why nothing could be read; "" after a successful reading.
+        reported: Whether that failure was raised.
     """
 
     gpu: Gpu
     handle: Any
     names: Sequence[str] = ()
     energy_j: float | None = None
-    silent: str = ""
-    told: bool = False
-    energy: Counter | Integral = field(default_factory=Integral)
+    failure: str = ""
+    reported: bool = False
+    energy: EnergyCounter | PowerIntegral = field(default_factory=PowerIntegral)
 
     def __post_init__(self) -> None:
         self.names = [quantity.name for quantity in self.gpu.quantities()]
         if COUNTER in self.gpu.readings():
-            self.energy = Counter(self.gpu.unit_j)
+            self.energy = EnergyCounter(self.gpu.unit_j)
 
-    def values(self, found: Mapping[str, float | None], time_s: float) -> list[float | None]:
-        """Give the value of each quantity from what was read."""
-        sane = {name: sensible(name, value) for name, value in found.items()}
-        source = COUNTER if isinstance(self.energy, Counter) else "power"
-        total_j = self.energy.add(sane.get(source), time_s)
-        # A counter that stands still was not refreshed yet, or never is: that is no energy of 0.
-        sane["energy"] = None if total_j == self.energy_j else total_j
+    def values(self, readings: Mapping[str, float | None], time_s: float) -> list[float | None]:
+        """Return the value of each quantity."""
+        valid = {name: validated(name, value) for name, value in readings.items()}
+        source = COUNTER if isinstance(self.energy, EnergyCounter) else "power"
+        total_j = self.energy.add(valid.get(source), time_s)
+        # An unchanged counter was not refreshed yet, or never is: that is not an energy of 0.
+        valid["energy"] = None if total_j == self.energy_j else total_j
         self.energy_j = self.energy_j if total_j is None else total_j
-        return [sane.get(name) for name in self.names]
+        return [valid.get(name) for name in self.names]
 
 
-def sensible(name: str, value: float | None) -> float | None:
-    """Give the value of a reading, None for one that cannot be."""
+def validated(name: str, value: float | None) -> float | None:
+    """Return the value of a reading; None if it is impossible."""
     if value is None or value < 0 or (value == 0 and name in _NEVER_ZERO):
         return None
     if name == COUNTER:
-        return None if value + 1 in SPANS else value
-    return float(value) if value <= READINGS[name].most else None
+        return None if value + 1 in COUNTER_RANGES else value  # all bits set: not supported
+    return float(value) if value <= READINGS[name].maximum else None
 
 
-def known(facts: Mapping[str, Json]) -> dict[str, Json]:
-    """Give the facts that are known, those that are not None."""
+def without_none(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the facts that are not None."""
     return {name: value for name, value in facts.items() if value is not None}
 
 
-class Gpus(Collector):
-    """Base of the collectors of GPUs; its ``probe`` fills ``found``, ``missing`` and ``errors``.
+class GpuCollector(Collector):
+    """Base class of GPU collectors; ``probe`` must set ``gpus``, ``missing`` and ``errors``.
 
-    A GPU that nobody uses may take seconds to wake. So a probe may leave the library open, as
-    ``held`` says, until ``start`` has opened it as well.
+    Waking an idle GPU may take seconds. ``probe`` may therefore keep the library open and set
+    ``keep_open``, until ``start`` has opened it too.
     """
 
-    def __init__(self, surroundings: CollectorContext) -> None:
-        super().__init__(surroundings)
-        self.found: list[Gpu] = []
+    def __init__(self, context: CollectorContext) -> None:
+        super().__init__(context)
+        self.gpus: list[Gpu] = []
         self.missing: list[Unavailable] = []
         self.errors: tuple[type[Exception], ...] = ()
-        self.held = False
+        self.keep_open = False
         self._meters: list[_Meter] = []
 
     @abstractmethod
     def open(self) -> None:
-        """Begin to use the vendor's library."""
+        """Initialize the vendor's library."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the use that ``open`` began."""
+        """Release the vendor's library."""
 
     @abstractmethod
     def handle(self, key: str) -> Any:
-        """Find the handle of a device."""
+        """Return the handle of a device."""
 
     @abstractmethod
     def is_closed(self, error: Exception) -> bool:
-        """Say whether someone else in this process closed the library, or handles are stale."""
+        """Return whether other code in this process closed the library or made handles stale."""
 
     def reason(self, error: Exception) -> str:
-        """Say in words why a gauge gives nothing."""
+        """Return why a gauge failed."""
         return str(error)
 
-    def gauges(
+    def working_gauges(
         self, device: str, handle: Any, calls: Iterable[tuple[tuple[str, ...], Sequence[Gauge]]]
     ) -> list[Gauge]:
-        """Find out what can be read of a device, and note what cannot.
+        """Return the gauges that work on a device, and add the others to ``missing``.
 
         Args:
-            device: Its id.
+            device: Device id.
             handle: Its handle.
-            calls: Readings, and the gauges that may give them; the first that does is taken.
+            calls: Readings with alternative gauges for them; the first that works is used.
         """
-        found = []
+        gauges = []
         for readings, candidates in calls:
             reason = "the vendor's library does not offer it"
             for gauge in candidates:
@@ -225,24 +228,24 @@ class Gpus(Collector):
                 except self.errors as error:
                     reason = self.reason(error)
                     continue
-                if any(each is not None for each in map(sensible, readings, values)):
-                    found.append(gauge)
+                if any(value is not None for value in map(validated, readings, values)):
+                    gauges.append(gauge)
                     break
-                reason = "what is read makes no sense"
+                reason = "the reading is invalid"
             else:
                 if readings == (COUNTER,):
-                    reason = f"{reason}; energy is power integrated between samples, if any"
+                    reason += "; energy is integrated from power between samples, if available"
                 self.missing.append(Unavailable(reason, "", f"{device} {', '.join(readings)}"))
-        return found
+        return gauges
 
     def available(
         self, facts: Mapping[str, Json], *, agent: str, version: str, procedure: str
     ) -> Available:
-        """Say what the probe found."""
+        """Return the result of the probe."""
         return Available(
-            facts=known(facts),
-            quantities=[quantity for gpu in self.found for quantity in gpu.quantities()],
-            devices=[Device(gpu.id, gpu.label, known(gpu.facts)) for gpu in self.found],
+            facts=without_none(facts),
+            quantities=[quantity for gpu in self.gpus for quantity in gpu.quantities()],
+            devices=[Device(gpu.id, gpu.label, without_none(gpu.facts)) for gpu in self.gpus],
             agent=agent,
             version=version,
             procedure=procedure,
@@ -250,18 +253,18 @@ class Gpus(Collector):
         )
 
     def fact(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Give what a function of the library returns, None if it fails."""
+        """Return the result of a function of the library; None if it fails."""
         try:
             return function(*arguments)
         except self.errors:
             return None
 
     def start(self) -> None:
-        """Open the library, find the devices, and begin the totals."""
+        """Open the library, look up the devices, and reset the totals to 0."""
         self.open()
-        self._meters = [_Meter(gpu, self.fact(self.handle, gpu.key)) for gpu in self.found]
-        if self.held:
-            self.held = False
+        self._meters = [_Meter(gpu, self.fact(self.handle, gpu.key)) for gpu in self.gpus]
+        if self.keep_open:
+            self.keep_open = False
             self.close()
         self._read_all()
         for meter in self._meters:
@@ -271,24 +274,24 @@ class Gpus(Collector):
         """Read all GPUs.
 
         Raises:
-            CollectorError: Nothing can be read of some of them; said once of each, otherwise
-                their values are None.
+            CollectorError: Nothing can be read from some of them. Raised once per GPU, then its
+                values are None.
         """
         values = self._read_all()
-        silent = [meter for meter in self._meters if meter.silent and not meter.told]
-        for meter in silent:
-            meter.told = True
-        if silent:
-            ids = ", ".join(meter.gpu.id for meter in silent)
+        failed = [meter for meter in self._meters if meter.failure and not meter.reported]
+        for meter in failed:
+            meter.reported = True
+        if failed:
+            ids = ", ".join(meter.gpu.id for meter in failed)
             raise CollectorError(
-                f"the collector {self.name!r} can read nothing of {ids}",
-                "; ".join(dict.fromkeys(meter.silent for meter in silent)),
+                f"the collector {self.name!r} can read nothing from {ids}",
+                "; ".join(dict.fromkeys(meter.failure for meter in failed)),
                 "See the kernel's log; a GPU that fell off the bus needs a reset or a reboot",
             )
         return values
 
     def stop(self) -> None:
-        """Give the library back."""
+        """Release the library."""
         self._meters = []
         self.close()
 
@@ -296,29 +299,30 @@ class Gpus(Collector):
         return [value for meter in self._meters for value in self._read(meter)]
 
     def _read(self, meter: _Meter) -> list[float | None]:
-        found: dict[str, float | None] = {}
-        reason = "it is not there"
+        readings: dict[str, float | None] = {}
+        reason = "the device is gone"
         for gauge in meter.gpu.gauges:
             if not meter.handle:
                 break
             try:
-                readings = self._ask(meter, gauge)
+                values = self._call(meter, gauge)
             except self.errors as error:
                 reason = self.reason(error)
             else:
-                found.update(zip(gauge.readings, readings, strict=True))
-        meter.silent = "" if found or not meter.gpu.gauges else reason
-        return meter.values(found, monotonic())
+                readings.update(zip(gauge.readings, values, strict=True))
+        # A GPU without any working gauge is listed in ``missing``; it is not lost.
+        meter.failure = "" if readings or not meter.gpu.gauges else reason
+        return meter.values(readings, monotonic())
 
-    def _ask(self, meter: _Meter, gauge: Gauge) -> tuple[float | None, ...]:
+    def _call(self, meter: _Meter, gauge: Gauge) -> tuple[float | None, ...]:
         try:
             return gauge.read(meter.handle)
         except self.errors as error:
             if not self.is_closed(error):
                 raise
             self.open()
-            for each in self._meters:
-                each.handle = self.fact(self.handle, each.gpu.key)
+            for other in self._meters:
+                other.handle = self.fact(self.handle, other.gpu.key)
             if not meter.handle:
                 raise
         return gauge.read(meter.handle)

@@ -1,43 +1,124 @@
 """NVIDIA GPUs through NVML: energy, power, utilization, memory, temperature, clocks, throttling.
 
-Devices are numbered as NVML and nvidia-smi number them, which is what MLflow does too.
+Devices are numbered as by NVML and nvidia-smi, and therefore as by MLflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
 from yprov_mlflow.prov.collectors.gpu import visibility
-from yprov_mlflow.prov.collectors.gpu.device import Gauge, Gpu, Gpus
-from yprov_mlflow.prov.collectors.gpu.nvml import CALLS, USED, Call, MigInstance, PhysicalGpu
+from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, GpuCollector
 from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
-    "NVML is asked for each GPU. Energy is the hardware's own counter less its value at the "
-    "start; where a GPU has none, power integrated by trapezoids between samples. Power is what "
-    "NVML gives, which newer GPUs average over one second. Memory in use includes what the "
-    "driver keeps for itself. A GPU is throttled (100 %, else 0) while heat, power or the "
-    "hardware's protection hold its clocks down; idleness and clocks that someone set do not "
-    "count."
+    "NVML is queried for each GPU. Energy is the hardware's own counter minus its value at the "
+    "start; if a GPU has none, power integrated by trapezoids between samples. Power is NVML's "
+    "value, which newer GPUs average over one second. Memory in use includes the driver's own. "
+    "A GPU is throttled (100 %, else 0) while heat, power or the hardware's protection hold its "
+    "clocks down; idleness and clocks that someone set do not count."
 )
 _COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
+_SM, _MEMORY = 1, 2  # nvmlClockType_t
+# Bits of nvmlClocksEventReasons. Not idle (0x01), application clocks (0x02), sync boost (0x10) and
+# display clocks (0x100): they do not mean that the GPU is held back.
+_THERMAL = 0x20 | 0x40
+_THROTTLED = _THERMAL | 0x04 | 0x08 | 0x80 | 0x200 | 0x400
 
-class Nvidia(Gpus):
+
+class _Call(NamedTuple):
+    """A function of pynvml, with the older ones for drivers that lack it."""
+
+    readings: tuple[str, ...]
+    functions: tuple[str, ...]
+    arguments: tuple[int, ...] = ()
+    convert: Callable[[Any], tuple[float | None, ...]] = lambda value: (value,)
+
+    def gauges(self, nvml: Any) -> list[Gauge]:
+        """Return a gauge for each function that pynvml has."""
+        return [self._gauge(getattr(nvml, f)) for f in self.functions if hasattr(nvml, f)]
+
+    def _gauge(self, function: Callable[..., Any]) -> Gauge:
+        arguments, convert = self.arguments, self.convert
+        return Gauge(self.readings, lambda handle: convert(function(handle, *arguments)))
+
+
+def _from_milli(value: int) -> tuple[float]:
+    return (value / 1000,)
+
+
+def _memory_used(memory: Any) -> tuple[float | None]:
+    return (memory.used if memory.used <= memory.total else None,)
+
+
+def _throttling(reasons: int) -> tuple[float, float]:
+    return (100.0 * bool(reasons & _THROTTLED), 100.0 * bool(reasons & _THERMAL))
+
+
+_MEMORY_CALL = _Call(("memory_used",), ("nvmlDeviceGetMemoryInfo",), convert=_memory_used)
+_CALLS = (
+    _Call((COUNTER,), ("nvmlDeviceGetTotalEnergyConsumption",)),
+    _Call(("power",), ("nvmlDeviceGetPowerUsage",), convert=_from_milli),
+    _Call(
+        ("utilization", "memory_utilization"),
+        ("nvmlDeviceGetUtilizationRates",),
+        convert=lambda rates: (rates.gpu, rates.memory),
+    ),
+    _MEMORY_CALL,
+    _Call(("temperature",), ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"), (0,)),
+    _Call(("sm_clock",), ("nvmlDeviceGetClockInfo",), (_SM,)),
+    _Call(("memory_clock",), ("nvmlDeviceGetClockInfo",), (_MEMORY,)),
+    _Call(
+        ("throttled", "throttled_thermal"),
+        (
+            "nvmlDeviceGetCurrentClocksEventReasons",
+            "nvmlDeviceGetCurrentClocksThrottleReasons",
+        ),
+        convert=_throttling,
+    ),
+    _Call(("power_limit",), ("nvmlDeviceGetEnforcedPowerLimit",), convert=_from_milli),
+)
+
+
+class _MigInstance(NamedTuple):
+    """A MIG instance and its number in its GPU."""
+
+    number: int
+    uuid: str
+    handle: Any
+    gpu_instance: int | None
+    compute_instance: int | None
+
+    def names(self, parent: str) -> tuple[str, str]:
+        """Return its UUID, and its name for drivers before 470."""
+        return self.uuid, f"MIG-{parent}/{self.gpu_instance}/{self.compute_instance}"
+
+
+class _PhysicalGpu(NamedTuple):
+    """A GPU that can be opened, with its MIG instances."""
+
+    id: str
+    uuid: str
+    handle: Any
+    instances: list[_MigInstance]
+
+
+class Nvidia(GpuCollector):
     """Measures the NVIDIA GPUs that are visible to this process."""
 
     name = "nvidia"
 
-    def __init__(self, surroundings: CollectorContext) -> None:
-        super().__init__(surroundings)
+    def __init__(self, context: CollectorContext) -> None:
+        super().__init__(context)
         self._nvml: Any = None
 
     def probe(self) -> Available | Unavailable:
-        """Find the visible GPUs and what each can tell."""
+        """Detect the visible GPUs and their readings."""
         try:
             import pynvml
         except ImportError as error:
@@ -45,54 +126,54 @@ class Nvidia(Gpus):
                 f"nvidia-ml-py cannot be imported: {error}", "Run pip install nvidia-ml-py"
             )
         self._nvml, self.errors = pynvml, (pynvml.NVMLError,)
-        self.found, self.missing = [], []
+        self.gpus, self.missing = [], []
         try:
             self.open()
         except pynvml.NVMLError as error:
-            return self._no_library(error)
-        found: Available | Unavailable
+            return self._init_failure(error)
+        result: Available | Unavailable
         try:
-            found = self._probe()
+            result = self._probe()
         except pynvml.NVMLError as error:
-            found = Unavailable(f"NVML fails: {error}", "See what nvidia-smi says")
-        self.held = isinstance(found, Available)
-        if not self.held:
+            result = Unavailable(f"NVML fails: {error}", "See the output of nvidia-smi")
+        self.keep_open = isinstance(result, Available)
+        if not self.keep_open:
             with suppress(pynvml.NVMLError):
                 self.close()
-        return found
+        return result
 
     def open(self) -> None:
-        """Initialise NVML, which counts its users in this process."""
+        """Initialize NVML, which counts its users in this process."""
         self._nvml.nvmlInit()
 
     def close(self) -> None:
-        """Leave NVML to its other users."""
+        """Release NVML; its other users in this process keep it."""
         self._nvml.nvmlShutdown()
 
     def handle(self, key: str) -> Any:
-        """Find a GPU or MIG instance by its UUID."""
+        """Return the handle of a GPU or MIG instance by its UUID."""
         return self._nvml.nvmlDeviceGetHandleByUUID(key)
 
     def is_closed(self, error: Exception) -> bool:
-        """Say whether someone shut NVML down more often than they initialised it."""
+        """Return whether other code shut NVML down more often than it initialized it."""
         return bool(getattr(error, "value", None) == self._nvml.NVML_ERROR_UNINITIALIZED)
 
     def reason(self, error: Exception) -> str:
-        """Say in words why a gauge gives nothing."""
+        """Return why a gauge failed."""
         if isinstance(error, self._nvml.NVMLError_FunctionNotFound):
             return "the driver is too old for it"
         return str(error)
 
-    def _no_library(self, error: Any) -> Unavailable:
+    def _init_failure(self, error: Any) -> Unavailable:
         nvml = self._nvml
-        loaded = (self.surroundings.root / "proc/driver/nvidia/version").exists()
+        loaded = (self.context.root / "proc/driver/nvidia/version").exists()
         container = "In a container, start it with the GPUs (docker --gpus all, apptainer --nv)"
         cures = {
             nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
-                "the driver is loaded, but its library libnvidia-ml.so.1 is not here"
+                "the NVIDIA driver is loaded, but its library libnvidia-ml.so.1 is missing"
                 if loaded
-                else "there is no NVIDIA driver here (no libnvidia-ml.so.1)",
-                container if loaded else f"Where there is a GPU, install its driver. {container}",
+                else "there is no NVIDIA driver (no libnvidia-ml.so.1)",
+                container if loaded else f"If there is a GPU, install its driver. {container}",
             ),
             nvml.NVML_ERROR_DRIVER_NOT_LOADED: (
                 "the NVIDIA driver is not loaded",
@@ -113,61 +194,58 @@ class Nvidia(Gpus):
     def _probe(self) -> Available | Unavailable:
         nvml = self._nvml
         count = nvml.nvmlDeviceGetCount()
-        whole: dict[str, PhysicalGpu] = {}
+        gpus: dict[str, _PhysicalGpu] = {}
         hidden = 0
         for index in range(count):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
                 uuid = nvml.nvmlDeviceGetUUID(handle)
-            except nvml.NVMLError_NoPermission:  # the job's control group leaves it to others
+            except nvml.NVMLError_NoPermission:  # the job's control group does not include it
                 hidden += 1
             except nvml.NVMLError as error:
                 self._miss(f"gpu{index}", f"{error}", "See the kernel's log; reset the GPU")
             else:
-                whole[uuid] = PhysicalGpu(
-                    f"gpu{index}", uuid, handle, list(self._instances(handle))
-                )
-        names = {uuid: uuid for uuid in whole}
-        for gpu in whole.values():
+                instances = list(self._instances(handle))
+                gpus[uuid] = _PhysicalGpu(f"gpu{index}", uuid, handle, instances)
+        names = {uuid: uuid for uuid in gpus}
+        for gpu in gpus.values():
             names |= {name: mig.uuid for mig in gpu.instances for name in mig.names(gpu.uuid)}
-        visible = visibility.nvidia(
-            self.surroundings.environ, list(whole), names, constrained=hidden > 0
-        )
+        visible = visibility.nvidia(self.context.environ, list(gpus), names, constrained=hidden > 0)
         if not visible.devices:
-            return self._nothing(count, hidden, visible.because)
-        for gpu in whole.values():
+            return self._no_gpu(count, hidden, visible.source)
+        for gpu in gpus.values():
             self._add(gpu, visible.devices)
-        self._say_order(whole.values())
+        self._check_order(gpus.values())
         return self.available(
-            self._facts(visible.because, hidden),
+            self._facts(visible.source, hidden),
             agent="nvidia-ml-py",
             version=_version(),
             procedure=_PROCEDURE,
         )
 
-    def _nothing(self, count: int, hidden: int, because: str) -> Unavailable:
+    def _no_gpu(self, count: int, hidden: int, source: str) -> Unavailable:
         if self.missing and hidden + len(self.missing) == count:
             first = self.missing[0]
             return Unavailable(f"{first.what}: {first.reason}", first.cure)
         if not count:
-            share = self.surroundings.environ.get("NVIDIA_VISIBLE_DEVICES")
-            where = f" (NVIDIA_VISIBLE_DEVICES={share})" if share is not None else ""
-            return Unavailable(f"there is no NVIDIA GPU here{where}")
+            value = self.context.environ.get("NVIDIA_VISIBLE_DEVICES")
+            setting = f" (NVIDIA_VISIBLE_DEVICES={value})" if value is not None else ""
+            return Unavailable(f"there is no NVIDIA GPU{setting}")
         if hidden == count:
             return Unavailable(
                 f"this process may open none of the node's {count} GPUs",
-                "Ask the scheduler for GPUs, or for access to /dev/nvidia0 and its like",
+                "Request GPUs from the scheduler, or access to devices such as /dev/nvidia0",
             )
         return Unavailable(
-            f"no GPU is visible: {because}", "Name GPUs in it, as nvidia-smi -L lists them"
+            f"no GPU is visible: {source}", "Select GPUs in it, as listed by nvidia-smi -L"
         )
 
-    def _instances(self, handle: Any) -> Iterator[MigInstance]:
+    def _instances(self, handle: Any) -> Iterator[_MigInstance]:
         nvml = self._nvml
         for index in range(self.fact(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-            with suppress(nvml.NVMLError):  # there are fewer than there may be
+            with suppress(nvml.NVMLError):  # fewer instances than the maximum
                 mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
-                yield MigInstance(
+                yield _MigInstance(
                     index,
                     nvml.nvmlDeviceGetUUID(mig),
                     mig,
@@ -175,76 +253,75 @@ class Nvidia(Gpus):
                     self.fact(nvml.nvmlDeviceGetComputeInstanceId, mig),
                 )
 
-    def _add(self, whole: PhysicalGpu, visible: Sequence[str]) -> None:
-        """Add a GPU if it or one of its instances is visible; all of them if it is as a whole."""
-        chosen = [mig for mig in whole.instances if {mig.uuid, whole.uuid} & {*visible}]
-        if not chosen and whole.uuid not in visible:
+    def _add(self, gpu: _PhysicalGpu, visible: Sequence[str]) -> None:
+        """Add a GPU and its visible instances; all instances if the whole GPU is visible."""
+        instances = [mig for mig in gpu.instances if {mig.uuid, gpu.uuid} & {*visible}]
+        if not instances and gpu.uuid not in visible:
             return
-        self.found.append(self._gpu(whole))
-        for mig in chosen:
-            device = f"{whole.id}-mig{mig.place}"
-            self.found.append(
+        self.gpus.append(self._gpu(gpu))
+        for mig in instances:
+            device = f"{gpu.id}-mig{mig.number}"
+            self.gpus.append(
                 Gpu(
                     device,
                     mig.uuid,
                     self.fact(self._nvml.nvmlDeviceGetName, mig.handle) or "MIG instance",
-                    {"uuid": mig.uuid, "gpu": whole.id, "memory_bytes": self._total(mig)},
-                    self._gauges(device, mig.handle, [USED]),
+                    {"uuid": mig.uuid, "gpu": gpu.id, "memory_bytes": self._total_memory(mig)},
+                    self._gauges(device, mig.handle, [_MEMORY_CALL]),
                 )
             )
             self._miss(
                 f"{device} energy, power",
-                f"they are known of the whole {whole.id} only, not of an instance in it",
+                f"only measured for the whole {gpu.id}, not for an instance of it",
             )
 
-    def _gpu(self, whole: PhysicalGpu) -> Gpu:
+    def _gpu(self, gpu: _PhysicalGpu) -> Gpu:
         nvml, fact = self._nvml, self.fact
-        limit = fact(nvml.nvmlDeviceGetEnforcedPowerLimit, whole.handle)
-        mode = fact(nvml.nvmlDeviceGetComputeMode, whole.handle)
-        mig = fact(nvml.nvmlDeviceGetMigMode, whole.handle)
-        pci = fact(nvml.nvmlDeviceGetPciInfo, whole.handle)
+        limit = fact(nvml.nvmlDeviceGetEnforcedPowerLimit, gpu.handle)
+        mode = fact(nvml.nvmlDeviceGetComputeMode, gpu.handle)
+        mig = fact(nvml.nvmlDeviceGetMigMode, gpu.handle)
+        pci = fact(nvml.nvmlDeviceGetPciInfo, gpu.handle)
         facts: dict[str, Json] = {
-            "uuid": whole.uuid,
+            "uuid": gpu.uuid,
             "pci_bus_id": pci and pci.busId,
-            "memory_bytes": self._total(whole),
+            "memory_bytes": self._total_memory(gpu),
             "power_limit_w": limit and limit / 1000,
             "compute_mode": _COMPUTE_MODES[mode] if mode in range(len(_COMPUTE_MODES)) else mode,
             "mig_mode": None if mig is None else bool(mig[0]),
         }
-        gauges = self._gauges(whole.id, whole.handle, CALLS)
-        name = fact(nvml.nvmlDeviceGetName, whole.handle) or "NVIDIA GPU"
-        return Gpu(whole.id, whole.uuid, name, facts, gauges)
+        gauges = self._gauges(gpu.id, gpu.handle, _CALLS)
+        name = fact(nvml.nvmlDeviceGetName, gpu.handle) or "NVIDIA GPU"
+        return Gpu(gpu.id, gpu.uuid, name, facts, gauges)
 
-    def _gauges(self, device: str, handle: Any, calls: Iterable[Call]) -> list[Gauge]:
-        nvml = self._nvml
-        return self.gauges(device, handle, [(one.readings, one.gauges(nvml)) for one in calls])
+    def _gauges(self, device: str, handle: Any, calls: Iterable[_Call]) -> list[Gauge]:
+        candidates = [(call.readings, call.gauges(self._nvml)) for call in calls]
+        return self.working_gauges(device, handle, candidates)
 
-    def _say_order(self, gpus: Iterable[PhysicalGpu]) -> None:
-        """Say where CUDA's numbers may mean other GPUs than NVML's."""
-        environ = self.surroundings.environ
+    def _check_order(self, gpus: Iterable[_PhysicalGpu]) -> None:
+        """Add a note if CUDA may number the GPUs differently from NVML."""
+        environ = self.context.environ
         words = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        numbers = any(word.strip()[:1].isdigit() for word in words)
+        by_number = any(word.strip()[:1].isdigit() for word in words)
         models = {self.fact(self._nvml.nvmlDeviceGetName, gpu.handle) for gpu in gpus}
-        if numbers and len(models) > 1 and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        if by_number and len(models) > 1 and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
             self._miss(
                 "order of GPUs",
-                "the GPUs differ and CUDA may number them by speed, NVML does by PCI bus",
-                "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID",
+                "the GPUs differ, and CUDA may number them by speed, unlike NVML (PCI bus)",
+                "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or select GPUs by UUID",
             )
 
-    def _facts(self, because: str, hidden: int) -> dict[str, Json]:
+    def _facts(self, source: str, hidden: int) -> dict[str, Json]:
         nvml = self._nvml
         cuda = self.fact(nvml.nvmlSystemGetCudaDriverVersion_v2)
-        facts: dict[str, Json] = {
+        return {
             "driver": self.fact(nvml.nvmlSystemGetDriverVersion),
             "nvml": self.fact(nvml.nvmlSystemGetNVMLVersion),
             "cuda": cuda and f"{cuda // 1000}.{cuda % 1000 // 10}",
-            "visible": because or None,
+            "visible": source or None,
             "gpus_of_others": hidden or None,
         }
-        return facts
 
-    def _total(self, device: PhysicalGpu | MigInstance) -> Json:
+    def _total_memory(self, device: _PhysicalGpu | _MigInstance) -> Json:
         memory = self.fact(self._nvml.nvmlDeviceGetMemoryInfo, device.handle)
         return memory and memory.total
 
@@ -255,5 +332,5 @@ class Nvidia(Gpus):
 def _version() -> str:
     try:
         return version("nvidia-ml-py")
-    except PackageNotFoundError:  # it came without its metadata
+    except PackageNotFoundError:  # pynvml can be installed without metadata
         return ""

@@ -1,8 +1,7 @@
-"""Which devices a process may use, as the environment says it.
+"""The devices that a process may use according to its environment.
 
-The rules of CUDA, which HIP and ROCr share: a list of ordinals and ids; ids may be shortened to
-what tells them apart; the list ends before the first entry that means nothing; naming a device
-twice hides all.
+CUDA's rules, which HIP and ROCr share: a list of ordinals and ids; an id may be shortened to a
+unique prefix; the list ends before the first invalid entry; a repeated device hides all devices.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import NamedTuple
 
 _ORDINAL = re.compile(r"[+]?\d+")
 _RANGE = re.compile(r"(\d+)-(\d+)\Z")
-_SHARES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL")
+_ALLOCATIONS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "GPU_DEVICE_ORDINAL")
 
 
 class Visible(NamedTuple):
-    """The devices that are visible, in their order, and the ``NAME=value`` that says so."""
+    """The visible devices in their order, and the ``NAME=value`` that selects them."""
 
     devices: list[str]
-    because: str
+    source: str
 
 
 def nvidia(
@@ -30,77 +29,75 @@ def nvidia(
     *,
     constrained: bool = False,
 ) -> Visible:
-    """Give the NVIDIA devices that are this process's.
+    """Return the NVIDIA devices of this process.
 
     Args:
         environ: Environment variables.
         ordinals: The devices that can be opened, in NVML's order.
-        names: The device of each id; MIG instances have two forms of id.
-        constrained: Whether there are devices that cannot be opened: then those that can are
-            the process's share already.
+        names: The device for each id; MIG instances have two forms of id.
+        constrained: Whether some devices cannot be opened: the others are then already the
+            process's allocation.
     """
     value = environ.get("CUDA_VISIBLE_DEVICES")
     if value is not None:
-        return Visible(listed(value, ordinals, names), f"CUDA_VISIBLE_DEVICES={value}")
-    found = None
+        return Visible(parse_list(value, ordinals, names), f"CUDA_VISIBLE_DEVICES={value}")
+    visible = None
     if not constrained:
-        found = share(environ, (*_SHARES, "NVIDIA_VISIBLE_DEVICES"), ordinals, names)
-    return found or Visible(list(ordinals), "")
+        variables = (*_ALLOCATIONS, "NVIDIA_VISIBLE_DEVICES")
+        visible = allocation(environ, variables, ordinals, names)
+    return visible or Visible(list(ordinals), "")
 
 
-def amd(
-    environ: Mapping[str, str],
-    ordinals: Sequence[str],
-    names: Mapping[str, str],
-) -> Visible:
-    """Give the AMD devices that are this process's: HIP counts among those that ROCr left."""
-    devices, because = list(ordinals), []
+def amd(environ: Mapping[str, str], ordinals: Sequence[str], names: Mapping[str, str]) -> Visible:
+    """Return the AMD devices of this process."""
+    devices, sources = list(ordinals), []
     hip = next((n for n in ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES") if n in environ), "")
+    # Each variable selects from the devices that the previous ones left.
     for variable in ("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", hip):
         if variable in environ:
-            left = {name: device for name, device in names.items() if device in devices}
-            devices = listed(environ[variable], devices, left)
-            because.append(f"{variable}={environ[variable]}")
-    if because:
-        return Visible(devices, " ".join(because))
-    return share(environ, _SHARES[:2], ordinals, names) or Visible(devices, "")
+            remaining = {name: device for name, device in names.items() if device in devices}
+            devices = parse_list(environ[variable], devices, remaining)
+            sources.append(f"{variable}={environ[variable]}")
+    if sources:
+        return Visible(devices, " ".join(sources))
+    return allocation(environ, _ALLOCATIONS[:2], ordinals, names) or Visible(devices, "")
 
 
-def listed(value: str, ordinals: Sequence[str], names: Mapping[str, str]) -> list[str]:
-    """Give the devices that a list such as ``0,GPU-4b2c`` makes visible."""
-    found: list[str] = []
+def parse_list(value: str, ordinals: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Return the devices that a list such as ``0,GPU-4b2c`` makes visible."""
+    devices: list[str] = []
     for word in value.split(","):
         device = _device(word.strip(), ordinals, names)
         if device is None:
             break
-        if device in found:
+        if device in devices:
             return []
-        found.append(device)
-    return found
+        devices.append(device)
+    return devices
 
 
-def share(
+def allocation(
     environ: Mapping[str, str],
     variables: Sequence[str],
     ordinals: Sequence[str],
     names: Mapping[str, str],
 ) -> Visible | None:
-    """Give the devices that a scheduler or container says are this process's.
+    """Return the devices that a scheduler or container runtime allocated to this process.
 
-    Such lists count devices of the node. Where not all of them are known here, some are hidden
-    already and the numbers mean others than ours; then the list says nothing.
+    Such lists number the devices of the node. If one of them does not exist here, some devices
+    are already hidden and the numbers do not match: the list is ignored.
     """
     for variable in variables:
         words = [word.strip() for word in environ.get(variable, "").split(",")]
-        words = [each for word in words for each in _expanded(word)]
-        devices = [_device(word, ordinals, names) for word in words]
-        known = [device for device in devices if device is not None]
-        if len(known) == len(devices) == len(set(known)):
-            return Visible(known, f"{variable}={environ[variable]}")
+        numbers = [number for word in words for number in _expand_range(word)]
+        devices = [_device(number, ordinals, names) for number in numbers]
+        valid = [device for device in devices if device is not None]
+        if len(valid) == len(devices) == len(set(valid)):
+            return Visible(valid, f"{variable}={environ[variable]}")
     return None
 
 
-def _expanded(word: str) -> list[str]:
+def _expand_range(word: str) -> list[str]:
     match = _RANGE.match(word)
     if match is None:
         return [word]
@@ -109,12 +106,12 @@ def _expanded(word: str) -> list[str]:
 
 
 def _device(word: str, ordinals: Sequence[str], names: Mapping[str, str]) -> str | None:
-    number = _ORDINAL.match(word)
+    number = _ORDINAL.match(word)  # like C's atoi: "1x" is 1
     if number:
         return ordinals[int(number[0])] if int(number[0]) < len(ordinals) else None
     word = word.lower()
     if not word.startswith(("gpu-", "mig-")):
         return None
     exact = {device for name, device in names.items() if name.lower() == word}
-    found = exact or {device for name, device in names.items() if name.lower().startswith(word)}
-    return found.pop() if len(found) == 1 else None
+    matches = exact or {device for name, device in names.items() if name.lower().startswith(word)}
+    return matches.pop() if len(matches) == 1 else None

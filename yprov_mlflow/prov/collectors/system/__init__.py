@@ -1,1 +1,1 @@
-"""Readers of what the operating system reports about node and process."""
+"""Readers of the operating system's data about the node and its processes."""

@@ -1,4 +1,4 @@
-"""Control groups of this process, versions 1 and 2: what they allow and what they have used."""
+"""Control groups of this process, versions 1 and 2: their limits and usage."""
 
 from __future__ import annotations
 
@@ -6,99 +6,99 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from yprov_mlflow.prov.collectors.system.sysfiles import text
+from yprov_mlflow.prov.collectors.system.node import read_text
 
 
 class Limit(NamedTuple):
-    """The tightest limit on the process and the folder of the group that sets it."""
+    """The tightest limit on the process, and the folder of the group that sets it."""
 
     amount: float
     folder: Path
 
 
-def cpus(root: Path, count: int) -> float | None:
-    """Give how many CPUs the control groups of the process allow, by their time and by name.
+def cpu_allowance(root: Path, count: int) -> float | None:
+    """Return the number of CPUs that the process may use, by quota and by CPU set.
 
     Args:
-        root: Folder that ``proc`` and ``sys`` are in.
-        count: Processors of the node: a set of all of them is no limit.
+        root: Folder that contains ``proc`` and ``sys``.
+        count: Logical processors of the node: a set of all of them is not a limit.
     """
-    limit = cpu_limit(root)
-    found = [] if limit is None else [limit.amount]
+    quota = cpu_limit(root)
+    limits = [] if quota is None else [quota.amount]
     for folder in _groups(root, "cpuset"):
-        names = text(folder / "cpuset.cpus.effective") or text(folder / "cpuset.cpus")
-        if names and (number := _length(names)) < count:
-            found.append(number)
-    return min(found, default=None)
+        cpus = read_text(folder / "cpuset.cpus.effective") or read_text(folder / "cpuset.cpus")
+        if cpus and (size := _set_size(cpus)) < count:
+            limits.append(size)
+    return min(limits, default=None)
 
 
 def cpu_limit(root: Path) -> Limit | None:
-    """Give how much CPU time the control groups of the process allow, in CPUs, the least."""
+    """Return the tightest limit on CPU time, in CPUs."""
     limits = []
     for folder in _groups(root, "cpu"):
-        version_2 = text(folder / "cpu.max").split()
+        version_2 = read_text(folder / "cpu.max").split()
         quota, period = (
             version_2
             if len(version_2) == 2
-            else (text(folder / "cpu.cfs_quota_us"), text(folder / "cpu.cfs_period_us"))
+            else (read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us"))
         )
-        if quota.isdigit() and period.isdigit() and int(period):  # not "max", not -1
+        if quota.isdigit() and period.isdigit() and int(period):  # unlimited is "max" or -1
             limits.append(Limit(int(quota) / int(period), folder))
     return min(limits, default=None)
 
 
 def memory_limit(root: Path, memory_bytes: int) -> Limit | None:
-    """Give the bytes that the control groups of the process allow, the tightest of them.
+    """Return the tightest limit on memory, in bytes.
 
     Args:
-        root: Folder that ``proc`` and ``sys`` are in.
-        memory_bytes: Memory of the machine: version 1 says "none" by a number beyond any.
+        root: Folder that contains ``proc`` and ``sys``.
+        memory_bytes: Memory of the node: "unlimited" is a larger number in version 1.
     """
     limits = []
     for folder in _groups(root, "memory"):
-        limit = text(folder / "memory.max") or text(folder / "memory.limit_in_bytes")
+        limit = read_text(folder / "memory.max") or read_text(folder / "memory.limit_in_bytes")
         if limit.isdigit() and 0 < int(limit) < memory_bytes:
             limits.append(Limit(int(limit), folder))
     return min(limits, default=None)
 
 
 def memory_used_bytes(folder: Path) -> float | None:
-    """Give the memory of a group, less the pages of files that can be dropped at any time."""
-    used = text(folder / "memory.current") or text(folder / "memory.usage_in_bytes")
-    if not used.isdigit():
+    """Return the memory of a group, without file pages that can be dropped at any time."""
+    usage = read_text(folder / "memory.current") or read_text(folder / "memory.usage_in_bytes")
+    if not usage.isdigit():
         return None
-    fields = _fields(folder / "memory.stat")
-    droppable = fields.get("total_inactive_file", fields.get("inactive_file", 0))
-    return float(max(int(used) - droppable, 0))
+    stat = _statistics(folder / "memory.stat")
+    droppable = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+    return float(max(int(usage) - droppable, 0))
 
 
 def throttled_s(folder: Path) -> float | None:
-    """Give the seconds for which a group had to wait because it had used up its CPUs."""
-    fields = _fields(folder / "cpu.stat")
-    if "throttled_usec" in fields:
-        return fields["throttled_usec"] / 1e6
-    nanoseconds = fields.get("throttled_time")  # version 1
-    return None if nanoseconds is None else nanoseconds / 1e9
+    """Return the seconds during which a group waited because its quota was used up."""
+    stat = _statistics(folder / "cpu.stat")
+    if "throttled_usec" in stat:
+        return stat["throttled_usec"] / 1e6
+    version_1_ns = stat.get("throttled_time")
+    return None if version_1_ns is None else version_1_ns / 1e9
 
 
 def identity(folder: Path) -> str:
-    """Give a name of the group that is the same whatever namespace it is seen from."""
+    """Return a name of the group that is the same in every namespace."""
     return f"cgroup-{folder.stat().st_ino}"
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Give the folders of the process's groups, from its own up to the root."""
+    """Yield the folders of the process's groups, from its own up to the root."""
     mount = root / "sys/fs/cgroup"
-    for line in text(root / "proc/self/cgroup").splitlines():
+    for line in read_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if not controllers:
+        if not controllers:  # version 2
             top = mount
         elif controller in controllers.split(","):
             top = mount / controller
         else:
             continue
         folder = top / path.lstrip("/")
-        if ".." in folder.parts:  # the group lies outside what the container sees
+        if ".." in folder.parts:  # the group is outside the container's view
             folder = top
         yield folder
         while folder != top:
@@ -106,12 +106,12 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
             yield folder
 
 
-def _length(ranges: str) -> int:
-    """Count what is in a list such as ``0-3,8``."""
-    pairs = (one.partition("-") for one in ranges.split(","))
-    return sum(int(last or first) - int(first) + 1 for first, _, last in pairs)
+def _set_size(cpus: str) -> int:
+    """Return the number of CPUs in a list such as ``0-3,8``."""
+    ranges = (part.partition("-") for part in cpus.split(","))
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
 
 
-def _fields(path: Path) -> dict[str, int]:
-    words = (line.split() for line in text(path).splitlines())
+def _statistics(path: Path) -> dict[str, int]:
+    words = (line.split() for line in read_text(path).splitlines())
     return {word[0]: int(word[1]) for word in words if len(word) == 2 and word[1].isdigit()}

@@ -1,4 +1,4 @@
-"""Energy counters of processors in the kernel's powercap tree (RAPL of Intel and AMD)."""
+"""RAPL energy counters of Intel and AMD processors in the kernel's powercap tree."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yprov_mlflow.prov.collectors.base import Unavailable
-from yprov_mlflow.prov.collectors.sums import Rate
-from yprov_mlflow.prov.collectors.system import processors
-from yprov_mlflow.prov.collectors.system.sysfiles import content, text
+from yprov_mlflow.prov.collectors.counters import Rate
+from yprov_mlflow.prov.collectors.system import node
+from yprov_mlflow.prov.collectors.system.node import read_bytes, read_text
 
 _FOLDER = "sys/class/powercap"
 _ZONE = re.compile(r"intel-rapl(?P<mmio>-mmio)?(?P<numbers>(:[\da-f]+)+)")
 _PACKAGE = re.compile(r"package-(\d+)(?:-die-(\d+))?")
-_BY_PACKAGE = ("AuthenticAMD", "HygonGenuine")
-"""Makers of processors with one counter a package, whatever the number of its dies."""
 
+# Vendors whose processors have one counter per package. Linux 6.10 and 6.11 show it once per die.
+_ONE_COUNTER_PER_PACKAGE = ("AuthenticAMD", "HygonGenuine")
+
+# Zones that are added up. Core and uncore are parts of a package, and psys contains the packages.
 _COMPONENTS = {"package": "cpu", "dram": "memory"}
-"""What is added up: core and uncore are parts of the package, psys contains the packages."""
 
 _ALLOW = (
-    "Let users read the counters until the machine starts anew with `sudo chmod a+r"
-    " /sys/class/powercap/intel-rapl*:*/energy_uj`, or for good with the udev rule"
+    "Allow users to read the counters, until the next boot with `sudo chmod a+r"
+    " /sys/class/powercap/intel-rapl*:*/energy_uj`, or permanently with the udev rule"
     ' `SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod a+r /sys%p/energy_uj"` in'
-    " /etc/udev/rules.d/70-powercap.rules. On a machine of many users ask the administrator:"
-    " the counters can betray secrets of other processes."
+    " /etc/udev/rules.d/70-powercap.rules. On a shared machine ask the administrator: the"
+    " counters can reveal secrets of other users' processes."
 )
 
-_MOST_W = 2000.0
-"""More than one domain can take: a counter that seems to have grown faster was reset."""
+# No single zone draws more: a counter that seems to have grown faster was reset.
+_MAX_POWER_W = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A domain that has an energy counter.
+    """A powercap zone: a part of the machine with an energy counter.
 
     Args:
         id: ``cpu0``, ``cpu0-dram``, ``psys``.
         kind: ``package``, ``dram``, ``core``, ``uncore`` or ``psys``.
-        label: What it is, in words.
-        metric: Beginning of the names of its system metrics.
+        label: Description.
+        metric: Prefix of its system metrics.
         path: Its folder.
-        range_j: Joules at which its counter starts again from 0.
+        range_j: Joules at which its counter overflows to 0.
     """
 
     id: str
@@ -55,38 +56,44 @@ class Zone:
 
     @property
     def component(self) -> str:
-        """Part of the machine's bill that it is, ``""`` for what other zones contain."""
+        """Component of the total energy; ``""`` if other zones contain or overlap this one."""
         return _COMPONENTS.get(self.kind, "")
+
+    def obstacle(self) -> Unavailable | None:
+        """Return why the counter cannot be read; None if it can."""
+        try:
+            int((self.path / "energy_uj").read_bytes())
+        except PermissionError:
+            return Unavailable("only root may read its energy counter", _ALLOW, self.id)
+        except (OSError, ValueError) as error:
+            return Unavailable(f"its energy counter cannot be read: {error}", "", self.id)
+        return None
 
 
 def zones(root: Path) -> list[Zone]:
-    """Find all domains, each once.
-
-    One may be there through registers and memory-mapped. Linux 6.10 and 6.11 show the counter of
-    an AMD package as one of each of its dies.
-    """
+    """Return all zones, each once, although one may be listed as both MSR and MMIO."""
     tree = root / _FOLDER
     folders = {path.name: path for pattern in ("*:*", "*:*/*:*") for path in tree.glob(pattern)}
-    by_package = processors.maker(root) in _BY_PACKAGE
-    found: dict[str, Zone] = {}
-    for name in sorted(folders, key=_order):
+    by_package = node.cpu_vendor(root) in _ONE_COUNTER_PER_PACKAGE
+    unique: dict[str, Zone] = {}
+    for name in sorted(folders, key=_sort_key):
         zone = _zone(folders, name, by_package=by_package)
         if zone is not None:
-            found.setdefault(zone.id, zone)
-    return list(found.values())
+            unique.setdefault(zone.id, zone)
+    return list(unique.values())
 
 
-def hidden(root: Path) -> bool:
-    """Say, where no domain was found, whether there are some that this process is not shown."""
-    tree = root / _FOLDER
+def is_hidden(root: Path) -> bool:
+    """Return whether zones exist that this process cannot see, provided that it sees none."""
+    # A container runtime masks the devices; the links in the class folder then lead nowhere.
     try:
-        names = [path.name for path in tree.iterdir()]
+        names = [path.name for path in (root / _FOLDER).iterdir()]
     except OSError:
         return False
     return any(map(_ZONE.fullmatch, names))
 
 
-def _order(name: str) -> tuple[bool, list[int]]:
+def _sort_key(name: str) -> tuple[bool, list[int]]:
     match = _ZONE.fullmatch(name)
     if match is None:
         return True, []
@@ -94,17 +101,16 @@ def _order(name: str) -> tuple[bool, list[int]]:
 
 
 def _zone(folders: dict[str, Path], name: str, *, by_package: bool) -> Zone | None:
-    match = _ZONE.fullmatch(name)
-    title = text(folders[name] / "name")
-    if match is None or not title:
+    title = read_text(folders[name] / "name")
+    if _ZONE.fullmatch(name) is None or not title:
         return None
-    above = name.rpartition(":")[0]
-    nested = above in folders
-    package = _PACKAGE.fullmatch(text(folders[above] / "name") if nested else title)
+    parent = name.rpartition(":")[0]
+    nested = parent in folders
+    package = _PACKAGE.fullmatch(read_text(folders[parent] / "name") if nested else title)
     if package is not None:
         number, die = package.groups()
         if by_package:
-            if title == "core":  # that of one core of many
+            if title == "core":  # a counter of one core out of many
                 return None
             die = None
         id_ = f"cpu{number}" + (f"-die{die}" if die else "")
@@ -117,13 +123,13 @@ def _zone(folders: dict[str, Path], name: str, *, by_package: bool) -> Zone | No
         return None
     else:
         id_, kind, metric, label = title, title, title, f"{title} domain of the machine"
-    micro = text(folders[name] / "max_energy_range_uj")
-    range_j = int(micro) / 1e6 if micro.isdigit() else 0.0
+    range_uj = read_text(folders[name] / "max_energy_range_uj")
+    range_j = int(range_uj) / 1e6 if range_uj.isdigit() else 0.0
     return Zone(id_, kind, label, metric, folders[name], range_j)
 
 
-class Counter:
-    """The counter of one domain as energy and power since ``start``."""
+class ZoneCounter:
+    """Energy and power of one zone since ``start``."""
 
     def __init__(self, zone: Zone) -> None:
         self.zone = zone
@@ -133,36 +139,25 @@ class Counter:
         self._power = Rate()
 
     def start(self) -> None:
-        """Begin at 0."""
+        """Reset the total to 0."""
         self.total_j, self._last, self._power = 0.0, None, Rate()
         self.read()
 
     def read(self) -> tuple[float | None, float | None]:
-        """Give the joules since ``start`` and the watts since the last ones; None for unknown."""
+        """Return the joules since ``start`` and the current watts; None for unknown values."""
         try:
-            now_j = int(content(self._path)) / 1e6
+            now_j = int(read_bytes(self._path)) / 1e6
         except ValueError:
             return None, None
         now_s = time.monotonic()
         last, self._last = self._last, (now_s, now_j)
         if last is not None:
-            took_s, grown_j = now_s - last[0], now_j - last[1]
-            if grown_j < 0:
-                grown_j += self.zone.range_j
-            if not 0 <= grown_j <= _MOST_W * max(took_s, 0.01):
+            elapsed_s, growth_j = now_s - last[0], now_j - last[1]
+            if growth_j < 0:
+                growth_j += self.zone.range_j
+            if not 0 <= growth_j <= _MAX_POWER_W * max(elapsed_s, 0.01):
                 self._power = Rate()
-                self._power.of(self.total_j, now_s)
+                self._power.update(self.total_j, now_s)
                 return None, None
-            self.total_j += grown_j
-        return self.total_j, self._power.of(self.total_j, now_s)
-
-
-def obstacle(zone: Zone) -> Unavailable | None:
-    """Say why the counter of a domain cannot be read; None if it can."""
-    try:
-        int((zone.path / "energy_uj").read_bytes())
-    except PermissionError:
-        return Unavailable("only root may read its energy counter", _ALLOW, zone.id)
-    except (OSError, ValueError) as error:
-        return Unavailable(f"its energy counter cannot be read: {error}", "", zone.id)
-    return None
+            self.total_j += growth_j
+        return self.total_j, self._power.update(self.total_j, now_s)

@@ -1,32 +1,34 @@
-"""What this process and its children use: CPU time, memory, threads, disk."""
+"""Resource usage of this process and its children: CPU time, memory, threads, disk."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from yprov_mlflow.prov.collectors.system.sysfiles import content
+import psutil
 
+from yprov_mlflow.prov.collectors.system.node import read_bytes
+
+# Largest part of one core for the search for new children, which reads a file per thread.
 _SEARCH_SHARE = 1 / 500
-"""Part of one core that looking for new children may take: it is a file for each thread."""
 
-_FRESH_S = 0.02
-"""For how long a reading holds: two collectors that are sampled together need one."""
+# How long a reading is reused: two collectors that are sampled together need only one.
+_REUSE_S = 0.02
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
-    """What a tree of processes uses, None for what is not known.
+    """Resource usage of a process tree; None for unknown values.
 
-    Times and bytes are since each process started, and fall by those of a process whose end
-    nobody waits for: ``Total`` makes totals of them.
+    Times and bytes are sums since each process started. They drop when a process ends without its
+    parent waiting for it, see ``MonotonicTotal``.
     """
 
     cpu_s: float | None = None
@@ -37,10 +39,10 @@ class Usage(NamedTuple):
     written_bytes: float | None = None
 
 
-class _One(NamedTuple):
-    """What one process uses, with what its children used that ended and were waited for."""
+class _ProcessUsage(NamedTuple):
+    """Usage of one process, including children that ended and that it waited for."""
 
-    started: float
+    start_time: float
     cpu_s: float
     memory_bytes: float
     threads: int
@@ -48,154 +50,145 @@ class _One(NamedTuple):
     written_bytes: float | None = None
 
 
-class Tree:
-    """This process and all that it started, directly or not.
+class ProcessTree:
+    """This process and all its descendants.
 
-    A process once found stays in the tree until it ends, also when its parent ends before it.
+    A process stays in the tree until it ends, even if its parent ends first.
 
     Args:
-        root: Folder that ``proc`` is in.
+        root: Folder that contains ``proc``.
     """
+
+    # psutil reads the same files, but opens four per process, and its search for children reads
+    # all processes of the node. Measured: 150-250 µs against 25 µs a process, 4 ms against 17 µs
+    # a search. With 64 data loader workers sampled at 10 Hz, that is 10 % of a core against 2 %.
 
     def __init__(self, root: Path) -> None:
         self._proc = str(root / "proc")
-        self._own = _own_pid(self._proc)
-        self._linux = _proc_one(self._proc, self._own) is not None
-        self._listed = os.path.exists(f"{self._proc}/{self._own}/task/{self._own}/children")
-        self._known: dict[int, float | None] = {self._own: None}
-        self._search_at = self._fresh_until = 0.0
+        self._pid = _own_pid(self._proc)
+        self._has_proc = _read_proc(self._proc, self._pid) is not None
+        # A kernel may be built without lists of children (CONFIG_PROC_CHILDREN).
+        self._lists_children = os.path.exists(f"{self._proc}/{self._pid}/task/{self._pid}/children")
+        self._start_times: dict[int, float | None] = {self._pid: None}
+        self._next_search_s = self._reuse_until_s = 0.0
         self._lock = threading.Lock()
 
     def read(self) -> Usage:
-        """Give what the processes use now, or did a moment ago when another collector asked."""
+        """Return the current usage, or a reading that is a few milliseconds old."""
         with self._lock:
             now_s = time.monotonic()
-            if now_s >= self._fresh_until:
+            if now_s >= self._reuse_until_s:
                 self._usage = self._read(now_s)
-                self._fresh_until = now_s + _FRESH_S
+                self._reuse_until_s = now_s + _REUSE_S
             return self._usage
 
     def _read(self, now_s: float) -> Usage:
-        if now_s >= self._search_at:
+        if now_s >= self._next_search_s:
             self._search()
-        # Parents come first: were a child read first and waited for before its parent is read,
-        # its times would count twice.
-        ones = []
-        for pid, started in list(self._known.items()):
-            one = _proc_one(self._proc, pid) if self._linux else _psutil_one(pid)
-            if one is None and pid == self._own:  # too many files are open, it is not gone
+        # Parents before children: a child that is read first and reaped before its parent is read
+        # would be counted twice. The dictionary has this order.
+        usages = []
+        for pid, start_time in list(self._start_times.items()):
+            usage = _read_proc(self._proc, pid) if self._has_proc else _read_psutil(pid)
+            if usage is None and pid == self._pid:  # out of file descriptors
                 return Usage()
-            if one is None or started not in (None, one.started):
-                del self._known[pid]
+            if usage is None or start_time not in (None, usage.start_time):  # ended; id reused
+                del self._start_times[pid]
                 continue
-            self._known[pid] = one.started
-            ones.append(one)
-        alive = [one for one in ones if one.threads]
+            self._start_times[pid] = usage.start_time
+            usages.append(usage)
+        alive = [usage for usage in usages if usage.threads]
         return Usage(
-            sum(one.cpu_s for one in ones),
-            sum(one.memory_bytes for one in ones),
+            sum(usage.cpu_s for usage in usages),
+            sum(usage.memory_bytes for usage in usages),
             len(alive),
-            sum(one.threads for one in alive),
-            _known_sum(one.read_bytes for one in ones),
-            _known_sum(one.written_bytes for one in ones),
+            sum(usage.threads for usage in alive),
+            _sum_or_none(usage.read_bytes for usage in usages),
+            _sum_or_none(usage.written_bytes for usage in usages),
         )
 
     def _search(self) -> None:
-        begun = time.thread_time()
-        if self._listed:
-            waiting = list(self._known)
-            for pid in waiting:
-                for child in _children(self._proc, pid):
-                    if child not in self._known:
-                        self._known[child] = None
-                        waiting.append(child)
+        start_s = time.thread_time()
+        if self._lists_children:
+            queue = list(self._start_times)
+            for pid in queue:
+                for child in _proc_children(self._proc, pid):
+                    if child not in self._start_times:
+                        self._start_times[child] = None
+                        queue.append(child)
         else:
-            for child in _psutil_children(self._own):
-                self._known.setdefault(child, None)
-        took_s = time.thread_time() - begun
-        self._search_at = time.monotonic() + took_s / _SEARCH_SHARE
+            for child in _psutil_children(self._pid):
+                self._start_times.setdefault(child, None)
+        elapsed_s = time.thread_time() - start_s
+        self._next_search_s = time.monotonic() + elapsed_s / _SEARCH_SHARE
 
 
-def shared(root: Path) -> Tree:
-    """Give the tree of this process, the same to all who ask."""
-    return _shared(root, os.getpid())
+def shared_tree(root: Path) -> ProcessTree:
+    """Return the tree of this process, shared by all collectors."""
+    return _tree_of(root, os.getpid())
 
 
 @cache
-def _shared(root: Path, _pid: int) -> Tree:  # a fork has a tree of its own
-    return Tree(root)
+def _tree_of(root: Path, _pid: int) -> ProcessTree:  # by pid: a forked child needs its own
+    return ProcessTree(root)
 
 
 def _own_pid(proc: str) -> int:
-    """Give the number that this process has in ``proc``, which may be that of another namespace."""
+    """Return the id of this process in ``proc``, which may be mounted from another namespace."""
     try:
         return int(os.readlink(f"{proc}/self"))
     except (OSError, ValueError):
         return os.getpid()
 
 
-def _children(proc: str, pid: int) -> Iterator[int]:
+def _proc_children(proc: str, pid: int) -> Iterator[int]:
     try:
         threads = os.listdir(f"{proc}/{pid}/task")
     except OSError:
         return
     for thread in threads:
-        yield from map(int, content(f"{proc}/{pid}/task/{thread}/children").split())
+        yield from map(int, read_bytes(f"{proc}/{pid}/task/{thread}/children").split())
 
 
-def _proc_one(proc: str, pid: int) -> _One | None:
-    """Read one process from its files; None once it is gone."""
-    # The name of the program, in parentheses, may hold anything.
-    fields = content(f"{proc}/{pid}/stat").rpartition(b") ")[2].split(maxsplit=22)
+def _read_proc(proc: str, pid: int) -> _ProcessUsage | None:
+    # The program name, in parentheses, may itself contain spaces and parentheses.
+    fields = read_bytes(f"{proc}/{pid}/stat").rpartition(b") ")[2].split(maxsplit=22)
     if len(fields) < 22:
         return None
-    read_bytes, written_bytes = _disk(proc, pid)
-    return _One(
+    io = read_bytes(f"{proc}/{pid}/io").split(maxsplit=12)
+    has_io = len(io) >= 12  # not for another user's process, or a kernel without accounting
+    return _ProcessUsage(
         int(fields[19]),
         sum(map(int, fields[11:15])) / _TICKS_PER_S,
         int(fields[21]) * _PAGE_BYTES,
         0 if fields[0] in (b"Z", b"X") else int(fields[17]),
-        read_bytes,
-        written_bytes,
+        int(io[9]) if has_io else None,
+        int(io[11]) if has_io else None,
     )
 
 
-def _disk(proc: str, pid: int) -> tuple[float | None, float | None]:
-    fields = content(f"{proc}/{pid}/io").split(maxsplit=12)
-    if len(fields) < 12:  # of another user, or a kernel that does not count
-        return None, None
-    return int(fields[9]), int(fields[11])
-
-
 def _psutil_children(pid: int) -> list[int]:
-    import psutil
-
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except (psutil.Error, OSError):
         return []
 
 
-def _psutil_one(pid: int) -> _One | None:
-    """Read one process where there are no such files; None once it is gone."""
-    import psutil
-
+def _read_psutil(pid: int) -> _ProcessUsage | None:
     try:
         process = psutil.Process(pid)
-        started = process.create_time()
-        # psutil knows no times of children outside Linux.
+        start_time = process.create_time()
+        # psutil has no times of ended children outside Linux.
         cpu = os.times()[:4] if pid == os.getpid() else process.cpu_times()[:4]
         memory_bytes = process.memory_info().rss
         threads = process.num_threads()
-        counters = process.io_counters() if hasattr(process, "io_counters") else None
+        io = process.io_counters() if hasattr(process, "io_counters") else None
     except (psutil.Error, OSError):
         return None
-    if counters is None:
-        return _One(started, sum(cpu), memory_bytes, threads)
-    read_bytes, written_bytes = counters.read_bytes, counters.write_bytes
-    return _One(started, sum(cpu), memory_bytes, threads, read_bytes, written_bytes)
+    traffic = (None, None) if io is None else (io.read_bytes, io.write_bytes)
+    return _ProcessUsage(start_time, sum(cpu), memory_bytes, threads, *traffic)
 
 
-def _known_sum(values: Iterator[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _sum_or_none(values: Iterable[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if numbers else None

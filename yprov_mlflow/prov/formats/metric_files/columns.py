@@ -1,4 +1,4 @@
-"""The columns of side files, and what all kinds of them need."""
+"""The columns of metric files, and what all kinds of files share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from yprov_mlflow.prov.model.literals import text
 from yprov_mlflow.prov.translate import PointBatch, SideFile
 
 BATCH = 8192
-"""Points that are read at once."""
+"""Number of points that are read at once."""
 
 
 class Column(NamedTuple):
-    """A column: ``kind`` is ``text``, ``integer``, ``maybe integer`` or ``real``."""
+    """A column of a metric file.
+
+    Args:
+        name: Its name in the file.
+        field: The field of ``PointBatch`` that it holds.
+        kind: ``text``, ``integer``, ``optional integer`` or ``real``; text may be missing.
+    """
 
     name: str
     field: str
@@ -29,24 +35,24 @@ COLUMNS = (
     Column("step", "step", "integer"),
     Column("timestamp_ms", "timestamp_ms", "integer"),
     Column("value", "value", "real"),
-    Column("epoch", "epoch", "maybe integer"),
+    Column("epoch", "epoch", "optional integer"),
     Column("time_ns", "time_ns", "integer"),
     Column("session", "session", "text"),
     Column("model_id", "model", "text"),
     Column("dataset_name", "dataset_name", "text"),
     Column("dataset_digest", "dataset_digest", "text"),
 )
-"""All columns, in the order that files have them in; text may be missing."""
+"""All columns, in their order in files."""
 
-_CODES = {"integer": "q", "real": "d"}
+_TYPE_CODES = {"integer": "q", "real": "d"}
 
 
 def batch_of(columns: Mapping[str, Sequence[Any]]) -> PointBatch:
-    """Give the batch that columns, by their names, are."""
+    """Return the batch with these columns, which are given by their names in files."""
     fields: dict[str, Any] = {
         column.field: (
-            array(_CODES[column.kind], columns[column.name])
-            if column.kind in _CODES
+            array(_TYPE_CODES[column.kind], columns[column.name])
+            if column.kind in _TYPE_CODES
             else list(columns[column.name])
         )
         for column in COLUMNS
@@ -55,29 +61,29 @@ def batch_of(columns: Mapping[str, Sequence[Any]]) -> PointBatch:
 
 
 def texts(values: Sequence[str | None]) -> list[str | None]:
-    """Give text that files can hold: halves of characters are replaced, as in documents."""
+    """Return text that files can hold; lone surrogates are replaced as in documents."""
     return [value if value is None else text(value) for value in values]
 
 
 def side_file(path: Path, media_type: str) -> SideFile:
-    """Say what a finished file is."""
+    """Return the description of a finished file."""
     sha256, size = digest(path)
     return SideFile(path.name, sha256, size, media_type)
 
 
 def digest(path: Path) -> tuple[str, int]:
-    """Give SHA-256 and size of a file; of a folder those of all files in it.
+    """Return the SHA-256 and the size in bytes of a file or of all files in a folder.
 
-    The digest of a folder is that of a line for each file, sorted, as ``sha256sum`` writes
-    them: digest, two spaces, path in the folder.
+    The digest of a folder is that of its sorted listing, one line per file in the format of
+    ``sha256sum``: digest, two spaces, path in the folder.
     """
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
-    whole, size = hashlib.sha256(), 0
-    files = {one.relative_to(path).as_posix(): one for one in path.rglob("*") if one.is_file()}
-    for name, one in sorted(files.items()):
-        sha256, length = digest(one)
-        whole.update(f"{sha256}  {name}\n".encode())
-        size += length
-    return whole.hexdigest(), size
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
+    listing, total = hashlib.sha256(), 0
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    for name, file in sorted(files.items()):
+        sha256, size = digest(file)
+        listing.update(f"{sha256}  {name}\n".encode())
+        total += size
+    return listing.hexdigest(), total

@@ -1,4 +1,4 @@
-"""Documents as an ``rdflib.Dataset``, for those who work with rdflib."""
+"""Documents as an ``rdflib.Dataset``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from yprov_mlflow.prov.formats.bundles import Bundle, Names
-from yprov_mlflow.prov.formats.rdf import n_quads
+from yprov_mlflow.prov.formats.bundles import Bundle, NameAllocator
 from yprov_mlflow.prov.formats.rdf.prov_o import XSD
-from yprov_mlflow.prov.formats.rdf.turtle import prefixes_of
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.formats.rdf.turtle import N_QUADS, prefixes_of
+from yprov_mlflow.prov.model.document import Document
 
 if TYPE_CHECKING:
     from rdflib import Dataset
@@ -18,23 +17,23 @@ if TYPE_CHECKING:
 
 
 def to_dataset(documents: Iterable[Document]) -> Dataset:
-    """Give documents as a data set with one named graph for each.
+    """Return documents as a dataset with one named graph for each.
 
-    Literals keep their text as it is, which rdflib would change when it reads a file.
+    Literals keep their text, which rdflib would normalize if it read a file.
 
     Args:
         documents: Documents of runs or stores.
 
     Returns:
-        The data set, with the prefixes of the documents bound.
+        The dataset, with the prefixes of the documents bound.
 
     Raises:
-        DocumentError: A document has names that are no IRIs, or relations that PROV-O has not.
+        DocumentError: A name is not an IRI, or PROV-O lacks a relation.
     """
     from rdflib import Dataset
 
     dataset = Dataset()
-    names = Names()
+    names = NameAllocator()
     terms: dict[object, Node] = {}
     for document in documents:
         for prefix, namespace in prefixes_of(document).items():
@@ -43,33 +42,35 @@ def to_dataset(documents: Iterable[Document]) -> Dataset:
     return dataset
 
 
-def _add(dataset: Dataset, document: Document, names: Names, terms: dict[object, Node]) -> None:
-    """Add a document by way of N-Quads: reading them costs less than rdflib's own terms do."""
+def _add(
+    dataset: Dataset, document: Document, names: NameAllocator, terms: dict[object, Node]
+) -> None:
     import pyoxigraph
     from rdflib import URIRef
 
     stream = BytesIO()
-    name = names.take(document)
-    n_quads.dump([Bundle(document, name)], stream)
+    name = names.allocate(document)
+    N_QUADS.dump([Bundle(document, name)], stream)
     graph = dataset.graph(URIRef(name.iri))
+    # Parsing N-Quads with pyoxigraph costs less than creating all terms with rdflib.
     for quad in pyoxigraph.parse(stream.getvalue(), pyoxigraph.RdfFormat.N_QUADS):
         triple = (quad.subject, quad.predicate, quad.object)
-        subject, property, object = (terms.get(one) or _term(one, terms) for one in triple)
+        subject, property, object = (terms.get(term) or _add_term(term, terms) for term in triple)
         graph.add((subject, property, object))
 
 
-def _term(term: Any, terms: dict[object, Node]) -> Node:
+def _add_term(term: Any, terms: dict[object, Node]) -> Node:
     from rdflib import Literal, URIRef
 
     datatype = getattr(term, "datatype", None)
-    found: Node
+    node: Node
     if datatype is None:
-        found = URIRef(term.value)
+        node = URIRef(term.value)
     elif term.language is not None:
-        found = Literal(term.value, lang=term.language)
+        node = Literal(term.value, lang=term.language)
     elif datatype.value == XSD + "string":
-        found = Literal(term.value)
+        node = Literal(term.value)
     else:
-        found = Literal(term.value, datatype=URIRef(datatype.value), normalize=False)
-    terms[term] = found
-    return found
+        node = Literal(term.value, datatype=URIRef(datatype.value), normalize=False)
+    terms[term] = node
+    return node

@@ -1,32 +1,32 @@
-"""The triples of one graph, as records.
+"""Turn RDF graphs into documents: each named graph is one, and so is the default graph.
 
-What our writer made reads back as it was. In RDF of other tools a plain property that no
-qualified one covers is a relation without an id; what PROV-O has and PROV-JSON has not (inverse
-properties, times without an activity) becomes what says the same.
+Graphs that ``graph_writer`` wrote read back unchanged. In RDF of other tools, a plain property
+without a matching qualified one becomes a relation without an id. Terms that PROV-O has and
+PROV-JSON lacks (inverse properties, times without an activity) become the equivalent records.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats.faults import malformed
-from yprov_mlflow.prov.formats.json_records import ENDS, TIMES, values_of
+from yprov_mlflow.prov.formats.bundles import with_name
+from yprov_mlflow.prov.formats.json_records import values_of
 from yprov_mlflow.prov.formats.rdf import prov_o
-from yprov_mlflow.prov.formats.rdf.json_form import PROPERTY, is_list, respelt
-from yprov_mlflow.prov.formats.rdf.namespaces import Namespaces
-from yprov_mlflow.prov.model.document import ELEMENTS, Record
+from yprov_mlflow.prov.formats.rdf.json_form import PROPERTY, is_list, restored
+from yprov_mlflow.prov.formats.rdf.terms import QualifiedNames
+from yprov_mlflow.prov.model.document import Document, Record
 from yprov_mlflow.prov.model.identifiers import unnamed
 from yprov_mlflow.prov.model.literals import name
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS, PROV, SUBTYPES
 
 _STRING = prov_o.XSD + "string"
 _GENID = re.compile(r"/genid/([A-Za-z]+/[0-9a-f]{32})\Z")
 
-_KINDS = {prov_o.PROV + name: section for section, name in prov_o.CLASSES.items()}
-_SUBKINDS = {prov_o.PROV + name: section for name, section in prov_o.SUBCLASSES.items()}
+_SECTIONS = {iri: section for section, iri in prov_o.CLASSES.items()}
+_IMPLIED_SECTIONS = {PROV + name: section for name, section in SUBTYPES.items()}
 _KEYS = {iri: key for key, iri in prov_o.PROPERTIES.items()}
 _LINKS = {relation.link: (section, None) for section, relation in prov_o.QUALIFIED.items()} | {
     link: ("wasDerivedFrom", kind) for kind, (_, link) in prov_o.DERIVATIONS.items()
@@ -34,187 +34,234 @@ _LINKS = {relation.link: (section, None) for section, relation in prov_o.QUALIFI
 _PLAIN = {relation.plain: (section, None) for section, relation in prov_o.QUALIFIED.items()} | {
     plain: ("wasDerivedFrom", kind) for kind, (plain, _) in prov_o.DERIVATIONS.items()
 }
-_JOINTS = {property: section for section, (_, _, property) in prov_o.PLAIN.items()}
+_UNNAMED = {property: section for section, (_, _, property) in prov_o.PLAIN.items()}
 _INVERSE = {
-    prov_o.PROV + "generated": "wasGeneratedBy",
-    prov_o.PROV + "invalidated": "wasInvalidatedBy",
-    prov_o.PROV + "influenced": "wasInfluencedBy",
+    PROV + "generated": "wasGeneratedBy",
+    PROV + "invalidated": "wasInvalidatedBy",
+    PROV + "influenced": "wasInfluencedBy",
 }
-_INSTANTS = {
-    prov_o.PROV + "generatedAtTime": "wasGeneratedBy",
-    prov_o.PROV + "invalidatedAtTime": "wasInvalidatedBy",
+_TIMES_OF_ENTITIES = {
+    PROV + "generatedAtTime": "wasGeneratedBy",
+    PROV + "invalidatedAtTime": "wasInvalidatedBy",
 }
-_AGENTS = ("agent", "delegate", "responsible")
-_ACTIVITIES = ("activity", "informed", "informant", "starter", "ender")
-_FREE = ("prov:influencee", "prov:influencer", "prov:generation", "prov:usage")
+
+Plain = tuple[str, str, str, list[str]]
+"""A relation in one triple: its section, both ends, and types that the property implies."""
+
+
+def load(stream: BinaryIO, syntax: str, format_name: str) -> Iterator[Document]:
+    """Yield the documents of a file, one graph after another; only one is in memory.
+
+    Args:
+        stream: The file.
+        syntax: Name of the syntax in ``pyoxigraph.RdfFormat``.
+        format_name: Its name in error messages.
+
+    Raises:
+        DocumentError: The content does not have this syntax, is not PROV, or the triples of a
+            graph are not contiguous.
+    """
+    import pyoxigraph
+
+    seen: set[object] = set()
+    current: object = None
+    graph = Graph()
+    parser = pyoxigraph.parse(stream, getattr(pyoxigraph.RdfFormat, syntax))
+    try:
+        for quad in parser:
+            if quad.graph_name != current:
+                if current is not None:
+                    yield _document(graph, current, parser.prefixes)
+                graph, current = Graph(), quad.graph_name
+                # Merging parts of a graph would need all graphs in memory.
+                if current in seen:
+                    reason = "the triples of a graph are not contiguous; sort the file by graph"
+                    raise DocumentError.unreadable(format_name, reason, str(current))
+                seen.add(current)
+            graph.add(quad.subject, quad.predicate.value, quad.object)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise DocumentError.unreadable(format_name, error) from error
+    if current is not None:
+        yield _document(graph, current, parser.prefixes)
+
+
+def _document(graph: Graph, graph_name: object, prefixes: dict[str, str]) -> Document:
+    document = graph.document(prefixes)
+    # The default graph has no IRI, and a blank node as a name means nothing outside the file.
+    iri = getattr(graph_name, "value", "")
+    return with_name(document, iri if ":" in iri else "", prefixes)
 
 
 class Graph:
-    """Takes triples, gives the document that they are."""
+    """Collects the triples of one graph and converts them to a document."""
 
     def __init__(self) -> None:
-        self._said: dict[str, dict[str, list[Any]]] = {}
+        # What becomes a record is removed here: triples that remain describe elements.
+        self._triples: dict[str, dict[str, list[Any]]] = {}
         self._records: dict[str, dict[str, Record]] = {}
-        self._names = Namespaces({})
+        self._names = QualifiedNames({})
 
     def add(self, subject: Any, property: str, object: Any) -> None:
-        """Take a triple, in terms of pyoxigraph; the property is an IRI."""
+        """Add a triple of pyoxigraph terms; the property is an IRI."""
         about = _key(subject)
-        said = self._said.get(about)
-        if said is None:
-            said = self._said[about] = {}
-        if property in said:
-            said[property].append(object)
+        properties = self._triples.get(about)
+        if properties is None:
+            properties = self._triples[about] = {}
+        if property in properties:
+            properties[property].append(object)
         else:
-            said[property] = [object]
+            properties[property] = [object]
 
     def document(self, prefixes: Mapping[str, str]) -> Document:
-        """Give the document; the graph is used up.
+        """Return the document and discard the triples.
 
         Args:
-            prefixes: Those that the file declares, for graphs that do not tell their own.
+            prefixes: The prefixes of the file, for graphs that do not contain their own.
 
         Raises:
-            DocumentError: Something is said that is no PROV.
+            DocumentError: A triple is not PROV.
         """
-        declared, spelling = self._aside()
+        declared, form = self._take_metadata()
         standard = prov_o.STANDARD.items()
-        given = {p: ns for p, ns in prefixes.items() if (p, ns) not in standard}
-        given["default"] = given.pop("", "")
-        self._names = Namespaces(declared or {p: ns for p, ns in given.items() if ns})
-        relations = self._relations()
-        for section, first, second, kinds in relations:
-            self._relate_plainly(section, first, second, kinds)
+        of_file = {p: ns for p, ns in prefixes.items() if (p, ns) not in standard}
+        of_file["default"] = of_file.pop("", "")
+        self._names = QualifiedNames(declared or {p: ns for p, ns in of_file.items() if ns})
+        for relation in self._relations():
+            self._add_plain(*relation)
         self._elements()
         records = self._records
-        if spelling is not None:
+        if form is not None:
             try:
-                records = respelt(records, spelling)
+                records = restored(records, form)
             except ValueError as error:
-                raise malformed("RDF", error) from error
+                raise DocumentError.unreadable("RDF", error) from error
         return Document(self._names.prefixes, records)
 
-    def _aside(self) -> tuple[dict[str, str], str | None]:
-        """Take away what is said of the document's form."""
+    def _take_metadata(self) -> tuple[dict[str, str], str | None]:
+        """Remove and return the document's prefixes and its JSON form."""
         prefixes: dict[str, str] = {}
-        spelling = None
-        for about, said in list(self._said.items()):
-            for literal in said.pop(prov_o.PREFIX, ()):
+        form = None
+        for about, properties in list(self._triples.items()):
+            for literal in properties.pop(prov_o.PREFIX, ()):
                 prefixes[literal.value] = about
-            for literal in said.pop(PROPERTY, ()):
-                spelling = literal.value
-            if not said:
-                del self._said[about]
-        return prefixes, spelling
+            for literal in properties.pop(PROPERTY, ()):
+                form = literal.value
+            if not properties:
+                del self._triples[about]
+        return prefixes, form
 
     # -- relations ---------------------------------------------------------------------
 
-    def _relations(self) -> list[tuple[str, str, str, list[str]]]:
-        """Make the qualified relations; give the plain ones that none of them covers."""
+    def _relations(self) -> list[Plain]:
+        """Add the qualified relations; return the plain ones without a qualified counterpart."""
         links: dict[tuple[str, str, str], list[str]] = {}
         plain: dict[tuple[str, str, str], list[str]] = {}
-        instants: list[tuple[str, str, str]] = []
-        for about, said in self._said.items():
-            for property in list(said):
+        times: list[tuple[str, str, str]] = []
+        for about, properties in self._triples.items():
+            for property in list(properties):
                 if property in _LINKS:
                     section, kind = _LINKS[property]
-                    for node in said.pop(property):
-                        links.setdefault((section, about, _key(node)), []).extend(_some(kind))
+                    for node in properties.pop(property):
+                        links.setdefault((section, about, _key(node)), []).extend(_optional(kind))
                 elif property in _PLAIN:
                     section, kind = _PLAIN[property]
-                    for end in said.pop(property):
-                        plain.setdefault((section, about, _key(end)), []).extend(_some(kind))
+                    for end in properties.pop(property):
+                        plain.setdefault((section, about, _key(end)), []).extend(_optional(kind))
                 elif property in _INVERSE:
-                    for end in said.pop(property):
+                    for end in properties.pop(property):
                         plain.setdefault((_INVERSE[property], _key(end), about), [])
-                elif property in _INSTANTS:
-                    instants += [(_INSTANTS[property], about, o.value) for o in said.pop(property)]
-                elif property in _JOINTS:
-                    self._join(_JOINTS[property], about, said)
+                elif property in _TIMES_OF_ENTITIES:
+                    section = _TIMES_OF_ENTITIES[property]
+                    times += [(section, about, time.value) for time in properties.pop(property)]
+                elif property in _UNNAMED:
+                    self._add_unnamed(_UNNAMED[property], about, properties)
+        # Both dicts merge the general and the specific property of one derivation, which share
+        # their ends: a revision is also a derivation, but one record.
         for (section, about, node), kinds in links.items():
-            end = self._qualified(section, about, node, kinds)
+            end = self._add_qualified(section, about, node, kinds)
             if end is not None:
                 plain.pop((section, about, end), None)
-        found = [(*ends, kinds) for ends, kinds in plain.items()]
-        for section, about, time in instants:
-            self._instant(section, about, time, found)
-        return found
+        remaining = [(*ends, kinds) for ends, kinds in plain.items()]
+        for section, about, time in times:
+            self._add_time(section, about, time, remaining)
+        return remaining
 
-    def _join(self, section: str, about: str, said: dict[str, list[Any]]) -> None:
-        """Make relations that have no ids."""
+    def _add_unnamed(self, section: str, about: str, properties: dict[str, list[Any]]) -> None:
+        """Add relations of a kind that PROV gives no ids."""
         first, second, property = prov_o.PLAIN[section]
-        bundles = said.pop(prov_o.IN_BUNDLE, []) if section == "mentionOf" else []
-        for end in said.pop(property):
+        bundles = properties.pop(prov_o.IN_BUNDLE, []) if section == "mentionOf" else []
+        for end in properties.pop(property):
             record = {first: self._id(about), second: self._id(_key(end))}
             key = unnamed(section, *record.values())
             if bundles:
                 record["prov:bundle"] = self._id(_key(bundles[0]))
             self._records.setdefault(section, {})[key] = record
 
-    def _qualified(self, section: str, about: str, node: str, kinds: list[str]) -> str | None:
-        """Make a relation of the node that qualifies it; give its other end."""
+    def _add_qualified(self, section: str, about: str, node: str, kinds: list[str]) -> str | None:
+        """Add the relation that a node describes; return its other end."""
         relation = prov_o.QUALIFIED[section]
-        said = self._said.pop(node, {})
         record: Record = {relation.subject: self._id(about)}
         ends = {property: key for key, property in relation.others.items()}
         if section == "wasInfluencedBy":
-            ends.update((prov_o.PROV + end, "prov:influencer") for end in _KIND_PROPERTIES)
+            # PROV-O lets the influencer's property name its kind.
+            ends.update((PROV + kind, relation.object) for kind in ELEMENTS)
         other = None
-        for property, objects in said.items():
+        for property, objects in self._triples.pop(node, {}).items():
             key = ends.get(property)
             if key is not None:
-                ids = [self._id(_key(one)) for one in objects]
-                record[key] = ids[0] if len(ids) == 1 else ids
+                ids = [self._id(_key(term)) for term in objects]
+                record[key] = _scalar(ids)
                 if key == relation.object:
                     other = _key(objects[0])
-            elif property == prov_o.AT_TIME and "prov:time" in TIMES.get(section, ()):
-                record["prov:time"] = _only([one.value for one in objects])
+            elif property == prov_o.AT_TIME and KINDS[section].times:
+                record["prov:time"] = _scalar([term.value for term in objects])
             elif property == prov_o.TYPE:
-                types = [one for one in objects if _key(one) != relation.node]
+                types = [term for term in objects if _key(term) != relation.node]
                 self._put("", record, "prov:type", types)
             else:
                 self._put("", record, _KEYS.get(property) or self._names[property], objects)
         for kind in kinds:
             types = values_of(record.get("prov:type", []))
             if name(kind) not in types:
-                record["prov:type"] = _only([*types, name(kind)])
+                record["prov:type"] = _scalar([*types, name(kind)])
         records = self._records.setdefault(section, {})
-        records[self._key_of(section, node, record, records)] = record
+        records[self._record_key(section, node, record, records)] = record
         return other
 
-    def _key_of(self, section: str, node: str, record: Record, known: Mapping[str, Record]) -> str:
+    def _record_key(
+        self, section: str, node: str, record: Record, records: Mapping[str, Record]
+    ) -> str:
         genid = _GENID.search(node)
         if genid is not None:
             return f"_:{genid.group(1)}"
         if not node.startswith("_:"):
             return self._names[node]
+        # Labels of blank nodes change with each parse; our keys follow from the ends.
         relation = prov_o.QUALIFIED[section]
         ends = record[relation.subject], str(record.get(relation.object, ""))
         key, number = unnamed(section, *ends), 1
-        while key in known:
+        while key in records:
             number += 1
             key = f"{unnamed(section, *ends)}/{number}"
         return key
 
-    def _relate_plainly(self, section: str, first: str, second: str, kinds: list[str]) -> None:
-        """Make a relation that is said in one triple only, and so has no id."""
+    def _add_plain(self, section: str, first: str, second: str, kinds: list[str]) -> None:
+        """Add a relation that is one triple only and so has no id."""
         relation = prov_o.QUALIFIED[section]
         ends = self._id(first), self._id(second)
         record: Record = dict(zip((relation.subject, relation.object), ends, strict=True))
         if kinds:
-            record["prov:type"] = _only([name(kind) for kind in kinds])
+            record["prov:type"] = _scalar([name(kind) for kind in kinds])
         self._records.setdefault(section, {}).setdefault(unnamed(section, *ends), record)
 
-    def _instant(
-        self, section: str, about: str, time: str, plain: list[tuple[str, str, str, list[str]]]
-    ) -> None:
-        """Put a time that is said of an entity where PROV-JSON has it: on what made or ended it."""
+    def _add_time(self, section: str, about: str, time: str, plain: list[Plain]) -> None:
+        """Add the time of an entity to its generation or invalidation, as PROV-JSON has it."""
         subject = self._id(about)
         records = self._records.setdefault(section, {})
-        for other in plain:
-            if other[:2] == (section, about):
-                plain.remove(other)
-                self._relate_plainly(*other)
+        for relation in plain:
+            if relation[:2] == (section, about):
+                plain.remove(relation)
+                self._add_plain(*relation)
                 break
         same = [r for r in records.values() if r["prov:entity"] == subject]
         if any(record.get("prov:time") == time for record in same):
@@ -228,68 +275,70 @@ class Graph:
     # -- elements ----------------------------------------------------------------------
 
     def _elements(self) -> None:
-        """Make a record of everything that is still said."""
+        """Add a record for each subject of the remaining triples."""
         guesses: dict[str, str] | None = None
-        for about, said in self._said.items():
-            types = said.pop(prov_o.TYPE, [])
-            kinds = [_KINDS[_key(one)] for one in types if _key(one) in _KINDS]
-            types = [one for one in types if _key(one) not in _KINDS]
-            if not kinds:
-                kinds = sorted({_SUBKINDS[_key(o)] for o in types if _key(o) in _SUBKINDS})[:1]
-            if not kinds:
-                if not said and not types:
+        for about, properties in self._triples.items():
+            types = properties.pop(prov_o.TYPE, [])
+            sections = [_SECTIONS[_key(term)] for term in types if _key(term) in _SECTIONS]
+            types = [term for term in types if _key(term) not in _SECTIONS]
+            if not sections:
+                implied = {_IMPLIED_SECTIONS.get(_key(term), "") for term in types} - {""}
+                sections = sorted(implied)[:1]
+            if not sections:
+                if not properties and not types:
                     continue
                 guesses = dict(self._guesses()) if guesses is None else guesses
-                kinds = _some(guesses.get(self._id(about)))
-            if not kinds:
-                reason = "it is said of this what is no PROV, and nothing tells what it is"
-                raise malformed("PROV-O", reason, about)
+                sections = _optional(guesses.get(self._id(about)))
+            if not sections:
+                reason = (
+                    "resource has non-PROV properties and no type: "
+                    "cannot tell entity, activity or agent apart"
+                )
+                raise DocumentError.unreadable("PROV-O", reason, about)
             identifier = self._id(about)
-            for kind in kinds:
-                records = self._records.setdefault(kind, {})
-                records[identifier] = self._element(identifier, kind, types, said)
+            for section in sections:
+                records = self._records.setdefault(section, {})
+                records[identifier] = self._element(identifier, section, types, properties)
 
     def _element(
-        self, identifier: str, kind: str, types: list[Any], said: Mapping[str, list[Any]]
+        self, identifier: str, section: str, types: list[Any], properties: Mapping[str, list[Any]]
     ) -> Record:
         record: Record = {}
-        times = TIMES.get(kind, ())
         self._put(identifier, record, "prov:type", types)
-        for property, objects in said.items():
+        for property, objects in properties.items():
             key = _KEYS.get(property) or self._names[property]
-            if key in times:
-                record[key] = _only([one.value for one in objects])
+            if key in KINDS[section].times:
+                record[key] = _scalar([term.value for term in objects])
             else:
                 self._put(identifier, record, key, objects)
         return record
 
     def _guesses(self) -> Iterator[tuple[str, str]]:
-        """Tell of what kind things are that have to do with others."""
+        """Yield ids with the kind of element that their place in a relation requires."""
         for section, records in self._records.items():
-            for record in records.values() if section not in ELEMENTS else ():
-                for key in ENDS[section]:
-                    role = key.removeprefix("prov:")
-                    if key in record and key not in _FREE and isinstance(record[key], str):
-                        agent, activity = role in _AGENTS, role in _ACTIVITIES
-                        kind = "agent" if agent else "activity" if activity else "entity"
-                        yield record[key], kind
+            if section in ELEMENTS:
+                continue
+            for record in records.values():
+                for key, role in zip(KINDS[section].formals, KINDS[section].roles, strict=True):
+                    if role and isinstance(record.get(key), str):
+                        yield record[key], role
 
     # -- terms -------------------------------------------------------------------------
 
     def _put(self, identifier: str, record: Record, key: str, objects: list[Any]) -> None:
-        """Add an attribute with the values that these objects are."""
-        found = [*values_of(record[key])] if key in record else []
-        for one in objects:
-            value = self._value(one)
-            if value not in found:
-                found.append(value)
-        if found:
-            record[key] = found if len(found) > 1 or is_list(identifier, key) else found[0]
+        """Add the values of objects to an attribute."""
+        values = [*values_of(record[key])] if key in record else []
+        for term in objects:
+            value = self._value(term)
+            if value not in values:
+                values.append(value)
+        if values:
+            record[key] = values if len(values) > 1 or is_list(identifier, key) else values[0]
 
     def _value(self, term: Any) -> Any:
         datatype = getattr(term, "datatype", None)
         if datatype is None:
-            return {"$": self._id(_key(term)), "type": "xsd:QName"}
+            return name(self._id(_key(term)))
         if term.language is not None:
             return {"$": term.value, "lang": term.language}
         if datatype.value == _STRING:
@@ -298,31 +347,30 @@ class Graph:
 
     def _id(self, key: str) -> str:
         if key.startswith("_:"):
-            reason = "what other records point to is a blank node; give it an IRI"
-            raise malformed("PROV-O", reason, key)
+            reason = "a record refers to a blank node; give it an IRI"
+            raise DocumentError.unreadable("PROV-O", reason, key)
         return self._names[key]
 
 
-_KIND_PROPERTIES = ("entity", "activity", "agent")
-
-
 def _key(term: Any) -> str:
-    """Give an IRI, or the id of a blank node with its mark; literals are no ids."""
+    """Return an IRI, or the label of a blank node with its mark.
+
+    Raises:
+        DocumentError: The term is something else, such as a literal.
+    """
+    # By name of the type, as pyoxigraph is imported only where files are read.
     kind = type(term).__name__
     if kind == "NamedNode":
         return str(term.value)
     if kind == "BlankNode":
         return f"_:{term.value}"
-    raise _no_id(term)
+    reason = "a term that is not an IRI stands where an IRI is required"
+    raise DocumentError.unreadable("PROV-O", reason, str(term)[:80])
 
 
-def _no_id(term: Any) -> DocumentError:
-    return malformed("PROV-O", "where an IRI belongs is something else", str(term)[:80])
+def _optional(value: str | None) -> list[str]:
+    return [] if value is None else [value]
 
 
-def _some(one: str | None) -> list[str]:
-    return [] if one is None else [one]
-
-
-def _only(several: list[Any]) -> Any:
-    return several[0] if len(several) == 1 else several
+def _scalar(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values

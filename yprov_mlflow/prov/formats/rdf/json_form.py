@@ -1,9 +1,9 @@
-"""How a document spells in PROV-JSON what RDF has one way to say.
+"""Preserve the PROV-JSON form of a document where RDF has only one form.
 
-Documents of ours need none of this. One of another tool may say ``true`` and not
-``{"$": "true", "type": "xsd:boolean"}``, a list of one value, or ``_:id1`` for a relation that has
-no id: such spellings are noted in one literal of JSON beside the triples, so that the document
-reads back as it was. Whatever a note says, the triples have the last word.
+Our own documents need none of this. A document of another tool may contain ``true`` instead of
+``{"$": "true", "type": "xsd:boolean"}``, a list of one value, or ``_:id1`` for a relation without
+an id. Such forms are recorded as JSON in one literal beside the triples, so that the document
+reads back unchanged. Where the record and the triples disagree, the triples win.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from typing import Any
 
 import orjson
 
-from yprov_mlflow.prov.formats.faults import unwritable
+from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats.json_records import values_of
 from yprov_mlflow.prov.formats.rdf.terms import Syntax, quote
 from yprov_mlflow.prov.model.document import Record
-from yprov_mlflow.prov.model.identifiers import unnamed
-from yprov_mlflow.prov.model.literals import boolean, double, integer, name
-from yprov_mlflow.prov.translate import NAMESPACE
+from yprov_mlflow.prov.model.literals import name, plain
+from yprov_mlflow.prov.model.vocabulary import NAMESPACE
 
 PROPERTY = NAMESPACE + "jsonForm"
 
 LISTS: Mapping[str, str] = {"mlf:context": "", "dcterms:isPartOf": "run:run"}
-"""Attributes that are lists in our documents, also of one value: of all records, or of this one."""
+"""Attributes that our documents write as a list even for one value.
+
+The value is the only record that this holds for; empty for all records.
+"""
 
 _NAME_TYPES = ("xsd:QName", "prov:QUALIFIED_NAME", "prov:QualifiedName")
 
 
-class Spelling:
-    """Gives objects for values of any form, and keeps what they do not tell of it."""
+class JsonForm:
+    """Converts values of any form to objects, and records the form where RDF loses it."""
 
     def __init__(self, syntax: Syntax) -> None:
         self._syntax = syntax
@@ -41,15 +43,18 @@ class Spelling:
     def objects(
         self, section: str, identifier: str, key: str, value: Any
     ) -> list[tuple[str, bool]]:
-        """Give a value's texts, equal ones once, and whether they are qualified names."""
+        """Return the text of each distinct value, and whether it is a qualified name.
+
+        Raises:
+            DocumentError: PROV-JSON does not allow the value.
+        """
         try:
             normal = normalized(identifier, key, value)
         except (TypeError, ValueError) as error:
-            reason = f"{key} has a value that is none: {error}"
-            raise unwritable("RDF", reason, identifier) from None
+            raise DocumentError.unwritable("RDF", f"{key}: {error}", identifier) from None
         if normal != value:
-            self._values.setdefault(section, {}).setdefault(identifier, {})[key] = value
-        return [(self._object(one), _is_name(one)) for one in values_of(normal)]
+            self._record_value(section, identifier, key, value)
+        return [(self._object(item), _is_name(item)) for item in values_of(normal)]
 
     def _object(self, value: Any) -> str:
         if isinstance(value, str):
@@ -61,98 +66,107 @@ class Spelling:
         before, after = self._syntax.typed[value["type"]]
         return f"{before}{quote(value['$'])}{after}"
 
-    def types(self, section: str, identifier: str, value: list[Any]) -> None:
-        """Note the order of types, for syntaxes that do not keep it."""
-        order = [one["$"] for one in value]
+    def record_type_order(self, section: str, identifier: str, value: list[Any]) -> None:
+        """Record the order of types, for syntaxes that do not keep it."""
+        order = [item["$"] for item in value]
+        # Most records of a kind share one order: it is stored once for each set of types.
         if self._types.setdefault(frozenset(order), order) != order:
-            self._values.setdefault(section, {}).setdefault(identifier, {})["prov:type"] = value
+            self._record_value(section, identifier, "prov:type", value)
 
-    def key(self, section: str, identifier: str, first: str, second: str) -> None:
-        """Note the key of a relation that is one triple, if it is not the one we give."""
-        ours = unnamed(section, first, second)
+    def record_key(self, section: str, identifier: str, ours: str) -> None:
+        """Record the key of a relation without an id, unless a reader makes the same one."""
         if identifier != ours:
             self._keys.setdefault(section, {}).setdefault(ours, identifier)
 
-    def node(self, section: str, identifier: str, ours: str) -> None:
-        """Note the key of a relation without an id whose node is called ``ours``."""
-        self._keys.setdefault(section, {}).setdefault(ours, identifier)
+    def _record_value(self, section: str, identifier: str, key: str, value: Any) -> None:
+        self._values.setdefault(section, {}).setdefault(identifier, {})[key] = value
 
     def text(self) -> str | None:
-        """Give all of it as JSON, or None if there is nothing."""
+        """Return everything recorded as JSON, or None if there is nothing.
+
+        Raises:
+            DocumentError: A recorded value cannot be written as JSON.
+        """
         types = sorted(self._types.values())
-        told = {"keys": self._keys, "values": self._values, "types": types}
-        told = {part: found for part, found in told.items() if found}
+        parts = {"keys": self._keys, "values": self._values, "types": types}
+        parts = {part: content for part, content in parts.items() if content}
         try:
-            return orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode() if told else None
+            return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode() if parts else None
         except TypeError as error:
-            raise unwritable("RDF", error) from error
+            raise DocumentError.unwritable("RDF", error) from error
 
 
-def respelt(records: Mapping[str, Mapping[str, Record]], told: str) -> dict[str, dict[str, Record]]:
-    """Give records in the spelling that was noted, where it still says the same.
+def restored(
+    records: Mapping[str, Mapping[str, Record]], text: str
+) -> dict[str, dict[str, Record]]:
+    """Return records in their recorded form, where the triples still mean the same.
+
+    Args:
+        records: The records as the triples give them.
+        text: The output of ``JsonForm.text``.
 
     Raises:
-        ValueError: ``told`` is no such note.
+        ValueError: The text is not such an output.
     """
-    note = orjson.loads(told)
-    found = {section: dict(some) for section, some in records.items()}
+    form = orjson.loads(text)
+    sections = {section: dict(members) for section, members in records.items()}
     try:
-        for section, keys in note.get("keys", {}).items():
-            known = found.get(section, {})
-            found[section] = {keys.get(key, key): record for key, record in known.items()}
-        orders = {frozenset(order): order for order in note.get("types", ())}
-        for some in found.values() if orders else ():
-            for record in some.values():
-                _reorder(record, orders)
-        for section, some in note.get("values", {}).items():
-            for identifier, values in some.items():
-                record = found.get(section, {}).get(identifier, {})
+        for section, keys in form.get("keys", {}).items():
+            members = sections.get(section, {})
+            sections[section] = {keys.get(key, key): record for key, record in members.items()}
+        orders = {frozenset(order): order for order in form.get("types", ())}
+        for members in sections.values() if orders else ():
+            for record in members.values():
+                _reorder_types(record, orders)
+        for section, values_by_id in form.get("values", {}).items():
+            for identifier, values in values_by_id.items():
+                record = sections.get(section, {}).get(identifier, {})
                 for key, value in values.items():
                     if key in record and _same(normalized(identifier, key, value), record[key]):
                         record[key] = value
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"{PROPERTY} is no note of spelling: {error}") from None
-    return found
+        raise ValueError(f"{PROPERTY} is malformed: {error}") from None
+    return sections
 
 
-def _reorder(record: Record, orders: Mapping[frozenset[str], list[str]]) -> None:
+def _reorder_types(record: Record, orders: Mapping[frozenset[str], list[str]]) -> None:
     types = record.get("prov:type")
     if isinstance(types, list):
-        known = {one["$"]: one for one in types if isinstance(one, dict) and "type" in one}
-        order = orders.get(frozenset(known))
-        if order is not None and len(known) == len(types):
-            record["prov:type"] = [known[one] for one in order]
+        by_name = {t["$"]: t for t in types if isinstance(t, dict) and "type" in t}
+        order = orders.get(frozenset(by_name))
+        if order is not None and len(by_name) == len(types):
+            record["prov:type"] = [by_name[name] for name in order]
 
 
-def _same(told: Any, known: Any) -> bool:
-    """Tell whether values are equal, in whatever order."""
-    if isinstance(told, list) and isinstance(known, list):
-        return len(told) == len(known) and all(one in known for one in told)
-    return bool(told == known)
+def _same(recorded: Any, read: Any) -> bool:
+    """Return whether values are equal, in any order."""
+    if isinstance(recorded, list) and isinstance(read, list):
+        return len(recorded) == len(read) and all(value in read for value in recorded)
+    return bool(recorded == read)
 
 
 def is_list(identifier: str, key: str) -> bool:
-    """Tell whether an attribute is a list even if there is one value."""
+    """Return whether an attribute is a list even for one value."""
     return key in LISTS and LISTS[key] in ("", identifier)
 
 
 def normalized(identifier: str, key: str, value: Any) -> Any:
-    """Give a value in the one form that RDF reads back as: names first, equal ones once.
+    """Return a value in the form in which it reads back from RDF: names first, no duplicates.
 
     Raises:
-        TypeError: It is no value that PROV-JSON allows.
-        ValueError: Likewise.
+        TypeError: PROV-JSON does not allow such a value.
+        ValueError: PROV-JSON does not allow such a value.
     """
-    found: list[Any] = []
-    for one in values_of(value):
-        normal = _normalized(one)
-        if normal not in found:
-            found.append(normal)
+    values: list[Any] = []
+    for item in values_of(value):
+        normal = _normalized(item)
+        if normal not in values:
+            values.append(normal)
     if key == "prov:type":
-        found.sort(key=lambda one: not _is_name(one))
-    if is_list(identifier, key) or len(found) != 1:
-        return found
-    return found[0]
+        values.sort(key=lambda item: not _is_name(item))
+    if is_list(identifier, key) or len(values) != 1:
+        return values
+    return values[0]
 
 
 def _is_name(value: Any) -> bool:
@@ -162,24 +176,21 @@ def _is_name(value: Any) -> bool:
 def _normalized(value: Any) -> Any:
     if isinstance(value, str):
         return value
-    if isinstance(value, bool):
-        return boolean(value)
-    if isinstance(value, int):
-        return integer(value)
-    if isinstance(value, float):
-        return double(value)
+    if isinstance(value, bool | int | float):
+        return plain(value)
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is neither text nor number nor a typed value")
+        raise TypeError(f"{value!r} is not a string, number or typed value")
     text, datatype, language = value.get("$"), value.get("type"), value.get("lang")
     if not isinstance(text, str):
         text = _normalized(text)
         text = text if isinstance(text, str) else text["$"]
     if language is not None:
+        # RDF compares language tags without regard to case, and parsers return lower case.
         return {"$": text, "lang": str(language).lower()}
     if datatype in _NAME_TYPES:
         return name(text)
     if datatype is None or datatype == "xsd:string":
         return text
     if not isinstance(datatype, str):
-        raise TypeError(f"{datatype!r} is no type")
+        raise TypeError(f"{datatype!r} is not a datatype")
     return {"$": text, "type": datatype}

@@ -1,4 +1,4 @@
-"""JSON-LD: a node on each line, in the graph of its document, with prefixes as its context."""
+"""JSON-LD: one node per line in the graph of its document, with the prefixes as context."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from typing import BinaryIO
 
 import orjson
 
-from yprov_mlflow.prov.formats.bundles import Name, Names, one
-from yprov_mlflow.prov.formats.rdf import dataset_reader, turtle
-from yprov_mlflow.prov.formats.rdf.graph_writer import Statements
+from yprov_mlflow.prov.formats.bundles import (
+    DocumentName,
+    NameAllocator,
+    namespace_of,
+    single_document,
+)
+from yprov_mlflow.prov.formats.rdf import graph_reader, turtle
 from yprov_mlflow.prov.formats.rdf.prov_o import TYPE
 from yprov_mlflow.prov.formats.rdf.terms import Syntax, quote
-from yprov_mlflow.prov.translate import Document
+from yprov_mlflow.prov.model.document import Document
 
 NAME = "JSON-LD"
 
-_ENDS = tuple(":/?#[]@")
-"""Characters that a namespace may end with, for readers to take its term for a prefix."""
+_PREFIX_ENDS = tuple(":/?#[]@")
+"""Last characters of a namespace that allow its term to be used as a prefix (JSON-LD 1.1)."""
 
 
 class JsonLdSyntax(Syntax):
-    """How the terms of a document are written in JSON-LD."""
+    """The terms of a document in JSON-LD."""
 
     format_name = NAME
     ordered = False
 
     def __init__(self, prefixes: Mapping[str, str]) -> None:
+        # A prefix that is also a scheme would make readers expand full IRIs of that scheme.
         schemes = {namespace.partition(":")[0] for namespace in prefixes.values()}
         self.context = {
             prefix: namespace
             for prefix, namespace in sorted(prefixes.items())
-            if namespace.endswith(_ENDS)
+            if namespace.endswith(_PREFIX_ENDS)
             and prefix.isascii()
             and prefix[:1].isalpha()
             and prefix not in schemes
@@ -43,29 +48,30 @@ class JsonLdSyntax(Syntax):
         super().__init__(prefixes)
 
     def name(self, name: str) -> str:
-        """Give a reference to a qualified name: as it is if it can be."""
+        """Return a reference to a qualified name, unchanged if JSON-LD allows it."""
         prefix, _, local = name.partition(":")
         iri = self.expand(name)
+        # JSON-LD takes "prefix://..." for a full IRI.
         if prefix in self.context and not local.startswith("//"):
             return f'{{"@id":{quote(name)}}}'
         return f'{{"@id":{quote(iri)}}}'
 
     def iri(self, iri: str) -> str:
-        """Give a reference to an IRI, by a prefix if one fits."""
-        end = max(iri.rfind(mark) for mark in "#/:") + 1
-        prefix, local = self._short.get(iri[:end]), iri[end:]
+        """Return a reference to an IRI, with a prefix if one matches."""
+        namespace = namespace_of(iri)
+        prefix, local = self._short.get(namespace), iri.removeprefix(namespace)
         return f'{{"@id":{quote(f"{prefix}:{local}" if prefix is not None else iri)}}}'
 
     def subject(self, term: str) -> str:
-        """Give the string in a reference."""
+        """Return the string in a reference."""
         return term[len('{"@id":') : -1]
 
     def property(self, iri: str) -> str:
-        """Give the key of a property; that of types is JSON-LD's own."""
+        """Return an IRI as a key; ``rdf:type`` is ``@type``."""
         return '"@type" ' if iri == TYPE else super().property(iri)
 
     def language(self, text: str, tag: str) -> str:
-        """Give a text in a language."""
+        """Return a literal with a language."""
         return f'{{"@language":{quote(tag)},"@value":{quote(text)}}}'
 
     def _typed(self, datatype: str) -> tuple[str, str]:
@@ -73,16 +79,16 @@ class JsonLdSyntax(Syntax):
 
 
 def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = False) -> None:
-    """Write documents, each in its own graph: with ``single`` one object, else an array.
+    """Write documents, each in its own graph: one object with ``single``, else an array.
 
     Raises:
-        UsageError: There is not one document, with ``single``.
-        DocumentError: A document has names that are no IRIs, or relations that PROV-O has not.
+        UsageError: With ``single``, there is not exactly one document.
+        DocumentError: A name is not an IRI, or PROV-O lacks a relation.
     """
-    names = Names()
+    names = NameAllocator()
     before = b"" if single else b"[\n"
-    for document in [one(documents, NAME)] if single else documents:
-        name = names.take(document)
+    for document in [single_document(documents, NAME)] if single else documents:
+        name = names.allocate(document)
         syntax = JsonLdSyntax(turtle.prefixes_of(document))
         context = orjson.dumps(syntax.context).decode()
         about = syntax.subject(syntax.iri(name.iri))
@@ -93,27 +99,24 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
     stream.write(b"\n" if single else b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-def _nodes(document: Document, syntax: JsonLdSyntax, name: Name) -> Iterator[str]:
-    between = "\n"
-    for subject, pairs in Statements(document, syntax, name):
-        objects: dict[str, list[str]] = {}
-        for pair in pairs:
-            key, _, value = pair.partition(" ")
-            if key == '"@type"':
-                value = syntax.subject(value)
-            objects.setdefault(key, []).append(value)
-        told = (
+def _nodes(document: Document, syntax: JsonLdSyntax, name: DocumentName) -> Iterator[str]:
+    separator = "\n"
+    for subject, objects in turtle.objects_by_property(document, syntax, name):
+        if '"@type"' in objects:
+            objects['"@type"'] = list(map(syntax.subject, objects['"@type"']))
+        members = ",".join(
             f"{key}:{values[0] if len(values) == 1 else '[' + ','.join(values) + ']'}"
             for key, values in objects.items()
         )
-        yield f'{between}{{"@id":{subject},{",".join(told)}}}'
-        between = ",\n"
+        yield f'{separator}{{"@id":{subject},{members}}}'
+        separator = ",\n"
 
 
 def load(stream: BinaryIO) -> Iterator[Document]:
-    """Read the documents of a file: one of each graph, and of what is in none.
+    """Yield the documents of a file: one per graph.
 
     Raises:
-        DocumentError: The content is no JSON-LD, no PROV, or a graph is not in one piece.
+        DocumentError: The content is not JSON-LD, is not PROV, or the triples of a graph are
+            not contiguous.
     """
-    return dataset_reader.load(stream, "JSON_LD", NAME)
+    return graph_reader.load(stream, "JSON_LD", NAME)

@@ -1,57 +1,51 @@
-"""PROV-JSON and PROV-O side by side: which property says what an attribute says."""
+"""The terms of PROV-O for the attributes and relations of PROV-JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-PROV = "http://www.w3.org/ns/prov#"
+from yprov_mlflow.prov.model import relations
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS, PROV, UNNAMED
+
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 RDFS = "http://www.w3.org/2000/01/rdf-schema#"
 XSD = "http://www.w3.org/2001/XMLSchema#"
 VANN = "http://purl.org/vocab/vann/"
 
 STANDARD: Mapping[str, str] = {"prov": PROV, "xsd": XSD}
-"""Prefixes that PROV-JSON documents need not declare, and cannot use for anything else."""
+"""Prefixes that PROV-JSON documents need not declare and cannot redefine."""
 
 TYPE = RDF + "type"
-LABEL = RDFS + "label"
 PREFIX = VANN + "preferredNamespacePrefix"
 AT_TIME = PROV + "atTime"
 DATE_TIME = "xsd:dateTime"
-QUALIFIED_NAME = "xsd:QName"
 
-CLASSES: Mapping[str, str] = {"entity": "Entity", "activity": "Activity", "agent": "Agent"}
+CLASSES: Mapping[str, str] = {section: PROV + KINDS[section].node for section in ELEMENTS}
 """Class of each kind of element."""
-
-SUBCLASSES: Mapping[str, str] = {
-    "Bundle": "entity",
-    "Collection": "entity",
-    "EmptyCollection": "entity",
-    "Plan": "entity",
-    "Organization": "agent",
-    "Person": "agent",
-    "SoftwareAgent": "agent",
-}
-"""Classes of PROV-O that say of what kind something is; ours are always said with them."""
 
 PROPERTIES: Mapping[str, str] = {
     "prov:type": TYPE,
-    "prov:label": LABEL,
+    "prov:label": RDFS + "label",
     "prov:location": PROV + "atLocation",
     "prov:role": PROV + "hadRole",
     "prov:startTime": PROV + "startedAtTime",
     "prov:endTime": PROV + "endedAtTime",
     "prov:time": AT_TIME,
 }
-"""Properties of attributes that are not named alike."""
+"""Properties whose names differ from those of the attributes."""
 
 
 class Qualified(NamedTuple):
-    """A relation of PROV-O: the plain property, and the node that can say more.
+    """A relation of PROV-O that a node can describe.
 
-    ``subject`` and ``object`` are attributes of PROV-JSON; ``others`` has the property of the
-    node for each attribute but the subject's.
+    Args:
+        subject: The attribute with the record that the relation starts from.
+        object: The attribute with the record that it leads to.
+        plain: The property from the subject to the object.
+        link: The property from the subject to the node.
+        node: The class of the node.
+        others: The node's property for each attribute except the subject.
     """
 
     subject: str
@@ -62,81 +56,35 @@ class Qualified(NamedTuple):
     others: Mapping[str, str]
 
 
-def _influence(
-    name: str, subject: str, object: str, plain: str, other: str, **more: str
-) -> Qualified:
-    others = {object: PROV + other}
-    others.update((f"prov:{key}", PROV + value) for key, value in more.items())
-    return Qualified(
-        subject, object, PROV + plain, f"{PROV}qualified{name}", f"{PROV}{name}", others
-    )
-
-
 QUALIFIED: Mapping[str, Qualified] = {
-    "wasGeneratedBy": _influence(
-        "Generation", "prov:entity", "prov:activity", "wasGeneratedBy", "activity"
-    ),
-    "used": _influence("Usage", "prov:activity", "prov:entity", "used", "entity"),
-    "wasInformedBy": _influence(
-        "Communication", "prov:informed", "prov:informant", "wasInformedBy", "activity"
-    ),
-    "wasStartedBy": _influence(
-        "Start", "prov:activity", "prov:trigger", "wasStartedBy", "entity", starter="hadActivity"
-    ),
-    "wasEndedBy": _influence(
-        "End", "prov:activity", "prov:trigger", "wasEndedBy", "entity", ender="hadActivity"
-    ),
-    "wasInvalidatedBy": _influence(
-        "Invalidation", "prov:entity", "prov:activity", "wasInvalidatedBy", "activity"
-    ),
-    "wasDerivedFrom": _influence(
-        "Derivation",
-        "prov:generatedEntity",
-        "prov:usedEntity",
-        "wasDerivedFrom",
-        "entity",
-        activity="hadActivity",
-        generation="hadGeneration",
-        usage="hadUsage",
-    ),
-    "wasAttributedTo": _influence(
-        "Attribution", "prov:entity", "prov:agent", "wasAttributedTo", "agent"
-    ),
-    "wasAssociatedWith": _influence(
-        "Association", "prov:activity", "prov:agent", "wasAssociatedWith", "agent", plan="hadPlan"
-    ),
-    "actedOnBehalfOf": _influence(
-        "Delegation",
-        "prov:delegate",
-        "prov:responsible",
-        "actedOnBehalfOf",
-        "agent",
-        activity="hadActivity",
-    ),
-    "wasInfluencedBy": _influence(
-        "Influence", "prov:influencee", "prov:influencer", "wasInfluencedBy", "influencer"
-    ),
+    section: Qualified(
+        kind.formals[0],
+        kind.formals[1],
+        PROV + section,
+        f"{PROV}qualified{kind.node}",
+        PROV + kind.node,
+        {
+            formal: PROV + property
+            for formal, property in zip(kind.formals, kind.properties, strict=True)
+            if property
+        },
+    )
+    for section, kind in KINDS.items()
+    if kind.formals and kind.named
 }
 """The relations that can have an id, times and attributes."""
 
 PLAIN: Mapping[str, tuple[str, str, str]] = {
-    "specializationOf": (
-        "prov:specificEntity",
-        "prov:generalEntity",
-        PROV + "specializationOf",
-    ),
-    "alternateOf": ("prov:alternate1", "prov:alternate2", PROV + "alternateOf"),
-    "hadMember": ("prov:collection", "prov:entity", PROV + "hadMember"),
-    "mentionOf": ("prov:specificEntity", "prov:generalEntity", PROV + "mentionOf"),
+    section: (KINDS[section].formals[0], KINDS[section].formals[1], PROV + section)
+    for section in UNNAMED
 }
-"""The relations that are one triple: their two ends, and its property."""
+"""The relations that are one triple: subject, object, and the property between them."""
 
 IN_BUNDLE = PROV + "asInBundle"
-"""Of what is mentioned, the bundle; the one relation of three ends, written as two triples."""
+"""From a mentioned entity to its bundle: mentionOf has three ends and so takes two triples."""
 
 DERIVATIONS: Mapping[str, tuple[str, str]] = {
-    "prov:Revision": (PROV + "wasRevisionOf", PROV + "qualifiedRevision"),
-    "prov:Quotation": (PROV + "wasQuotedFrom", PROV + "qualifiedQuotation"),
-    "prov:PrimarySource": (PROV + "hadPrimarySource", PROV + "qualifiedPrimarySource"),
+    f"prov:{kind}": (PROV + plain, f"{PROV}qualified{kind}")
+    for kind, plain in relations.DERIVATIONS.items()
 }
-"""For types of derivations the properties that say so, beside those of derivations."""
+"""Plain property and property to the node for each type of derivation, beside the general ones."""

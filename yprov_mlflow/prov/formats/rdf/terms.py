@@ -1,4 +1,4 @@
-"""Terms of RDF as text: IRIs from qualified names, literals, in each of the syntaxes."""
+"""RDF terms as text: IRIs from qualified names and back, and literals."""
 
 from __future__ import annotations
 
@@ -8,43 +8,47 @@ from json.encoder import encode_basestring
 from typing import TypeVar
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats.faults import unwritable
-from yprov_mlflow.prov.formats.rdf.prov_o import STANDARD, TYPE
+from yprov_mlflow.prov.formats.bundles import namespace_of
+from yprov_mlflow.prov.formats.rdf.prov_o import STANDARD
 
 T = TypeVar("T")
 
 quote: Callable[[str], str] = encode_basestring
-"""Gives text in quotation marks, escaped as JSON, Turtle and N-Quads all read it."""
+"""Return text in quotation marks; JSON, Turtle and N-Quads share these escapes."""
+
+_DEFAULT = "default"
+"""PROV-JSON's name for the namespace of names without a prefix."""
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# Almost all names are plain ASCII: one match spares the three searches below, which implement
+# the grammar of RFC 3987 (no private-use characters, no noncharacters, no bare percent sign).
 _COMMON = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+\Z").match
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})").search
-_NO_IRI = re.compile(
+_NOT_IN_IRIS = re.compile(
     r"[\x00-\x20<>\"{}|\\^`\[\]\x7f-\x9f\ud800-\uf8ff\ufdd0-\ufdef\ufff0-\uffff]"
     r"|[\U0001fffe-\U0001ffff\U0002fffe-\U0002ffff\U0003fffe-\U000e0fff\U000efffe-\U0010ffff]"
 ).search
 
 
 def _allowed(local: str, hashes: int) -> bool:
-    """Tell whether an IRI may go on like this, after a namespace with that many ``#``."""
+    """Return whether an IRI may continue like this after a namespace with so many ``#``."""
     if _COMMON(local):
         return True
-    return not (_NO_IRI(local) or _BARE_PERCENT(local) or local.count("#") + hashes > 1)
+    return not (_NOT_IN_IRIS(local) or _BARE_PERCENT(local) or local.count("#") + hashes > 1)
 
 
 class Syntax:
-    """How a document's terms are written in N-Quads; others differ in how they shorten.
+    """The terms of a document in N-Quads; the other syntaxes override how terms are shortened.
 
     Args:
         prefixes: The document's prefixes.
 
     Attributes:
-        names: Gives the text of IRIs for qualified names.
-        typed: Gives what stands before and after the quoted text of a literal of a datatype.
-        type: The property of types.
+        names: The text of the IRI for each qualified name.
+        typed: The texts before and after the quoted literal for each datatype.
 
     Raises:
-        DocumentError: A prefix stands for what is no absolute IRI.
+        DocumentError: A prefix stands for something other than an absolute IRI.
     """
 
     format_name = "N-Quads"
@@ -57,63 +61,99 @@ class Syntax:
             scheme = _ABSOLUTE.match(namespace)
             hashes = namespace.count("#")
             if scheme is None or not _allowed(namespace.replace("#", "", 1), hashes):
-                reason = f"the prefix {prefix!r} stands for {namespace!r}, no absolute IRI"
-                raise unwritable(self.format_name, reason)
+                reason = f"prefix {prefix!r} stands for {namespace!r}, which is not an absolute IRI"
+                raise DocumentError.unwritable(self.format_name, reason)
             self._namespaces[prefix] = (namespace, hashes)
-        self.names = _Made(self.name)
-        self.typed = _Made(self._typed)
-        self.type = self.iri(TYPE)
+        self.names = _Cache(self.name)
+        self.typed = _Cache(self._typed)
 
     def expand(self, name: str) -> str:
-        """Give the IRI of a qualified name.
+        """Return the IRI of a qualified name.
 
         Raises:
-            DocumentError: Its prefix is not declared, or it has what no IRI can have.
+            DocumentError: Its prefix is not declared, or a character is not allowed in IRIs.
         """
         prefix, colon, local = name.partition(":")
         if not colon:
-            prefix, local = "default", name
-        known = self._namespaces.get(prefix)
-        if known is None:
-            raise self._refused(name, f"no prefix {prefix!r} is declared")
-        namespace, hashes = known
+            prefix, local = _DEFAULT, name
+        entry = self._namespaces.get(prefix)
+        if entry is None:
+            raise self._rejected(name, f"no prefix {prefix!r} is declared")
+        namespace, hashes = entry
         if not _allowed(local, hashes):
-            raise self._refused(name, "it has what no IRI can have")
+            raise self._rejected(name, "it has characters that IRIs cannot have")
         return namespace + local
 
     def name(self, name: str) -> str:
-        """Give a qualified name as it is written."""
+        """Return the text of a qualified name."""
         return f"<{self.expand(name)}>"
 
     def iri(self, iri: str) -> str:
-        """Give an IRI as it is written."""
+        """Return the text of an IRI."""
         return f"<{iri}>"
 
     def subject(self, term: str) -> str:
-        """Give an object's text as it is written for a subject."""
+        """Return the text of a term as a subject, from its text as an object."""
         return term
 
     def property(self, iri: str) -> str:
-        """Give an IRI as it is written for a property, and what is before its object."""
+        """Return the text of an IRI as a property, with the space before the object."""
         return f"{self.subject(self.iri(iri))} "
 
     def language(self, text: str, tag: str) -> str:
-        """Give a literal in a language."""
+        """Return the text of a literal with a language."""
         return f"{quote(text)}@{tag}"
 
     def _typed(self, datatype: str) -> tuple[str, str]:
         return "", f"^^{self.names[datatype]}"
 
-    def _refused(self, name: str, reason: str) -> DocumentError:
-        return unwritable(self.format_name, f"{name!r} is no name for RDF: {reason}")
+    def _rejected(self, name: str, reason: str) -> DocumentError:
+        return DocumentError.unwritable(self.format_name, f"{name!r} is not an IRI: {reason}")
 
 
-class _Made(dict[str, T]):
-    """Makes what is asked for the first time."""
+class _Cache(dict[str, T]):
+    """Values that are computed on first access."""
 
-    def __init__(self, make: Callable[[str], T]) -> None:
-        self._make = make
+    def __init__(self, compute: Callable[[str], T]) -> None:
+        self._compute = compute
 
     def __missing__(self, key: str) -> T:
-        made = self[key] = self._make(key)
-        return made
+        value = self[key] = self._compute(key)
+        return value
+
+
+class QualifiedNames(dict[str, str]):
+    """Qualified names by IRI: with the longest matching namespace, and its first prefix.
+
+    Attributes:
+        prefixes: The prefixes of the document, including those that had to be made up.
+    """
+
+    def __init__(self, prefixes: Mapping[str, str]) -> None:
+        super().__init__()
+        self.prefixes = dict(prefixes)
+        namespaces = [(ns, prefix) for prefix, ns in {**prefixes, **STANDARD}.items() if ns]
+        namespaces.sort(key=lambda item: (-len(item[0]), item[1] == _DEFAULT, item[1]))
+        self._namespaces = namespaces
+
+    def __missing__(self, iri: str) -> str:
+        name = self[iri] = self._name(iri)
+        return name
+
+    def _name(self, iri: str) -> str:
+        for namespace, prefix in self._namespaces:
+            if iri.startswith(namespace):
+                local = iri[len(namespace) :]
+                if prefix != _DEFAULT:
+                    return f"{prefix}:{local}"
+                # With a colon in it, a name without a prefix would read as one with a prefix.
+                if ":" not in local:
+                    return local
+        namespace = namespace_of(iri)
+        number = 1
+        while f"ns{number}" in self.prefixes:
+            number += 1
+        prefix = f"ns{number}"
+        self.prefixes[prefix] = namespace
+        self._namespaces.append((namespace, prefix))
+        return f"{prefix}:{iri.removeprefix(namespace)}"

@@ -1,3 +1,1 @@
-"""Restoring through MLflow's client: into servers and folders, which make up their own ids."""
-
-from __future__ import annotations
+"""Restore through MLflow's client into servers and folders, which assign new ids."""

@@ -1,4 +1,4 @@
-"""MLflow's client, asked for one thing at a time: what it refuses is reported, the rest goes on."""
+"""MLflow's client, one operation at a time: rejected operations are reported, others continue."""
 
 from __future__ import annotations
 
@@ -7,71 +7,68 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from yprov_mlflow.prov.errors import StoreError
-from yprov_mlflow.prov.ids import redact
+from mlflow import MlflowClient
+
+from yprov_mlflow.prov.errors import StoreError, first_line
+from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.restore.restore_report import RestoreReport
 
 
-class Session:
-    """The client of the target, and the report of what it did not take."""
+class ClientSession:
+    """The client of the target, and the report of the operations that it rejected."""
 
     def __init__(self, uri: str, report: RestoreReport) -> None:
-        """Reach the target.
+        """Connect to the target.
 
         Raises:
-            StoreError: It does not answer.
+            StoreError: The target does not answer.
         """
-        from mlflow import MlflowClient
-
         self.report = report
         try:
             self.client: Any = MlflowClient(uri, uri)
-            with _impatient():
+            with _few_retries():
                 self.client.search_experiments(max_results=1)
         except Exception as error:
-            # Each kind of store has its own errors; the user needs one.
+            # Each kind of store raises its own errors; the user needs one kind.
             raise StoreError(
-                f"the target cannot be reached: {_told(error)}",
+                f"the target cannot be reached: {first_line(error)}",
                 redact(uri),
-                "Give the URI of a running server, of a database or of a folder for runs",
+                "Give the URI of a running server, a database or a folder with --to",
             ) from error
 
     @contextmanager
-    def reporting(self, place: str) -> Iterator[None]:
-        """Report what the target refuses, and go on."""
+    def reporting(self, label: str) -> Iterator[None]:
+        """Report an error of the target as a loss, and continue."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - see above: one refusal ends no restoration
-            self.report.lose(place, f"the target refuses it: {_told(error)}")
+        except Exception as error:  # noqa: BLE001 - stores raise anything; the others must go on
+            self.report.add_loss(label, f"the target rejects it: {first_line(error)}")
 
-    def each(
-        self, place: str, items: Sequence[Any], size: int, write: Callable[[Sequence[Any]], object]
+    def put_batches(
+        self, label: str, items: Sequence[Any], size: int, write: Callable[[Sequence[Any]], object]
     ) -> None:
-        """Write items in batches; of a batch that is refused one by one."""
+        """Write items in batches; the items of a rejected batch one by one."""
         for start in range(0, len(items), size):
             batch = items[start : start + size]
             try:
                 write(batch)
-            except Exception:  # noqa: BLE001 - as above; which of them it was will show
+            except Exception:  # noqa: BLE001 - as above; the items are tried one by one
                 for item in batch:
-                    with self.reporting(f"{place}, {getattr(item, 'key', item)}"):
+                    with self.reporting(f"{label}, {getattr(item, 'key', item)}"):
                         write([item])
 
-    def cut(self, place: str, values: Mapping[str, str], most: int) -> dict[str, str]:
-        """Cut values to what MLflow takes; reports which."""
-        found = {}
+    def cut(self, label: str, values: Mapping[str, str], limit: int) -> dict[str, str]:
+        """Return the values cut to a length that MLflow accepts; report those that are longer."""
         for key, value in values.items():
-            found[key] = value[:most]
-            if len(value) > most:
-                self.report.lose(
-                    f"{place}, {key}", f"is cut to {most} of its {len(value)} characters"
-                )
-        return found
+            if len(value) > limit:
+                reason = f"was cut to {limit} of its {len(value)} characters"
+                self.report.add_loss(f"{label}, {key}", reason)
+        return {key: value[:limit] for key, value in values.items()}
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Let MLflow not try for minutes to reach a server that is not there."""
+def _few_retries() -> Iterator[None]:
+    """Limit MLflow's retries, which last minutes if the server is down."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     if name in os.environ:
         yield
@@ -81,7 +78,3 @@ def _impatient() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
-
-
-def _told(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

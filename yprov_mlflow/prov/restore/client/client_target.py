@@ -1,142 +1,135 @@
-"""Restores through the client: into servers and folders, with new ids."""
+"""Restore through MLflow's client into servers and folders, with new ids."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from yprov_mlflow.prov.restore.artifact_files import Files
-from yprov_mlflow.prov.restore.client.client_session import Session
+from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
+from yprov_mlflow.prov.restore.client.client_session import ClientSession
 from yprov_mlflow.prov.restore.client.models import Models
-from yprov_mlflow.prov.restore.client.runs import RESTORED_FROM, Runs
+from yprov_mlflow.prov.restore.client.runs import Runs
 from yprov_mlflow.prov.restore.client.traces import put_trace
 from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, UNCHANGED, RestoreReport
-from yprov_mlflow.prov.restore.state import Experiment, Run, StoreState
-from yprov_mlflow.prov.restore.target_contract import Target
+from yprov_mlflow.prov.restore.target import RESTORED_FROM, Target
+from yprov_mlflow.prov.state import Experiment, Run, StoreState
+
+_ONLY_DATABASES = "can only be restored into a database"
 
 
 class ClientTarget(Target):
-    """Logs runs anew, with their times; old ids become tags."""
+    """Logs runs again with their original times; the original ids become tags."""
 
-    def __init__(self, uri: str, report: RestoreReport, files: Files) -> None:
-        """Reach the target.
+    def __init__(self, uri: str, report: RestoreReport, files: ArtifactFiles) -> None:
+        """Connect to the target.
 
         Raises:
-            StoreError: It does not answer.
+            StoreError: The target does not answer.
         """
-        self._session = Session(uri, report)
+        super().__init__(report, files)
+        self._session = ClientSession(uri, report)
         self._client = self._session.client
-        self._report = report
-        self._files = files
         self._runs = Runs(self._session)
         self._models = Models(self._session, self._runs.ids)
         self._experiments: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: the client keeps no connection open."""
 
     def put_run(self, run: Run, document: Path) -> None:
-        """Write a run with all that is its own."""
-        place = f"run {run.run_id}"
-        experiment_id = self._experiment(Experiment(run.experiment_id, run.experiment_name))
+        """Write a run with everything that belongs to it."""
+        experiment_id = self._experiment_id(Experiment(run.experiment_id, run.experiment_name))
         if experiment_id is None:
             self._report.count("run", REFUSED)
             return
-        folders = self._files.folders(
-            document,
-            run.artifact_uri,
-            (run.experiment_id, run.run_id, "artifacts"),
-            (run.run_id, "artifacts"),
-        )
-        self._runs.put(run, experiment_id, self._files.found(run.artifacts, folders, place))
+        artifacts = self._artifacts_of(run, f"run {run.run_id}", document)
+        self._runs.put(run, experiment_id, artifacts)
 
-    def _experiment(self, experiment: Experiment) -> str | None:
-        """Give the id in the target of an experiment, by its name; made if need be."""
-        given = experiment.experiment_id
-        if given in self._experiments:
-            return self._experiments[given]
-        wanted = experiment.name if experiment.name is not None else given
+    def _experiment_id(self, experiment: Experiment) -> str | None:
+        """Return the id in the target of an experiment, which is created if necessary."""
+        original = experiment.experiment_id
+        if original in self._experiments:
+            return self._experiments[original]
+        label = f"experiment {original}"
+        wanted = experiment.name if experiment.name is not None else original
         name = wanted
-        if self._names.get(wanted, given) != given:
-            name = f"{wanted} ({given})"
-            reason = f"two have the name {wanted!r}: it is {name!r} here"
-            self._report.change(f"experiment {given}", reason)
-        self._names[name] = given
-        made: str | None = None
-        with self._session.reporting(f"experiment {given}"):
-            known = self._client.get_experiment_by_name(name)
-            if known is None:
-                made = self._client.create_experiment(name, tags={RESTORED_FROM: given})
+        if self._names.get(wanted, original) != original:
+            name = f"{wanted} ({original})"
+            reason = f"another experiment has the name {wanted!r}: the new name is {name!r}"
+            self._report.add_change(label, reason)
+        self._names[name] = original
+        experiment_id: str | None = None
+        with self._session.reporting(label):
+            existing = self._client.get_experiment_by_name(name)
+            if existing is None:
+                experiment_id = self._client.create_experiment(name, tags={RESTORED_FROM: original})
                 self._report.count("experiment", RESTORED)
             else:
-                made = known.experiment_id
+                experiment_id = existing.experiment_id
                 self._report.count("experiment", UNCHANGED)
-                if known.lifecycle_stage == "deleted":
-                    self._client.restore_experiment(made)
-            self._experiments[given] = made
-            self._report.ids[f"experiment {given}"] = made
-        return made
+                if existing.lifecycle_stage == "deleted":  # it accepts no runs
+                    self._client.restore_experiment(experiment_id)
+            self._experiments[original] = experiment_id
+            self._report.ids[label] = experiment_id
+        return experiment_id
 
-    def finish(self, estate: StoreState, document: Path) -> None:
-        """Write experiments' tags, models, the registry and traces; delete what was deleted."""
-        for experiment in estate.experiments.values():
-            number = self._experiment(experiment)
-            for key, value in experiment.tags.items() if number is not None else ():
+    def finish(self, state: StoreState, document: Path) -> None:
+        """Write tags of experiments, models, the registry and traces; delete what was deleted."""
+        for experiment in state.experiments.values():
+            experiment_id = self._experiment_id(experiment)
+            for key, value in experiment.tags.items() if experiment_id is not None else ():
                 with self._session.reporting(f"experiment {experiment.experiment_id}, {key}"):
-                    self._client.set_experiment_tag(number, key, value)
+                    self._client.set_experiment_tag(experiment_id, key, value)
+        # Only now are the new ids of all runs known.
         self._runs.link_parents()
-        for model in estate.models.values():
-            number = self._experiment(Experiment(model.experiment_id or "0"))
-            if number is None:
-                continue
-            folders = self._files.folders(
-                document.parent / "-",
-                model.artifact_location,
-                (str(model.experiment_id), "models", model.model_id, "artifacts"),
-            )
-            place = f"logged model {model.model_id}"
-            found = self._files.found(model.artifacts, folders, place)
-            self._models.put_logged(model, number, found)
+        for model in state.models.values():
+            experiment_id = self._experiment_id(Experiment(model.experiment_id or "0"))
+            if experiment_id is not None:
+                label = f"logged model {model.model_id}"
+                artifacts = self._artifacts_of(model, label, document)
+                self._models.put_logged(model, experiment_id, artifacts)
         self._link_models()
-        for registered in estate.registered.values():
+        for registered in state.registered_models.values():
             self._models.put_registered(registered)
-        for trace in estate.traces.values():
-            number = self._experiment(Experiment(trace.experiment_id or "0"))
-            if number is not None:
-                put_trace(self._session, trace, number, self._runs.ids)
-        self._leave(estate)
+        for trace in state.traces.values():
+            experiment_id = self._experiment_id(Experiment(trace.experiment_id or "0"))
+            if experiment_id is not None:
+                put_trace(self._session, trace, experiment_id, self._runs.ids)
+        self._report_remaining(state)
+        # A deleted run cannot be changed, and a deleted experiment accepts no runs.
         self._runs.delete()
-        for experiment in estate.experiments.values():
-            number = self._experiments.get(experiment.experiment_id)
-            if experiment.lifecycle == "deleted" and number is not None:
+        for experiment in state.experiments.values():
+            experiment_id = self._experiments.get(experiment.experiment_id)
+            if experiment.lifecycle == "deleted" and experiment_id is not None:
                 with self._session.reporting(f"experiment {experiment.experiment_id}"):
-                    self._client.delete_experiment(number)
+                    self._client.delete_experiment(experiment_id)
 
     def _link_models(self) -> None:
-        """Say which models runs read and put out, by the models' new ids."""
-        for run_id, run in self._runs.links:
-            if not run.models_in and not run.models_out:
+        """Log the input and output models of runs, by the models' new ids."""
+        ids = self._models.ids
+        for run_id, run in self._runs.restored:
+            if not run.input_models and not run.output_models:
                 continue
             from mlflow.entities import LoggedModelInput, LoggedModelOutput
 
-            ids = self._models.ids
             with self._session.reporting(f"run {run.run_id}, its models"):
-                made = [
-                    LoggedModelOutput(ids.get(model, model), step) for model, step in run.models_out
+                outputs = [
+                    LoggedModelOutput(ids.get(model, model), step)
+                    for model, step in run.output_models
                 ]
-                if made:
-                    self._client.log_outputs(run_id, made)
-                used = [LoggedModelInput(ids.get(model, model)) for model in run.models_in]
-                if used:
-                    self._client.log_inputs(run_id, models=used)
+                if outputs:
+                    self._client.log_outputs(run_id, outputs)
+                inputs = [LoggedModelInput(ids.get(model, model)) for model in run.input_models]
+                if inputs:
+                    self._client.log_inputs(run_id, models=inputs)
 
-    def _leave(self, estate: StoreState) -> None:
-        """Report what no call of the client would bring back."""
-        for table, rows in estate.rows.items():
-            self._report.lose(f"table {table}", f"its {len(rows)} rows are only for databases")
-        for dataset_id in estate.datasets:
-            self._report.lose(f"evaluation data set {dataset_id}", "is only for databases")
-        for scorer in estate.scorers:
-            self._report.lose(f"scorer {scorer['name']}", "is only for databases")
-        for method, _ in estate.left:
-            self._report.lose(f"call {method}", "what it did cannot be restored")
+    def _report_remaining(self, state: StoreState) -> None:
+        """Report records that no method of the client can restore."""
+        for table, rows in state.table_rows.items():
+            self._report.add_loss(f"table {table}", f"its {len(rows)} rows {_ONLY_DATABASES}")
+        for dataset_id in state.evaluation_datasets:
+            self._report.add_loss(f"evaluation dataset {dataset_id}", _ONLY_DATABASES)
+        for scorer in state.scorers:
+            self._report.add_loss(f"scorer {scorer['name']}", _ONLY_DATABASES)
+        for method, _ in state.unhandled_calls:
+            self._report.add_loss(f"call {method}", "its effect cannot be restored")

@@ -1,4 +1,4 @@
-"""Logged models, registered models and their versions, through the client."""
+"""Restore logged models, registered models and their versions through the client."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yprov_mlflow.prov.restore.client.client_session import Session
-from yprov_mlflow.prov.restore.client.runs import RESTORED_FROM
+from mlflow.exceptions import MlflowException
+
+from yprov_mlflow.prov.restore.artifact_files import parent_of
+from yprov_mlflow.prov.restore.client.client_session import ClientSession
 from yprov_mlflow.prov.restore.registry import DELETED
-from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, UNCHANGED
-from yprov_mlflow.prov.restore.state import LoggedModel, ModelVersion, RegisteredModel
+from yprov_mlflow.prov.restore.restore_report import RESTORED, UNCHANGED
+from yprov_mlflow.prov.restore.target import RESTORED_FROM
+from yprov_mlflow.prov.state import LoggedModel, ModelVersion, RegisteredModel
 
 
 class Models:
-    """Makes models in the target, and knows their ids there."""
+    """Creates models in the target; ``ids`` maps original ids to those in the target."""
 
-    def __init__(self, session: Session, runs: Mapping[str, str]) -> None:
+    def __init__(self, session: ClientSession, runs: Mapping[str, str]) -> None:
         self._session = session
         self._client = session.client
         self._report = session.report
@@ -27,19 +30,18 @@ class Models:
         self, model: LoggedModel, experiment_id: str, artifacts: Mapping[str, Path]
     ) -> None:
         """Write a logged model, unless the target has it already."""
-        place = f"logged model {model.model_id}"
+        label = f"logged model {model.model_id}"
         if not hasattr(self._client, "create_logged_model"):
-            self._report.count("logged model", REFUSED)
-            self._report.lose(place, "this version of MLflow has no logged models")
+            self._report.refuse("logged model", label, "this MLflow version has no logged models")
             return
-        known = self._find(experiment_id, model.model_id)
-        if known is not None:
-            self.ids[model.model_id] = known
+        existing = self._find(experiment_id, model.model_id)
+        if existing is not None:
+            self.ids[model.model_id] = existing
             self._report.count("logged model", UNCHANGED)
             return
         source = self._runs.get(model.source_run_id or "", model.source_run_id)
-        with self._session.reporting(place):
-            made = self._client.create_logged_model(
+        with self._session.reporting(label):
+            created = self._client.create_logged_model(
                 experiment_id,
                 model.name or None,
                 source,
@@ -47,61 +49,66 @@ class Models:
                 model.params,
                 model.model_type,
             )
-            self.ids[model.model_id] = made.model_id
-            self._report.ids[place] = made.model_id
+            self.ids[model.model_id] = created.model_id
+            self._report.ids[label] = created.model_id
             self._report.count("logged model", RESTORED)
             for path, file in artifacts.items():
-                folder = path.rpartition("/")[0]
-                self._client.log_model_artifact(made.model_id, str(file), folder or None)
+                self._client.log_model_artifact(created.model_id, str(file), parent_of(path))
                 self._report.files["copied"] += 1
             if model.metrics:
-                reason = f"its metric points are only for databases: {len(model.metrics)}"
-                self._report.lose(place, reason)
+                reason = (
+                    f"its {len(model.metrics)} metric points can only be restored into a database"
+                )
+                self._report.add_loss(label, reason)
             if model.status in ("READY", "FAILED"):
-                self._client.finalize_logged_model(made.model_id, model.status)
+                self._client.finalize_logged_model(created.model_id, model.status)
             if model.lifecycle == "deleted":
-                self._client.delete_logged_model(made.model_id)
+                self._client.delete_logged_model(created.model_id)
 
     def _find(self, experiment_id: str, model_id: str) -> str | None:
-        if "'" in model_id:
+        if "'" in model_id:  # MLflow's filters have no escape for quotes
             return None
-        wanted = f"tags.`{RESTORED_FROM}` = '{model_id}'"
-        found = self._client.search_logged_models([experiment_id], wanted)
-        return str(found[0].model_id) if found else None
+        query = f"tags.`{RESTORED_FROM}` = '{model_id}'"
+        models = self._client.search_logged_models([experiment_id], query)
+        return str(models[0].model_id) if models else None
 
     # -- the registry ------------------------------------------------------------------
 
     def put_registered(self, model: RegisteredModel) -> None:
         """Write a registered model with its versions, unless the target has one of its name."""
-        place = f"registered model {model.name}"
+        label = f"registered model {model.name}"
         tags = {**model.tags, RESTORED_FROM: model.name}
         try:
-            known = self._client.get_registered_model(model.name)
-        except Exception:  # noqa: BLE001 - each store has its own way to say that there is none
-            known = None
-        if known is not None:
-            ours = dict(known.tags).get(RESTORED_FROM) == model.name
-            self._report.count("registered model", UNCHANGED if ours else REFUSED)
-            if not ours:
-                self._report.lose(place, "the target has one of this name already")
+            existing = self._client.get_registered_model(model.name)
+        except MlflowException:
+            existing = None
+        if existing is not None:
+            if dict(existing.tags).get(RESTORED_FROM) == model.name:
+                self._report.count("registered model", UNCHANGED)
+            else:
+                reason = "the target has another model with this name"
+                self._report.refuse("registered model", label, reason)
             return
-        with self._session.reporting(place):
+        with self._session.reporting(label):
             self._client.create_registered_model(model.name, tags, model.description)
             self._report.count("registered model", RESTORED)
-            for number in range(1, max(model.versions, default=0) + 1):
+            for number in range(1, max(map(int, model.versions), default=0) + 1):
                 self._put_version(model, model.versions.get(number), number)
             for alias, version in model.aliases.items():
-                with self._session.reporting(f"{place}, alias {alias}"):
+                with self._session.reporting(f"{label}, alias {alias}"):
                     self._client.set_registered_model_alias(model.name, alias, str(version))
 
     def _put_version(
         self, model: RegisteredModel, version: ModelVersion | None, number: int
     ) -> None:
-        """Write a version; where one was deleted for good, one is made and deleted."""
-        place = f"registered model {model.name}, version {number}"
+        """Write a version; create and delete one in place of a version that was deleted.
+
+        The store numbers versions itself, so that none can be left out.
+        """
+        label = f"registered model {model.name}, version {number}"
         fields: Mapping[str, Any] = version.fields if version is not None else {}
-        with self._session.reporting(place):
-            made = self._client.create_model_version(
+        with self._session.reporting(label):
+            created = self._client.create_model_version(
                 model.name,
                 fields.get("source") or "unknown",
                 self._runs.get(str(fields.get("run_id")), fields.get("run_id")),
@@ -111,6 +118,8 @@ class Models:
                 0,
             )
             if version is None or version.stage == DELETED:
-                self._client.delete_model_version(model.name, made.version)
+                self._client.delete_model_version(model.name, created.version)
             elif version.stage:
-                self._client.transition_model_version_stage(model.name, made.version, version.stage)
+                self._client.transition_model_version_stage(
+                    model.name, created.version, version.stage
+                )

@@ -1,77 +1,85 @@
-"""Traces, through the client: they keep their ids everywhere."""
+"""Restore traces through the client; they keep their ids in every store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from yprov_mlflow.prov.restore.client.client_session import Session
+from mlflow.exceptions import MlflowException
+
+from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.restore.client.client_session import ClientSession
 from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, UNCHANGED
-from yprov_mlflow.prov.restore.span_entities import of_mlflow, readable
-from yprov_mlflow.prov.restore.state import Trace
+from yprov_mlflow.prov.restore.target import SPANS_LOCATION, TRACE_LOCATION
+from yprov_mlflow.prov.restore.traces import mlflow_3_span, span_entity
+from yprov_mlflow.prov.state import Trace
 
 _RUN = "mlflow.sourceRun"
-_PLACES = frozenset({"mlflow.artifactLocation", "mlflow.trace.spansLocation"})
-"""Tags that say where the store keeps a trace's files and spans: the target has its own."""
-
-_SPANS = "traces.json"
-"""Of a trace's files the one that is written anew."""
+_SPANS_FILE = "traces.json"
+"""File of a trace that the target writes itself."""
 
 
 def put_trace(
-    session: Session, trace: Trace, experiment_id: str, run_ids: Mapping[str, str]
+    session: ClientSession, trace: Trace, experiment_id: str, run_ids: Mapping[str, str]
 ) -> None:
     """Write a trace with its spans, assessments and links, unless the target has it already.
 
-    ``run_ids`` are the ids that runs have in the target.
+    Args:
+        session: The client of the target.
+        trace: The trace.
+        experiment_id: Its experiment in the target.
+        run_ids: Ids of runs in the target, by their original ids.
     """
-    place = f"trace {trace.trace_id}"
+    label = f"trace {trace.trace_id}"
+    report = session.report
+    # MLflow's public API can only log traces of now.
     tracing = getattr(session.client, "_tracing_client", None)
     if tracing is None or not hasattr(tracing, "start_trace"):
-        session.report.count("trace", REFUSED)
-        session.report.lose(place, "this version of MLflow takes no traces of others")
+        report.refuse("trace", label, "this MLflow version cannot import existing traces")
         return
-    if _has(tracing, trace.trace_id):
-        session.report.count("trace", UNCHANGED)
+    if _exists(tracing, trace.trace_id):
+        report.count("trace", UNCHANGED)
         return
-    done = False
-    with session.reporting(place):
-        made = tracing.start_trace(_info(trace, experiment_id, run_ids))
-        session.report.count("trace", RESTORED)
-        done = True
-        _put_spans(tracing, trace, made)
-    if not done:
-        session.report.count("trace", REFUSED)
+    started = False
+    with session.reporting(label):
+        info = tracing.start_trace(_trace_info(trace, experiment_id, run_ids))
+        report.count("trace", RESTORED)
+        started = True
+        _put_spans(tracing, trace, info)
+    if not started:
+        report.count("trace", REFUSED)
         return
-    made_ids: dict[str, str] = {}
-    for assessment_id, given in trace.assessments.items():
-        with session.reporting(f"{place}, assessment {assessment_id}"):
-            assessment = _assessment(trace, given, made_ids)
-            written = tracing.log_assessment(trace.trace_id, assessment)
-            made_ids[assessment_id] = written.assessment_id
+    new_ids: dict[str, str] = {}
+    for assessment_id, assessment in trace.assessments.items():
+        with session.reporting(f"{label}, assessment {assessment_id}"):
+            entity = _assessment_entity(trace, assessment, new_ids)
+            logged = tracing.log_assessment(trace.trace_id, entity)
+            new_ids[assessment_id] = logged.assessment_id
     for run_id in trace.runs:
-        with session.reporting(f"{place}, its link to run {run_id}"):
+        with session.reporting(f"{label}, its link to run {run_id}"):
             session.client.link_traces_to_run([trace.trace_id], run_ids.get(run_id, run_id))
-    for what, left in (("files", trace.artifacts.keys() - {_SPANS}), ("prompts", trace.prompts)):
-        if left:
-            session.report.lose(place, f"its {what} are only for databases: {len(left)}")
+    files = trace.artifacts.keys() - {_SPANS_FILE}
+    for kind, number in (("files", len(files)), ("prompts", len(trace.prompts))):
+        if number:
+            report.add_loss(label, f"its {number} {kind} can only be restored into a database")
 
 
-def _has(tracing: Any, trace_id: str) -> bool:
+def _exists(tracing: Any, trace_id: str) -> bool:
     try:
-        found = tracing.get_trace_info(trace_id)
-    except Exception:  # noqa: BLE001 - each store has its own way to say that there is none
-        found = None
-    return found is not None
+        return tracing.get_trace_info(trace_id) is not None
+    except MlflowException:
+        return False
 
 
-def _info(trace: Trace, experiment_id: str, run_ids: Mapping[str, str]) -> Any:
+def _trace_info(trace: Trace, experiment_id: str, run_ids: Mapping[str, str]) -> Any:
+    # These exist only in versions of MLflow that can import traces.
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
     metadata = dict(trace.metadata)
     if _RUN in metadata:
         metadata[_RUN] = run_ids.get(metadata[_RUN], metadata[_RUN])
-    tags = {key: value for key, value in trace.tags.items() if key not in _PLACES}
+    # The target sets its own locations of files and spans.
+    locations = (TRACE_LOCATION, SPANS_LOCATION)
     return TraceInfo(
         trace_id=trace.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
@@ -82,47 +90,48 @@ def _info(trace: Trace, experiment_id: str, run_ids: Mapping[str, str]) -> Any:
         client_request_id=trace.client_request_id,
         execution_duration=trace.duration_ms,
         trace_metadata=metadata,
-        tags=tags,
+        tags={key: value for key, value in trace.tags.items() if key not in locations},
     )
 
 
-def _put_spans(tracing: Any, trace: Trace, made: Any) -> None:
+def _put_spans(tracing: Any, trace: Trace, info: Any) -> None:
     from mlflow.entities import TraceData
 
-    found = [of_mlflow(readable(span)) for span in trace.spans.values()]
-    spans = [span for span in found if span is not None]
+    entities = [span_entity(mlflow_3_span(span)) for span in trace.spans.values()]
+    spans = [span for span in entities if span is not None]
     if spans:
         try:
-            tracing.log_spans(made.experiment_id, spans)
-        except Exception:  # noqa: BLE001 - each store has its own way to say that it keeps files
-            tracing._upload_trace_data(made, TraceData(spans))
-    if len(spans) < len(found):
-        raise ValueError(f"{len(found) - len(spans)} spans are none that MLflow can read")
+            tracing.log_spans(info.experiment_id, spans)
+        except Exception:  # noqa: BLE001 - stores that keep spans in files raise various errors
+            mlflow_private.upload_trace_data(tracing, info, TraceData(spans))
+    if len(spans) < len(entities):
+        raise ValueError(f"MLflow cannot read {len(entities) - len(spans)} of its spans")
 
 
-def _assessment(trace: Trace, given: Mapping[str, Any], made_ids: Mapping[str, str]) -> Any:
+def _assessment_entity(
+    trace: Trace, assessment: Mapping[str, Any], new_ids: Mapping[str, str]
+) -> Any:
     from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feedback
 
-    source = given.get("source") or {}
+    source = assessment.get("source") or {}
     common = {
-        "name": given.get("name"),
         "source": AssessmentSource(source.get("source_type"), source.get("source_id")),
         "trace_id": trace.trace_id,
-        "metadata": given.get("metadata"),
-        "span_id": given.get("span_id"),
-        "create_time_ms": given.get("create_time_ms"),
-        "last_update_time_ms": given.get("last_update_time_ms"),
+        **{
+            key: assessment.get(key)
+            for key in ("name", "metadata", "span_id", "create_time_ms", "last_update_time_ms")
+        },
     }
-    if given.get("expectation") is not None:
-        return Expectation(value=given["expectation"].get("value"), **common)
-    feedback = given.get("feedback")
+    if assessment.get("expectation") is not None:
+        return Expectation(value=assessment["expectation"].get("value"), **common)
+    feedback = assessment.get("feedback")
     if feedback is None:
         raise ValueError("it is neither feedback nor an expectation")
     return Feedback(
         value=feedback.get("value"),
         error=AssessmentError(**feedback["error"]) if feedback.get("error") else None,
-        rationale=given.get("rationale"),
-        overrides=made_ids.get(str(given.get("overrides"))),
-        valid=given.get("valid") is not False,
+        rationale=assessment.get("rationale"),
+        overrides=new_ids.get(str(assessment.get("overrides"))),
+        valid=assessment.get("valid") is not False,
         **common,
     )

@@ -1,3 +1,1 @@
-"""Restoring into a database of MLflow's: ids, times and order are kept."""
-
-from __future__ import annotations
+"""Restore into an MLflow database, which keeps ids, times and the order of points."""

@@ -1,139 +1,148 @@
-"""Experiments: their ids and names in the target, and their rows."""
+"""Experiments: their ids and names in the target, and their rows.
+
+Runs refer to an experiment by id, and the documents of runs come before or after the document that
+describes it. So each experiment first gets a row with a temporary name; ``finish`` completes it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sqlalchemy import Connection, func, select, text, update
 
-from yprov_mlflow.prov.restore.restore_report import REFUSED, REPLACED, RESTORED, UNCHANGED
-from yprov_mlflow.prov.restore.sql.runs import RESTORED_FROM
-from yprov_mlflow.prov.restore.sql.tables import Part, Row, Tables, Thing
-from yprov_mlflow.prov.restore.state import Experiment, Run, StoreState
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from yprov_mlflow.prov.events import INT64_MAX
+from yprov_mlflow.prov.restore.restore_report import REPLACED, RESTORED, UNCHANGED
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
+from yprov_mlflow.prov.restore.target import RESTORED_FROM
+from yprov_mlflow.prov.state import Experiment, Run, StoreState
 
 ORIGINAL_NAME = "yprov.original_name"
-_WAITING = "yprov-mlflow is restoring experiment "
-"""Start of the name of an experiment until all are known: names must not clash meanwhile."""
+"""Tag of an experiment whose name was not unique."""
+
+_TEMPORARY = "yprov-mlflow is restoring experiment "
+"""Start of temporary names; final names must not clash before all are known."""
 
 _DEFAULT = "Default"
-_MOST = {"postgresql": 2**31 - 1, "mysql": 2**31 - 1}
+_MAX_IDS = {"postgresql": 2**31 - 1, "mysql": 2**31 - 1}
 
 
 class Experiments:
-    """Gives each experiment its place in the target."""
+    """Assigns each experiment its row in the target.
+
+    Args:
+        tables: Tables of the target.
+        root: Artifact root of the target.
+        overwrite: Replace experiments that differ in the target.
+    """
 
     def __init__(self, tables: Tables, root: str, *, overwrite: bool) -> None:
-        """Name the target's tables and its root of artifacts."""
         self._tables = tables
         self._root = root.rstrip("/")
         self._overwrite = overwrite
         self._ids: dict[str, int | None] = {}
-        self._ours: set[int] = set()
-        self._told: dict[str, Experiment] = {}
+        self._created: set[int] = set()
+        self._mentioned: dict[str, Experiment] = {}
 
     def of_run(self, run: Run) -> int | None:
-        """Give the id in the target of a run's experiment, made if need be; None if refused."""
-        known = self._told.setdefault(run.experiment_id, Experiment(run.experiment_id))
-        known.name = known.name or run.experiment_name
-        place, found, _ = (run.artifact_uri or "").rpartition(f"/{run.run_id}/artifacts")
-        if found:
-            known.artifact_location = known.artifact_location or place
-        return self.id_of(known)
+        """Return the id of a run's experiment in the target, or None if it was refused."""
+        self.mention(run.experiment_id)
+        experiment = self._mentioned[run.experiment_id]
+        experiment.name = experiment.name or run.experiment_name
+        location, separator, _ = (run.artifact_uri or "").rpartition(f"/{run.run_id}/artifacts")
+        if separator:
+            experiment.artifact_location = experiment.artifact_location or location
+        return self.id_of(experiment)
 
     def id_of(self, experiment: Experiment) -> int | None:
-        """Give the id in the target, with a row that has it; None where another has its place."""
-        given = experiment.experiment_id
-        if given not in self._ids:
-            with self._tables.engine.begin() as connection:
-                self._ids[given] = self._reserve(connection, experiment)
-            if self._ids[given] is None:
-                self._tables.report.count("experiment", REFUSED)
-                self._tables.report.lose(
-                    f"experiment {given}",
-                    f"the target has another experiment of this id, called"
-                    f" {self._name_of(given)!r}: restore into a fresh store, or with --overwrite",
-                )
-        return self._ids[given]
+        """Return the id of an experiment in the target, or None if it was refused.
 
-    def mention(self, given: str) -> None:
-        """Say that there is an experiment, of which this tells no more."""
-        self._told.setdefault(given, Experiment(given))
+        The target has a row with this id afterwards.
+        """
+        original = experiment.experiment_id
+        if original not in self._ids:
+            with self._tables.engine.begin() as connection:
+                self._ids[original] = self._reserve(connection, experiment)
+            if self._ids[original] is None:
+                self._tables.report.refuse(
+                    "experiment",
+                    f"experiment {original}",
+                    f"the target has another experiment with this id, named"
+                    f" {self._name_of(original)!r}: restore into a new store, or use --overwrite",
+                )
+        return self._ids[original]
+
+    def mention(self, experiment_id: str) -> None:
+        """Restore an experiment of which nothing but its id may be known."""
+        self._mentioned.setdefault(experiment_id, Experiment(experiment_id))
 
     def location(self, experiment_id: int) -> str:
-        """Give the default place of an experiment's artifacts in the target."""
+        """Return the default artifact location of an experiment in the target."""
         return f"{self._root}/{experiment_id}"
 
-    def _name_of(self, given: str) -> str | None:
+    def _name_of(self, experiment_id: str) -> str | None:
+        where = {"experiment_id": int(experiment_id)}
         with self._tables.engine.connect() as connection:
-            row = self._tables.first(connection, "experiments", {"experiment_id": int(given)})
+            row = self._tables.first(connection, "experiments", where)
         return str(row["name"]) if row is not None else None
 
     def _reserve(self, connection: Connection, experiment: Experiment) -> int | None:
-        given = experiment.experiment_id
-        number = self._fitting(given)
+        original = experiment.experiment_id
+        number = self._as_number(original)
         if number is None:
-            number = self._renumbered(connection, given)
+            number = self._new_number(connection, original)
         row = self._tables.first(connection, "experiments", {"experiment_id": number})
         if row is None:
-            self._tables.insert(
-                connection,
-                "experiments",
-                [
-                    {
-                        "experiment_id": number,
-                        "name": f"{_WAITING}{number}",
-                        "artifact_location": self.location(number),
-                        "lifecycle_stage": "active",
-                    }
-                ],
-            )
-            if given != str(number):
-                tag = {"experiment_id": number, "key": RESTORED_FROM, "value": given}
+            row = {
+                "experiment_id": number,
+                "name": f"{_TEMPORARY}{number}",
+                "artifact_location": self.location(number),
+                "lifecycle_stage": "active",
+            }
+            self._tables.insert(connection, "experiments", [row])
+            if original != str(number):
+                tag = {"experiment_id": number, "key": RESTORED_FROM, "value": original}
                 self._tables.insert(connection, "experiment_tags", [tag])
-            self._ours.add(number)
-        elif str(row["name"]).startswith(_WAITING) or self._pristine(connection, row):
-            self._ours.add(number)
-        elif not self._overwrite and not self._same_name(connection, row, experiment):
+            self._created.add(number)
+        # A temporary name is from a restoration that was interrupted.
+        elif str(row["name"]).startswith(_TEMPORARY) or self._is_untouched(connection, row):
+            self._created.add(number)
+        elif not self._overwrite and not self._has_same_name(connection, row, experiment):
             return None
         return number
 
-    def _fitting(self, given: str) -> int | None:
-        if not given.isascii() or not given.isdecimal() or str(int(given)) != given:
+    def _as_number(self, experiment_id: str) -> int | None:
+        """Return the id as a number, or None if no row can have exactly this id."""
+        if not (experiment_id.isascii() and experiment_id.isdecimal()):
             return None
-        number = int(given)
-        return number if number <= _MOST.get(self._tables.dialect, 2**63 - 1) else None
+        number = int(experiment_id)
+        fits = number <= _MAX_IDS.get(self._tables.dialect, INT64_MAX)
+        return number if fits and str(number) == experiment_id else None
 
-    def _renumbered(self, connection: Connection, given: str) -> int:
-        """Give an id to an experiment whose own no column holds; the same one every time."""
-        from sqlalchemy import func, select
-
-        tag = {"key": RESTORED_FROM, "value": given}
-        known = self._tables.first(connection, "experiment_tags", tag)
-        if known is not None:
-            return int(known["experiment_id"])
+    def _new_number(self, connection: Connection, original: str) -> int:
+        """Return a new id, which is the same if the restoration is repeated."""
+        tag = {"key": RESTORED_FROM, "value": original}
+        tagged = self._tables.first(connection, "experiment_tags", tag)
+        if tagged is not None:
+            return int(tagged["experiment_id"])
         column = self._tables.all["experiments"].c.experiment_id
         number = int(connection.execute(select(func.max(column))).scalar() or 0) + 1
-        self._tables.report.ids[f"experiment {given}"] = str(number)
-        self._tables.report.change(
-            f"experiment {given}", f"the target's ids are numbers: it is experiment {number}"
-        )
+        self._tables.report.ids[f"experiment {original}"] = str(number)
+        reason = f"the target cannot hold its id: it is experiment {number}"
+        self._tables.report.add_change(f"experiment {original}", reason)
         return number
 
-    def _pristine(self, connection: Connection, row: Row) -> bool:
-        """Tell whether this is the experiment that a fresh store has, with nothing in it."""
-        mine = {"experiment_id": row["experiment_id"]}
+    def _is_untouched(self, connection: Connection, row: Row) -> bool:
+        """Return whether this is the empty default experiment of a new store."""
+        where = {"experiment_id": row["experiment_id"]}
         return (
             row["experiment_id"] == 0
             and row["name"] == _DEFAULT
             and all(
-                self._tables.first(connection, table, mine) is None
+                self._tables.first(connection, table, where) is None
                 for table in ("runs", "experiment_tags", "trace_info", "logged_models")
                 if self._tables.has(table)
             )
         )
 
-    def _same_name(self, connection: Connection, row: Row, experiment: Experiment) -> bool:
+    def _has_same_name(self, connection: Connection, row: Row, experiment: Experiment) -> bool:
         if experiment.name is None or experiment.name == row["name"]:
             return True
         tag = {"experiment_id": row["experiment_id"], "key": ORIGINAL_NAME}
@@ -142,111 +151,101 @@ class Experiments:
 
     # -- at the end --------------------------------------------------------------------
 
-    def finish(self, estate: StoreState) -> None:
-        """Write what is known of all experiments in the end."""
-        found = {**self._told, **estate.experiments}
-        for given, experiment in found.items():
-            if given in self._told:
-                told = self._told[given]
-                experiment.name = told.name if experiment.name is None else experiment.name
-                experiment.artifact_location = (
-                    experiment.artifact_location or told.artifact_location
-                )
-        for given in sorted(found, key=lambda one: (len(one), one)):
-            number = self.id_of(found[given])
-            if number is not None:
-                self._put(found[given], number, told=given in estate.experiments)
-        self._advance()
+    def finish(self, state: StoreState) -> None:
+        """Write everything that is known about all experiments."""
+        experiments = {**self._mentioned, **state.experiments}
+        for experiment_id, mentioned in self._mentioned.items():
+            experiment = experiments[experiment_id]
+            if experiment.name is None:
+                experiment.name = mentioned.name
+            experiment.artifact_location = (
+                experiment.artifact_location or mentioned.artifact_location
+            )
+        for experiment_id in sorted(experiments, key=lambda original: (len(original), original)):
+            number = self.id_of(experiments[experiment_id])
+            if number is None:
+                continue
+            if number in self._created or experiment_id in state.experiments:
+                self._put(experiments[experiment_id], number)
+            else:
+                self._tables.report.count("experiment", UNCHANGED)
+        self._advance_sequence()
 
-    def _advance(self) -> None:
-        """Let PostgreSQL count on from our ids, as the others do by themselves."""
+    def _advance_sequence(self) -> None:
+        """Let PostgreSQL count on from our ids, as other databases do by themselves."""
         if self._tables.dialect != "postgresql":
             return
-        from sqlalchemy import text
-
+        statement = (
+            "SELECT setval(pg_get_serial_sequence('experiments', 'experiment_id'),"
+            " GREATEST((SELECT max(experiment_id) FROM experiments), 1))"
+        )
         with self._tables.engine.begin() as connection:
-            connection.execute(
-                text(
-                    "SELECT setval(pg_get_serial_sequence('experiments', 'experiment_id'),"
-                    " GREATEST((SELECT max(experiment_id) FROM experiments), 1))"
-                )
-            )
+            connection.execute(text(statement))
 
-    def _put(self, experiment: Experiment, number: int, *, told: bool) -> None:
-        place = f"experiment {experiment.experiment_id}"
-        ours = number in self._ours
-        if not told and not ours:
-            self._tables.report.count("experiment", UNCHANGED)
-            return
-        mine = {"experiment_id": number}
-        name, tags = self._named(experiment, number)
+    def _put(self, experiment: Experiment, number: int) -> None:
+        label = f"experiment {experiment.experiment_id}"
+        owner = {"experiment_id": number}
+        name, tags = self._unique_name(experiment, number)
         if experiment.experiment_id != str(number):
             tags[RESTORED_FROM] = experiment.experiment_id
         row = {
-            **mine,
+            **owner,
             "name": name,
             "artifact_location": experiment.artifact_location or self.location(number),
             "lifecycle_stage": "deleted" if experiment.lifecycle == "deleted" else "active",
             "creation_time": experiment.creation_time_ms,
             "last_update_time": experiment.last_update_time_ms,
         }
-        rows = [
-            self._tables.fit("experiment_tags", place, {"key": key, "value": value, **mine})
-            for key, value in sorted(tags.items())
-        ]
-        head = self._tables.fit("experiments", place, row)
-        if ours or self._overwrite:
-            self._write(place, number, head, rows, ours=ours)
+        row = self._tables.fit("experiments", label, row)
+        rows = list(self._tables.pairs("experiment_tags", label, owner, tags))
+        created = number in self._created
+        if created or self._overwrite:
+            equal = self._update(number, row, rows)
+            outcome = UNCHANGED if equal else RESTORED if created else REPLACED
+            self._tables.report.count("experiment", outcome)
             return
-        parts = [Part("experiments", mine, [head]), Part("experiment_tags", mine, rows)]
-        self._tables.put(Thing("experiment", place, parts), overwrite=False)
+        parts = [Part("experiments", owner, [row]), Part("experiment_tags", owner, rows)]
+        self._tables.put(Record("experiment", label, parts), overwrite=False)
 
-    def _write(self, place: str, number: int, head: Row, tags: list[Row], *, ours: bool) -> None:
-        """Change the row that there is: runs refer to it, so that it cannot be made anew."""
-        from sqlalchemy import update
+    def _update(self, number: int, row: Row, tags: list[Row]) -> bool:
+        """Update a row, unless it is equal; return whether it is.
+
+        Runs refer to the row, so that it cannot be deleted and inserted like others.
+        """
+
+        def pairs(rows: list[Row]) -> list[tuple[str, str]]:
+            return sorted((tag["key"], tag["value"]) for tag in rows)
 
         table = self._tables.all["experiments"]
-        mine = {"experiment_id": number}
+        owner = {"experiment_id": number}
         with self._tables.engine.begin() as connection:
-            known = self._tables.first(connection, "experiments", mine) or {}
-            there = self._tables.rows(connection, "experiment_tags", mine)
-            same = all(known.get(column) == value for column, value in head.items()) and sorted(
-                (tag["key"], tag["value"]) for tag in there
-            ) == sorted((tag["key"], tag["value"]) for tag in tags)
-            if not same:
-                connection.execute(
-                    update(table).where(table.c.experiment_id == number).values(**head)
-                )
-                self._tables.delete(connection, "experiment_tags", mine)
-                self._tables.insert(connection, "experiment_tags", tags)
-        outcome = UNCHANGED if same else RESTORED if ours else REPLACED
-        self._tables.report.count("experiment", outcome)
+            old = self._tables.first(connection, "experiments", owner) or {}
+            old_tags = list(self._tables.rows(connection, "experiment_tags", owner))
+            equal = all(old.get(column) == value for column, value in row.items())
+            if equal and pairs(old_tags) == pairs(tags):
+                return True
+            connection.execute(update(table).where(table.c.experiment_id == number).values(**row))
+            self._tables.delete(connection, "experiment_tags", owner)
+            self._tables.insert(connection, "experiment_tags", tags)
+        return False
 
-    def _named(self, experiment: Experiment, number: int) -> tuple[str, dict[str, str]]:
-        """Give a name that no other experiment has, and the tags."""
-        from sqlalchemy import select
-
+    def _unique_name(self, experiment: Experiment, number: int) -> tuple[str, dict[str, str]]:
+        """Return a name that no other experiment has, and the tags."""
         table = self._tables.all["experiments"]
+        query = select(table.c.name).where(table.c.experiment_id != number)
         with self._tables.engine.connect() as connection:
-            taken = {
-                row.name
-                for row in connection.execute(
-                    select(table.c.name).where(table.c.experiment_id != number)
-                )
-            }
-        wanted = experiment.name if experiment.name is not None else str(experiment.experiment_id)
+            names = {row.name for row in connection.execute(query)}
+        original = experiment.experiment_id
+        wanted = experiment.name if experiment.name is not None else original
         name, count = wanted, 1
-        while name in taken:
-            suffix = (
-                experiment.experiment_id if count == 1 else f"{experiment.experiment_id}.{count}"
-            )
+        while name in names:
+            suffix = original if count == 1 else f"{original}.{count}"
             name, count = f"{wanted} ({suffix})", count + 1
         tags = dict(experiment.tags)
         if name != wanted:
             tags[ORIGINAL_NAME] = wanted
-            self._tables.report.change(
-                f"experiment {experiment.experiment_id}",
-                f"MLflow has each name once: {wanted!r} is {name!r} here, with a tag"
-                f" {ORIGINAL_NAME}",
+            self._tables.report.add_change(
+                f"experiment {original}",
+                f"names are unique in MLflow: {wanted!r} is {name!r}, with a tag {ORIGINAL_NAME}",
             )
         return name, tags

@@ -1,4 +1,4 @@
-"""Logged models as rows, with the metric points that runs measured of them."""
+"""Rows of logged models, with their metric points, and of registered models."""
 
 from __future__ import annotations
 
@@ -6,63 +6,85 @@ import math
 from collections.abc import Iterable
 
 from yprov_mlflow.prov.model.literals import number
-from yprov_mlflow.prov.restore.sql.tables import Part, Row, Tables, Thing
-from yprov_mlflow.prov.restore.state import LoggedModel, Run
+from yprov_mlflow.prov.restore.registry import DELETED
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
+from yprov_mlflow.prov.state import LoggedModel, ModelVersion, RegisteredModel, Run
 
-_STATUSES = {"UNSPECIFIED": 0, "LOGGED_MODEL_STATUS_UNSPECIFIED": 0}
-_STATUSES |= {"PENDING": 1, "READY": 2, "FAILED": 3}
+_MODEL_STATUSES = {"UNSPECIFIED": 0, "PENDING": 1, "READY": 2, "FAILED": 3}
+_VERSION_STATUSES = frozenset({"PENDING_REGISTRATION", "FAILED_REGISTRATION", "READY"})
+MODEL_ID = "yprov.model_id"
+"""Tag of a version with its logged model, for databases without a column for it."""
+
+_POINT = (
+    *("metric_name", "metric_timestamp_ms", "metric_step", "metric_value", "run_id"),
+    *("dataset_name", "dataset_digest"),
+)
+"""Columns of a metric point of a logged model."""
 
 
 class ModelPoints:
-    """The points of logged models, by model, as runs are restored that measured them."""
+    """Metric points of logged models, collected from the runs that logged them."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Row]] = {}
 
-    def take(self, run: Run, run_id: str) -> None:
-        """Take a run's points that have a model."""
+    def add(self, run: Run, run_id: str) -> None:
+        """Add the points of a run that have a model."""
         for key, points in run.points.items():
-            for at, model in points.models.items():
-                name, digest = points.datasets.get(at, (None, None))
-                row = {
-                    "metric_name": key,
-                    "metric_timestamp_ms": points.timestamps_ms[at],
-                    "metric_step": points.steps[at],
-                    "metric_value": points.values[at],
-                    "run_id": run_id,
-                    "dataset_name": name,
-                    "dataset_digest": digest,
-                }
+            for index, model in points.models.items():
+                dataset = points.datasets.get(index, (None, None))
+                point = points.timestamps_ms[index], points.steps[index], points.values[index]
+                row = dict(zip(_POINT, (key, *point, run_id, *dataset), strict=True))
                 self._rows.setdefault(model, []).append(row)
 
-    def of(self, model_id: str) -> list[Row]:
-        """Give the points of a model."""
-        return self._rows.get(model_id, [])
+    def of(self, model: LoggedModel) -> list[Row]:
+        """Return the points of a model, also those that no run has."""
+        return [*self._rows.get(model.model_id, []), *map(_metric_row, model.metrics)]
 
-    def models(self) -> Iterable[str]:
-        """Give the models that have points."""
+    def model_ids(self) -> Iterable[str]:
+        """Return the ids of the models that have points of runs."""
         return self._rows
 
 
-def model_thing(
+def _metric_row(metric: Row) -> Row:
+    value = metric.get("value")
+    point = (
+        *(str(metric.get("key")), number(metric.get("timestamp")) or 0),
+        *(number(metric.get("step")) or 0, value if isinstance(value, int | float) else math.nan),
+    )
+    dataset = metric.get("dataset_name"), metric.get("dataset_digest")
+    return dict(zip(_POINT, (*point, str(metric.get("run_id")), *dataset), strict=True))
+
+
+def model_record(
     tables: Tables,
     model: LoggedModel,
     experiment_id: int,
     location: str,
     points: list[Row],
-    known_runs: set[str],
-) -> Thing:
-    """Give the rows of a logged model."""
-    place = f"logged model {model.model_id}"
-    mine = {"model_id": model.model_id}
-    both = {**mine, "experiment_id": experiment_id}
-    status = _STATUSES.get(model.status or "UNSPECIFIED")
+    runs: set[str],
+) -> Record:
+    """Return the rows of a logged model.
+
+    Args:
+        tables: Tables of the target.
+        model: The model.
+        experiment_id: Its experiment in the target.
+        location: Its artifact root in the target.
+        points: Its metric points.
+        runs: Ids of runs in the target: points of other runs cannot be written.
+    """
+    label = f"logged model {model.model_id}"
+    owner = {"model_id": model.model_id}
+    keys = {**owner, "experiment_id": experiment_id}
+    status = _MODEL_STATUSES.get(
+        (model.status or "UNSPECIFIED").removeprefix("LOGGED_MODEL_STATUS_")
+    )
     if status is None:
-        tables.report.lose(place, f"MLflow has no status {model.status!r}")
-    created = model.creation_time_ms
-    updated = model.last_updated_ms
+        tables.report.add_loss(label, f"MLflow has no status {model.status!r}")
+    created, updated = model.creation_time_ms, model.last_updated_ms
     row = {
-        **both,
+        **keys,
         "name": model.name if model.name is not None else "",
         "artifact_location": location,
         "creation_timestamp_ms": created if created is not None else updated or 0,
@@ -73,56 +95,90 @@ def model_thing(
         "source_run_id": model.source_run_id,
         "status_message": model.status_message,
     }
-    parts = [Part("logged_models", mine, [tables.fit("logged_models", place, row)])]
-    for word, found in (("param", model.params), ("tag", model.tags)):
+    parts = [tables.part("logged_models", label, owner, [row])]
+    for word, values in (("param", model.params), ("tag", model.tags)):
         table = f"logged_model_{word}s"
-        rows = [
-            tables.fit(table, place, {**both, f"{word}_key": key, f"{word}_value": value})
-            for key, value in sorted(found.items())
-        ]
-        parts.append(Part(table, mine, rows))
-    metrics = _metric_rows(tables, model, both, points, known_runs, place)
-    return Thing("logged model", place, [*parts, Part("logged_model_metrics", mine, metrics)])
+        rows = tables.pairs(table, label, keys, values, f"{word}_")
+        parts.append(Part(table, owner, list(rows)))
+    metrics = _metric_rows(tables, label, keys, points, runs)
+    return Record("logged model", label, [*parts, Part("logged_model_metrics", owner, metrics)])
 
 
 def _metric_rows(
-    tables: Tables,
-    model: LoggedModel,
-    both: Row,
-    points: list[Row],
-    known_runs: set[str],
-    place: str,
+    tables: Tables, label: str, keys: Row, points: list[Row], runs: set[str]
 ) -> list[Row]:
     rows: dict[tuple[object, ...], Row] = {}
-    told = [_told(metric) for metric in model.metrics]
-    for row in [*points, *told]:
-        if row["run_id"] not in known_runs:
-            reason = f"a metric point of run {row['run_id']!r}, which the target has not, is left"
-            tables.report.lose(place, reason)
+    for point in points:
+        if point["run_id"] not in runs:
+            reason = f"a metric point is missing: the target has no run {point['run_id']!r}"
+            tables.report.add_loss(label, reason)
             continue
-        value = row["metric_value"]
+        value = point["metric_value"]
         if value is not None:
-            held, is_nan = tables.number(float(value))
-            value = None if is_nan else held
-        fitted = tables.fit("logged_model_metrics", place, {**both, **row, "metric_value": value})
+            value, is_nan = tables.number(float(value))
+            value = None if is_nan else value
+        row = tables.fit("logged_model_metrics", label, {**keys, **point, "metric_value": value})
         key = tuple(
-            fitted[name] for name in ("metric_name", "metric_timestamp_ms", "metric_step", "run_id")
+            row[name] for name in ("metric_name", "metric_timestamp_ms", "metric_step", "run_id")
         )
         if key in rows and rows[key]["metric_value"] != value:
-            reason = f"{key[0]} at step {key[2]}: MLflow keeps one value of a model at one time"
-            tables.report.lose(place, reason)
-        rows.setdefault(key, fitted)
+            reason = f"{key[0]} at step {key[2]}: MLflow keeps one value of a model at a time"
+            tables.report.add_loss(label, reason)
+        rows.setdefault(key, row)
     return list(rows.values())
 
 
-def _told(metric: Row) -> Row:
-    value = metric.get("value")
-    return {
-        "metric_name": str(metric.get("key")),
-        "metric_timestamp_ms": number(metric.get("timestamp")) or 0,
-        "metric_step": number(metric.get("step")) or 0,
-        "metric_value": float(value) if isinstance(value, int | float) else math.nan,
-        "run_id": str(metric.get("run_id")),
-        "dataset_name": metric.get("dataset_name"),
-        "dataset_digest": metric.get("dataset_digest"),
+# -- registered models -------------------------------------------------------------------
+
+
+def registered_record(tables: Tables, model: RegisteredModel) -> Record:
+    """Return the rows of a registered model with all its versions, also deleted ones."""
+    label = f"registered model {model.name}"
+    owner = {"name": model.name}
+    row = {
+        **owner,
+        "creation_time": model.creation_time_ms,
+        "last_updated_time": model.last_updated_ms,
+        "description": model.description,
     }
+    tags = tables.pairs("registered_model_tags", label, owner, model.tags)
+    versions: list[Row] = []
+    version_tags: list[Row] = []
+    for version in sorted(model.versions.values(), key=lambda version: version.version):
+        version_label = f"{label}, version {version.version}"
+        keys = {**owner, "version": version.version}
+        version_row = {**_version_row(tables, version_label, version), **keys}
+        versions.append(tables.fit("model_versions", version_label, version_row))
+        version_tags += tables.pairs("model_version_tags", version_label, keys, version.tags)
+    parts = [
+        tables.part("registered_models", label, owner, [row]),
+        Part("registered_model_tags", owner, list(tags)),
+        Part("model_versions", owner, versions),
+        Part("model_version_tags", owner, version_tags),
+    ]
+    if tables.has("registered_model_aliases"):
+        aliases = [{**owner, "alias": a, "version": n} for a, n in sorted(model.aliases.items())]
+        parts.append(tables.part("registered_model_aliases", label, owner, aliases))
+    return Record("registered model", label, parts)
+
+
+def _version_row(tables: Tables, label: str, version: ModelVersion) -> Row:
+    fields = version.fields
+    status = fields.get("status", "READY")
+    if status not in _VERSION_STATUSES:
+        tables.report.add_change(label, f"MLflow has no status {status!r}: it is READY")
+        status = "READY"
+    stage = version.stage or "None"
+    model_id = str(fields.get("model_id") or "")
+    # The source of most versions contains the id of the logged model: models:/m-….
+    has_model = model_id in str(fields.get("source")) or tables.has("model_versions", "model_id")
+    if stage != DELETED and not has_model:
+        version.tags.setdefault(MODEL_ID, model_id)
+        reason = f"the target has no column for its logged model: it is a tag {MODEL_ID}"
+        tables.report.add_change(label, reason)
+    columns = (
+        *("creation_time", "last_updated_time", "description", "user_id", "source", "model_id"),
+        *("storage_location", "run_id", "run_link", "status_message"),
+    )
+    row = {column: fields.get(column) for column in columns}
+    return {**row, "current_stage": stage, "status": status}

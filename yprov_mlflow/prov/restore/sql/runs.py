@@ -1,39 +1,39 @@
-"""A run as rows."""
+"""Rows of a run, with its metric points."""
 
 from __future__ import annotations
 
 import math
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
-from yprov_mlflow.prov.restore.sql.tables import Part, Row, Tables, Thing
-from yprov_mlflow.prov.restore.state import Points, Run
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
+from yprov_mlflow.prov.restore.target import RESTORED_FROM
+from yprov_mlflow.prov.state import Points, Run
 
 STATUS = "yprov.status"
-NOT_TOLD = "yprov.not_told"
-"""Tag of a run with the fields that MLflow demands and no document tells."""
+"""Tag with a status that this MLflow version does not have."""
 
-RESTORED_FROM = "yprov.restored_from"
+UNKNOWN_FIELDS = "yprov.not_told"
+"""Tag with the fields that MLflow requires and the documents lack."""
 
 _STATUSES = frozenset({"SCHEDULED", "FAILED", "FINISHED", "RUNNING", "KILLED"})
-_NO_STATUS = "SCHEDULED"
-"""What MLflow's own table has by default."""
+_DEFAULT_STATUS = "SCHEDULED"
+"""Default of MLflow's own table."""
 
 _SOURCES = frozenset({"NOTEBOOK", "JOB", "LOCAL", "UNKNOWN", "PROJECT"})
-_NAMES = uuid.UUID("b0a4f6c2-33f5-5f8e-9d56-3b1f0a2c7e64")
-"""Name space of ids that MLflow would make up."""
+_IDS = uuid.UUID("b0a4f6c2-33f5-5f8e-9d56-3b1f0a2c7e64")
+"""Namespace of ids that MLflow would generate."""
 
 
-def made_id(*words: object) -> str:
-    """Give an id that is always the same for the same words."""
-    return uuid.uuid5(_NAMES, "\x1f".join(map(str, words))).hex
+def derived_id(*words: object) -> str:
+    """Return an id that is always the same for the same words."""
+    return uuid.uuid5(_IDS, "\x1f".join(map(str, words))).hex
 
 
 class MetricRows:
-    """The metric points of a run as rows, each of MLflow's primary keys once.
+    """The metric points of a run as rows; points with equal primary keys are one row.
 
-    Can be iterated more than once; counts as it goes.
+    Each iteration counts again: ``count`` points, of which ``collapsed`` were equal to others.
     """
 
     def __init__(self, tables: Tables, run: Run, run_id: str) -> None:
@@ -42,34 +42,36 @@ class MetricRows:
         self._run_id = run_id
         self.count = 0
         self.collapsed = 0
-        self.unsigned = 0
-        self.bounded = 0
+        self._negative_zeros = 0
+        self._infinities = 0
 
     def __iter__(self) -> Iterator[Row]:
-        self.count = self.collapsed = self.unsigned = self.bounded = 0
+        self.count = self.collapsed = self._negative_zeros = self._infinities = 0
+        # SQLite returns the points of a key in the order in which they are inserted.
         for key in sorted(self._run.points):
-            yield from self._of(key, self._run.points[key])
+            yield from self._rows(key, self._run.points[key])
 
-    def _of(self, key: str, points: Points) -> Iterator[Row]:
+    def _rows(self, key: str, points: Points) -> Iterator[Row]:
         seen: set[tuple[int, int, float, bool]] = set()
-        shown = self._tables.fit("metrics", f"metric {key} of run {self._run_id}", {"key": key})
-        number = self._tables.number
+        label = f"metric {key} of run {self._run_id}"
+        common = self._tables.fit("metrics", label, {"key": key})
         for value, timestamp, step in zip(
             points.values, points.timestamps_ms, points.steps, strict=True
         ):
-            held, is_nan = number(value)
+            number, is_nan = self._tables.number(value)
             self.count += 1
-            if (known := (timestamp, step, held, is_nan)) in seen:
+            # The primary key contains the value: MLflow cannot store equal points twice.
+            if (primary_key := (timestamp, step, number, is_nan)) in seen:
                 self.collapsed += 1
                 continue
-            seen.add(known)
-            if math.isinf(value) and not math.isinf(held):
-                self.bounded += 1
-            if not held and math.copysign(1.0, held) < 0 and self._tables.dialect == "sqlite":
-                self.unsigned += 1
+            seen.add(primary_key)
+            if math.isinf(value) and not math.isinf(number):
+                self._infinities += 1
+            if not number and math.copysign(1.0, number) < 0 and self._tables.dialect == "sqlite":
+                self._negative_zeros += 1
             yield {
-                **shown,
-                "value": held,
+                **common,
+                "value": number,
                 "timestamp": timestamp,
                 "step": step,
                 "is_nan": is_nan,
@@ -77,28 +79,27 @@ class MetricRows:
             }
 
     def changes(self) -> Iterator[str]:
-        """Say what the database holds otherwise; known after the rows were given."""
-        if self.unsigned:
-            yield f"{self.unsigned} values of -0.0 are 0.0: SQLite has no negative zero"
-        if self.bounded:
-            yield f"{self.bounded} infinite values are the greatest number: this database has none"
+        """Yield how values differ in the database; complete after an iteration."""
+        if self._negative_zeros:
+            yield f"{self._negative_zeros} values of -0.0 are 0.0: SQLite has no negative zero"
+        if self._infinities:
+            yield f"{self._infinities} infinite values are the largest number of this database"
 
     def latest(self) -> Iterator[Row]:
-        """Give the point of each metric that MLflow shows: last by step, time, value."""
+        """Yield the point of each metric that MLflow shows: the last by step, time and value."""
         for key, points in sorted(self._run.points.items()):
             rows = zip(points.steps, points.timestamps_ms, points.values, strict=True)
-            found_rows = ((s, t, *self._tables.number(v)) for s, t, v in rows)
-            step, timestamp, held, is_nan = max(found_rows, key=lambda row: row[:3])
-            found = {"key": key, "value": held, "timestamp": timestamp, "step": step}
+            numbers = ((s, t, *self._tables.number(v)) for s, t, v in rows)
+            step, timestamp, number, is_nan = max(numbers, key=lambda row: row[:3])
+            point = {"key": key, "value": number, "timestamp": timestamp, "step": step}
             yield {
-                **self._tables.fit("latest_metrics", f"run {self._run_id}", found),
+                **self._tables.fit("latest_metrics", f"run {self._run_id}", point),
                 "is_nan": is_nan,
                 "run_uuid": self._run_id,
             }
 
 
-def run_row(run: Run, run_id: str, experiment_id: int, artifact_uri: str | None) -> Row:
-    """Give the row of the run itself."""
+def _run_row(run: Run, run_id: str, experiment_id: int, artifact_uri: str | None) -> Row:
     fields = run.fields
     source_type = fields.get("source_type")
     deleted = run.lifecycle != "active"
@@ -108,9 +109,9 @@ def run_row(run: Run, run_id: str, experiment_id: int, artifact_uri: str | None)
         "source_type": source_type if source_type in _SOURCES else "UNKNOWN",
         "source_name": _text(fields.get("source_name")),
         "entry_point_name": _text(fields.get("entry_point_name")),
-        # MLflow refuses to read a run without these three, and all others with it.
+        # MLflow cannot list the runs of an experiment if one of them lacks these three.
         "user_id": run.user_id if run.user_id is not None else "",
-        "status": run.status if run.status in _STATUSES else _NO_STATUS,
+        "status": run.status if run.status in _STATUSES else _DEFAULT_STATUS,
         "start_time": run.start_time_ms if run.start_time_ms is not None else 0,
         "end_time": run.end_time_ms,
         "deleted_time": fields.get("deleted_time") if deleted else None,
@@ -122,38 +123,38 @@ def run_row(run: Run, run_id: str, experiment_id: int, artifact_uri: str | None)
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+    return "" if value is None else str(value)
 
 
-def run_thing(
+def run_record(
     tables: Tables, run: Run, run_id: str, experiment_id: int, artifact_uri: str | None
-) -> tuple[Thing, MetricRows]:
-    """Give all rows that belong to the run alone, with those of its metrics."""
-    place = f"run {run.run_id}"
+) -> tuple[Record, MetricRows]:
+    """Return the rows that belong to the run alone, and those of its metrics once more."""
+    label = f"run {run.run_id}"
     tags = dict(run.tags)
     if run.status is not None and run.status not in _STATUSES:
         tags[STATUS] = run.status
-        reason = f"MLflow has no status {run.status!r}: it is {_NO_STATUS}, and a tag {STATUS}"
-        tables.report.change(place, reason)
-    fields = {"status": run.status, "start_time": run.start_time_ms}
-    unknown = [field for field, value in fields.items() if value is None]
-    if unknown:
-        tags[NOT_TOLD] = ", ".join(unknown)
-        reason = f"MLflow demands {tags[NOT_TOLD]}, which nothing tells: it has a tag {NOT_TOLD}"
-        tables.report.change(place, reason)
+        reason = (
+            f"MLflow has no status {run.status!r}: it is {_DEFAULT_STATUS}, with a tag {STATUS}"
+        )
+        tables.report.add_change(label, reason)
+    required = {"status": run.status, "start_time": run.start_time_ms}
+    missing = ", ".join(field for field, value in required.items() if value is None)
+    if missing:
+        tags[UNKNOWN_FIELDS] = missing
+        reason = (
+            f"MLflow requires {missing}, which its documents lack: a tag {UNKNOWN_FIELDS} says so"
+        )
+        tables.report.add_change(label, reason)
     if run_id != run.run_id:
         tags[RESTORED_FROM] = run.run_id
-    mine = {"run_uuid": run_id}
+    owner = {"run_uuid": run_id}
     points = MetricRows(tables, run, run_id)
-    pairs: dict[str, dict[str, Any]] = {"params": run.params, "tags": tags}
-    own = tables.fit("runs", place, run_row(run, run_id, experiment_id, artifact_uri))
-    parts = [Part("runs", mine, [own])]
-    for table, found in pairs.items():
-        rows = [
-            tables.fit(table, f"{place}, {key}", {"key": key, "value": value, **mine})
-            for key, value in sorted(found.items())
-        ]
-        parts.append(Part(table, mine, rows))
-    parts.append(Part("metrics", mine, points))
-    parts.append(Part("latest_metrics", mine, list(points.latest())))
-    return Thing("run", place, parts), points
+    parts = [
+        tables.part("runs", label, owner, [_run_row(run, run_id, experiment_id, artifact_uri)]),
+        Part("params", owner, list(tables.pairs("params", label, owner, run.params))),
+        Part("tags", owner, list(tables.pairs("tags", label, owner, tags))),
+        Part("metrics", owner, points),
+        Part("latest_metrics", owner, list(points.latest())),
+    ]
+    return Record("run", label, parts), points

@@ -1,11 +1,18 @@
-"""The tables of MLflow in a database, as this MLflow has them, and what fits into them."""
+"""Read and write the tables of this MLflow version, and fit values to their columns."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from mlflow.store.db.base_sql_model import Base
+from sqlalchemy import Connection, Engine, Table, and_, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from yprov_mlflow.prov.errors import first_line
+from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
 from yprov_mlflow.prov.restore.restore_report import (
     REFUSED,
     REPLACED,
@@ -14,219 +21,229 @@ from yprov_mlflow.prov.restore.restore_report import (
     RestoreReport,
 )
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
-
 Row = dict[str, Any]
 
 _BATCH = 5_000
-_LEAST, _MOST = -(2**63), 2**63 - 1
 _LARGEST = 1.7976931348623157e308
-"""What MLflow keeps for infinity where the database holds none."""
+"""Value that MLflow writes for infinity to databases that cannot hold it."""
 
 
 class Part(NamedTuple):
-    """Rows of one table that belong to a thing: those that ``where`` finds; iterable often."""
+    """The rows of one table that belong to a record; ``where`` selects those in the target.
+
+    ``rows`` can be iterated more than once.
+    """
 
     table: str
     where: Mapping[str, Any]
     rows: Iterable[Row]
 
 
-class Thing(NamedTuple):
-    """All rows of one run, experiment, model or trace; the first part has its own row."""
+class Record(NamedTuple):
+    """All rows of one run, experiment, model or trace; the first part is its own row.
+
+    ``label`` names it in the report.
+    """
 
     kind: str
-    place: str
+    label: str
     parts: Sequence[Part]
 
 
 class Tables:
-    """Reads and writes rows of MLflow's tables; one transaction for each thing."""
+    """Reads and writes rows of MLflow's tables, one transaction for each record."""
 
     def __init__(self, engine: Engine, report: RestoreReport) -> None:
-        from mlflow.store.db.base_sql_model import Base
-
         self.engine = engine
         self.report = report
         self.all: Mapping[str, Table] = Base.metadata.tables
+        self.in_order = [table.name for table in Base.metadata.sorted_tables]
         self.dialect = engine.dialect.name
-        self.holds_infinity = self.dialect in ("sqlite", "postgresql")
+        self._holds_infinity = self.dialect in ("sqlite", "postgresql")
 
-    def has(self, table: str, *columns: str) -> bool:
-        """Tell whether this MLflow has a table, with these columns."""
-        found = self.all.get(table)
-        return found is not None and all(name in found.c for name in columns)
+    def has(self, name: str, *columns: str) -> bool:
+        """Return whether this MLflow version has a table with these columns."""
+        table = self.all.get(name)
+        return table is not None and all(column in table.c for column in columns)
 
     # -- reading -----------------------------------------------------------------------
 
     def rows(
-        self, connection: Connection, table: str, where: Mapping[str, Any], *columns: str
+        self, connection: Connection, name: str, where: Mapping[str, Any], *columns: str
     ) -> Iterator[Row]:
-        """Give rows as dictionaries."""
-        from sqlalchemy import and_, select
-
-        found = self.all[table]
-        picked = [found.c[name] for name in columns] or list(found.c)
-        clauses = [found.c[name] == value for name, value in where.items()]
-        for row in connection.execute(select(*picked).where(and_(True, *clauses))).mappings():
+        """Yield the rows with these values as dictionaries."""
+        table = self.all[name]
+        selected = [table.c[column] for column in columns] or list(table.c)
+        query = select(*selected).where(self._condition(name, where))
+        for row in connection.execute(query).mappings():
             yield dict(row)
 
-    def first(self, connection: Connection, table: str, where: Mapping[str, Any]) -> Row | None:
-        """Give the first row that is found."""
-        return next(self.rows(connection, table, where), None)
+    def first(self, connection: Connection, name: str, where: Mapping[str, Any]) -> Row | None:
+        """Return the first row with these values, or None."""
+        return next(self.rows(connection, name, where), None)
+
+    def _condition(self, name: str, where: Mapping[str, Any]) -> Any:
+        table = self.all[name]
+        return and_(True, *(table.c[column] == value for column, value in where.items()))
 
     # -- writing -----------------------------------------------------------------------
 
-    def insert(self, connection: Connection, table: str, rows: Iterable[Row]) -> None:
+    def insert(self, connection: Connection, name: str, rows: Iterable[Row]) -> None:
         """Insert rows in batches."""
-        from sqlalchemy import insert
-
-        statement = insert(self.all[table])
         for batch in _batches(rows):
-            connection.execute(statement, batch)
+            connection.execute(insert(self.all[name]), batch)
 
-    def insert_each(
-        self, connection: Connection, table: str, rows: Iterable[Row], place: str
+    def insert_accepted(
+        self, connection: Connection, name: str, rows: Iterable[Row], label: str
     ) -> None:
-        """Insert rows in batches; of a batch that the database refuses, those that it takes."""
-        from sqlalchemy import insert
-        from sqlalchemy.exc import SQLAlchemyError
-
-        statement = insert(self.all[table])
+        """Insert rows in batches; report the rows that the database rejects."""
+        statement = insert(self.all[name])
         for batch in _batches(rows):
             try:
+                # A savepoint keeps the transaction usable after an error.
                 with connection.begin_nested():
                     connection.execute(statement, batch)
                 continue
             except SQLAlchemyError:
-                pass
+                pass  # one of the rows: insert them one by one
             for row in batch:
                 try:
                     with connection.begin_nested():
                         connection.execute(statement, [row])
                 except SQLAlchemyError as error:
-                    named = row.get("key", row.get("metric_name", ""))
-                    reason = f"the database refuses a row of {table}: {told(error)}"
-                    self.report.lose(f"{place}, {named}" if named else place, reason)
+                    key = row.get("key", row.get("metric_name", ""))
+                    reason = f"the database rejects a row of {name}: {message_of(error)}"
+                    self.report.add_loss(f"{label}, {key}" if key else label, reason)
 
-    def delete(self, connection: Connection, table: str, where: Mapping[str, Any]) -> None:
-        """Delete the rows that are found."""
-        from sqlalchemy import and_, delete
+    def delete(self, connection: Connection, name: str, where: Mapping[str, Any]) -> None:
+        """Delete the rows with these values."""
+        connection.execute(delete(self.all[name]).where(self._condition(name, where)))
 
-        found = self.all[table]
-        clauses = [found.c[name] == value for name, value in where.items()]
-        connection.execute(delete(found).where(and_(*clauses)))
+    def put(self, record: Record, *, overwrite: bool) -> str:
+        """Write a record in one transaction, unless the target has an equal one.
 
-    def put(self, thing: Thing, *, overwrite: bool, free: bool = False) -> str:
-        """Write a thing as one transaction; what is there already and equal is left alone.
+        Args:
+            record: The rows to write.
+            overwrite: Replace a different record instead of refusing.
 
-        What is there and differs is refused unless ``overwrite``, or ``free``: the rows are
-        ours to change. Gives the outcome, and counts it.
+        Returns:
+            The outcome, which is counted in the report.
         """
-        from sqlalchemy.exc import SQLAlchemyError
-
-        reason = "the target has it already, and otherwise; --overwrite replaces it"
+        reason = "the target has a different version; use --overwrite to replace it"
+        # One transaction: an interrupted restoration leaves no half of a record.
         try:
             with self.engine.begin() as connection:
-                outcome = self._put(connection, thing, overwrite or free)
+                outcome = self._put(connection, record, overwrite)
         except SQLAlchemyError as error:
-            outcome, reason = REFUSED, f"the database refuses it: {told(error)}"
-        self.report.count(thing.kind, outcome)
+            outcome, reason = REFUSED, f"the database rejects it: {message_of(error)}"
+        self.report.count(record.kind, outcome)
         if outcome == REFUSED:
-            self.report.lose(thing.place, reason)
+            self.report.add_loss(record.label, reason)
         return outcome
 
-    def _put(self, connection: Connection, thing: Thing, overwrite: bool) -> str:
-        head = thing.parts[0]
+    def _put(self, connection: Connection, record: Record, overwrite: bool) -> str:
+        head = record.parts[0]
         outcome = RESTORED
         if self.first(connection, head.table, head.where) is not None:
-            if all(self._equal(connection, part) for part in thing.parts):
+            if all(self._is_equal(connection, part) for part in record.parts):
                 return UNCHANGED
             if not overwrite:
                 return REFUSED
             outcome = REPLACED
-            for part in reversed(thing.parts):
+            for part in reversed(record.parts):  # foreign keys: dependent rows first
                 self.delete(connection, part.table, part.where)
         self.insert(connection, head.table, head.rows)
-        for part in thing.parts[1:]:
-            self.insert_each(connection, part.table, part.rows, thing.place)
+        for part in record.parts[1:]:
+            self.insert_accepted(connection, part.table, part.rows, record.label)
         return outcome
 
-    def _equal(self, connection: Connection, part: Part) -> bool:
-        """Tell whether the target has just these rows, in any order."""
-        names: tuple[str, ...] | None = None
+    def _is_equal(self, connection: Connection, part: Part) -> bool:
+        """Return whether the target has the same rows, in any order.
+
+        Sums of hashes compare millions of points without holding them in memory.
+        """
+        columns: tuple[str, ...] | None = None
         count = total = 0
         for row in part.rows:
-            names = names or tuple(row)
+            columns = columns or tuple(row)
             count += 1
-            total += hash(tuple(_plain(row[name]) for name in names))
-        for row in self.rows(connection, part.table, part.where, *(names or ())):
+            total += hash(tuple(_comparable(row[column]) for column in columns))
+        for row in self.rows(connection, part.table, part.where, *(columns or ())):
             count -= 1
-            total -= hash(tuple(_plain(row[name]) for name in names or ()))
+            total -= hash(tuple(_comparable(row[column]) for column in columns or ()))
         return count == 0 and total == 0
 
     # -- values ------------------------------------------------------------------------
 
-    def fit(self, table: str, place: str, row: Row) -> Row:
-        """Give a row with what the table's columns can hold; reports what they cannot."""
-        columns = self.all[table].c
+    def fit(self, name: str, label: str, row: Row) -> Row:
+        """Return a row as the columns of the table can hold it; report values that are changed."""
+        columns = self.all[name].c
         return {
-            name: self._fitted(columns[name], f"{place}, {name}", value)
-            for name, value in row.items()
-            if name in columns
+            column: self._fitted(columns[column], f"{label}, {column}", value)
+            for column, value in row.items()
+            if column in columns
         }
 
-    def _fitted(self, column: Any, place: str, value: Any) -> Any:
+    def part(self, name: str, label: str, where: Row, rows: Iterable[Row]) -> Part:
+        """Return the part of a record with these rows, fitted to the columns."""
+        return Part(name, where, [self.fit(name, label, row) for row in rows])
+
+    def pairs(
+        self, name: str, label: str, owner: Row, values: Mapping[str, Any], prefix: str = ""
+    ) -> Iterator[Row]:
+        """Yield params or tags as rows with the columns ``key``, ``value`` and those of ``owner``.
+
+        ``prefix`` precedes the names of the columns, as in ``param_key``.
+        """
+        for key, value in sorted(values.items()):
+            row = {f"{prefix}key": key, f"{prefix}value": value, **owner}
+            yield self.fit(name, f"{label}, {key}", row)
+
+    def _fitted(self, column: Any, label: str, value: Any) -> Any:
         if isinstance(value, str):
-            return self._text(column, place, value)
-        if isinstance(value, int) and not isinstance(value, bool) and not _LEAST <= value <= _MOST:
-            self.report.lose(place, f"no column holds a number as large as {value}")
+            return self._text(column, label, value)
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if is_integer and not INT64_MIN <= value <= INT64_MAX:
+            self.report.add_loss(label, f"no column can hold a number as large as {value}")
             return None
         return value
 
-    def _text(self, column: Any, place: str, value: str) -> str:
-        fitted = value
-        if not value.isascii():
-            fitted = value.encode("utf-8", "replace").decode()
-        if self.dialect == "postgresql":
-            fitted = fitted.replace("\x00", "\ufffd")
-        if fitted != value:
-            self.report.lose(place, "has characters that the database does not hold")
-        most = getattr(column.type, "length", None)
-        # SQLite takes any length whatever the column says, and MLflow reads all of it.
-        if most is not None and len(fitted) > most and self.dialect != "sqlite":
-            self.report.lose(place, f"is cut to {most} of its {len(fitted)} characters")
-            fitted = fitted[:most]
-        return fitted
+    def _text(self, column: Any, label: str, value: str) -> str:
+        text = value
+        if not value.isascii():  # lone surrogates, which no database encoding has
+            text = value.encode("utf-8", "replace").decode()
+        if self.dialect == "postgresql":  # its text cannot contain NUL
+            text = text.replace("\x00", "\ufffd")
+        if text != value:
+            self.report.add_loss(label, "has characters that the database cannot hold")
+        limit = getattr(column.type, "length", None)
+        # SQLite ignores the length of columns, and MLflow reads longer values.
+        if limit is not None and len(text) > limit and self.dialect != "sqlite":
+            self.report.add_loss(label, f"was cut to {limit} of its {len(text)} characters")
+            text = text[:limit]
+        return text
 
     def number(self, value: float) -> tuple[float, bool]:
-        """Give a metric's value as its column has it, and whether it is not a number."""
+        """Return a metric's value as its column holds it, and whether it is NaN."""
         if math.isnan(value):
             return 0.0, True
-        if math.isinf(value) and not self.holds_infinity:
+        if math.isinf(value) and not self._holds_infinity:
             return math.copysign(_LARGEST, value), False
         return value, False
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    waiting: list[Row] = []
-    for row in rows:
-        waiting.append(row)
-        if len(waiting) == _BATCH:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+    iterator = iter(rows)
+    return iter(lambda: list(itertools.islice(iterator, _BATCH)), [])
 
 
-def told(error: BaseException) -> str:
-    """Give what a database said, without the statement and all that was in it."""
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+def message_of(error: BaseException) -> str:
+    """Return the database's message, without the statement and its values."""
+    return first_line(getattr(error, "orig", None) or error)
 
 
-def _plain(value: Any) -> Any:
-    """Give a value that compares as the database's does: truth values are numbers to some."""
+def _comparable(value: Any) -> Any:
+    """Return a value that compares equal to the database's: some store booleans as numbers."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, list | dict):

@@ -1,5 +1,5 @@
-"""``mlruns`` trees, of MLflow 0.x to 3.x, read directly and not through MLflow's file store."""
+"""File stores (``mlruns``) of MLflow 0.x to 3.x, read directly and not through MLflow."""
 
-from yprov_mlflow.prov.sources.file_store.file_store_source import TreeSource
+from yprov_mlflow.prov.sources.file_store.file_store_source import FileStoreSource
 
-__all__ = ["TreeSource"]
+__all__ = ["FileStoreSource"]

@@ -1,114 +1,119 @@
-"""Experiments of a tree: their folders, what they say of themselves, and the runs in them."""
+"""Experiments of a file store, and the folders of their runs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from yprov_mlflow.prov.events import Json
-from yprov_mlflow.prov.sources.file_store.meta import META, read_meta, text_of, uri_of, whole_of
-from yprov_mlflow.prov.sources.file_store.root import MODELS, TRASH
-from yprov_mlflow.prov.sources.file_store.tree_files import STRAY, Files, is_free, is_name
-from yprov_mlflow.prov.sources.file_store.values import read_values, tags_of
+from yprov_mlflow.prov.sources.file_store import decoding
+from yprov_mlflow.prov.sources.file_store.meta import META, Meta
+from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles, is_name
+from yprov_mlflow.prov.sources.state_events import DELETED
+from yprov_mlflow.prov.state import Experiment
 
-DELETED = "deleted"
+TRASH = ".trash"
+MODELS = "models"
 RESERVED = frozenset({"tags", "datasets", "traces", "models"})
-"""Folders of an experiment that are no runs."""
+"""Folders of an experiment that are not runs."""
 
 _RUN_PARTS = ("metrics", "params", "tags", "inputs", "outputs")
 _KNOWN = frozenset(
     "experiment_id name artifact_location creation_time last_update_time lifecycle_stage tags"
     " experiment_uuid".split()
 )
-_DATABASE = b"SQLite format 3\0"
+_SQLITE = b"SQLite format 3\0"
 
 
-class Experiment(NamedTuple):
-    """One experiment; ``place`` is its folder's POSIX path from the root."""
+class ExperimentFolder(NamedTuple):
+    """The folder of an experiment.
+
+    Args:
+        path: Absolute path.
+        key: POSIX path relative to the root.
+        experiment_id: Id in ``meta.yaml``, or name of the folder.
+        name: Name of the experiment.
+        deleted: Whether the experiment is deleted.
+        meta: Content of ``meta.yaml``.
+        described: Whether there is a ``meta.yaml``.
+    """
 
     path: str
-    place: str
+    key: str
     experiment_id: str
     name: str | None
     deleted: bool
-    meta: dict[str, Json]
+    meta: Meta
     described: bool
 
 
-class RunFolder(NamedTuple):
-    """A folder that holds a run; ``described`` tells that it has a ``meta.yaml``."""
-
-    path: str
-    name: str
-    described: bool
-
-
-def read_experiments(files: Files) -> list[Experiment]:
-    """Give all experiments by id, deleted ones last."""
+def read_experiments(files: StoreFiles) -> list[ExperimentFolder]:
+    """Return all experiments sorted by id, deleted ones last."""
     strays, folders = files.scan(files.root)
     entries = [(entry, False) for entry in folders if entry.name not in (TRASH, MODELS)]
     for trash in folders:
         if trash.name == TRASH:
-            more, deleted = files.scan(trash.path)
-            strays += more
+            trash_strays, deleted = files.scan(trash.path)
+            strays += trash_strays
             entries += [(entry, True) for entry in deleted]
     for stray in strays:
-        _tell_stray(files, stray.path)
-    found: list[Experiment] = []
-    places: dict[str, str] = {}
+        _report_stray(files, stray.path)
+    # Active experiments come first in this list, so that a copy in the trash yields its id.
+    experiments: list[ExperimentFolder] = []
+    keys: dict[str, str] = {}
     for entry, in_trash in entries:
-        one = _experiment(files, entry, places, deleted=in_trash)
-        if one is not None:
-            found.append(one)
-            place = places.setdefault(one.experiment_id, one.place)
-            if place != one.place:
-                files.report(one.path, f"has the id of another experiment, that in {place}", "")
-    return sorted(found, key=lambda one: (one.deleted, one.experiment_id))
+        experiment = _read_experiment(files, entry, keys, in_trash=in_trash)
+        if experiment is not None:
+            experiments.append(experiment)
+            first = keys.setdefault(experiment.experiment_id, experiment.key)
+            if first != experiment.key:
+                reason = f"has the same id as the experiment in {first}"
+                files.report(experiment.path, reason, "")
+    return sorted(experiments, key=lambda item: (item.deleted, item.experiment_id))
 
 
-def _tell_stray(files: Files, path: str) -> None:
+def _report_stray(files: StoreFiles, path: str) -> None:
     try:
         with open(path, "rb") as file:
-            start = file.read(len(_DATABASE))
+            start = file.read(len(_SQLITE))
     except OSError:
         start = b""
-    if start == _DATABASE:
-        reason = "is a database, a store of its own: convert it, too, with this as its artifacts"
-        files.report(path, reason, "all that is in it")
+    if start == _SQLITE:
+        reason = "is a database with its own runs; convert it separately, with --artifacts"
+        files.report(path, reason, decoding.CONTENT)
     else:
-        files.report(path, STRAY, "the file")
+        files.report(path, decoding.UNKNOWN_FILE, decoding.THE_FILE)
 
 
-def _experiment(
-    files: Files, entry: os.DirEntry[str], taken: Container[str], *, deleted: bool
-) -> Experiment | None:
-    name = entry.name
-    if not is_name(name):
-        files.report(entry.path, "has a name that no experiment can have", "all that is in it")
+def _read_experiment(
+    files: StoreFiles, entry: os.DirEntry[str], used: Container[str], *, in_trash: bool
+) -> ExperimentFolder | None:
+    if not is_name(entry.name):
+        files.report(entry.path, "has a name that no experiment can have", decoding.CONTENT)
         return None
-    place = f"{TRASH}/{entry.name}" if deleted else entry.name
     path = os.path.join(entry.path, META)
     described = os.path.lexists(path)
-    if not described and not files.can_list(entry.path):
-        return None
-    if not described and not _has_runs(entry.path):
-        files.report(entry.path, "is no experiment: it has no meta.yaml and no runs", "the folder")
-        return None
     if not described:
-        reason = "has no meta.yaml: its name, times and artifact location are not known"
-        files.report(entry.path, reason, "these")
-    meta = read_meta(files, path) if described else {}
-    if meta and "name" not in meta:
-        files.report(path, "does not have name, and was perhaps cut off", "what is not there")
-    told = text_of(meta, "experiment_id")
-    if told is not None and told != name:
-        told = told if is_free(told, os.path.dirname(entry.path), taken) else name
-        reason = f"says it is another experiment than its folder; taken as {told}"
-        files.report(path, reason, "")
-    deleted = deleted or meta.get("lifecycle_stage") == DELETED
-    return Experiment(
-        entry.path, place, told or name, text_of(meta, "name"), deleted, meta, described
+        if not files.can_list(entry.path):
+            return None
+        if not _has_runs(entry.path):
+            reason = "is not an experiment: it has no meta.yaml and no runs"
+            files.report(entry.path, reason, decoding.THE_FOLDER)
+            return None
+        files.report(
+            entry.path, decoding.NO_META, "the experiment's name, times and artifact location"
+        )
+    meta = files.meta(path) if described else Meta()
+    files.report_missing_keys(path, meta, ("name",))
+    stated = meta.text("experiment_id")
+    return ExperimentFolder(
+        entry.path,
+        f"{TRASH}/{entry.name}" if in_trash else entry.name,
+        files.resolve_name(path, stated, entry.path, entry.name, used),
+        meta.text("name"),
+        in_trash or meta.get("lifecycle_stage") == DELETED,
+        meta,
+        described,
     )
 
 
@@ -125,53 +130,49 @@ def _has_runs(path: str) -> bool:
     ) or any(os.path.lexists(os.path.join(name, META)) for name in names)
 
 
-def experiment_calls(files: Files, experiment: Experiment) -> Iterator[tuple[Any, ...]]:
-    """Give the calls that would have made the experiment: method, subjects, arguments, result."""
+def experiment_record(files: StoreFiles, experiment: ExperimentFolder) -> Experiment | None:
+    """Return the state of an experiment; None if its folder has only runs."""
     meta = experiment.meta
-    tags = {**tags_of(meta), **read_values(files, os.path.join(experiment.path, "tags"))}
+    tags = {**meta.tags(), **files.values(os.path.join(experiment.path, "tags"))}
     if not experiment.described and not tags:
-        return
-    named = experiment.experiment_id
-    arguments = {
-        "name": experiment.name,
-        "experiment_id": named,
-        "artifact_location": uri_of(meta, "artifact_location"),
-        "tags": tags,
-        "creation_time": whole_of(meta, "creation_time"),
-        "last_update_time": whole_of(meta, "last_update_time"),
-        "lifecycle_stage": DELETED if experiment.deleted else "active",
-        **{key: value for key, value in meta.items() if key not in _KNOWN and value},
-    }
-    yield "create_experiment", {"experiment": named}, arguments, named
-    if experiment.deleted:
-        yield "delete_experiment", {"experiment": named}, {"experiment_id": named}, None
+        return None
+    return Experiment(
+        experiment.experiment_id,
+        experiment.name,
+        meta.uri("artifact_location"),
+        meta.whole("creation_time"),
+        meta.whole("last_update_time"),
+        DELETED if experiment.deleted else "active",
+        tags,
+        meta.others(_KNOWN),
+    )
 
 
-def run_folders(files: Files, experiment: Experiment) -> Iterator[RunFolder]:
-    """Give the folders of an experiment that hold runs, by name; tell of the others.
+def run_folders(files: StoreFiles, experiment: ExperimentFolder) -> Iterator[os.DirEntry[str]]:
+    """Yield the folders of runs in an experiment, sorted by name; report other entries.
 
-    A run has a ``meta.yaml``, or at least metrics, params or tags. A folder of artifacts alone
-    belongs to a run that a database knows.
+    A run has a ``meta.yaml``, or at least a metric, param, tag, input or output. A folder with
+    artifacts alone belongs to a run in a database.
     """
     strays, folders = files.scan(experiment.path)
     for stray in strays:
         if stray.name != META:
-            _tell_stray(files, stray.path)
+            _report_stray(files, stray.path)
     for entry in folders:
         if entry.name in RESERVED:
             continue
         if not is_name(entry.name):
-            files.report(entry.path, "has a name that no run can have", "all that is in it")
-            continue
-        described = os.path.lexists(os.path.join(entry.path, META))
-        if described or any(_has_files(os.path.join(entry.path, part)) for part in _RUN_PARTS):
-            yield RunFolder(entry.path, entry.name, described)
+            files.report(entry.path, "has a name that no run can have", decoding.CONTENT)
+        elif os.path.lexists(os.path.join(entry.path, META)) or any(
+            _has_files(os.path.join(entry.path, part)) for part in _RUN_PARTS
+        ):
+            yield entry
         elif os.path.isdir(os.path.join(entry.path, "artifacts")):
-            reason = "has artifacts and no run: its run may be known to a database or a server"
+            reason = "has artifacts but no run; its run may be in a database or on a server"
             files.report(entry.path, reason, "the list of these artifacts")
         elif files.can_list(entry.path):
-            files.report(entry.path, "is no run: it has no meta.yaml", "the folder")
+            files.report(entry.path, "is not a run: it has no meta.yaml", decoding.THE_FOLDER)
 
 
 def _has_files(path: str) -> bool:
-    return any(found for _, _, found in os.walk(path))
+    return any(names for _, _, names in os.walk(path))

@@ -1,43 +1,56 @@
-"""The source that is an ``mlruns`` tree."""
+"""The source for a file store: finds its root, and reads runs and everything else in it."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.prov import ids
+from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import Event
-from yprov_mlflow.prov.sources.file_store import runs
-from yprov_mlflow.prov.sources.file_store.artifacts import bases_of, find_artifacts
-from yprov_mlflow.prov.sources.file_store.contents import Contents
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.sources.file_store.artifacts import artifact_bases, find_artifacts
+from yprov_mlflow.prov.sources.file_store.event_reader import EventReader, OwnerIndex
 from yprov_mlflow.prov.sources.file_store.experiments import (
-    Experiment,
+    MODELS,
+    TRASH,
+    ExperimentFolder,
     read_experiments,
     run_folders,
 )
-from yprov_mlflow.prov.sources.file_store.fingerprint import fingerprint
-from yprov_mlflow.prov.sources.file_store.meta import META, text_of, whole_of
-from yprov_mlflow.prov.sources.file_store.owner_index import Index
-from yprov_mlflow.prov.sources.file_store.root import find_root
-from yprov_mlflow.prov.sources.file_store.run_inputs import Links
-from yprov_mlflow.prov.sources.file_store.tree_files import Files
+from yprov_mlflow.prov.sources.file_store.meta import META, Meta
+from yprov_mlflow.prov.sources.file_store.runs import RunLinks, run_ref
+from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
 
-_FIRST = "0"
+_DEFAULT_EXPERIMENT = "0"
+_MLRUNS = "mlruns"
+_RUN_META = re.compile(rb"^run_(?:uu)?id:", re.MULTILINE)
+_EXPERIMENT_META = re.compile(rb"^(?:experiment_id|artifact_location):", re.MULTILINE)
+_RUN_FOLDER = re.compile(r"[0-9a-f]{32}\Z")
+_RUN_PARTS = (META, "metrics", "params", "artifacts")
+_DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+# Bounds of the search for stores below a wrong folder, which is only for the error message.
+_MAX_FOLDERS = 2_000
+_MAX_DEPTH = 4
 
 
-class TreeSource(Source):
-    """Reads an ``mlruns`` tree of any MLflow version, from its files alone.
+class FileStoreSource(Source):
+    """Reads an ``mlruns`` folder of any MLflow version, without MLflow's own file store.
 
     Args:
         path: The folder ``mlruns``, or one that contains it.
-        artifacts: Folder in which artifacts are looked for that are not beside their runs.
-        location: Where the user said that the tree is, if not as a path.
+        artifacts: Folder to search for artifacts that are not in the folders of their runs.
+        location: Location of the store as the user named it, if not by its path.
+        uri: Tracking URI of the store, if ``path`` is a copy of it.
 
     Raises:
-        StoreError: There is no such tree.
+        StoreError: The path does not lead to a file store.
     """
 
     def __init__(
@@ -50,99 +63,244 @@ class TreeSource(Source):
     ) -> None:
         self.location = location or path
         artifacts = os.path.abspath(artifacts) if artifacts else None
-        self._made_of = (os.path.abspath(path), artifacts, self.location, uri)
+        self._arguments = (os.path.abspath(path), artifacts, self.location, uri)
         self._root = self.folder = find_root(path)
         self._uri = uri or f"file://{self._root}"
-        self._bases = bases_of(self._root, artifacts)
-        self._files = Files(self._root, *self._bases)
+        self._bases = artifact_bases(self._root, artifacts)
+        self._files = StoreFiles(self._root, *self._bases)
 
     def __reduce__(self) -> Any:
-        """Pickle as how it was made: a worker looks for itself."""
-        return _made, self._made_of
+        """Pickle the arguments only: each worker reads the store itself."""
+        return _unpickle, self._arguments
 
-    # -- the tree as a whole -----------------------------------------------------------
-
-    @cached_property
-    def _experiments(self) -> dict[str, Experiment]:
-        return {one.place: one for one in read_experiments(self._files.quiet)}
+    # -- the store as a whole ------------------------------------------------------------
 
     @cached_property
-    def _index(self) -> Index:
-        return Index(self._files.quiet, tuple(self._experiments.values()))
+    def _experiments(self) -> dict[str, ExperimentFolder]:
+        return {experiment.key: experiment for experiment in read_experiments(self._files.quiet)}
 
     @cached_property
-    def _links(self) -> Links:
-        return Links(self._files)
+    def _index(self) -> OwnerIndex:
+        return OwnerIndex(self._files.quiet, tuple(self._experiments.values()))
+
+    @cached_property
+    def _links(self) -> RunLinks:
+        return RunLinks(self._files)
 
     @cached_property
     def _store(self) -> dict[str, str]:
-        first = self._experiments.get(_FIRST) or self._experiments.get(f".trash/{_FIRST}")
-        meta = first.meta if first is not None else {}
-        created, location = whole_of(meta, "creation_time"), text_of(meta, "artifact_location")
-        return {
-            "uuid": ids.store_uuid(created, location, self._uri),
-            "uri": ids.redact(self._uri),
-        }
+        keys = (_DEFAULT_EXPERIMENT, f"{TRASH}/{_DEFAULT_EXPERIMENT}")
+        default = next((self._experiments[key] for key in keys if key in self._experiments), None)
+        meta = default.meta if default is not None else Meta()
+        created, location = meta.whole("creation_time"), meta.text("artifact_location")
+        uuid = ids.store_uuid(created, location, self._uri)
+        return {"uuid": uuid, "uri": redact(self._uri)}
 
     def store(self) -> Mapping[str, str]:
-        """Give ``uuid`` (see ``identity.store_uuid``) and ``uri``."""
+        """Return ``uuid`` (see ``ids.store_uuid``) and ``uri``."""
         return self._store
 
     # -- runs --------------------------------------------------------------------------
 
     def runs(self) -> Iterator[RunRef]:
-        """Give all runs by experiment and folder; tell of folders that are none."""
+        """Yield all runs, sorted by experiment and folder; report folders that are not runs."""
         for experiment in self._experiments.values():
-            given: set[str] = set()
+            used: set[str] = set()
             for folder in run_folders(self._files, experiment):
-                meta = runs.read_run(self._files.quiet, folder.path)
-                ref = runs.reference(self._files, experiment, folder, meta, given)
-                given.add(ref.run_id)
+                ref = run_ref(self._files, experiment, folder, used)
+                used.add(ref.run_id)
                 yield ref
 
     def fingerprint(self, ref: RunRef) -> str:
-        """Give a digest over path, size and time of change of all that belongs to the run."""
+        """Return a digest of path, size and modification time of all files of the run."""
+        index = self._index
+        # Read descriptions again, and only after the digest has covered their files: if one is
+        # changed meanwhile, the fingerprint is outdated and the run is converted once more.
+        self._files.forget_descriptions()
+        return _digest(self._paths(ref, index), self._root)
+
+    def _paths(self, ref: RunRef, index: OwnerIndex) -> Iterator[str]:
+        """Yield the files and folders that the events of a run depend on."""
         folder = self._folder(ref)
         experiment = os.path.dirname(folder)
-        paths = [folder, os.path.join(experiment, META)]
-        paths += (model.path for model in self._index.models.get(ref.key, ()))
-        paths += (os.path.join(m.path, "metrics") for m in self._index.measured.get(ref.key, ()))
-        paths += (trace.path for trace in self._index.traces.get(ref.key, ()))
+        yield folder
+        yield os.path.join(experiment, META)
+        yield from (model.path for model in index.models.get(ref.key, ()))
+        for model in index.measured_models.get(ref.key, ()):
+            yield os.path.join(model.path, "metrics")
+        yield from (trace.path for trace in index.traces.get(ref.key, ()))
         if os.path.isdir(os.path.join(folder, "inputs")):
-            paths += Links(self._files.quiet).dataset_folders(folder, experiment)
+            yield from RunLinks(self._files.quiet).dataset_folders(folder, experiment)
         if not os.path.isdir(os.path.join(folder, "artifacts")):
-            uri = text_of(runs.read_run(self._files.quiet, folder), "artifact_uri")
-            place = find_artifacts(self._files.quiet, folder, uri, self._bases)
-            paths += [place.path] if place.path is not None else []
-        return fingerprint(paths, self._root)
+            uri = self._files.quiet.folder_meta(folder).text("artifact_uri")
+            location = find_artifacts(self._files.quiet, folder, uri, self._bases)
+            if location.path is not None:
+                yield location.path
 
     def events(self, ref: RunRef) -> Iterator[Event]:
-        """Give the events of one run."""
-        contents = Contents(self._files, self._index, self._bases, ref.run_id, ref.key)
-        yield from contents.of_run(ref, self._folder(ref), self._links, self._store)
-        self._files.settle()
+        """Yield the events of one run."""
+        reader = EventReader(self._files, self._index, self._bases, ref.run_id, ref.key)
+        yield from reader.run_events(ref, self._folder(ref), self._links, self._store)
+        self._finish()
 
     def store_events(self) -> Iterator[Event]:
-        """Give the events of what belongs to no run."""
+        """Yield the events of everything that belongs to no run."""
         run_id = ids.store_id(self._store["uuid"])
-        contents = Contents(self._files, self._index, self._bases, run_id, None)
-        yield from contents.of_store(read_experiments(self._files), self._links)
-        self._files.settle()
+        reader = EventReader(self._files, self._index, self._bases, run_id, None)
+        yield from reader.store_events(read_experiments(self._files), self._links)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._files.flush_notes()
+        self._files.forget_descriptions()
 
     def _folder(self, ref: RunRef) -> str:
         return os.path.join(self._root, *ref.key.split("/"))
 
-    # -- faults and end ----------------------------------------------------------------
+    # -- problems and end ----------------------------------------------------------------
 
     def problems(self) -> list[Problem]:
-        """Give the problems met since the last call, and forget them."""
+        """Return the problems since the last call, and clear them."""
         return self._files.problems()
 
     def close(self) -> None:
-        """Forget what the tree looked like; no file is open between calls."""
+        """Clear caches; no file is open between calls."""
+        # Cached properties are stored under their names; deleting them computes them again.
         for name in ("_experiments", "_index", "_links", "_store"):
             self.__dict__.pop(name, None)
+        self._files.forget_descriptions()
 
 
-def _made(path: str, artifacts: str | None, location: str, uri: str | None) -> TreeSource:
-    return TreeSource(path, artifacts=artifacts, location=location, uri=uri)
+def _unpickle(path: str, artifacts: str | None, location: str, uri: str | None) -> FileStoreSource:
+    return FileStoreSource(path, artifacts=artifacts, location=location, uri=uri)
+
+
+# -- fingerprints --------------------------------------------------------------------------
+
+
+def _digest(paths: Iterable[str], root: str) -> str:
+    """Return a digest of path, size and modification time of all files below these paths.
+
+    Folders contribute their names. Links contribute themselves, not their targets.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        lines: list[str] = []
+        _add_files(path, path.removeprefix(root), lines)
+        digest.update("\n".join(lines).encode("utf-8", "surrogateescape"))
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _add_files(top: str, name: str, lines: list[str]) -> None:
+    stack = [(top, name)]
+    while stack:
+        path, name = stack.pop()
+        lines.append(name)
+        try:
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=_entry_name)
+        except NotADirectoryError:
+            lines.append(_line(name, os.lstat(path)))
+            continue
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                stack.append((entry.path, f"{name}/{entry.name}"))
+                continue
+            try:
+                lines.append(_line(entry.name, entry.stat(follow_symlinks=False)))
+            except OSError:
+                continue
+
+
+def _line(name: str, status: os.stat_result) -> str:
+    return f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
+
+
+def _entry_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+# -- root ----------------------------------------------------------------------------------
+
+
+def find_root(location: str) -> str:
+    """Return the absolute path of a store's root: the folder itself, or ``mlruns`` in it.
+
+    Raises:
+        StoreError: There are neither experiments nor an ``mlruns`` folder.
+    """
+    path = os.path.abspath(location)
+    inner = os.path.join(path, _MLRUNS)
+    # An empty store is still a store if it has the usual name.
+    if os.path.basename(path) == _MLRUNS and not os.path.isdir(inner):
+        return path
+    if not os.path.isfile(os.path.join(path, META)) and _has_experiments(path):
+        return path
+    if os.path.isdir(inner):
+        return inner
+    if os.path.basename(path) == _MLRUNS:
+        return path
+    raise StoreError("no MLflow experiments and no mlruns folder", path, _suggestion(path))
+
+
+def _suggestion(path: str) -> str:
+    if os.path.isfile(os.path.join(path, META)):
+        return "This is one experiment or run: give the mlruns folder that contains it"
+    below = [os.path.relpath(folder, path) for folder in _mlruns_below(path)]
+    if below:
+        more = " (and others)" if len(below) > 5 else ""
+        return f"Give one of the folders below it: {', '.join(below[:5])}{more}"
+    files = sorted(Path(path).glob("*"))
+    databases = [file.name for file in files if file.suffix in _DATABASE_SUFFIXES]
+    if databases:
+        return f"Give the database in it: {', '.join(databases[:5])}"
+    return "Give the folder mlruns, or one that contains it"
+
+
+def _mlruns_below(top: str) -> Iterator[str]:
+    """Yield folders named ``mlruns`` that are not far below."""
+    count = 0
+    queue = [(top, 0)]
+    while queue and count < _MAX_FOLDERS:
+        path, depth = queue.pop(0)
+        for name in _folder_names(path):
+            count += 1
+            if name == _MLRUNS:
+                yield os.path.join(path, name)
+            elif depth < _MAX_DEPTH and not name.startswith("."):
+                queue.append((os.path.join(path, name), depth + 1))
+
+
+def _has_experiments(path: str) -> bool:
+    """Return whether a folder looks like the root of a store."""
+    for name in _folder_names(path):
+        inner = os.path.join(path, name)
+        if name == TRASH or _is_experiment(os.path.join(inner, META)):
+            return True
+        folder = Path(inner)
+        if name == MODELS and (any(folder.glob(f"*/{META}")) or any(folder.glob("*/version-1"))):
+            return True
+        runs = (path.parent.name for part in _RUN_PARTS for path in folder.glob(f"*/{part}"))
+        if any(map(_RUN_FOLDER.match, runs)):
+            return True
+    return False
+
+
+def _is_experiment(meta: str) -> bool:
+    try:
+        with open(meta, "rb") as file:
+            start = file.read(65536)
+    except OSError:
+        return False
+    return bool(_EXPERIMENT_META.search(start)) and not _RUN_META.search(start)
+
+
+def _folder_names(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []

@@ -1,4 +1,4 @@
-"""Descriptions (``meta.yaml`` and its like): read fast when plain, saved line by line if broken."""
+"""Parsing of ``meta.yaml`` and similar files: fast if plain, line by line if broken."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import datetime
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.events import Json
-from yprov_mlflow.prov.sources.file_store.tree_files import LFS, Files, excerpt
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.sources.file_store import decoding
 
 META = "meta.yaml"
 LONGEST_URI = 4_096
@@ -33,44 +33,118 @@ _LINE = re.compile(
     r"))\n",
     re.ASCII,
 )
+# Words that YAML 1.1 reads as booleans or null, in lower case.
 _WORDS = frozenset("y n yes no on off true false null".split())
-"""What YAML 1.1 takes for a truth value or nothing, in lower case."""
 
-_SALVAGED = re.compile(r"([A-Za-z_][\w.\-]*):(?:[ \t]+(.*))?\Z", re.ASCII)
-_OURS, _THEIRS = "<<<<<<<", ">>>>>>>"
+_SALVAGEABLE = re.compile(r"([A-Za-z_][\w.\-]*):(?:[ \t]+(.*))?\Z", re.ASCII)
 _MAY_HAVE_PASSWORD = re.compile("[@?&;]")
-_MOST_NODES = 200_000
-_DEEPEST = 64
+_MAX_NODES = 200_000
+_MAX_DEPTH = 64
+# A text with fewer characters that open a collection cannot be nested too deep.
 _FEW_OPENINGS = 1_000
-"""So many signs that open something cannot be nested too deep."""
-_ENDLESS = "more values, or more in one another, than any description has"
+_TOO_LARGE = "more values or deeper nesting than any description"
 
 
-def read_meta(files: Files, path: str) -> dict[str, Json]:
-    """Give what a YAML file says, as JSON values by key; what cannot be read is a problem."""
-    data = files.read(path)
-    if data is None:
-        return {}
-    found = parse_plain(data)
-    if found is not None:
-        return found
-    return _read(files, path, data)
+class Meta(dict[str, Json]):
+    """The values of a description by key; they may be of any type."""
+
+    def text(self, *keys: str) -> str | None:
+        """Return the first value of these keys that is not empty, as text."""
+        for key in keys:
+            value = self.get(key)
+            if value is not None and value != "" and not isinstance(value, dict | list):
+                return value if isinstance(value, str) else str(value)
+        return None
+
+    def text_or_empty(self, key: str) -> str | None:
+        """Return the value of a key as text, which may be empty; None without one."""
+        return "" if self.get(key) == "" else self.text(key)
+
+    def uri(self, key: str) -> str | None:
+        """Return the value of a key as a URI without secrets."""
+        uri = self.text(key)
+        return None if uri is None else without_password(uri)
+
+    def whole(self, *keys: str) -> int | None:
+        """Return the first value of these keys that is a whole number."""
+        numbers = (to_whole(self.get(key)) for key in keys)
+        return next((number for number in numbers if number is not None), None)
+
+    def status(self, words: Mapping[int, str | None]) -> str | None:
+        """Return MLflow's word for the status, which most files have as a number."""
+        number = self.whole("status")
+        return words[number] if number is not None and number in words else self.text("status")
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags inside the description, where MLflow wrote them at first."""
+        tags = self.get("tags")
+        if isinstance(tags, dict):
+            return {str(key): str(value) for key, value in tags.items()}
+        return {
+            str(tag["key"]): str(tag.get("value") or "")
+            for tag in (tags if isinstance(tags, list) else ())
+            if isinstance(tag, dict) and tag.get("key")
+        }
+
+    def others(self, handled: frozenset[str]) -> dict[str, Json]:
+        """Return the values that are not empty, except for keys that are handled separately."""
+        return {key: value for key, value in self.items() if key not in handled and value}
 
 
-def parse_plain(data: bytes) -> dict[str, Json] | None:
+class Decoded(NamedTuple):
+    """The content of a description, with what is peculiar or broken.
+
+    Args:
+        values: Everything that could be salvaged.
+        notes: Reasons of harmless peculiarities.
+        problem: Reason and lost content, if the description is broken.
+    """
+
+    values: Meta
+    notes: tuple[str, ...] = ()
+    problem: tuple[str, str] | None = None
+
+
+def decode_meta(data: bytes) -> Decoded:
+    """Decode a description; never fails."""
+    values = parse_plain(data)
+    if values is not None:
+        return Decoded(values)
+    if not data.strip():
+        return Decoded(Meta(), (), (decoding.IS_EMPTY, decoding.CONTENT))
+    if data.startswith(decoding.LFS):
+        return Decoded(Meta(), (), (decoding.IS_LFS_POINTER, decoding.CONTENT))
+    text, reason = decoding.decode_text(data)
+    text = text.removeprefix("\ufeff")
+    notes = [reason] if reason else []
+    if "\r\n" in text:
+        notes.append(decoding.HAS_CRLF)
+    try:
+        loaded = _load(text)
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        return _salvage(text, _cause(error), notes)
+    if not isinstance(loaded, dict):
+        return _salvage(text, "has no keys", notes)
+    try:
+        return Decoded(Meta(_ToJson().mapping(loaded)), tuple(notes))
+    except ValueError as error:
+        return Decoded(Meta(), tuple(notes), (f"has {error}", decoding.CONTENT))
+
+
+def parse_plain(data: bytes) -> Meta | None:
     """Parse flat ``key: value`` lines as MLflow writes them; None for any other YAML.
 
-    Equal to what PyYAML gives, and ten times as fast.
+    The result equals PyYAML's, and takes a tenth of the time.
     """
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError:
         return None
-    values: dict[str, Json] = {}
+    values = Meta()
     end = 0
-    match = _LINE.match
-    while found := match(text, end):
-        key, whole, quoted, plain, hexadecimal, _, _ = found.groups()
+    match_line = _LINE.match
+    while match := match_line(text, end):
+        key, whole, quoted, plain, hexadecimal, _, _ = match.groups()
         if key.lower() in _WORDS:
             return None
         if plain is not None:
@@ -85,42 +159,14 @@ def parse_plain(data: bytes) -> dict[str, Json] | None:
         elif quoted is not None:
             values[key] = quoted
         elif hexadecimal is not None:
+            # YAML reads 32 decimal digits, or 0b and binary digits, as a number.
             if hexadecimal.isdigit() or hexadecimal.startswith("0b"):
                 return None
             values[key] = hexadecimal
         else:
-            values[key] = [] if found[6] else {}
-        end = found.end()
+            values[key] = [] if match[6] else {}
+        end = match.end()
     return values if end == len(text) and values else None
-
-
-def _read(files: Files, path: str, data: bytes) -> dict[str, Json]:
-    if not data.strip():
-        files.report(path, "is empty", "all that it said")
-        return {}
-    if data.startswith(LFS):
-        files.report(path, "a git-lfs pointer stands for the file", "all that it said")
-        return {}
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = files.foreign(path, data).removeprefix("\ufeff")
-    else:
-        if data.startswith(b"\xef\xbb\xbf"):
-            files.note(path, "starts with a byte order mark")
-    if "\r\n" in text:
-        files.note(path, "has lines that end in CR LF")
-    try:
-        found = _load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        return _salvage(files, path, text, _cause(error))
-    if not isinstance(found, dict):
-        return _salvage(files, path, text, "has no keys")
-    try:
-        return _Plain().mapping(found)
-    except ValueError as error:
-        files.report(path, f"has {error}", "all that it said")
-        return {}
 
 
 def _cause(error: Exception) -> str:
@@ -131,152 +177,113 @@ def _cause(error: Exception) -> str:
 
 
 def _load(text: str) -> Any:
-    """Load YAML that is not nested without end: the loader's C code would overrun its stack."""
+    # LibYAML recurses in C: text nested too deep would overrun the stack and kill the process.
+    # Parsing into events does not recurse, so that the depth can be checked before loading.
     if sum(map(text.count, "[{-?:")) > _FEW_OPENINGS:
         depth = 0
         for number, event in enumerate(yaml.parse(text, _LOADER)):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST or number > _MOST_NODES:
-                raise ValueError(_ENDLESS)
+            if depth > _MAX_DEPTH or number > _MAX_NODES:
+                raise ValueError(_TOO_LARGE)
     return yaml.load(text, _LOADER)
 
 
-# -- values of YAML as JSON --------------------------------------------------------------
-
-
-class _Plain:
-    """Makes JSON of what YAML gives, within bounds: an alias may stand for a billion values."""
+class _ToJson:
+    """Converts YAML values to JSON, within bounds: aliases can stand for billions of values."""
 
     def __init__(self) -> None:
-        self._left = _MOST_NODES
+        self._budget = _MAX_NODES
 
-    def mapping(self, found: Mapping[Any, Any], depth: int = 0) -> dict[str, Json]:
-        """Give a mapping as JSON, ``depth`` levels below the top.
-
-        Raises:
-            ValueError: It has no end.
-        """
-        return {_key(key): self.value(item, depth + 1) for key, item in found.items()}
-
-    def value(self, found: Any, depth: int) -> Json:
-        """Give any value as JSON, ``depth`` levels below the top.
+    def mapping(self, mapping: Mapping[Any, Any], depth: int = 0) -> dict[str, Json]:
+        """Return a mapping as JSON, ``depth`` levels below the top.
 
         Raises:
-            ValueError: It has no end.
+            ValueError: It has too many values, or they are nested too deep.
         """
-        self._left -= 1
-        if self._left < 0 or depth > _DEEPEST:
-            raise ValueError(_ENDLESS)
-        if found is None or isinstance(found, str | bool | int | float):
-            return found
-        if isinstance(found, dict):
-            return self.mapping(found, depth)
-        if isinstance(found, list | tuple | set):
-            return [self.value(item, depth + 1) for item in found]
-        if isinstance(found, bytes):
-            return base64.b64encode(found).decode()
-        return _key(found)
+        return {_key(key): self.value(item, depth + 1) for key, item in mapping.items()}
+
+    def value(self, value: Any, depth: int) -> Json:
+        """Return any value as JSON, ``depth`` levels below the top.
+
+        Raises:
+            ValueError: It has too many values, or they are nested too deep.
+        """
+        self._budget -= 1
+        if self._budget < 0 or depth > _MAX_DEPTH:
+            raise ValueError(_TOO_LARGE)
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return self.mapping(value, depth)
+        if isinstance(value, list | tuple | set):
+            return [self.value(item, depth + 1) for item in value]
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        return _key(value)
 
 
-def _key(found: Any) -> str:
-    if isinstance(found, datetime.date):
-        return found.isoformat()
-    return found if isinstance(found, str) else str(found)
+def _key(key: Any) -> str:
+    if isinstance(key, datetime.date):
+        return key.isoformat()
+    return key if isinstance(key, str) else str(key)
 
 
-# -- broken descriptions -----------------------------------------------------------------
-
-
-def _salvage(files: Files, path: str, text: str, reason: str) -> dict[str, Json]:
-    """Take the lines that say something by themselves; of a merge conflict, the first side."""
-    values: dict[str, Json] = {}
-    odd: list[str] = []
+def _salvage(text: str, reason: str, notes: list[str]) -> Decoded:
+    """Read each line that is valid by itself; of a merge conflict, the first side."""
+    values = Meta()
+    lost_lines: list[str] = []
     side = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith(_OURS):
+        if line.startswith("<<<<<<<"):
             side = "ours"
         elif side == "ours" and line.startswith(("=======", "|||||||")):
             side = "theirs"
-        elif line.startswith(_THEIRS):
+        elif line.startswith(">>>>>>>"):
             side = ""
-        elif found := _SALVAGED.match(line):
-            key, value = found[1], _scalar(found[2] or "")
+        elif match := _SALVAGEABLE.match(line):
+            key, value = match[1], _scalar(match[2] or "")
             if key not in values:
                 values[key] = value
-            elif values[key] != value:
-                odd.append(f"line {number} ({excerpt(line)})")
+            elif values[key] != value:  # the other side of a conflict
+                lost_lines.append(f"line {number} ({decoding.excerpt(line)})")
         elif line.strip() and not line.startswith(("#", "---")):
-            odd.append(f"line {number} ({excerpt(line)})")
+            lost_lines.append(f"line {number} ({decoding.excerpt(line)})")
         if side == "ours" and reason.startswith("is not YAML"):
-            reason = "has merge-conflict markers; the first side was taken"
-    more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-    lost = ", ".join(odd[:3]) + more if values else "all that it said"
-    files.report(path, reason, lost)
-    return values
+            reason = decoding.HAS_CONFLICT_META
+    more = f" and {len(lost_lines) - 3} more" if len(lost_lines) > 3 else ""
+    lost = ", ".join(lost_lines[:3]) + more if values else decoding.CONTENT
+    return Decoded(values, tuple(notes), (reason, lost))
 
 
 def _scalar(text: str) -> Json:
     try:
-        found = _load(text)
-        return _Plain().value(found, 0)
+        return _ToJson().value(_load(text), 0)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
         return text
 
 
-# -- values by what they are for ---------------------------------------------------------
-
-
-def text_of(meta: Mapping[str, Json], *keys: str) -> str | None:
-    """Give the first of these keys that says something, as text; None if none does."""
-    for key in keys:
-        found = meta.get(key)
-        if found is not None and found != "" and not isinstance(found, dict | list):
-            return found if isinstance(found, str) else str(found)
-    return None
-
-
-def kept_of(meta: Mapping[str, Json], key: str) -> str | None:
-    """Give what a key says as text, also if that is empty; None if it says nothing."""
-    return "" if meta.get(key) == "" else text_of(meta, key)
-
-
-def uri_of(meta: Mapping[str, Json], key: str) -> str | None:
-    """Give a URI without the password that it may have."""
-    found = text_of(meta, key)
-    return None if found is None else without_password(found)
-
-
 def without_password(uri: str) -> str:
-    """Give a URI as it may be shown; of one longer than any is, only how long it is."""
+    """Return a URI without secrets; only the length of one that is unreasonably long."""
     if not _MAY_HAVE_PASSWORD.search(uri):
         return uri
     if len(uri) > LONGEST_URI:
         return f"(a URI of {len(uri)} characters)"
-    return ids.redact(uri)
+    return redact(uri)
 
 
-def whole_of(meta: Mapping[str, Json], *keys: str) -> int | None:
-    """Give the first of these keys that is a whole number; None if none is."""
-    for key in keys:
-        number = whole(meta.get(key))
-        if number is not None:
-            return number
-    return None
-
-
-def whole(found: Json) -> int | None:
-    """Give a whole number, also one spelt as text or as a fraction of nothing; else None."""
-    if isinstance(found, int) and not isinstance(found, bool):
-        return found
-    if isinstance(found, str):
+def to_whole(value: Json) -> int | None:
+    """Return a whole number, also from text or a float without fraction; else None."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
         try:
-            return int(found) if len(found) < 40 else None
+            return int(value) if len(value) < 40 else None
         except ValueError:
             try:
-                found = float(found)
+                value = float(value)
             except ValueError:
                 return None
-    if isinstance(found, float) and math.isfinite(found) and found.is_integer():
-        return int(found)
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
     return None

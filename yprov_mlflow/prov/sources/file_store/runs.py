@@ -1,25 +1,20 @@
-"""What the folder of a run says of the run itself."""
+"""Runs of a file store: their description, inputs and outputs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.events import Json
-from yprov_mlflow.prov.sources.file_store.experiments import DELETED, Experiment, RunFolder
-from yprov_mlflow.prov.sources.file_store.meta import (
-    META,
-    kept_of,
-    read_meta,
-    text_of,
-    uri_of,
-    whole,
-    whole_of,
-)
-from yprov_mlflow.prov.sources.file_store.metric_lines import PointsFile
-from yprov_mlflow.prov.sources.file_store.tree_files import Files, is_free
+from yprov_mlflow.prov.sources.file_store import decoding
+from yprov_mlflow.prov.sources.file_store.experiments import ExperimentFolder
+from yprov_mlflow.prov.sources.file_store.meta import META, Meta, to_whole
+from yprov_mlflow.prov.sources.file_store.metric_lines import MetricFile
+from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles, is_name
 from yprov_mlflow.prov.sources.source import RunRef
+from yprov_mlflow.prov.sources.state_events import DELETED
+from yprov_mlflow.prov.state import Run
 
 _STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _SOURCE_TYPES = {1: "NOTEBOOK", 2: "JOB", 3: "PROJECT", 4: "LOCAL", 5: "UNKNOWN", 1000: "UNKNOWN"}
@@ -27,130 +22,210 @@ _KNOWN = frozenset(
     "run_id run_uuid experiment_id run_name user_id start_time end_time status artifact_uri"
     " lifecycle_stage tags source_type".split()
 )
-_ALWAYS = ("start_time", "status")
-"""What every MLflow writes, at the end of the file or near it."""
+# Keys that each MLflow version writes, at or near the end of the file.
+_REQUIRED = ("start_time", "status")
+_NAME_TAG = "mlflow.runName"
+_DATASET_KEYS = ("name", "digest", "source_type", "source", "schema", "profile")
+_MAX_DATASETS = 1000
 
-_NAME = "mlflow.runName"
 
-
-def reference(
-    files: Files,
-    experiment: Experiment,
-    folder: RunFolder,
-    meta: Mapping[str, Json],
-    given: Container[str],
+def run_ref(
+    files: StoreFiles, experiment: ExperimentFolder, folder: os.DirEntry[str], used: Container[str]
 ) -> RunRef:
-    """Give what refers to a run. Its id is its folder's name, as MLflow itself has it.
+    """Return the reference to a run; ``used`` has the ids of the experiment's runs so far.
 
-    Only if ``meta.yaml`` has another id, of which there is no folder and which is not among
-    those ``given`` to other runs of the experiment, that is the run's: the folder was renamed.
+    As in MLflow, the id is the folder's name, unless the folder was renamed.
     """
-    run_id = folder.name
-    told = text_of(meta, "run_id", "run_uuid")
-    if told is not None and told != run_id:
-        taken = told if is_free(told, experiment.path, given) else run_id
-        reason = f"says it is run {told!r}, in a folder called {run_id}; taken as {taken}"
-        files.report(os.path.join(folder.path, META), reason, "")
-        run_id = taken
-    # That its experiment is in the trash is the experiment's matter: it may be restored.
+    meta = files.quiet.folder_meta(folder.path)
+    stated = meta.text("run_id", "run_uuid")
+    path = os.path.join(folder.path, META)
+    # A run in a deleted experiment is not deleted itself: MLflow restores both together.
     deleted = meta.get("lifecycle_stage") == DELETED
     return RunRef(
-        run_id,
+        files.resolve_name(path, stated, folder.path, folder.name, used),
         experiment.experiment_id,
         experiment.name,
-        status(meta),
-        whole_of(meta, "start_time"),
+        meta.status(_STATUSES),
+        meta.whole("start_time"),
         DELETED if deleted else "active",
-        f"{experiment.place}/{folder.name}",
+        f"{experiment.key}/{folder.name}",
     )
 
 
-def status(meta: Mapping[str, Json]) -> str | None:
-    """Give MLflow's word for a status, which most files have as a number."""
-    found = meta.get("status")
-    number = whole(found)
-    if number in _STATUSES:
-        return _STATUSES[number]
-    return text_of(meta, "status")
+def check_run(files: StoreFiles, path: str, meta: Meta) -> None:
+    """Report invalid and missing values in the ``meta.yaml`` of a run."""
+    files.report_unknown_status(path, meta.status(_STATUSES), _STATUSES)
+    files.report_bad_times(path, meta, ("start_time", "end_time"))
+    if meta and not meta.text("run_id", "run_uuid"):
+        files.report(path, "lacks run_id", "")
+    files.report_missing_keys(path, meta, _REQUIRED)
 
 
-def end_time_ms(meta: Mapping[str, Json]) -> int | None:
-    """Give when a run ended, None if nobody knows."""
-    return whole_of(meta, "end_time")
-
-
-def check(files: Files, path: str, meta: Mapping[str, Json]) -> None:
-    """Tell of values in a run's ``meta.yaml`` that MLflow does not have, and of those missing."""
-    found = status(meta)
-    if found is not None and found not in _STATUSES.values():
-        files.report(path, f"has a status that MLflow does not have: {found!r}", "")
-    for key in ("start_time", "end_time"):
-        if meta.get(key) not in (None, "") and whole_of(meta, key) is None:
-            files.report(path, f"has a {key} that is no time: {meta[key]!r}", f"its {key}")
-    if not text_of(meta, "run_id", "run_uuid") and meta:
-        files.report(path, "does not name its run", "")
-    missing = [key for key in _ALWAYS if key not in meta]
-    if missing and meta:
-        reason = f"does not have {', '.join(missing)}, and was perhaps cut off"
-        files.report(path, reason, "what is not there")
-
-
-def created(
-    meta: Mapping[str, Json], ref: RunRef, tags: Mapping[str, str], store: Mapping[str, str]
-) -> tuple[Any, ...]:
-    """Give the fields of ``RunCreated``, header left out."""
-    return (
+def run_record(meta: Meta, ref: RunRef, tags: dict[str, str], store: dict[str, str]) -> Run:
+    """Return the state of a run as far as ``meta.yaml`` and its tags describe it."""
+    return Run(
+        ref.run_id,
         ref.experiment_id,
         ref.experiment_name,
-        text_of(meta, "run_name", "name") or tags.get(_NAME) or kept_of(meta, "run_name"),
-        kept_of(meta, "user_id"),
+        # In order: MLflow 1.30 and later, MLflow 0.x, the versions in between.
+        meta.text("run_name", "name") or tags.get(_NAME_TAG) or meta.text_or_empty("run_name"),
+        meta.text_or_empty("user_id"),
+        ref.status,
         ref.start_time_ms,
-        uri_of(meta, "artifact_uri"),
-        {},
+        meta.whole("end_time"),
+        ref.lifecycle,
+        meta.uri("artifact_uri"),
+        True,
         store,
         _fields(meta, ref),
+        tags=tags,
     )
 
 
-def _fields(meta: Mapping[str, Json], ref: RunRef) -> dict[str, Json]:
-    """Give what else ``meta.yaml`` says: what no other field of an event has."""
+def _fields(meta: Meta, ref: RunRef) -> dict[str, Json]:
+    """Return the values of ``meta.yaml`` without an attribute in the run record."""
     fields: dict[str, Json] = {
         key: value for key, value in meta.items() if key not in _KNOWN and value not in (None, "")
     }
-    kind = meta.get("source_type")
-    if kind not in (None, ""):
-        number = whole(kind)
-        word = _SOURCE_TYPES.get(number, str(kind)) if number else str(kind)
+    source_type = meta.get("source_type")
+    if source_type not in (None, ""):
+        number = to_whole(source_type)
+        word = _SOURCE_TYPES.get(number, str(source_type)) if number else str(source_type)
         if word != "UNKNOWN":
             fields["source_type"] = word
     stage = meta.get("lifecycle_stage")
     if stage not in (None, "", "active", DELETED):
         fields["lifecycle_stage"] = stage
-    for key, own in (("run_id", ref.run_id), ("run_uuid", ref.run_id)):
-        if text_of(meta, key) not in (None, own):
-            fields[key] = text_of(meta, key)
-    if text_of(meta, "experiment_id") not in (None, ref.experiment_id):
-        fields["experiment_id"] = text_of(meta, "experiment_id")
+    # Keep what the description says if the folder contradicts it.
+    ids = {"run_id": ref.run_id, "run_uuid": ref.run_id, "experiment_id": ref.experiment_id}
+    for key, own_id in ids.items():
+        if meta.text(key) not in (None, own_id):
+            fields[key] = meta.text(key)
     return fields
 
 
-def is_before_1_0(meta: Mapping[str, Json]) -> bool:
-    """Tell whether MLflow before 1.0 wrote this ``meta.yaml``: it has no ``run_id`` yet."""
+def is_before_1_0(meta: Meta) -> bool:
+    """Return whether MLflow before 1.0 wrote the description of a run: it lacks ``run_id``."""
     return "run_uuid" in meta and "run_id" not in meta
 
 
-def has_seconds(files: Files, folder: str) -> bool:
-    """Tell whether metrics of a run before 1.0 have time stamps in seconds."""
+def has_seconds(files: StoreFiles, folder: str) -> bool:
+    """Return whether metrics of a run before 1.0 have timestamps in seconds."""
     if not files.has_folder(folder):
         return False
-    for node in files.walk(folder):
-        file = PointsFile(files, node.path)
+    for entry in files.walk(folder):
+        file = MetricFile(files, entry.path)
         if next(file.columns(), None) is not None and file.in_seconds:
             return True
     return False
 
 
-def read_run(files: Files, folder: str) -> dict[str, Json]:
-    """Give a run's ``meta.yaml``; nothing where there is none."""
-    path = os.path.join(folder, META)
-    return read_meta(files, path) if os.path.lexists(path) else {}
+# -- inputs and outputs --------------------------------------------------------------------
+
+
+class RunLinks:
+    """Reads inputs and outputs of runs; caches datasets, which many runs have in common."""
+
+    def __init__(self, files: StoreFiles) -> None:
+        self._files = files
+        self._datasets: dict[str, dict[str, Json] | None] = {}
+
+    def inputs(self, run: str, experiment: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the datasets and the ids of the models that a run used, both sorted by name."""
+        datasets: list[dict[str, Any]] = []
+        models: list[str] = []
+        for path, meta in self._described(os.path.join(run, "inputs")):
+            kind, source = meta.text("source_type"), meta.text("source_id")
+            if source is None or kind not in ("DATASET", "MODEL", "MODEL_INPUT"):
+                self._files.report(path, f"is an input of an unknown type: {kind!r}", "the input")
+            elif kind == "DATASET":
+                # The id is a path component: it must not lead out of the folder of datasets.
+                folder = os.path.join(experiment, "datasets", source)
+                dataset = self._dataset(folder) if is_name(source) else None
+                if dataset is None:
+                    reason = f"refers to the dataset {source!r}, which does not exist"
+                    self._files.report(path, reason, "the dataset")
+                else:
+                    datasets.append({**dataset, "tags": _texts(meta.get("tags"))})
+            else:
+                models.append(source)
+        datasets.sort(key=lambda dataset: (str(dataset["name"]), str(dataset["digest"])))
+        return datasets, sorted(models)
+
+    def outputs(self, run: str) -> list[tuple[str, int]]:
+        """Return pairs of id and step of the models that a run logged as outputs, sorted."""
+        outputs = []
+        for path, meta in self._described(os.path.join(run, "outputs")):
+            # Source, destination and folder all have the id of the model.
+            model = meta.text("destination_id", "source_id") or _folder_name(path)
+            kind = meta.text("destination_type")
+            if kind not in (None, "MODEL_OUTPUT"):
+                self._files.report(path, f"is an output of an unknown type: {kind!r}", "the output")
+                continue
+            outputs.append((model, meta.whole("step") or 0))
+        return sorted(outputs)
+
+    def dataset_folders(self, run: str, experiment: str) -> list[str]:
+        """Return the folders of the datasets that a run used."""
+        return [
+            os.path.join(experiment, "datasets", source)
+            for _, meta in self._described(os.path.join(run, "inputs"))
+            if meta.get("source_type") == "DATASET"
+            and (source := meta.text("source_id"))
+            and is_name(source)
+        ]
+
+    def unused_datasets(self, experiment: str, runs: Iterable[str]) -> list[dict[str, Json]]:
+        """Return the datasets of an experiment that none of its runs used."""
+        folder = os.path.join(experiment, "datasets")
+        if not self._files.has_folder(folder):
+            return []
+        quiet = RunLinks(self._files.quiet)
+        used = {path for run in runs for path in quiet.dataset_folders(run, experiment)}
+        folders = [os.path.dirname(path) for path, _ in self._described(folder)]
+        datasets = {path: self._dataset(path) for path in folders if path not in used}
+        return [
+            {"dataset_uuid": os.path.basename(path), **dataset}
+            for path, dataset in datasets.items()
+            if dataset is not None
+        ]
+
+    def _described(self, folder: str) -> list[tuple[str, Meta]]:
+        """Return path and content of the ``meta.yaml`` in each subfolder."""
+        described = []
+        for entry in self._files.folders(folder):
+            path = os.path.join(entry.path, META)
+            if os.path.lexists(path):
+                described.append((path, self._files.meta(path)))
+            else:
+                self._files.report(entry.path, decoding.NO_META, "the input, output or dataset")
+        return described
+
+    def _dataset(self, folder: str) -> dict[str, Json] | None:
+        if folder in self._datasets:
+            return self._datasets[folder]
+        dataset: dict[str, Json] | None = None
+        path = os.path.join(folder, META)
+        parent = os.path.dirname(folder)
+        if (
+            self._files.has_folder(parent)
+            and self._files.has_folder(folder)
+            and os.path.lexists(path)
+        ):
+            meta = self._files.meta(path)
+            dataset = {key: meta.text(key) for key in _DATASET_KEYS}
+            dataset |= {key: value for key, value in meta.items() if key not in dataset and value}
+        if len(self._datasets) > _MAX_DATASETS:
+            self._datasets.clear()
+        self._datasets[folder] = dataset
+        return dataset
+
+
+def _folder_name(path: str) -> str:
+    return os.path.basename(os.path.dirname(path))
+
+
+def _texts(tags: Json) -> dict[str, str]:
+    if not isinstance(tags, Mapping):
+        return {}
+    return {key: value if isinstance(value, str) else str(value) for key, value in tags.items()}

@@ -1,4 +1,4 @@
-"""Tracking servers, read over REST by MLflow's own client."""
+"""Tracking servers, read over REST with MLflow's own client."""
 
 from yprov_mlflow.prov.sources.rest.rest_source import ServerSource
 

@@ -1,4 +1,4 @@
-"""Asking a tracking server: pages, one more try where an answer was torn, errors with a cure."""
+"""Requests to a tracking server: pages, retries of damaged answers, errors with a cure."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.errors import MissingExtraError, StoreError
+from yprov_mlflow.prov.redaction import redact
 
 _PROBE = "/api/2.0/mlflow/experiments/search"
-_PROBE_S = 20
+_PROBE_TIMEOUT_S = 20
 _TRIES = 3
 _NOT_OFFERED = frozenset({"ENDPOINT_NOT_FOUND", "NOT_FOUND", "NOT_IMPLEMENTED"})
 _REFUSED = frozenset(
     "RESOURCE_DOES_NOT_EXIST PERMISSION_DENIED INVALID_PARAMETER_VALUE BAD_REQUEST INVALID_STATE"
     " FEATURE_DISABLED".split()
 )
-_GAVE_UP = re.compile(r"Max retries|too many \d+ error|timeout", re.IGNORECASE)
-"""What the client says after it has tried often enough itself."""
+# Messages of MLflow's client after it has already retried.
+_RETRIED = re.compile(r"Max retries|too many \d+ error|timeout", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class Refused(Exception):
-    """The server answers, and does not give this one thing."""
+    """The server answers, but does not provide this one thing."""
 
 
 class NotOffered(Refused):
-    """The server, or MLflow's client here, knows no such thing."""
+    """The server, or the installed client, is too old for this request."""
 
 
 class Server:
-    """A tracking server and the model registry behind the same address."""
+    """A tracking server, and the model registry at the same address.
+
+    Nothing is requested before ``client`` or ``store`` is first used.
+    """
 
     def __init__(self, location: str) -> None:
-        """Name the server; it is asked nothing yet."""
-        self.shown = ids.redact(location)
+        self.location = redact(location)
         self._location = location
         self._client: Any = None
 
@@ -46,15 +48,16 @@ class Server:
 
         Raises:
             MissingExtraError: MLflow is not installed.
-            StoreError: The server cannot be reached, refuses, or is none of MLflow's.
+            StoreError: The server cannot be reached, denies access, or is not a tracking server.
         """
         if self._client is None:
             try:
                 from mlflow import MlflowClient
             except ModuleNotFoundError as error:
-                needs = "Reading tracking servers"
-                raise MissingExtraError.of("MLflow", "quickstart", needs) from error
+                purpose = "Reading tracking servers"
+                raise MissingExtraError.of("MLflow", "quickstart", purpose) from error
             http = self._location.startswith(("http://", "https://"))
+            # By default the client would use the registry of MLFLOW_REGISTRY_URI.
             registry = {"registry_uri": self._location} if http else {}
             client = MlflowClient(tracking_uri=self._location, **registry)
             if http:
@@ -64,57 +67,52 @@ class Server:
 
     @property
     def store(self) -> Any:
-        """MLflow's tracking store for this server, which has pages where the client has none."""
+        """MLflow's tracking store; it has pages where the client does not."""
         return self.client._tracking_client.store
 
     def _probe(self, client: Any) -> None:
-        """Ask once, without the minutes of retries that a request has otherwise."""
+        """Send one request without MLflow's retries, which would take minutes."""
         from mlflow.exceptions import MlflowException
         from mlflow.utils.rest_utils import http_request
 
-        creds = client._tracking_client.store.get_host_creds()
-        options = {"max_retries": 0, "timeout": _PROBE_S, "raise_on_status": False}
+        credentials = client._tracking_client.store.get_host_creds()
+        options = {"max_retries": 0, "timeout": _PROBE_TIMEOUT_S, "raise_on_status": False}
         try:
-            answer = http_request(creds, _PROBE, "POST", json={"max_results": 1}, **options)
+            answer = http_request(credentials, _PROBE, "POST", json={"max_results": 1}, **options)
         except MlflowException as error:
-            raise self._unreachable(error) from error
+            raise StoreError(
+                f"the tracking server cannot be reached: {_message(error)}",
+                self.location,
+                "Check that it is running and that the address is right",
+            ) from error
         status = answer.status_code
         if status in (401, 403):
-            raise self._unauthorised(status)
+            raise self._unauthorized(status)
         try:
-            known = status == 200 and isinstance(answer.json(), dict)
+            valid = status == 200 and isinstance(answer.json(), dict)
         except ValueError:
-            known = False
-        if not known:
+            valid = False
+        if not valid:
             raise StoreError(
                 f"this does not answer as a tracking server does (HTTP {status})",
-                self.shown,
-                "Give the address that MLFLOW_TRACKING_URI has, with its path if it has one",
+                self.location,
+                "Give the address in MLFLOW_TRACKING_URI, including its path if it has one",
             )
 
-    def _unauthorised(self, status: int) -> StoreError:
+    def _unauthorized(self, status: int) -> StoreError:
         return StoreError(
-            f"the tracking server wants to know who asks (HTTP {status})",
-            self.shown,
+            f"the tracking server requires authentication (HTTP {status})",
+            self.location,
             "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
 
-    def _unreachable(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"the tracking server cannot be reached: {said(error)}",
-            self.shown,
-            "See that it is up and that the address is right",
-        )
-
-    # -- asking ------------------------------------------------------------------------
-
     def ask(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call a function of MLflow's client or store.
+        """Return the result of a function of MLflow's client or store.
 
         Raises:
-            NotOffered: The server is too old for this.
-            Refused: It does not give this one thing; others it may.
-            StoreError: It does not answer any more.
+            NotOffered: The server or the client is too old for this.
+            Refused: The server does not provide this one thing.
+            StoreError: The server no longer answers.
         """
         from mlflow.exceptions import MlflowException
 
@@ -122,41 +120,44 @@ class Server:
             try:
                 return function(*args, **options)
             except MlflowException as error:
-                self._judge(error, last=attempt == _TRIES)
+                self._raise_final(error, last=attempt == _TRIES)
             except (AttributeError, TypeError, NotImplementedError) as error:
-                # A client of another version, without this method or this parameter.
-                raise NotOffered(said(error)) from error
+                # A client of another version, without this method or parameter.
+                raise NotOffered(_message(error)) from error
             except (ValueError, OSError) as error:
+                # The connection broke within the answer.
                 if attempt == _TRIES:
-                    raise Refused(said(error)) from error
+                    raise Refused(_message(error)) from error
             time.sleep(0.5 * attempt)
         raise AssertionError("unreachable")
 
-    def _judge(self, error: Any, *, last: bool) -> None:
-        """Raise what an error of MLflow's means, if another try is of no use."""
+    def _raise_final(self, error: Any, *, last: bool) -> None:
+        """Raise what an error of MLflow means, unless another attempt may succeed."""
         code = str(error.error_code)
         if code in _NOT_OFFERED or isinstance(error, NotImplementedError):
-            raise NotOffered(said(error)) from error
+            raise NotOffered(_message(error)) from error
         if code == "UNAUTHENTICATED" or "error code 401" in str(error):
-            raise self._unauthorised(401) from error
+            raise self._unauthorized(401) from error
         if code in _REFUSED or 400 <= error.get_http_status_code() < 500:
-            raise Refused(said(error)) from error
-        if last or _GAVE_UP.search(str(error)):
+            raise Refused(_message(error)) from error
+        if last or _RETRIED.search(str(error)):
+            # Either the whole server is gone, which the probe raises, or only this one thing.
             self._probe(self.client)
-            raise Refused(said(error)) from error
+            raise Refused(_message(error)) from error
 
     def pages(self, function: Callable[..., Any], *args: Any, **options: Any) -> Iterator[Any]:
-        """Give the items of all pages of a call that takes a ``page_token``."""
+        """Yield the items of all pages of a function that takes a ``page_token``."""
         token: str | None = None
         while True:
             page = self.ask(function, *args, page_token=token, **options)
             items, next_token = page if isinstance(page, tuple) else (page, page.token)
             yield from items
+            # A server that repeats the token would be asked forever.
             if not next_token or next_token == token:
                 return
             token = next_token
 
 
-def said(error: Exception) -> str:
-    """Give what an error says, in one line and without anybody's password."""
+def _message(error: Exception) -> str:
+    """Return an error's message in one line, without user and password."""
     return _USER.sub("", " ".join(str(error).split()))[:500]

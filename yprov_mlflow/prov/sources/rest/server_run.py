@@ -5,111 +5,96 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from yprov_mlflow.prov.events import (
-    ArtifactsLogged,
-    Event,
-    InputsLogged,
-    MetricsLogged,
-    OutputsLogged,
-    ParamsLogged,
-    RunCreated,
-    RunUpdated,
-    TagsSet,
-)
-from yprov_mlflow.prov.sources.rest import plain_records
-from yprov_mlflow.prov.sources.rest.common_reads import Reading
+from yprov_mlflow.prov import serialize
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.rest.server_client import NotOffered, Refused
+from yprov_mlflow.prov.sources.rest.server_reading import Reading
 from yprov_mlflow.prov.sources.source import Problem
-from yprov_mlflow.prov.sources.sql.event_factory import place
-from yprov_mlflow.prov.sources.sql.metric_points import MOST_POINTS
+from yprov_mlflow.prov.sources.state_events import MOST_POINTS, SOURCE_RUN
+from yprov_mlflow.prov.state import Run
 
-_PAGE = 25_000
-"""Points asked for at once, the most that MLflow's own pages have."""
-
+_PAGE = 25_000  # points in one request, the most that MLflow allows
 _RUN_NAME = "mlflow.runName"
 
 Point = tuple[int, int, str]
-Shared = dict[str, dict[Point, list[Any]]]
 
 
-class RunReading:
-    """Reads one run."""
+class ServerRun:
+    """Reads one run, part by part: what the server refuses does not affect the other parts."""
 
     def __init__(
         self,
         reading: Reading,
         run_id: str,
         experiment_name: str | None,
-        store: Mapping[str, str],
+        store: dict[str, str],
     ) -> None:
-        """Name the run, its experiment and the store that it is in."""
         self._reading = reading
         self._server = reading.server
-        self._entries = reading.entries
+        self._events = reading.events
         self._run_id = run_id
-        self._experiment_name = experiment_name
-        self._store = store
-        self._shared: Shared = defaultdict(lambda: defaultdict(list))
+        self._run = Run(run_id, experiment_name=experiment_name, store=store)
+        self._entity: Any = None
+        # Points of logged models that are not assigned to a point of the run yet, by key.
+        self._model_metrics: dict[str, dict[Point, list[Any]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
 
     def events(self) -> Iterator[Event]:
-        """Give the events of the run, in the order of the contract."""
+        """Yield the events of the run, in the order that all sources have."""
         try:
-            run = self._server.ask(self._server.store.get_run, self._run_id)
+            self._entity = self._server.ask(self._server.store.get_run, self._run_id)
         except Refused as error:
             self._reading.report(Problem(f"run {self._run_id}", str(error), "the run"))
             return
-        yield from self._info(run)
-        parts: tuple[tuple[str, Callable[[Any], Iterable[Event]]], ...] = (
-            ("which points are of models", self._share),
+        yield from self._info()
+        parts: tuple[tuple[str, Callable[[], Iterable[Event]]], ...] = (
+            ("which points are of models", self._read_model_metrics),
             ("metric points from there on", self._metrics),
             ("inputs", self._inputs),
             ("logged models", self._models),
-            ("models that it put out", self._outputs),
+            ("output models", self._outputs),
             ("artifacts", self._artifacts),
             ("metric points of models", self._model_points),
             ("traces", self._traces),
         )
         for lost, read in parts:
-            yield from self._reading.saved(f"run {self._run_id}", lost, read(run))
+            yield from self._reading.guard(f"run {self._run_id}", lost, read())
 
-    def _info(self, run: Any) -> Iterator[Event]:
-        info, tags = run.info, dict(run.data.tags)
-        yield self._entries.event(
-            RunCreated,
-            str(info.experiment_id),
-            self._experiment_name,
-            info.run_name or tags.get(_RUN_NAME) or None,
-            info.user_id or None,
-            info.start_time or None,
-            place(info.artifact_uri or None),
-            {},
-            self._store,
-            {},
-        )
-        deleted = "deleted" if info.lifecycle_stage == "deleted" else None
-        yield self._entries.event(RunUpdated, info.status, info.end_time or None, None, deleted)
-        params = dict(sorted(run.data.params.items()))
-        if params:
-            yield self._entries.event(ParamsLogged, params)
-        if tags:
-            yield self._entries.event(TagsSet, dict(sorted(tags.items())))
+    def _info(self) -> Iterator[Event]:
+        run, info, data = self._run, self._entity.info, self._entity.data
+        run.params = dict(sorted(dict(data.params).items()))
+        run.tags = dict(sorted(dict(data.tags).items()))
+        run.experiment_id = str(info.experiment_id)
+        # Empty text and zero stand for absent values in MLflow's messages.
+        run.name = info.run_name or run.tags.get(_RUN_NAME) or None
+        run.user_id = info.user_id or None
+        run.status = info.status
+        run.start_time_ms = info.start_time or None
+        run.end_time_ms = info.end_time or None
+        run.lifecycle = info.lifecycle_stage
+        run.artifact_uri = redact(info.artifact_uri) if info.artifact_uri else None
+        yield from self._events.run(run)
+        yield from self._events.params(run)
+        yield from self._events.tags(run)
 
     # -- metrics -----------------------------------------------------------------------
 
-    def _share(self, _: Any) -> Iterator[Event]:
-        """Learn which models have metrics from the run."""
+    def _read_model_metrics(self) -> Iterator[Event]:
+        """Read the points that logged models have from the run; yield nothing."""
         for model_id in self._reading.index.measured(self._run_id):
             model = self._reading.model(model_id)
             for metric in getattr(model, "metrics", None) or ():
                 if metric.run_id == self._run_id:
-                    self._shared[metric.key][_point(metric)].append((model_id, metric))
+                    self._model_metrics[metric.key][_point(metric)].append((model_id, metric))
         return iter(())
 
-    def _metrics(self, run: Any) -> Iterator[Event]:
-        for key in sorted(run.data.metrics):
+    def _metrics(self) -> Iterator[Event]:
+        for key in sorted(self._entity.data.metrics):
             waiting: list[Any] = []
             history = self._server.pages(
                 self._server.store.get_metric_history, self._run_id, key, max_results=_PAGE
@@ -125,85 +110,79 @@ class RunReading:
     def _points(self, key: str, metrics: list[Any]) -> Event:
         models: list[str | None] = []
         datasets: list[list[str] | None] = []
-        shared = self._shared.get(key)
-        for metric in metrics if shared else ():
-            alike = shared.get(_point(metric)) if shared else None
-            model_id, of_model = alike.pop(0) if alike else (None, None)
+        unassigned = self._model_metrics.get(key)
+        for metric in metrics if unassigned else ():
+            equal = unassigned.get(_point(metric)) if unassigned else None
+            model_id, model_metric = equal.pop(0) if equal else (None, None)
             models.append(model_id)
-            datasets.append(_dataset(of_model))
-        return self._entries.event(
-            MetricsLogged,
-            [key] * len(metrics),
+            datasets.append(_dataset(model_metric))
+        return self._events.metrics(
+            key,
             array("d", [metric.value for metric in metrics]),
             [metric.timestamp for metric in metrics],
             [metric.step or 0 for metric in metrics],
-            (),
-            None,
-            models if any(models) else None,
-            datasets if any(datasets) else None,
+            models,
+            datasets,
         )
 
-    def _model_points(self, _: Any) -> Iterator[Event]:
-        """Give metric points that models have from the run and that its own do not tell."""
-        rest: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for key in sorted(self._shared):
-            points = self._shared[key]
-            for alike in (points[point] for point in sorted(points)):
-                for model_id, metric in alike:
-                    rest[model_id].append(_argument(metric))
-        for model_id in sorted(rest):
-            for start in range(0, len(rest[model_id]), MOST_POINTS):
-                some = rest[model_id][start : start + MOST_POINTS]
-                yield self._entries.model_points(model_id, some)
+    def _model_points(self) -> Iterator[Event]:
+        """Yield the metric points that models have from the run and that the run lacks."""
+        points_by_model: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for key in sorted(self._model_metrics):
+            points = self._model_metrics[key]
+            for point in sorted(points):
+                for model_id, metric in points[point]:
+                    points_by_model[model_id].append(_model_point(metric))
+        for model_id in sorted(points_by_model):
+            yield from self._events.model_points(model_id, points_by_model[model_id])
 
-    # -- the rest ----------------------------------------------------------------------
+    # -- inputs, models, artifacts, traces ---------------------------------------------
 
-    def _inputs(self, run: Any) -> Iterator[Event]:
-        inputs = getattr(run, "inputs", None)
-        datasets = [
-            plain_records.dataset(one) for one in getattr(inputs, "dataset_inputs", None) or ()
-        ]
-        datasets.sort(key=lambda found: (str(found["name"]), str(found["digest"])))
-        models = [one.model_id for one in getattr(inputs, "model_inputs", None) or ()]
-        if datasets or models:
-            yield self._entries.event(InputsLogged, datasets, sorted(models))
+    def _inputs(self) -> Iterator[Event]:
+        # Servers of MLflow before 2.4 have no inputs, before 3 no models in them.
+        inputs = getattr(self._entity, "inputs", None)
+        datasets = getattr(inputs, "dataset_inputs", None) or ()
+        self._run.datasets = sorted(
+            map(serialize.dataset, datasets), key=lambda d: (str(d["name"]), str(d["digest"]))
+        )
+        models = getattr(inputs, "model_inputs", None) or ()
+        self._run.input_models = sorted(model.model_id for model in models)
+        yield from self._events.inputs(self._run)
 
-    def _outputs(self, run: Any) -> Iterator[Event]:
-        outputs = getattr(getattr(run, "outputs", None), "model_outputs", None) or ()
-        found = sorted((one.model_id, one.step or 0) for one in outputs)
-        if found:
-            yield self._entries.event(OutputsLogged, found)
+    def _outputs(self) -> Iterator[Event]:
+        outputs = getattr(getattr(self._entity, "outputs", None), "model_outputs", None) or ()
+        self._run.output_models = sorted((output.model_id, output.step or 0) for output in outputs)
+        yield from self._events.outputs(self._run)
 
-    def _models(self, _: Any) -> Iterator[Event]:
+    def _models(self) -> Iterator[Event]:
         for model_id in self._reading.index.models(self._run_id):
             yield from self._reading.logged_model(model_id)
 
-    def _artifacts(self, run: Any) -> Iterator[Event]:
-        client = self._server.client
-        uri = run.info.artifact_uri
-        files = self._reading.files(uri, self._run_id, client.list_artifacts)
-        if files:
-            yield self._entries.event(ArtifactsLogged, files)
+    def _artifacts(self) -> Iterator[Event]:
+        list_files = self._server.client.list_artifacts
+        files = self._reading.files(self._entity.info.artifact_uri, self._run_id, list_files)
+        yield from self._events.artifacts(files)
         for model_id in self._reading.index.models(self._run_id):
             yield from self._reading.model_artifacts(model_id)
 
-    def _traces(self, run: Any) -> Iterator[Event]:
+    def _traces(self) -> Iterator[Event]:
         try:
-            found = list(self._reading.traces_of(str(run.info.experiment_id), self._run_id))
+            traces = list(self._reading.search_traces(self._run.experiment_id, self._run_id))
         except NotOffered:
             return
-        own = [one for one in found if plain_records.source_run(one[0]) == self._run_id]
-        for info, entity in sorted(own, key=lambda one: str(one[0]["trace_id"])):
-            yield from self._reading.trace(info, entity)
-        linked = sorted(str(one[0]["trace_id"]) for one in found if one not in own)
-        if linked:
-            yield self._entries.linked_traces(self._run_id, linked)
+        linked = []
+        for trace, assessments in sorted(traces, key=lambda item: item[0].trace_id):
+            if trace.metadata.get(SOURCE_RUN) == self._run_id:
+                yield from self._reading.trace(trace, assessments)
+            else:
+                linked.append(trace.trace_id)
+        yield from self._events.linked_traces(self._run_id, linked)
 
 
 def _point(metric: Any) -> Point:
-    """Give what a point of a run and that of a model have in common.
+    """Return what equal points of a run and of a model have in common.
 
-    In MLflow's tables a model's value that is no number is zero.
+    MLflow's table of models' metrics stores NaN as zero.
     """
     value = 0.0 if math.isnan(metric.value) else metric.value + 0.0
     return metric.timestamp, metric.step or 0, repr(value)
@@ -215,7 +194,7 @@ def _dataset(metric: Any) -> list[str] | None:
     return [name, digest] if name and digest else None
 
 
-def _argument(metric: Any) -> dict[str, Any]:
+def _model_point(metric: Any) -> dict[str, Any]:
     return {
         "key": metric.key,
         "timestamp": metric.timestamp,

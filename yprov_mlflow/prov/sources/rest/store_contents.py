@@ -1,87 +1,77 @@
-"""What belongs to no run of a tracking server, as events."""
+"""The contents of a tracking server that belong to no run, as events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from yprov_mlflow.prov import serialize
 from yprov_mlflow.prov.events import Event, Json
-from yprov_mlflow.prov.sources.rest import plain_records
-from yprov_mlflow.prov.sources.rest.common_reads import Reading
 from yprov_mlflow.prov.sources.rest.server_client import NotOffered, Refused
-from yprov_mlflow.prov.sources.sql.event_factory import MOST_ROWS
+from yprov_mlflow.prov.sources.rest.server_reading import Reading
+from yprov_mlflow.prov.sources.state_events import SOURCE_RUN
+from yprov_mlflow.prov.state import EvaluationDataset
 
-_CONDITIONS = ("", "tags.`mlflow.prompt.is_prompt` = 'true'")
-"""Filters: without one, servers leave out prompts."""
+# Servers leave out prompts unless a filter asks for them.
+_FILTERS = ("", "tags.`mlflow.prompt.is_prompt` = 'true'")
 _PAGE = 100
 _DATASET = (
-    *("dataset_id", "name", "schema", "profile", "digest", "created_time", "last_update_time"),
+    *("name", "schema", "profile", "digest", "created_time", "last_update_time"),
     *("created_by", "last_updated_by"),
 )
 
 
 def experiments(reading: Reading) -> Iterator[Event]:
-    """Give all experiments, deleted ones last."""
-    for found in reading.index.experiments():
-        tags = dict(sorted(dict(found.tags or {}).items()))
-        yield from reading.entries.experiment(plain_records.experiment(found), tags)
+    """Yield all experiments, deleted ones last."""
+    for experiment in reading.index.experiments():
+        yield from reading.events.experiment(serialize.experiment(experiment))
 
 
 def registered_models(reading: Reading) -> Iterator[Event]:
-    """Give all registered models and prompts, each with its versions and then its aliases."""
+    """Yield all registered models and prompts, each with its versions and then its aliases."""
     search = reading.server.client.search_registered_models
-    found: dict[str, tuple[Any, str]] = {}
-    for condition in _CONDITIONS:
+    entities: dict[str, tuple[Any, str]] = {}
+    for condition in _FILTERS:
         pages = reading.server.pages(search, condition or None, max_results=_PAGE)
-        found.update({model.name: (model, condition) for model in pages})
-    for name in sorted(found):
-        model, condition = found[name]
-        record = plain_records.registered_model(model)
-        yield reading.entries.registered_model(record, _tags(model))
-        versions = sorted(_versions(reading, name, condition), key=lambda one: int(one.version))
-        for version in versions:
-            record = plain_records.model_version(version)
-            yield from reading.entries.model_version(record, _tags(version))
-        for alias, number in sorted(dict(model.aliases or {}).items()):
-            yield reading.entries.alias(name, alias, number)
+        entities.update({model.name: (model, condition) for model in pages})
+    for name, (entity, condition) in sorted(entities.items(), key=lambda item: item[0]):
+        model = serialize.registered_model(entity)
+        yield reading.events.registered_model(model)
+        for version in sorted(_versions(reading, name, condition), key=lambda v: int(v.version)):
+            yield from reading.events.model_version(name, serialize.model_version(version))
+        yield from reading.events.aliases(model)
 
 
 def _versions(reading: Reading, name: str, condition: str) -> Iterator[Any]:
+    # MLflow's filters accept either kind of quote.
     quote = '"' if "'" in name else "'"
-    both = " AND ".join(filter(None, (f"name = {quote}{name}{quote}", condition)))
+    filters = " AND ".join(filter(None, (f"name = {quote}{name}{quote}", condition)))
     search = reading.server.client.search_model_versions
-    yield from reading.server.pages(search, both, max_results=_PAGE)
-
-
-def _tags(found: Any) -> dict[str, str]:
-    """Give the tags of a model or version; of prompts MLflow's own property leaves some out."""
-    tags = getattr(found, "_tags", None) or found.tags or {}
-    return dict(sorted(dict(tags).items()))
+    yield from reading.server.pages(search, filters, max_results=_PAGE)
 
 
 def models_without_run(reading: Reading) -> Iterator[Event]:
-    """Give the logged models that no run of this server is the source of."""
+    """Yield the logged models that no run of this server created."""
     for model_id in _orphans(reading):
         yield from reading.logged_model(model_id)
 
 
 def artifacts_without_run(reading: Reading) -> Iterator[Event]:
-    """Give the files of the logged models that no run of this server is the source of."""
+    """Yield the files of the logged models that no run of this server created."""
     for model_id in _orphans(reading):
         yield from reading.model_artifacts(model_id)
 
 
 def _orphans(reading: Reading) -> list[str]:
     index = reading.index
-    found = list(index.models(None))
+    ids = list(index.models(None))
     for run_id in index.sources():
-        if not is_run(reading, run_id):
-            found += index.models(run_id)
-    return sorted(found)
+        if not _run_exists(reading, run_id):
+            ids += index.models(run_id)
+    return sorted(ids)
 
 
-def is_run(reading: Reading, run_id: str) -> bool:
-    """Tell whether the server has a run of this id."""
+def _run_exists(reading: Reading, run_id: str) -> bool:
     try:
         reading.server.ask(reading.server.store.get_run, run_id)
     except Refused:
@@ -90,61 +80,53 @@ def is_run(reading: Reading, run_id: str) -> bool:
 
 
 def traces_without_run(reading: Reading) -> Iterator[Event]:
-    """Give the traces that no run of this server made."""
-    known: dict[str | None, bool] = {None: False}
+    """Yield the traces that no run of this server created."""
+    exists: dict[str | None, bool] = {None: False}
     for experiment in reading.index.experiments():
         try:
-            for info, entity in reading.traces_of(str(experiment.experiment_id), None):
-                run_id = plain_records.source_run(info)
-                if run_id not in known:
-                    known[run_id] = is_run(reading, str(run_id))
-                if not known[run_id]:
-                    yield from reading.trace(info, entity)
+            for trace, assessments in reading.search_traces(str(experiment.experiment_id), None):
+                run_id = trace.metadata.get(SOURCE_RUN) or None
+                if run_id not in exists:
+                    exists[run_id] = _run_exists(reading, str(run_id))
+                if not exists[run_id]:
+                    yield from reading.trace(trace, assessments)
         except NotOffered:
             return
 
 
 def evaluation_datasets(reading: Reading) -> Iterator[Event]:
-    """Give evaluation data sets with their tags, experiments and records."""
-    store = reading.server.store
+    """Yield evaluation datasets with their tags, experiments and records."""
+    server, store = reading.server, reading.server.store
     search = getattr(store, "search_datasets", None)
     if search is None:
         return
     try:
-        found = list(reading.server.pages(search, max_results=50))
+        entities = list(server.pages(search, max_results=50))
     except NotOffered:
         return
-    for dataset in sorted(found, key=lambda one: str(one.dataset_id)):
-        named = {"dataset_id": str(dataset.dataset_id)}
-        linked = reading.server.ask(store.get_dataset_experiment_ids, dataset.dataset_id)
-        arguments = {
-            **_there(plain_records.fields(dataset, *_DATASET)),
-            "tags": dict(sorted(dict(dataset.tags or {}).items())),
-            "experiment_ids": sorted(map(str, linked)),
-        }
-        subjects = {"dataset": dataset.dataset_id}
-        yield reading.entries.call("create_dataset", subjects, arguments)
-        rows = sorted(
-            (_there(one.to_dict()) for one in _dataset_records(reading, dataset.dataset_id)),
-            key=lambda row: (row.get("created_time") or 0, str(row.get("dataset_record_id"))),
+    for entity in sorted(entities, key=lambda e: str(e.dataset_id)):
+        experiment_ids = server.ask(store.get_dataset_experiment_ids, entity.dataset_id)
+        dataset = EvaluationDataset(
+            str(entity.dataset_id),
+            _present(serialize.fields(entity, *_DATASET)),
+            dict(sorted(dict(entity.tags or {}).items())),
+            sorted(map(str, experiment_ids)),
         )
-        for start in range(0, len(rows), MOST_ROWS):
-            given = {**named, "records": rows[start : start + MOST_ROWS]}
-            yield reading.entries.call("upsert_dataset_records", subjects, given)
+        yield reading.events.evaluation_dataset(dataset)
+        pages = server.pages(store._load_dataset_records, entity.dataset_id, max_results=1000)
+        records = [_present(record.to_dict()) for record in pages]
+        records.sort(key=lambda r: (r.get("created_time") or 0, str(r.get("dataset_record_id"))))
+        dataset.records = {str(record["dataset_record_id"]): record for record in records}
+        yield from reading.events.dataset_records(dataset)
 
 
-def _dataset_records(reading: Reading, dataset_id: str) -> Iterator[Any]:
-    load = reading.server.store._load_dataset_records
-    yield from reading.server.pages(load, dataset_id, max_results=1000)
-
-
-def _there(found: Mapping[str, Any]) -> dict[str, Json]:
-    return {name: plain_records.plain(item) for name, item in found.items() if item is not None}
+def _present(values: Mapping[str, Any]) -> dict[str, Json]:
+    return {name: serialize.plain(item) for name, item in values.items() if item is not None}
 
 
 def scorers(reading: Reading) -> Iterator[Event]:
-    """Give each version of each scorer."""
-    store = reading.server.store
+    """Yield each version of each scorer; servers omit those of deleted experiments."""
+    server, store = reading.server, reading.server.store
     if not hasattr(store, "list_scorer_versions"):
         return
     for experiment in reading.index.experiments():
@@ -152,23 +134,13 @@ def scorers(reading: Reading) -> Iterator[Event]:
         if experiment.lifecycle_stage == "deleted":
             continue
         try:
-            latest = reading.server.ask(store.list_scorers, experiment_id)
+            latest = server.ask(store.list_scorers, experiment_id)
         except NotOffered:
             return
-        names = sorted(str(one.scorer_name) for one in latest)
-        for name in names:
-            versions = reading.server.ask(store.list_scorer_versions, experiment_id, name)
-            yield from _scorer(reading, experiment_id, name, versions)
-
-
-def _scorer(
-    reading: Reading, experiment_id: str, name: str, versions: Sequence[Any]
-) -> Iterator[Event]:
-    for found in sorted(versions, key=lambda one: int(one.scorer_version)):
-        said = plain_records.fields(found, "scorer_id", "scorer_version", "creation_time")
-        text = getattr(found, "_serialized_scorer", None)
-        arguments = {"experiment_id": experiment_id, "name": name, **said}
-        subjects = {"experiment": experiment_id, "name": name}
-        yield reading.entries.call(
-            "register_scorer", subjects, _there({**arguments, "serialized_scorer": text})
-        )
+        for name in sorted(str(scorer.scorer_name) for scorer in latest):
+            versions = server.ask(store.list_scorer_versions, experiment_id, name)
+            for version in sorted(versions, key=lambda v: int(v.scorer_version)):
+                values = serialize.fields(version, "scorer_id", "scorer_version", "creation_time")
+                values["serialized_scorer"] = getattr(version, "_serialized_scorer", None)
+                key = {"experiment_id": experiment_id, "name": name}
+                yield reading.events.scorer({**key, **_present(values)})

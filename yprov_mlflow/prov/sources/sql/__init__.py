@@ -1,4 +1,4 @@
-"""MLflow databases, of any schema revision, read directly and never written to."""
+"""MLflow databases of any schema revision, read directly and never written to."""
 
 from yprov_mlflow.prov.sources.sql.sql_source import DatabaseSource
 

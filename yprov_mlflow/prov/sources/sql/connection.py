@@ -1,4 +1,4 @@
-"""Connections that only read: what a location names, opened as each kind of database demands."""
+"""Read-only connections to the databases that MLflow supports."""
 
 from __future__ import annotations
 
@@ -7,113 +7,111 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from yprov_mlflow.prov import ids
+import sqlalchemy
+from sqlalchemy import event, pool
+
 from yprov_mlflow.prov.errors import MissingExtraError, StoreError
-from yprov_mlflow.prov.sources.sql.query_reader import Reader
-from yprov_mlflow.prov.sources.sql.row_index import RowIndex
-from yprov_mlflow.prov.sources.sql.schema import Schema
-from yprov_mlflow.prov.sources.sql.sqlite_file import SqliteFile, State
+from yprov_mlflow.prov.redaction import WITHHELD, redact
+from yprov_mlflow.prov.sources.sql.query_reader import Reader, Schema
+from yprov_mlflow.prov.sources.sql.sqlite_file import FileState, RowIndex, SqliteFile
 
-if TYPE_CHECKING:
-    import sqlalchemy
-
+# Modules of drivers for URIs without one, by dialect, in order of preference.
 _DRIVERS = {
     "postgresql": ("psycopg2", "psycopg", "pg8000"),
     "mysql": ("pymysql", "MySQLdb", "mysql.connector"),
     "mariadb": ("pymysql", "MySQLdb", "mariadb"),
 }
-"""Drivers that a location need not name, by dialect; SQLAlchemy's names are the modules'."""
-
-_NAMES = {"MySQLdb": "mysqldb", "mysql.connector": "mysqlconnector", "mariadb": "mariadbconnector"}
-_WAIT_S = 30
+# SQLAlchemy's names for drivers, where they are not those of the modules.
+_DRIVER_NAMES = {
+    "MySQLdb": "mysqldb",
+    "mysql.connector": "mysqlconnector",
+    "mariadb": "mariadbconnector",
+}
+_CONNECT_TIMEOUT_S = 30
 
 
 def url_of(location: str) -> sqlalchemy.URL:
-    """Give the URL of what the user named: a path, or a URI as MLflow takes it.
+    """Return the URL of a database, from a path or a URI as MLflow takes it.
 
     Raises:
-        MissingExtraError: SQLAlchemy or every driver of the database is not installed.
-        StoreError: This is no URI of a database.
+        MissingExtraError: No driver for the database is installed.
+        StoreError: The URI is not valid.
     """
-    if importlib.util.find_spec("sqlalchemy") is None:
-        raise MissingExtraError.of("SQLAlchemy", "sql", "Reading MLflow databases")
-    import sqlalchemy
-
     if "://" not in location:
         return sqlalchemy.URL.create("sqlite", database=location)
+    # SQLAlchemy 1.4 dropped this old name of the scheme.
     if location.startswith("postgres://"):
         location = location.replace("postgres", "postgresql", 1)
     try:
         url = sqlalchemy.make_url(location)
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise StoreError(
-            "this is no URI of a database",
-            ids.redact(location),
+            "this is not a valid database URI",
+            redact(location),
             "Give it as MLflow takes it: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME,"
             " with / @ : and # in a password written as %2F %40 %3A and %23",
         ) from error
-    known = _DRIVERS.get(url.drivername, ())
-    if not known:
+    modules = _DRIVERS.get(url.drivername, ())
+    if not modules:
         return url
-    found = [name for name in known if _installed(name)]
-    if not found:
-        raise MissingExtraError.of(
-            f"a driver such as {known[0]}", "sql", f"Reading {url.drivername}"
-        )
-    return url.set(drivername=f"{url.drivername}+{_NAMES.get(found[0], found[0])}")
+    module = next((name for name in modules if _installed(name)), None)
+    if module is None:
+        library = f"a driver such as {modules[0]}"
+        raise MissingExtraError.of(library, "sql", f"Reading {url.drivername}")
+    return url.set(drivername=f"{url.drivername}+{_DRIVER_NAMES.get(module, module)}")
 
 
 def _installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # the parent package of mysql.connector
         return False
 
 
 class Database:
-    """A database that is open for reading; every transaction sees one state of it."""
+    """A database that is only read; each transaction sees one state of it.
+
+    Nothing is opened before the first transaction.
+    """
 
     def __init__(self, location: str) -> None:
-        """Name the database; nothing is opened yet."""
         self.url = url_of(location)
         self.dialect = self.url.get_backend_name()
-        self.shown = ids.redact(location)
+        self.location = redact(location)
         self.file: SqliteFile | None = None
         if self.dialect == "sqlite":
             if not self.url.database or self.url.database == ":memory:":
-                reason = "a database in memory has no runs that another process wrote"
-                raise StoreError(reason, self.shown, "Give the file: sqlite:///FILE")
-            self.shown = f"sqlite:///{os.path.abspath(self.url.database)}"
+                reason = "an in-memory database cannot hold runs of another process"
+                raise StoreError(reason, self.location, "Give the file: sqlite:///FILE")
+            self.location = f"sqlite:///{os.path.abspath(self.url.database)}"
             self.file = SqliteFile(Path(self.url.database))
         self._engine: sqlalchemy.Engine | None = None
         self._connection: sqlalchemy.Connection | None = None
         self._schema: Schema | None = None
-        self._state: State | None = None
+        self._file_state: FileState | None = None
         self._row_index: RowIndex | None = None
         self._depth = 0
 
     @contextmanager
     def transaction(self) -> Iterator[Reader]:
-        """Read one state of the database; one within another reads what that one does.
+        """Read one state of the database; nested transactions share the outermost one.
 
         Raises:
-            StoreError: The database cannot be reached, or is none of MLflow's.
+            StoreError: The database cannot be reached, or lacks MLflow's tables.
         """
-        import sqlalchemy
-
+        outermost = self._depth == 0
         file = self.file
-        unsettled = self._depth == 0 and file is not None and not file.settled
-        if file is not None and unsettled and file.state() != self._state:
-            # What it was opened as may be wrong by now.
+        # A copy, and the cache of an immutable file, are outdated once the file has changed.
+        if outermost and file and not file.reusable and file.state() != self._file_state:
             self.close()
         try:
             connection = self._connect()
             if self._schema is None:
-                self._schema = Schema.of(connection, self.shown)
-            if self._depth == 0 and self.file is not None:
-                self._index_rows(connection, self._schema)
+                self._schema = Schema.of(connection, self.location)
+            if outermost and file is not None:
+                self._update_row_index(connection, self._schema)
         except (sqlalchemy.exc.SQLAlchemyError, StoreError) as error:
             self.close()
             raise self.failure(error) from error
@@ -121,8 +119,7 @@ class Database:
         try:
             yield Reader(connection, self._schema, self.failure, self._row_index)
         except StoreError:
-            # The connection is lost; the next transaction makes another.
-            self.close()
+            self.close()  # the connection is lost; the next transaction opens another
             raise
         finally:
             self._depth -= 1
@@ -130,56 +127,55 @@ class Database:
                 try:
                     connection.rollback()
                 except sqlalchemy.exc.SQLAlchemyError:
-                    # It is gone, and so is the transaction.
-                    self.close()
+                    self.close()  # the connection was lost, and the transaction with it
 
-    def _index_rows(self, connection: sqlalchemy.Connection, schema: Schema) -> None:
+    def _update_row_index(self, connection: sqlalchemy.Connection, schema: Schema) -> None:
         tables = [name for name in schema.tables if "run_uuid" not in schema.indexed[name]]
         raw: Any = connection.connection.driver_connection
-        # What is made in a transaction that only reads would be gone with it.
+        # Temporary tables made within the transaction would disappear with its rollback.
         connection.rollback()
         if self._row_index is None:
             self._row_index = RowIndex()
-        self._row_index.bring_up(raw, tables)
+        self._row_index.update(raw, tables)
 
-    def undisturbed(self) -> bool:
-        """Tell whether what was read since the transaction's start is one state of the file."""
-        file = self.file
-        return file is None or file.guarded or file.state() == self._state
+    def unchanged(self) -> bool:
+        """Return whether everything read since the transaction began was one state."""
+        return self.file is None or self.file.isolated or self.file.state() == self._file_state
 
     def _connect(self) -> sqlalchemy.Connection:
         if self._connection is None or self._connection.invalidated:
-            self._drop()
+            self._disconnect()
             if self.file is not None:
-                self._state = self.file.state()
+                self._file_state = self.file.state()
             self._engine = self._engine or self._make_engine()
             self._connection = self._engine.connect()
         return self._connection
 
     def _make_engine(self) -> sqlalchemy.Engine:
-        import sqlalchemy
-        from sqlalchemy import event, pool
+        """Return an engine whose transactions are read-only and see one snapshot.
 
+        SQL Server would need to be configured for snapshots; there the default applies.
+        """
+        # This class keeps its one connection itself.
         options: dict[str, Any] = {"poolclass": pool.NullPool}
+        begin = ""
         if self.file is not None:
             options["creator"] = self.file.connect
             begin = "BEGIN"
         elif self.dialect == "postgresql":
+            # The driver begins the transaction; the first query takes the snapshot.
             options["isolation_level"] = "REPEATABLE READ"
             options["execution_options"] = {"postgresql_readonly": True}
             if self.url.get_driver_name() in ("psycopg2", "psycopg"):
-                options["connect_args"] = {"connect_timeout": _WAIT_S}
-            begin = ""
+                options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_S}
         elif self.dialect in ("mysql", "mariadb"):
             options["isolation_level"] = "REPEATABLE READ"
             begin = "START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT"
-        else:
-            begin = ""
         try:
             engine = sqlalchemy.create_engine(self.url, **options)
         except ModuleNotFoundError as error:
-            needs = f"Reading {self.dialect}"
-            raise MissingExtraError.of(f"the driver {error.name}", "sql", needs) from error
+            purpose = f"Reading {self.dialect}"
+            raise MissingExtraError.of(f"the driver {error.name}", "sql", purpose) from error
         except sqlalchemy.exc.ArgumentError as error:
             raise self.failure(error) from error
         if begin:
@@ -191,29 +187,27 @@ class Database:
         return engine
 
     def failure(self, error: Exception) -> StoreError:
-        """Give the error that says what SQLAlchemy's means for the user."""
+        """Return the error that explains one of SQLAlchemy to the user, without passwords."""
         original = getattr(error, "orig", None) or error
         if isinstance(original, StoreError):
             return original
         reason = " ".join(str(original).split())
         if self.url.password:
-            reason = reason.replace(str(self.url.password), "(withheld)")
-        refused = "password" in reason.lower() or "access denied" in reason.lower()
-        cure = (
-            "Give a user and a password that may read it: DIALECT://USER:PASSWORD@HOST/NAME"
-            if refused
-            else "See that the database is up and that the location names it"
-        )
-        return StoreError(f"the database cannot be read: {reason}", self.shown, cure)
+            reason = reason.replace(str(self.url.password), WITHHELD)
+        if "password" in reason.lower() or "access denied" in reason.lower():
+            cure = "Give a user and a password with read access: DIALECT://USER:PASSWORD@HOST/NAME"
+        else:
+            cure = "Check that the database is running and that its URI is right"
+        return StoreError(f"the database cannot be read: {reason}", self.location, cure)
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def close(self) -> None:
         """Disconnect; the next transaction connects again."""
-        self._drop()
+        self._disconnect()
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -221,4 +215,4 @@ class Database:
             self.file.close()
         self._schema = None
         self._row_index = None
-        self._state = None
+        self._file_state = None

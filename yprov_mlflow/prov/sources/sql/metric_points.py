@@ -1,7 +1,8 @@
-"""Metric points of a run, streamed: in MLflow's own order, one key after the other.
+"""Metric points of a run, streamed one metric after the other.
 
-The tables keep no order of logging. MLflow reads a metric by time stamp, step and value; that,
-and keys by their code points, is the order here, on every database the same.
+The tables do not record the order of logging. Points are in the order in which MLflow's API
+returns them: by timestamp, step and value. Metrics are sorted by the bytes of their keys, so
+that all databases give the same documents.
 """
 
 from __future__ import annotations
@@ -13,41 +14,46 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import sqlalchemy
+
 from yprov_mlflow.prov.sources.sql.query_reader import Reader
+from yprov_mlflow.prov.sources.state_events import MOST_POINTS, integer
 
-MOST_POINTS = 8192
-"""Points of one event."""
-
+# Timestamps from 1973 to 5138, if they are seconds. MLflow before 1.0 wrote seconds, and its
+# tables have no steps.
 _SECONDS = (10**8, 10**11)
-"""Time stamps that mean seconds where a table has no steps: from 1973 to 5138."""
 
 _COLUMNS = ("key", "timestamp", "step", "value", "is_nan")
-_ORDER = ("key", "timestamp", "step", "value", "is_nan")
-_NOT = (None, 0, False, "0", b"\0")
-"""What databases give for a flag that is not set."""
+# The values that databases return for an unset flag.
+_FALSE = (None, 0, False, "0", b"\0")
 
 Row = tuple[Any, ...]
 Batch = tuple[Any, ...]
 
 
 class Metrics:
-    """The points of one run; of which logged models they are also is told with them."""
+    """The points of one run, each with the logged model that shares it, if any.
 
-    def __init__(self, reader: Reader, run_id: str, measured: Sequence[str]) -> None:
-        """Name the run and the logged models that have metrics from it."""
+    Args:
+        reader: The transaction to read in.
+        run_id: The run.
+        models: Ids of the logged models that have metrics from the run.
+    """
+
+    def __init__(self, reader: Reader, run_id: str, models: Sequence[str]) -> None:
         self._reader = reader
         self._run_id = run_id
-        self._measured = list(measured)
-        self._bad = 0
-        self._first_bad = ""
+        self._models = list(models)
+        self._invalid = 0
+        self._first_invalid = ""
 
     def batches(self) -> Iterator[Batch]:
-        """Give the fields of ``MetricsLogged``, header left out, for each event."""
+        """Yield the arguments of ``EventFactory.metrics`` for each event."""
         if not self._reader.schema.has("metrics", "run_uuid", "key", "value"):
             return
-        statement = self._with_models() if self._measured else self._plain()
+        # Each event has points of one metric, but chunks of rows end anywhere.
         waiting: list[Row] = []
-        for chunk in self._reader.chunks(statement):
+        for chunk in self._reader.chunks(self._statement()):
             for key, rows in groupby(chunk, itemgetter(0)):
                 if waiting and waiting[0][0] != key:
                     yield from self._batch(waiting)
@@ -60,117 +66,82 @@ class Metrics:
             yield from self._batch(waiting)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Give what was wrong with points, and what of them is lost."""
-        if self._bad:
-            more = f" and {self._bad - 1} more" if self._bad > 1 else ""
-            yield f"points that are no numbers: {self._first_bad}{more}", "these points"
+        """Yield the reason and the loss of each problem."""
+        if self._invalid:
+            more = f" and {self._invalid - 1} more" if self._invalid > 1 else ""
+            yield f"points that are not numbers: {self._first_invalid}{more}", "these points"
 
-    # -- queries -----------------------------------------------------------------------
-
-    def _plain(self) -> Any:
-        import sqlalchemy
-
-        reader, table = self._reader, self._reader.schema.tables["metrics"]
-        statement = sqlalchemy.select(*reader.columns("metrics", _COLUMNS)).select_from(table)
-        order = (reader.ordered(table.c[name]) for name in _ORDER if name in table.c)
+    def _statement(self) -> Any:
+        """Return the query for the points, joined with those of the run's logged models."""
+        reader, points = self._reader, self._reader.schema.tables["metrics"]
+        columns = reader.columns("metrics", _COLUMNS)
+        source: Any = points
+        order = [reader.ordered(points.c[name]) for name in _COLUMNS if name in points.c]
+        if self._models:
+            measured = reader.schema.tables["logged_model_metrics"]
+            columns.append(measured.c.model_id)
+            columns += reader.columns("logged_model_metrics", ("dataset_name", "dataset_digest"))
+            source = points.outerjoin(measured, same_point(reader, self._models))
+            order.append(measured.c.model_id)
+        statement = sqlalchemy.select(*columns).select_from(source)
         return statement.where(reader.of_run("metrics", self._run_id)).order_by(*order)
 
-    def _with_models(self) -> Any:
-        """Ask for each point also for what logged models have of it, the least id first."""
-        import sqlalchemy
-
-        reader = self._reader
-        points, measured = (
-            reader.schema.tables[name] for name in ("metrics", "logged_model_metrics")
-        )
-        statement = (
-            sqlalchemy.select(
-                *reader.columns("metrics", _COLUMNS),
-                measured.c.model_id,
-                *reader.columns("logged_model_metrics", ("dataset_name", "dataset_digest")),
-            )
-            .select_from(points.outerjoin(measured, same_point(reader, self._measured)))
-            .where(reader.of_run("metrics", self._run_id))
-        )
-        order = [reader.ordered(points.c[name]) for name in _ORDER if name in points.c]
-        return statement.order_by(*order, measured.c.model_id)
-
-    # -- events ------------------------------------------------------------------------
-
     def _batch(self, rows: list[Row]) -> Iterator[Batch]:
-        models: list[str | None] | None = None
-        datasets: list[list[str] | None] | None = None
-        if self._measured:
-            rows = list(told_apart(rows))
-            models = [row[5] for row in rows] if any(row[5] for row in rows) else None
-            datasets = [_dataset(row) for row in rows]
+        if self._models:
+            rows = list(assign_models(rows))
+        # Nearly always all values are valid: rows are checked one by one only if they are not.
         columns = self._columns(rows)
         if columns is None:
             rows = [(row[0], integer(row[1]), integer(row[2]), *row[3:]) for row in rows]
-            rows = [row for row in rows if self._good(row)]
+            rows = [row for row in rows if self._is_valid(row)]
             columns = self._columns(rows) if rows else None
-            if models is not None:
-                models = [row[5] for row in rows]
-            if datasets is not None:
-                datasets = [_dataset(row) for row in rows]
-        if columns is None:
-            return
-        keys = [str(rows[0][0])] * len(rows)
-        if datasets is not None and not any(datasets):
-            datasets = None
-        yield (keys, *columns, (), None, models, datasets)
+        if columns is not None:
+            models = [row[5] for row in rows] if self._models else None
+            datasets = [_dataset(row) for row in rows] if self._models else None
+            yield str(rows[0][0]), *columns, models, datasets
 
     def _columns(self, rows: list[Row]) -> tuple[Any, Any, Any] | None:
-        """Give values, time stamps and steps; None if one of them is no number."""
+        """Return values, timestamps in ms and steps; None if any of them is not a number."""
         _, timestamps, steps, values, nans = list(zip(*rows, strict=True))[:5]
         try:
-            found = array("d", values)
-            stamps = array("q", timestamps)
-            whole = array("q", steps) if steps[0] is not None else None
+            numbers = array("d", values)
+            timestamps_ms = array("q", timestamps)
+            whole_steps = array("q", steps) if steps[0] is not None else None
         except (TypeError, OverflowError):
             return None
+        # MLflow stores NaN as 0 with a flag.
         for i, flag in enumerate(nans):
-            if flag not in _NOT:
-                found[i] = math.nan
-        if whole is None:
-            least, most = _SECONDS
-            stamps = array("q", (s * 1000 if least <= s < most else s for s in stamps))
-            whole = array("q", bytes(8 * len(stamps)))
-        return found, stamps, whole
+            if flag not in _FALSE:
+                numbers[i] = math.nan
+        if whole_steps is None:
+            first, last = _SECONDS
+            scaled = (t * 1000 if first <= t < last else t for t in timestamps_ms)
+            timestamps_ms = array("q", scaled)
+            whole_steps = array("q", bytes(8 * len(timestamps_ms)))
+        return numbers, timestamps_ms, whole_steps
 
-    def _good(self, row: Row) -> bool:
+    def _is_valid(self, row: Row) -> bool:
         if self._columns([row]) is not None:
             return True
-        self._bad += 1
-        self._first_bad = self._first_bad or ascii(row[:4])
+        self._invalid += 1
+        self._first_invalid = self._first_invalid or ascii(row[:4])
         return False
-
-
-def integer(number: Any) -> Any:
-    """Give a time stamp or step: SQLite has the bytes of one that numpy made."""
-    return int.from_bytes(number, "little", signed=True) if isinstance(number, bytes) else number
 
 
 def in_seconds(reader: Reader, run_id: str) -> bool:
-    """Tell whether time stamps of a run are in seconds, as those of MLflow before 1.0 are."""
-    import sqlalchemy
-
+    """Return whether timestamps of a run are in seconds, as before MLflow 1.0."""
     if reader.schema.has("metrics", "step") or not reader.schema.has("metrics", "timestamp"):
         return False
-    table = reader.schema.tables["metrics"]
-    least, most = _SECONDS
-    statement = sqlalchemy.select(table.c.timestamp).where(
-        reader.of_run("metrics", run_id),
-        table.c.timestamp >= least,
-        table.c.timestamp < most,
+    timestamp = reader.schema.tables["metrics"].c.timestamp
+    first, last = _SECONDS
+    statement = sqlalchemy.select(timestamp).where(
+        reader.of_run("metrics", run_id), timestamp >= first, timestamp < last
     )
     return any(True for _ in reader.chunks(statement.limit(1), streamed=False))
 
 
 def same_point(reader: Reader, models: Sequence[str]) -> Any:
-    """Give the condition under which a point of a run is one of a logged model's, too."""
-    import sqlalchemy
-
+    """Return the condition under which a point of a run is also one of these logged models."""
     points, measured = (reader.schema.tables[n] for n in ("metrics", "logged_model_metrics"))
     return sqlalchemy.and_(
         measured.c.model_id.in_(models),
@@ -182,20 +153,20 @@ def same_point(reader: Reader, models: Sequence[str]) -> Any:
     )
 
 
-def told_apart(rows: Sequence[Row]) -> Iterator[Row]:
-    """Give each point once, with the first model that no point like it has.
+def assign_models(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield each point once, with the first model that no equal point has been assigned.
 
-    A point comes once for each model that has it. Not a number and zero are one value to
-    models' metrics and two to those of runs.
+    The join returns a point once for each model that shares it. MLflow stores NaN as zero, with
+    a flag in the table of runs only: there two points may be equal to one of a model.
     """
-    for _, alike in groupby(rows, lambda row: row[1:4]):
-        taken: set[object] = set()
-        for _, same in groupby(alike, lambda row: row[4] not in _NOT):
-            found = list(same)
-            free = (row for row in found if row[5] is not None and row[5] not in taken)
-            chosen = next(free, (*found[0][:5], None, None, None))
-            taken.add(chosen[5])
-            yield chosen
+    for _, equal_points in groupby(rows, lambda row: row[1:4]):
+        assigned: set[object] = set()
+        for _, joined in groupby(equal_points, lambda row: row[4] not in _FALSE):
+            point = list(joined)
+            free = (row for row in point if row[5] is not None and row[5] not in assigned)
+            row = next(free, (*point[0][:5], None, None, None))
+            assigned.add(row[5])
+            yield row
 
 
 def _dataset(row: Row) -> list[str] | None:

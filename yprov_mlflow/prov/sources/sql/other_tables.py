@@ -1,4 +1,4 @@
-"""Tables that have no event of their own: calls that would have made their rows."""
+"""Tables without events of their own, as the calls that would have created their rows."""
 
 from __future__ import annotations
 
@@ -6,64 +6,47 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from yprov_mlflow.prov.events import Event, Json
-from yprov_mlflow.prov.sources.source import Problem
-from yprov_mlflow.prov.sources.sql.context import Reading
-from yprov_mlflow.prov.sources.sql.event_factory import (
-    MOST_ROWS,
-    WITHHELD,
-    as_number,
-    plain,
-    texts,
-    without_secrets,
-)
-from yprov_mlflow.prov.sources.sql.query_reader import Record, Unreadable
-from yprov_mlflow.prov.sources.sql.schema import KEYS
+import sqlalchemy
 
-NOT_CONTENT = frozenset(
+from yprov_mlflow.prov.events import Event, Json
+from yprov_mlflow.prov.redaction import WITHHELD, redact_field
+from yprov_mlflow.prov.sources.source import Problem
+from yprov_mlflow.prov.sources.sql.query_reader import KEYS, OWNERS, Record, Unreadable
+from yprov_mlflow.prov.sources.sql.reading import Reading, json_value, number_key, text_pairs
+from yprov_mlflow.prov.sources.state_events import MOST_ROWS
+from yprov_mlflow.prov.state import EvaluationDataset
+
+# Tables that MLflow keeps for itself: schema revision, locks, sums of what spans say.
+_INTERNAL = frozenset(
     "alembic_version alembic_version_auth job_locks scheduler_leases trace_metrics span_metrics"
     " sql_trace_metric_daily_rollups sql_span_cost_daily_rollups sql_assessment_daily_rollups"
     " sql_trace_rollup_rebuild_queue".split()
 )
-"""Tables that MLflow keeps for itself: its schema's revision, locks, sums of what spans say."""
-
-KNOWN = frozenset(
+# Tables of MLflow 3 whose rows are recorded as they are.
+_RECORDED = frozenset(
     "entity_associations jobs secrets endpoints endpoint_bindings endpoint_model_mappings"
     " endpoint_tags model_definitions budget_policies guardrails guardrail_configs issues"
     " label_schemas review_queues review_queue_items review_queue_label_schemas"
     " review_queue_users online_scoring_configs workspaces mcp_servers mcp_server_tags"
     " mcp_server_versions mcp_server_version_tags mcp_server_aliases mcp_access_endpoints".split()
 )
-"""Tables of MLflow 3 of which rows are recorded as they are."""
-
-_LINKS = frozenset({("trace", "run"), ("trace", "prompt_version")})
-"""Associations that are told with runs and traces."""
-_OF_DATASETS = ("evaluation_dataset", "experiment")
-
-_FIRST_WORKSPACE = dict.fromkeys(
-    ("default_artifact_root", "trace_archival_location", "trace_archival_retention")
+# Associations that are part of the events of runs, traces and evaluation datasets.
+_LINKS = frozenset(
+    {("trace", "run"), ("trace", "prompt_version"), ("evaluation_dataset", "experiment")}
 )
-_FIRST_WORKSPACE |= {"name": "default", "description": "Default workspace for legacy resources"}
-"""The row that MLflow makes itself."""
-
-_WRAPPED = "mlflow_wrapped"
-"""What MLflow puts outputs of a dataset's record into."""
-
-_OWNERS = {
-    "experiment_id": ("experiments", "experiment_id"),
-    "run_uuid": ("runs", "run_uuid"),
-    "input_uuid": ("inputs", "input_uuid"),
-    "model_id": ("logged_models", "model_id"),
-    "name": ("registered_models", "name"),
-    "request_id": ("trace_info", "request_id"),
-    "trace_id": ("trace_info", "request_id"),
-    "dataset_id": ("evaluation_datasets", "dataset_id"),
-    "scorer_id": ("scorers", "scorer_id"),
-    "webhook_id": ("webhooks", "webhook_id"),
+# The row of the table workspaces that MLflow creates itself.
+_DEFAULT_WORKSPACE = {
+    "name": "default",
+    "description": "Default workspace for legacy resources",
+    "default_artifact_root": None,
+    "trace_archival_location": None,
+    "trace_archival_retention": None,
 }
-"""Where the row is that a key names, and by which column."""
+# MLflow stores outputs of a dataset's record that are not an object under this key.
+_WRAPPED = "mlflow_wrapped"
 
-_PLAIN = {
+# Columns of tables whose events have no room for others.
+_COLUMNS = {
     "params": "key value run_uuid",
     "tags": "key value run_uuid",
     "metrics": "key value timestamp step is_nan run_uuid",
@@ -83,40 +66,40 @@ _PLAIN = {
     "trace_tags": "request_id key value",
     "trace_request_metadata": "request_id key value",
 }
-"""Columns of tables whose rows have no room for others."""
 
 
 def evaluation_datasets(reading: Reading) -> Iterator[Event]:
-    """Give evaluation data sets with their tags, experiments and records."""
+    """Yield evaluation datasets with their tags, experiments and records."""
     reader = reading.reader
-    for found in sorted(reader.records("evaluation_datasets"), key=lambda r: str(r["dataset_id"])):
-        dataset_id = str(found["dataset_id"])
-        named = {"dataset_id": dataset_id}
+    for row in sorted(reader.records("evaluation_datasets"), key=lambda r: str(r["dataset_id"])):
+        dataset_id = str(row["dataset_id"])
+        key = {"dataset_id": dataset_id}
         where = {
             "source_type": "evaluation_dataset",
             "source_id": dataset_id,
             "destination_type": "experiment",
         }
-        linked = reader.rows("entity_associations", ("destination_id",), where)
-        arguments = {
-            **_row(reading, "evaluation_datasets", found),
-            "tags": texts(reader.pairs("evaluation_dataset_tags", named)),
-            "experiment_ids": sorted(str(experiment) for (experiment,) in linked),
-        }
-        yield reading.entries.call("create_dataset", {"dataset": dataset_id}, arguments)
-        records = list(reader.records("evaluation_dataset_records", named))
-        records.sort(
-            key=lambda r: (as_number(r.get("created_time")), str(r.get("dataset_record_id")))
+        experiments = reader.rows("entity_associations", ("destination_id",), where)
+        dataset = EvaluationDataset(
+            dataset_id,
+            _json_row(reading, "evaluation_datasets", row),
+            text_pairs(reader.pairs("evaluation_dataset_tags", key)),
+            sorted(str(experiment) for (experiment,) in experiments),
         )
-        rows = [_told(_row(reading, "evaluation_dataset_records", one)) for one in records]
-        for start in range(0, len(rows), MOST_ROWS):
-            arguments = {**named, "records": rows[start : start + MOST_ROWS]}
-            subjects = {"dataset": dataset_id}
-            yield reading.entries.call("upsert_dataset_records", subjects, arguments)
+        yield reading.events.evaluation_dataset(dataset)
+        records = list(reader.records("evaluation_dataset_records", key))
+        records.sort(
+            key=lambda r: (number_key(r.get("created_time")), str(r.get("dataset_record_id")))
+        )
+        for number, record in enumerate(records):
+            record_id = str(record.get("dataset_record_id") or number)
+            dataset.records[record_id] = _dataset_record(reading, record)
+        yield from reading.events.dataset_records(dataset)
 
 
-def _told(row: dict[str, Json]) -> dict[str, Json]:
-    """Give a record as MLflow's API does; the hash of its inputs follows from them."""
+def _dataset_record(reading: Reading, record: Record) -> dict[str, Json]:
+    """Return a record as MLflow's API does, without the hash, which follows from the inputs."""
+    row = _json_row(reading, "evaluation_dataset_records", record)
     row.pop("input_hash", None)
     outputs = row.get("outputs")
     if isinstance(outputs, dict) and set(outputs) == {_WRAPPED}:
@@ -125,71 +108,72 @@ def _told(row: dict[str, Json]) -> dict[str, Json]:
 
 
 def scorers(reading: Reading) -> Iterator[Event]:
-    """Give each version of each scorer."""
+    """Yield each version of each scorer."""
     reader = reading.reader
-    names = ("experiment_id", "scorer_name", "scorer_id")
-    for experiment, name, scorer_id in sorted(reader.rows("scorers", names), key=str):
+    columns = ("experiment_id", "scorer_name", "scorer_id")
+    for experiment, name, scorer_id in sorted(reader.rows("scorers", columns), key=str):
         versions = list(reader.records("scorer_versions", {"scorer_id": scorer_id}))
-        for found in sorted(versions, key=lambda one: as_number(one.get("scorer_version"))):
-            row = _row(reading, "scorer_versions", found)
-            arguments = {"experiment_id": str(experiment), "name": str(name), **row}
-            subjects = {"experiment": experiment, "name": name}
-            yield reading.entries.call("register_scorer", subjects, arguments)
+        for version in sorted(versions, key=lambda r: number_key(r.get("scorer_version"))):
+            row = _json_row(reading, "scorer_versions", version)
+            key = {"experiment_id": str(experiment), "name": str(name)}
+            yield reading.events.scorer({**key, **row})
 
 
 def webhooks(reading: Reading) -> Iterator[Event]:
-    """Give webhooks by name and what they wait for; secrets and addresses stay where they are."""
+    """Yield webhooks by id, with the events that trigger them, without secrets and URLs."""
     reader = reading.reader
-    for found in sorted(reader.records("webhooks"), key=lambda one: str(one["webhook_id"])):
-        where = {"webhook_id": found["webhook_id"]}
-        waits = reader.rows("webhook_events", ("entity", "action"), where)
-        # An address may have a token in its path.
-        arguments = {**_row(reading, "webhooks", found), "url": WITHHELD}
-        arguments["events"] = sorted(f"{entity}.{action}" for entity, action in waits)
-        subjects = {"webhook": found["webhook_id"]}
-        yield reading.entries.call("create_webhook", subjects, arguments)
+    for webhook in sorted(reader.records("webhooks"), key=lambda r: str(r["webhook_id"])):
+        where = {"webhook_id": webhook["webhook_id"]}
+        triggers = reader.rows("webhook_events", ("entity", "action"), where)
+        arguments = {
+            **_json_row(reading, "webhooks", webhook),
+            "url": WITHHELD,  # its path may contain a token
+            "events": sorted(f"{entity}.{action}" for entity, action in triggers),
+        }
+        subjects = {"webhook": webhook["webhook_id"]}
+        yield reading.events.call("create_webhook", subjects, arguments)
 
 
 def recorded(reading: Reading) -> Iterator[Event]:
-    """Give the rows of all other tables, as they are, and tell what no event has room for."""
+    """Yield the rows of all other tables; report tables and columns that are not known."""
     schema = reading.reader.schema
-    for table in sorted(set(schema.tables) - KEYS.keys() - NOT_CONTENT):
-        place = f"table {table}"
-        if table not in KNOWN:
-            reason = "is none of MLflow's that this version knows; its rows are kept as they are"
-            reading.report(Problem(place, reason, ""))
-        yield from reading.saved(place, "rows from there on", _rows(reading, table))
-    for table, columns in _PLAIN.items():
+    for table in sorted(set(schema.tables) - KEYS.keys() - _INTERNAL):
+        where = f"table {table}"
+        if table not in _RECORDED:
+            reason = "is not a table that this version knows; its rows are kept as they are"
+            reading.report(Problem(where, reason, ""))
+        yield from reading.guard(where, "rows from there on", _table_rows(reading, table))
+    for table, names in _COLUMNS.items():
         if table in schema.tables:
-            new = {column.name for column in schema.tables[table].c} - set(columns.split())
+            new = {column.name for column in schema.tables[table].c} - set(names.split())
             if new:
                 reason = f"has columns that this version does not know: {', '.join(sorted(new))}"
-                reading.report(Problem(f"table {table}", reason, "what is in these columns"))
+                reading.report(Problem(f"table {table}", reason, "the content of these columns"))
 
 
-def ownerless(reading: Reading) -> Iterator[Event]:
-    """Tell of rows whose owner is gone, as after a deletion by hand; there is no event of them.
+def report_orphans(reading: Reading) -> Iterator[Event]:
+    """Report rows whose owner was deleted by hand; they are not part of any event.
 
-    Only SQLite has such: servers do not let them stay.
+    Only SQLite has such rows: its foreign keys are not enforced by default.
     """
     schema = reading.reader.schema
     for table, key in KEYS.items() if reading.reader.dialect == "sqlite" else ():
-        owner, column = _OWNERS.get(key, (table, key))
+        owner, column = OWNERS[key], key
+        if key == "trace_id":
+            owner, column = "trace_info", "request_id"
         if table in (owner, "latest_metrics") or not (schema.has(table) and schema.has(owner)):
             continue
         try:
-            count = _count_ownerless(reading, table, key, schema.tables[owner].c[column])
+            count = _count_orphans(reading, table, key, schema.tables[owner].c[column])
         except Unreadable:
-            continue  # whoever reads the table itself tells of it
+            continue  # the reader of the table itself reports this
         if count:
-            reason = f"has rows of what is not in the table {owner}: {count}"
+            reason = f"has rows whose owner is not in the table {owner}: {count}"
             reading.report(Problem(f"table {table}", reason, "these rows"))
     return iter(())
 
 
-def _count_ownerless(reading: Reading, table: str, key: str, owner: Any) -> int:
-    import sqlalchemy
-
+def _count_orphans(reading: Reading, table: str, key: str, owner: Any) -> int:
     rows = reading.reader.schema.tables[table]
     owned = sqlalchemy.select(owner).where(owner == rows.c[key]).correlate(rows).exists()
     statement = sqlalchemy.select(sqlalchemy.func.count()).select_from(rows).where(~owned)
@@ -197,42 +181,39 @@ def _count_ownerless(reading: Reading, table: str, key: str, owner: Any) -> int:
     return sum(int(count) for chunk in chunks for (count,) in chunk)
 
 
-def _rows(reading: Reading, table: str) -> Iterator[Event]:
+def _table_rows(reading: Reading, table: str) -> Iterator[Event]:
     waiting: list[dict[str, Json]] = []
-    for found in reading.reader.records(table):
-        if (table == "entity_associations" and _is_told(found)) or found == _FIRST_WORKSPACE:
+    for record in reading.reader.records(table):
+        kinds = (record.get("source_type"), record.get("destination_type"))
+        is_link = table == "entity_associations" and kinds in _LINKS
+        if is_link or record == _DEFAULT_WORKSPACE:
             continue
-        waiting.append(_row(reading, table, found))
+        waiting.append(_json_row(reading, table, record))
         if len(waiting) == MOST_ROWS:
-            yield _record(reading, table, waiting)
+            yield reading.events.table_rows(table, _sorted_rows(waiting))
             waiting = []
     if waiting:
-        yield _record(reading, table, waiting)
+        yield reading.events.table_rows(table, _sorted_rows(waiting))
 
 
-def _is_told(found: Record) -> bool:
-    kinds = (found.get("source_type"), found.get("destination_type"))
-    return kinds in _LINKS or kinds == _OF_DATASETS
+def _sorted_rows(rows: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True, default=str))
 
 
-def _record(reading: Reading, table: str, rows: Sequence[dict[str, Json]]) -> Event:
-    ordered = sorted(rows, key=lambda row: json.dumps(row, sort_keys=True, default=str))
-    return reading.entries.call(f"record_{table}", {"table": table}, {"rows": ordered})
-
-
-def _row(reading: Reading, table: str, found: Record) -> dict[str, Json]:
-    """Give a row as JSON, without what is empty and without secrets."""
+def _json_row(reading: Reading, table: str, record: Record) -> dict[str, Json]:
+    """Return a row as JSON, without NULLs, secrets, and MLflow's default workspace."""
     json_columns = reading.reader.schema.json[table]
     row = {}
-    for name, value in without_secrets(found).items():
-        item = _parsed(value) if name in json_columns else plain(value)
+    for name, value in record.items():
+        value = redact_field(name, value)
+        item = _parse(value) if name in json_columns else json_value(value)
         if item is not None and not (name == "workspace" and item == "default"):
             row[name] = item
     return row
 
 
-def _parsed(value: Any) -> Json:
+def _parse(value: Any) -> Json:
     try:
-        return json.loads(value) if isinstance(value, str) else plain(value)
+        return json.loads(value) if isinstance(value, str) else json_value(value)
     except (ValueError, RecursionError):
         return value

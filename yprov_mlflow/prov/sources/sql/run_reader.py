@@ -2,203 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from yprov_mlflow.prov.events import (
-    ArtifactsLogged,
-    Event,
-    InputsLogged,
-    MetricsLogged,
-    OutputsLogged,
-    ParamsLogged,
-    RunCreated,
-    RunUpdated,
-    TagsSet,
-)
+from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql import metric_points, models, traces
-from yprov_mlflow.prov.sources.sql.context import Reading
-from yprov_mlflow.prov.sources.sql.event_factory import others, place, texts
 from yprov_mlflow.prov.sources.sql.query_reader import Record, Unreadable
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted, text_pairs
+from yprov_mlflow.prov.state import Run
 
-_OWN = frozenset(
+_COLUMNS = frozenset(
     "run_uuid name user_id status start_time end_time lifecycle_stage artifact_uri"
     " experiment_id".split()
 )
-"""Columns that events have fields for; the others go into ``RunCreated.fields``."""
-
 _RUN_NAME = "mlflow.runName"
 _DATASET = ("name", "digest", "source_type", "source", "schema", "profile")
 
 
-class RunReading:
-    """Reads one run."""
+class RunReader:
+    """Reads one run, part by part: what one table cannot provide does not affect the others."""
 
-    def __init__(self, reading: Reading, run_id: str, store: Mapping[str, str]) -> None:
-        """Name the run and the store that it is in."""
+    def __init__(self, reading: Reading, run_id: str, store: dict[str, str]) -> None:
         self._reading = reading
         self._reader = reading.reader
-        self._entries = reading.entries
+        self._events = reading.events
         self._run_id = run_id
-        self._store = store
+        self._run = Run(run_id, store=store)
+        self._record: Record = {}
 
     def events(self) -> Iterator[Event]:
-        """Give the events of the run, in the order of the contract."""
+        """Yield the events of the run, in the order that all sources have."""
         try:
-            found = next(self._reader.records("runs", {"run_uuid": self._run_id}), None)
+            record = next(self._reader.records("runs", {"run_uuid": self._run_id}), None)
         except Unreadable as error:
             self._report(f"cannot be read: {error}", "the run")
             return
-        if found is None:
-            self._report("it is not in the database any more", "the run")
+        if record is None:
+            self._report("it is no longer in the database", "the run")
             return
-        parts: tuple[tuple[str, str, Callable[[Record], Iterable[Event]]], ...] = (
+        self._record = record
+        parts: tuple[tuple[str, str, Callable[[], Iterable[Event]]], ...] = (
             ("runs", "status and end", self._info),
             ("params", "params", self._params),
             ("tags", "tags", self._tags),
             ("metrics", "metric points from there on", self._metrics),
             ("inputs", "inputs", self._inputs),
             ("logged_models", "logged models", self._models),
-            ("inputs", "models that it put out", self._outputs),
+            ("inputs", "output models", self._outputs),
             ("runs", "artifacts", self._artifacts),
             ("logged_model_metrics", "metric points of models", self._model_points),
             ("trace_info", "traces", self._traces),
         )
         for table, lost, read in parts:
-            yield from self._reading.saved(f"{table}, run {self._run_id}", lost, read(found))
+            where = f"{table}, run {self._run_id}"
+            yield from self._reading.guard(where, lost, read())
 
     def _report(self, reason: str, lost: str) -> None:
         self._reading.report(Problem(f"run {self._run_id}", reason, lost))
 
     # -- the run itself ----------------------------------------------------------------
 
-    def _info(self, found: Record) -> Iterator[Event]:
-        experiment_id = found.get("experiment_id")
-        name = self._reading.index.experiment_name(self._reader, experiment_id)
-        fields = _fields(found)
+    def _info(self) -> Iterator[Event]:
+        run, record = self._run, self._record
+        experiment_id = record.get("experiment_id")
+        run.experiment_id = str(experiment_id)
+        run.experiment_name = self._reading.index.experiment_name(self._reader, experiment_id)
+        # An empty name stays empty; only NULL means that there is no name.
+        run.name = record.get("name") or self._name_in_tags() or record.get("name")
+        run.user_id = record.get("user_id")
+        run.status = record.get("status")
+        run.start_time_ms = self._time("start_time")
+        run.end_time_ms = self._time("end_time")
+        run.lifecycle = record.get("lifecycle_stage") or "active"
+        run.artifact_uri = redacted(record.get("artifact_uri"))
+        run.fields = _fields(record)
         if metric_points.in_seconds(self._reader, self._run_id):
-            fields["metric_timestamps"] = "s"
-        yield self._entries.event(
-            RunCreated,
-            str(experiment_id),
-            name,
-            found.get("name") or self._name_by_tag() or found.get("name"),
-            found.get("user_id"),
-            self._whole(found, "start_time"),
-            place(found.get("artifact_uri")),
-            {},
-            self._store,
-            fields,
-        )
-        yield self._entries.event(
-            RunUpdated,
-            found.get("status"),
-            self._whole(found, "end_time"),
-            None,
-            "deleted" if found.get("lifecycle_stage") == "deleted" else None,
-        )
+            run.fields["metric_timestamps"] = "s"
+        yield from self._events.run(run)
 
-    def _name_by_tag(self) -> str | None:
-        """Give the name that MLflow before 1.28 kept in a tag alone."""
+    def _name_in_tags(self) -> str | None:
+        """Return the name from the tag that was its only place before MLflow 1.28."""
         where = {"run_uuid": self._run_id, "key": _RUN_NAME}
         return next((str(v) for (v,) in self._reader.rows("tags", ("value",), where) if v), None)
 
-    def _whole(self, found: Record, column: str) -> int | None:
-        value = found.get(column)
+    def _time(self, column: str) -> int | None:
+        value = self._record.get(column)
         if value is None or isinstance(value, int):
             return value
-        self._report(f"{column} is no number: {value!r}", column)
+        self._report(f"{column} is not a number: {value!r}", column)
         return None
 
-    def _params(self, _: Record) -> Iterator[Event]:
-        found = self._texts("params")
-        if found:
-            yield self._entries.event(ParamsLogged, found)
+    def _params(self) -> Iterator[Event]:
+        self._run.params = text_pairs(self._reader.pairs("params", {"run_uuid": self._run_id}))
+        yield from self._events.params(self._run)
 
-    def _tags(self, _: Record) -> Iterator[Event]:
-        found = self._texts("tags")
-        if found:
-            yield self._entries.event(TagsSet, found)
+    def _tags(self) -> Iterator[Event]:
+        self._run.tags = text_pairs(self._reader.pairs("tags", {"run_uuid": self._run_id}))
+        yield from self._events.tags(self._run)
 
-    def _texts(self, table: str) -> dict[str, str]:
-        return texts(self._reader.pairs(table, {"run_uuid": self._run_id}))
+    # -- metrics and inputs ------------------------------------------------------------
 
-    # -- what it measured and read -----------------------------------------------------
-
-    def _metrics(self, _: Record) -> Iterator[Event]:
-        measured = self._reading.index.measured_models(self._reader, self._run_id)
-        source = metric_points.Metrics(self._reader, self._run_id, measured)
-        for columns in source.batches():
-            yield self._entries.event(MetricsLogged, *columns)
-        for reason, lost in source.problems():
+    def _metrics(self) -> Iterator[Event]:
+        models_here = self._reading.index.measured_models(self._reader, self._run_id)
+        metrics = metric_points.Metrics(self._reader, self._run_id, models_here)
+        for batch in metrics.batches():
+            yield self._events.metrics(*batch)
+        for reason, lost in metrics.problems():
             self._reading.report(Problem(f"metrics, run {self._run_id}", reason, lost))
 
-    def _inputs(self, _: Record) -> Iterator[Event]:
-        datasets = [self._dataset(*row) for row in self._dataset_inputs()]
-        datasets.sort(key=lambda found: (str(found["name"]), str(found["digest"])))
-        where = {
-            "source_type": "RUN_INPUT",
-            "source_id": self._run_id,
-            "destination_type": "MODEL_INPUT",
-        }
-        found = [str(m) for (m,) in self._reader.rows("inputs", ("destination_id",), where)]
-        if datasets or found:
-            yield self._entries.event(InputsLogged, datasets, sorted(found))
-
-    def _dataset_inputs(self) -> list[tuple[str, str]]:
+    def _inputs(self) -> Iterator[Event]:
         where = {"destination_type": "RUN", "destination_id": self._run_id}
-        names = ("source_id", "input_uuid", "source_type")
-        rows = self._reader.rows("inputs", names, where)
-        return [(str(dataset), str(given)) for dataset, given, kind in rows if kind == "DATASET"]
+        columns = ("source_id", "input_uuid", "source_type")
+        rows = list(self._reader.rows("inputs", columns, where))
+        datasets = [self._dataset(str(d), str(i)) for d, i, kind in rows if kind == "DATASET"]
+        datasets.sort(key=lambda dataset: (str(dataset["name"]), str(dataset["digest"])))
+        self._run.datasets = datasets
+        rows = list(self._model_rows("INPUT", "destination_id"))
+        self._run.input_models = sorted(str(model) for (model,) in rows)
+        yield from self._events.inputs(self._run)
 
     def _dataset(self, dataset_id: str, input_id: str) -> dict[str, Any]:
-        found = next(self._reader.records("datasets", {"dataset_uuid": dataset_id}), None)
-        tags = texts(self._reader.pairs("input_tags", {"input_uuid": input_id}, "name"))
-        if found is None:
-            self._report(f"its input {dataset_id} is no data set of the database", "the data set")
-            found = {}
-        return {**{n: found.get(n, found.get(f"dataset_{n}")) for n in _DATASET}, "tags": tags}
+        record = next(self._reader.records("datasets", {"dataset_uuid": dataset_id}), None)
+        tags = text_pairs(self._reader.pairs("input_tags", {"input_uuid": input_id}, "name"))
+        if record is None:
+            self._report(f"its input {dataset_id} is not in the table datasets", "the dataset")
+            record = {}
+        # The table has dataset_source, dataset_schema and so on, but name and digest.
+        fields = {name: record.get(name, record.get(f"dataset_{name}")) for name in _DATASET}
+        return {**fields, "tags": tags}
+
+    def _model_rows(self, direction: str, *columns: str) -> Iterator[tuple[Any, ...]]:
+        where = {
+            "source_type": f"RUN_{direction}",
+            "source_id": self._run_id,
+            "destination_type": f"MODEL_{direction}",
+        }
+        return self._reader.rows("inputs", columns, where)
 
     # -- models, artifacts, traces -----------------------------------------------------
 
-    def _models(self, _: Record) -> Iterator[Event]:
+    def _models(self) -> Iterator[Event]:
         ids = self._reading.index.models(self._reader, self._run_id)
         yield from models.logged(self._reading, ids)
 
-    def _outputs(self, _: Record) -> Iterator[Event]:
-        where = {
-            "source_type": "RUN_OUTPUT",
-            "source_id": self._run_id,
-            "destination_type": "MODEL_OUTPUT",
-        }
-        rows = self._reader.rows("inputs", ("destination_id", "step"), where)
-        found = sorted((str(model), step or 0) for model, step in rows)
-        if found:
-            yield self._entries.event(OutputsLogged, found)
+    def _outputs(self) -> Iterator[Event]:
+        rows = self._model_rows("OUTPUT", "destination_id", "step")
+        self._run.output_models = sorted((str(model), step or 0) for model, step in rows)
+        yield from self._events.outputs(self._run)
 
-    def _artifacts(self, found: Record) -> Iterator[Event]:
-        files = self._reading.artifacts.files(found.get("artifact_uri"), self._run_id)
-        if files:
-            yield self._entries.event(ArtifactsLogged, files)
+    def _artifacts(self) -> Iterator[Event]:
+        files = self._reading.artifacts.files(self._record.get("artifact_uri"), self._run_id)
+        yield from self._events.artifacts(files)
         ids = self._reading.index.models(self._reader, self._run_id)
         yield from models.artifacts(self._reading, ids)
 
-    def _model_points(self, _: Record) -> Iterator[Event]:
+    def _model_points(self) -> Iterator[Event]:
         ids = self._reading.index.measured_models(self._reader, self._run_id)
         yield from models.points(self._reading, self._run_id, ids)
 
-    def _traces(self, _: Record) -> Iterator[Event]:
+    def _traces(self) -> Iterator[Event]:
         index = self._reading.index
         yield from traces.logged(self._reading, index.traces(self._reader, self._run_id))
-        linked = index.linked_traces(self._reader, self._run_id)
-        if linked:
-            yield self._entries.linked_traces(self._run_id, linked)
+        trace_ids = index.linked_traces(self._reader, self._run_id)
+        yield from self._events.linked_traces(self._run_id, trace_ids)
 
 
-def _fields(found: Record) -> dict[str, Any]:
-    """Give what else the store says of a run; that it says nothing of its source is nothing."""
-    fields = others(found, _OWN)
+def _fields(record: Record) -> dict[str, Any]:
+    """Return the remaining columns; the default ``UNKNOWN`` of source_type says nothing."""
+    fields = extra_fields(record, _COLUMNS)
     if fields.get("source_type") == "UNKNOWN":
         del fields["source_type"]
     return {name: value for name, value in fields.items() if value != ""}

@@ -1,4 +1,4 @@
-"""A SQLite file that is read and never written, in whatever state it was left."""
+"""A SQLite file that is read and never written, in any state that its last writer left."""
 
 from __future__ import annotations
 
@@ -6,44 +6,52 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+import sqlalchemy
 
 from yprov_mlflow.prov.errors import StoreError
 
-_MAGIC = b"SQLite format 3\0"
-_WAL = 2
-"""What byte 18 of the header says of a file that is written through a ``-wal`` file."""
-
+_HEADER = b"SQLite format 3\0"
+_WAL_VERSION = b"\2"  # byte 18 of the header, of a file in WAL mode
 _WAIT_S = 60.0
-_LEFT = ("-wal", "-journal")
+_UNFINISHED = ("-wal", "-journal")
 _CURE = "Give the database that MLflow writes to: a SQLite file with its tables"
 
-State = tuple[object, ...]
+_INDEXED_TABLES = ("metrics", "latest_metrics", "params", "tags")
+# Fewer rows are scanned faster than they are sorted.
+_SMALL_TABLE = 20_000
+
+FileState = tuple[object, ...]
 
 
 class SqliteFile:
-    """One file and what lies beside it.
+    """One database file and SQLite's own files next to it.
 
-    Opened read-only, so that SQLite honours what other programs write meanwhile and nothing is
-    changed. Where that cannot be, as a program died in a transaction and the file needs repair,
-    a copy is repaired; where it is on a medium that is read-only itself, it is read as it is.
+    It is opened in one of three ways, the first that works:
+
+    1. Read-only. SQLite's locks protect readers from writers, and nothing is changed.
+    2. As a repaired copy, if a writer died and left a transaction. SQLite repairs a file by
+       writing to it, which must not happen to the original.
+    3. Immutable, if the folder is read-only: in WAL mode SQLite would have to create a file
+       there. SQLite then takes no locks, so that changes during a read must be detected here.
+
+    Raises:
+        StoreError: The file is missing, unreadable, empty, or not a SQLite database.
     """
 
     def __init__(self, path: Path) -> None:
-        """Look at the file.
-
-        Raises:
-            StoreError: It is not there, not to be read, empty, or no SQLite database.
-        """
         self.path = path
-        self.foreign_text = False
+        self.has_invalid_text = False
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._immutable = False
-        self._wal = self._header()[18] == _WAL
+        self._wal = self._in_wal_mode()
 
-    def _header(self) -> bytes:
+    def _in_wal_mode(self) -> bool:
         try:
             with self.path.open("rb") as file:
                 header = file.read(100)
@@ -54,68 +62,68 @@ class SqliteFile:
             raise StoreError(reason, str(self.path), _CURE) from error
         if not header:
             raise StoreError("the database is empty", str(self.path), _CURE)
-        if not header.startswith(_MAGIC):
-            raise StoreError("this file is no SQLite database", str(self.path), _CURE)
-        return header
+        if not header.startswith(_HEADER):
+            raise StoreError("this file is not a SQLite database", str(self.path), _CURE)
+        return header[18:19] == _WAL_VERSION
 
-    def state(self) -> State:
-        """Give what changes when a program opens or writes the file."""
-        found: list[object] = []
-        for suffix in ("", *_LEFT):
+    def state(self) -> FileState:
+        """Return a value that changes when a program opens the file for writing, or writes."""
+        state: list[object] = []
+        for suffix in ("", *_UNFINISHED):
             try:
                 stat = os.stat(f"{self.path}{suffix}")
             except FileNotFoundError:
-                found.append(None)
+                state.append(None)
                 continue
-            found += [stat.st_size, stat.st_mtime_ns if suffix == "" else bool(stat.st_size)]
-        return (*found,)
+            # Readers, including this one, touch an empty -wal file: its times mean nothing.
+            state += [stat.st_size, stat.st_mtime_ns if suffix == "" else bool(stat.st_size)]
+        return (*state,)
 
     @property
-    def settled(self) -> bool:
-        """Whether one opening does, whatever becomes of the file: SQLite itself looks after it."""
+    def reusable(self) -> bool:
+        """Whether a connection stays valid when other programs change the file."""
         return self._copy is None and not self._immutable
 
     @property
-    def guarded(self) -> bool:
-        """Whether SQLite itself sees to it that a transaction reads one state of the file."""
+    def isolated(self) -> bool:
+        """Whether SQLite itself guarantees that a transaction sees one state of the file."""
         return not self._immutable
 
     def connect(self) -> sqlite3.Connection:
-        """Open the file as its state of now demands.
+        """Return a connection, opened as the current state of the file requires.
 
         Raises:
-            StoreError: It is broken, or locked for longer than anybody would wait.
+            StoreError: The file is broken, or stays locked.
         """
-        self._wal = self._header()[18] == _WAL
+        self._wal = self._in_wal_mode()
         if self._copy is None:
             try:
                 return self._open(self.path, "mode=ro")
             except sqlite3.OperationalError as error:
                 self._raise_if_locked(error)
-                if not self._left():
+                if not self._unfinished():
                     connection = self._open(self.path, "immutable=1")
                     self._immutable = True
                     return connection
-                self._repair_copy()
+                self._make_copy()
         assert self._copy is not None
         return self._open(Path(self._copy.name, self.path.name), "mode=rw")
 
-    def _left(self) -> list[str]:
-        """Give the endings of files beside it in which a program keeps what it wrote last."""
-        found = []
-        for suffix in _LEFT:
-            beside = Path(f"{self.path}{suffix}")
-            if beside.exists() and beside.stat().st_size:
-                found.append(suffix)
-        return found
+    def _unfinished(self) -> list[str]:
+        """Return the suffixes of files with changes that are not in the database file yet."""
+        paths = {suffix: Path(f"{self.path}{suffix}") for suffix in _UNFINISHED}
+        return [suffix for suffix, path in paths.items() if path.exists() and path.stat().st_size]
 
     def _open(self, path: Path, mode: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(path.absolute()))}?{mode}"
+        # isolation_level=None: transactions begin where Database begins them, and not only before
+        # writes, as sqlite3 would do it.
         connection = sqlite3.connect(
             uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
         )
-        connection.text_factory = self._text
+        connection.text_factory = self._decode
         try:
+            # Connecting alone reads nothing; this fails where reading does.
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
             connection.close()
@@ -130,48 +138,102 @@ class SqliteFile:
             cure = "Try again when the program that writes to it has finished"
             raise StoreError("the database is locked", str(self.path), cure) from error
 
-    def _repair_copy(self) -> None:
-        """Let SQLite finish or undo, on a copy, what a program that died had begun."""
+    def _make_copy(self) -> None:
+        """Copy the file; opening the copy completes or undoes the interrupted transaction."""
         self._copy = tempfile.TemporaryDirectory(prefix="yprov-")
         target = Path(self._copy.name, self.path.name)
         try:
-            for suffix in ("", *self._left()):
+            for suffix in ("", *self._unfinished()):
                 shutil.copyfile(f"{self.path}{suffix}", f"{target}{suffix}")
         except OSError as error:
             self.close()
             reason = f"the database must be copied to be read, which failed: {error.strerror}"
-            cure = "Set TMPDIR to a folder with room for it, or open it once with sqlite3"
+            cure = "Set TMPDIR to a folder with enough space, or open it once with sqlite3"
             raise StoreError(reason, str(self.path), cure) from error
 
     def close(self) -> None:
-        """Remove the copy, if there is one, and what SQLite made beside the file."""
+        """Remove the copy, and the files that SQLite created next to the database."""
         self._immutable = False
         if self._copy is not None:
             self._copy.cleanup()
             self._copy = None
         elif self._wal:
-            self._tidy()
+            self._remove_empty_wal()
 
-    def _tidy(self) -> None:
-        """Let SQLite remove the empty files that it makes for who reads a file in WAL mode.
+    def _remove_empty_wal(self) -> None:
+        """Make SQLite remove the empty files that it creates for readers in WAL mode.
 
-        It does so when the last who has the file open could write; nothing is written.
+        It removes them when the last connection that could write is closed. This one opens the
+        file for writing and writes nothing.
         """
-        beside = Path(f"{self.path}-wal")
-        if not beside.exists() or beside.stat().st_size:
+        wal = Path(f"{self.path}-wal")
+        if not wal.exists() or wal.stat().st_size:
             return
         try:
             uri = f"file:{quote(str(self.path.absolute()))}?mode=rw"
             with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
                 connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.Error:
-            # Somebody else is at it, and will do it.
-            return
+            return  # another program uses the file and will remove them
 
-    def _text(self, value: bytes) -> str:
+    def _decode(self, value: bytes) -> str:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            # Nothing is lost: each byte is a character.
-            self.foreign_text = True
+            # Latin-1 maps each byte to one character, so that nothing is lost.
+            self.has_invalid_text = True
             return value.decode("latin-1")
+
+
+class RowIndex:
+    """Temporary index of rows by run, for files of MLflow before 1.28, whose tables lack one.
+
+    Without it, each run scans all rows: quadratic time for a store of many runs. It lives in
+    SQLite's temporary database, so that the user's file is not changed.
+    """
+
+    def __init__(self) -> None:
+        self._version: int | None = None
+        self._indexed: set[str] = set()
+
+    def update(self, connection: sqlite3.Connection, tables: Iterable[str]) -> None:
+        """Create the index, again if another program wrote to the file since.
+
+        Args:
+            connection: An open connection outside of any transaction.
+            tables: Tables without an index by run.
+        """
+        # It changes when another connection commits, in this process or in another one.
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:
+            return
+        for table in self._indexed:
+            connection.execute(f"DROP TABLE IF EXISTS temp.rows_of_{table}")
+        self._indexed.clear()
+        self._version = version
+        for table in set(tables) & set(_INDEXED_TABLES):
+            try:
+                last = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]
+                if last is not None and last > _SMALL_TABLE:
+                    self._create(connection, table)
+            except sqlite3.DatabaseError:
+                continue  # the table is broken or has no rowid: it is scanned
+
+    def _create(self, connection: sqlite3.Connection, table: str) -> None:
+        connection.execute(
+            f"CREATE TEMP TABLE rows_of_{table}"
+            " (run TEXT, row INTEGER, PRIMARY KEY (run, row)) WITHOUT ROWID"
+        )
+        self._indexed.add(table)
+        connection.execute(
+            f"INSERT INTO temp.rows_of_{table}"
+            f" SELECT run_uuid, rowid FROM main.{table} WHERE run_uuid IS NOT NULL ORDER BY 1, 2"
+        )
+
+    def condition(self, table: str, run_id: str) -> Any | None:
+        """Return the condition for a run's rows; None if the table is not indexed here."""
+        if table not in self._indexed:
+            return None
+        rows = sqlalchemy.table(f"rows_of_{table}", sqlalchemy.column("run"), schema="temp")
+        numbers: Any = sqlalchemy.select(sqlalchemy.literal_column("row")).select_from(rows)
+        return sqlalchemy.literal_column(f"{table}.rowid").in_(numbers.where(rows.c.run == run_id))

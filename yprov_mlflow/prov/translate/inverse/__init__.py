@@ -1,4 +1,4 @@
-"""The way back: a document gives the events of a store that holds what it tells."""
+"""Translate a document back into the events of a store that holds its content."""
 
 from yprov_mlflow.prov.translate.inverse.event_stream import events_of, side_files
 

@@ -1,4 +1,4 @@
-"""Calls to a store: each as it was, from its activity and the spans that it logged."""
+"""Calls to a store, from their activities and the spans that they logged."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from typing import Any
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import STORE
-from yprov_mlflow.prov.translate.inverse.document_index import Reading, as_json, attribute, names
-from yprov_mlflow.prov.translate.store_calls.spans import rebuilt
+from yprov_mlflow.prov.translate.inverse.document_index import (
+    DocumentIndex,
+    as_json,
+    attribute,
+    names,
+)
+from yprov_mlflow.prov.translate.store_calls.spans import rebuild_span
 
-Found = tuple[int | None, int, tuple[Any, ...]]
-"""A call's number, its time in ns (0 where unknown), and the fields of ``StoreCalled``."""
+CallFields = tuple[int | None, int, tuple[Any, ...]]
+"""A call's number, its time in ns (0 if unknown), and the fields of ``StoreCalled``."""
 
 
-def calls(reading: Reading) -> list[Found]:
-    """Give all calls, in order of time and number."""
-    spans = _spans(reading)
-    found: list[Found] = []
-    for identifier, record in reading.activities.items():
+def calls(index: DocumentIndex) -> list[CallFields]:
+    """Return all calls, ordered by time and number."""
+    spans = _spans(index)
+    events: list[CallFields] = []
+    for identifier, record in index.activities.items():
         if not identifier.startswith(f"{STORE}:event/") or "mlf:method" not in record:
             continue
         arguments = as_json(record, "mlf:arguments")
@@ -29,6 +34,7 @@ def calls(reading: Reading) -> list[Found]:
             kept = arguments.get("spans")
             arguments["spans"] = spans[identifier] + (kept if isinstance(kept, list) else [])
         elif attribute(record, "mlf:method") == "log_spans":
+            # Later calls may have logged all of its spans again.
             arguments.setdefault("spans", [])
         fields = (
             attribute(record, "mlf:method"),
@@ -37,8 +43,8 @@ def calls(reading: Reading) -> list[Found]:
             as_json(record, "mlf:result"),
         )
         number = attribute(record, "mlf:sequence")
-        found.append((number, _time_ns(record.get("prov:startTime")), fields))
-    return sorted(found, key=lambda call: (call[1], call[0] or 0))
+        events.append((number, _time_ns(record.get("prov:startTime")), fields))
+    return sorted(events, key=lambda call: (call[1], call[0] or 0))
 
 
 def _time_ns(instant: str | None) -> int:
@@ -48,24 +54,22 @@ def _time_ns(instant: str | None) -> int:
     return literals.microseconds(moment) * 1000
 
 
-def _spans(reading: Reading) -> dict[str, list[dict[str, Any]]]:
-    """Give the spans that each call logged last."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for identifier, record in sorted(reading.activities.items()):
-        by = names(record, "mlf:loggedBy")
+def _spans(index: DocumentIndex) -> dict[str, list[dict[str, Any]]]:
+    """Return the spans by the call that logged them last."""
+    spans: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for identifier, record in sorted(index.activities.items()):
+        logged_by = names(record, "mlf:loggedBy")
         fields = as_json(record, "mlf:spanFields")
-        if by and isinstance(fields, dict):
+        if logged_by and isinstance(fields, dict):
             parts = {
                 "attributes": as_json(record, "mlf:spanAttributes"),
                 "events": as_json(record, "mlf:spanEvents"),
-                "inputs": _value(reading.entities.get(f"{identifier}/in")),
-                "outputs": _value(reading.entities.get(f"{identifier}/out")),
+                "inputs": _value(index.entities.get(f"{identifier}/in")),
+                "outputs": _value(index.entities.get(f"{identifier}/out")),
             }
-            found[by[0]].append(rebuilt(fields, parts))
-    return found
+            spans[logged_by[0]].append(rebuild_span(fields, parts))
+    return spans
 
 
 def _value(record: Record | None) -> object:
-    if record is None:
-        return None
-    return literals.value(record.get("prov:value"))
+    return None if record is None else literals.value(record.get("prov:value"))

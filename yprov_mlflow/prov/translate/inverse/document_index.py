@@ -1,11 +1,11 @@
-"""A document as the inverse reads it: what is where, which values still hold."""
+"""An index of a document's records, and access to their attributes and current values."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from yprov_mlflow.prov import ids
@@ -16,68 +16,76 @@ from yprov_mlflow.prov.model.identifiers import NO_STORE, RUN, STORE
 
 RUN_ID = f"{RUN}:run"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=#?\Z)")
+_STAMPED = re.compile(r"\d{8}T")
 
 
-class Reading:
-    """Looks up records of a document.
+class DocumentIndex:
+    """Finds records of a document.
+
+    Attributes:
+        run: The record of the run; None for the document of a store.
+        store_uuid: Id of the store, or a placeholder.
 
     Raises:
-        DocumentError: The document is of neither a run nor a store.
+        DocumentError: The document describes neither a run nor a store.
     """
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.entities = document.records.get("entity", {})
         self.activities = document.records.get("activity", {})
-        self.ended = {
+        self._ended = {
             str(record.get("prov:entity")) for record in self.relations("wasInvalidatedBy")
         }
         self.run = self.activities.get(RUN_ID) if RUN in document.prefixes else None
         if self.run is None and (RUN in document.prefixes or STORE not in document.prefixes):
             raise DocumentError(
-                "the document is of no run and of no store",
+                "the document describes neither a run nor a store",
                 None,
-                "Give documents that yprov-mlflow wrote",
+                "Use documents that yprov-mlflow wrote",
             )
-        found = _UUID.search(document.prefixes.get(STORE, ""))
-        self.store_uuid = found[0] if found else NO_STORE
+        match = _UUID.search(document.prefixes.get(STORE, ""))
+        self.store_uuid = match[0] if match else NO_STORE
         self._groups: dict[tuple[str, str], list[tuple[str, Record]]] | None = None
 
     @property
     def live(self) -> bool:
-        """Tell whether anyone saw what the document tells of, and not a source alone."""
+        """Whether the document comes from live capture, and not from an existing store."""
         return any("mlf:token" in record for record in self.activities.values())
 
     @property
     def run_id(self) -> str:
-        """Give the run's id, or what stands for one where the document is of a store."""
+        """The id of the run, or the placeholder for a store."""
         if self.run is None:
             return ids.store_id(self.store_uuid)
         return str(attribute(self.run, "mlf:runId"))
 
     def relations(self, section: str) -> Iterator[Record]:
-        """Give all relations of one kind."""
+        """Yield all relations of one kind."""
         yield from self.document.records.get(section, {}).values()
 
     def group(self, prefix: str, word: str) -> list[tuple[str, Record]]:
-        """Give the entities ``<prefix>:<word>/<rest>`` as pairs of the rest and the record."""
+        """Return the entities ``<prefix>:<word>/<suffix>`` as pairs of suffix and record."""
         if self._groups is None:
             groups: dict[tuple[str, str], list[tuple[str, Record]]] = defaultdict(list)
             for identifier, record in self.entities.items():
                 start, _, local = identifier.partition(":")
-                head, _, rest = local.partition("/")
-                if rest:
-                    groups[start, head].append((rest, record))
+                head, _, suffix = local.partition("/")
+                if suffix:
+                    groups[start, head].append((suffix, record))
             self._groups = groups
         return self._groups.get((prefix, word), [])
 
-    def holds(self, identifier: str) -> bool:
-        """Tell whether nothing has ended an entity."""
-        return identifier not in self.ended
+    def is_current(self, identifier: str) -> bool:
+        """Return whether no record ends an entity."""
+        return identifier not in self._ended
+
+
+# -- attributes --------------------------------------------------------------------------
 
 
 def attribute(record: Mapping[str, Any], term: str) -> Any:
-    """Give the value of an attribute, exactly as it was; None where there is none."""
+    """Return the exact value of an attribute, None if there is none."""
     value = record.get(term)
     if EXACT in record:
         exact = json.loads(record[EXACT])
@@ -87,7 +95,7 @@ def attribute(record: Mapping[str, Any], term: str) -> Any:
 
 
 def as_json(record: Mapping[str, Any], term: str) -> Any:
-    """Give the value of an attribute that is JSON text; None where there is none, or no JSON."""
+    """Return the content of an attribute that is JSON text, None if it is not."""
     value = attribute(record, term)
     try:
         return json.loads(value) if isinstance(value, str) else None
@@ -96,18 +104,70 @@ def as_json(record: Mapping[str, Any], term: str) -> Any:
 
 
 def names(record: Mapping[str, Any], term: str) -> list[str]:
-    """Give the values of an attribute that are qualified names."""
+    """Return the values of an attribute that are qualified names."""
     value = record.get(term)
     values = value if isinstance(value, list) else [value]
-    return [str(one.get("$")) for one in values if isinstance(one, Mapping)]
+    return [str(item.get("$")) for item in values if isinstance(item, Mapping)]
 
 
 def key(segment: str) -> str:
-    """Give the user's key that a segment of an id was made from."""
+    """Return the user's key that a segment of an id stands for."""
     return "" if segment == "@empty" else ids.unquote_key(segment)
 
 
 def status(record: Mapping[str, Any], term: str = "mlf:status") -> str | None:
-    """Give MLflow's status, which may be a qualified name or text."""
+    """Return a status of MLflow, which may be a qualified name or text."""
     value = attribute(record, term)
     return str(value).removeprefix("mlf:") if value is not None else None
+
+
+# -- current values ----------------------------------------------------------------------
+
+
+def last_values(
+    index: DocumentIndex, rows: Iterable[tuple[str, Record]], base: str
+) -> dict[str, Any]:
+    """Return the current values of properties by key.
+
+    Args:
+        index: The document.
+        rows: The records of properties and their values, each with the part of its id after
+            ``base``: ``<key>`` for a property, ``<key>/<number>`` for a value.
+        base: The part of their ids that they have in common.
+    """
+    latest: dict[str, tuple[tuple[bool, int, str], str, Record]] = {}
+    for suffix, record in rows:
+        segment, slash, number = suffix.partition("/")
+        if slash and "prov:value" in record:
+            order = _order(number)
+            if segment not in latest or latest[segment][0] < order:
+                latest[segment] = (order, f"{base}{suffix}", record)
+    return {
+        key(segment): attribute(record, "prov:value")
+        for segment, (_, identifier, record) in latest.items()
+        if index.is_current(identifier)
+    }
+
+
+def _order(number: str) -> tuple[bool, int, str]:
+    """Return the sort key of a value: numbers, else timestamps before values without time.
+
+    Values of runs are numbered. Those of a store have the time of their event in their id, and
+    those that were read from an existing store have no time and are the current ones.
+    """
+    plain = number.partition("@")[0]
+    if plain.isdecimal() and len(plain) < 8:
+        return (True, int(plain), number)
+    return (not _STAMPED.match(number), 0, number)
+
+
+def param_values(rows: Iterable[tuple[str, Record]]) -> dict[str, str]:
+    """Return params by key: the last value of a param with several, which no store should have."""
+    latest: dict[str, tuple[int, str]] = {}
+    for suffix, record in rows:
+        segment, at, count = suffix.rpartition("@")
+        if not at or not count.isdecimal():
+            segment, count = suffix, "1"
+        if "mlf:text" in record and latest.get(segment, (0, ""))[0] < int(count):
+            latest[segment] = (int(count), str(attribute(record, "mlf:text")))
+    return {key(segment): value for segment, (_, value) in latest.items()}

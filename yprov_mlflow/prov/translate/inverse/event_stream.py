@@ -1,4 +1,4 @@
-"""A document's events: what a store would hold that the document tells of."""
+"""All events of a document, in the order of a store."""
 
 from __future__ import annotations
 
@@ -28,68 +28,70 @@ from yprov_mlflow.prov.translate.inverse import (
     point_columns,
     run_events,
 )
-from yprov_mlflow.prov.translate.inverse.document_index import Reading, attribute
+from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
 
 
 def events_of(document: Document, batches: Iterable[PointBatch] | None = None) -> Iterator[Event]:
-    """Give the events of a document, as a source gives them: all of ``STORE_SESSION``.
+    """Yield the events of a document as a source of runs would, all of ``STORE_SESSION``.
 
-    The document of a source's events gives them back, as far as translating them shows. Of a
-    document of live capture come the events of a store that holds its run: the last values of
-    tags, all points in the order of logging, and calls, with their times.
+    Events of a source survive the way to a document and back, as far as the translation shows
+    them. A document of live capture gives the events of a store that holds its run: the last
+    values of tags, all points in the order of logging, and calls with their times.
 
     Args:
-        document: A document of one run or store.
-        batches: The points of its side file, if it has one.
+        document: The document of one run or store.
+        batches: The points of its metric file, if it has one.
 
     Raises:
-        DocumentError: The document is none of this package.
+        DocumentError: The document is not from this package.
     """
-    reading = Reading(document)
-    found_models, found_calls = model_events.models(reading), call_events.calls(reading)
-    numbers = [model[0] for model in found_models] + [call[0] for call in found_calls]
+    index = DocumentIndex(document)
+    models, calls = model_events.models(index), call_events.calls(index)
+    numbers = [model[0] for model in models] + [call[0] for call in calls]
     kept = [number for number in numbers if number is not None]
-    make = _Maker(reading.run_id, min(kept, default=None), keep=not reading.live)
-    if reading.run is not None:
-        yield from _of_run(reading, make, batches)
-    for number, fields in found_models:
+    make = _EventFactory(index.run_id, min(kept, default=None), keep=not index.live)
+    if index.run is not None:
+        yield from _run_events(index, make, batches)
+    for number, fields in models:
         yield make(ModelLogged, *fields, number=number)
-    outputs = inputs_outputs.outputs(reading) if reading.run is not None else []
+    outputs = inputs_outputs.outputs(index) if index.run is not None else []
     if outputs:
         yield make(OutputsLogged, outputs)
-    for owner, files in inputs_outputs.artifacts(reading).items():
+    for owner, files in inputs_outputs.artifacts(index).items():
         yield make(ArtifactsLogged, files, owner)
-    for number, time_ns, fields in found_calls:
+    for number, time_ns, fields in calls:
         yield make(StoreCalled, *fields, number=number, time_ns=time_ns)
 
 
-def _of_run(
-    reading: Reading, make: _Maker, batches: Iterable[PointBatch] | None
+def _run_events(
+    index: DocumentIndex, make: _EventFactory, batches: Iterable[PointBatch] | None
 ) -> Iterator[Event]:
-    created = run_events.created(reading)
+    created = run_events.created(index)
     if created is not None:
         yield make(RunCreated, *created)
-    number, fields = run_events.updated(reading)
+    number, fields = run_events.updated(index)
     yield make(RunUpdated, *fields, number=number)
-    if params := run_events.params(reading):
+    if params := run_events.params(index):
         yield make(ParamsLogged, params)
-    if tags := run_events.tags(reading):
+    if tags := run_events.tags(index):
         yield make(TagsSet, tags)
-    for columns in point_columns.of_samples(reading):
+    for columns in point_columns.from_samples(index):
         yield make(MetricsLogged, *columns)
-    for columns in point_columns.of_batches(batches or ()):
+    for columns in point_columns.from_batches(batches or ()):
         yield make(MetricsLogged, *columns)
-    datasets, used = inputs_outputs.inputs(reading)
-    if datasets or used:
-        yield make(InputsLogged, datasets, used)
+    datasets, models = inputs_outputs.inputs(index)
+    if datasets or models:
+        yield make(InputsLogged, datasets, models)
 
 
-class _Maker:
+class _EventFactory:
     """Makes events and numbers them.
 
-    With ``keep`` those have the numbers that the document has kept, of which ``first`` is the
-    least: what has none of its own comes before them. Sessions of a live run number each its
-    own calls, so there all are numbered anew.
+    Args:
+        run_id: The run or store of the events.
+        first: The smallest number in the document, None if it has none.
+        keep: Use the numbers in the document. Otherwise all events get new numbers: each session
+            of a live run numbers its own calls, so their numbers are not unique.
     """
 
     def __init__(self, run_id: str, first: int | None, *, keep: bool) -> None:
@@ -104,6 +106,7 @@ class _Maker:
         seq = number if self._keep else None
         if seq is None:
             seq = self._next
+            # Events without their own number come first, so that later changes override them.
             if self._first is not None and cls not in _LAST:
                 seq = min(seq, self._first)
         self._next = max(self._next, seq + 1)
@@ -114,7 +117,7 @@ _LAST = frozenset({ModelLogged, OutputsLogged, ArtifactsLogged, StoreCalled})
 
 
 def side_files(document: Document) -> list[tuple[str, str]]:
-    """Give path and SHA-256 of the files beside the document that hold its points."""
+    """Return path and SHA-256 of the metric files beside a document."""
     return [
         (str(attribute(record, "mlf:path")), str(attribute(record, "mlf:sha256")))
         for identifier, record in document.records.get("entity", {}).items()

@@ -1,4 +1,4 @@
-"""Metric points: from samples, or from the batches of a side file."""
+"""Metric points as columns: from records, or from the batches of a metric file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
 from yprov_mlflow.prov.translate.batches import PointBatch
-from yprov_mlflow.prov.translate.inverse.document_index import Reading, attribute, key, names
+from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute, key, names
 from yprov_mlflow.prov.translate.points import BATCH
 
 _MODEL = f"{STORE}:logged-model/"
 
 Dataset = tuple[str | None, str | None]
+"""Name and digest of the dataset of a point."""
 
 
-class Columns:
-    """Points of one metric, in order."""
+class PointColumns:
+    """Points of one metric, in order of logging."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -41,7 +42,7 @@ class Columns:
         self.datasets.append(dataset)
 
     def fields(self) -> Iterator[tuple[Any, ...]]:
-        """Give the fields of ``MetricsLogged`` events that have these points."""
+        """Yield the fields of ``MetricsLogged`` events with these points."""
         for start in range(0, len(self.values), BATCH):
             part = slice(start, start + BATCH)
             values = self.values[part]
@@ -58,37 +59,39 @@ class Columns:
             )
 
 
-def of_samples(reading: Reading) -> Iterator[tuple[Any, ...]]:
-    """Give the fields of events for all points that are records."""
+def from_samples(index: DocumentIndex) -> Iterator[tuple[Any, ...]]:
+    """Yield the fields of events for all points that are records."""
     series: dict[str, list[tuple[int, str, Record]]] = defaultdict(list)
-    for rest, record in reading.group(RUN, "metric"):
+    for suffix, record in index.group(RUN, "metric"):
         if "mlf:step" in record:
-            base, _, number = rest.rpartition("/")
-            series[base].append((int(number), rest, record))
+            base, _, number = suffix.rpartition("/")
+            series[base].append((int(number), suffix, record))
+    # Each context and each rank has its own series of a metric; a store has one for all.
     by_key: dict[str, list[str]] = defaultdict(list)
     for base in sorted(series):
         by_key[base.rpartition("/")[2].partition("@r")[0]].append(base)
-    times = _times(reading) if any(len(bases) > 1 for bases in by_key.values()) else {}
+    times = _times(index) if any(len(bases) > 1 for bases in by_key.values()) else {}
     for segment, bases in by_key.items():
         rows = [row for base in bases for row in sorted(series[base], key=lambda row: row[0])]
         if len(bases) > 1:
             rows.sort(key=lambda row: (row[1] not in times, times.get(row[1], "")))
-        columns = Columns(key(segment))
+        columns = PointColumns(key(segment))
         for _, _, record in rows:
             columns.add(*_point(record))
         yield from columns.fields()
 
 
-def _times(reading: Reading) -> dict[str, str]:
+def _times(index: DocumentIndex) -> dict[str, str]:
     start = f"{RUN}:metric/"
     return {
         record["prov:entity"].removeprefix(start): record["prov:time"]
-        for record in reading.relations("wasGeneratedBy")
+        for record in index.relations("wasGeneratedBy")
         if "prov:time" in record and record["prov:entity"].startswith(start)
     }
 
 
 def _point(record: Record) -> tuple[float, int, int, str | None, Dataset]:
+    # Timestamps that no calendar has are kept as numbers.
     moment = attribute(record, "mlf:timestamp")
     if moment is None:
         timestamp_ms = attribute(record, "mlf:timestampMs")
@@ -105,14 +108,14 @@ def _point(record: Record) -> tuple[float, int, int, str | None, Dataset]:
     )
 
 
-def of_batches(batches: Iterable[PointBatch]) -> Iterator[tuple[Any, ...]]:
-    """Give the fields of events for the points of a side file, batch by batch."""
+def from_batches(batches: Iterable[PointBatch]) -> Iterator[tuple[Any, ...]]:
+    """Yield the fields of events for the points of a metric file, batch by batch."""
     for batch in batches:
-        found: dict[str, Columns] = {}
+        by_key: dict[str, PointColumns] = {}
         for i, name in enumerate(batch.series):
-            columns = found.get(name)
+            columns = by_key.get(name)
             if columns is None:
-                columns = found[name] = Columns(name)
+                columns = by_key[name] = PointColumns(name)
             columns.add(
                 batch.value[i],
                 batch.timestamp_ms[i],
@@ -120,5 +123,5 @@ def of_batches(batches: Iterable[PointBatch]) -> Iterator[tuple[Any, ...]]:
                 batch.model[i],
                 (batch.dataset_name[i], batch.dataset_digest[i]),
             )
-        for columns in found.values():
+        for columns in by_key.values():
             yield from columns.fields()

@@ -1,65 +1,94 @@
-"""Links between things of a store: made by one call, ended by another."""
+"""Calls that link objects of a store, or end such a link."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 
-from yprov_mlflow.prov.model.identifiers import segment
+from yprov_mlflow.prov.model.identifiers import STORE, segment
 from yprov_mlflow.prov.model.literals import name, text
 from yprov_mlflow.prov.translate.history import VersionedProperty
-from yprov_mlflow.prov.translate.store_calls.method_names import thing, update
-from yprov_mlflow.prov.translate.store_calls.registry import prompts_of
+from yprov_mlflow.prov.translate.models import declare_model
+from yprov_mlflow.prov.translate.store_calls.method_names import declare_noun, update
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
 
-def _link(call: Call, subject: str, target: str, *, ended: bool = False) -> None:
-    facet = VersionedProperty(
-        f"{subject}/link/{target.replace(':', '$')}", ("mlf:Link",), subject=subject
-    )
-    histories = call.translation.histories
-    if ended:
-        histories.remove(facet, call.act)
+def _link(call: Call, subject: str, target: str, *, unlink: bool = False) -> None:
+    base = f"{subject}/link/{target.replace(':', '$')}"
+    link = VersionedProperty(base, ("mlf:Link",), subject=subject)
+    history = call.translation.history
+    if unlink:
+        history.remove(link, call.ref)
     else:
-        histories.assign(facet, call.act, None, {"mlf:target": name(target)})
+        history.assign(link, call.ref, None, {"mlf:target": name(target)})
 
 
-def _traces_and_run(call: Call, *, ended: bool = False) -> bool:
+def _traces_to_run(call: Call, *, unlink: bool = False) -> bool:
     run_id, traces = call.arguments.get("run_id"), call.arguments.get("trace_ids")
     if not isinstance(run_id, str) or not isinstance(traces, list | tuple):
         return False
     run = call.translation.namespaces.of_run(run_id)
     call.builder.activity(run)
     for trace in traces:
-        _link(call, call.subject(("trace", segment(trace)), text(trace)), run, ended=ended)
+        _link(call, call.declare(("trace", segment(trace)), text(trace)), run, unlink=unlink)
+    return True
+
+
+def _datasets_to_experiments(call: Call, *, unlink: bool = False) -> bool:
+    dataset, experiments = declare_noun(call, "dataset"), call.arguments.get("experiment_ids")
+    if dataset is None or not isinstance(experiments, list | tuple):
+        return False
+    for experiment in experiments:
+        target = call.declare(("experiment", segment(experiment)))
+        _link(call, dataset, target, unlink=unlink)
     return True
 
 
 def _prompts_to_trace(call: Call) -> bool:
-    trace = thing(call, "trace")
+    trace = declare_noun(call, "trace")
     if trace is None:
         return False
-    for prompt in prompts_of(call, call.arguments.get("prompt_versions")):
-        _link(call, trace, prompt)
+    prompts = call.arguments.get("prompt_versions")
+    for prompt in prompts if isinstance(prompts, list | tuple) else ():
+        if isinstance(prompt, Mapping) and "name" in prompt and "version" in prompt:
+            _link(call, trace, _declare_prompt(call, prompt["name"], prompt["version"]))
     return True
 
 
-def _dataset_and_experiments(call: Call, *, ended: bool = False) -> bool:
-    dataset, experiments = thing(call, "dataset"), call.arguments.get("experiment_ids")
-    if dataset is None or not isinstance(experiments, list | tuple):
+def _declare_prompt(call: Call, model: object, version: object) -> str:
+    words = ("model", segment(model))
+    call.mark_prompt(call.declare(words, text(model)))
+    prompt = call.declare((*words, "version", segment(version)), text(f"{model} {version}"))
+    call.mark_prompt(prompt)
+    call.builder.specialization_of(prompt, f"{STORE}:{'/'.join(words)}")
+    return prompt
+
+
+def _prompt_to_model_or_run(call: Call) -> bool:
+    version = declare_noun(call, "prompt_version")
+    model, run = call.arguments.get("model_id"), call.arguments.get("run_id")
+    if version is None:
         return False
-    for experiment in experiments:
-        target = call.subject(("experiment", segment(experiment)))
-        _link(call, dataset, target, ended=ended)
+    if isinstance(model, str):
+        target = declare_model(call.translation, model)
+    elif isinstance(run, str):
+        target = call.translation.namespaces.of_run(run)
+        call.builder.activity(target)
+    else:
+        return False
+    _link(call, version, target)
     return True
 
 
 HANDLERS: Mapping[str, Handler] = {
+    # By the words of their names, these would change something called "dataset records".
     "upsert_dataset_records": partial(update, "dataset"),
     "delete_dataset_records": partial(update, "dataset"),
-    "link_traces_to_run": _traces_and_run,
-    "unlink_traces_from_run": partial(_traces_and_run, ended=True),
+    "link_traces_to_run": _traces_to_run,
+    "unlink_traces_from_run": partial(_traces_to_run, unlink=True),
     "link_prompts_to_trace": _prompts_to_trace,
-    "add_dataset_to_experiments": _dataset_and_experiments,
-    "remove_dataset_from_experiments": partial(_dataset_and_experiments, ended=True),
+    "link_prompt_version_to_model": _prompt_to_model_or_run,
+    "link_prompt_version_to_run": _prompt_to_model_or_run,
+    "add_dataset_to_experiments": _datasets_to_experiments,
+    "remove_dataset_from_experiments": partial(_datasets_to_experiments, unlink=True),
 }

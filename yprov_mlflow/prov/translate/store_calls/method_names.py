@@ -1,7 +1,7 @@
-"""What a call did, by the words of its method's name: a verb, a noun, perhaps a facet.
+"""Handlers of calls by the words in the name of the method: a verb, a noun, perhaps a property.
 
-``delete_model_version_tag`` removes a tag of a model version, whatever MLflow version has it
-and whatever it is that has tags; so new methods of MLflow need no code here.
+``delete_model_version_tag`` removes a tag of a model version, in whichever version of MLflow the
+method exists. New methods of MLflow therefore need no code here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.identifiers import segment
-from yprov_mlflow.prov.model.literals import pairs, text
+from yprov_mlflow.prov.model.literals import name, pairs, text
+from yprov_mlflow.prov.translate.history import VersionedProperty
+from yprov_mlflow.prov.translate.params_tags import delete_tag, set_tags
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
-from yprov_mlflow.prov.translate.tags import delete_tag, set_tags
 
 _TAG = re.compile(r"(set|delete|update)_(\w+?)_tags?\Z")
 _ALIAS = re.compile(r"(set|delete)_(\w+)_alias\Z")
@@ -23,7 +24,9 @@ _VERB = re.compile(
     r"(?:_hard_)?(create|register|add|delete|remove|restore|update|upsert|rename|set)_(\w+)\Z"
 )
 
-_NOUNS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+_Words = tuple[tuple[str, tuple[str, ...]], ...]
+
+_NOUNS: dict[str, _Words] = {
     "registered_model": (("model", ("name",)),),
     "model_version": (("model", ("name",)), ("version", ("version",))),
     "model_versions": (("model", ("name",)), ("version", ("version",))),
@@ -37,46 +40,47 @@ _NOUNS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "mcp_server": (("mcp-server", ("name",)),),
     "mcp_server_version": (("mcp-server", ("name",)), ("version", ("version",))),
 }
-"""How things are named: words of the id, each with the fields that have the name."""
+"""The words of an object's id, each with the fields of the call that contain its value."""
 
-_NO_PROPERTIES = frozenset(
+_NOT_PROPERTIES = frozenset(
     "name version key value tag tags alias new_name experiment_id source local_model_path".split()
 )
 """Arguments that identify something, or that have records of their own."""
 
-_PROMPT = "mlflow.prompt.is_prompt"
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
 def handler_of(method: str) -> Handler | None:
-    """Give what to do for a method, None where its name tells nothing."""
-    if found := _TAG.match(method):
-        return partial(_delete_tag if found[1] == "delete" else _set_tags, found[2])
-    if found := _ALIAS.match(method):
-        return partial(_delete_alias if found[1] == "delete" else _set_alias, found[2])
-    if found := _VERB.match(method):
-        return partial(_VERBS[found[1]], re.split("_to_|_from_", found[2])[-1])
+    """Return the handler of a method, None if its name follows no known pattern."""
+    if match := _TAG.match(method):
+        return partial(_delete_tag if match[1] == "delete" else _set_tags, match[2])
+    if match := _ALIAS.match(method):
+        return partial(_delete_alias if match[1] == "delete" else _set_alias, match[2])
+    if match := _VERB.match(method):
+        # Of two nouns, as in "add_dataset_to_experiments", the second is the one that changes.
+        return partial(_VERBS[match[1]], re.split("_to_|_from_", match[2])[-1])
     return None
 
 
-def thing(call: Call, noun: str) -> str | None:
-    """Give the entity of what the noun of a method names, None if the call does not tell."""
+def declare_noun(call: Call, noun: str) -> str | None:
+    """Add the entity of the object that a method's noun means, None if the call lacks its name."""
     words: list[str] = []
     label: Any = ""
-    for word, fields in _NOUNS.get(noun) or _generic(noun):
-        given = call.find(*fields)
-        if given is None and noun == "experiment" and isinstance(call.result, str | int):
-            given = call.result
-        if not isinstance(given, str | int):
+    for word, fields in _NOUNS.get(noun) or _words_of_unknown(noun):
+        value = call.find(*fields)
+        if value is None and noun == "experiment" and isinstance(call.result, str | int):
+            value = call.result
+        if not isinstance(value, str | int):
             return None
-        words += [word, segment(given)]
-        label = f"{label} {given}".strip()
+        words += [word, segment(value)]
+        label = f"{label} {value}".strip()
         if word == "version":
-            call.subject(tuple(words[:-2]))
-    kind = None if noun in _NOUNS else noun
+            call.declare(tuple(words[:-2]))
     if noun == "experiment":
-        # Its id says nothing to anyone; a call that does not tell the name leaves it.
+        # The id of an experiment means nothing to users: without a name, keep the label.
         label = call.find("name")
-    subject = call.subject(tuple(words), text(label) if label else None, kind)
+    kind = None if noun in _NOUNS else noun
+    subject = call.declare(tuple(words), text(label) if label else None, kind)
     if noun.startswith("prompt"):
         call.mark_prompt(subject)
     if words[-2] == "version":
@@ -87,7 +91,7 @@ def thing(call: Call, noun: str) -> str | None:
     return subject
 
 
-def _generic(noun: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _words_of_unknown(noun: str) -> _Words:
     singular = noun.removesuffix("s")
     fields = (f"{noun}_id", f"{singular}_id", f"{singular.rsplit('_', 1)[-1]}_id", "name")
     return ((segment(singular.replace("_", "-")), fields),)
@@ -97,69 +101,79 @@ def _generic(noun: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _set_tags(noun: str, call: Call) -> bool:
-    subject = thing(call, noun)
+    subject = declare_noun(call, noun)
     if subject is None:
         return False
-    found = pairs(call.arguments.get("tags")) or pairs(call.arguments.get("tag"))
-    if not found and isinstance(call.arguments.get("key"), str):
-        found = {call.arguments["key"]: call.arguments.get("value")}
-    set_tags(call.translation, call.act, found, f"{subject}/", subject)
-    return bool(found)
+    tags = pairs(call.arguments.get("tags")) or pairs(call.arguments.get("tag"))
+    if not tags and isinstance(call.arguments.get("key"), str):
+        tags = {call.arguments["key"]: call.arguments.get("value")}
+    set_tags(call.translation, call.ref, tags, f"{subject}/", subject)
+    return bool(tags)
 
 
 def _delete_tag(noun: str, call: Call) -> bool:
-    subject, key = thing(call, noun), call.arguments.get("key")
+    subject, key = declare_noun(call, noun), call.arguments.get("key")
     if subject is None or not isinstance(key, str):
         return False
-    delete_tag(call.translation, call.act, key, f"{subject}/", subject)
+    delete_tag(call.translation, call.ref, key, f"{subject}/", subject)
     return True
 
 
 def _set_alias(noun: str, call: Call) -> bool:
-    from yprov_mlflow.prov.translate.store_calls.aliases import set_alias
-
-    subject, version = thing(call, noun), call.arguments.get("version")
-    target = thing(call, f"{noun.replace('registered_', '')}_version")
+    subject, version = declare_noun(call, noun), call.arguments.get("version")
+    target = declare_noun(call, f"{noun.replace('registered_', '')}_version")
     if subject is None or target is None or version is None:
         return False
-    return set_alias(call, subject, target)
+    alias = _alias_of(call, subject)
+    if alias is None:
+        return False
+    call.use(target)
+    number = text(target.rpartition("/")[2])
+    assignment = call.translation.history.assign(
+        alias, call.ref, number, {"mlf:target": name(target)}, always=True
+    )
+    if assignment is not None:
+        call.builder.alternate_of(assignment, target)
+    return True
 
 
 def _delete_alias(noun: str, call: Call) -> bool:
-    from yprov_mlflow.prov.translate.store_calls.aliases import delete_alias
+    subject = declare_noun(call, noun)
+    alias = None if subject is None else _alias_of(call, subject)
+    if alias is None:
+        return False
+    call.translation.history.remove(alias, call.ref)
+    return True
 
-    subject = thing(call, noun)
-    return subject is not None and delete_alias(call, subject)
+
+def _alias_of(call: Call, subject: str) -> VersionedProperty | None:
+    alias = call.arguments.get("alias")
+    if not isinstance(alias, str):
+        return None
+    base = f"{subject}/alias/{segment(alias)}"
+    return VersionedProperty(base, ("mlf:AliasAssignment",), alias, subject, "mlf:Alias")
 
 
 # -- verbs -------------------------------------------------------------------------------
 
 
 def create(noun: str, call: Call) -> bool:
-    """Make the records of something that was made, with its tags and properties."""
-    subject = thing(call, noun)
+    """Add the creation of an object, with its tags and properties."""
+    subject = declare_noun(call, noun)
     if subject is None:
         return False
     call.create(subject)
-    found = pairs(call.arguments.get("tags"))
-    if _PROMPT in found:
+    tags = pairs(call.arguments.get("tags"))
+    if _PROMPT_TAG in tags:
         call.mark_prompt(subject)
-    set_tags(call.translation, call.act, found, f"{subject}/", subject)
+    set_tags(call.translation, call.ref, tags, f"{subject}/", subject)
     _set_properties(call, subject)
     return True
 
 
-def _act(act: Callable[[Call, str], object], noun: str, call: Call) -> bool:
-    subject = thing(call, noun)
-    if subject is None:
-        return False
-    act(call, subject)
-    return True
-
-
 def update(noun: str, call: Call) -> bool:
-    """Make the records of properties that were changed."""
-    subject = thing(call, noun)
+    """Add a change of the properties of an object."""
+    subject = declare_noun(call, noun)
     if subject is None:
         return False
     call.use(subject)
@@ -167,8 +181,16 @@ def update(noun: str, call: Call) -> bool:
     return True
 
 
+def _apply(effect: Callable[[Call, str], object], noun: str, call: Call) -> bool:
+    subject = declare_noun(call, noun)
+    if subject is None:
+        return False
+    effect(call, subject)
+    return True
+
+
 def _rename(noun: str, call: Call) -> bool:
-    new, subject = call.arguments.get("new_name"), thing(call, noun)
+    new, subject = call.arguments.get("new_name"), declare_noun(call, noun)
     if subject is None or not isinstance(new, str):
         return False
     call.builder.entity(subject, (), text(new), {"schema:name": text(new)})
@@ -178,7 +200,7 @@ def _rename(noun: str, call: Call) -> bool:
 
 def _set_properties(call: Call, subject: str) -> None:
     for key, value in call.arguments.items():
-        if value is not None and key not in _NO_PROPERTIES and not key.endswith("_id"):
+        if value is not None and key not in _NOT_PROPERTIES and not key.endswith("_id"):
             call.change(subject, f"property/{segment(key)}", value)
 
 
@@ -186,9 +208,9 @@ _VERBS: dict[str, Callable[[str, Call], bool]] = {
     "create": create,
     "register": create,
     "add": update,
-    "delete": partial(_act, Call.delete),
+    "delete": partial(_apply, Call.delete),
     "remove": update,
-    "restore": partial(_act, Call.create),
+    "restore": partial(_apply, Call.create),
     "update": update,
     "upsert": update,
     "set": update,

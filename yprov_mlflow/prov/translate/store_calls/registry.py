@@ -1,25 +1,26 @@
-"""Registered models and their versions: what each came from, its stages, its names."""
+"""Calls on registered models and their versions: origins, stages and names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from yprov_mlflow.prov.model.identifiers import STORE, segment
-from yprov_mlflow.prov.model.literals import mapping, name, text
+from yprov_mlflow.prov.model.identifiers import segment
+from yprov_mlflow.prov.model.literals import mapping, text
 from yprov_mlflow.prov.translate.artifacts import folder_id
 from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.models import declare_model
-from yprov_mlflow.prov.translate.store_calls.method_names import create, thing
+from yprov_mlflow.prov.translate.store_calls.method_names import create, declare_noun
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
+# Either a URI of MLflow, or the location that MLflow resolved it to.
 _RUN_SOURCE = re.compile(r"runs:/+([^/]+)/(.+)\Z|/([0-9a-f]{32})/artifacts/(.+)\Z")
 _MODEL_SOURCE = re.compile(r"models:/(m-[^/]+)\Z|/models/(m-[^/]+)/artifacts/?\Z")
 _ARCHIVED = "Archived"
 
 
 def _create_version(call: Call) -> bool:
-    version = thing(call, "model_version")
+    version = declare_noun(call, "model_version")
     if version is None or not create("model_version", call):
         return False
     origin = _origin(call)
@@ -32,70 +33,76 @@ def _create_version(call: Call) -> bool:
 
 
 def _origin(call: Call) -> str | None:
-    """Give the logged model or the run's artifact that a version was made from."""
+    """Return the logged model or the run's artifact that a version is made from."""
     model, source = call.find("model_id"), call.find("source")
     if not isinstance(model, str) and isinstance(source, str):
-        found = _MODEL_SOURCE.search(source)
-        model = (found[1] or found[2]) if found else None
+        match = _MODEL_SOURCE.search(source)
+        model = (match[1] or match[2]) if match else None
     if isinstance(model, str):
         return declare_model(call.translation, model)
-    found = _RUN_SOURCE.search(source) if isinstance(source, str) else None
-    if found is None:
+    match = _RUN_SOURCE.search(source) if isinstance(source, str) else None
+    if match is None:
         return None
-    run_id, path = found[1] or found[3], (found[2] or found[4]).rstrip("/")
-    folder = folder_id("", path)
-    entity = call.translation.namespaces.in_run(run_id, folder)
+    run_id, path = match[1] or match[3], (match[2] or match[4]).rstrip("/")
+    entity = call.translation.namespaces.in_run(run_id, folder_id("", path))
     types = ["mlf:ArtifactFolder", "prov:Collection"]
     return call.builder.entity(entity, types, text(f"{path}/"), {"mlf:path": text(path)})
 
 
 def _copy_version(call: Call) -> bool:
     result, source = mapping(call.result), mapping(call.arguments.get("src_mv"))
-    names = [result.get("name") or call.arguments.get("dst_name"), result.get("version")]
-    origins = [source.get("name"), source.get("version")]
-    if not all(isinstance(one, str | int) for one in (*names, *origins)):
+    copy = [result.get("name") or call.arguments.get("dst_name"), result.get("version")]
+    original = [source.get("name"), source.get("version")]
+    if not all(isinstance(part, str | int) for part in (*copy, *original)):
         return False
-    new = _version(call, *names)
-    old = _version(call, *origins)
+    new = _declare_version(call, *copy)
+    old = _declare_version(call, *original)
     call.create(new)
     if new != old:
         call.derive(new, old)
     return True
 
 
-def _version(call: Call, model: object, version: object) -> str:
-    registered = call.subject(("model", segment(model)), text(model))
+def _declare_version(call: Call, model: object, version: object) -> str:
+    registered = call.declare(("model", segment(model)), text(model))
     words = ("model", segment(model), "version", segment(version))
-    entity = call.subject(words, text(f"{model} {version}"))
+    entity = call.declare(words, text(f"{model} {version}"))
     call.builder.specialization_of(entity, registered)
     return entity
 
 
+def _versions_of(call: Call, model: str) -> Iterator[str]:
+    """Yield the versions of a registered model that the document has so far."""
+    start = f"{model}/version/"
+    for entity in sorted(call.builder.records["entity"]):
+        if entity.startswith(start) and "/" not in entity.removeprefix(start):
+            yield entity
+
+
 def _transition(call: Call) -> bool:
-    version, stage = thing(call, "model_version"), call.arguments.get("stage")
+    version, stage = declare_noun(call, "model_version"), call.arguments.get("stage")
     if version is None or not isinstance(stage, str):
         return False
     call.use(version)
-    histories = call.translation.histories
+    history = call.translation.history
     if call.arguments.get("archive_existing_versions"):
-        start = version.rpartition("/")[0] + "/"
-        for other in sorted(call.builder.records["entity"]):
-            is_version = other.startswith(start) and "/" not in other.removeprefix(start)
-            if is_version and other != version and histories.value(_stage(other)) == stage:
-                histories.assign(_stage(other), call.act, _ARCHIVED)
-    histories.assign(_stage(version), call.act, text(stage))
+        for other in _versions_of(call, version.rpartition("/version/")[0]):
+            if other != version and history.value(_stage_of(other)) == stage:
+                history.assign(_stage_of(other), call.ref, _ARCHIVED)
+    history.assign(_stage_of(version), call.ref, text(stage))
     return True
 
 
-def _stage(version: str) -> VersionedProperty:
+def _stage_of(version: str) -> VersionedProperty:
     return VersionedProperty(f"{version}/stage", ("mlf:StageAssignment",), subject=version)
 
 
 def _rename(call: Call) -> bool:
-    new_name, old = call.arguments.get("new_name"), thing(call, "registered_model")
+    # A registered model is identified by its name, so that renaming it makes a new entity.
+    new_name, old = call.arguments.get("new_name"), declare_noun(call, "registered_model")
     if old is None or not isinstance(new_name, str):
         return False
-    new = call.subject(("model", segment(new_name)), text(new_name))
+    new = call.declare(("model", segment(new_name)), text(new_name))
     if new == old:
         return True
     before = call.entry(old)
@@ -103,57 +110,23 @@ def _rename(call: Call) -> bool:
     after = call.create(new)
     if before is not None:
         call.builder.was_revision_of(after, before)
-    start = f"{old}/version/"
-    for version in sorted(call.builder.records["entity"]):
-        number = version.removeprefix(start)
-        if version.startswith(start) and "/" not in number:
-            moved = call.subject(("model", segment(new_name), "version", number), text(new_name))
-            call.builder.specialization_of(moved, new)
-            call.builder.alternate_of(moved, version)
+    for version in _versions_of(call, old):
+        words = ("model", segment(new_name), "version", version.rpartition("/")[2])
+        moved = call.declare(words, text(new_name))
+        call.builder.specialization_of(moved, new)
+        call.builder.alternate_of(moved, version)
     return True
 
 
 def _create_prompt_version(call: Call) -> bool:
     if not create("prompt_version", call):
         return False
-    version = thing(call, "prompt_version")
+    version = declare_noun(call, "prompt_version")
     assert version is not None
     template = call.find("template")
     if isinstance(template, str):
         call.builder.entity(version, (), None, {"prov:value": text(template)})
     return True
-
-
-def _link_prompt(call: Call) -> bool:
-    version = thing(call, "prompt_version")
-    model, run = call.arguments.get("model_id"), call.arguments.get("run_id")
-    if version is None:
-        return False
-    if isinstance(model, str):
-        target = declare_model(call.translation, model)
-    elif isinstance(run, str):
-        target = call.translation.namespaces.of_run(run)
-        call.builder.activity(target)
-    else:
-        return False
-    word = target.replace(":", "$")
-    facet = VersionedProperty(f"{version}/link/{word}", ("mlf:Link",), subject=version)
-    call.translation.histories.assign(facet, call.act, None, {"mlf:target": name(target)})
-    return True
-
-
-def prompts_of(call: Call, given: object) -> list[str]:
-    """Give the entities of prompt versions in a list of such."""
-    found = []
-    for prompt in given if isinstance(given, list | tuple) else ():
-        if isinstance(prompt, Mapping) and "name" in prompt and "version" in prompt:
-            words = ("model", segment(prompt["name"]))
-            call.mark_prompt(call.subject(words, text(prompt["name"])))
-            label = text(f"{prompt['name']} {prompt['version']}")
-            found.append(call.subject((*words, "version", segment(prompt["version"])), label))
-            call.mark_prompt(found[-1])
-            call.builder.specialization_of(found[-1], f"{STORE}:{'/'.join(words)}")
-    return found
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -162,6 +135,4 @@ HANDLERS: Mapping[str, Handler] = {
     "transition_model_version_stage": _transition,
     "rename_registered_model": _rename,
     "create_prompt_version": _create_prompt_version,
-    "link_prompt_version_to_model": _link_prompt,
-    "link_prompt_version_to_run": _link_prompt,
 }

@@ -1,4 +1,4 @@
-"""One call to a store: its activity, and access to what it was given and what it gave."""
+"""One call to a store: its activity, its arguments and result, and its effects."""
 
 from __future__ import annotations
 
@@ -15,48 +15,62 @@ from yprov_mlflow.prov.model.literals import Value, name, text
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.translation import Translation
 
-_PERSONAL = frozenset(
+_LOGIN_FIELDS = frozenset(
     "user user_id users created_by updated_by last_updated_by completed_by assigned_to new_owner"
     " username source_id mlflow.user".split()
 )
 """Fields whose values are login names."""
 
-_TOLD = {"log_spans": "spans"}
-"""Arguments that records alone tell, and that the result repeats: they may be megabytes."""
+_RECORDED_ARGUMENTS = {"log_spans": "spans"}
+"""Arguments that have records of their own and that the result repeats.
 
-_TYPES = {
-    "experiment": "mlf:Experiment",
-    "model": "mlf:RegisteredModel",
-    "trace": "mlf:Trace",
-    "logged-model": "mlf:LoggedModel",
-    "dataset": "mlf:EvaluationDataset",
+They may be megabytes, so neither is kept as JSON.
+"""
+
+_TYPES: Mapping[str, tuple[str, ...]] = {
+    "experiment": ("mlf:Experiment", "prov:Collection"),
+    "model": ("mlf:RegisteredModel",),
+    "trace": ("mlf:Trace",),
+    "logged-model": ("mlf:LoggedModel",),
+    "dataset": ("mlf:EvaluationDataset",),
 }
-_VERSION_TYPES = {"model": "mlf:ModelVersion"}
+_MODEL_VERSION_TYPES: tuple[str, ...] = ("mlf:ModelVersion", "mls:Model")
+_OTHER_TYPES: tuple[str, ...] = ("mlf:StoreObject",)
 
 
 class Call:
-    """A call while it is translated; ``act`` is its activity."""
+    """A call during its translation.
+
+    Attributes:
+        event: The event of the call.
+        ref: The activity of the call.
+        session: The activity that made the call.
+        arguments: The arguments, with login names hashed if the options say so.
+        result: The result, with login names hashed if the options say so.
+    """
 
     def __init__(self, translation: Translation, event: StoreCalled) -> None:
         self.translation = translation
         self.builder = translation.builder
         self.event = event
         self.method = event.method
-        session = translation.act(event)
+        session = translation.activity_ref(event)
         activity = f"{STORE}:event/{segment(event.method)}/{session.token}"
         self.session = session.activity
-        self.act = ActivityRef(activity, session.time, session.token)
-        self.arguments: Mapping[str, Any] = self._shown(literals.mapping(event.arguments))
-        self.result: Any = self._shown(event.result)
+        self.ref = ActivityRef(activity, session.time, session.token)
+        self.arguments: Mapping[str, Any] = self._with_hashed_logins(
+            literals.mapping(event.arguments)
+        )
+        self.result: Any = self._with_hashed_logins(event.result)
 
     def begin(self) -> None:
-        """Make the activity."""
-        builder, act = self.builder, self.act
+        """Add the activity of the call."""
+        builder, ref = self.builder, self.ref
         registry = "model_version" in self.method or "registered_model" in self.method
         builder.activity(
-            act.activity,
-            act.time,
-            act.time,
+            ref.activity,
+            ref.time,
+            ref.time,
             ["mlf:RegistryOperation" if registry else "mlf:StoreOperation"],
             text(self.method.strip("_").replace("_", " ")),
             {
@@ -66,37 +80,34 @@ class Call:
                 "dcterms:isPartOf": name(self.session),
             },
         )
-        if act.time is not None:
-            builder.was_started_by(act.activity, self.session, act.time)
+        if ref.time is not None:
+            builder.was_started_by(ref.activity, self.session, ref.time)
         user = self.translation.users.get(self.event.session)
         if user is not None:
-            builder.was_associated_with(act.activity, user)
+            builder.was_associated_with(ref.activity, user)
 
     def _as_json(self) -> Attributes:
-        """Give all that the call was given and gave, but for what has records of its own."""
-        told = _TOLD.get(self.method)
-        given = {key: value for key, value in self.arguments.items() if key != told}
+        """Return arguments, subjects and result as JSON, except what has records of its own."""
+        recorded = _RECORDED_ARGUMENTS.get(self.method)
+        arguments = {key: value for key, value in self.arguments.items() if key != recorded}
         subjects = dict(literals.mapping(self.event.subjects))
+        has_result = self.result is not None and recorded is None
         return {
-            "mlf:arguments": literals.canonical(given) if given else None,
+            "mlf:arguments": literals.canonical(arguments) if arguments else None,
             "mlf:subjects": literals.canonical(subjects) if subjects else None,
-            "mlf:result": (
-                literals.canonical(self.result)
-                if self.result is not None and told is None
-                else None
-            ),
+            "mlf:result": literals.canonical(self.result) if has_result else None,
         }
 
-    def keep(self, argument: str, value: object) -> None:
-        """Keep an argument, or what of it no record tells."""
-        record = self.builder.records["activity"][self.act.activity]
-        known = json.loads(record.get("mlf:arguments", "{}"))
-        record["mlf:arguments"] = literals.canonical({**known, argument: value})
+    def keep_argument(self, key: str, value: object) -> None:
+        """Add an argument to the JSON of the activity, or the part of it without records."""
+        record = self.builder.records["activity"][self.ref.activity]
+        arguments = json.loads(record.get("mlf:arguments", "{}"))
+        record["mlf:arguments"] = literals.canonical({**arguments, key: value})
 
-    # -- what it was given -------------------------------------------------------------
+    # -- arguments and result ----------------------------------------------------------
 
     def find(self, *keys: str) -> Any:
-        """Give the first of these fields that arguments, result or an argument has."""
+        """Return the first of these fields in the arguments, the result, or an argument."""
         for key in keys:
             for source in self._sources():
                 value = source.get(key)
@@ -111,56 +122,62 @@ class Call:
             if isinstance(value, Mapping):
                 yield value
 
-    def _shown(self, value: Any) -> Any:
+    def _with_hashed_logins(self, value: Any) -> Any:
         if not self.translation.options.hash_user:
             return value
-        return _without_logins(value, self.translation.login)
+        return _replace_logins(value, self.translation.login)
 
-    # -- what it did -------------------------------------------------------------------
+    # -- effects -----------------------------------------------------------------------
 
-    def subject(
+    def declare(
         self, words: tuple[str, ...], label: str | None = None, kind: str | None = None
     ) -> str:
-        """Say that there is a thing of the store, named by ``words`` in turn."""
+        """Add the entity of an object of the store.
+
+        Args:
+            words: The words of its id, alternately its kind and its name.
+            label: Its label, if the call contains one.
+            kind: MLflow's noun for it, if this package has no type for it.
+
+        Returns:
+            The id of the entity.
+        """
         entity = f"{STORE}:" + "/".join(words)
         if len(words) > 2 and words[-2] == "version":
-            type_ = _VERSION_TYPES.get(words[0], "mlf:StoreObject")
+            types = _MODEL_VERSION_TYPES if words[0] == "model" else _OTHER_TYPES
         else:
-            type_ = _TYPES.get(words[0], "mlf:StoreObject")
-        types = [type_]
-        if type_ == "mlf:ModelVersion":
-            types.append("mls:Model")
-        elif type_ == "mlf:Experiment":
-            types.append("prov:Collection")
-        known = entity in self.builder.records.get("entity", {})
+            types = _TYPES.get(words[0], _OTHER_TYPES)
         attributes = {"mlf:objectKind": text(kind)} if kind is not None else None
-        if label is None and not known:
+        if label is None and entity not in self.builder.records.get("entity", {}):
             label = text(unquote_key(words[-1]))
-        self.builder.entity(entity, types, label, attributes)
-        return entity
+        return self.builder.entity(entity, types, label, attributes)
 
     def mark_prompt(self, subject: str) -> None:
-        """Say that a registered model, or a version of one, is a prompt."""
+        """Add the type of prompts to a registered model or to one of its versions."""
         kind = "mlf:PromptVersion" if "/version/" in subject else "mlf:Prompt"
         self.builder.entity(subject, [kind])
 
     def create(self, subject: str) -> str:
-        """Say that the call made the thing; what is made again has another entry."""
-        builder, act = self.builder, self.act
+        """Add the creation of an object and return its entry.
+
+        An object that is deleted and created again stays one entity, which PROV lets be generated
+        only once. Its presence in the store is a property of it, and each period is an entry.
+        """
+        builder, ref = self.builder, self.ref
         if subject not in builder.generations and subject not in builder.invalidated:
-            builder.was_generated_by(subject, act.activity, act.time)
-        found = self.translation.histories.assign(self._entry(subject), act, None, always=True)
-        assert found is not None
-        return found
+            builder.was_generated_by(subject, ref.activity, ref.time)
+        entry = self.translation.history.assign(_entry_of(subject), ref, None, always=True)
+        assert entry is not None
+        return entry
 
     def derive(self, subject: str, origin: str) -> None:
-        """Say that the call made the thing from ``origin``.
+        """Add that the call made an object from ``origin``.
 
-        What the call did not make, as it was there before, can only have been influenced.
+        An object that existed before the call can only have been influenced.
         """
-        builder, act = self.builder, self.act
-        generation, maker = builder.generations.get(subject, (None, None))
-        if maker != act.activity:
+        builder, ref = self.builder, self.ref
+        generation, generated_by = builder.generations.get(subject, (None, None))
+        if generated_by != ref.activity:
             builder.was_influenced_by(subject, origin)
             return
         ended = origin in builder.invalidated
@@ -168,78 +185,81 @@ class Call:
         builder.was_derived_from(
             subject,
             origin,
-            activity=None if ended else act.activity,
+            activity=None if ended else ref.activity,
             generation=None if ended else generation,
             usage=None if ended else usage,
         )
 
     def delete(self, subject: str) -> None:
-        """Say that the call removed the thing: its entry ends."""
-        self.translation.histories.remove(self._entry(subject), self.act)
-
-    def _entry(self, subject: str) -> VersionedProperty:
-        return VersionedProperty(f"{subject}/entry", ("mlf:Entry",), subject=subject)
+        """Add the deletion of an object: its entry ends."""
+        self.translation.history.remove(_entry_of(subject), self.ref)
 
     def entry(self, subject: str) -> str | None:
-        """Give the entry that the thing has now."""
-        return self.translation.histories.current(self._entry(subject))
+        """Return the current entry of an object."""
+        return self.translation.history.current(_entry_of(subject))
 
     def change(
         self,
         subject: str,
-        facet: str,
+        prop: str,
         value: object,
         types: tuple[str, ...] = ("mlf:Property",),
     ) -> str | None:
-        """Say that the call gave a property of the thing a value."""
-        found = VersionedProperty(f"{subject}/{facet}", types, subject=subject)
-        return self.translation.histories.assign(found, self.act, literals.plain(value))
+        """Add a new value of a property of an object; return its entity if it changed."""
+        versioned = VersionedProperty(f"{subject}/{prop}", types, subject=subject)
+        return self.translation.history.assign(versioned, self.ref, literals.plain(value))
 
     def use(self, entity: str, role: str | None = None) -> str:
-        """Say that the call used an entity."""
-        return self.builder.used(self.act.activity, entity, self.act.time, role)
+        """Add that the call used an entity; return the id of the usage."""
+        return self.builder.used(self.ref.activity, entity, self.ref.time, role)
 
-    # -- what nothing is known of ------------------------------------------------------
+    # -- calls without a handler -------------------------------------------------------
 
-    def add_subjects(self) -> None:
-        """Say what an unknown call was about, as far as the event tells."""
-        for kind, given in literals.mapping(self.event.subjects).items():
+    def use_subjects(self) -> None:
+        """Add that the call used the subjects of its event."""
+        for kind, identifier in literals.mapping(self.event.subjects).items():
             word = kind.replace("_", "-")
             if word in ("experiment", "trace", "logged-model", "dataset"):
-                self.use(self.subject((word, segment(given)), text(given)))
+                self.use(self.declare((word, segment(identifier)), text(identifier)))
 
     def add_result(self) -> None:
-        """Keep the result of an unknown call as an entity of its own."""
+        """Add the result of the call as an entity."""
         if self.result is None:
             return
-        entity = f"{self.act.activity}/result"
+        entity = f"{self.ref.activity}/result"
         value: Value | None = literals.plain(self.result)
         label = text(f"result of {self.method}")
         self.builder.entity(entity, ["mlf:Result"], label, {"prov:value": value})
-        self.builder.was_generated_by(entity, self.act.activity, self.act.time)
+        self.builder.was_generated_by(entity, self.ref.activity, self.ref.time)
 
 
 Handler = Callable[[Call], bool]
-"""Makes the records of a call; False when the call lacks what it takes to tell."""
+"""Adds the records of a call; returns False if the call lacks the arguments it needs."""
 
 
-def _without_logins(value: Any, shown: Callable[[str], str]) -> Any:
+def _entry_of(subject: str) -> VersionedProperty:
+    return VersionedProperty(f"{subject}/entry", ("mlf:Entry",), subject=subject)
+
+
+def _replace_logins(value: Any, replace: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
-        key, given = value.get("key"), value.get("value")
-        if isinstance(key, str) and key in _PERSONAL and isinstance(given, str):
-            return {**value, "value": shown(given)}
+        key, item = value.get("key"), value.get("value")
+        if isinstance(key, str) and key in _LOGIN_FIELDS and isinstance(item, str):
+            return {**value, "value": replace(item)}
         return {
-            key: _login(item, shown) if key in _PERSONAL else _without_logins(item, shown)
+            key: _replace_login(item, replace)
+            if key in _LOGIN_FIELDS
+            else _replace_logins(item, replace)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_without_logins(item, shown) for item in value]
+        return [_replace_logins(item, replace) for item in value]
     return value
 
 
-def _login(value: Any, shown: Callable[[str], str]) -> Any:
+def _replace_login(value: Any, replace: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return shown(value)
+        return replace(value)
     if isinstance(value, list | tuple):
-        return [_login(item, shown) for item in value]
+        return [_replace_login(item, replace) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""Traces: an entity for what the store keeps."""
+"""Calls on traces and on their assessments by a person or a model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.model.identifiers import segment
+from yprov_mlflow.prov.model.identifiers import STORE, segment
 from yprov_mlflow.prov.model.literals import mapping, name, plain, text
-from yprov_mlflow.prov.translate.store_calls.method_names import thing
-from yprov_mlflow.prov.translate.store_calls.spans import log_spans
+from yprov_mlflow.prov.translate.history import VersionedProperty
+from yprov_mlflow.prov.translate.params_tags import set_tags
+from yprov_mlflow.prov.translate.store_calls.method_names import declare_noun
+from yprov_mlflow.prov.translate.store_calls.spans import log_spans, span_output
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
-from yprov_mlflow.prov.translate.tags import set_tags
 
-_INFO_TERMS = {
+_TRACE_TERMS = {
     "request_preview": "mlf:requestPreview",
     "response_preview": "mlf:responsePreview",
     "client_request_id": "mlf:clientRequestId",
@@ -21,17 +22,23 @@ _INFO_TERMS = {
     "request_time": "mlf:requestTimeMs",
     "state": "mlf:traceState",
 }
+_ASSESSMENT_TERMS = {
+    "rationale": "mlf:rationale",
+    "name": "schema:name",
+    "span_id": "mlf:spanId",
+}
 
 
-def _start(call: Call) -> bool:
-    trace = thing(call, "trace")
+def _start_trace(call: Call) -> bool:
+    trace = declare_noun(call, "trace")
     if trace is None:
         return False
+    # MLflow 2 has a call for the end of a trace as well, which must not create it again.
     if call.entry(trace) is None:
         call.create(trace)
     info = {**mapping(call.result), **mapping(call.arguments.get("trace_info"))}
     metadata = literals.pairs(info.get("trace_metadata") or info.get("request_metadata"))
-    attributes: dict[str, Any] = {term: plain(info.get(key)) for key, term in _INFO_TERMS.items()}
+    attributes: dict[str, Any] = {term: plain(info.get(key)) for key, term in _TRACE_TERMS.items()}
     attributes["mlf:traceMetadata"] = literals.canonical(metadata) if metadata else None
     run_id = metadata.get("mlflow.sourceRun")
     if isinstance(run_id, str) and run_id:
@@ -40,23 +47,132 @@ def _start(call: Call) -> bool:
         attributes["dcterms:isPartOf"] = name(run)
     call.builder.entity(trace, (), None, attributes)
     tags = literals.pairs(info.get("tags"))
-    set_tags(call.translation, call.act, tags, f"{trace}/", trace)
+    set_tags(call.translation, call.ref, tags, f"{trace}/", trace)
     return True
 
 
-def _delete(call: Call) -> bool:
+def _delete_traces(call: Call) -> bool:
     traces = call.arguments.get("trace_ids")
     if not isinstance(traces, list | tuple):
         return False
     for trace in traces:
-        call.delete(call.subject(("trace", segment(trace)), text(trace)))
+        call.delete(call.declare(("trace", segment(trace)), text(trace)))
     return True
 
 
+# -- assessments -------------------------------------------------------------------------
+
+
+def _create_assessment(call: Call) -> bool:
+    result = {key: value for key, value in mapping(call.result).items() if value is not None}
+    fields = {**mapping(call.arguments.get("assessment")), **result}
+    assessment = _declare_assessment(call, fields)
+    if assessment is None:
+        return False
+    trace_id = str(fields["trace_id"])
+    kind = "mlf:Expectation" if fields.get("expectation") is not None else "mlf:Feedback"
+    if isinstance(fields.get("issue"), Mapping):
+        kind = "mlf:Assessment"
+    _describe(call, assessment, fields, kind)
+    call.create(assessment)
+    _set_value(call, assessment, fields)
+    trace = call.declare(("trace", segment(trace_id)))
+    output = span_output(call, trace_id, fields.get("span_id")) if fields.get("span_id") else None
+    call.derive(assessment, output or trace)
+    _override(call, assessment, trace, fields.get("overrides"))
+    source = mapping(fields.get("source"))
+    if source.get("source_id"):
+        call.builder.was_attributed_to(assessment, _judge(call, source))
+    return True
+
+
+def _override(call: Call, assessment: str, trace: str, overridden: object) -> None:
+    """Add that an assessment replaces another of the same trace."""
+    if not isinstance(overridden, str) or not overridden:
+        return
+    previous = f"{trace}/assessment/{segment(overridden)}"
+    generations = call.builder.generations
+    if previous != assessment and previous in generations:
+        if generations.get(assessment, ("", ""))[1] == call.ref.activity:
+            call.builder.was_revision_of(assessment, previous)
+        call.delete(previous)
+
+
+def _update_assessment(call: Call) -> bool:
+    fields = {key: value for key, value in call.arguments.items() if value is not None}
+    assessment = _declare_assessment(call, fields)
+    if assessment is None:
+        return False
+    _describe(call, assessment, fields, None)
+    call.use(assessment)
+    _set_value(call, assessment, fields)
+    return True
+
+
+def _delete_assessment(call: Call) -> bool:
+    assessment = _declare_assessment(call, call.arguments)
+    if assessment is None:
+        return False
+    call.delete(assessment)
+    return True
+
+
+def _declare_assessment(call: Call, fields: Mapping[str, Any]) -> str | None:
+    trace_id, assessment_id = fields.get("trace_id"), fields.get("assessment_id")
+    if not isinstance(trace_id, str) or not isinstance(assessment_id, str):
+        return None
+    trace = call.builder.entity(call.declare(("trace", segment(trace_id))), (), text(trace_id))
+    assessment = f"{trace}/assessment/{segment(assessment_id)}"
+    known = assessment in call.builder.records["entity"]
+    label = None if known else text(fields.get("name") or assessment_id)
+    return call.builder.entity(assessment, ["mlf:Assessment"], label)
+
+
+def _describe(call: Call, assessment: str, fields: Mapping[str, Any], kind: str | None) -> None:
+    metadata = mapping(fields.get("metadata"))
+    call.builder.entity(
+        assessment,
+        [kind] if kind is not None else (),
+        text(fields["name"]) if fields.get("name") else None,
+        {
+            **{term: plain(fields.get(key)) for key, term in _ASSESSMENT_TERMS.items()},
+            "mlf:assessmentMetadata": literals.canonical(dict(metadata)) if metadata else None,
+        },
+    )
+
+
+def _set_value(call: Call, assessment: str, fields: Mapping[str, Any]) -> None:
+    """Set the value of an assessment, which later calls may change."""
+    for field in ("expectation", "feedback", "issue"):
+        content = fields.get(field)
+        if content is None:
+            continue
+        value = content.get("value", content) if isinstance(content, Mapping) else content
+        prop = VersionedProperty(
+            f"{assessment}/value", ("mlf:AssessmentValue",), subject=assessment
+        )
+        call.translation.history.assign(prop, call.ref, plain(value))
+        call.builder.entity(assessment, (), None, {"prov:value": plain(value)})
+        return
+
+
+def _judge(call: Call, source: Mapping[str, Any]) -> str:
+    judge = str(source["source_id"])
+    if source.get("source_type") == "HUMAN":
+        # Login names are hashed with the rest of the call, if the options say so.
+        agent, kind = f"{STORE}:user/{segment(judge)}", "prov:Person"
+    else:
+        agent, kind = f"{STORE}:judge/{segment(judge)}", "prov:SoftwareAgent"
+    return call.builder.agent(agent, [kind], text(judge))
+
+
 HANDLERS: Mapping[str, Handler] = {
-    "start_trace": _start,
-    "deprecated_start_trace_v2": _start,
-    "deprecated_end_trace_v2": _start,
+    "start_trace": _start_trace,
+    "deprecated_start_trace_v2": _start_trace,
+    "deprecated_end_trace_v2": _start_trace,
     "log_spans": log_spans,
-    "delete_traces": _delete,
+    "delete_traces": _delete_traces,
+    "create_assessment": _create_assessment,
+    "update_assessment": _update_assessment,
+    "delete_assessment": _delete_assessment,
 }

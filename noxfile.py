@@ -1,0 +1,64 @@
+"""Test sessions over Python and MLflow versions: ``nox``, or ``nox -s "tests-3.12(mlflow=X)"``.
+
+Each session installs the package with one MLflow and runs the tests that talk to MLflow. The
+command of the README and ``.ci/run`` test Python 3.11 with the newest MLflow completely.
+"""
+
+import nox
+
+nox.options.default_venv_backend = "uv|venv"
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+MLFLOWS = ["2.22", "3.1", "3.6", "3.12", "3.17"]
+TOUCHES_MLFLOW = [
+    "tests/unit/capture",
+    "tests/integration/test_plugin.py",
+    "tests/integration/test_dropin.py",
+    "tests/integration/test_survival.py",
+    "tests/integration/test_restore.py",
+]
+
+
+def requirement(mlflow: str) -> list[str]:
+    """Return the requirements that select a minor version of MLflow."""
+    major, minor = map(int, mlflow.split("."))
+    pins = [f"mlflow=={mlflow}.*"]
+    if (major, minor) < (3, 9):
+        pins.append("sqlalchemy<2.1")  # these versions import names that 2.1 removed
+    return pins
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("mlflow", MLFLOWS)
+def tests(session: nox.Session, mlflow: str) -> None:
+    """Run the tests that depend on MLflow's version."""
+    session.install(".[test]", *requirement(mlflow))
+    session.run("pytest", "-n", "2", *(session.posargs or TOUCHES_MLFLOW))
+
+
+@nox.session(python="3.11")
+def coverage(session: nox.Session) -> None:
+    """Run all tests, child processes included, and fail below the floor in pyproject.toml."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "2", "--cov", "--cov-report=", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session(python="3.11")
+def lint(session: nox.Session) -> None:
+    """Run all static checks."""
+    session.install("-e", ".[test]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-cache")
+    session.run("python", "docs/generate.py", "--check")
+
+
+@nox.session(python="3.11")
+def skinny(session: nox.Session) -> None:
+    """Capture with MLflow's skinny client: no SQL stores, no registry on them, no server."""
+    session.install("--no-deps", ".")
+    session.install("mlflow-skinny>=2.22,<4", "prov[xml]", "orjson", "pyarrow", "pyoxigraph")
+    session.install("psutil", "pyyaml", "click", "rich", "filelock", "rdflib", "nvidia-ml-py")
+    session.run("python", "examples/skinny.py")

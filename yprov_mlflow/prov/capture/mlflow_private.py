@@ -1,0 +1,167 @@
+"""All private names of MLflow that this package uses, one small function for each.
+
+No other module of ours reads or writes a name of MLflow that begins with an underscore, or the
+``__dict__`` of an object of MLflow. All names exist in MLflow 2.22 to 3.17 unless a docstring
+says otherwise. MLflow imports this module at every start, so it imports mlflow in functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+SERVER_STORE_VARIABLE = "_MLFLOW_SERVER_FILE_STORE"
+"""Variable in which ``mlflow server`` passes the URI of the backend store to its workers."""
+
+# -- functions and methods that patches replaces -------------------------------------------
+
+RESOLVE_TRACKING_URI = "_resolve_tracking_uri"
+"""Function of ``tracking_utils()``: the tracking URI of a client, given or configured."""
+
+RESOLVE_REGISTRY_URI = "_resolve_registry_uri"
+"""Function of ``registry_utils()``: the registry URI of a client, given or configured."""
+
+GET_STORE = "_get_store_with_resolved_uri"
+"""Cached method of the store registries, through which all stores are made."""
+
+HARD_DELETES = {
+    "run": "_hard_delete_run",
+    "experiment": "_hard_delete_experiment",
+    "model": "_hard_delete_logged_model",
+}
+"""Methods of tracking stores that ``mlflow gc`` calls; for models only from MLflow 3 on."""
+
+
+def tracking_utils() -> Any:
+    """Return ``mlflow.tracking._tracking_service.utils``, which may still be importing."""
+    from mlflow.tracking._tracking_service import utils
+
+    return utils
+
+
+def registry_utils() -> Any:
+    """Return ``mlflow.tracking._model_registry.utils``, which may still be importing."""
+    from mlflow.tracking._model_registry import utils
+
+    return utils
+
+
+def tracking_store_registry() -> Any:
+    """Return the class of the registry that makes tracking stores."""
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+    return TrackingStoreRegistry
+
+
+def registry_store_registry() -> Any:
+    """Return the class of the registry that makes model registry stores."""
+    from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
+
+    return ModelRegistryStoreRegistry
+
+
+# -- stores and repositories ---------------------------------------------------------------
+
+_URI = "_yprov_uri"
+
+
+def set_store_uri(store: Any, uri: Any) -> None:
+    """Attach its URI to a store; the stores of MLflow keep it in different ways."""
+    store.__dict__[_URI] = uri
+
+
+def store_uri(store: Any) -> Any:
+    """Return the URI that ``set_store_uri`` attached, or None."""
+    return getattr(store, _URI, None)
+
+
+def open_store(uri: str) -> Any:
+    """Return MLflow's tracking store for a URI."""
+    return tracking_utils()._get_store(uri)
+
+
+def rebind_async_queue(store: Any) -> None:
+    """Have a store's queue of asynchronous logging call the method that the store has now.
+
+    ``AbstractStore.__init__`` gives its queue the bound method of the original class.
+    """
+    queue = store.__dict__.get("_async_logging_queue")
+    method = getattr(queue, "_logging_func", None)
+    if method is not None and getattr(method, "__self__", None) is store:
+        queue._logging_func = getattr(store, method.__name__)
+
+
+def cached_artifact_repositories() -> list[Any]:
+    """Return the artifact repositories that clients made, one for each run id."""
+    return list(getattr(tracking_utils(), "_artifact_repos_cache", {}).values())
+
+
+# -- inside mlflow server --------------------------------------------------------------------
+
+
+def server_tracking_store() -> Any:
+    """Return the server's tracking store; the first call makes it."""
+    from mlflow.server import handlers
+
+    return handlers._get_tracking_store()
+
+
+def server_artifact_repository(root: str) -> tuple[Any, str]:
+    """Return the server's artifact repository and the folder of a run in it, with a slash.
+
+    Args:
+        root: Artifact URI of the run, ``mlflow-artifacts:/…``, which only clients can open.
+    """
+    from mlflow.server import handlers
+
+    prefix = handlers._get_proxied_run_artifact_destination_path(root) + "/"
+    return handlers._get_artifact_repo_mlflow_artifacts(), prefix
+
+
+# -- runs, metrics and traces ----------------------------------------------------------------
+
+# Recorder.record_metric reads these attributes itself: a call for each would cost its hot path.
+MODEL_ID = "_model_id"
+"""Attribute of ``Metric``: the logged model that the point is about; from MLflow 3 on."""
+
+DATASET_NAME = "_dataset_name"
+"""Attribute of ``Metric``: the dataset that the point was computed on; from MLflow 3 on."""
+
+CONTEXT = "_yprov_context"
+"""Our attribute of a queued ``Metric``: its context, unknown to the thread that logs it."""
+
+
+def latest_metrics(run: Any) -> Sequence[Any]:
+    """Return the latest ``Metric`` of each key; the public ``metrics`` has values only."""
+    return getattr(run.data, "_metric_objs", ())
+
+
+def set_metric_context(metrics: Sequence[Any], path: tuple[str | int, ...]) -> None:
+    """Attach a context path to metrics that another thread will log."""
+    for metric in metrics:
+        metric.__dict__[CONTEXT] = path
+
+
+def metric_contexts(
+    metrics: Sequence[Any], default: tuple[str | int, ...]
+) -> list[tuple[str | int, ...]]:
+    """Return the context path that was attached to each metric, or the default."""
+    return [metric.__dict__.get(CONTEXT, default) for metric in metrics]
+
+
+def metric_models(metrics: Sequence[Any]) -> list[str | None]:
+    """Return the logged model of each metric; the public property needs MLflow 3."""
+    return [metric.__dict__.get(MODEL_ID) for metric in metrics]
+
+
+def metric_datasets(metrics: Sequence[Any]) -> list[tuple[str, str] | None]:
+    """Return name and digest of each metric's dataset; the public properties need MLflow 3."""
+    names = [metric.__dict__.get(DATASET_NAME) for metric in metrics]
+    if not any(names):
+        return [None] * len(names)
+    return [n and (n, m.dataset_digest) for n, m in zip(names, metrics, strict=True)]
+
+
+def upload_trace_data(client: Any, info: Any, data: Any) -> None:
+    """Upload the spans of a trace as a file, for stores that keep no spans; from MLflow 3 on."""
+    client._upload_trace_data(info, data)

@@ -1,0 +1,253 @@
+"""The runs that a process writes to: the state of each, and its journal."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import itertools
+import logging
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from yprov_mlflow.prov.capture.contexts import OpenContexts
+from yprov_mlflow.prov.events import Event, FactsCollected, SessionStarted
+from yprov_mlflow.prov.ids import session_token
+from yprov_mlflow.prov.journal import JournalDirectory, JournalWriter
+from yprov_mlflow.prov.journal.writer import now_ns
+from yprov_mlflow.prov.layout import SERVER
+from yprov_mlflow.prov.sampling.bridge import CollectorBridge
+from yprov_mlflow.prov.settings import Settings
+
+_LOGGER = logging.getLogger("yprov_mlflow")
+
+_MAX_RUNS = 4096
+"""Runs that are kept; a server that never stops sees more of them."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class RunState:
+    """State of one run that this process writes to."""
+
+    writer: JournalWriter
+    contexts: OpenContexts = dataclasses.field(default_factory=OpenContexts)
+    store: Any = None  # the wrapped tracking store to deliver the document to, if known
+    terminal: bool = False  # the run has ended
+    suspect: bool = False  # events may be missing, so the store has to be read back in full
+    dirty: bool = False  # there are events since the last document
+    measured: bool = False  # collectors sample for the run
+    facts: set[str] = dataclasses.field(default_factory=set)  # collectors in the journal
+
+
+class OpenRuns:
+    """The open runs of this process, and the collectors that measure for them.
+
+    No method raises for a failure of capture: it logs one warning. ``on_late_event`` is called
+    with a run's id for events after the run's end.
+    """
+
+    def __init__(self, settings: Settings, *, side: str = "client") -> None:
+        """Start without runs; nothing is written before the first event."""
+        self.settings = settings
+        self.side = side
+        self.pid = os.getpid()
+        self.host = platform.node()
+        self.session = session_token(self.host, self.pid, now_ns())
+        # A server's journals are kept apart: a client on the same machine journals the same calls.
+        self.directory = settings.directory / SERVER if side == "server" else settings.directory
+        self.on_late_event: Callable[[str], None] | None = None
+        self._runs: dict[str, RunState] = {}
+        # Reentrant, as a signal handler may log in the middle of a call of its own thread.
+        self._lock = threading.RLock()
+        self._warned = False
+        self.collectors = CollectorBridge(self)
+
+    # -- runs --------------------------------------------------------------------------
+
+    def state(self, run_id: str) -> RunState:
+        """Return the state of a run; the first call for a run starts its session."""
+        state = self._runs.get(run_id)
+        if state is not None:
+            return state
+        with self._lock:
+            state = self._runs.get(run_id)
+            if state is None:
+                folder = JournalDirectory(self.directory, run_id)
+                session = self.session
+                if os.path.exists(folder.file(session)):  # this process has dropped the run before
+                    session = session_token(self.host, self.pid, now_ns())
+                state = RunState(JournalWriter(folder, session))
+                with self.warn_only():
+                    self.collectors.probe()
+                self._append(state, SessionStarted, self._session_facts())
+                self._runs[run_id] = state
+                self._add_facts(state)
+                self._drop_excess()
+            return state
+
+    def runs(self) -> dict[str, RunState]:
+        """Return the states of all runs, by run id."""
+        with self._lock:
+            return dict(self._runs)
+
+    def get(self, run_id: str) -> RunState | None:
+        """Return the state of a run, or None if this process does not write to it."""
+        return self._runs.get(run_id)
+
+    def _drop_excess(self) -> None:
+        """Drop runs that are over, so that a server's memory does not grow without limit."""
+        excess = len(self._runs) - _MAX_RUNS
+        if excess <= 0:
+            return
+        over = (
+            run_id
+            for run_id, state in self._runs.items()
+            if (state.terminal and not state.dirty) or state.store is None
+        )
+        for run_id in list(itertools.islice(over, excess)):
+            self._runs.pop(run_id).writer.close()
+
+    def suspect(self, run_id: str) -> None:
+        """Note that events of a run may be missing, if this process writes to it."""
+        with self._lock:
+            if run_id in self._runs:
+                self._runs[run_id].suspect = self._runs[run_id].dirty = True
+
+    def finish(self, run_id: str) -> None:
+        """Take a run's last samples; called before the event of its end."""
+        state = self._runs.get(run_id)
+        if state is not None and state.measured:
+            state.measured = False
+            with self.warn_only():
+                self.collectors.finish(run_id)
+
+    def forked(self) -> None:
+        """Close the files of the parent in a forked child, which writes to files of its own."""
+        for state in self._runs.values():
+            state.writer.close_in_child()
+        self.collectors.release_in_child()
+
+    # -- events ------------------------------------------------------------------------
+
+    def record(self, run_id: str, cls: type[Event], *fields: Any, store: Any = None) -> None:
+        """Append an event to a run's journal.
+
+        Args:
+            run_id: The run, or what stands for a store (``ids.store_id``).
+            cls: Class of the event.
+            fields: Its fields after the header.
+            store: Tracking store of the run, to deliver its document to.
+        """
+        state = self.state(run_id)
+        if store is not None:
+            state.store = store
+        state.dirty = True
+        self._append(state, cls, *fields)
+        if not (state.measured or state.terminal) and self.collectors.is_training(cls, fields):
+            state.measured = True
+            with self.warn_only():
+                self.collectors.begin(run_id)
+        if state.terminal and self.on_late_event is not None:
+            self.on_late_event(run_id)
+
+    def append_if_open(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        """Append an event of a collector, if this process writes to the run."""
+        state = self._runs.get(run_id)
+        if state is not None:
+            state.dirty = True
+            self._append(state, cls, *fields)
+
+    def _append(self, state: RunState, cls: type[Event], *fields: Any) -> None:
+        try:
+            state.writer.append(cls, *fields)
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            state.suspect = True
+            self.warn(error)
+
+    # -- facts -------------------------------------------------------------------------
+
+    def add_facts(self, wait_s: float = 0.0) -> None:
+        """Write the facts of collectors to every run that lacks them.
+
+        Args:
+            wait_s: Seconds to wait, at most, for collectors that have not reported yet.
+        """
+        if wait_s:
+            self.collectors.wait(wait_s)
+        with self._lock:
+            for state in self._runs.values():
+                self._add_facts(state)
+
+    def _add_facts(self, state: RunState) -> None:
+        for name, facts in list(self.collectors.facts.items()):
+            if name in state.facts:
+                continue
+            state.facts.add(name)
+            state.dirty = True
+            self._append(state, FactsCollected, name, facts)
+            if state.terminal and self.on_late_event is not None:
+                self.on_late_event(state.writer.folder.run_id)
+
+    def _session_facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "side": self.side,
+            "pid": self.pid,
+            "host": self.host,
+            "argv": list(sys.argv),
+            "python": platform.python_version(),
+            "yprov_mlflow": _version("yprov-mlflow"),
+            "mlflow": _version("mlflow") or _version("mlflow-skinny"),
+        }
+        try:
+            facts["cwd"] = str(Path.cwd())
+            facts["user"] = getpass.getuser()
+        except (OSError, KeyError):  # a deleted folder, a uid without a name
+            pass
+        if self.settings.embodied_g is not None:
+            facts["embodied_g"] = self.settings.embodied_g
+        return {**facts, **self.collectors.ranks}
+
+    # -- failures ----------------------------------------------------------------------
+
+    def note(self, error: BaseException) -> None:
+        """Log an error for debugging only; nothing was lost."""
+        _LOGGER.debug("capture", exc_info=error)
+
+    def complain(self, message: str) -> None:
+        """Log a warning; capture itself is unaffected."""
+        _LOGGER.warning("%s", message)
+
+    def warn(self, error: BaseException) -> None:
+        """Log a warning that capture failed, once; the run continues as under plain MLflow."""
+        self.note(error)
+        if self._warned:
+            return
+        self._warned = True
+        _LOGGER.warning(
+            "Provenance capture failed (%s: %s). The run itself is not affected and continues; "
+            "missing events are read back from MLflow where possible. This warning is logged "
+            "once; set the log level of 'yprov_mlflow' to DEBUG for later ones.",
+            type(error).__name__,
+            error,
+        )
+
+    @contextlib.contextmanager
+    def warn_only(self) -> Iterator[None]:
+        """Turn an exception into a warning."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self.warn(error)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

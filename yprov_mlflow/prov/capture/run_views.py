@@ -1,0 +1,122 @@
+"""``mlflow.prov.energy`` and ``mlflow.prov.summary``: views of the document of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from yprov_mlflow.prov.errors import DocumentError, UsageError
+from yprov_mlflow.prov.model.document import Document
+
+if TYPE_CHECKING:
+    from prov.model import ProvDocument
+
+    from yprov_mlflow.prov.views.energy_report import EnergyReport
+    from yprov_mlflow.prov.views.summary import Summary
+
+Source: TypeAlias = Union[str, "os.PathLike[str]", Document, "ProvDocument", None]
+"""A run id, the path of a prov.json, a document, or None for the current run."""
+
+
+def energy(run: Source = None) -> EnergyReport:
+    """Return the energy report of a run: by device and context, emissions, what is missing.
+
+    A notebook shows it as tables; ``to_dict()`` has what ``yprov-mlflow energy --json`` prints.
+
+    Args:
+        run: MLflow's run id, the path of a prov.json, or a document; by default the active
+            run, else the last one.
+
+    Raises:
+        UsageError: No run was passed, and this process has not started one.
+        RunNotFoundError: The tracking store does not contain the run.
+        DeliveryError: The run lacks a document.
+        DocumentError: The file is not PROV-JSON.
+    """
+    from yprov_mlflow.prov.views import energy as view
+
+    return view.from_document(load_document(run))
+
+
+def summary(run: Source = None) -> Summary:
+    """Return the summary of a run: params, tags, metrics, artifacts, datasets, models and so on.
+
+    A notebook shows it as tables; ``to_dict()`` has what ``yprov-mlflow show --json`` prints.
+
+    Args:
+        run: As in ``energy``, which raises the same errors.
+    """
+    from yprov_mlflow.prov.views import summary as view
+
+    return view.from_document(load_document(run))
+
+
+def load_document(run: Source, tracking_uri: str | None = None) -> Document | dict[str, Any]:
+    """Return a document, that of a run, or a file's PROV-JSON object.
+
+    A text is a path if it has a folder or the suffix .json, or if there is such a file.
+    """
+    if isinstance(run, Document):
+        return run
+    if run is None or isinstance(run, (str, os.PathLike)):
+        return _load_json(current_run_id() if run is None else os.fspath(run), tracking_uri)
+    from yprov_mlflow.prov.formats import prov_json
+
+    documents = list(prov_json.from_prov(run))
+    if len(documents) != 1:
+        raise UsageError(f"expected one document, but this one has {len(documents)} bundles")
+    return documents[0]
+
+
+def current_run_id() -> str:
+    """Return the id of the active run, or else of the last one.
+
+    Raises:
+        UsageError: This process has not started a run.
+    """
+    import mlflow
+
+    from yprov_mlflow.prov.capture import session
+
+    run_id = session.get().active_run()
+    if run_id is None:
+        run = mlflow.last_active_run()
+        if run is None:
+            raise UsageError("no run has been started yet: start one, or pass the id of a run")
+        run_id = str(run.info.run_id)
+    return run_id
+
+
+def _load_json(run: str, tracking_uri: str | None) -> dict[str, Any]:
+    path = Path(run)
+    if path.is_file() or path.suffix == ".json" or len(path.parts) > 1:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DocumentError.malformed(run, error.strerror or str(error)) from error
+    else:
+        from yprov_mlflow.prov.capture import delivery
+
+        content = delivery.fetch_document(run, tracking_uri)
+    return _parse(content, run)
+
+
+def _parse(content: bytes, source: str) -> dict[str, Any]:
+    """Parse PROV-JSON, which is an object of sections, each an object of records."""
+    import orjson
+
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DocumentError.malformed(source, str(error)) from error
+    if not isinstance(document, dict) or "prefix" not in document:
+        raise DocumentError.malformed(source, "it is not an object with a prefix section")
+    for section, records in document.items():
+        if not isinstance(records, Mapping) or not all(
+            isinstance(record, Mapping) or section == "prefix" for record in records.values()
+        ):
+            reason = f"its section {section!r} is not an object of records"
+            raise DocumentError.malformed(source, reason)
+    return document

@@ -1,0 +1,160 @@
+"""The registry of formats, and detection of a file's format."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.formats import prov_json, prov_n, prov_xml
+from yprov_mlflow.prov.formats.rdf import json_ld, turtle
+from yprov_mlflow.prov.model.document import Document
+
+HEAD = 1 << 16
+"""Number of bytes at the start of a file that are enough to detect its format."""
+
+
+class Codec(Protocol):
+    """Writes documents in one format and reads them back."""
+
+    def dump(
+        self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
+    ) -> None:
+        """Write documents; see ``Format.dump``."""
+
+    def load(self, stream: BinaryIO) -> Iterator[Document]:
+        """Yield documents; see ``Format.load``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A file format for documents.
+
+    Args:
+        name: Its name in options and settings.
+        suffix: The extension of its files, with the dot.
+        media_type: Its registered media type, or the one in common use.
+        many: Whether one file can hold several documents, each under its own name.
+        codec: Reads and writes it.
+    """
+
+    name: str
+    suffix: str
+    media_type: str
+    many: bool
+    codec: Codec = dataclasses.field(repr=False)
+
+    def dump(
+        self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
+    ) -> None:
+        """Write documents one after another; only one of them is in memory at a time.
+
+        Args:
+            documents: The documents.
+            stream: Receives the bytes; equal documents always give equal bytes.
+            single: Write exactly one document, flat. Otherwise each document becomes a bundle
+                or a named graph, if the format has them. RDF with graphs always names them, so
+                that files can be concatenated.
+
+        Raises:
+            UsageError: There is not exactly one document where only one is possible.
+            DocumentError: The format cannot hold a value of a document.
+        """
+        self.codec.dump(documents, stream, single=single or not self.many)
+
+    def load(self, stream: BinaryIO) -> Iterator[Document]:
+        """Yield documents: one per bundle or graph, and one for the records outside of them.
+
+        Raises:
+            DocumentError: The bytes are not in this format, or are not PROV.
+        """
+        return self.codec.load(stream)
+
+
+FORMATS: Mapping[str, Format] = {
+    form.name: form
+    for form in (
+        Format("prov-json", ".json", "application/json", True, prov_json),
+        Format("prov-n", ".provn", "text/provenance-notation", True, prov_n),
+        Format("prov-xml", ".xml", "application/provenance+xml", True, prov_xml),
+        Format("turtle", ".ttl", "text/turtle", False, turtle.TURTLE),
+        Format("trig", ".trig", "application/trig", True, turtle.TRIG),
+        Format("n-quads", ".nq", "application/n-quads", True, turtle.N_QUADS),
+        Format("json-ld", ".jsonld", "application/ld+json", True, json_ld),
+    )
+}
+"""All formats by name."""
+
+SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in FORMATS.values()} | {
+    ".nt": FORMATS["n-quads"],
+    ".provx": FORMATS["prov-xml"],
+}
+"""Formats by file extension."""
+
+_COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+# All quantifiers are possessive: a hostile file must not make the search quadratic.
+_COMMENTS = rb"(?:\s++|#[^\r\n]*+)*+"
+_IRI = rb"<[A-Za-z][A-Za-z0-9+.-]*+:[^<>\s]*+>"
+_STARTS = (
+    ("prov-n", rb"(?:\s++|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+document\b"),
+    ("prov-xml", rb"<(?:[?!]|[\w.:-]++\s[^<>]*http://www\.w3\.org/ns/prov#[\"'])"),
+    (
+        # A line of N-Quads is also the start of Turtle: only the dot at its end decides, unless
+        # the line is longer than the head of the file.
+        "n-quads",
+        _COMMENTS + rb"(?:" + _IRI + rb"|_:[^\s<]++)[ \t]*+" + _IRI + rb'[ \t]*+[<_"]'
+        rb"[^\r\n]*(?:\.[ \t]*+(?:#[^\r\n]*+)?[\r\n]|\Z)",
+    ),
+    ("trig", _COMMENTS + rb"(?:[@<]|_:|(?i:prefix|base|graph)\b|\Z)"),
+)
+"""Patterns for the start of files that are not JSON; TriG includes Turtle."""
+
+
+def open_documents(path: Path) -> Iterator[Document]:
+    """Yield the documents of a file in any of the formats.
+
+    Args:
+        path: The file; it is closed after the last document.
+
+    Raises:
+        DocumentError: The format is unknown, or the content does not match it.
+        OSError: The file cannot be opened.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+        stream.seek(0)
+        try:
+            yield from detect_format(path.suffix, head).load(stream)
+        except DocumentError as error:
+            error.where = f"{path}, {error.where}" if error.where else str(path)
+            raise
+
+
+def detect_format(suffix: str, head: bytes) -> Format:
+    """Return the format of a file by its extension or, where that is ambiguous, by its start.
+
+    Args:
+        suffix: The extension with its dot; empty if there is no filename.
+        head: The first ``HEAD`` bytes; for an empty file the extension decides.
+
+    Raises:
+        DocumentError: The format is unknown, or the file is compressed.
+    """
+    if head.startswith(_COMPRESSED):
+        raise DocumentError.compressed()
+    by_suffix = SUFFIXES.get(suffix.lower())
+    if by_suffix is not None and by_suffix.name != "prov-json":
+        return by_suffix
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:1] in (b"{", b"["):
+        linked = start[:1] == b"[" or b'"@context"' in head or b'"@graph"' in head
+        return FORMATS["json-ld" if linked else "prov-json"]
+    if by_suffix is not None or not start:
+        return by_suffix or FORMATS["prov-json"]
+    for name, pattern in _STARTS:
+        if re.match(pattern, start):
+            return FORMATS[name]
+    raise DocumentError.unknown_format(None, ", ".join(FORMATS))

@@ -1,0 +1,280 @@
+"""MLflow's objects as JSON, without secrets. Duck-typed: nothing here imports mlflow.
+
+This is the only place that knows which attributes MLflow's entities have. Capture uses it for
+the calls that it sees, the readers of stores for the objects that a client returns.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from yprov_mlflow.prov.events import Json
+from yprov_mlflow.prov.redaction import (
+    IDENTIFYING_FIELDS,
+    WITHHELD,
+    manages_secrets,
+    redact,
+    redact_field,
+)
+from yprov_mlflow.prov.state import Experiment, LoggedModel, ModelVersion, RegisteredModel, Trace
+
+# Deeper than any entity of MLflow; an object that contains itself ends here.
+_MAX_DEPTH = 12
+
+
+# -- calls of a store ----------------------------------------------------------------------
+
+
+def to_json(value: Any, depth: int = 0) -> Json:
+    """Return a JSON value with all public properties of ``value``.
+
+    Entities become objects of their properties, enums their values, times ISO 8601, bytes
+    Base64. Anything else becomes its text.
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value.value if isinstance(value, enum.Enum) else value
+    if depth > _MAX_DEPTH:
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return to_json(value.value, depth + 1)
+    if isinstance(value, Mapping):
+        return {str(k): _field_to_json(str(k), v, depth + 1) for k, v in value.items()}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Sequence | Set):
+        return [to_json(item, depth + 1) for item in value]
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat()
+    properties = _properties(value)
+    if properties is not None:
+        return {name: _field_to_json(name, v, depth + 1) for name, v in properties.items()}
+    item = getattr(value, "item", None)  # a scalar of numpy
+    return item() if callable(item) else str(value)
+
+
+def arguments(method: str, values: Mapping[str, Any]) -> dict[str, Json]:
+    """Return the arguments of a call as JSON, without secrets.
+
+    Of methods that manage secrets only the identifying arguments are kept.
+    """
+    # MLflow's clients pass a bare object() for parameters that the user left out.
+    passed = {name: value for name, value in values.items() if type(value) is not object}
+    if manages_secrets(method):
+        return {
+            name: to_json(value) if name in IDENTIFYING_FIELDS else WITHHELD
+            for name, value in passed.items()
+        }
+    return {name: _field_to_json(name, value, 0) for name, value in passed.items()}
+
+
+def result(method: str, value: Any) -> Json:
+    """Return the result of a call as JSON, without secrets.
+
+    Of methods that manage secrets only the identifying fields are kept.
+    """
+    if not manages_secrets(method):
+        return to_json(value)
+    names = {name: to_json(getattr(value, name, None)) for name in sorted(IDENTIFYING_FIELDS)}
+    return {name: item for name, item in names.items() if item is not None} or None
+
+
+def _field_to_json(name: str, value: Any, depth: int) -> Json:
+    return to_json(redact_field(name, value), depth)
+
+
+def _properties(value: Any) -> Mapping[str, Any] | None:
+    """Return the public properties of an entity, or None for other objects."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(value, "ListFields"):  # a protobuf message, as servers pass them on
+        return {field.name: item for field, item in value.ListFields()}
+    dump = getattr(value, "to_dict", None) or getattr(value, "model_dump", None)
+    if callable(dump):
+        dumped = dump()
+        if isinstance(dumped, Mapping):
+            return dumped
+    if type(value).__module__.startswith("mlflow."):
+        names = [n for n in dir(type(value)) if isinstance(getattr(type(value), n), property)]
+        if names:
+            return {n: _property(value, n) for n in names if not n.startswith("_")}
+    return None
+
+
+def _property(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception:  # noqa: BLE001 - a property that cannot be computed has no value
+        return None
+
+
+# -- entities ------------------------------------------------------------------------------
+
+
+def fields(entity: Any, *names: str) -> dict[str, Any]:
+    """Return attributes of an entity; missing ones and empty text are None.
+
+    Protobuf messages, which clients of a server get, have empty text for missing values.
+    """
+    return {name: None if (v := getattr(entity, name, None)) == "" else v for name in names}
+
+
+def plain(value: Any) -> Any:
+    """Return dataclasses as mappings without None values, and enums as their values."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: item for name, item in items.items() if item is not None}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def dataset(dataset_input: Any) -> dict[str, Json]:
+    """Return a ``DatasetInput`` as a dataset of ``InputsLogged``."""
+    names = ("name", "digest", "source_type", "source", "schema", "profile")
+    tags = {tag.key: tag.value for tag in dataset_input.tags}
+    return {**fields(dataset_input.dataset, *names), "tags": tags}
+
+
+def experiment(entity: Any) -> Experiment:
+    """Return the state of an ``Experiment``."""
+    values = fields(
+        entity,
+        *("name", "artifact_location", "creation_time", "last_update_time", "lifecycle_stage"),
+    )
+    return Experiment(
+        str(entity.experiment_id),
+        values["name"],
+        _redacted(values["artifact_location"]),
+        values["creation_time"],
+        values["last_update_time"],
+        values["lifecycle_stage"],
+        _tags(entity),
+        _workspace(entity),
+    )
+
+
+def registered_model(entity: Any) -> RegisteredModel:
+    """Return the state of a ``RegisteredModel``, without its versions."""
+    return RegisteredModel(
+        entity.name,
+        entity.description or None,
+        entity.creation_timestamp,
+        entity.last_updated_timestamp,
+        _tags(entity),
+        aliases=dict(entity.aliases or {}),
+        fields=_workspace(entity),
+    )
+
+
+def model_version(entity: Any) -> ModelVersion:
+    """Return the state of a ``ModelVersion``."""
+    values = fields(
+        entity,
+        *("source", "run_id", "run_link", "description", "user_id", "status", "status_message"),
+        *("model_id", "current_stage"),
+    )
+    values["source"] = _redacted(values["source"])
+    values["creation_time"] = entity.creation_timestamp
+    values["last_updated_time"] = entity.last_updated_timestamp
+    stage = values.pop("current_stage")
+    return ModelVersion(entity.version, stage, {**values, **_workspace(entity)}, _tags(entity))
+
+
+def logged_model(entity: Any) -> LoggedModel:
+    """Return the state of a ``LoggedModel``, without its metrics."""
+    values = fields(
+        entity,
+        *("experiment_id", "name", "model_type", "artifact_location", "source_run_id"),
+        "status_message",
+    )
+    status = model_status(entity.status)
+    return LoggedModel(
+        entity.model_id,
+        values["experiment_id"],
+        values["name"],
+        values["model_type"],
+        None if status in ("None", "UNSPECIFIED") else status,
+        values["status_message"],
+        _redacted(values["artifact_location"]),
+        values["source_run_id"],
+        entity.creation_timestamp or None,
+        entity.last_updated_timestamp or None,
+        params=dict(sorted(dict(entity.params or {}).items())),
+        tags=_tags(entity),
+    )
+
+
+def _tags(entity: Any) -> dict[str, str]:
+    # MLflow's property leaves out some tags of prompts.
+    tags = getattr(entity, "_tags", None) or entity.tags or {}
+    return dict(sorted(dict(tags).items()))
+
+
+def _redacted(uri: str | None) -> str | None:
+    return None if uri is None else redact(uri)
+
+
+def _workspace(entity: Any) -> dict[str, Json]:
+    workspace = getattr(entity, "workspace", None)
+    return {} if workspace in (None, "", "default") else {"workspace": str(workspace)}
+
+
+def logged_model_fields(model: Any) -> tuple[Any, ...]:
+    """Return the fields of ``ModelLogged`` for a ``LoggedModel``, in their order."""
+    return (
+        model.model_id,
+        model.name,
+        model.model_type,
+        model_status(model.status),
+        model.experiment_id,
+        model.artifact_location and redact(model.artifact_location),
+        model.creation_timestamp,
+        dict(model.params or {}),
+        dict(model.tags or {}),
+    )
+
+
+def model_status(status: Any) -> str:
+    """Return the status of a logged model, an enum or its value, as text."""
+    return str(getattr(status, "value", status))
+
+
+def trace(entity: Any) -> Trace:
+    """Return the state of a ``TraceInfo``, of MLflow 2 or 3, without its assessments."""
+    if not hasattr(entity, "trace_metadata"):
+        entity = entity.to_v3()
+    previews = fields(entity, "request_preview", "response_preview", "client_request_id")
+    return Trace(
+        entity.trace_id,
+        True,
+        str(entity.experiment_id),
+        entity.request_time,
+        entity.execution_duration,
+        getattr(entity.state, "value", entity.state),
+        previews["request_preview"],
+        previews["response_preview"],
+        previews["client_request_id"],
+        dict(entity.tags),
+        dict(entity.trace_metadata),
+    )
+
+
+def assessment(entity: Any) -> dict[str, Json]:
+    """Return an ``Assessment`` without its missing fields.
+
+    ``valid=True`` is the default and is omitted; ``error`` is a part of the feedback, too.
+    """
+    return {
+        name: value
+        for name, value in plain(entity).items()
+        if value is not None and name != "error" and not (name == "valid" and value)
+    }

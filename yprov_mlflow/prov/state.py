@@ -1,0 +1,192 @@
+"""The state of an MLflow store as typed records: runs, experiments, models, registry, traces.
+
+Sources of existing runs build these records from database rows, REST objects or files, and
+``sources.state_events`` turns them into events. ``restore.replay`` does the inverse.
+
+Each ``fields`` mapping holds the columns or properties that the record has no attribute for, by
+their names in MLflow's API. Values are JSON; secrets are already withheld.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from array import array
+from typing import Any
+
+from yprov_mlflow.prov.events import Json
+
+VersionNumber = int | str
+"""MLflow's version numbers are integers; a damaged store may hold other text, which is kept."""
+
+Dataset = tuple[str | None, str | None]
+"""Name and digest of the dataset that a metric was measured on."""
+
+
+@dataclasses.dataclass
+class Points:
+    """The points of one metric as columns, in logging order.
+
+    ``models`` and ``datasets`` map the index of a point to its logged model and its dataset;
+    points without one are absent.
+    """
+
+    values: array[float] = dataclasses.field(default_factory=lambda: array("d"))
+    timestamps_ms: array[int] = dataclasses.field(default_factory=lambda: array("q"))
+    steps: array[int] = dataclasses.field(default_factory=lambda: array("q"))
+    models: dict[int, str] = dataclasses.field(default_factory=dict)
+    datasets: dict[int, Dataset] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Run:
+    """A run with everything logged to it.
+
+    ``created`` is false until an event with the run's creation was seen; its experiment is
+    unknown until then. ``store`` has the ``uuid`` and ``uri`` of the store. ``output_models``
+    are pairs of model id and step. ``artifacts`` map a path to ``size`` and ``sha256``.
+    """
+
+    run_id: str
+    experiment_id: str = ""
+    experiment_name: str | None = None
+    name: str | None = None
+    user_id: str | None = None
+    status: str | None = None
+    start_time_ms: int | None = None
+    end_time_ms: int | None = None
+    lifecycle: str = "active"
+    artifact_uri: str | None = None
+    created: bool = False
+    store: dict[str, str] = dataclasses.field(default_factory=dict)
+    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+    params: dict[str, str] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    points: dict[str, Points] = dataclasses.field(default_factory=dict)
+    datasets: list[dict[str, Json]] = dataclasses.field(default_factory=list)
+    input_models: list[str] = dataclasses.field(default_factory=list)
+    output_models: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    artifacts: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Experiment:
+    """An experiment."""
+
+    experiment_id: str
+    name: str | None = None
+    artifact_location: str | None = None
+    creation_time_ms: int | None = None
+    last_update_time_ms: int | None = None
+    lifecycle: str = "active"
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class LoggedModel:
+    """A logged model (MLflow 3).
+
+    ``metrics`` are only the points that no run of the store has as well.
+    """
+
+    model_id: str
+    experiment_id: str | None = None
+    name: str | None = None
+    model_type: str | None = None
+    status: str | None = None
+    status_message: str | None = None
+    artifact_location: str | None = None
+    source_run_id: str | None = None
+    creation_time_ms: int | None = None
+    last_updated_ms: int | None = None
+    lifecycle: str = "active"
+    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+    params: dict[str, str] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    metrics: list[dict[str, Json]] = dataclasses.field(default_factory=list)
+    artifacts: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class ModelVersion:
+    """A version of a registered model; ``fields`` has its other columns by their names."""
+
+    version: VersionNumber
+    stage: str | None = None
+    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class RegisteredModel:
+    """A registered model or a prompt, with its versions by number and its aliases."""
+
+    name: str
+    description: str | None = None
+    creation_time_ms: int | None = None
+    last_updated_ms: int | None = None
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    aliases: dict[str, VersionNumber] = dataclasses.field(default_factory=dict)
+    versions: dict[VersionNumber, ModelVersion] = dataclasses.field(default_factory=dict)
+    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Trace:
+    """A trace; spans and assessments are MLflow's objects as JSON, by their ids.
+
+    ``started`` is false while only spans or assessments of the trace were seen. ``runs`` are
+    the ids of runs that the trace is linked to, ``prompts`` are linked versions such as
+    ``name/1``.
+    """
+
+    trace_id: str
+    started: bool = False
+    experiment_id: str | None = None
+    request_time_ms: int | None = None
+    duration_ms: int | None = None
+    state: str | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    client_request_id: str | None = None
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+    spans: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+    assessments: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+    runs: list[str] = dataclasses.field(default_factory=list)
+    prompts: list[str] = dataclasses.field(default_factory=list)
+    artifacts: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class EvaluationDataset:
+    """A dataset kept in the store itself (MLflow 3).
+
+    ``row`` and the records have the columns of MLflow's tables; ``experiments`` are ids.
+    """
+
+    dataset_id: str
+    row: dict[str, Json] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    experiments: list[str] = dataclasses.field(default_factory=list)
+    records: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class StoreState:
+    """Everything in a store that belongs to no single run.
+
+    ``scorers`` are rows with ``experiment_id``, ``name`` and the columns of a scorer's version.
+    ``table_rows`` are rows of tables without a record type, by table. ``unhandled_calls`` are
+    pairs of method and arguments that no state could be derived from.
+    """
+
+    experiments: dict[str, Experiment] = dataclasses.field(default_factory=dict)
+    models: dict[str, LoggedModel] = dataclasses.field(default_factory=dict)
+    registered_models: dict[str, RegisteredModel] = dataclasses.field(default_factory=dict)
+    traces: dict[str, Trace] = dataclasses.field(default_factory=dict)
+    evaluation_datasets: dict[str, EvaluationDataset] = dataclasses.field(default_factory=dict)
+    scorers: list[dict[str, Json]] = dataclasses.field(default_factory=list)
+    table_rows: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    unhandled_calls: list[tuple[str, dict[str, Json]]] = dataclasses.field(default_factory=list)

@@ -1,0 +1,91 @@
+"""Access to the records of a PROV-JSON document by type, and to their values as Python values.
+
+Views annotate the types that our own documents hold. A value of a foreign document that cannot
+be read as such is kept as its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.views.view import View, terms
+
+Record = Mapping[str, Any]
+Records = Mapping[str, Record]
+
+_V = TypeVar("_V", bound=View)
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "xsd:int": int,
+    "xsd:long": int,
+    "xsd:integer": int,
+    "xsd:double": float,
+    "xsd:float": float,
+    "xsd:boolean": lambda text: text in ("true", "1"),
+}
+
+
+class DocumentReader:
+    """The records of a document by type; a section that the document lacks is empty."""
+
+    def __init__(self, document: Document | Mapping[str, Records]) -> None:
+        if isinstance(document, Document):
+            document = document.to_json_object()
+        self.sections = document
+        self._invalidated = {
+            record.get("prov:entity") for record in self.section("wasInvalidatedBy").values()
+        }
+
+    def section(self, name: str) -> Records:
+        """Return the records of a section by their ids."""
+        return self.sections.get(name) or {}
+
+    def of_type(self, section: str, kind: str, prefix: str = "") -> Iterator[tuple[str, Record]]:
+        """Yield the records of a section that have the type and an id with the prefix."""
+        for identifier, record in self.section(section).items():
+            if identifier.startswith(prefix) and kind in types(record):
+                yield identifier, record
+
+    def current(self, kind: str, prefix: str = "") -> Iterator[tuple[str, Record]]:
+        """Yield the entities of a type that have not been invalidated."""
+        for identifier, record in self.of_type("entity", kind, prefix):
+            if identifier not in self._invalidated:
+                yield identifier, record
+
+
+def types(record: Record) -> list[Any]:
+    """Return the types of a record; PROV-JSON writes a single one without a list."""
+    kinds = record.get("prov:type", [])
+    return [value(kind) for kind in (kinds if isinstance(kinds, list) else [kinds])]
+
+
+def value(literal: Any) -> Any:
+    """Return the Python value of a PROV-JSON literal, or its text where that cannot be parsed."""
+    if isinstance(literal, list):
+        return [value(item) for item in literal]
+    if not isinstance(literal, Mapping):
+        return literal
+    raw = literal.get("$")
+    parse = _PARSERS.get(str(literal.get("type")))
+    if parse is None:
+        return raw
+    try:
+        return parse(str(raw))
+    except ValueError:
+        return raw
+
+
+def text(literal: Any) -> str | None:
+    """Return the text of a PROV-JSON literal, or None if it is absent."""
+    content = value(literal)
+    return None if content is None else str(content)
+
+
+def read(view: type[_V], record: Record, **fields: Any) -> _V:
+    """Return a view with the fields given, and those that the record has attributes for."""
+    attributes = terms(view)
+    values = {name: value(record[term]) for name, term in attributes.items() if term in record}
+    if isinstance(status := values.get("status"), str):
+        values["status"] = status.removeprefix("mlf:")
+    return view(**values, **fields)

@@ -1,0 +1,293 @@
+"""The energy report of a run as typed values, and its tables.
+
+A number that the document lacks is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
+from yprov_mlflow.prov.views.summary import Run
+from yprov_mlflow.prov.views.view import Note, Table, View, term
+
+NOT_MEASURED = "not measured"
+_NO_EMISSIONS = (
+    "unknown: set YPROV_MLFLOW_COUNTRY or YPROV_MLFLOW_CARBON_INTENSITY before the next run"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection(View):
+    """The work of one collector in one process.
+
+    ``cpu_s`` is the CPU time that measuring took, ``interval_s`` the time between two samples.
+    """
+
+    collector: str | None = term("mlf:collector")
+    start: str | None = term("prov:startTime")
+    end: str | None = term("prov:endTime")
+    samples: int | None = term("mlf:samples")
+    cpu_s: float | None = term("mlf:cpuSeconds")
+    interval_s: float | None = term("mlf:intervalSeconds")
+    session: str | None
+    rank: int | None
+    node: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity(View):
+    """A measured quantity: the growth of a counter, or the mean of a gauge with its extremes.
+
+    ``unit`` is a QUDT unit such as ``J``; ``method`` is measured or estimated; ``scope`` is the
+    device, process, job or node that the quantity belongs to; ``count`` is the number of samples.
+    """
+
+    value: float | None
+    min: float | None = term("mlf:min")
+    max: float | None = term("mlf:max")
+    count: float | None = term("mlf:count")
+    unit: str | None
+    method: str | None
+    scope: str | None
+    component: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gauge(View):
+    """Mean and maximum of a quantity that goes up and down."""
+
+    mean: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceEnergy(View):
+    """The measurements of a device by one collector in one process.
+
+    Quantities without a device are grouped by scope. ``what`` names an energy other than the
+    device's own, such as a process's share of it; ``component`` is cpu, gpu or memory.
+    """
+
+    session: str | None
+    rank: int | None
+    node: str | None
+    collector: str | None
+    device: str | None
+    label: str | None
+    what: str | None
+    component: str | None
+    scope: str | None
+    method: str | None
+    energy_j: float | None
+    power_w: Gauge | None
+    utilization_percent: Gauge | None
+    quantities: Mapping[str, Quantity]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextEnergy(View):
+    """The energy of a context or epoch, including those inside it.
+
+    ``context`` is the path of labels from the outermost context; ``components`` maps cpu, gpu
+    and memory to joules.
+    """
+
+    context: tuple[str, ...]
+    rank: int | None
+    start: str | None
+    end: str | None
+    seconds: float | None
+    energy_j: float | None
+    components: Mapping[str, float | None]
+    method: str | None
+    devices: tuple[DeviceEnergy, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(View):
+    """An amount of energy; ``method`` is measured only if all of its parts are."""
+
+    energy_j: float
+    energy_kwh: float
+    method: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TotalEnergy(Energy):
+    """The energy of the run; ``components`` maps cpu, gpu and memory to their parts."""
+
+    components: Mapping[str, Energy | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emissions(View):
+    """Emissions in grams of CO2 equivalent; ``carbon_intensity`` is in grams per kWh."""
+
+    emissions_g: float
+    carbon_intensity: float | None
+    source: str | None
+    method: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarbonIntensity(View):
+    """Software Carbon Intensity (ISO/IEC 21031) per ``functional_unit``, in grams of CO2e.
+
+    ``carbon_intensity`` is that of electricity, in grams per kWh.
+    """
+
+    energy_kwh: float | None
+    carbon_intensity: float | None
+    embodied_g: float | None
+    value_g: float | None
+    functional_unit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing(View):
+    """Something that a collector could not measure; texts may be empty."""
+
+    collector: str
+    what: str
+    reason: str
+    cure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyReport(View):
+    """Energy, emissions and hardware use of a run, and quantities that could not be measured.
+
+    ``total``, ``emissions`` and ``sci`` are None where the document lacks them. ``reason`` says
+    why nothing was measured, if ``measured`` is false.
+    """
+
+    run: Run
+    measured: bool
+    collectors: tuple[Collection, ...]
+    devices: tuple[DeviceEnergy, ...]
+    contexts: tuple[ContextEnergy, ...]
+    total: TotalEnergy | None
+    emissions: Emissions | None
+    sci: CarbonIntensity | None
+    not_measured: tuple[Missing, ...]
+    reason: str | None = term()
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the tables: run, devices, contexts and totals."""
+        run = self.run
+        names = ("name", "id", "status", "start", "end")
+        rows = ((name, getattr(run, name)) for name in names)
+        yield Table("Run", (), [row for row in rows if row[1]])
+        if self.measured:
+            yield _device_table(self.devices)
+            yield _context_table(self.contexts)
+            yield Table("Total", (), list(self._totals()))
+
+    def notes(self) -> Iterator[Note]:
+        """Yield a line for each thing that could not be measured, with reason and cure."""
+        if not self.measured:
+            yield Note(f"Nothing was measured: {self.reason}.", "warning")
+        for missing in self.not_measured:
+            what = f"{missing.collector}, {missing.what}" if missing.what else missing.collector
+            yield Note(f"{what}: {NOT_MEASURED}: {_sentence(missing.reason)}", "warning")
+            if missing.cure:
+                yield Note(f"  {_sentence(missing.cure)}", "hint")
+
+    def _totals(self) -> Iterator[tuple[str, str]]:
+        total, emissions, sci = self.total, self.emissions, self.sci
+        for name in COMPONENTS:
+            yield f"energy, {name}", _energy(total.components[name] if total else None)
+        yield "energy, total", _energy(total)
+        if emissions is None:
+            unknown = _NO_EMISSIONS if total else f"unknown: energy {NOT_MEASURED}"
+            yield "emissions", unknown
+        else:
+            source = f" ({emissions.source})" if emissions.source else ""
+            intensity = _number(emissions.carbon_intensity, "g/kWh")
+            yield "emissions", f"{_number(emissions.emissions_g, 'g CO2e')} at {intensity}{source}"
+        if sci is not None:
+            yield (
+                f"SCI per {sci.functional_unit or 'run'}",
+                f"{_number(sci.value_g, 'g CO2e')}; "
+                f"E {_number(sci.energy_kwh, 'kWh')}, "
+                f"I {_number(sci.carbon_intensity, 'g/kWh')}, "
+                f"M {_number(sci.embodied_g, 'g')}",
+            )
+
+
+def _device_table(devices: tuple[DeviceEnergy, ...]) -> Table:
+    # Memory and network of a whole scope, with neither device nor energy, are only in to_dict().
+    shown = [row for row in devices if row.device or row.power_w or row.energy_j is not None]
+    several_ranks = len({row.rank for row in shown}) > 1
+    columns = ("on", "device", "part", "energy", "W: mean, max", "%: mean, max", "how, whose", "by")
+    return Table(
+        "Devices",
+        columns,
+        [
+            (
+                _node(row, several_ranks),
+                ", ".join(t for t in (row.device, row.label, row.what) if t) or row.scope,
+                row.component,
+                _joules(row.energy_j),
+                _gauge(row.power_w),
+                _gauge(row.utilization_percent),
+                ", ".join(t for t in (row.method, row.scope) if t),
+                row.collector,
+            )
+            for row in shown
+        ],
+    )
+
+
+def _context_table(contexts: tuple[ContextEnergy, ...]) -> Table:
+    several_ranks = len({context.rank for context in contexts}) > 1
+    columns = ("context", "time", *COMPONENTS, "total", "how")
+    rows: list[tuple[Any, ...]] = [
+        (
+            "/".join(context.context) + (f" (rank {context.rank})" if several_ranks else ""),
+            None if context.seconds is None else _number(context.seconds, "s"),
+            *(_joules(context.components[name]) for name in COMPONENTS),
+            _joules(context.energy_j),
+            context.method,
+        )
+        for context in contexts
+    ]
+    return Table("Contexts and epochs, each including those inside it", columns, rows)
+
+
+def _node(row: DeviceEnergy, several_ranks: bool) -> str:
+    session = (row.session or "").rpartition(":")[2]
+    return f"{row.node or session}{f', rank {row.rank}' if several_ranks else ''}"
+
+
+def _energy(energy: Energy | None) -> str:
+    if energy is None:
+        return NOT_MEASURED
+    amount = f"{_joules(energy.energy_j)} = {energy.energy_j / JOULES_PER_KWH:.3g} kWh"
+    return f"{amount}, {energy.method}" if energy.method else amount
+
+
+def _joules(energy_j: float | None) -> str:
+    if energy_j is None:
+        return NOT_MEASURED
+    for factor, unit in ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ")):
+        if energy_j >= factor:
+            return f"{energy_j / factor:.4g} {unit}"
+    return f"{energy_j:.4g} J"
+
+
+def _gauge(gauge: Gauge | None) -> str:
+    if gauge is None:
+        return NOT_MEASURED
+    return ", ".join("?" if n is None else f"{n:.4g}" for n in (gauge.mean, gauge.max))
+
+
+def _number(number: float | None, unit: str) -> str:
+    return "unknown" if number is None else f"{number:.4g} {unit}"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,99 @@
+"""Base class of the views: a frozen dataclass as JSON, as tables, and as HTML in a notebook."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any, Literal, NamedTuple
+
+_TERM = "term"
+
+
+class Table(NamedTuple):
+    """A titled table; without columns, each row is a name and a value."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+class Note(NamedTuple):
+    """A line of text below the tables."""
+
+    text: str
+    level: Literal["warning", "hint", "detail"]
+
+
+def term(name: str | None = None) -> Any:
+    """Return a dataclass field read from the PROV attribute ``name``.
+
+    The field is None where the document lacks the attribute, and then not part of the JSON.
+    """
+    return dataclasses.field(default=None, metadata={_TERM: name})
+
+
+def terms(view: type[View]) -> dict[str, str]:
+    """Return the PROV attributes that the fields of a view are read from."""
+    names = {field.name: field.metadata.get(_TERM) for field in dataclasses.fields(view)}
+    return {field: name for field, name in names.items() if name is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """Part of a document as typed attributes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the view as a JSON object; numbers JSON lacks (NaN, INF, -INF) become text."""
+        values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            field.name: _to_json(value)
+            for field, value in values.items()
+            if value is not None or _TERM not in field.metadata
+        }
+
+    def tables(self) -> Iterable[Table]:
+        """Return the view as tables for people."""
+        return [Table(type(self).__name__, (), list(self.to_dict().items()))]
+
+    def notes(self) -> Iterable[Note]:
+        """Return the lines to show below the tables."""
+        return ()
+
+    def _repr_html_(self) -> str:
+        """Return the tables as HTML, as Jupyter shows them."""
+        notes = (f"<p>{escape(note.text)}</p>" for note in self.notes())
+        return "\n".join([*(_html(table) for table in self.tables() if table.rows), *notes])
+
+
+def cell_text(cell: object) -> str:
+    """Return the text of a table's cell; floats have six significant digits."""
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return "" if cell is None else str(cell)
+
+
+def _html(table: Table) -> str:
+    # Document text comes from users and other programs: nothing goes into HTML unescaped.
+    lines = ["<table>", f"<caption>{escape(table.title)}</caption>"]
+    if table.columns:
+        lines.append(_html_row(table.columns, "th"))
+    lines += [_html_row(row, "td") for row in table.rows]
+    return "\n".join([*lines, "</table>"])
+
+
+def _html_row(cells: Sequence[object], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell_text(cell))}</{tag}>' for cell in cells)}</tr>"
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, View):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "INF" if value > 0 else "-INF"
+    return value
