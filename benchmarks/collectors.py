@@ -1,7 +1,7 @@
-"""What collectors cost: the sampler's processor time, a training loop beside it, ``start_run``.
+"""Measure the cost of collectors: CPU time of sampling, slowdown of a loop, time of ``start_run``.
 
-Every figure compares two things that were measured one right after the other, in processes of
-their own; README.md says how the table of overhead.py, which is also this one, is read.
+Each figure compares two measurements, one right after the other, in separate processes. README.md
+explains how to read the table, which has the format of overhead.py.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from overhead import Bench, Goal, Pair, Row, judge, table
+from overhead import Bench, Goal, Pair, Row, summarize, table
 
 SETTLE_S = 6.0
-"""How long a process waits until its collectors have looked around."""
+"""Seconds that a process waits until its collectors have probed the machine."""
 
 PAUSE_S = 0.3
-SIDES = ("without", "with")
+MODES = ("without", "with")
 
 
 class Case:
-    """Settings of the collectors, and the most that they may cost where there is a goal."""
+    """A name and the environment variables for settings of the collectors."""
 
     def __init__(self, collectors: str, interval_s: str = "1", country: str = "") -> None:
         self.name = f"{collectors} at {interval_s} s" if collectors != "none" else collectors
@@ -45,11 +45,11 @@ SLOW, FAST = Case("default"), Case("default", "0.1")
 CARBON = Case("default,codecarbon", "1", "ITA")
 
 
-# -- the programs that measure, each in a process of its own -------------------------------
+# -- measurements, each in a new process ---------------------------------------------------
 
 
 def captured_mlflow(uri: str) -> Any:
-    """Give the drop-in with a store whose database is open."""
+    """Return the drop-in module after connecting to the store."""
     import yprov_mlflow as mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -58,9 +58,10 @@ def captured_mlflow(uri: str) -> Any:
 
 
 def measure_idle(uri: str, seconds: float) -> dict[str, float]:
-    """Say how much of one core a process takes that sleeps within a run.
+    """Return the CPU usage of a process that sleeps within a run, in percent of a core.
 
-    ``accounted`` is what the collectors themselves say in the run's document.
+    ``process`` is measured here; ``accounted`` is the sum that the collectors report in the run's
+    document; ``samples`` is the number of their samples.
     """
     from yprov_mlflow.prov.capture import delivery
 
@@ -94,7 +95,7 @@ def sgd(steps: int) -> None:
 
 
 def matmul(steps: int) -> None:
-    """Multiply matrices that fit into a core's cache."""
+    """Multiply matrices that fit into the cache of a core."""
     import numpy as np
 
     a = np.full((128, 128), 1e-3)
@@ -107,7 +108,7 @@ LOOPS: dict[str, Callable[[int], None]] = {"sgd": sgd, "matmul": matmul}
 
 
 def measure_loop(uri: str, loop: str, seconds: float, blocks: int) -> list[Pair]:
-    """Time the loop in turns without a run and within one, during which collectors sample."""
+    """Time a loop alternately without a run and within a run, during which collectors sample."""
     mlflow = captured_mlflow(uri)
     work = LOOPS[loop]
     with mlflow.start_run():
@@ -115,33 +116,33 @@ def measure_loop(uri: str, loop: str, seconds: float, blocks: int) -> list[Pair]
     steps = calibrated(work, seconds)
     pairs = []
     for block in range(blocks):
-        took = {}
-        for side in SIDES if block % 2 else SIDES[::-1]:
-            if side == "with":
+        times = {}
+        for mode in MODES if block % 2 else MODES[::-1]:
+            if mode == "with":
                 mlflow.start_run()
             time.sleep(PAUSE_S)
             start = time.perf_counter()
             work(steps)
-            took[side] = time.perf_counter() - start
-            if side == "with":
+            times[mode] = time.perf_counter() - start
+            if mode == "with":
                 mlflow.end_run()
-        pairs.append(Pair(took["without"], took["with"]))
+        pairs.append(Pair(times["without"], times["with"]))
     return pairs
 
 
 def calibrated(work: Callable[[int], None], seconds: float) -> int:
-    """Give the steps that take so long."""
-    steps, took_s = 100, 0.0
-    while took_s < seconds / 10:
+    """Return the number of steps that take this many seconds."""
+    steps, duration_s = 100, 0.0
+    while duration_s < seconds / 10:
         steps *= 2
         start = time.perf_counter()
         work(steps)
-        took_s = time.perf_counter() - start
-    return int(steps * seconds / took_s)
+        duration_s = time.perf_counter() - start
+    return int(steps * seconds / duration_s)
 
 
 def measure_start(uri: str) -> dict[str, float]:
-    """Time the first ``start_run`` of a process, and the end of a run a little later."""
+    """Return the time of a process's first ``start_run`` and of its ``end_run``, in ms."""
     mlflow = captured_mlflow(uri)
     start_0 = time.perf_counter()
     mlflow.start_run()
@@ -155,8 +156,8 @@ def measure_start(uri: str) -> dict[str, float]:
 # -- cases ---------------------------------------------------------------------------------
 
 
-class Programs:
-    """Starts the programs that measure, each with a database and journals of its own."""
+class Measurements:
+    """Starts measuring processes, each with a new database and journal folder."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -166,33 +167,34 @@ class Programs:
         env = {**case.environment, "YPROV_MLFLOW_DIR": str(folder / "state")}
         if "PYTHONPATH" in os.environ:
             env["PYTHONPATH"] = os.environ["PYTHONPATH"]
-        verb, *others = words
-        words = (f"--measure-{verb}", self.bench.database(folder), *others)
+        name, *arguments = words
+        words = (f"--measure-{name}", self.bench.database(folder), *arguments)
         output = self.bench.python(str(Path(__file__).resolve()), *words, **env)
         return json.loads(output.splitlines()[-1])
 
-    def in_turns(self, case: Case, times: int, *words: str) -> list[Pair]:
-        """Give what the program says without collectors and with them, the first time unheeded."""
+    def alternate(self, case: Case, times: int, *words: str) -> list[Pair]:
+        """Return pairs of results without and with the collectors of the case."""
 
-        def work(which: str) -> Any:
-            return self.child(case if which == "captured" else NONE, *words)
+        def work(mode: str) -> Any:
+            return self.child(case if mode == "captured" else NONE, *words)
 
-        found: list[Pair] = self.bench.in_turns(times, work)
-        return found
+        pairs: list[Pair] = self.bench.alternate(times, work)
+        return pairs
 
 
-def rows_of_sampling(programs: Programs, *, quick: bool) -> Iterator[Row]:
+def rows_of_sampling(measurements: Measurements, *, quick: bool) -> Iterator[Row]:
     seconds, times = ("10", 2) if quick else ("30", 7)
-    for case, most in ((SLOW, 0.5), (FAST, 3.0)):
-        pairs = programs.in_turns(case, times, "idle", seconds)
+    for case, limit in ((SLOW, 0.5), (FAST, 3.0)):
+        pairs = measurements.alternate(case, times, "idle", seconds)
         if not all(pair.captured["samples"] for pair in pairs):
-            print(f"{case.name}: nothing was sampled", file=sys.stderr)
-        for name, what in (("process", "a process that waits"), ("accounted", "as accounted")):
+            print(f"{case.name}: no samples", file=sys.stderr)
+        for name, label in (("process", "sleeping process"), ("accounted", "collectors' report")):
             numbers = [Pair(pair.plain[name], pair.captured[name]) for pair in pairs]
-            yield judge(f"{case.name}: {what}", "% of a core", numbers, Goal("difference", most))
+            goal = Goal("difference", limit)
+            yield summarize(f"{case.name}: {label}", "% of a core", numbers, goal)
 
 
-def rows_of_loops(programs: Programs, *, quick: bool) -> Iterator[Row]:
+def rows_of_loops(measurements: Measurements, *, quick: bool) -> Iterator[Row]:
     seconds, blocks, processes = ("1.5", "5", 1) if quick else ("1.5", "15", 5)
     for loop in LOOPS:
         if loop == "matmul" and importlib.util.find_spec("numpy") is None:
@@ -201,19 +203,19 @@ def rows_of_loops(programs: Programs, *, quick: bool) -> Iterator[Row]:
         pairs: dict[str, list[Pair]] = {case.name: [] for case, _ in cases}
         for turn in range(processes):
             for case, _ in cases if turn % 2 else cases[::-1]:
-                found = programs.child(case, "loop", loop, seconds, blocks)
-                pairs[case.name] += [Pair(*pair) for pair in found]
-        for case, most in cases:
-            goal = Goal("ratio", most) if most else None
-            yield judge(f"{case.name}: {loop} within a run", "s", pairs[case.name], goal)
+                result = measurements.child(case, "loop", loop, seconds, blocks)
+                pairs[case.name] += [Pair(*pair) for pair in result]
+        for case, limit in cases:
+            goal = Goal("ratio", limit) if limit else None
+            yield summarize(f"{case.name}: {loop} within a run", "s", pairs[case.name], goal)
 
 
-def rows_of_starts(programs: Programs, *, quick: bool) -> Iterator[Row]:
+def rows_of_starts(measurements: Measurements, *, quick: bool) -> Iterator[Row]:
     for case in (SLOW, CARBON):
-        pairs = programs.in_turns(case, 3 if quick else 11, "start")
+        pairs = measurements.alternate(case, 3 if quick else 11, "start")
         for call, goal in (("start_run", Goal("difference", 20)), ("end_run", None)):
             numbers = [Pair(pair.plain[call], pair.captured[call]) for pair in pairs]
-            yield judge(f"{case.name}: {call}", "ms", numbers, goal)
+            yield summarize(f"{case.name}: {call}", "ms", numbers, goal)
 
 
 GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
@@ -225,23 +227,25 @@ GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help=f"of {', '.join(GROUPS)}")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions: more noise")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there, too")
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "groups", nargs="*", choices=[*GROUPS, []], help=f"any of {', '.join(GROUPS)}; default: all"
+    )
+    parser.add_argument("--quick", action="store_true", help="use fewer repetitions: more noise")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table to FILE")
+    options = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="yprov-collectors-") as name:
-        programs = Programs(Bench(Path(name), quick=chosen.quick))
+        measurements = Measurements(Bench(Path(name), quick=options.quick))
         for group, measure in GROUPS.items():
-            if not chosen.groups or group in chosen.groups:
+            if not options.groups or group in options.groups:
                 print(f"{group} ...", file=sys.stderr, flush=True)
-                rows += measure(programs, quick=chosen.quick)
+                rows += measure(measurements, quick=options.quick)
     versions = {name: importlib.metadata.version(name) for name in ("mlflow", "yprov-mlflow")}
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, {versions}")
-    print(table(rows, SIDES))
-    if chosen.json:
+    print(table(rows, MODES))
+    if options.json:
         result = {"versions": versions, "rows": [row._asdict() for row in rows]}
-        chosen.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     return 1 if any(row.verdict == "missed" for row in rows) else 0
 
 

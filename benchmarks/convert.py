@@ -23,19 +23,19 @@ from typing import Any
 
 PARAMS, METRICS, POINTS, TAGS = 20, 20, 100, 5
 SAMPLED = 250
-"""Runs that MLflow's client reads at most; the time for more is extrapolated from these."""
+"""Maximum number of runs that MLflow's client reads; the time for more is extrapolated."""
 
 PAGE = 1000
-"""Runs in one page of search results of MLflow's client."""
+"""Runs per page of search results of MLflow's client."""
 
 SLOW = {"client", "mlflow2rdf"}
-"""Contenders that take minutes or hours for many runs: these run in the first round only."""
+"""Contenders that need minutes or hours for many runs and then have only one round."""
 
 MANY = 1000
-"""More runs than this are many."""
+"""Largest number of runs for which slow contenders have all rounds."""
 
 GOALS = (
-    # contender, compared with, at most this many runs (0: any), at least this ratio of speeds
+    # contender, compared with, number of runs (0: any), minimum ratio of speeds
     ("prov-json", "mlflow2rdf", 1_000, 12.0),
     ("prov-json", "client", 1_000, 12.0),
     ("prov-json", "mlflow2rdf", 10_000, 50.0),
@@ -52,8 +52,8 @@ GOALS = (
 
 
 def make_store(folder: Path, runs: int) -> None:
-    """Write a file store as MLflow 2 does, several thousand runs per minute."""
-    chance = random.Random(7)
+    """Write a file store in the format of MLflow 2."""
+    generator = random.Random(7)
     experiment = folder / "0"
     experiment.mkdir(parents=True)
     (experiment / "meta.yaml").write_text(
@@ -62,7 +62,7 @@ def make_store(folder: Path, runs: int) -> None:
         "name: Default\n"
     )
     for number in range(runs):
-        run_id = f"{chance.getrandbits(128):032x}"
+        run_id = f"{generator.getrandbits(128):032x}"
         start = 1_700_000_000_000 + number * 60_000
         run = experiment / run_id
         for part in ("params", "metrics", "tags", "artifacts"):
@@ -75,9 +75,9 @@ def make_store(folder: Path, runs: int) -> None:
             "user_id: someone\n"
         )
         for i in range(PARAMS):
-            (run / "params" / f"param_{i:02}").write_text(f"{chance.random():.6f}")
+            (run / "params" / f"param_{i:02}").write_text(f"{generator.random():.6f}")
         for i in range(METRICS):
-            lines = (f"{start + s} {chance.random()} {s}\n" for s in range(POINTS))
+            lines = (f"{start + s} {generator.random()} {s}\n" for s in range(POINTS))
             (run / "metrics" / f"metric_{i:02}").write_text("".join(lines))
         tags = {f"tag_{i}": f"value {i}" for i in range(TAGS - 2)}
         tags |= {"mlflow.runName": f"run-{number}", "mlflow.user": "someone"}
@@ -118,10 +118,10 @@ def read_bare(store: Path) -> int:
 
 
 def read_client(store: Path, runs: int) -> dict[str, float]:
-    """Read some of the runs completely through MlflowClient, with the history of each metric.
+    """Read up to ``SAMPLED`` runs through MlflowClient, with metric histories and artifact lists.
 
-    Return the extrapolated seconds for all other runs, as ``wall`` and ``cpu``: each page takes as
-    long as the first one, each run as long as those that were read.
+    Return the extrapolated seconds for all other runs, as ``wall`` and ``cpu``, assuming that all
+    pages take as long as the first, and all runs as long as those that were read.
     """
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     from mlflow import MlflowClient
@@ -149,7 +149,7 @@ def read_client(store: Path, runs: int) -> dict[str, float]:
 # -- contenders ----------------------------------------------------------------------------
 
 
-def ours(store: Path, out: Path, *options: str) -> list[str]:
+def conversion(store: Path, out: Path, *options: str) -> list[str]:
     """Return the command line of a conversion by this package."""
     code = "from yprov_mlflow.prov.cli import main; main()"
     return [sys.executable, "-c", code, "convert", str(store), "-o", str(out), *options]
@@ -159,9 +159,9 @@ def commands(store: Path, out: Path, runs: int, rival: Path | None) -> dict[str,
     """Return the command line of each contender; ``out`` must not exist yet."""
     reader = [sys.executable, __file__, "--read"]
     result = {
-        "prov-json": ours(store, out, "--workers", "2"),
-        "n-quads": ours(store, out, "--workers", "2", "--to", "n-quads"),
-        "prov-json-1": ours(store, out, "--workers", "1"),
+        "prov-json": conversion(store, out, "--workers", "2"),
+        "n-quads": conversion(store, out, "--workers", "2", "--to", "n-quads"),
+        "prov-json-1": conversion(store, out, "--workers", "1"),
         "bare": [*reader, "bare", str(store)],
         "client": [*reader, "client", str(store), "--runs", str(runs)],
     }
@@ -176,9 +176,10 @@ def commands(store: Path, out: Path, runs: int, rival: Path | None) -> dict[str,
 def measure(
     name: str, command: list[str], out: Path, limit: float | None = None
 ) -> dict[str, float]:
-    """Run one contender; return wall and CPU seconds for all runs, and bytes written.
+    """Run a contender; return wall and CPU seconds for all runs, and the bytes written.
 
-    It is stopped after ``limit`` seconds: its times are then lower bounds.
+    A contender that needs more than ``limit`` seconds is stopped, and ``stopped`` is 1: its times
+    are then lower bounds.
     """
     environment = {**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -199,7 +200,7 @@ def measure(
         wall, cpu = wall + others["wall"], cpu + others["cpu"]
     written = [out.with_suffix(".ttl")] if name == "mlflow2rdf" else out.rglob("*")
     size = sum(path.stat().st_size for path in written if path.is_file())
-    return {"wall": wall, "cpu": cpu, "bytes": float(size), "ended": float(done is None)}
+    return {"wall": wall, "cpu": cpu, "bytes": float(size), "stopped": float(done is None)}
 
 
 def peak(command: list[str]) -> float:
@@ -236,7 +237,7 @@ def _children(process: Any) -> list[Any]:
 
 
 def compare(work: Path, runs: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all contenders on one store, in turns; leave store and outputs in ``work``."""
+    """Measure all contenders on one store, alternating; keep store and outputs in ``work``."""
     make_store(work / "mlruns", runs)
     outputs = (work / f"out{number}" for number in itertools.count())
     figures: dict[str, list[dict[str, float]]] = {}
@@ -270,7 +271,7 @@ def one_large_run(work: Path, points: int) -> dict[str, float]:
                 steps = range(start, min(start + 10_000, points // 10))
                 file.write("".join(f"{1_700_000_000_000 + s} {s / 7} {s}\n" for s in steps))
     started = time.perf_counter()
-    most = peak(ours(work / "mlruns", work / "out", "--workers", "1"))
+    most = peak(conversion(work / "mlruns", work / "out", "--workers", "1"))
     return {"points": points, "wall": time.perf_counter() - started, "peak_mib": most}
 
 
@@ -295,7 +296,7 @@ def table(results: dict[int, dict[str, Any]]) -> list[str]:
             measure_by = "cpu" if other == "bare" else "wall"
             ratio = medians[other][measure_by] / medians[name][measure_by]
             verdict = "met" if ratio >= least else "MISSED"
-            bound = "at least " if medians[other]["ended"] else ""
+            bound = "at least " if medians[other]["stopped"] else ""
             lines.append(
                 f"{name} against {other} at {runs} runs ({measure_by}):"
                 f" {bound}{ratio:.2f} times as fast, goal {least:g}: {verdict}"
@@ -328,15 +329,15 @@ def main() -> None:
         result = read_bare(path) if contender == "bare" else read_client(path, options.runs)
         print(json.dumps(result))
         return
-    # Files are removed only at the end: for some minutes, ext4 searches past the inodes of removed
-    # files, which would slow down the next contender that creates files.
+    # Files are removed only at the end: for some minutes after removing many files, ext4 creates
+    # files more slowly, which would affect the next contender.
     with tempfile.TemporaryDirectory(prefix="yprov-convert-") as folder:
         results = {runs: compare(Path(folder, str(runs)), runs, options) for runs in options.sizes}
         print("\n".join(table(results)))
         large = one_large_run(Path(folder, "large"), options.points) if options.points else None
     if large is not None:
-        took, most = large["wall"], large["peak_mib"]
-        print(f"one run with {large['points']} points: {took:.0f} s, peak {most:.0f} MiB")
+        seconds, peak_mib = large["wall"], large["peak_mib"]
+        print(f"one run with {large['points']} points: {seconds:.0f} s, peak {peak_mib:.0f} MiB")
     if options.out is not None:
         options.out.write_text(json.dumps({"sizes": results, "large": large}, indent=2) + "\n")
 

@@ -1,4 +1,4 @@
-"""Measure writing and reading a document in each format, compared with the ``prov`` library.
+"""Measure writing and reading a document in each format, and writing with the library ``prov``.
 
     python benchmarks/formats.py [--samples 2000] [--repeat 5]
 

@@ -1,8 +1,8 @@
-"""Energy of a GPU under load: the collector ``nvidia`` against the card itself and nvidia-smi.
+"""Compare the collector ``nvidia`` with the GPU's energy counter and with nvidia-smi, under load.
 
-For a machine with an NVIDIA GPU. It loads the first visible one for a known time, and samples it
-with the collector while nvidia-smi writes its own readings beside. It prints a Markdown table
-and exits with 0 if the energy differs from the card's counter by less than the limit, else 1.
+It needs an NVIDIA GPU. It loads the first visible GPU for a fixed time, and samples it with the
+collector while nvidia-smi samples it, too. It prints a Markdown table, and exits with 0 if the
+energy differs from the GPU's counter by at most the limit, else with 1.
 
     python benchmarks/gpu_energy.py --seconds 60 --interval 1
 """
@@ -26,8 +26,8 @@ from yprov_mlflow.prov.collectors.base import Available, CollectorContext
 from yprov_mlflow.prov.collectors.counters import PowerIntegral
 from yprov_mlflow.prov.collectors.gpu.nvidia import Nvidia
 
-MOST_PERCENT = 2.0
-SMI = {  # fields of nvidia-smi: our name, and the factor to our unit
+LIMIT_PERCENT = 2.0
+SMI = {  # fields of nvidia-smi: the quantity's name, and the factor to its unit
     "power.draw": ("power", 1.0),
     "utilization.gpu": ("utilization", 1.0),
     "utilization.memory": ("memory_utilization", 1.0),
@@ -39,8 +39,8 @@ SMI = {  # fields of nvidia-smi: our name, and the factor to our unit
     "total_energy_consumption": ("energy_counter", 0.001),  # newer versions, in mJ
 }
 
-# Eight independent chains of multiply-add for each thread: work that no memory holds up.
-_FMA = "\n".join(f"    fma.rn.f32 %f{one}, %f{one}, %f9, %f9;" for one in range(1, 9))
+# Eight independent multiply-add chains per thread keep the GPU busy without memory accesses.
+_FMA = "\n".join(f"    fma.rn.f32 %f{i}, %f{i}, %f9, %f9;" for i in range(1, 9))
 PTX = """
 .version {version}
 .target {target}
@@ -79,7 +79,7 @@ TARGETS = (("6.0", "sm_50"), ("6.0", "sm_70"), ("6.3", "sm_75"), ("7.0", "sm_80"
 # -- load ------------------------------------------------------------------------------------
 
 
-def by_torch() -> Callable[[], object]:
+def torch_load() -> Callable[[], object]:
     import torch
 
     left, right = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in "ab")
@@ -92,7 +92,7 @@ def by_torch() -> Callable[[], object]:
     return burn
 
 
-def by_cupy() -> Callable[[], object]:
+def cupy_load() -> Callable[[], object]:
     import cupy
 
     left, right = (cupy.random.random((8192, 8192), dtype=cupy.float32) for _ in "ab")
@@ -104,14 +104,14 @@ def by_cupy() -> Callable[[], object]:
     return burn
 
 
-def by_driver() -> Callable[[], object]:
-    """Load the GPU through the driver's library alone, which compiles the kernel itself."""
+def driver_load() -> Callable[[], object]:
+    """Return a function that loads the GPU with nothing but the driver, which compiles the PTX."""
     cuda = ctypes.CDLL("libcuda.so.1")
 
     def call(name: str, *arguments: object) -> None:
         code = getattr(cuda, name)(*arguments)
         if code:
-            raise SystemExit(f"{name} fails with {code}")
+            raise SystemExit(f"{name} failed with code {code}")
 
     device, context = ctypes.c_int(), ctypes.c_void_p()
     module, kernel, out = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint64()
@@ -124,13 +124,13 @@ def by_driver() -> Callable[[], object]:
             version=version,
             target=target,
             fma=_FMA,
-            copies="\n".join(f"    mov.f32 %f{one}, %f1;" for one in range(2, 9)),
-            sums="\n".join(f"    add.f32 %f1, %f1, %f{one};" for one in range(2, 9)),
+            copies="\n".join(f"    mov.f32 %f{i}, %f1;" for i in range(2, 9)),
+            sums="\n".join(f"    add.f32 %f1, %f1, %f{i};" for i in range(2, 9)),
         )
         if cuda.cuModuleLoadData(ctypes.byref(module), text.encode()) == 0:
             break
     else:
-        raise SystemExit("the driver compiles the kernel for none of its targets")
+        raise SystemExit("the driver cannot compile the kernel for any of the targets")
     call("cuModuleGetFunction", ctypes.byref(kernel), module, b"burn")
     blocks, threads = 8192, 256
     call("cuMemAlloc_v2", ctypes.byref(out), ctypes.c_size_t(4 * blocks * threads))
@@ -147,24 +147,24 @@ def by_driver() -> Callable[[], object]:
     return burn
 
 
-BURNS = {"torch": by_torch, "cupy": by_cupy, "driver": by_driver}
+LOADS = {"torch": torch_load, "cupy": cupy_load, "driver": driver_load}
 
 
 @contextmanager
-def burning(kind: str) -> Iterator[None]:
-    """Load the GPU in a thread of its own until the block ends."""
+def gpu_load(kind: str) -> Iterator[None]:
+    """Load the GPU from another thread until the block ends."""
     ready, done = threading.Event(), threading.Event()
-    failed: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            burn = BURNS[kind]()
+            burn = LOADS[kind]()
             burn()
             ready.set()
             while not done.is_set():
                 burn()
-        except BaseException as error:  # noqa: BLE001 - told in the thread that waits
-            failed.append(error)
+        except BaseException as error:  # noqa: BLE001 - reported by the waiting thread
+            errors.append(error)
             ready.set()
 
     thread = threading.Thread(target=work)
@@ -175,21 +175,21 @@ def burning(kind: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        if failed:
-            raise SystemExit(f"the load by {kind} failed: {failed[0]!r}")
+        if errors:
+            raise SystemExit(f"the load with {kind} failed: {errors[0]!r}")
 
 
-# -- readings --------------------------------------------------------------------------------
+# -- samples ---------------------------------------------------------------------------------
 
 
 class Smi:
-    """nvidia-smi, writing a line every so often; read when it has ended."""
+    """An nvidia-smi process that prints a line per interval, with the time of each line."""
 
     def __init__(self, uuid: str, interval_s: float) -> None:
-        known = subprocess.run(
+        supported = subprocess.run(
             ["nvidia-smi", "--help-query-gpu"], capture_output=True, text=True, check=True
         ).stdout
-        self.fields = [one for one in SMI if f'"{one}"' in known]
+        self.fields = [field for field in SMI if f'"{field}"' in supported]
         self._process = subprocess.Popen(
             [
                 "nvidia-smi",
@@ -211,22 +211,22 @@ class Smi:
             self.lines.append((time.monotonic(), line))
 
     def stop(self) -> dict[str, list[tuple[float, float]]]:
-        """End it, and give the readings by our names, each with its time."""
+        """Stop nvidia-smi, and return (time, value) pairs by the names of our quantities."""
         self._process.terminate()
         self._process.wait()
         self._reader.join()
-        found: dict[str, list[tuple[float, float]]] = {}
+        samples: dict[str, list[tuple[float, float]]] = {}
         for at, line in self.lines:
             cells = [cell.strip() for cell in line.split(",")]
             for field, cell in zip(self.fields, cells, strict=False):
                 name, factor = SMI[field]
                 if cell.replace(".", "", 1).isdigit():
-                    found.setdefault(name, []).append((at, float(cell) * factor))
-        return found
+                    samples.setdefault(name, []).append((at, float(cell) * factor))
+        return samples
 
 
 def integrated(points: Sequence[tuple[float, float]]) -> float:
-    """Give joules from watts."""
+    """Return the energy in joules of power samples in watts."""
     integral, total = PowerIntegral(), 0.0
     for at, watts in points:
         total = integral.add(watts, at) or 0.0
@@ -238,23 +238,23 @@ def mean(points: Sequence[tuple[float, float]], since: float, until: float) -> f
     return statistics.fmean(inside) if inside else float("nan")
 
 
-def counted(uuid: str) -> float:
-    """Read the card's own counter, in joules."""
+def read_energy_j(uuid: str) -> float:
+    """Return the GPU's energy counter, in joules."""
     handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
     return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
 
 
-# -- the comparison --------------------------------------------------------------------------
+# -- comparison ------------------------------------------------------------------------------
 
 
 def measure(seconds: float, interval_s: float, kind: str) -> int:
     collector = Nvidia(CollectorContext(interval_s=interval_s))
-    found = collector.probe()
-    if not isinstance(found, Available):
-        raise SystemExit(f"{found.reason}. {found.cure}")
-    device = found.devices[0]
+    probed = collector.probe()
+    if not isinstance(probed, Available):
+        raise SystemExit(f"{probed.reason}. {probed.cure}")
+    device = probed.devices[0]
     uuid = str(device.facts["uuid"])
-    names = [quantity.name for quantity in found.quantities if quantity.device == device.id]
+    names = [quantity.name for quantity in probed.quantities if quantity.device == device.id]
     ours: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     cost_s: list[tuple[float, float]] = []
 
@@ -268,54 +268,55 @@ def measure(seconds: float, interval_s: float, kind: str) -> int:
                 ours[name].append((at, value))
 
     pynvml.nvmlInit()
-    with burning(kind):
+    with gpu_load(kind):
         collector.start()
-        began, before_j = time.monotonic(), counted(uuid)
+        start, before_j = time.monotonic(), read_energy_j(uuid)
         sample()
         smi = Smi(uuid, interval_s)
         for step in range(1, round(seconds / interval_s) + 1):
-            time.sleep(max(0.0, began + step * interval_s - time.monotonic()))
+            time.sleep(max(0.0, start + step * interval_s - time.monotonic()))
             sample()
-        after_j, ended = counted(uuid), time.monotonic()
-        theirs = smi.stop()
+        after_j, ended = read_energy_j(uuid), time.monotonic()
+        smi_samples = smi.stop()
     collector.stop()
     pynvml.nvmlShutdown()
 
     print(
-        f"{device.label}, driver {found.facts['driver']}, load by {kind}, "
-        f"{ended - began:.1f} s, a sample each {interval_s:g} s\n"
+        f"{device.label}, driver {probed.facts['driver']}, load with {kind}, "
+        f"{ended - start:.1f} s, a sample every {interval_s:g} s\n"
     )
-    print("| reading | collector | card | difference |\n|---|---:|---:|---:|")
-    energy_j, card_j = ours["energy"][-1][1], after_j - before_j
-    error = row("energy, J: the card's counter read directly", energy_j, card_j)
-    if len(theirs.get("energy_counter", ())) > 1:
-        counter = theirs["energy_counter"]
-        row("energy, J: nvidia-smi's counter", energy_j, counter[-1][1] - counter[0][1])
-    if len(theirs.get("power", ())) > 1:
-        power = theirs["power"]
-        share = (ended - began) / (power[-1][0] - power[0][0])  # it began a moment later
-        row("energy, J: nvidia-smi's power integrated", energy_j, integrated(power) * share)
-    row("energy, J: our power integrated, as without a counter", integrated(ours["power"]), card_j)
-    since = began + 2.0  # power is a mean over the second before
-    for quantity in found.quantities:
+    print("| quantity | collector | reference | difference |\n|---|---:|---:|---:|")
+    energy_j, counter_j = ours["energy"][-1][1], after_j - before_j
+    error = row("energy, J: GPU counter", energy_j, counter_j)
+    if len(smi_samples.get("energy_counter", ())) > 1:
+        counter = smi_samples["energy_counter"]
+        row("energy, J: counter from nvidia-smi", energy_j, counter[-1][1] - counter[0][1])
+    if len(smi_samples.get("power", ())) > 1:
+        power = smi_samples["power"]
+        # nvidia-smi starts a moment later than the collector.
+        share = (ended - start) / (power[-1][0] - power[0][0])
+        row("energy, J: integrated power from nvidia-smi", energy_j, integrated(power) * share)
+    row("energy, J: integrated power of the collector", integrated(ours["power"]), counter_j)
+    since = start + 2.0  # power is an average over the last second
+    for quantity in probed.quantities:
         name = quantity.name
-        if quantity.device == device.id and name in theirs:
-            means = [mean(points[name], since, ended) for points in (ours, theirs)]
-            row(f"{name}, {quantity.unit}: mean, nvidia-smi's", *means)
-    wall, cpu = (statistics.median(one) * 1000 for one in zip(*cost_s, strict=True))
+        if quantity.device == device.id and name in smi_samples:
+            means = [mean(points[name], since, ended) for points in (ours, smi_samples)]
+            row(f"{name}, {quantity.unit}: mean, from nvidia-smi", *means)
+    wall, cpu = (statistics.median(times) * 1000 for times in zip(*cost_s, strict=True))
     print(f"\nA sample of {len(names)} quantities takes {wall:.2f} ms, {cpu:.2f} ms of CPU time.")
-    good = abs(error) <= MOST_PERCENT
-    verdict = "within" if good else "NOT within"
+    passed = abs(error) <= LIMIT_PERCENT
+    verdict = "within" if passed else "NOT within"
     print(
-        f"Energy differs by {error:+.2f} % from the card's counter: {verdict} {MOST_PERCENT:g} %."
+        f"Energy differs by {error:+.2f} % from the GPU's counter: {verdict} {LIMIT_PERCENT:g} %."
     )
-    return 0 if good else 1
+    return 0 if passed else 1
 
 
-def row(what: str, ours: float, theirs: float) -> float:
-    """Print a row; give the difference in percent of theirs."""
-    percent = 100 * (ours - theirs) / theirs if theirs else 100 * ours
-    print(f"| {what} | {ours:,.1f} | {theirs:,.1f} | {percent:+.2f} % |")
+def row(label: str, ours: float, reference: float) -> float:
+    """Print a table row, and return the difference in percent of the reference."""
+    percent = 100 * (ours - reference) / reference if reference else 100 * ours
+    print(f"| {label} | {ours:,.1f} | {reference:,.1f} | {percent:+.2f} % |")
     return percent
 
 
@@ -323,10 +324,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the load")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between samples")
-    parser.add_argument("--burn", choices=("auto", *BURNS), default="auto", help="what loads it")
+    parser.add_argument(
+        "--load", choices=("auto", *LOADS), default="auto", help="library that creates the load"
+    )
     options = parser.parse_args()
-    there = [one for one in ("torch", "cupy") if importlib.util.find_spec(one)]
-    kind = (there or ["driver"])[0] if options.burn == "auto" else options.burn
+    installed = [name for name in ("torch", "cupy") if importlib.util.find_spec(name)]
+    kind = (installed or ["driver"])[0] if options.load == "auto" else options.load
     return measure(options.seconds, options.interval, kind)
 
 

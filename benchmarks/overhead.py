@@ -1,8 +1,8 @@
-"""What capture costs: plain MLflow against captured, taken in turns within one run.
+"""Measure the cost of capture: the same calls with plain MLflow and captured, alternating.
 
-Absolute times say little about another machine, and little about this one an hour later. So
-each case takes plain and captured in turns, a few calls at a time, in several processes, and
-reports the median of what the neighbours differ by, with its 95 % interval. README.md tells more.
+Absolute times differ between machines and from hour to hour. So each case alternates between plain
+and captured, a few calls at a time, in several processes, and reports the median difference of
+neighboring measurements, with its 95 % interval. README.md has the details.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 BACKENDS = ("sqlite", "file", "http")
-WHICH = ("plain", "captured")
+MODES = ("plain", "captured")
 BOOT_S = 90.0
 POINTS_PER_BATCH = 1000
 POINTS_PER_RUN = 20_000
 PARAMS_PER_RUN = 50
 POINTS_IN_MEMORY = (100_000, 300_000)
 FLAT_MIB = 5.0
-"""How much more memory three times the points may take before it counts as growth."""
+"""Memory in MiB that three times the points may add before it counts as growth."""
 
 
 # -- results -------------------------------------------------------------------------------
 
 
 class Pair(NamedTuple):
-    """The same work done twice, one right after the other."""
+    """Measurements of the same work, one right after the other."""
 
     plain: float
     captured: float
 
 
 class Goal(NamedTuple):
-    """The most that capture may cost: a ``ratio`` or a ``difference`` in the case's unit."""
+    """The maximum cost of capture: a ``ratio``, or a ``difference`` in the unit of the case."""
 
     kind: str
-    most: float
+    limit: float
 
 
 class Row(NamedTuple):
-    """One case of the table; ``low`` and ``high`` bound the figure that the goal is about."""
+    """A row of the table; ``low`` and ``high`` bound the ratio or difference with the goal."""
 
     case: str
     unit: str
@@ -71,8 +71,9 @@ class Row(NamedTuple):
     verdict: str
 
 
-def judge(case: str, unit: str, pairs: list[Pair], goal: Goal | None = None) -> Row:
-    """Compare by the medians over neighbours, which no slow minute of the machine can move."""
+def summarize(case: str, unit: str, pairs: list[Pair], goal: Goal | None = None) -> Row:
+    """Return medians of the pairs' ratios and differences, and whether they meet the goal."""
+    # Medians over neighboring measurements are robust against slow phases of the machine.
     ratios = [pair.captured / pair.plain for pair in pairs if pair.plain]
     differences = [pair.captured - pair.plain for pair in pairs]
     by_ratio = goal is not None and goal.kind == "ratio"
@@ -81,9 +82,9 @@ def judge(case: str, unit: str, pairs: list[Pair], goal: Goal | None = None) -> 
     difference = statistics.median(differences)
     verdict = text = ""
     if goal is not None:
-        text = f"<= {goal.most:g}x" if by_ratio else f"<= {goal.most:g} {unit} more"
-        verdict = "met" if (ratio if by_ratio else difference) <= goal.most else "missed"
-        if low <= goal.most < high:
+        text = f"<= {goal.limit:g}x" if by_ratio else f"<= {goal.limit:g} {unit} more"
+        verdict = "met" if (ratio if by_ratio else difference) <= goal.limit else "missed"
+        if low <= goal.limit < high:
             verdict += ", within noise"
     return Row(
         case,
@@ -100,7 +101,7 @@ def judge(case: str, unit: str, pairs: list[Pair], goal: Goal | None = None) -> 
 
 
 def interval(samples: list[float]) -> tuple[float, float]:
-    """Give the 95 % interval of a median, by order statistics; of a few samples, their range."""
+    """Return the 95 % interval of the median by order statistics, or the range of few samples."""
     ordered = sorted(samples)
     half = 0.98 * math.sqrt(len(ordered))
     first = max(0, math.floor(len(ordered) / 2 - half))
@@ -108,9 +109,10 @@ def interval(samples: list[float]) -> tuple[float, float]:
     return ordered[first], ordered[last]
 
 
-def table(rows: list[Row], sides: tuple[str, str] = WHICH) -> str:
-    heads = ("case", *sides, "ratio", "difference", "95 % of", "goal", "met")
-    lines = [heads]
+def table(rows: list[Row], modes: tuple[str, str] = MODES) -> str:
+    """Return the rows as a text table; ``modes`` are the headings of the two measurements."""
+    headings = ("case", *modes, "ratio", "difference", "95 % interval", "goal", "result")
+    lines = [headings]
     for row in rows:
         by_ratio = row.goal.endswith("x")
         bounds = (
@@ -128,21 +130,21 @@ def table(rows: list[Row], sides: tuple[str, str] = WHICH) -> str:
                 row.verdict,
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
-# -- calls, both ways in one process -------------------------------------------------------
+# -- calls, plain and captured in the same process -----------------------------------------
 
 
-class Subject:
-    """A run in a store whose calls are captured, or are MLflow's own alone, as it is told.
+class SwitchableRun:
+    """A run that can be switched between captured and plain MLflow.
 
-    Two stores, one plain and one captured, would differ by more than capture takes: by names,
-    by the order in which a folder lists its files, by what a database has cached.
+    The comparison needs the same store: two stores would differ by more than the cost of capture,
+    because of names, the order in which folders list their files, and the caches of databases.
     """
 
     def __init__(self, uri: str, folder: Path) -> None:
@@ -158,21 +160,21 @@ class Subject:
         self.client.log_artifact(self.run_id, str(warm))
         self.store = self.client._tracking_client.store
         self._objects = [self.store, utils._artifact_repos_cache[self.run_id]]
-        self._wrapped = [type(each) for each in self._objects]
+        self._wrapped = [type(obj) for obj in self._objects]
         self._plain = [cls.__bases__[0] for cls in self._wrapped]
 
-    def become(self, which: str) -> None:
-        """Have the next calls captured, or not."""
+    def switch_to(self, mode: str) -> None:
+        """Make the next calls ``captured`` or ``plain``."""
         from yprov_mlflow.prov.capture.switch import switch
         from yprov_mlflow.prov.capture.wrappers import Wrapped
 
-        captured = which == "captured"
+        captured = mode == "captured"
         switch.on = captured
         classes = self._wrapped if captured else self._plain
-        for each, cls in zip(self._objects, classes, strict=True):
-            each.__class__ = cls
-            if isinstance(each, Wrapped) is not captured:
-                raise SystemExit(f"{each} is not {which}")
+        for obj, cls in zip(self._objects, classes, strict=True):
+            obj.__class__ = cls
+            if isinstance(obj, Wrapped) is not captured:
+                raise SystemExit(f"{obj} is not {mode}")
         queue = self.store.__dict__.get("_async_logging_queue")
         if queue is not None:
             queue._logging_func = getattr(self.store, queue._logging_func.__name__)
@@ -186,7 +188,7 @@ def case_log_metric(client: Any, run_id: str, i: int) -> None:
 
 
 def case_calls(folder: Path) -> dict[str, tuple[Call, int, int]]:
-    """Give each case's call, the calls in a block and the blocks of a full run."""
+    """Return for each case its call, the calls per block and the blocks of a full benchmark."""
     from mlflow.entities import Metric
 
     file = folder / "kilobyte.bin"
@@ -206,8 +208,8 @@ def case_calls(folder: Path) -> dict[str, tuple[Call, int, int]]:
     def log_batch(client: Any, run_id: str, i: int) -> None:
         client.log_batch(run_id, metrics=batch(i))
 
-    # Batches are made before the clock starts.
-    log_batch.prepare = batch  # type: ignore[attr-defined] # - a function may have attributes
+    # Batches are created before the clock starts.
+    log_batch.prepare = batch  # type: ignore[attr-defined] # - functions may have attributes
     return {
         "log_metric": (case_log_metric, 5, 600),
         "log_param": (lambda c, r, i: c.log_param(r, f"p{i}", i), 5, 80),
@@ -223,75 +225,74 @@ def case_calls(folder: Path) -> dict[str, tuple[Call, int, int]]:
 
 
 def time_block(call: Call, client: Any, run_id: str, numbers: range) -> tuple[float, float]:
-    """Give the CPU and wall time of the calling thread per call, in microseconds."""
+    """Return median CPU and wall time per call of the calling thread, in microseconds."""
     prepare = getattr(call, "prepare", None)
-    cpu, wall, answers = [], [], []
+    cpu, wall, results = [], [], []
     for i in numbers:
         if prepare is not None:
             prepare(i)
         cpu_0, wall_0 = time.thread_time_ns(), time.perf_counter_ns()
-        answer = call(client, run_id, i)
+        result = call(client, run_id, i)
         wall_1, cpu_1 = time.perf_counter_ns(), time.thread_time_ns()
         cpu.append((cpu_1 - cpu_0) / 1000)
         wall.append((wall_1 - wall_0) / 1000)
-        answers.append(answer)
-    for answer in answers:
-        if hasattr(answer, "wait"):
-            answer.wait()
+        results.append(result)
+    for result in results:
+        if hasattr(result, "wait"):
+            result.wait()
     return statistics.median(cpu), statistics.median(wall)
 
 
-def in_blocks(subject: Subject, call: Call, calls: int, blocks: int) -> dict[str, Any]:
-    """Take blocks of calls in turns, the order of the two sides reversed each time."""
+def in_blocks(run: SwitchableRun, call: Call, calls: int, blocks: int) -> dict[str, Any]:
+    """Time alternating blocks of plain and captured calls, in reversed order each time."""
     cpu, wall = [], []
     gc.collect()
-    first = itertools.count(0, calls)  # no call is made twice
+    first = itertools.count(0, calls)  # each call has different arguments
     for block in range(-1, blocks):
-        took = {}
-        for which in WHICH if block % 2 else WHICH[::-1]:
-            subject.become(which)
+        times = {}
+        for mode in MODES if block % 2 else MODES[::-1]:
+            run.switch_to(mode)
             start = next(first)
             numbers = range(start, start + calls)
-            took[which] = time_block(call, subject.client, subject.run_id, numbers)
+            times[mode] = time_block(call, run.client, run.run_id, numbers)
         if block >= 0:
-            cpu.append([took[which][0] for which in WHICH])
-            wall.append([took[which][1] for which in WHICH])
+            cpu.append([times[mode][0] for mode in MODES])
+            wall.append([times[mode][1] for mode in MODES])
     return {"cpu": cpu, "wall": wall}
 
 
 def measure_calls(uri: str, folder: Path, share: float) -> dict[str, Any]:
-    """Take each case's blocks in turns, the order of the two sides reversed each time."""
-    subject = Subject(uri, folder)
-    found: dict[str, Any] = {}
+    """Time a share of each case's blocks."""
+    run = SwitchableRun(uri, folder)
+    results: dict[str, Any] = {}
     for case, (call, calls, blocks) in case_calls(folder).items():
-        found[case] = in_blocks(subject, call, calls, max(11, int(blocks * share)))
-    found["log_metric, backend left out"] = measure_without_backend(subject, share)
-    subject.become("captured")
-    subject.client.set_terminated(subject.run_id)
-    return found
+        results[case] = in_blocks(run, call, calls, max(11, int(blocks * share)))
+    results["log_metric, backend left out"] = measure_without_backend(run, share)
+    run.switch_to("captured")
+    run.client.set_terminated(run.run_id)
+    return results
 
 
-def measure_without_backend(subject: Subject, share: float) -> dict[str, Any]:
-    """Take ``log_metric`` with MLflow's own store doing nothing, so that little else is timed.
+def measure_without_backend(run: SwitchableRun, share: float) -> dict[str, Any]:
+    """Time ``log_metric`` with a store that does nothing, so that capture dominates.
 
-    It is a lower bound: after a real write the processor's caches hold less of what capture
-    needs.
+    The result is a lower bound: a real write evicts code and data of capture from the CPU caches.
     """
-    subject.become("plain")
-    store = type(subject.store)
+    run.switch_to("plain")
+    store = type(run.store)
     original = store.log_metric
     store.log_metric = lambda self, run_id, metric: None
     try:
-        return in_blocks(subject, case_log_metric, 50, max(11, int(200 * share)))
+        return in_blocks(run, case_log_metric, 50, max(11, int(200 * share)))
     finally:
         store.log_metric = original
 
 
-# -- whole runs and imports, one process each ----------------------------------------------
+# -- whole runs and imports, each in a new process -----------------------------------------
 
 
 def measure_run(uri: str, points: int) -> dict[str, float]:
-    """Log a whole run the fluent way and say what its start and end took."""
+    """Log a run; return the seconds of ``start_run`` and ``end_run``, and the memory in MiB."""
     import mlflow
     from mlflow.entities import Metric
 
@@ -316,7 +317,7 @@ def measure_run(uri: str, points: int) -> dict[str, float]:
 
 
 def resident() -> dict[str, float]:
-    """Give this process's memory now and at its highest, in MiB."""
+    """Return the current and the peak memory of this process, in MiB."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
     return {"rss": int(sizes["VmRSS"]) / 1024, "peak": int(sizes["VmHWM"]) / 1024}
@@ -327,14 +328,14 @@ import sys, time
 start = time.process_time()
 import {module} as mlflow
 mlflow.start_run
-took = time.process_time() - start
-assert ("yprov_mlflow" in sys.modules) is {ours}, "the wrong packages are installed"
-print(took * 1000)
+duration = time.process_time() - start
+assert ("yprov_mlflow" in sys.modules) is {with_package}, "the wrong packages are installed"
+print(duration * 1000)
 """
 
 
-def site_folder(folder: Path, *, ours: bool) -> Path:
-    """Make a folder with links to all that is installed, with our package or without it."""
+def site_folder(folder: Path, *, with_package: bool) -> Path:
+    """Create a folder with links to all installed packages, with or without this package."""
     import sysconfig
 
     import yprov_mlflow
@@ -344,26 +345,26 @@ def site_folder(folder: Path, *, ours: bool) -> Path:
         for path in Path(sysconfig.get_path(name)).iterdir():
             if path.suffix == ".pth" or path.name in ("yprov_mlflow", "__pycache__"):
                 continue
-            mine = path.name.startswith("yprov_mlflow-")
-            if (ours or not mine) and not (folder / path.name).exists():
+            is_metadata = path.name.startswith("yprov_mlflow-")
+            if (with_package or not is_metadata) and not (folder / path.name).exists():
                 (folder / path.name).symlink_to(path)
-    if ours:
+    if with_package:
         (folder / "yprov_mlflow").symlink_to(Path(str(yprov_mlflow.__file__)).parent)
     return folder
 
 
-# -- the programs that measure, started in turns -------------------------------------------
+# -- measuring processes -------------------------------------------------------------------
 
 
 class Bench:
-    """A folder and an environment of its own, and a database that is made once."""
+    """A folder, an environment and a database template for measuring processes."""
 
     def __init__(self, folder: Path, *, quick: bool) -> None:
         self.folder = folder
         self.quick = quick
-        kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+        inherited = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
         self.environment = {
-            **{name: os.environ[name] for name in kept if name in os.environ},
+            **{name: os.environ[name] for name in inherited if name in os.environ},
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ALLOW_FILE_STORE": "true",
             "MLFLOW_ENABLE_PROGRESS_BAR": "false",
@@ -393,7 +394,7 @@ class Bench:
         return done.stdout
 
     def child(self, *words: str) -> Any:
-        """Run this file as one of the programs that measure."""
+        """Run this file in a measuring process, and return its result."""
         return json.loads(self.python(str(Path(__file__).resolve()), *words).splitlines()[-1])
 
     def new_folder(self) -> Path:
@@ -403,13 +404,13 @@ class Bench:
         shutil.copy(self.template, folder / "mlflow.db")
         return f"sqlite:///{folder / 'mlflow.db'}"
 
-    def in_turns(self, times: int, work: Callable[[str], float | dict[str, float]]) -> list[Any]:
-        """Do the work plain and captured, the first time unheeded, the order reversed each time."""
+    def alternate(self, times: int, work: Callable[[str], float | dict[str, float]]) -> list[Any]:
+        """Do the work plain and captured, in reversed order each time; skip the first results."""
         pairs = []
         for i in range(-1, times):
-            took = {which: work(which) for which in (WHICH if i % 2 else WHICH[::-1])}
+            results = {mode: work(mode) for mode in (MODES if i % 2 else MODES[::-1])}
             if i >= 0:
-                pairs.append(Pair(took["plain"], took["captured"]))
+                pairs.append(Pair(results["plain"], results["captured"]))
         return pairs
 
     @contextlib.contextmanager
@@ -445,10 +446,10 @@ class Bench:
             )
         try:
             uri = f"http://127.0.0.1:{port}"
-            give_up = time.monotonic() + BOOT_S
-            while not answers(f"{uri}/health"):
-                if process.poll() is not None or time.monotonic() > give_up:
-                    raise SystemExit(f"the server does not start:\n{log.read_text('utf-8')}")
+            deadline = time.monotonic() + BOOT_S
+            while not responds(f"{uri}/health"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"the server did not start:\n{log.read_text('utf-8')}")
                 time.sleep(0.2)
             yield uri
         finally:
@@ -456,7 +457,7 @@ class Bench:
             process.wait()
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return bool(response.status == 200)
@@ -468,7 +469,7 @@ def answers(url: str) -> bool:
 
 
 def goals_of(case: str, backend: str) -> tuple[Goal | None, Goal | None]:
-    """Give the goals for CPU (in microseconds) and wall time (a ratio)."""
+    """Return the goals for CPU time (in microseconds) and wall time (a ratio)."""
     if case.endswith("left out"):
         return Goal("difference", 10), None
     if case == "log_metric":
@@ -481,9 +482,8 @@ def goals_of(case: str, backend: str) -> tuple[Goal | None, Goal | None]:
 
 
 def rows_of_calls(bench: Bench, backend: str) -> Iterator[Row]:
-    """Measure calls in several processes, each a sample: where a process has its things in
-    memory, and its files on disk, moves all of its figures by several microseconds.
-    """
+    """Yield the rows of a backend's calls; each process is a sample."""
+    # The memory and disk layout of a process shifts all of its times by several microseconds.
     share = "0.2" if bench.quick else "0.5"
     processes = []
     for _ in range(3 if bench.quick else 9):
@@ -494,79 +494,78 @@ def rows_of_calls(bench: Bench, backend: str) -> Iterator[Row]:
     for case in processes[0]:
         cpu_goal, wall_goal = goals_of(case, backend)
         for clock, goal in (("cpu", cpu_goal), ("wall", wall_goal)):
-            pairs = [neighbours(found[case][clock]) for found in processes]
-            yield judge(f"{backend}: {case}, {clock}", "us", pairs, goal)
+            pairs = [median_pair(result[case][clock]) for result in processes]
+            yield summarize(f"{backend}: {case}, {clock}", "us", pairs, goal)
 
 
-def neighbours(blocks: list[list[float]]) -> Pair:
-    """Give what a process says of a case: plain, and that with the median of the differences."""
+def median_pair(blocks: list[list[float]]) -> Pair:
+    """Return the plain median of a process, and the same plus the median difference."""
     plain = statistics.median(block[0] for block in blocks)
     return Pair(plain, plain + statistics.median(block[1] - block[0] for block in blocks))
 
 
 def rows_of_runs(bench: Bench) -> Iterator[Row]:
-    pairs = runs_in_turns(bench, POINTS_PER_RUN, 5 if bench.quick else 9)
+    pairs = alternate_runs(bench, POINTS_PER_RUN, 5 if bench.quick else 9)
     case = f"{PARAMS_PER_RUN} params and {POINTS_PER_RUN} points"
     for name, parts, goal in (
         ("start_run", ("start_s",), None),
         ("end_run", ("end_s",), None),
         ("start_run and end_run", ("start_s", "end_s"), Goal("difference", 0.3)),
     ):
-        sums = [Pair(*(sum(side[part] for part in parts) for side in pair)) for pair in pairs]
-        yield judge(f"sqlite: {name}, {case}", "s", sums, goal)
+        sums = [Pair(*(sum(times[part] for part in parts) for times in pair)) for pair in pairs]
+        yield summarize(f"sqlite: {name}, {case}", "s", sums, goal)
 
 
-def runs_in_turns(bench: Bench, points: int, times: int) -> list[Any]:
-    def work(which: str) -> dict[str, float]:
+def alternate_runs(bench: Bench, points: int, times: int) -> list[Any]:
+    def work(mode: str) -> dict[str, float]:
         folder = bench.new_folder()
-        uri = ("yprov+" if which == "captured" else "") + bench.database(folder)
-        took: dict[str, float] = bench.child("--measure-run", uri, str(points))
+        uri = ("yprov+" if mode == "captured" else "") + bench.database(folder)
+        result: dict[str, float] = bench.child("--measure-run", uri, str(points))
         shutil.rmtree(folder)
-        return took
+        return result
 
-    return bench.in_turns(times, work)
+    return bench.alternate(times, work)
 
 
 def rows_of_memory(bench: Bench) -> Iterator[Row]:
-    grown = {}
+    differences = {}
     for points in POINTS_IN_MEMORY:
-        pairs = runs_in_turns(bench, points, 1 if bench.quick else 5)
+        pairs = alternate_runs(bench, points, 1 if bench.quick else 5)
         for name, goal in (("rss", Goal("difference", 30)), ("peak", None)):
-            sizes = [Pair(*(side[name] for side in pair)) for pair in pairs]
-            about = {"rss": "memory after end_run", "peak": "highest memory"}[name]
-            row = judge(f"sqlite: {about}, {points} points", "MiB", sizes, goal)
-            grown[name, points] = row.difference
+            sizes = [Pair(*(result[name] for result in pair)) for pair in pairs]
+            label = {"rss": "memory after end_run", "peak": "peak memory"}[name]
+            row = summarize(f"sqlite: {label}, {points} points", "MiB", sizes, goal)
+            differences[name, points] = row.difference
             yield row
     few, many = POINTS_IN_MEMORY
     for name in ("rss", "peak"):
-        growth = Pair(grown[name, few], grown[name, many])
+        growth = Pair(differences[name, few], differences[name, many])
         goal = Goal("difference", FLAT_MIB) if name == "rss" else None
-        case = f"sqlite: what capture adds to {name}, {few} to {many} points"
-        yield judge(case, "MiB", [growth], goal)
+        case = f"sqlite: {name} added by capture, {few} to {many} points"
+        yield summarize(case, "MiB", [growth], goal)
 
 
 def rows_of_imports(bench: Bench) -> Iterator[Row]:
     times = 7 if bench.quick else 25
 
-    def swapped(which: str) -> float:
-        ours = which == "captured"
-        module = "yprov_mlflow" if ours else "mlflow"
-        # Plain MLflow loads the package, too, by its entry points.
-        return float(bench.python("-c", IMPORT.format(module=module, ours=True)))
+    def import_dropin(mode: str) -> float:
+        module = "yprov_mlflow" if mode == "captured" else "mlflow"
+        # Plain MLflow also loads the package, through its entry points.
+        return float(bench.python("-c", IMPORT.format(module=module, with_package=True)))
 
-    pairs = bench.in_turns(times, swapped)
-    yield judge("import yprov_mlflow for mlflow, cpu", "ms", pairs, Goal("ratio", 1.05))
+    pairs = bench.alternate(times, import_dropin)
+    yield summarize("import yprov_mlflow for mlflow, cpu", "ms", pairs, Goal("ratio", 1.05))
     sites = {
-        which: site_folder(bench.folder / f"site-{which}", ours=which == "captured")
-        for which in WHICH
+        mode: site_folder(bench.folder / f"site-{mode}", with_package=mode == "captured")
+        for mode in MODES
     }
 
-    def installed(which: str) -> float:
-        source = IMPORT.format(module="mlflow", ours=which == "captured")
-        return float(bench.python("-S", "-c", source, PYTHONPATH=str(sites[which])))
+    def import_mlflow(mode: str) -> float:
+        source = IMPORT.format(module="mlflow", with_package=mode == "captured")
+        return float(bench.python("-S", "-c", source, PYTHONPATH=str(sites[mode])))
 
-    pairs = bench.in_turns(times, installed)
-    yield judge("import mlflow, installed but unused, cpu", "ms", pairs, Goal("difference", 5))
+    pairs = bench.alternate(times, import_mlflow)
+    yield summarize("import mlflow, installed but unused, cpu", "ms", pairs, Goal("difference", 5))
 
 
 def groups(bench: Bench) -> dict[str, Callable[[], Iterator[Row]]]:
@@ -581,23 +580,25 @@ def groups(bench: Bench) -> dict[str, Callable[[], Iterator[Row]]]:
 def main() -> int:
     names = [*BACKENDS, "run", "import", "memory"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", choices=[*names, []], help=f"of {', '.join(names)}")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions: more noise")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there, too")
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "groups", nargs="*", choices=[*names, []], help=f"any of {', '.join(names)}; default: all"
+    )
+    parser.add_argument("--quick", action="store_true", help="use fewer repetitions: more noise")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table to FILE")
+    options = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="yprov-overhead-") as name:
-        bench = Bench(Path(name), quick=chosen.quick)
+        bench = Bench(Path(name), quick=options.quick)
         for group, measure in groups(bench).items():
-            if not chosen.groups or group in chosen.groups:
+            if not options.groups or group in options.groups:
                 print(f"{group} ...", file=sys.stderr, flush=True)
                 rows += measure()
     versions = {name: importlib.metadata.version(name) for name in ("mlflow", "yprov-mlflow")}
     print(f"Python {sys.version.split()[0]}, {versions}")
     print(table(rows))
-    if chosen.json:
+    if options.json:
         result = {"versions": versions, "rows": [row._asdict() for row in rows]}
-        chosen.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     return 1 if any(row.verdict == "missed" for row in rows) else 0
 
 

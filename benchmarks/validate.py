@@ -1,6 +1,6 @@
-"""How fast documents are judged: a generated PROV-JSON document, read and judged whole.
+"""Measure time and memory of validating a generated PROV-JSON document.
 
-python benchmarks/validate.py [records]
+python benchmarks/validate.py [RECORDS]
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ EPOCH = 100
 
 
 def document(records: int) -> dict[str, Any]:
-    """Give a run of epochs whose metric samples are generated, collected, used and derived."""
-    found: dict[str, dict[str, Any]] = {
+    """Return the document of a run whose epochs generate, use and derive metric samples."""
+    result: dict[str, dict[str, Any]] = {
         "prefix": {"run": "urn:uuid:3f2c0a4e-1111-4222-8333-444455556666#", "ex": "urn:ex:"},
         "entity": {"run:series": {"prov:type": name("prov:Collection")}},
         "activity": {"run:run": {"prov:startTime": at(0), "prov:endTime": at(10 * records)}},
@@ -36,32 +36,32 @@ def document(records: int) -> dict[str, Any]:
         sample, epoch = f"run:metric/loss/{number}", f"run:epoch/{number // EPOCH}"
         if number % EPOCH == 0:
             ends = {"prov:startTime": at(number), "prov:endTime": at(number + EPOCH)}
-            found["activity"][epoch] = ends
+            result["activity"][epoch] = ends
             count += 1
-        found["entity"][sample] = {
+        result["entity"][sample] = {
             "prov:type": [name("ex:ModelEvaluation"), name("ex:MetricSample")],
             "prov:value": {"$": "0.125", "type": "xsd:double"},
             "prov:label": "loss",
             "ex:step": number,
         }
-        made = {"prov:entity": sample, "prov:activity": epoch, "prov:time": at(number)}
-        found["wasGeneratedBy"][f"run:generation/{number}"] = made
+        generated = {"prov:entity": sample, "prov:activity": epoch, "prov:time": at(number)}
+        result["wasGeneratedBy"][f"run:generation/{number}"] = generated
         member = {"prov:collection": "run:series", "prov:entity": sample}
-        found["hadMember"][f"_:member/{number}"] = member
+        result["hadMember"][f"_:member/{number}"] = member
         count += 3
         if last:
             used = {"prov:entity": last, "prov:activity": epoch, "prov:time": at(number)}
             derived = {"prov:generatedEntity": sample, "prov:usedEntity": last}
-            found["used"][f"run:usage/{number}"] = used
-            found["wasDerivedFrom"][f"run:derivation/{number}"] = derived
+            result["used"][f"run:usage/{number}"] = used
+            result["wasDerivedFrom"][f"run:derivation/{number}"] = derived
             count += 2
         last = sample if number % 2 else ""
         number += 1
-    return found
+    return result
 
 
-def name(of: str) -> dict[str, str]:
-    return {"$": of, "type": "prov:QUALIFIED_NAME"}
+def name(qualified_name: str) -> dict[str, str]:
+    return {"$": qualified_name, "type": "prov:QUALIFIED_NAME"}
 
 
 def at(second: int) -> str:
@@ -74,9 +74,9 @@ def main() -> None:
         path = Path(folder) / "prov.json"
         path.write_bytes(orjson.dumps(document(records)))
         size = path.stat().st_size / 1e6
-        began, used = time.perf_counter(), time.process_time()
+        wall_0, cpu_0 = time.perf_counter(), time.process_time()
         report = documents.check(path)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - used
+        seconds, cpu = time.perf_counter() - wall_0, time.process_time() - cpu_0
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{report.records} records ({size:.0f} MB) in {seconds:.2f} s ({cpu:.2f} s of CPU): "

@@ -1,7 +1,7 @@
-"""Convert old runs, then ask their RDF: which used lr=0.1, and what was their best loss?
+"""Convert old runs to PROV, and query them with SPARQL for the best loss of runs with lr=0.1.
 
-Run it from anywhere. It needs no network and leaves nothing behind: the runs, which are files as
-MLflow has written them since 1.0, and their documents lie in a temporary folder.
+It needs no network. The runs, in the file format of MLflow 1.0 and later, and their documents are
+in a temporary folder, which it deletes.
 """
 
 from pathlib import Path
@@ -31,14 +31,14 @@ SELECT ?name ?id ?best WHERE {
     ?param a mlf:Param ; schema:name "lr" ; mls:hasValue ?lr .
     ?series a mlf:MetricSeries ; schema:name "loss" ; prov:wasGeneratedBy ?run ; mlf:min ?best .
   }
-  FILTER (?lr = 1e-1)  # an xsd:double, as 0.1 is among params; SPARQL's 0.1 is a decimal
+  FILTER (?lr = 1e-1)  # an xsd:double, like the param; 0.1 would be an xsd:decimal
 }
 ORDER BY ?best
 """
 
 
 def make_tree(mlruns: Path) -> None:
-    """Write an experiment with a few runs, as MLflow's file store does."""
+    """Write an experiment with a few runs in the format of MLflow's file store."""
     write(
         mlruns / "0" / "meta.yaml",
         f"artifact_location: {(mlruns / '0').as_uri()}\nexperiment_id: '0'\n"
@@ -59,13 +59,13 @@ def make_tree(mlruns: Path) -> None:
 
 
 def write(path: Path, content: str) -> None:
-    """Write a file and the folders that it is in."""
+    """Write a file, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, "utf-8")
 
 
 def main() -> None:
-    """Make runs, convert them, ask."""
+    """Create runs, convert them, and query the result."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         make_tree(folder / "mlruns")
@@ -76,7 +76,7 @@ def main() -> None:
         print(f"{report.converted} of {report.runs} runs converted, {report.records} records")
         paths = sorted((folder / "prov").rglob("prov.json"))
         dataset = to_dataset(document for path in paths for document in open_documents(path))
-    print(f"{len(dataset)} triples in {len(paths)} documents; runs with lr=0.1, the best first:")
+    print(f"{len(dataset)} triples in {len(paths)} documents; runs with lr=0.1, best first:")
     print(f"{'run':15}{'best loss':>10}  id")
     for row in dataset.query(QUERY):
         print(f"{row.name:15}{row.best.toPython():10.2f}  {row.id}")

@@ -1,17 +1,18 @@
-"""Every call by which MLflow 3.17 writes something, each at least once, on real small things.
+"""Use every call of MLflow 3.17 that writes something at least once.
 
-Run it as plain MLflow, by the changed import, or by the URI alone::
+Run it with plain MLflow, with the drop-in import, or with the tracking URI that captures::
 
     python examples/every_call.py                                   # plain: nothing is captured
     EVERY_CALL_IMPORT=yprov_mlflow python examples/every_call.py    # import yprov_mlflow as mlflow
     MLFLOW_TRACKING_URI=yprov+sqlite:///mlflow.db python examples/every_call.py
 
-The last line that it prints is a JSON object with the ids of what it made. Values, steps and
-timestamps are fixed wherever MLflow lets a caller set them, so two runs of this script tell
-the same story. What a backend lacks (MLflow's file store has no evaluation data sets, for one)
-is left out there and named in ``"left_out"``.
+The last line of output is a JSON object with the ids of the objects that the script created.
+Values, steps and timestamps are fixed where MLflow accepts them as arguments, so that two runs of
+the script are comparable. Calls that a backend does not support (MLflow's file store has no
+evaluation datasets, for example) are skipped and listed in ``"left_out"``.
 
-``DOES_NOT_WRITE`` and ``NOT_HERE`` say of every other public name why it is not called.
+``DOES_NOT_WRITE`` and ``CANNOT_BE_SHOWN`` list all other public names with the reason why the
+script does not call them.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ entities = importlib.import_module(f"{IMPORT}.entities")
 MlflowClient = tracking.MlflowClient
 
 START_MS = 1_700_000_000_000
-"""A fixed instant for the timestamps that MLflow takes from its caller."""
+"""A fixed time for timestamps that MLflow accepts as arguments."""
 
 DOES_NOT_WRITE = {
     "ActiveModel": "a class",
     "ActiveRun": "a class",
     "MlflowClient": "a class",
     "MlflowException": "a class",
-    "active_run": "says which run is open",
-    "clear_active_model": "forgets which model is active, in this process",
+    "active_run": "reads",
+    "clear_active_model": "a setting of this process",
     "context": "a module of tracing contexts",
-    "disable_system_metrics_logging": "a switch of this process",
-    "doctor": "prints what is installed",
-    "enable_system_metrics_logging": "a switch of this process",
-    "gateway": "a module that talks to a gateway",
+    "disable_system_metrics_logging": "a setting of this process",
+    "doctor": "prints installed versions",
+    "enable_system_metrics_logging": "a setting of this process",
+    "gateway": "a module for AI gateways",
     "get_active_model_id": "reads",
     "get_active_trace_id": "reads",
     "get_artifact_uri": "reads",
@@ -88,7 +89,7 @@ DOES_NOT_WRITE = {
     "list_webhooks": "reads",
     "list_workspaces": "reads",
     "load_table": "reads",
-    "parse_prompt_uri": "takes a text apart",
+    "parse_prompt_uri": "parses a string",
     "pyfunc": "a module",
     "search_datasets": "reads",
     "search_experiments": "reads",
@@ -103,7 +104,7 @@ DOES_NOT_WRITE = {
     "search_runs": "reads",
     "search_sessions": "reads",
     "search_traces": "reads",
-    "set_active_model": "says which model is active, in this process",
+    "set_active_model": "a setting of this process",
     "set_registry_uri": "a setting of this process",
     "set_system_metrics_node_id": "a setting of this process",
     "set_system_metrics_samples_before_logging": "a setting of this process",
@@ -112,58 +113,58 @@ DOES_NOT_WRITE = {
     "set_workspace": "a setting of this process",
     "test": "marks a pytest test",
     "tracking_uri": "reads",
-    "validate_evaluation_results": "compares results that are already there",
+    "validate_evaluation_results": "compares existing results",
 }
-"""Public names that leave nothing in a store, with the reason."""
+"""Public names that write nothing to a store, with the reason."""
 
-NOT_HERE = {
-    "create_workspace": "needs a server that was started with --enable-workspaces",
-    "delete_workspace": "needs a server that was started with --enable-workspaces",
-    "detach_prompt_from_run": "refuses links that this version of MLflow made",
+CANNOT_BE_SHOWN = {
+    "create_workspace": "needs a server started with --enable-workspaces",
+    "delete_workspace": "needs a server started with --enable-workspaces",
+    "detach_prompt_from_run": "rejects links created by this version of MLflow",
     "import_checkpoints": "works on Databricks only",
-    "login": "asks for the credentials of Databricks",
-    "refresh_mcp_server_version_tools": "asks a running MCP server what it offers",
-    "test_webhook": "sends a request to the webhook's address and writes nothing",
+    "login": "asks for Databricks credentials",
+    "refresh_mcp_server_version_tools": "needs a running MCP server",
+    "test_webhook": "sends a request to the webhook's URL and writes nothing",
     "unlink_traces_from_run": "works on Databricks only",
-    "update_workspace": "needs a server that was started with --enable-workspaces",
+    "update_workspace": "needs a server started with --enable-workspaces",
 }
-"""Public names that write but cannot be shown here, with the reason."""
+"""Public names that need more than this script has, with the reason."""
 
-Made = dict[str, Any]
-Step = Callable[[Any, Made], None]
+Results = dict[str, Any]
+Step = Callable[[Any, Results], None]
 STEPS: list[Step] = []
 
 
 def step(function: Step) -> Step:
-    """Add a step to the story; steps run in the order in which they are written here."""
+    """Register a step; steps run in the order of their definition."""
     STEPS.append(function)
     return function
 
 
 @step
-def experiments(client: Any, made: Made) -> None:
-    """Make, rename, tag, delete and restore experiments."""
-    made["experiment"] = mlflow.create_experiment("every call", tags={"purpose": "a tour"})
+def experiments(client: Any, results: Results) -> None:
+    """Create, rename, tag, delete and restore experiments."""
+    results["experiment"] = mlflow.create_experiment("every call", tags={"purpose": "a tour"})
     mlflow.set_experiment("every call")
-    mlflow.set_experiment_tag("colour", "blue")
+    mlflow.set_experiment_tag("color", "blue")
     mlflow.set_experiment_tags({"shape": "round", "size": "small"})
     mlflow.delete_experiment_tag("size")
     other = client.create_experiment("every call, renamed later", tags={"order": "2"})
     client.rename_experiment(other, "every call / renamed")
-    client.set_experiment_tag(other, "colour", "red")
+    client.set_experiment_tag(other, "color", "red")
     client.delete_experiment_tag(other, "order")
     mlflow.delete_experiment(other)
     client.restore_experiment(other)
     client.delete_experiment(other)
     mlflow.restore_experiment(other)
-    made["other_experiment"] = other
+    results["other_experiment"] = other
 
 
 @step
-def params_metrics_tags(client: Any, made: Made) -> None:
-    """Open the run that most steps write to."""
+def params_metrics_tags(client: Any, results: Results) -> None:
+    """Start the run that most steps write to, and log params, metrics and tags."""
     run = mlflow.start_run(run_name="main", tags={"stage": "draft"}, description="The tour's run.")
-    made["run"] = run_id = run.info.run_id
+    results["run"] = run_id = run.info.run_id
     mlflow.log_param("optimizer", "adam")
     mlflow.log_params({"lr": 0.01, "layers": [64, 32], "data/path": "in.csv"})
     mlflow.log_metric("loss", 0.9, step=0, timestamp=START_MS)
@@ -186,25 +187,25 @@ def params_metrics_tags(client: Any, made: Made) -> None:
 
 
 @step
-def asynchronous(client: Any, made: Made) -> None:
-    """Log without waiting; the queue writes from a thread of its own."""
+def asynchronous(client: Any, results: Results) -> None:
+    """Log asynchronously."""
     for i in range(4):
         mlflow.log_metric("async_loss", 2.0**-i, i, timestamp=START_MS + i, synchronous=False)
     mlflow.log_params({"async_param": "later"}, synchronous=False)
     mlflow.set_tag("async_tag", "later", synchronous=False)
     client.log_batch(
-        made["run"], [entities.Metric("async_batch", 4.0, START_MS, 0)], synchronous=False
+        results["run"], [entities.Metric("async_batch", 4.0, START_MS, 0)], synchronous=False
     ).wait()
     mlflow.flush_async_logging()
 
 
 @step
-def artifacts(client: Any, made: Made) -> None:
-    """Write files in every way that MLflow has, one of them twice."""
+def artifacts(client: Any, results: Results) -> None:
+    """Log artifacts with every call, and overwrite an artifact."""
     import numpy as np
     import pandas as pd
 
-    run_id = made["run"]
+    run_id = results["run"]
     folder = Path("to_log")
     (folder / "deep").mkdir(parents=True)
     (folder / "a.txt").write_text("alpha\n", "utf-8")
@@ -224,7 +225,7 @@ def artifacts(client: Any, made: Made) -> None:
     mlflow.flush_artifact_async_logging()
     figure = _figure()
     if figure is None:
-        made["left_out"].append("log_figure (matplotlib is not installed)")
+        results["left_out"].append("log_figure (matplotlib is not installed)")
     else:
         mlflow.log_figure(figure, "figure.png")
         client.log_figure(run_id, figure, "client/figure.png")
@@ -249,8 +250,8 @@ def _figure() -> Any:
 
 
 @step
-def datasets(client: Any, made: Made) -> None:
-    """Say which data the run read: twice by the fluent interface, once by the client's."""
+def datasets(client: Any, results: Results) -> None:
+    """Log the input datasets of the run with the fluent API and the client."""
     import pandas as pd
 
     data = importlib.import_module(f"{IMPORT}.data")
@@ -260,16 +261,16 @@ def datasets(client: Any, made: Made) -> None:
     test = data.from_pandas(frame.tail(1), source="https://example.org/test.csv", name="test")
     mlflow.log_input(train, context="training", tags={"split": "0"})
     mlflow.log_inputs([valid], contexts=["validation"], tags_list=[None])
-    given = entities.DatasetInput(
+    dataset_input = entities.DatasetInput(
         dataset=test._to_mlflow_entity(), tags=[entities.InputTag("mlflow.data.context", "testing")]
     )
-    client.log_inputs(made["run"], [given])
+    client.log_inputs(results["run"], [dataset_input])
     mlflow.log_metric("on_data", 0.75, step=0, timestamp=START_MS, dataset=train)
 
 
 @step
-def models(client: Any, made: Made) -> None:
-    """Train, log, load and describe models; log a metric with one of them."""
+def models(client: Any, results: Results) -> None:
+    """Log, load, tag, finalize and delete models; log metrics of a model."""
     from sklearn.linear_model import LogisticRegression
 
     sklearn = importlib.import_module(f"{IMPORT}.sklearn")
@@ -283,45 +284,45 @@ def models(client: Any, made: Made) -> None:
         pip_requirements=["scikit-learn"],
         step=2,
     )
-    made["model"] = info.model_id
+    results["model"] = info.model_id
     mlflow.log_metric("model_acc", 1.0, step=2, timestamp=START_MS, model_id=info.model_id)
     mlflow.log_metric("model_acc", 0.5, step=1, timestamp=START_MS, model_id=info.model_id)
     mlflow.set_active_model(model_id=info.model_id)
     mlflow.clear_active_model()
     sklearn.load_model(info.model_uri)
 
-    run_id = made["run"]
-    begun = mlflow.initialize_logged_model(
+    run_id = results["run"]
+    by_hand = mlflow.initialize_logged_model(
         "by_hand", source_run_id=run_id, params={"depth": "3"}, model_type="tree"
     )
-    made["model_by_hand"] = begun.model_id
-    mlflow.log_model_params({"leaves": "8"}, model_id=begun.model_id)
-    mlflow.set_logged_model_tags(begun.model_id, {"kept": "1", "gone": "2"})
-    mlflow.delete_logged_model_tag(begun.model_id, "gone")
-    mlflow.finalize_logged_model(begun.model_id, "READY")
-    mlflow.log_input(model=entities.LoggedModelInput(begun.model_id))
-    mlflow.log_outputs([entities.LoggedModelOutput(begun.model_id, 5)])
-    outside = mlflow.create_external_model("elsewhere", source_run_id=run_id)
-    made["external_model"] = outside.model_id
+    results["model_by_hand"] = by_hand.model_id
+    mlflow.log_model_params({"leaves": "8"}, model_id=by_hand.model_id)
+    mlflow.set_logged_model_tags(by_hand.model_id, {"kept": "1", "deleted": "2"})
+    mlflow.delete_logged_model_tag(by_hand.model_id, "deleted")
+    mlflow.finalize_logged_model(by_hand.model_id, "READY")
+    mlflow.log_input(model=entities.LoggedModelInput(by_hand.model_id))
+    mlflow.log_outputs([entities.LoggedModelOutput(by_hand.model_id, 5)])
+    external = mlflow.create_external_model("external", source_run_id=run_id)
+    results["external_model"] = external.model_id
 
-    experiment = made["experiment"]
-    third = client.create_logged_model(experiment, "by_client", run_id, tags={"a": "b"})
-    made["model_by_client"] = third.model_id
+    experiment = results["experiment"]
+    by_client = client.create_logged_model(experiment, "by_client", run_id, tags={"a": "b"})
+    results["model_by_client"] = by_client.model_id
     Path("weights.bin").write_bytes(b"\x00" * 64)
-    client.log_model_artifact(third.model_id, "weights.bin")
-    client.log_model_artifacts(third.model_id, "to_log")
-    client.log_model_params(third.model_id, {"width": "2"})
-    client.set_logged_model_tags(third.model_id, {"tagged": "yes"})
-    client.delete_logged_model_tag(third.model_id, "a")
-    client.finalize_logged_model(third.model_id, "FAILED")
-    client.log_outputs(run_id, [entities.LoggedModelOutput(third.model_id, 1)])
-    client.delete_logged_model(third.model_id)
+    client.log_model_artifact(by_client.model_id, "weights.bin")
+    client.log_model_artifacts(by_client.model_id, "to_log")
+    client.log_model_params(by_client.model_id, {"width": "2"})
+    client.set_logged_model_tags(by_client.model_id, {"tagged": "yes"})
+    client.delete_logged_model_tag(by_client.model_id, "a")
+    client.finalize_logged_model(by_client.model_id, "FAILED")
+    client.log_outputs(run_id, [entities.LoggedModelOutput(by_client.model_id, 1)])
+    client.delete_logged_model(by_client.model_id)
 
 
 @step
-def registry(client: Any, made: Made) -> None:
-    """Register models, move aliases and stages, copy, rename, delete."""
-    uri = f"models:/{made['model']}"
+def registry(client: Any, results: Results) -> None:
+    """Register, tag, copy, rename and delete models; set aliases and stages; create webhooks."""
+    uri = f"models:/{results['model']}"
     version = mlflow.register_model(uri, "tour", tags={"from": "the run"})
     mlflow.set_model_version_tag("tour", version.version, "checked", "yes")
     client.update_registered_model("tour", description="A model of the tour.")
@@ -330,7 +331,7 @@ def registry(client: Any, made: Made) -> None:
     client.delete_registered_model_tag("tour", "gone")
     client.create_registered_model("tour two", tags={"n": "2"}, description="Another.")
     second = client.create_model_version(
-        "tour", uri, made["run"], tags={"n": "2"}, model_id=made["model"]
+        "tour", uri, results["run"], tags={"n": "2"}, model_id=results["model"]
     )
     client.update_model_version("tour", second.version, "The second.")
     client.set_model_version_tag("tour", second.version, "good", "yes")
@@ -345,18 +346,18 @@ def registry(client: Any, made: Made) -> None:
     client.delete_model_version("tour copy", "1")
     client.rename_registered_model("tour two", "tour renamed")
     client.delete_registered_model("tour renamed")
-    # An address in numbers, as MLflow looks names up; nothing is ever sent there.
+    # A numeric address avoids a DNS lookup by MLflow; no request is ever sent to it.
     client.create_webhook(
         "hook", "https://93.184.215.14/", ["model_version.created"], secret="hush-hush-hush"
     )
     hook = client.list_webhooks()[0]
-    client.update_webhook(hook.webhook_id, description="told nobody")
+    client.update_webhook(hook.webhook_id, description="never called")
     client.delete_webhook(hook.webhook_id)
 
 
 @step
-def prompts(client: Any, made: Made) -> None:
-    """Register prompts and link them to the run, a model and (later) a trace."""
+def prompts(client: Any, results: Results) -> None:
+    """Register prompts, and link them to the run and to a model (and to a trace in ``traces``)."""
     first = mlflow.register_prompt("greeting", "Hello {{ name }}", tags={"tone": "kind"})
     mlflow.set_prompt_alias("greeting", "live", first.version)
     mlflow.load_prompt("prompts:/greeting@live")
@@ -375,16 +376,16 @@ def prompts(client: Any, made: Made) -> None:
     mlflow.set_prompt_alias("greeting", "old", 1)
     mlflow.delete_prompt_alias("greeting", "old")
     client.load_prompt("prompts:/greeting/1")
-    client.link_prompt_version_to_run(made["run"], "prompts:/greeting/1")
-    client.link_prompt_version_to_model("greeting", "1", made["model"])
+    client.link_prompt_version_to_run(results["run"], "prompts:/greeting/1")
+    client.link_prompt_version_to_model("greeting", "1", results["model"])
     client.delete_prompt_version("farewell", "2")
     client.delete_prompt_version("farewell", "1")
     client.delete_prompt("farewell")
 
 
 @step
-def traces(client: Any, made: Made) -> None:
-    """Trace in every way that MLflow has."""
+def traces(client: Any, results: Results) -> None:
+    """Create traces with every call, and tag, link and delete traces."""
 
     @mlflow.trace(name="decorated", span_type="CHAIN", attributes={"kind": "tour"})
     def double(number: int) -> int:
@@ -395,7 +396,7 @@ def traces(client: Any, made: Made) -> None:
         return number * 2
 
     double(21)
-    made["trace"] = decorated = mlflow.get_last_active_trace_id()
+    results["trace"] = decorated = mlflow.get_last_active_trace_id()
     root = mlflow.start_span_no_context(
         "no context", inputs={"a": 1}, start_time_ns=START_MS * 10**6
     )
@@ -410,36 +411,36 @@ def traces(client: Any, made: Made) -> None:
         execution_time_ms=3,
     )
     mlflow.flush_trace_async_logging()
-    with mlflow.start_span(name="takes another in") as span:
+    with mlflow.start_span(name="target of add_trace") as span:
         mlflow.add_trace(mlflow.get_trace(decorated), target=span)
     parent = client.start_trace("by client", inputs={"x": 1}, tags={"via": "client"})
     child = client.start_span("step", parent.trace_id, parent.span_id, inputs={"x": 1})
     client.end_span(child.trace_id, child.span_id, outputs={"y": 2})
     client.end_trace(parent.trace_id, outputs={"y": 2})
     mlflow.flush_trace_async_logging()
-    made["client_trace"] = parent.trace_id
+    results["client_trace"] = parent.trace_id
     mlflow.set_trace_tag(decorated, "rated", "yes")
     mlflow.set_trace_tag(decorated, "gone", "soon")
     mlflow.delete_trace_tag(decorated, "gone")
     client.set_trace_tag(parent.trace_id, "rated", "no")
     client.delete_trace_tag(parent.trace_id, "rated")
-    if made["sql"]:
-        client.link_traces_to_run([parent.trace_id], made["run"])
+    if results["sql"]:
+        client.link_traces_to_run([parent.trace_id], results["run"])
         client.link_prompt_versions_to_trace([client.get_prompt_version("greeting", 1)], decorated)
     else:
-        made["left_out"].append("links of traces (the file store has none)")
-    client.delete_traces(made["experiment"], trace_ids=[parent.trace_id])
+        results["left_out"].append("links of traces (not supported by the file store)")
+    client.delete_traces(results["experiment"], trace_ids=[parent.trace_id])
 
 
 @step
-def assessments(client: Any, made: Made) -> None:
-    """Judge the trace, change the judgement, take one back."""
-    trace = made["trace"]
+def assessments(client: Any, results: Results) -> None:
+    """Log, update, override and delete assessments of a trace."""
+    trace = results["trace"]
     human = entities.AssessmentSource(source_type="HUMAN", source_id="ada")
     feedback = mlflow.log_feedback(trace_id=trace, name="correct", value=True, source=human)
     mlflow.log_expectation(trace_id=trace, name="expected", value=42, source=human)
-    given = entities.Feedback(name="polite", value=0.5, source=human, rationale="so so")
-    polite = mlflow.log_assessment(trace_id=trace, assessment=given)
+    assessment = entities.Feedback(name="polite", value=0.5, source=human, rationale="so so")
+    polite = mlflow.log_assessment(trace_id=trace, assessment=assessment)
     mlflow.update_assessment(
         trace_id=trace,
         assessment_id=polite.assessment_id,
@@ -448,48 +449,48 @@ def assessments(client: Any, made: Made) -> None:
     mlflow.override_feedback(trace_id=trace, assessment_id=feedback.assessment_id, value=False)
     spare = mlflow.log_feedback(trace_id=trace, name="spare", value=1, source=human)
     mlflow.delete_assessment(trace_id=trace, assessment_id=spare.assessment_id)
-    if not made["sql"]:
-        made["left_out"].append("log_issue (the file store has no issues)")
+    if not results["sql"]:
+        results["left_out"].append("log_issue (not supported by the file store)")
         return
-    # MLflow finds issues with an LLM; there is no public call to make one without.
+    # MLflow creates issues with an LLM; without it, only the private store can create them.
     store = importlib.import_module(f"{IMPORT}.tracking._tracking_service.utils")._get_store()
     pending = importlib.import_module(f"{IMPORT}.entities.issue").IssueStatus.PENDING
-    issue = store.create_issue(made["experiment"], "too slow", "Takes long.", pending)
+    issue = store.create_issue(results["experiment"], "too slow", "Takes long.", pending)
     mlflow.log_issue(trace_id=trace, issue_id=issue.issue_id, source=human)
 
 
 @step
-def evaluation_datasets(client: Any, made: Made) -> None:
-    """Make evaluation data sets and fill, tag, share and delete them."""
-    if not made["sql"]:
-        made["left_out"].append("evaluation data sets (the file store has none)")
+def evaluation_datasets(client: Any, results: Results) -> None:
+    """Create, fill, tag, share and delete evaluation datasets."""
+    if not results["sql"]:
+        results["left_out"].append("evaluation datasets (not supported by the file store)")
         return
-    experiment, other = made["experiment"], made["other_experiment"]
+    experiment, other = results["experiment"], results["other_experiment"]
     dataset = client.create_dataset("questions", experiment, tags={"domain": "tour"})
     dataset.merge_records([{"inputs": {"q": "six by nine"}, "expectations": {"a": 42}}])
     client.set_dataset_tags(dataset.dataset_id, {"reviewed": "yes", "gone": "soon"})
     client.delete_dataset_tag(dataset.dataset_id, "gone")
     client.add_dataset_to_experiments(dataset.dataset_id, [other])
     client.remove_dataset_from_experiments(dataset.dataset_id, [other])
-    made["dataset"] = dataset.dataset_id
+    results["dataset"] = dataset.dataset_id
     spare = client.create_dataset("spare", experiment)
     client.delete_dataset(spare.dataset_id)
 
 
 @step
-def mcp_registry(client: Any, made: Made) -> None:
-    """Register an MCP server and what belongs to it, then take all of it away."""
-    if not made["sql"]:
-        made["left_out"].append("MCP servers (the file store has none)")
+def mcp_registry(client: Any, results: Results) -> None:
+    """Register an MCP server with a version, tags and an endpoint, and delete all of them."""
+    if not results["sql"]:
+        results["left_out"].append("MCP servers (not supported by the file store)")
         return
     name = "org.example/tour"
-    described = {"name": name, "version": "1.0.0", "description": "A tour."}
+    server = {"name": name, "version": "1.0.0", "description": "A tour."}
     client.create_mcp_server(name, description="A tour.")
     client.update_mcp_server(name, display_name="Tour")
     client.set_mcp_server_tag(name, "kept", "1")
     client.delete_mcp_server_tag(name, "kept")
     status = importlib.import_module(f"{IMPORT}.entities.mcp_server").MCPStatus
-    client.create_mcp_server_version(described, source="https://example.org/mcp", tools=[])
+    client.create_mcp_server_version(server, source="https://example.org/mcp", tools=[])
     client.update_mcp_server_version(name, "1.0.0", status=status.ACTIVE)
     client.set_mcp_server_version_tag(name, "1.0.0", "kept", "1")
     client.delete_mcp_server_version_tag(name, "1.0.0", "kept")
@@ -506,29 +507,31 @@ def mcp_registry(client: Any, made: Made) -> None:
 
 
 @step
-def nested(client: Any, made: Made) -> None:
-    """Open a run inside the run, and leave it as failed."""
+def nested(client: Any, results: Results) -> None:
+    """Start a nested run and end it as failed."""
     with mlflow.start_run(run_name="child", nested=True) as child:
-        made["child"] = child.info.run_id
+        results["child"] = child.info.run_id
         mlflow.log_param("fold", 1)
         mlflow.log_metric("loss", 0.25, step=0, timestamp=START_MS)
         mlflow.end_run("FAILED")
 
 
 @step
-def evaluation(client: Any, made: Made) -> None:
-    """Evaluate predictions that are already there."""
+def evaluation(client: Any, results: Results) -> None:
+    """Evaluate existing predictions."""
     import pandas as pd
 
-    frame = pd.DataFrame({"truth": [1.0, 2.0, 3.0, 4.0], "said": [1.0, 2.0, 3.5, 4.0]})
+    frame = pd.DataFrame({"truth": [1.0, 2.0, 3.0, 4.0], "predicted": [1.0, 2.0, 3.5, 4.0]})
     with mlflow.start_run(run_name="evaluation", nested=True) as run:
-        made["evaluation"] = run.info.run_id
-        mlflow.evaluate(data=frame, targets="truth", predictions="said", model_type="regressor")
+        results["evaluation"] = run.info.run_id
+        mlflow.evaluate(
+            data=frame, targets="truth", predictions="predicted", model_type="regressor"
+        )
 
 
 @step
-def autologging(client: Any, made: Made) -> None:
-    """Let MLflow watch scikit-learn, and the machine, by itself."""
+def autologging(client: Any, results: Results) -> None:
+    """Enable autologging of scikit-learn."""
     from sklearn.linear_model import Ridge
 
     mlflow.set_system_metrics_sampling_interval(1)
@@ -536,15 +539,15 @@ def autologging(client: Any, made: Made) -> None:
     mlflow.autolog(log_models=False, silent=True)
     sklearn.autolog(log_models=False, silent=True)
     with mlflow.start_run(run_name="autologged", nested=True) as run:
-        made["autologged"] = run.info.run_id
+        results["autologged"] = run.info.run_id
         Ridge(alpha=0.5).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
     mlflow.autolog(disable=True, silent=True)
     sklearn.autolog(disable=True, silent=True)
 
 
 @step
-def project(client: Any, made: Made) -> None:
-    """Run an MLflow project: another process writes to a run that this one has made."""
+def project(client: Any, results: Results) -> None:
+    """Run an MLflow project, whose process writes to a run that this process creates."""
     folder = Path("project")
     folder.mkdir()
     (folder / "MLproject").write_text(
@@ -562,19 +565,19 @@ def project(client: Any, made: Made) -> None:
         str(folder),
         parameters={"depth": 4},
         env_manager="local",
-        experiment_id=made["experiment"],
+        experiment_id=results["experiment"],
         run_name="project",
     )
-    made["project"] = submitted.run_id
+    results["project"] = submitted.run_id
 
 
 @step
-def runs_by_client(client: Any, made: Made) -> None:
-    """Make a run by the client at a fixed time; fail, rename, delete and restore it."""
+def runs_by_client(client: Any, results: Results) -> None:
+    """Create, rename, terminate, delete and restore runs with the client."""
     run = client.create_run(
-        made["experiment"], start_time=START_MS, run_name="by client", tags={"by": "client"}
+        results["experiment"], start_time=START_MS, run_name="by client", tags={"by": "client"}
     )
-    made["client_run"] = run_id = run.info.run_id
+    results["client_run"] = run_id = run.info.run_id
     client.log_param(run_id, "p", "1")
     client.update_run(run_id, name="renamed")
     client.set_terminated(run_id, status="KILLED", end_time=START_MS + 60_000)
@@ -582,29 +585,31 @@ def runs_by_client(client: Any, made: Made) -> None:
     client.restore_run(run_id)
     mlflow.delete_run(run_id)
     mlflow.end_run()
-    spare = client.create_run(made["experiment"], start_time=START_MS, run_name="restored")
-    made["restored_run"] = spare.info.run_id
+    spare = client.create_run(results["experiment"], start_time=START_MS, run_name="restored")
+    results["restored_run"] = spare.info.run_id
     client.set_terminated(spare.info.run_id, end_time=START_MS + 1000)
     client.delete_run(spare.info.run_id)
     if hasattr(mlflow, "restore_run"):
         mlflow.restore_run(spare.info.run_id)
 
 
-def tour() -> Made:
-    """Take all steps in the working directory; give the ids of what was made."""
+def run_steps() -> Results:
+    """Run all steps in the working directory, and return the ids of the created objects.
+
+    For debugging, the variable ``EVERY_CALL_UNTIL`` can name the last step to run.
+    """
     uri = mlflow.get_tracking_uri()
-    in_files = str(uri).removeprefix("yprov+").startswith(("file:", "/", "."))
-    made: Made = {"left_out": [], "sql": not in_files}
+    is_file_store = str(uri).removeprefix("yprov+").startswith(("file:", "/", "."))
+    results: Results = {"left_out": [], "sql": not is_file_store}
     client = MlflowClient()
-    # EVERY_CALL_UNTIL names the last step to take, for looking at one of them.
     last = os.environ.get("EVERY_CALL_UNTIL")
-    for take in STEPS:
-        take(client, made)
-        if take.__name__ == last:
+    for run_step in STEPS:
+        run_step(client, results)
+        if run_step.__name__ == last:
             mlflow.end_run()
             break
-    return made
+    return results
 
 
 if __name__ == "__main__":
-    print(json.dumps(tour()))
+    print(json.dumps(run_steps()))

@@ -1,6 +1,6 @@
-"""Train a small classifier of handwritten digits and look at its provenance.
+"""Train a small classifier of handwritten digits and print a summary of its provenance.
 
-Run it from anywhere; it writes to the folder ``quickstart`` below the working directory.
+It writes to the folder ``quickstart`` in the working directory.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-import yprov_mlflow as mlflow  # the only line that is not plain MLflow
+import yprov_mlflow as mlflow  # instead of: import mlflow
 
 EPOCHS = 10
 LAYERS = (1024, 512)
@@ -53,9 +53,9 @@ path = folder / "artifacts" / run.info.run_id / "artifacts" / "provenance" / "pr
 size = path.stat().st_size
 
 print(f"Accuracy {accuracy:.3f} after {EPOCHS} epochs, run {run.info.run_id}")
-print(f"Its provenance is {path}")
-print(f"and has {sum(kinds.values())} records in {size:,} bytes:")
+print(f"Provenance document: {path}")
+print(f"It has {sum(kinds.values())} records in {size:,} bytes:")
 for kind, count in sorted(kinds.items(), key=lambda item: -item[1]):
     print(f"  {count:5} {kind}")
-print("Read it with:")
+print("Show it with:")
 print(f"  yprov-mlflow show {path}")

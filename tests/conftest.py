@@ -7,16 +7,17 @@ import corpus
 import pytest
 from hypothesis import settings
 
-# Machines are shared: how long one example takes says nothing.
-settings.register_profile("unhurried", parent=settings(), deadline=None)
-settings.load_profile("unhurried")
+# Machines are shared, so the duration of a single example means nothing.
+settings.register_profile("no-deadline", parent=settings(), deadline=None)
+settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give an SQLite database as MLflow makes it; making one takes a second, copying none."""
+    """Return an SQLite database with MLflow's tables, to be copied."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    # Creating the tables takes a second; a copy of the file takes none.
     folder = tmp_path_factory.mktemp("template")
     store = SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns"))
     store.engine.dispose()
@@ -24,7 +25,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[corpus.Row], Path]:
-    """Give where a real old store lies; only who reads it as we do may read it there."""
+def unpack_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[corpus.Row], Path]:
+    """Return a function that unpacks a store of the corpus and returns its path.
+
+    All tests share the files: do not open them with MLflow, which changes them.
+    """
     folder = tmp_path_factory.mktemp("corpus")
     return lambda row: corpus.unpack(row.archive, folder) / row.path

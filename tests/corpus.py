@@ -1,6 +1,6 @@
-"""Real old stores, and the table of what an independent count found in them.
+"""Real stores of old MLflow versions, and a table with an independent count of their contents.
 
-They lie beside the repository where it is developed, and not in it: other people's data.
+They are data of other people and so not part of the repository; see the folder ``CORPUS``.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ _TABLE = CORPUS / "README.md"
 
 
 class Row(NamedTuple):
-    """A store: its archive, its path inside, and its counts as the table has them."""
+    """A store: the name of its archive, its path inside, and the cells of its table row."""
 
     archive: str
     path: str
     cells: dict[str, str]
 
     def count(self, column: str, pattern: str = r"(\d+)") -> int:
-        """Give the number that a column has at ``pattern``; 0 if it has none."""
-        found = re.search(pattern, self.cells[column])
-        return int(found[1]) if found else 0
+        """Return the number in a column that ``pattern`` matches, or 0."""
+        match = re.search(pattern, self.cells[column])
+        return int(match[1]) if match else 0
 
 
 def rows() -> list[Row]:
-    """Give the table's rows; none where there is no corpus."""
+    """Return the rows of the table; an empty list if the corpus is missing."""
     if not _TABLE.is_file():
         return []
     lines = [line for line in _TABLE.read_text("utf-8").splitlines() if line.startswith("| ")]
-    columns, *found = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return [Row(one[0], one[1], dict(zip(columns, one, strict=False))) for one in found]
+    columns, *body = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [Row(cells[0], cells[1], dict(zip(columns, cells, strict=False))) for cells in body]
 
 
 def unpack(archive: str, into: Path) -> Path:
-    """Unpack an archive, once, and give its folder; a store changes when it is opened."""
+    """Unpack an archive below ``into``, unless that was done before; return its folder."""
     folder = into / archive
     if not folder.is_dir():
         with tarfile.open(CORPUS / f"{archive}.tar.gz") as file:

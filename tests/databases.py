@@ -1,4 +1,4 @@
-"""Small SQLite databases as MLflow 0.9.1 and later versions made them, and as none did."""
+"""Builds small SQLite databases with the tables of MLflow 0.9.1 or 1.x, valid and damaged ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREATE TABLE metrics (key VARCHAR(250), value FLOAT, timestamp BIGINT, run_uuid 
     PRIMARY KEY (key, timestamp, run_uuid, value));
 INSERT INTO experiments VALUES (0, 'Default', '/x/mlruns/0', 'active');
 """
-"""The tables of MLflow 0.9.1, the first that had any."""
+"""The tables of MLflow 0.9.1, the first version with a database."""
 
 NEWER = """
 ALTER TABLE metrics ADD COLUMN step BIGINT NOT NULL DEFAULT 0;
@@ -33,8 +33,8 @@ ALTER TABLE runs ADD COLUMN deleted_time BIGINT;
 """
 
 
-def add_run(connection: sqlite3.Connection, run_id: str = RUN, **given: Any) -> None:
-    """Add a run, with these columns other than usual."""
+def add_run(connection: sqlite3.Connection, run_id: str = RUN, **changes: Any) -> None:
+    """Insert a run with default values, except for the columns in ``changes``."""
     columns = {
         "run_uuid": run_id,
         "name": "",
@@ -45,7 +45,7 @@ def add_run(connection: sqlite3.Connection, run_id: str = RUN, **given: Any) -> 
         "end_time": 1_550_000_009_000,
         "lifecycle_stage": "active",
         "experiment_id": 0,
-        **given,
+        **changes,
     }
     marks = ", ".join("?" * len(columns))
     names = ", ".join(columns)
@@ -55,18 +55,21 @@ def add_run(connection: sqlite3.Connection, run_id: str = RUN, **given: Any) -> 
 def metric(
     key: str, value: Any, timestamp: Any, step: int = 0, is_nan: int = 0, *, run: str = RUN
 ) -> tuple[str, tuple[Any, ...]]:
-    """Give the statement that adds a point, and what to fill in."""
+    """Return a statement that inserts a metric point, and its parameters."""
     names = "key, value, timestamp, run_uuid, step, is_nan"
-    given = (key, value, timestamp, run, step, is_nan)
-    return f"INSERT INTO metrics ({names}) VALUES (?, ?, ?, ?, ?, ?)", given
+    parameters = (key, value, timestamp, run, step, is_nan)
+    return f"INSERT INTO metrics ({names}) VALUES (?, ?, ?, ?, ?, ?)", parameters
 
 
-def make_database(path: Path, *statements: Any, oldest: bool = False, **of_run: Any) -> str:
-    """Make a database with a run in it, of the newer schema or of the oldest."""
+def make_database(path: Path, *statements: Any, oldest: bool = False, **columns: Any) -> str:
+    """Create a database with one run, execute the statements, and return its path.
+
+    ``oldest`` chooses the schema of MLflow 0.9.1; ``columns`` are values of the run.
+    """
     path.parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(OLDEST if oldest else OLDEST + NEWER)
-        add_run(connection, **of_run)
+        add_run(connection, **columns)
         for statement in statements:
             connection.execute(*([statement] if isinstance(statement, str) else statement))
         connection.commit()

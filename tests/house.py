@@ -13,7 +13,7 @@ import itertools
 import re
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +56,9 @@ DIALECT = {
     "headless person": HEADLESS_PERSON,
     "spelling": BRITISH,
 }
+
+PROSE = {name: DIALECT[name] for name in ("archaic", "spelling")}
+"""Rules for comments, messages and pages, whose sentences have other subjects than functions."""
 
 PLACEHOLDERS = frozenset("found given told one known place taken rest another held".split())
 """Names that say how a value came about and not what it is."""
@@ -131,9 +134,9 @@ def messages(module: Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def dialect(text: str) -> list[str]:
+def dialect(text: str, rules: Mapping[str, re.Pattern[str]] = DIALECT) -> list[str]:
     """Return the rules of plain English that a text breaks."""
-    return [name for name, pattern in DIALECT.items() if pattern.search(text)]
+    return [name for name, pattern in rules.items() if pattern.search(text)]
 
 
 def assigned_names(tree: ast.AST) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""What every document must be, wherever a test meets one."""
+"""Checks that every PROV-JSON document of ours has to pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pyoxigraph
-from constraints import coincidences, faults_of_form, violations
+from constraints import coincidences, form_errors, violations
 
 from yprov_mlflow.prov.formats.rdf import vocabulary
 from yprov_mlflow.prov.model.vocabulary import BORROWED, NAMESPACE
@@ -18,22 +18,22 @@ TERMS = {
     quad.subject.value.removeprefix(NAMESPACE)
     for quad in pyoxigraph.parse(vocabulary(), pyoxigraph.RdfFormat.TURTLE)
 }
-"""Local names of our own terms."""
+"""Local names of the terms in our vocabulary."""
 
 
 @cache
 def schema() -> Any:
-    """Give a validator of the PROV-JSON schema that comes with ``prov``."""
+    """Return a validator for the PROV-JSON schema that is part of ``prov``."""
     text = files("prov").joinpath("tests/schemas/prov-json.schema.json").read_text("utf-8")
-    found = json.loads(text)
-    # A fault of the schema: without this no document may say how an activity ended.
-    found["properties"]["wasEndedBy"] = found["properties"].pop("wasEndedby")
-    return jsonschema.Draft4Validator(found)
+    content = json.loads(text)
+    # The schema misspells wasEndedBy, and would therefore reject documents that use it.
+    content["properties"]["wasEndedBy"] = content["properties"].pop("wasEndedby")
+    return jsonschema.Draft4Validator(content)
 
 
 def assert_valid(document: dict[str, Any]) -> None:
-    """Hold a PROV-JSON object against the schema, PROV's constraints, and our vocabulary."""
+    """Check a PROV-JSON object against the schema, PROV-CONSTRAINTS and our vocabulary."""
     schema().validate(document)
     assert violations(document) == []
     assert coincidences(document) == []
-    assert faults_of_form(document, TERMS, BORROWED) == []
+    assert form_errors(document, TERMS, BORROWED) == []

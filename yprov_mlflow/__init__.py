@@ -1,8 +1,8 @@
-"""MLflow as you know it, with W3C PROV for every run: ``import yprov_mlflow as mlflow``.
+"""MLflow with W3C PROV for every run: ``import yprov_mlflow as mlflow``.
 
-Importing this package does nothing yet, since MLflow itself imports it at every start to ask
-for its plugin. The first use of a name of MLflow through it activates capture; our own verbs
-are under ``prov``, a name that MLflow does not use.
+Importing this package activates nothing, because MLflow itself imports it at every start to load
+its plugin. The first use of a name of MLflow through it activates capture. All that is ours is
+below ``prov``, a name that MLflow does not use.
 """
 
 import sys

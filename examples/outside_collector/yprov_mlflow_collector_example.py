@@ -1,4 +1,4 @@
-"""Linux's pressure stall information: how long tasks waited for CPU, memory and disks."""
+"""Collector of Linux pressure stall information: time that tasks waited for CPU, memory, disks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESOURCES = ("cpu", "memory", "io")
 
 
 class Pressure(Collector):
-    """Seconds during which at least one task waited for a resource."""
+    """Report the seconds during which at least one task waited for a resource."""
 
     name = "pressure"
 
@@ -51,11 +51,11 @@ class Pressure(Collector):
         )
 
     def start(self) -> None:
-        """Remember the kernel's totals since boot; ours start at 0."""
+        """Store the kernel's totals since boot, which samples subtract."""
         self.start_s = [_wait_s(file) for file in self.files.values()]
 
     def sample(self) -> Sequence[float | None]:
-        """Return the seconds of waiting since the start."""
+        """Return the seconds of waiting since ``start``, in the order of the quantities."""
         totals = [_wait_s(file) for file in self.files.values()]
         return [
             None if total is None or start is None else total - start

@@ -1,13 +1,13 @@
-"""Make the golden stores anew: old MLflow versions, each in an environment of its own.
+"""Rebuild the golden stores with old MLflow versions, each in a separate virtual environment.
 
     python migration/golden/rebuild.py [VERSION ...]
 
-For each version (all if none is named) this makes a virtual environment with a Python that it
-runs on, installs MLflow and the pinned packages of ``requirements/VERSION.txt`` from PyPI, runs
-``program/train.py`` against a tree of files and, where there is one, a SQLite database, and packs
-both with the program's notes of what it did as ``VERSION.tar.gz``. Old Pythons are looked for by
-name on PATH (``python3.6``) and below the folders that the variable PYTHONS names, such as
-that of pyenv. Needs git. The same packages give the same bytes, in the same place.
+For each version (by default all), this creates a virtual environment with a suitable Python,
+installs MLflow and the pinned packages of ``requirements/VERSION.txt`` from PyPI, and runs
+``program/train.py`` with a file store and, if the version supports it, with an SQLite database. It
+packs both, and the program's record of its calls, into ``VERSION.tar.gz``. Old Pythons are searched
+by name (``python3.6``) on PATH and below the folders in the variable PYTHONS, such as pyenv's
+``versions``. It needs git. The same packages and temporary folder give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-PLACE = Path(tempfile.gettempdir(), "mlflow-golden")
-"""Where the programs run: stores have it in the URIs of their artifacts."""
+WORK_FOLDER = Path(tempfile.gettempdir(), "mlflow-golden")
+"""Folder in which the programs run; artifact URIs in the stores contain it."""
 
 VERSIONS = {
     "0.2.1": "3.6",
@@ -45,22 +45,26 @@ VERSIONS = {
     "3.1.4": "3.12",
     "3.17.2": "3.13",
 }
-"""Versions, and the Python that each is run by."""
+"""MLflow versions, each with its Python version."""
 
 FIRST_WITH_DATABASE = "0.9.1"
 STORES = ("tree", "database")
 LAST_PIP_OF_3_6 = "pip==21.3.1"
-"""The pip that comes with Python 3.6 knows no wheels of today."""
+"""The pip that comes with Python 3.6 cannot install current wheels."""
 
 
-def main(wanted: list[str]) -> int:
-    """Make the archives of the versions that are named, or of all; tell what came of each."""
-    unknown = [version for version in wanted if version not in VERSIONS]
+def main(versions: list[str]) -> int:
+    """Build the archives of some versions, or of all, and print a line for each.
+
+    Return the exit code: 1 if a build failed, 2 if a version is unknown.
+    """
+    unknown = [version for version in versions if version not in VERSIONS]
     if unknown:
-        print(f"not one of {', '.join(VERSIONS)}: {', '.join(unknown)}", file=sys.stderr)
+        choices = ", ".join(VERSIONS)
+        print(f"unknown versions: {', '.join(unknown)} (choose from {choices})", file=sys.stderr)
         return 2
     failed = 0
-    for version in wanted or VERSIONS:
+    for version in versions or VERSIONS:
         try:
             content = build(version)
         except (LookupError, OSError, subprocess.CalledProcessError) as error:
@@ -70,30 +74,31 @@ def main(wanted: list[str]) -> int:
         archive = HERE / f"{version}.tar.gz"
         same = archive.exists() and archive.read_bytes() == content
         archive.write_bytes(content)
-        print(f"{version}: {len(content)} bytes, {'as before' if same else 'new'}", flush=True)
+        state = "unchanged" if same else "changed"
+        print(f"{version}: {len(content)} bytes, {state}", flush=True)
     return 1 if failed else 0
 
 
 def build(version: str) -> bytes:
-    """Install a version, run the program, give the archive."""
+    """Install a version, run the program, and return the content of the archive."""
     stores = STORES if number(version) >= number(FIRST_WITH_DATABASE) else STORES[:1]
-    place = PLACE / version
-    shutil.rmtree(place, ignore_errors=True)
-    # A folder of a fixed name: traces of exceptions have it.
-    python = install(version, place / "environment")
+    folder = WORK_FOLDER / version
+    shutil.rmtree(folder, ignore_errors=True)
+    # The name of the environment must not change: logged tracebacks contain it.
+    python = install(version, folder / "environment")
     for store in stores:
-        run(python, version, store, place / store)
-    diaries = {store: (place / store / "diary.json").read_text("utf-8") for store in stores}
-    notes = {store: json.loads(diary) for store, diary in diaries.items()}
-    expected = {"mlflow": version, "python": VERSIONS[version], "stores": notes}
-    (place / "expected.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
-    content = packed(place)
-    shutil.rmtree(place)
+        run(python, version, store, folder / store)
+    diaries = {store: (folder / store / "diary.json").read_text("utf-8") for store in stores}
+    calls = {store: json.loads(diary) for store, diary in diaries.items()}
+    expected = {"mlflow": version, "python": VERSIONS[version], "stores": calls}
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
+    content = archive_of(folder)
+    shutil.rmtree(folder)
     return content
 
 
 def number(version: str) -> tuple[int, ...]:
-    """Give a version as numbers, to compare it."""
+    """Return a version as a tuple of numbers for comparisons."""
     return tuple(int(part) for part in version.split("."))
 
 
@@ -101,7 +106,7 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def install(version: str, folder: Path) -> Path:
-    """Make an environment with one version of MLflow; gives its Python."""
+    """Create a virtual environment with a version of MLflow, and return its Python."""
     subprocess.run([find_python(VERSIONS[version]), "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
@@ -113,50 +118,50 @@ def install(version: str, folder: Path) -> Path:
     if number(version) >= (3, 2):
         packages.append(f"mlflow-tracing=={version}")
     pins = HERE / "requirements" / f"{version}.txt"
-    # Without dependencies: MLflow asks for far more than its stores need.
+    # Without dependencies: MLflow requires far more packages than its stores use.
     subprocess.run([*pip, "--no-deps", "-r", pins, *packages], check=True)
     return python
 
 
 def find_python(version: str) -> str:
-    """Find a Python that runs.
+    """Return the path of a working Python of this version.
 
     Raises:
-        LookupError: There is none.
+        LookupError: No such Python exists.
     """
     for candidate in candidates(version):
-        asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        command = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
         try:
-            answer = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         except (OSError, subprocess.CalledProcessError):
             continue
-        if answer.strip() == version:
+        if output.strip() == version:
             return candidate
     raise LookupError(f"no python{version} on PATH or below the folders in PYTHONS")
 
 
 def candidates(version: str) -> Iterator[str]:
-    """Give what may be a Python of this version."""
+    """Yield the paths at which a Python of this version may be."""
     name = f"python{version}"
     for folder in filter(None, os.environ.get("PYTHONS", "").split(os.pathsep)):
-        below = Path(folder).expanduser()
-        yield from (str(path) for path in [below / name, *sorted(below.glob(f"*/bin/{name}"))])
-    found = shutil.which(name)
-    if found:
-        yield found
+        root = Path(folder).expanduser()
+        yield from (str(path) for path in [root / name, *sorted(root.glob(f"*/bin/{name}"))])
+    on_path = shutil.which(name)
+    if on_path:
+        yield on_path
 
 
 # -- run -----------------------------------------------------------------------------------
 
 
-def run(python: Path, version: str, store: str, place: Path) -> None:
-    """Run the program in a folder of its own, under git, as people have it."""
-    place.mkdir(parents=True)
+def run(python: Path, version: str, store: str, folder: Path) -> None:
+    """Run the program in a new folder, which is a git repository."""
+    folder.mkdir(parents=True)
     for path in (HERE / "program").glob("*.py"):
-        shutil.copy(path, place)
-    surroundings = {
+        shutil.copy(path, folder)
+    environment = {
         "PATH": os.defpath,
-        "HOME": str(place),
+        "HOME": str(folder),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
@@ -165,30 +170,32 @@ def run(python: Path, version: str, store: str, place: Path) -> None:
         "GIT_AUTHOR_DATE": "2018-06-01T00:00:00Z",
         "GIT_COMMITTER_DATE": "2018-06-01T00:00:00Z",
     }
-    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    author = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     commands = [
         ["git", "-c", "init.defaultBranch=main", "init", "--quiet"],
-        # Empty, so that a change of the program does not change every store.
-        ["git", *who, "commit", "--quiet", "--allow-empty", "--message", "Train"],
+        # An empty commit, so that a change to the program does not change the commit in each store.
+        ["git", *author, "commit", "--quiet", "--allow-empty", "--message", "Train"],
         [str(python), "-W", "ignore", "train.py", version, store],
     ]
     for command in commands:
-        done = subprocess.run(command, cwd=place, env=surroundings, capture_output=True, text=True)
-        if done.returncode:
-            print(done.stdout + done.stderr, file=sys.stderr)
-            done.check_returncode()
+        result = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True
+        )
+        if result.returncode:
+            print(result.stdout + result.stderr, file=sys.stderr)
+            result.check_returncode()
 
 
-def packed(place: Path) -> bytes:
-    """Give the stores and the notes as a compressed tar that has no trace of when or by whom."""
-    chosen = [place / "expected.json"]
+def archive_of(folder: Path) -> bytes:
+    """Return a gzip-compressed tar file of the stores, without modification times and users."""
+    paths = [folder / "expected.json"]
     for store in STORES:
-        chosen += [place / store / "mlflow.db", place / store / "mlruns"]
+        paths += [folder / store / "mlflow.db", folder / store / "mlruns"]
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for top in filter(Path.exists, chosen):
+        for top in filter(Path.exists, paths):
             for path in [top, *sorted(top.rglob("*"))]:
-                entry = archive.gettarinfo(path, path.relative_to(place).as_posix())
+                entry = archive.gettarinfo(path, path.relative_to(folder).as_posix())
                 entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
                 entry.mode = 0o755 if path.is_dir() else 0o644
                 if path.is_dir():

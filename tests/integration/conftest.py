@@ -1,4 +1,4 @@
-"""Workplaces, stores and servers: everything real, everything in folders of the test's own."""
+"""Fixtures that run real scripts, stores and servers in temporary folders."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_STAR
 
 
 def environment(journal: Path) -> dict[str, str]:
-    """Give the environment of a user's process: nothing of MLflow's or ours is left over."""
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    """Return the environment of a user's process, without inherited settings of MLflow or ours."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {
-        **kept,
-        "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{kept.get('PATH', '')}",
+        **inherited,
+        "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{inherited.get('PATH', '')}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "MLFLOW_ENABLE_PROGRESS_BAR": "false",
@@ -41,17 +41,17 @@ def environment(journal: Path) -> dict[str, str]:
     }
 
 
-class Outcome(NamedTuple):
-    """What a script printed and how it ended; ``made`` is its last line, read as JSON."""
+class CommandResult(NamedTuple):
+    """Exit code and output of a command; ``json`` is its last line of output, if that is JSON."""
 
     code: int
     out: str
     err: str
-    made: Any
+    json: Any
 
 
-class Workplace:
-    """A folder, a journal and an environment in which to run users' scripts."""
+class Sandbox:
+    """A folder with a database, a journal and an environment in which tests run user scripts."""
 
     def __init__(self, folder: Path, template: Path) -> None:
         self.folder = folder
@@ -76,8 +76,8 @@ class Workplace:
 
     def run(
         self, source: str | Path, uri: str | None = None, *args: str, check: bool = True, **env: str
-    ) -> Outcome:
-        """Run a script, given as text or as a file, in a new interpreter."""
+    ) -> CommandResult:
+        """Run a script (source text or path) in a new interpreter, with ``uri`` for tracking."""
         if isinstance(source, str):
             script = self.folder / "train.py"
             script.write_text(textwrap.dedent(source), "utf-8")
@@ -87,13 +87,13 @@ class Workplace:
 
     def call(
         self, *command: str, uri: str | None = None, check: bool = True, **env: str
-    ) -> Outcome:
-        """Run any command in this workplace."""
-        chosen = {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
+    ) -> CommandResult:
+        """Run a command; unless ``check`` is false, fail the test if the command fails."""
+        tracking = {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**self.environment, **chosen, **env},
+            env={**self.environment, **tracking, **env},
             capture_output=True,
             text=True,
             check=False,
@@ -104,18 +104,18 @@ class Workplace:
                 f"{' '.join(command)} ended with {done.returncode}:\n"
                 f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
             )
-        return Outcome(done.returncode, done.stdout, done.stderr, _last_json(done.stdout))
+        return CommandResult(done.returncode, done.stdout, done.stderr, _last_json(done.stdout))
 
-    def yprov(self, *words: str, uri: str | None = None, check: bool = True) -> Outcome:
-        """Run our own command."""
+    def yprov(self, *words: str, uri: str | None = None, check: bool = True) -> CommandResult:
+        """Run ``yprov-mlflow``."""
         return self.call("yprov-mlflow", *words, uri=uri, check=check)
 
     def document(self, run_id: str, uri: str | None = None) -> RunDocument:
-        """Fetch a run's document as any user of plain MLflow would."""
+        """Download a run's document with plain MLflow."""
         return RunDocument.fetch(run_id, uri or self.sqlite)
 
     def journals(self) -> list[Path]:
-        """Give all files in the folder of the journals."""
+        """Return all files in the journal folder."""
         return sorted(path for path in self.journal.rglob("*") if path.is_file())
 
 
@@ -127,8 +127,8 @@ def _last_json(out: str) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this process, which only looks at stores, out of the user's folders."""
+def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the test process away from the user's folders and settings."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "YPROV_MLFLOW_")) and name != servers.REQUIRE:
@@ -140,18 +140,18 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, empty_database: Path) -> Workplace:
-    return Workplace(tmp_path, empty_database)
+def sandbox(tmp_path: Path, empty_database: Path) -> Sandbox:
+    return Sandbox(tmp_path, empty_database)
 
 
 @pytest.fixture(scope="module")
-def shared_workplace(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Workplace:
-    """A workplace for tests that all look at what one script did."""
-    return Workplace(tmp_path_factory.mktemp("shared"), empty_database)
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Sandbox:
+    """Return a sandbox for the tests of a module that check the results of the same script."""
+    return Sandbox(tmp_path_factory.mktemp("shared"), empty_database)
 
 
 class Server(NamedTuple):
-    """A running tracking server, its log, and the journal that it would write to."""
+    """URI of a running tracking server, its log, and its journal folder, if it captures."""
 
     uri: str
     log: Path
@@ -181,7 +181,7 @@ def _server(
 def plain_server(
     tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> Iterator[Server]:
-    """MLflow's server as it is; only clients can capture."""
+    """Run MLflow's server without capture."""
     with _server(tmp_path_factory, empty_database, "sqlite") as server:
         yield server
 
@@ -190,22 +190,22 @@ def plain_server(
 def capturing_server(
     tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> Iterator[Server]:
-    """A server that captures because its backend's URI says so."""
+    """Run a server that captures because of the ``yprov+`` in its backend URI."""
     with _server(tmp_path_factory, empty_database, "yprov+sqlite") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def app_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
-    """A server that captures because it is our app."""
+    """Run a server that captures because of ``--app-name yprov``."""
     with _server(tmp_path_factory, empty_database, "sqlite", "--app-name", "yprov") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_address() -> Iterator[str]:
-    """``user:password@host:port`` of a PostgreSQL with a database ``postgres``."""
-    # Not under pytest's folder: that is closed to all users but the one who runs the tests.
+    """Run PostgreSQL and return its ``user:password@host:port``; its database is ``postgres``."""
+    # Not below pytest's folder, which only the user who runs the tests can enter.
     with tempfile.TemporaryDirectory(prefix="yprov-postgres-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -215,7 +215,7 @@ def postgres_address() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mariadb_address() -> Iterator[str]:
-    """``user:password@host:port`` of a MariaDB."""
+    """Run MariaDB and return its ``user:password@host:port``."""
     with tempfile.TemporaryDirectory(prefix="yprov-mariadb-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -225,7 +225,7 @@ def mariadb_address() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def interpreter_without_package(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The words that start Python with all packages but ours: as after ``pip uninstall``."""
+    """Return a command that starts Python with all packages except ours."""
     folder = tmp_path_factory.mktemp("site")
     for name in ("purelib", "platlib"):
         for path in Path(sysconfig.get_path(name)).iterdir():

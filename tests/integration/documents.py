@@ -1,4 +1,4 @@
-"""Read a run's document as a user of PROV would: by types, names and relations, not by ids."""
+"""Reads a run's document as a PROV user does: by types, names and relations, not by ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 class Point(NamedTuple):
-    """One point of a metric, as MLflow has it."""
+    """A point of a metric."""
 
     step: int
     timestamp_ms: int
@@ -23,7 +23,7 @@ class Point(NamedTuple):
 
 
 def literal(value: Any) -> Any:
-    """Give the Python value of a PROV-JSON literal."""
+    """Return the Python value of a PROV-JSON literal."""
     if not isinstance(value, dict):
         return value
     raw, kind = value["$"], value.get("type", "").rpartition(":")[2]
@@ -40,14 +40,14 @@ def literal(value: Any) -> Any:
 
 
 def literals(value: Any) -> list[Any]:
-    """Give all values of an attribute, however many there are."""
+    """Return all values of an attribute, which is missing, a literal or a list."""
     if value is None:
         return []
-    return [literal(one) for one in (value if isinstance(value, list) else [value])]
+    return [literal(item) for item in (value if isinstance(value, list) else [value])]
 
 
 class RunDocument:
-    """The document of one run, and the files beside it."""
+    """The document of a run, and the folder with the files that belong to it."""
 
     def __init__(self, data: Record, folder: Path) -> None:
         self.data = data
@@ -55,27 +55,27 @@ class RunDocument:
 
     @classmethod
     def load(cls, path: Path) -> RunDocument:
-        """Read a document; any that is not valid fails the test that meets it."""
+        """Read a document, and fail the test if the document is invalid."""
         data = json.loads(path.read_bytes())
         assert_valid(data)
         return cls(data, path.parent)
 
     @classmethod
     def fetch(cls, run_id: str, uri: str) -> RunDocument:
-        """Download ``provenance`` from the run's artifacts, with nothing but MLflow."""
+        """Download the run's artifact folder ``provenance`` with plain MLflow."""
         from mlflow import MlflowClient
 
         folder = Path(MlflowClient(tracking_uri=uri).download_artifacts(run_id, "provenance"))
         return cls.load(folder / "prov.json")
 
     def as_prov(self) -> Any:
-        """Give the document as the library ``prov`` reads it, which PROV-N does not change."""
+        """Read the document with ``prov``, check that it survives PROV-N, and return it."""
         from prov.model import ProvDocument
 
-        read = ProvDocument.deserialize(str(self.folder / "prov.json"), format="json")
-        notation = read.serialize(format="provn")
-        assert ProvDocument.deserialize(content=notation, format="provn") == read
-        return read
+        document = ProvDocument.deserialize(str(self.folder / "prov.json"), format="json")
+        notation = document.serialize(format="provn")
+        assert ProvDocument.deserialize(content=notation, format="provn") == document
+        return document
 
     # -- records -----------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class RunDocument:
         return list(self.data.get(kind, {}).values())
 
     def of_type(self, kind: str) -> dict[str, Record]:
-        """Give entities, activities and agents that have a type, by id."""
+        """Return the entities, activities and agents of a type, by id."""
         return {
             identifier: record
             for section in ("entity", "activity", "agent")
@@ -92,20 +92,20 @@ class RunDocument:
         }
 
     @cached_property
-    def ended(self) -> set[str]:
-        """Ids of entities that were invalidated."""
+    def invalidated(self) -> set[str]:
+        """Return the ids of the entities that were invalidated."""
         return {relation["prov:entity"] for relation in self.relations("wasInvalidatedBy")}
 
     @cached_property
     def _members(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        members: dict[str, list[str]] = {}
         for relation in self.relations("hadMember"):
-            found.setdefault(relation["prov:collection"], []).append(relation["prov:entity"])
-        return found
+            members.setdefault(relation["prov:collection"], []).append(relation["prov:entity"])
+        return members
 
     @cached_property
     def generated_by(self) -> dict[str, str]:
-        """The activity that generated each entity."""
+        """Return the activity that generated each entity."""
         return {
             relation["prov:entity"]: relation["prov:activity"]
             for relation in self.relations("wasGeneratedBy")
@@ -116,7 +116,7 @@ class RunDocument:
 
     @property
     def run(self) -> Record:
-        """The activity that is the run itself, not one that it only mentions."""
+        """Return the activity of the run itself, the only run in the document with a status."""
         [run] = [r for r in self.of_type("mlf:Run").values() if "mlf:status" in r]
         return run
 
@@ -136,11 +136,11 @@ class RunDocument:
     def sessions(self) -> dict[str, Record]:
         return self.of_type("mlf:RunSession")
 
-    # -- what was logged -----------------------------------------------------------------------
+    # -- logged values -------------------------------------------------------------------------
 
     @cached_property
     def params(self) -> dict[str, str]:
-        """The run's params, as the text that MLflow keeps."""
+        """Return the run's params as MLflow stores them."""
         return {
             literal(record["schema:name"]): literal(record["mlf:text"])
             for record in self.of_type("mlf:Param").values()
@@ -149,21 +149,21 @@ class RunDocument:
 
     @cached_property
     def points(self) -> dict[str, list[Point]]:
-        """All points of each metric, in no order that means anything."""
-        found: dict[str, list[Point]] = {}
+        """Return all points of each metric, sorted by step, timestamp and value."""
+        result: dict[str, list[Point]] = {}
         in_file = False
         for identifier, series in self.of_type("mlf:MetricSeries").items():
-            points = found.setdefault(literal(series["schema:name"]), [])
+            points = result.setdefault(literal(series["schema:name"]), [])
             in_file = in_file or "mlf:points" in series
             for member in self._members.get(identifier, ()):
                 points.append(_point(self.data["entity"][member]))
         if in_file:
-            for key, point in self.filed_points():
-                found[key].append(point)
-        return {key: sorted(points) for key, points in found.items()}
+            for key, point in self.parquet_points():
+                result[key].append(point)
+        return {key: sorted(points) for key, points in result.items()}
 
-    def filed_points(self) -> Iterator[tuple[str, Point]]:
-        """Read the points of the Parquet file beside the document."""
+    def parquet_points(self) -> Iterator[tuple[str, Point]]:
+        """Yield the metric and the point of each row in ``metrics.parquet``."""
         from pyarrow import parquet
 
         for batch in parquet.ParquetFile(self.folder / "metrics.parquet").iter_batches():
@@ -174,46 +174,46 @@ class RunDocument:
                 yield key, Point(*point)
 
     def counts(self) -> dict[str, int]:
-        """How many points each series says that it has."""
-        found: dict[str, int] = {}
+        """Return the number of points of each metric as its series state it."""
+        result: dict[str, int] = {}
         for series in self.of_type("mlf:MetricSeries").values():
             key = literal(series["schema:name"])
-            found[key] = found.get(key, 0) + literal(series["mlf:count"])
-        return found
+            result[key] = result.get(key, 0) + literal(series["mlf:count"])
+        return result
 
     def values(self, key: str) -> list[float]:
-        """The values of a metric by step and time."""
+        """Return the values of a metric, sorted by step and timestamp."""
         return [point.value for point in self.points[key]]
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """The run's tags as they are at the end."""
+        """Return the run's tags, without deleted and overwritten ones."""
         return {
             literal(record["schema:name"]): literal(record["prov:value"])
             for identifier, record in self.of_type("mlf:Tag").items()
-            if "mlf:about" not in record and identifier not in self.ended
+            if "mlf:about" not in record and identifier not in self.invalidated
         }
 
     def tag_history(self, key: str) -> list[str]:
-        """All values that a tag of the run ever had, oldest first."""
-        found = [
+        """Return all values of a tag of the run, oldest first."""
+        versions = [
             (int(identifier.rpartition("/")[2].partition(".")[0]), literal(record["prov:value"]))
             for identifier, record in self.of_type("mlf:Tag").items()
             if "mlf:about" not in record and literal(record["schema:name"]) == key
         ]
-        return [value for _, value in sorted(found)]
+        return [value for _, value in sorted(versions)]
 
     @cached_property
     def artifacts(self) -> dict[str, str | None]:
-        """SHA-256 of the run's files that are there at the end, by path."""
+        """Return the SHA-256 of the run's files by path, without overwritten versions."""
         return {
             literal(record["mlf:path"]): literal(record.get("mlf:sha256"))
             for identifier, record in self.of_type("mlf:Artifact").items()
-            if "dcterms:isPartOf" not in record and identifier not in self.ended
+            if "dcterms:isPartOf" not in record and identifier not in self.invalidated
         }
 
     def artifact_versions(self, path: str) -> list[str]:
-        """SHA-256 of each version of a file of the run."""
+        """Return the SHA-256 of each version of a file of the run."""
         return [
             literal(record["mlf:sha256"])
             for record in self.of_type("mlf:Artifact").values()
@@ -222,7 +222,7 @@ class RunDocument:
 
     @cached_property
     def datasets(self) -> dict[str, Record]:
-        """The data sets that the run used, by name."""
+        """Return the datasets that the run used, by name."""
         used = {relation["prov:entity"] for relation in self.relations("used")}
         return {
             literal(record["schema:name"]): record
@@ -232,7 +232,7 @@ class RunDocument:
 
     @cached_property
     def models(self) -> dict[str, Record]:
-        """Logged models by MLflow's id."""
+        """Return the logged models by MLflow's id."""
         return {
             literal(record["mlf:modelId"]): record
             for record in self.of_type("mlf:LoggedModel").values()

@@ -1,4 +1,4 @@
-"""Fills a store with everything that MLflow 3 keeps, through MLflow's own stores."""
+"""Fills a store with objects of every kind that MLflow 3 stores, through MLflow's own classes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ RUNS = ("parent", "child", "deleted", "failed", "bare")
 TIME_MS = 1_700_000_000_123
 
 
-class Made(NamedTuple):
-    """What was made: ids by name, as the store gave them."""
+class StoreIds(NamedTuple):
+    """Ids of the objects in a filled store, by name."""
 
     experiments: dict[str, str]
     runs: dict[str, str]
@@ -21,10 +21,10 @@ class Made(NamedTuple):
     traces: dict[str, str]
 
 
-def fill(uri: str, *, case_matters: bool = True) -> Made:
-    """Fill the store at ``uri``, also one behind a server.
+def fill(uri: str, *, case_sensitive: bool = True) -> StoreIds:
+    """Fill the store at ``uri``, which may belong to a server.
 
-    To MySQL, keys that differ in case alone are one; ``case_matters`` tells that they are two.
+    ``case_sensitive`` adds keys that differ only in case, which MySQL considers equal.
     """
     pytest.importorskip("mlflow", minversion="3.10")
     from mlflow.tracking._model_registry.utils import _get_store as registry_of
@@ -32,7 +32,7 @@ def fill(uri: str, *, case_matters: bool = True) -> Made:
 
     store, registry = tracking_of(uri), registry_of(uri)
     experiments = _experiments(store)
-    runs = _runs(store, experiments["main"], *(("LR", "Loss") if case_matters else ("R", "Oss")))
+    runs = _runs(store, experiments["main"], *(("LR", "Loss") if case_sensitive else ("R", "Oss")))
     models = _models(store, experiments["main"], runs)
     traces = _traces(store, experiments["main"], runs["parent"])
     _registry(registry, runs, models)
@@ -40,15 +40,15 @@ def fill(uri: str, *, case_matters: bool = True) -> Made:
     _webhook(registry)
     store.delete_run(runs["deleted"])
     store.delete_experiment(experiments["gone"])
-    return Made(experiments, runs, models, traces)
+    return StoreIds(experiments, runs, models, traces)
 
 
 def _experiments(store: Any) -> dict[str, str]:
     from mlflow.entities import ExperimentTag
 
-    found = {name: store.create_experiment(name) for name in ("main", "gone", "ä / ö")}
-    store.set_experiment_tag(found["main"], ExperimentTag("team", "näher\nlines"))
-    return found
+    ids = {name: store.create_experiment(name) for name in ("main", "gone", "ä / ö")}
+    store.set_experiment_tag(ids["main"], ExperimentTag("team", "näher\nlines"))
+    return ids
 
 
 def _runs(store: Any, experiment_id: str, param: str, metric: str) -> dict[str, str]:
@@ -70,8 +70,8 @@ def _runs(store: Any, experiment_id: str, param: str, metric: str) -> dict[str, 
         Metric("a/b c", 1e-300, 0, 0),
         Metric(metric, 2.5, 5, 2**40),
     ]
-    given = {"lr": "0.1", "text": "näher\nlines", "a/b": "", param: "1"}
-    params = [Param(key, value) for key, value in given.items()]
+    values = {"lr": "0.1", "text": "näher\nlines", "a/b": "", param: "1"}
+    params = [Param(key, value) for key, value in values.items()]
     tags = [RunTag("note", "x" * 3000), RunTag("mlflow.source.name", "train.py")]
     store.log_batch(runs["parent"], points, params, tags)
     store.log_batch(runs["child"], [Metric("loss", 0.25, TIME_MS, 0)], params[:1], [])
@@ -95,7 +95,7 @@ def _models(store: Any, experiment_id: str, runs: dict[str, str]) -> dict[str, s
     )
 
     def model(name: str, run: str | None) -> str:
-        made = store.create_logged_model(
+        logged_model = store.create_logged_model(
             experiment_id,
             name,
             runs[run] if run else None,
@@ -103,16 +103,16 @@ def _models(store: Any, experiment_id: str, runs: dict[str, str]) -> dict[str, s
             [LoggedModelParameter("depth", "3")],
             "tree",
         )
-        return str(made.model_id)
+        return str(logged_model.model_id)
 
-    found = {"own": model("own", "parent"), "loose": model("loose", None)}
-    found["second"] = model("second", "parent")
-    store.finalize_logged_model(found["own"], LoggedModelStatus.READY)
-    store.set_logged_model_tags(found["own"], [LoggedModelTag("stage", "gold")])
+    ids = {"own": model("own", "parent"), "loose": model("loose", None)}
+    ids["second"] = model("second", "parent")
+    store.finalize_logged_model(ids["own"], LoggedModelStatus.READY)
+    store.set_logged_model_tags(ids["own"], [LoggedModelTag("stage", "gold")])
     shared = [
-        Metric("accuracy", 0.9, TIME_MS, 1, found["own"], "iris", "d1", runs["parent"]),
-        Metric("accuracy", 0.9, TIME_MS, 1, found["second"], None, None, runs["parent"]),
-        Metric("accuracy", 0.8, TIME_MS, 0, found["loose"], None, None, runs["parent"]),
+        Metric("accuracy", 0.9, TIME_MS, 1, ids["own"], "iris", "d1", runs["parent"]),
+        Metric("accuracy", 0.9, TIME_MS, 1, ids["second"], None, None, runs["parent"]),
+        Metric("accuracy", 0.8, TIME_MS, 0, ids["loose"], None, None, runs["parent"]),
     ]
     for metric in shared:
         store.log_metric(runs["parent"], metric)
@@ -125,9 +125,9 @@ def _models(store: Any, experiment_id: str, runs: dict[str, str]) -> dict[str, s
         for digest, context in (("d1", "train"), ("d2", "eval"))
     ]
     store.log_inputs(runs["parent"], datasets)
-    store.log_inputs(runs["child"], datasets[:1], [LoggedModelInput(found["own"])])
-    store.log_outputs(runs["parent"], [LoggedModelOutput(found["own"], 3)])
-    return found
+    store.log_inputs(runs["child"], datasets[:1], [LoggedModelInput(ids["own"])])
+    store.log_outputs(runs["parent"], [LoggedModelOutput(ids["own"], 3)])
+    return ids
 
 
 def _span(trace_id: str, span_id: int, parent: int | None) -> dict[str, Any]:
@@ -157,9 +157,9 @@ def _traces(store: Any, experiment_id: str, run_id: str) -> dict[str, str]:
     from mlflow.entities import AssessmentSource, Expectation, Feedback, Span, TraceInfo, TraceState
     from mlflow.entities.trace_location import TraceLocation
 
-    found = {}
+    ids = {}
     for number, name in enumerate(("of the run", "loose", "linked"), 1):
-        trace_id = found[name] = f"tr-{number:032x}"
+        trace_id = ids[name] = f"tr-{number:032x}"
         metadata = {"mlflow.sourceRun": run_id} if name == "of the run" else {}
         info = TraceInfo(
             trace_id,
@@ -175,15 +175,15 @@ def _traces(store: Any, experiment_id: str, run_id: str) -> dict[str, str]:
         spans = [Span.from_dict(_span(trace_id, 1, None)), Span.from_dict(_span(trace_id, 2, 1))]
         store.log_spans(experiment_id, spans)
     human = AssessmentSource("HUMAN", "ada")
-    judged = {"trace_id": found["of the run"], "source": human}
+    common = {"trace_id": ids["of the run"], "source": human}
     first = store.create_assessment(
-        Feedback("good", {"score": 0.5}, rationale="so so", metadata={"a": "b"}, **judged)
+        Feedback("good", {"score": 0.5}, rationale="so so", metadata={"a": "b"}, **common)
     )
-    corrected = Feedback("good", True, overrides=first.assessment_id, **judged)
+    corrected = Feedback("good", True, overrides=first.assessment_id, **common)
     store.create_assessment(corrected)
-    store.create_assessment(Expectation("answer", ["a", 1], span_id="0001", **judged))
-    store.link_traces_to_run([found["linked"]], run_id)
-    return found
+    store.create_assessment(Expectation("answer", ["a", 1], span_id="0001", **common))
+    store.link_traces_to_run([ids["linked"]], run_id)
+    return ids
 
 
 def _registry(registry: Any, runs: dict[str, str], models: dict[str, str]) -> None:
@@ -227,8 +227,8 @@ def _webhook(registry: Any) -> None:
     registry.create_webhook("hook", url, [event], "says so", "hush-hush-secret")
 
 
-def let_go(uri: str) -> None:
-    """Close what MLflow keeps open of the database, so that its server can stop."""
+def dispose_engines(uri: str) -> None:
+    """Close MLflow's connections to a database, so that its server can stop."""
     from mlflow.tracking._model_registry.utils import _get_store as registry_of
     from mlflow.tracking._tracking_service.utils import _get_store as tracking_of
 

@@ -1,4 +1,4 @@
-"""A real MariaDB for tests, on a free port, gone after the test."""
+"""Runs MariaDB for tests, on a free port and in a temporary folder."""
 
 from __future__ import annotations
 
@@ -19,46 +19,43 @@ PASSWORD = "se-cret"
 
 @contextlib.contextmanager
 def mariadb(folder: Path) -> Iterator[str]:
-    """Run MariaDB in ``folder``; give its address.
-
-    The address is ``user:password@host:port``, to be followed by a database's name.
-    """
+    """Run MariaDB in ``folder`` and yield its ``user:password@host:port``."""
     programs = [shutil.which(name) for name in ("mariadb-install-db", "mariadbd")]
     if None in programs:
-        servers.missing("MariaDB is not installed (no mariadbd found)")
+        servers.skip_or_fail("MariaDB is not installed (no mariadbd found)")
     install, daemon = (str(program) for program in programs)
-    become = servers._unprivileged()
-    if become:
-        os.chown(folder, int(become[1].partition("=")[2]), -1)
+    as_user = servers.unprivileged()
+    if as_user:
+        os.chown(folder, int(as_user[1].partition("=")[2]), -1)
     data, socket, port = folder / "data", folder / "socket", servers.free_port()
     options = ["--no-defaults", f"--datadir={data}"]
-    once = ["--skip-test-db", "--auth-root-authentication-method=normal"]
+    install_options = ["--skip-test-db", "--auth-root-authentication-method=normal"]
     subprocess.run(
-        [*become, install, *options, *once],
+        [*as_user, install, *options, *install_options],
         cwd=folder,
         check=True,
         capture_output=True,
         timeout=servers.BOOT_S,
     )
     options += [f"--socket={socket}", f"--port={port}", "--bind-address=127.0.0.1"]
-    # A test's database need not survive a power cut.
+    # Test data need not survive a power failure.
     options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*become, daemon, *options],
+            [*as_user, daemon, *options],
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        _make_user(socket, process)
+        _create_user(socket, process)
         yield f"mlflow:{PASSWORD}@127.0.0.1:{port}"
     finally:
         servers.stop(process)
 
 
-def _make_user(socket: Path, process: subprocess.Popen[bytes]) -> None:
+def _create_user(socket: Path, process: subprocess.Popen[bytes]) -> None:
     import pymysql
 
     end = time.monotonic() + servers.BOOT_S

@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL and MLflow's own, on free ports, gone after the test."""
+"""Runs PostgreSQL and MLflow's server for tests, on free ports and in temporary folders."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REQUIRE = "YPROV_MLFLOW_REQUIRE_SERVERS"
 BOOT_S = 60.0
 
 
-def missing(what: str) -> None:
-    """Skip the test, or fail it where the environment promises that all servers are there."""
+def skip_or_fail(reason: str) -> None:
+    """Skip the test, or fail it if the environment requires all servers."""
     if os.environ.get(REQUIRE) == "1":
-        pytest.fail(f"{what}, and {REQUIRE}=1 demands it")
-    pytest.skip(what)
+        pytest.fail(f"{reason}, and {REQUIRE}=1 requires it")
+    pytest.skip(reason)
 
 
 def free_port() -> int:
@@ -39,7 +39,7 @@ def free_port() -> int:
 def mlflow_server(
     folder: Path, environment: Mapping[str, str], *options: str
 ) -> Iterator[tuple[str, Path]]:
-    """Run ``mlflow server`` with one worker; give its address and its log."""
+    """Run ``mlflow server`` with one worker, and yield its URI and its log file."""
     port = free_port()
     log = folder / "server.log"
     command = [
@@ -69,12 +69,12 @@ def mlflow_server(
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes], patience_s: float = 10.0) -> None:
-    """Ask a server and its workers to end, then make them."""
+def stop(process: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
+    """Terminate a server and its workers, and kill them after a timeout."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(patience_s)
+        process.wait(timeout_s)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -93,13 +93,13 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def postgres_programs() -> Path:
-    """Give the folder of PostgreSQL's programs, of the newest version that is installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
-    if found:
-        return found[-1].parent
+    """Return the folder with the programs of the newest installed PostgreSQL."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
+    if programs:
+        return programs[-1].parent
     if (initdb := shutil.which("initdb")) is not None:
         return Path(initdb).parent
-    missing("PostgreSQL is not installed (no initdb found)")
+    skip_or_fail("PostgreSQL is not installed (no initdb found)")
     raise AssertionError("unreachable")
 
 
@@ -108,13 +108,14 @@ def _version(initdb: Path) -> float:
     return float(name) if name.replace(".", "").isdigit() else 0.0
 
 
-def _unprivileged() -> list[str]:
-    """Give the words that start a program as somebody else: PostgreSQL refuses to be root."""
+def unprivileged() -> list[str]:
+    """Return a command prefix that runs a program as another user if this process is root."""
+    # PostgreSQL refuses to run as root.
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        missing("PostgreSQL refuses to run as root and there is no setpriv")
+        skip_or_fail("PostgreSQL refuses to run as root and there is no setpriv")
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             user = pwd.getpwnam(name)
@@ -124,20 +125,20 @@ def _unprivileged() -> list[str]:
                 f"--regid={user.pw_gid}",
                 "--clear-groups",
             ]
-    missing("PostgreSQL refuses to run as root and there is no user postgres or nobody")
+    skip_or_fail("PostgreSQL refuses to run as root and there is no user postgres or nobody")
     raise AssertionError("unreachable")
 
 
 @contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """Run PostgreSQL in ``folder``, which its user must be able to reach; give its address.
+    """Run PostgreSQL in ``folder`` and yield its ``user:password@host:port``.
 
-    The address is ``user:password@host:port``, to be followed by a database's name.
+    An unprivileged user must be able to enter the folder.
     """
     programs = postgres_programs()
-    become = _unprivileged()
-    if become:
-        owner = int(become[1].partition("=")[2])
+    as_user = unprivileged()
+    if as_user:
+        owner = int(as_user[1].partition("=")[2])
         os.chown(folder, owner, -1)
     port = free_port()
     (folder / "password").write_text("se-cret", "utf-8")
@@ -145,7 +146,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
     def call(program: str, *options: str) -> None:
         done = subprocess.run(
-            [*become, str(programs / program), *options],
+            [*as_user, str(programs / program), *options],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -161,12 +162,12 @@ def postgres(folder: Path) -> Iterator[str]:
         *("-D", data, "-U", "mlflow", "-A", "scram-sha-256", "-E", "UTF8", "--no-locale"),
         *("--no-sync", "--pwfile", str(folder / "password")),
     )
-    # -F: a test's database need not survive a power cut.
+    # -F: test data need not survive a power failure.
     options = f"-p {port} -F -c listen_addresses=127.0.0.1 -c unix_socket_directories="
     log = str(folder / "log")
-    # Its output must not be a pipe of ours: the server would hold it open.
+    # No pipe for its output: the server would inherit it, and run() would wait for the server.
     subprocess.run(
-        [*become, str(programs / "pg_ctl"), "-D", data, "-w", "-l", log, "-o", options, "start"],
+        [*as_user, str(programs / "pg_ctl"), "-D", data, "-w", "-l", log, "-o", options, "start"],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,11 +1,11 @@
-"""Many threads and many processes at once: no call is lost, none lands in another run."""
+"""Many threads and processes log at once: each call is in the document of its own run."""
 
 from __future__ import annotations
 
 import pytest
 from mlflow import MlflowClient
 
-from integration.conftest import Server, Workplace
+from integration.conftest import Sandbox, Server
 from integration.documents import RunDocument
 
 THREADS = """
@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 threads, runs_each, steps = map(int, sys.argv[1:])
 mlflow.set_experiment("threads")
-made = {}
+run_ids = {}
 start = threading.Barrier(threads)
 
 def train(thread):
@@ -23,7 +23,7 @@ def train(thread):
     for number in range(runs_each):
         name = f"{thread}-{number}"
         with mlflow.start_run(run_name=name) as run:
-            made[name] = run.info.run_id
+            run_ids[name] = run.info.run_id
             mlflow.log_param("name", name)
             mlflow.log_params({f"p{thread}": number})
             for step in range(steps):
@@ -35,7 +35,7 @@ def train(thread):
 workers = [threading.Thread(target=train, args=(thread,)) for thread in range(threads)]
 [worker.start() for worker in workers]
 [worker.join() for worker in workers]
-print(json.dumps(made))
+print(json.dumps(run_ids))
 """
 
 PROCESSES = """
@@ -69,11 +69,11 @@ print(json.dumps("done"))
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "file"])
-def test_eight_threads_of_four_runs(workplace: Workplace, backend: str) -> None:
-    uri = workplace.sqlite if backend == "sqlite" else workplace.files
-    made = workplace.run(THREADS, f"yprov+{uri}", "8", "4", "10").made
-    assert len(made) == 32
-    for name, run_id in made.items():
+def test_threads_logging_to_many_runs(sandbox: Sandbox, backend: str) -> None:
+    uri = sandbox.sqlite if backend == "sqlite" else sandbox.files
+    run_ids = sandbox.run(THREADS, f"yprov+{uri}", "8", "4", "10").run_ids
+    assert len(run_ids) == 32
+    for name, run_id in run_ids.items():
         thread, number = map(int, name.split("-"))
         document = RunDocument.fetch(run_id, uri)
         assert document.name == name
@@ -88,7 +88,7 @@ def test_eight_threads_of_four_runs(workplace: Workplace, backend: str) -> None:
         assert list(document.artifacts) == [f"{name}.txt"]
 
 
-def _assert_four_wrote(document: RunDocument, steps: int) -> None:
+def _assert_four_processes_logged(document: RunDocument, steps: int) -> None:
     assert [point.step for point in document.points["shared"]] == [
         number * 1000 + step for number in range(4) for step in range(steps)
     ]
@@ -101,18 +101,18 @@ def _assert_four_wrote(document: RunDocument, steps: int) -> None:
     assert set(document.artifacts) == {f"{number}.txt" for number in range(4)}
 
 
-def test_four_processes_on_one_run(workplace: Workplace) -> None:
-    run_id = MlflowClient(tracking_uri=workplace.sqlite).create_run("0").info.run_id
-    workplace.run(PROCESSES, f"yprov+{workplace.sqlite}", "25", run_id)
-    document = workplace.document(run_id)
-    _assert_four_wrote(document, 25)
+def test_four_processes_logging_to_same_run(sandbox: Sandbox) -> None:
+    run_id = MlflowClient(tracking_uri=sandbox.sqlite).create_run("0").info.run_id
+    sandbox.run(PROCESSES, f"yprov+{sandbox.sqlite}", "25", run_id)
+    document = sandbox.document(run_id)
+    _assert_four_processes_logged(document, 25)
     assert len(document.sessions) >= 4
 
 
-def test_four_processes_through_a_capturing_server(
-    workplace: Workplace, capturing_server: Server
+def test_four_processes_logging_through_capturing_server(
+    sandbox: Sandbox, capturing_server: Server
 ) -> None:
     run_id = MlflowClient(tracking_uri=capturing_server.uri).create_run("0").info.run_id
-    workplace.run(PROCESSES, capturing_server.uri, "10", run_id)
-    _assert_four_wrote(RunDocument.fetch(run_id, capturing_server.uri), 10)
-    assert not workplace.journals()
+    sandbox.run(PROCESSES, capturing_server.uri, "10", run_id)
+    _assert_four_processes_logged(RunDocument.fetch(run_id, capturing_server.uri), 10)
+    assert not sandbox.journals()

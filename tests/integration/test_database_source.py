@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from readings import Reading
+from source_contents import SourceContents
 
 from integration import full_store, servers
 from integration.full_store import TIME_MS
@@ -65,13 +65,13 @@ def database(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        yield uri, full_store.fill(uri, case_matters=request.param != "mysql")
-        full_store.let_go(uri)
+        yield uri, full_store.fill(uri, case_sensitive=request.param != "mysql")
+        full_store.dispose_engines(uri)
 
 
 @pytest.fixture(scope="module")
 def reading(database):
-    reading = Reading(database[0])
+    reading = SourceContents(database[0])
     yield reading
     reading.source.close()
 
@@ -91,16 +91,16 @@ def test_all_runs_are_listed(reading, made):
 
 
 def test_run_attributes(reading, made):
-    created = reading.one(RunCreated, made.runs["parent"])
+    created = reading.single(RunCreated, made.runs["parent"])
     assert (created.run_name, created.user_id) == ("parent", "ada")
     assert created.start_time_ms == TIME_MS and created.tags == {} and created.fields == {}
-    updated = reading.one(RunUpdated, made.runs["parent"])
+    updated = reading.single(RunUpdated, made.runs["parent"])
     assert (updated.status, updated.end_time_ms) == ("FINISHED", TIME_MS + 9000)
     assert (updated.run_name, updated.lifecycle) == (None, None)
-    deleted = reading.of(made.runs["deleted"])
+    deleted = reading.run_events(made.runs["deleted"])
     assert deleted[1].lifecycle == "deleted" and deleted[1].status == "RUNNING"
     assert deleted[0].fields.keys() == {"deleted_time"}
-    assert reading.one(RunUpdated, made.runs["failed"]).status == "FAILED"
+    assert reading.single(RunUpdated, made.runs["failed"]).status == "FAILED"
     assert [event.seq for event in deleted] == list(range(len(deleted)))
     assert {event.time_ns for event in deleted} == {0}
 
@@ -112,7 +112,7 @@ def test_params_and_tags(reading, made):
     tags = reading.tags(made.runs["parent"])
     assert tags["note"] == "x" * 3000 and tags["mlflow.source.name"] == "train.py"
     assert reading.tags(made.runs["child"])["mlflow.parentRunId"] == made.runs["parent"]
-    assert not reading.all(ParamsLogged, made.runs["bare"])
+    assert not reading.select(ParamsLogged, made.runs["bare"])
 
 
 def test_points_have_the_order_of_mlflow(reading, made, database):
@@ -120,7 +120,7 @@ def test_points_have_the_order_of_mlflow(reading, made, database):
 
     run_id = made.runs["parent"]
     client = MlflowClient(tracking_uri=database[0])
-    keys = [event.keys[0] for event in reading.all(MetricsLogged, run_id)]
+    keys = [event.keys[0] for event in reading.select(MetricsLogged, run_id)]
     assert keys == sorted(client.get_run(run_id).data.metrics)
     for key in keys:
         history = client.get_metric_history(run_id, key)
@@ -134,13 +134,13 @@ def test_points_have_the_order_of_mlflow(reading, made, database):
 
 def test_points_name_their_logged_models(reading, made):
     run_id = made.runs["parent"]
-    (event,) = [e for e in reading.all(MetricsLogged, run_id) if e.keys[0] == "accuracy"]
+    (event,) = [e for e in reading.select(MetricsLogged, run_id) if e.keys[0] == "accuracy"]
     first, second = sorted((made.models["own"], made.models["second"]))
     assert [*event.values] == [0.8, 0.9, 0.7]
     assert event.models == [made.models["loose"], first, None]
     own = first == made.models["own"]
     assert event.datasets == ([None, ["iris", "d1"], None] if own else None)
-    (call,) = [e for e in reading.of(run_id) if getattr(e, "method", "") == POINTS]
+    (call,) = [e for e in reading.run_events(run_id) if getattr(e, "method", "") == POINTS]
     (point,) = call.arguments["metrics"]
     assert call.arguments["model_id"] == second == call.subjects["logged-model"]
     assert (point["key"], point["value"], point["step"]) == ("accuracy", 0.9, 1)
@@ -151,19 +151,19 @@ POINTS = "log_logged_model_metrics"
 
 
 def test_inputs_and_outputs(reading, made):
-    inputs = reading.one(InputsLogged, made.runs["parent"])
+    inputs = reading.single(InputsLogged, made.runs["parent"])
     assert [(d["name"], d["digest"]) for d in inputs.datasets] == [("iris", "d1"), ("iris", "d2")]
     assert inputs.datasets[0]["tags"] == {"mlflow.data.context": "train"}
     assert inputs.datasets[0]["source"] == '{"uri": "x.csv"}'
     assert inputs.datasets[0]["schema"] == '{"a": 1}' and inputs.models == []
-    child = reading.one(InputsLogged, made.runs["child"])
+    child = reading.single(InputsLogged, made.runs["child"])
     assert [d["digest"] for d in child.datasets] == ["d1"] and child.models == [made.models["own"]]
-    outputs = reading.one(OutputsLogged, made.runs["parent"])
+    outputs = reading.single(OutputsLogged, made.runs["parent"])
     assert outputs.models == [(made.models["own"], 3)]
 
 
 def test_logged_models(reading, made):
-    models = {event.model_id: event for event in reading.all(ModelLogged, made.runs["parent"])}
+    models = {event.model_id: event for event in reading.select(ModelLogged, made.runs["parent"])}
     assert models.keys() == {made.models["own"], made.models["second"]}
     own = models[made.models["own"]]
     assert (own.name, own.model_type, own.status) == ("own", "tree", "READY")
@@ -175,7 +175,9 @@ def test_logged_models(reading, made):
 
 
 def test_traces_belong_to_their_run_or_to_the_store(reading, made):
-    calls = [event for event in reading.of(made.runs["parent"]) if isinstance(event, StoreCalled)]
+    calls = [
+        event for event in reading.run_events(made.runs["parent"]) if isinstance(event, StoreCalled)
+    ]
     methods = [event.method for event in calls if event.method != POINTS]
     assert methods == [
         *("start_trace", "log_spans"),
@@ -382,8 +384,8 @@ client.log_model_artifact(model.model_id, __file__)
     script.write_text(code, "utf-8")
     environment = {"PATH": "/usr/bin:/bin", "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, check=True)
-    reading = Reading(uri)
-    of_run, of_model = reading.all(ArtifactsLogged)
+    reading = SourceContents(uri)
+    of_run, of_model = reading.select(ArtifactsLogged)
     sha256 = hashlib.sha256(b"hello").hexdigest()
     assert of_run.files == [{"path": "a/ä b.txt", "size": 5, "sha256": sha256}]
     assert of_run.owner is None and of_model.owner[0] == "model"
@@ -394,12 +396,13 @@ client.log_model_artifact(model.model_id, __file__)
     moved.mkdir()
     shutil.move(tmp_path / "files", moved / "files")
     shutil.move(database, moved / "mlflow.db")
-    again = Reading(str(moved / "mlflow.db"), artifacts=str(moved))
-    assert [event.files for event in again.all(ArtifactsLogged)] == [of_run.files, of_model.files]
-    lost = Reading(str(moved / "mlflow.db"), artifacts=str(tmp_path / "nowhere"))
+    again = SourceContents(str(moved / "mlflow.db"), artifacts=str(moved))
+    files = [event.files for event in again.select(ArtifactsLogged)]
+    assert files == [of_run.files, of_model.files]
+    lost = SourceContents(str(moved / "mlflow.db"), artifacts=str(tmp_path / "nowhere"))
     shutil.move(moved / "files", tmp_path / "hidden")
-    lost = Reading(str(moved / "mlflow.db"))
-    assert not lost.all(ArtifactsLogged)
+    lost = SourceContents(str(moved / "mlflow.db"))
+    assert not lost.select(ArtifactsLogged)
     (problem,) = lost.problems
     assert "--artifacts" in problem.reason and "hashes" in problem.lost
 
@@ -445,7 +448,7 @@ def test_lost_connection_is_replaced(database, made):
 
 
 def test_database_of_another_program_is_an_error(postgres_address):
-    with pytest.raises(StoreError, match="no tables of MLflow") as raised:
+    with pytest.raises(StoreError, match="MLflow's tables are missing") as raised:
         list(open_source(f"postgresql://{postgres_address}/postgres").runs())
     assert "--backend-store-uri" in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""``import yprov_mlflow as mlflow`` is MLflow to whoever looks, imports, patches or pickles."""
+"""``import yprov_mlflow as mlflow`` behaves like MLflow when imported, inspected or pickled."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKS = {
-    "importing activates nothing": """
+SCRIPTS = {
+    "import alone does not activate capture": """
 import sys, yprov_mlflow
 assert "mlflow" not in sys.modules
 import mlflow
@@ -20,7 +20,7 @@ assert not mlflow.store.artifact.__name__.startswith("yprov")
 from yprov_mlflow.prov.capture.switch import switch
 assert not switch.on
 """,
-    "the first name activates": """
+    "first attribute access activates capture": """
 import yprov_mlflow as mlflow
 assert "start_run" in dir(mlflow) and "start_run" in mlflow.__all__
 from yprov_mlflow.prov.capture.switch import switch
@@ -29,7 +29,7 @@ mlflow.start_run
 from yprov_mlflow.prov.capture.switch import switch
 assert switch.everything
 """,
-    "names are the same objects": """
+    "attributes are the objects of mlflow": """
 import mlflow as plain, yprov_mlflow as mlflow
 for name in set(plain.__all__):
     assert getattr(mlflow, name) is getattr(plain, name), name
@@ -37,7 +37,7 @@ assert set(mlflow.__all__) == {*plain.__all__, "prov"}
 assert set(dir(mlflow)) == {*dir(plain), "prov"}
 assert mlflow.__version__ == plain.__version__
 """,
-    "submodules are the same modules": """
+    "submodules are the modules of mlflow": """
 import yprov_mlflow.sklearn as a, mlflow.sklearn as b
 assert a is b
 from yprov_mlflow.tracking import MlflowClient
@@ -55,19 +55,19 @@ assert yprov_mlflow.cli.__name__ == "mlflow.cli"
 from yprov_mlflow import *
 start_run, log_metric, prov.context, MlflowClient
 """,
-    "patches reach everyone": """
+    "setattr and mock.patch change mlflow itself": """
 from unittest import mock
 import mlflow as plain, yprov_mlflow as mlflow
 before = plain.log_metric
 with mock.patch("yprov_mlflow.log_metric") as patched:
     assert plain.log_metric is patched is mlflow.log_metric
 assert plain.log_metric is before
-mlflow.colour = "red"
-assert plain.colour == "red"
-del mlflow.colour
-assert not hasattr(plain, "colour")
+mlflow.color = "red"
+assert plain.color == "red"
+del mlflow.color
+assert not hasattr(plain, "color")
 """,
-    "pickles name mlflow alone": """
+    "pickles refer to mlflow only": """
 import pickle, cloudpickle, copy
 import mlflow as plain, yprov_mlflow as mlflow
 assert pickle.loads(pickle.dumps(mlflow)) is plain
@@ -82,7 +82,7 @@ mlflow.start_run
 importlib.reload(mlflow)
 assert mlflow.start_run
 """,
-    "unknown names": """
+    "unknown names raise the usual errors": """
 import yprov_mlflow as mlflow
 try:
     mlflow.nonsense
@@ -98,7 +98,7 @@ else:
     raise AssertionError
 assert not hasattr(mlflow, "__path_of_nothing__")
 """,
-    "nothing of ours leaks into mlflow": """
+    "mlflow gets no attributes of yprov_mlflow": """
 import mlflow as plain, yprov_mlflow as mlflow
 before = set(dir(plain))
 import yprov_mlflow.prov.events, yprov_mlflow.prov.capture.handlers
@@ -116,7 +116,7 @@ assert mlflow.set_tracking_uri.__module__ == "mlflow.tracking._tracking_service.
 }
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_dropin(name: str, tmp_path: Path) -> None:
     environment = {
         **os.environ,
@@ -125,7 +125,7 @@ def test_dropin(name: str, tmp_path: Path) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db",
     }
     done = subprocess.run(
-        [sys.executable, "-c", CHECKS[name]],
+        [sys.executable, "-c", SCRIPTS[name]],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -135,7 +135,7 @@ def test_dropin(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_no_module_of_ours_hides_one_of_mlflow() -> None:
+def test_own_modules_do_not_shadow_mlflow_names() -> None:
     import mlflow
 
     import yprov_mlflow
@@ -143,12 +143,12 @@ def test_no_module_of_ours_hides_one_of_mlflow() -> None:
 
     ours = {module.name for module in pkgutil.iter_modules(yprov_mlflow.__path__)}
     assert ours <= OWN
-    theirs = {module.name for module in pkgutil.iter_modules(mlflow.__path__)} | set(dir(mlflow))
-    assert not (OWN - {"__main__"}) & theirs
+    mlflow_names = {module.name for module in pkgutil.iter_modules(mlflow.__path__)}
+    assert not (OWN - {"__main__"}) & (mlflow_names | set(dir(mlflow)))
 
 
 @pytest.mark.parametrize("name", ["start_run", "log_metric", "MlflowClient", "prov"])
-def test_stub_has_the_names(name: str) -> None:
+def test_type_stub_declares_name(name: str) -> None:
     stub = Path(importlib.util.find_spec("yprov_mlflow").origin).with_suffix(".pyi")
     text = stub.read_text()
     assert "from mlflow import *" in text or name in text

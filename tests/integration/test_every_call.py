@@ -1,4 +1,4 @@
-"""One script that uses every call of MLflow that writes: captured in three ways, one story."""
+"""``examples/every_call.py``, captured in three ways, produces documents with the same records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from integration.conftest import Server, Workplace
+from integration.conftest import Sandbox, Server
 from integration.documents import RunDocument, literal, literals
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, merge
 from yprov_mlflow.prov.translate import translate
@@ -22,13 +22,13 @@ from yprov_mlflow.prov.translate import translate
 SCRIPT = Path(__file__).parents[2] / "examples" / "every_call.py"
 
 RUNS = ("run", "child", "evaluation", "autologged", "client_run", "restored_run")
-"""The runs that every way sees whole; the project's is written by another process."""
+"""Runs that the script's process writes alone; another process takes part in ``project``."""
 
 # -- the script uses every call --------------------------------------------------------------------
 
 
 def _used() -> set[str]:
-    """Give the names that the script takes from ``mlflow`` and from its client."""
+    """Return the attributes of ``mlflow`` and of ``client`` that the script uses."""
     tree = ast.parse(SCRIPT.read_text("utf-8"))
     return {
         node.attr
@@ -40,13 +40,14 @@ def _used() -> set[str]:
 
 
 def _declared() -> tuple[dict[str, str], dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    """Return the script's ``DOES_NOT_WRITE`` and ``CANNOT_BE_SHOWN``."""
+    values: dict[str, dict[str, str]] = {}
     for node in ast.parse(SCRIPT.read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name in {"DOES_NOT_WRITE", "NOT_HERE"}:
-                found[name] = ast.literal_eval(node.value)
-    return found["DOES_NOT_WRITE"], found["NOT_HERE"]
+            if name in {"DOES_NOT_WRITE", "CANNOT_BE_SHOWN"}:
+                values[name] = ast.literal_eval(node.value)
+    return values["DOES_NOT_WRITE"], values["CANNOT_BE_SHOWN"]
 
 
 def _public() -> set[str]:
@@ -57,37 +58,36 @@ def _public() -> set[str]:
 @pytest.mark.skipif(
     not mlflow.__version__.startswith("3.17."), reason="the script was written for MLflow 3.17"
 )
-def test_script_uses_every_call_or_says_why_not() -> None:
-    does_not_write, not_here = _declared()
-    unexplained = _public() - _used() - set(does_not_write) - set(not_here)
-    # Image is a class that the script makes one of.
+def test_script_uses_or_excludes_every_public_name() -> None:
+    does_not_write, cannot_be_shown = _declared()
+    unexplained = _public() - _used() - set(does_not_write) - set(cannot_be_shown)
     assert sorted(unexplained) == []
-    assert sorted((set(does_not_write) | set(not_here)) - _public()) == []
-    assert all((*does_not_write.values(), *not_here.values()))
-    assert not set(not_here) & _used()
+    assert sorted((set(does_not_write) | set(cannot_be_shown)) - _public()) == []
+    assert all((*does_not_write.values(), *cannot_be_shown.values()))
+    assert not set(cannot_be_shown) & _used()
 
 
-# -- the three ways --------------------------------------------------------------------------------
+# -- three ways to capture -------------------------------------------------------------------------
 
 
-class Way:
-    """What one way of capture made of the script."""
+class CapturedScript:
+    """Output, journal and documents of the script, captured in one of the three ways."""
 
-    def __init__(self, uri: str, made: dict[str, Any], err: str, journal: Path) -> None:
+    def __init__(self, uri: str, results: dict[str, Any], err: str, journal: Path) -> None:
         self.uri = uri
-        self.made = made
+        self.results = results
         self.err = err
         self.journal = journal
         self._documents: dict[str, RunDocument] = {}
 
     def document(self, name: str) -> RunDocument:
         if name not in self._documents:
-            self._documents[name] = RunDocument.fetch(self.made[name], self.uri)
+            self._documents[name] = RunDocument.fetch(self.results[name], self.uri)
         return self._documents[name]
 
     @cached_property
     def store(self) -> RunDocument:
-        """What belongs to no run, or to none that the server could know."""
+        """Return the document of the store: events without a run, or without one for the server."""
         [folder] = [f for f in JournalDirectory.all(self.journal) if f.run_id.startswith("store:")]
         events = merge([JournalReader(path) for path in folder.files()])
         return RunDocument(translate(events).to_json_object(), folder.path)
@@ -97,15 +97,16 @@ class Way:
         return [*map(self.document, RUNS), self.store]
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Give the things of a type that any of the documents speaks of."""
-        found: dict[str, dict[str, Any]] = {}
+        """Return the records of a type in all documents, by id."""
+        records: dict[str, dict[str, Any]] = {}
         for document in self.documents:
             for identifier, record in document.of_type(kind).items():
-                found[identifier] = {**found.get(identifier, {}), **record}
-        return found
+                records[identifier] = {**records.get(identifier, {}), **record}
+        return records
 
     @cached_property
     def methods(self) -> set[str]:
+        """Return the names of the store methods in the documents."""
         return {
             str(literal(activity.get("mlf:method")))
             for document in self.documents
@@ -113,22 +114,22 @@ class Way:
         }
 
 
-# Traces are sent at once: their threads would tell the story in another order each time.
+# Traces are sent synchronously: with MLflow's threads, the order of events would vary.
 SETTINGS = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
 @pytest.fixture(scope="module")
-def by_uri(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Way:
-    place = Workplace(tmp_path_factory.mktemp("uri"), empty_database)
-    done = place.run(SCRIPT, f"yprov+{place.sqlite}", **SETTINGS)
-    return Way(place.sqlite, done.made, done.err, place.journal)
+def by_uri(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> CapturedScript:
+    sandbox = Sandbox(tmp_path_factory.mktemp("uri"), empty_database)
+    done = sandbox.run(SCRIPT, f"yprov+{sandbox.sqlite}", **SETTINGS)
+    return CapturedScript(sandbox.sqlite, done.json, done.err, sandbox.journal)
 
 
 @pytest.fixture(scope="module")
-def by_import(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Way:
-    place = Workplace(tmp_path_factory.mktemp("import"), empty_database)
-    done = place.run(SCRIPT, place.sqlite, EVERY_CALL_IMPORT="yprov_mlflow", **SETTINGS)
-    return Way(place.sqlite, done.made, done.err, place.journal)
+def by_import(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> CapturedScript:
+    sandbox = Sandbox(tmp_path_factory.mktemp("import"), empty_database)
+    done = sandbox.run(SCRIPT, sandbox.sqlite, EVERY_CALL_IMPORT="yprov_mlflow", **SETTINGS)
+    return CapturedScript(sandbox.sqlite, done.json, done.err, sandbox.journal)
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +138,21 @@ def by_server(
     empty_database: Path,
     capturing_server: Server,
     interpreter_without_package: list[str],
-) -> Way:
-    """The client has plain MLflow and nothing else."""
-    place = Workplace(tmp_path_factory.mktemp("client"), empty_database)
-    done = place.call(
+) -> CapturedScript:
+    """Run the script with plain MLflow against a server that captures."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("client"), empty_database)
+    done = sandbox.call(
         *interpreter_without_package, str(SCRIPT), uri=capturing_server.uri, **SETTINGS
     )
-    assert not place.journals()
-    # A server writes a document again when its run has been quiet for two seconds.
+    assert not sandbox.journals()
+    # A server rewrites a document after two seconds without events of its run.
     time.sleep(5)
-    return Way(capturing_server.uri, done.made, done.err, capturing_server.journal / "server")
+    return CapturedScript(
+        capturing_server.uri, done.json, done.err, capturing_server.journal / "server"
+    )
 
 
-# -- what may differ -------------------------------------------------------------------------------
+# -- declared differences --------------------------------------------------------------------------
 
 _RANDOM = (
     (r"urn:uuid:[0-9a-f-]{36}", "urn:uuid:<uuid>"),
@@ -163,149 +166,156 @@ _RANDOM = (
     (r"(?!17000000)1[789]\d{17}(?!\d)", "<ns>"),
     (r"(run:metric/[^\"/]*/async_loss)/\d+", r"\1/<n>"),
 )
-"""Declared difference 1: what chance and the clock give, such as the order in which MLflow's
-threads write what was logged asynchronously; fixed instants stay."""
+"""Declared difference 1: random ids, the current time, and the order of asynchronous logging by
+MLflow's threads. Timestamps that the script sets are compared."""
 
 _SESSION = (
     *("mlf:pid", "mlf:token", "mlf:workingDirectory", "mlf:commandLine", "mlf:artifactUri"),
     *("mlf:uri", "schema:contentUrl", "mlf:side", "prov:label", "mlf:pythonVersion"),
     *("mlf:executionDurationMs", "mlf:result", "mlf:spanFields", "mlf:sequence"),
 )
-"""Declared difference 2: facts of the session, where the store is, how long things took; labels,
-results and fields of spans repeat what is there, with such facts in their JSON."""
+"""Declared difference 2: facts about the session, locations and durations. Labels, results and span
+fields contain such facts in JSON that repeats other attributes."""
 
-_PLACES = ("mlflow.artifactLocation",)
-"""Tags whose values are such facts."""
+_LOCATION_TAGS = ("mlflow.artifactLocation",)
+"""Tags whose values are locations."""
 
-_FACTS = {
+_ENVIRONMENT_TYPES = {
     *("mlf:Environment", "mlf:Package", "sosa:Platform", "schema:SoftwareSourceCode"),
     *("mlf:Collection", "mlf:Quantity", "mlf:Procedure", "mlf:SoftwareCarbonIntensity"),
 }
-"""Declared difference 3: code, packages and host, which a server cannot know of its clients, and
-what was measured, which is never the same twice."""
+"""Declared difference 3: code, packages and host, which a server does not know of its clients, and
+measurements, which always differ."""
 
 _VARYING_FILES = re.compile(
     r"(MLmodel|conda\.yaml|python_env\.yaml|requirements\.txt|model\.skops|model\.pkl"
     r"|images/steps.*|.*\.json)$"
 )
-"""Declared difference 4: the bytes of files into which MLflow writes ids and times."""
+"""Declared difference 4: the contents of files in which MLflow stores ids and times."""
 
 
-def _plain(value: Any) -> str:
+def _without_random_parts(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     for pattern, name in _RANDOM:
         text = re.sub(pattern, name, text)
     return text
 
 
-def story(document: RunDocument) -> collections.Counter[str]:
-    """Give all that a document says, without what may differ; equal records are counted."""
+def comparable_records(document: RunDocument) -> collections.Counter[str]:
+    """Return the records of a document as text, without declared differences, with their number."""
     data = document.data
-    facts = {
+    environment = {
         identifier
         for section in ("entity", "activity", "agent")
         for identifier, record in data.get(section, {}).items()
-        if _FACTS.intersection(literals(record.get("prov:type")))
+        if _ENVIRONMENT_TYPES.intersection(literals(record.get("prov:type")))
     }
-    told: collections.Counter[str] = collections.Counter()
+    result: collections.Counter[str] = collections.Counter()
     for section, records in data.items():
         if section == "prefix":
             continue
         for identifier, record in records.items():
-            kept = {key: value for key, value in record.items() if key not in _SESSION}
-            if kept.get("prov:plan") in facts:
-                del kept["prov:plan"]
-            if identifier in facts or facts & {v for v in kept.values() if isinstance(v, str)}:
+            attributes = {key: value for key, value in record.items() if key not in _SESSION}
+            if attributes.get("prov:plan") in environment:
+                del attributes["prov:plan"]
+            strings = {value for value in attributes.values() if isinstance(value, str)}
+            if identifier in environment or environment & strings:
                 continue
-            if literal(record.get("schema:name")) in _PLACES:
-                kept.pop("prov:value", None)
+            if literal(record.get("schema:name")) in _LOCATION_TAGS:
+                attributes.pop("prov:value", None)
             if literal(record.get("mlf:method")) == "start_trace":
-                kept.pop("mlf:arguments", None)  # the trace's own record tells them
-            if "mlf:traceMetadata" in kept:
-                metadata = json.loads(kept["mlf:traceMetadata"])
-                # MLflow counts bytes of JSON with ids and times in it.
-                kept["mlf:traceMetadata"] = {
+                attributes.pop("mlf:arguments", None)  # compared in the record of the trace
+            if "mlf:traceMetadata" in attributes:
+                metadata = json.loads(attributes["mlf:traceMetadata"])
+                # MLflow stores the size of JSON that contains ids and times.
+                attributes["mlf:traceMetadata"] = {
                     key: value
                     for key, value in metadata.items()
                     if not key.startswith("mlflow.trace.size")
                 }
             if _VARYING_FILES.search(str(literal(record.get("mlf:path", "")))):
-                kept.pop("mlf:sha256", None)
-                kept.pop("mlf:size", None)
-            # Ids of relations repeat their ends.
-            named = identifier if section in {"entity", "activity", "agent"} else ""
-            told[f"{section} {_plain(named)} {_plain(kept)}"] += 1
-    return told
+                attributes.pop("mlf:sha256", None)
+                attributes.pop("mlf:size", None)
+            # Ids of relations are derived from their arguments.
+            name = identifier if section in {"entity", "activity", "agent"} else ""
+            text = f"{section} {_without_random_parts(name)} {_without_random_parts(attributes)}"
+            result[text] += 1
+    return result
 
 
-def of_the_run(told: collections.Counter[str]) -> collections.Counter[str]:
-    """Keep what was logged to the run itself.
+def logged_to_run(records: collections.Counter[str]) -> collections.Counter[str]:
+    """Return the records of data that was logged to the run itself.
 
-    Declared difference 5: a server does not know which run is open in a client, so that traces,
-    prompts, registrations and the like, which MLflow sends without a run, are not in its document.
+    Declared difference 5: a server does not know which run is active in a client. So its document
+    lacks traces, prompts, registrations and other calls that MLflow sends without a run.
     """
     logged = r'^entity "run:(param|metric|tag|artifact|folder|name|record)|^entity "sha256:'
-    return collections.Counter({t: n for t, n in told.items() if re.search(logged, t)})
+    return collections.Counter({t: n for t, n in records.items() if re.search(logged, t)})
 
 
-def assert_same_story(one: collections.Counter[str], other: collections.Counter[str]) -> None:
-    only_one, only_other = one - other, other - one
-    assert not only_one and not only_other, "\n".join(
+def assert_same_records(first: collections.Counter[str], second: collections.Counter[str]) -> None:
+    only_first, only_second = first - second, second - first
+    assert not only_first and not only_second, "\n".join(
         [
-            f"{sum(only_one.values())} records only in the first, "
-            f"{sum(only_other.values())} only in the second",
-            *(f"- {line[:1500]}" for line in sorted(only_one)[:12]),
-            *(f"+ {line[:1500]}" for line in sorted(only_other)[:12]),
+            f"{sum(only_first.values())} records only in the first, "
+            f"{sum(only_second.values())} only in the second",
+            *(f"- {line[:1500]}" for line in sorted(only_first)[:12]),
+            *(f"+ {line[:1500]}" for line in sorted(only_second)[:12]),
         ]
     )
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_import_and_uri_tell_the_same_story(by_uri: Way, by_import: Way, name: str) -> None:
-    assert_same_story(story(by_uri.document(name)), story(by_import.document(name)))
+def test_dropin_import_and_uri_give_same_records(
+    by_uri: CapturedScript, by_import: CapturedScript, name: str
+) -> None:
+    first, second = by_uri.document(name), by_import.document(name)
+    assert_same_records(comparable_records(first), comparable_records(second))
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_client_and_server_tell_the_same_story(by_uri: Way, by_server: Way, name: str) -> None:
-    one, other = story(by_uri.document(name)), story(by_server.document(name))
-    assert of_the_run(one)
-    assert_same_story(of_the_run(one), of_the_run(other))
+def test_client_and_server_give_same_records_of_run(
+    by_uri: CapturedScript, by_server: CapturedScript, name: str
+) -> None:
+    first = logged_to_run(comparable_records(by_uri.document(name)))
+    second = logged_to_run(comparable_records(by_server.document(name)))
+    assert first
+    assert_same_records(first, second)
 
 
 @pytest.mark.parametrize("way", ["by_uri", "by_import", "by_server"])
-def test_documents_are_read_by_prov_and_capture_never_failed(
+def test_prov_reads_documents_and_capture_reports_no_failure(
     way: str, request: pytest.FixtureRequest
 ) -> None:
-    found: Way = request.getfixturevalue(way)
-    assert "Provenance capture failed" not in found.err
-    assert found.made["left_out"] == [] or "matplotlib" in str(found.made["left_out"])
+    script: CapturedScript = request.getfixturevalue(way)
+    assert "Provenance capture failed" not in script.err
+    assert script.results["left_out"] == [] or "matplotlib" in str(script.results["left_out"])
     for name in RUNS:
-        found.document(name).as_prov()
+        script.document(name).as_prov()
 
 
 @pytest.mark.parametrize("way", ["by_uri", "by_import"])
-def test_child_process_of_a_project_is_captured_too(
+def test_child_process_of_mlflow_project_is_captured(
     way: str, request: pytest.FixtureRequest
 ) -> None:
-    """MLflow makes the run here and another process writes to it."""
+    # MLflow creates the run in this process, and the child process writes to it.
     document = request.getfixturevalue(way).document("project")
     assert document.values("depth_seen") == [4.0]
     assert len(document.sessions) == 2
 
 
-def test_secret_of_the_webhook_is_nowhere(by_uri: Way) -> None:
+def test_webhook_secret_is_not_recorded(by_uri: CapturedScript) -> None:
     assert "hush-hush" not in json.dumps([document.data for document in by_uri.documents])
     journals = [path for path in by_uri.journal.rglob("*") if path.is_file()]
     assert journals
     assert not [path for path in journals if b"hush-hush" in path.read_bytes()]
 
 
-# -- the effect of each call -----------------------------------------------------------------------
+# -- effect of each call ---------------------------------------------------------------------------
 
 EFFECTS = {
-    # name of the call: what it left, as "<what> <name>" or as the method of the store
     "add_dataset_to_experiments": "call add_dataset_to_experiments",
-    "add_trace": "span takes another in",
+    "add_trace": "span target of add_trace",
     "autolog": "autologged alpha",
     "copy_model_version": "call copy_model_version",
     "create_dataset": "call create_dataset",
@@ -327,7 +337,7 @@ EFFECTS = {
     "delete_experiment": "call delete_experiment",
     "delete_experiment_tag": "call delete_experiment_tag",
     "delete_logged_model": "model model_by_client",
-    "delete_logged_model_tag": "model-tag gone",
+    "delete_logged_model_tag": "model-tag deleted",
     "delete_mcp_access_endpoint": "call delete_mcp_access_endpoint",
     "delete_mcp_server": "call delete_mcp_server",
     "delete_mcp_server_alias": "call delete_mcp_server_alias",
@@ -345,7 +355,7 @@ EFFECTS = {
     "delete_registered_model_alias": "call delete_registered_model_alias",
     "delete_registered_model_tag": "call delete_registered_model_tag",
     "delete_run": "call delete_run",
-    "delete_tag": "ended temporary",
+    "delete_tag": "deleted-tag temporary",
     "delete_trace_tag": "call delete_trace_tag",
     "delete_traces": "call delete_traces",
     "delete_webhook": "call delete_webhook",
@@ -431,7 +441,8 @@ EFFECTS = {
     "update_run": "renamed client_run",
     "update_webhook": "call update_webhook",
 }
-"""What each call leaves in the documents: something of a kind, or a call to the store."""
+"""The effect of each call on the documents: the kind of a record and its name, or "call" and a
+method of the store."""
 
 OVER_REST = {
     "copy_model_version": "call create_model_version",
@@ -448,74 +459,76 @@ OVER_REST = {
     "set_prompt_tag": "call set_registered_model_tag",
     "set_prompt_version_tag": "call set_model_version_tag",
 }
-"""Declared difference 6: to MLflow's REST interface, and so to a server, prompts are models."""
+"""Declared difference 6: MLflow's REST API, and so its server, treats prompts as models."""
 
 
-def _found(way: Way, effect: str) -> bool:
-    document = way.document("run")
-    word, _, rest = effect.partition(" ")
-    match word:
+def _has_effect(script: CapturedScript, effect: str) -> bool:
+    document = script.document("run")
+    kind, _, name = effect.partition(" ")
+    match kind:
         case "call":
-            return rest in way.methods
+            return name in script.methods
         case "param":
-            return rest in document.params
+            return name in document.params
         case "metric":
-            key, _, count = rest.rpartition(" ")
+            key, _, count = name.rpartition(" ")
             return len(set(document.points.get(key, ()))) == int(count)
         case "tag":
-            return rest in document.tags
-        case "ended":
-            return rest not in document.tags and bool(document.tag_history(rest))
+            return name in document.tags
+        case "deleted-tag":
+            return name not in document.tags and bool(document.tag_history(name))
         case "artifact":
-            return bool(document.artifacts.get(rest))
+            return bool(document.artifacts.get(name))
         case "dataset":
-            return rest in document.datasets
+            return name in document.datasets
         case "output":
             return any(
-                way.made[rest] in relation["prov:entity"]
+                script.results[name] in relation["prov:entity"]
                 for relation in document.relations("wasGeneratedBy")
             )
         case "span":
-            return rest in {span.get("prov:label") for span in way.of_type("mlf:Span").values()}
+            return name in {span.get("prov:label") for span in script.of_type("mlf:Span").values()}
         case "status":
-            return rest in {way.document(name).status for name in RUNS}
+            return name in {script.document(run).status for run in RUNS}
         case "autologged":
-            return rest in way.document("autologged").params
+            return name in script.document("autologged").params
         case "evaluated":
-            return rest in way.document("evaluation").points
+            return name in script.document("evaluation").points
         case "renamed":
-            return way.document(rest).name == "renamed"
+            return script.document(name).name == "renamed"
         case "trace":
-            tags = way.of_type("mlf:Tag")
-            return rest in _names({k: v for k, v in tags.items() if ":trace/" in k})
+            tags = script.of_type("mlf:Tag")
+            return name in _names({k: v for k, v in tags.items() if ":trace/" in k})
         case "model":
-            return way.made[rest] in document.models
+            return script.results[name] in document.models
         case "model-tag" | "model-param" | "model-file":
-            kind = {"tag": "mlf:Tag", "param": "mlf:Param", "file": "mlf:Artifact"}[word[6:]]
-            found = {k: v for k, v in way.of_type(kind).items() if ":logged-model/" in k}
-            return rest in _names(found) | {literal(r.get("mlf:path")) for r in found.values()}
-    raise AssertionError(f"no such effect: {effect}")
+            types = {"tag": "mlf:Tag", "param": "mlf:Param", "file": "mlf:Artifact"}
+            records = script.of_type(types[kind.removeprefix("model-")])
+            of_models = {k: v for k, v in records.items() if ":logged-model/" in k}
+            paths = {literal(record.get("mlf:path")) for record in of_models.values()}
+            return name in _names(of_models) | paths
+    raise AssertionError(f"unknown effect: {effect}")
 
 
 def _names(records: dict[str, dict[str, Any]]) -> set[Any]:
     return {literal(record.get("schema:name")) for record in records.values()}
 
 
-def test_every_call_has_an_effect_to_look_for() -> None:
+def test_every_call_has_expected_effect() -> None:
     does_not_write, _ = _declared()
     calls = (_used() & _public()) - set(does_not_write) - {"Image"}
     assert sorted(calls ^ set(EFFECTS)) == []
 
 
 @pytest.mark.parametrize("way", ["by_uri", "by_import", "by_server"])
-def test_effect_of_every_call_is_in_the_documents(way: str, request: pytest.FixtureRequest) -> None:
-    found: Way = request.getfixturevalue(way)
+def test_documents_have_effect_of_every_call(way: str, request: pytest.FixtureRequest) -> None:
+    script: CapturedScript = request.getfixturevalue(way)
     effects = {**EFFECTS, **(OVER_REST if way == "by_server" else {})}
-    missing = {call: effect for call, effect in effects.items() if not _found(found, effect)}
+    missing = {call: effect for call, effect in effects.items() if not _has_effect(script, effect)}
     assert missing == {}
 
 
-def test_overwritten_file_and_tag_keep_their_first_versions(by_uri: Way) -> None:
+def test_overwritten_file_and_tag_keep_first_version(by_uri: CapturedScript) -> None:
     document = by_uri.document("run")
     assert document.tag_history("stage") == ["draft", "final"]
     assert len(document.artifact_versions("notes/overwritten.txt")) == 2

@@ -1,4 +1,4 @@
-"""No collector opens a socket: in a process that has none, all of them work."""
+"""Collectors never open a network socket: they work in a process that forbids it."""
 
 import os
 import subprocess
@@ -15,20 +15,20 @@ PROGRAM = """
 
     events = []
 
-    def note(event, arguments):
+    def forbid(event, arguments):
         internet = event == "socket.__new__" and arguments[1] in (socket.AF_INET, socket.AF_INET6)
         if internet or event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
             events.append(event)
             raise PermissionError(event)
 
-    sys.addaudithook(note)
+    sys.addaudithook(forbid)
 
     class NoSocket(socket.socket):
-        def __init__(self, family=socket.AF_INET, *rest, **named):
+        def __init__(self, family=socket.AF_INET, *args, **kwargs):
             if family in (-1, socket.AF_INET, socket.AF_INET6):
                 events.append("socket")
                 raise PermissionError("no sockets here")
-            super().__init__(family, *rest, **named)
+            super().__init__(family, *args, **kwargs)
 
     socket.socket = NoSocket
     names = sys.argv[1:]
@@ -37,16 +37,16 @@ PROGRAM = """
         try:
             cls = catalog.load(name)
         except (ImportError, AttributeError):
-            print("not there:", name)
+            print("cannot be imported:", name)
             continue
         collector = cls(CollectorContext(country="ITA"))
-        found = collector.probe()
-        print(name, type(found).__name__)
-        if isinstance(found, Available):
+        result = collector.probe()
+        print(name, type(result).__name__)
+        if isinstance(result, Available):
             collector.start()
             values = collector.sample()
             collector.stop()
-            assert len(values) == len(found.quantities), name
+            assert len(values) == len(result.quantities), name
             measured += bool(values)
     assert not events, events
     assert measured, "nothing was measured"
@@ -59,7 +59,7 @@ PROGRAM = """
 """
 
 
-def test_all_collectors_without_sockets(tmp_path):
+def test_collectors_open_no_sockets(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],
         cwd=tmp_path,

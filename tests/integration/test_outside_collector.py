@@ -1,4 +1,4 @@
-"""The example of a collector from elsewhere, installed as a package of its own."""
+"""The example of a third-party collector works after installation as a separate package."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def run(folder, *command):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Install the package where no network is asked, and give the folder."""
+    """Install the example package without network access, and return the folder."""
     folder = tmp_path_factory.mktemp("outside") / "site"
     folder.mkdir()
     offline = ("--no-deps", "--no-build-isolation", "--no-index")
@@ -35,7 +35,7 @@ def installed(tmp_path_factory):
     return folder
 
 
-def test_it_is_listed_chosen_and_loaded(installed):
+def test_third_party_collector_is_listed_chosen_and_loaded(installed):
     program = """
         from yprov_mlflow.prov import settings
         from yprov_mlflow.prov.collectors import catalog
@@ -52,7 +52,7 @@ def test_it_is_listed_chosen_and_loaded(installed):
     assert done.returncode == 0, done.stderr
 
 
-def test_its_own_tests_pass(installed):
+def test_example_tests_pass(installed):
     options = ("-q", "-p", "no:cacheprovider", "--rootdir", str(installed))
     done = run(installed, "-m", "pytest", *options, str(EXAMPLE / "tests"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The store plugin on real backends: every way in, and nothing for those who do not use it."""
+"""The store plugin on real backends: all ways to enable capture, and no effect without it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from integration import servers
-from integration.conftest import Server, Workplace
+from integration.conftest import Sandbox, Server
 from integration.documents import RunDocument, literal
 from yprov_mlflow.prov.events import ArtifactsLogged, ModelLogged
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
@@ -43,111 +43,113 @@ def assert_trained(document: RunDocument) -> None:
     document.as_prov()
 
 
-# -- ways in ---------------------------------------------------------------------------------------
+# -- ways to enable capture ------------------------------------------------------------------------
 
 
-def test_unmodified_script_with_the_environment_variable(workplace: Workplace) -> None:
-    run_id = workplace.run(UNMODIFIED, f"yprov+{workplace.sqlite}").made
-    assert_trained(workplace.document(run_id))
+def test_capture_by_tracking_uri_variable(sandbox: Sandbox) -> None:
+    run_id = sandbox.run(UNMODIFIED, f"yprov+{sandbox.sqlite}").json
+    assert_trained(sandbox.document(run_id))
 
 
-def test_set_tracking_uri_in_the_script_on_files(workplace: Workplace) -> None:
-    script = TRAIN.format(before=f'mlflow.set_tracking_uri("yprov+{workplace.files}")')
-    run_id = workplace.run(script).made
-    assert_trained(workplace.document(run_id, workplace.files))
+def test_capture_by_set_tracking_uri_with_file_store(sandbox: Sandbox) -> None:
+    script = TRAIN.format(before=f'mlflow.set_tracking_uri("yprov+{sandbox.files}")')
+    run_id = sandbox.run(script).json
+    assert_trained(sandbox.document(run_id, sandbox.files))
 
 
-def test_switch_in_the_environment_with_a_plain_uri(workplace: Workplace) -> None:
-    run_id = workplace.run(UNMODIFIED, workplace.sqlite, YPROV_MLFLOW="1").made
-    assert_trained(workplace.document(run_id))
+def test_capture_by_yprov_mlflow_variable(sandbox: Sandbox) -> None:
+    run_id = sandbox.run(UNMODIFIED, sandbox.sqlite, YPROV_MLFLOW="1").json
+    assert_trained(sandbox.document(run_id))
 
 
-def test_switch_that_is_set_to_nonsense_counts_as_off(workplace: Workplace) -> None:
-    done = workplace.run(UNMODIFIED, workplace.sqlite, YPROV_MLFLOW="maybe")
-    assert not workplace.journals()
+def test_invalid_yprov_mlflow_variable_warns_and_counts_as_off(sandbox: Sandbox) -> None:
+    done = sandbox.run(UNMODIFIED, sandbox.sqlite, YPROV_MLFLOW="maybe")
+    assert not sandbox.journals()
     assert done.err.count("YPROV_MLFLOW cannot be 'maybe'") == 1
     assert "1, true, yes or on; 0, false, no or off" in done.err
-    done = workplace.run(UNMODIFIED, f"yprov+{workplace.sqlite}", YPROV_MLFLOW="maybe")
-    assert_trained(workplace.document(done.made))
+    done = sandbox.run(UNMODIFIED, f"yprov+{sandbox.sqlite}", YPROV_MLFLOW="maybe")
+    assert_trained(sandbox.document(done.json))
     assert done.err.count("YPROV_MLFLOW cannot be 'maybe'") == 1
 
 
-def test_import_that_becomes_ours(workplace: Workplace) -> None:
+def test_capture_by_dropin_import(sandbox: Sandbox) -> None:
     script = UNMODIFIED.replace("import mlflow", "import yprov_mlflow as mlflow")
-    run_id = workplace.run(script, workplace.sqlite).made
-    assert_trained(workplace.document(run_id))
+    run_id = sandbox.run(script, sandbox.sqlite).json
+    assert_trained(sandbox.document(run_id))
 
 
-def test_command_that_runs_a_script(workplace: Workplace) -> None:
-    script = workplace.folder / "train.py"
+def test_capture_by_run_command(sandbox: Sandbox) -> None:
+    script = sandbox.folder / "train.py"
     script.write_text(UNMODIFIED, "utf-8")
-    done = workplace.yprov("run", str(script), uri=workplace.sqlite)
+    done = sandbox.yprov("run", str(script), uri=sandbox.sqlite)
     run_id = next(line.strip('"') for line in done.out.splitlines() if len(line) == 34)
-    assert_trained(workplace.document(run_id))
+    assert_trained(sandbox.document(run_id))
 
 
-def test_path_without_a_scheme(workplace: Workplace) -> None:
-    folder = workplace.folder / "plain path"
-    run_id = workplace.run(UNMODIFIED, f"yprov+{folder}").made
-    assert_trained(workplace.document(run_id, str(folder)))
-    assert not (workplace.folder / "yprov+").exists()
+def test_capture_with_path_as_tracking_uri(sandbox: Sandbox) -> None:
+    folder = sandbox.folder / "plain path"
+    run_id = sandbox.run(UNMODIFIED, f"yprov+{folder}").json
+    assert_trained(sandbox.document(run_id, str(folder)))
+    assert not (sandbox.folder / "yprov+").exists()
 
 
-def test_postgresql_with_a_driver_in_the_uri(workplace: Workplace, postgres_address: str) -> None:
+def test_capture_with_postgresql_does_not_store_password(
+    sandbox: Sandbox, postgres_address: str
+) -> None:
     pytest.importorskip("psycopg2")
     plain = f"postgresql+psycopg2://{postgres_address}/postgres"
-    done = workplace.run(UNMODIFIED, f"yprov+{plain}")
-    assert_trained(workplace.document(done.made, plain))
+    done = sandbox.run(UNMODIFIED, f"yprov+{plain}")
+    assert_trained(sandbox.document(done.json, plain))
     assert "se-cret" not in done.out + done.err
-    for path in workplace.journals():
+    for path in sandbox.journals():
         assert b"se-cret" not in path.read_bytes()
-    assert "se-cret" not in str(workplace.document(done.made, plain).data)
+    assert "se-cret" not in str(sandbox.document(done.json, plain).data)
 
 
-def test_client_that_captures_over_http(workplace: Workplace, plain_server: Server) -> None:
-    done = workplace.run(UNMODIFIED, f"yprov+{plain_server.uri}")
-    assert_trained(workplace.document(done.made, plain_server.uri))
-    assert workplace.journals()
+def test_client_captures_with_http_server(sandbox: Sandbox, plain_server: Server) -> None:
+    done = sandbox.run(UNMODIFIED, f"yprov+{plain_server.uri}")
+    assert_trained(sandbox.document(done.json, plain_server.uri))
+    assert sandbox.journals()
     assert not plain_server.journal.exists()
 
 
 @pytest.mark.parametrize("kind", ["capturing_server", "app_server"])
-def test_server_that_captures_for_a_plain_client(
-    workplace: Workplace,
+def test_server_captures_for_plain_client(
+    sandbox: Sandbox,
     kind: str,
     request: pytest.FixtureRequest,
     interpreter_without_package: list[str],
 ) -> None:
     server: Server = request.getfixturevalue(kind)
-    done = workplace.call(*interpreter_without_package, "-c", UNMODIFIED, uri=server.uri)
-    document = RunDocument.fetch(done.made, server.uri)
+    done = sandbox.call(*interpreter_without_package, "-c", UNMODIFIED, uri=server.uri)
+    document = RunDocument.fetch(done.json, server.uri)
     assert_trained(document)
     assert list(document.artifacts) == ["notes/hello.txt"]
-    assert not workplace.journals()
+    assert not sandbox.journals()
 
 
-def test_client_and_server_that_both_capture_make_one_document(
-    workplace: Workplace, capturing_server: Server
+def test_client_document_wins_if_server_captures_too(
+    sandbox: Sandbox, capturing_server: Server
 ) -> None:
-    done = workplace.run(UNMODIFIED, f"yprov+{capturing_server.uri}")
+    done = sandbox.run(UNMODIFIED, f"yprov+{capturing_server.uri}")
     time.sleep(3)
-    document = RunDocument.fetch(done.made, capturing_server.uri)
+    document = RunDocument.fetch(done.json, capturing_server.uri)
     assert_trained(document)
     assert len(document.values("loss")) == 3
-    # Only the client knows its code and packages: its document is the one that stays.
+    # Only the client knows its code and packages, so its document must be the final one.
     assert document.of_type("mlf:Environment")
 
 
-# -- all of MLflow through it ----------------------------------------------------------------------
+# -- features of MLflow ----------------------------------------------------------------------------
 
-EVERYTHING = """
+FEATURES = """
 import json, pickle, sys, time
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _get_store
-made = {}
+run_ids = {}
 client = MlflowClient()
 
 store = _get_store()
@@ -157,7 +159,7 @@ assert type(store).__module__ == SqlAlchemyStore.__module__
 
 # batches and asynchronous logging
 with mlflow.start_run() as run:
-    made["batch"] = run.info.run_id
+    run_ids["batch"] = run.info.run_id
     points = [Metric("big", float(i), 1_700_000_000_000 + i, i) for i in range(1000)]
     tags = [RunTag("t", "2")]
     client.log_batch(run.info.run_id, metrics=points, params=[Param("p", "1")], tags=tags)
@@ -167,9 +169,9 @@ with mlflow.start_run() as run:
     mlflow.log_params({"q": "r"}, synchronous=False)
     mlflow.set_tags({"u": "v"}, synchronous=False)
 
-# more points than samples: a file beside the document
+# more points than max-samples: they go to a Parquet file
 with mlflow.start_run() as run:
-    made["many"] = run.info.run_id
+    run_ids["many"] = run.info.run_id
     for chunk in range(5):
         client.log_batch(
             run.info.run_id,
@@ -183,7 +185,7 @@ with mlflow.start_run() as run:
 from sklearn.linear_model import LogisticRegression
 mlflow.sklearn.autolog(silent=True)
 with mlflow.start_run() as run:
-    made["autolog"] = run.info.run_id
+    run_ids["autolog"] = run.info.run_id
     LogisticRegression(C=0.25, max_iter=50).fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
 mlflow.sklearn.autolog(disable=True)
 
@@ -191,53 +193,53 @@ mlflow.sklearn.autolog(disable=True)
 mlflow.set_system_metrics_sampling_interval(0.2)
 mlflow.set_system_metrics_samples_before_logging(1)
 with mlflow.start_run(log_system_metrics=True) as run:
-    made["system"] = run.info.run_id
+    run_ids["system"] = run.info.run_id
     time.sleep(1.0)
 
-# as Lightning's logger does it: a client of its own, and the URI set once more
+# like Lightning's logger: a separate client, and the tracking URI set again
 logger = MlflowClient(tracking_uri=mlflow.get_tracking_uri())
 mlflow.set_tracking_uri(mlflow.get_tracking_uri())
 run = logger.create_run("0", tags={"by": "logger"})
-made["logger"] = run.info.run_id
+run_ids["logger"] = run.info.run_id
 for step in range(3):
     logger.log_batch(run.info.run_id, metrics=[Metric("train_loss", 0.5, 1_700_000_000_000, step)])
 logger.log_batch(run.info.run_id, params=[Param("hidden", "64")])
 logger.set_terminated(run.info.run_id, "FINISHED")
 
-# traces, sent from MLflow's threads
+# traces, which MLflow sends from its own threads
 with mlflow.start_run() as run:
-    made["traced"] = run.info.run_id
+    run_ids["traced"] = run.info.run_id
     @mlflow.trace
     def add(a, b):
         return a + b
     assert add(1, 2) == 3
     mlflow.flush_trace_async_logging()
-print(json.dumps(made))
+print(json.dumps(run_ids))
 """
 
 
 @pytest.fixture(scope="module")
-def everything(shared_workplace: Workplace) -> dict[str, RunDocument]:
-    made = shared_workplace.run(EVERYTHING, f"yprov+{shared_workplace.sqlite}").made
-    return {name: shared_workplace.document(run_id) for name, run_id in made.items()}
+def documents(shared_sandbox: Sandbox) -> dict[str, RunDocument]:
+    run_ids = shared_sandbox.run(FEATURES, f"yprov+{shared_sandbox.sqlite}").json
+    return {name: shared_sandbox.document(run_id) for name, run_id in run_ids.items()}
 
 
-def test_batches_and_asynchronous_logging(everything: dict[str, RunDocument]) -> None:
-    document = everything["batch"]
+def test_batches_and_asynchronous_logging(documents: dict[str, RunDocument]) -> None:
+    document = documents["batch"]
     assert document.values("big") == [float(i) for i in range(1000)]
     assert document.values("later") == [float(i) for i in range(50)]
     assert document.params == {"p": "1", "q": "r"}
     assert document.tags["t"] + document.tags["u"] == "2v"
 
 
-def test_many_points_go_to_a_file_without_loss(everything: dict[str, RunDocument]) -> None:
-    document = everything["many"]
+def test_many_points_are_written_to_parquet(documents: dict[str, RunDocument]) -> None:
+    document = documents["many"]
     assert document.counts() == {"loss": 5000}
     assert not document.of_type("mlf:MetricSample")
     assert document.points["loss"] == [(i, 1_700_000_000_000 + i, i / 3) for i in range(5000)]
     [series] = document.of_type("mlf:MetricSeries").values()
-    found = {word: literal(series[f"mlf:{word}"]) for word in ("first", "last", "min", "max")}
-    assert found == {"first": 0.0, "last": 4999 / 3, "min": 0.0, "max": 4999 / 3}
+    summary = {word: literal(series[f"mlf:{word}"]) for word in ("first", "last", "min", "max")}
+    assert summary == {"first": 0.0, "last": 4999 / 3, "min": 0.0, "max": 4999 / 3}
     [file] = document.of_type("mlf:MetricPoints").values()
     content = (document.folder / literal(file["mlf:path"])).read_bytes()
     assert literal(file["mlf:sha256"]) == _sha256(content)
@@ -247,36 +249,34 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_autologging_of_scikit_learn(everything: dict[str, RunDocument]) -> None:
-    document = everything["autolog"]
+def test_autolog_of_scikit_learn(documents: dict[str, RunDocument]) -> None:
+    document = documents["autolog"]
     assert document.params["C"] == "0.25"
     assert "training_accuracy_score" in document.points
     assert len(document.models) == 1
     assert "estimator.html" in document.artifacts
 
 
-def test_system_metrics_come_from_their_thread(everything: dict[str, RunDocument]) -> None:
-    points = everything["system"].points
+def test_system_metrics_of_mlflow_are_captured(documents: dict[str, RunDocument]) -> None:
+    points = documents["system"].points
     assert "system/cpu_utilization_percentage" in points
 
 
-def test_logger_with_a_client_of_its_own(everything: dict[str, RunDocument]) -> None:
-    document = everything["logger"]
+def test_logger_with_separate_client(documents: dict[str, RunDocument]) -> None:
+    document = documents["logger"]
     assert [point.step for point in document.points["train_loss"]] == [0, 1, 2]
     assert document.params == {"hidden": "64"}
     assert document.tags["by"] == "logger"
 
 
-def test_trace_is_in_the_document_of_its_run(everything: dict[str, RunDocument]) -> None:
-    spans = everything["traced"].of_type("mlf:Span")
+def test_trace_is_in_document_of_its_run(documents: dict[str, RunDocument]) -> None:
+    spans = documents["traced"].of_type("mlf:Span")
     assert [span["prov:label"] for span in spans.values()] == ["add"]
 
 
-def test_store_survives_pickling_and_captures_on(
-    workplace: Workplace, plain_server: Server
-) -> None:
-    """Stores of http clients can be pickled, as process pools do; so can ours."""
-    done = workplace.run(
+def test_unpickled_store_captures(sandbox: Sandbox, plain_server: Server) -> None:
+    # Process pools pickle the stores of HTTP clients.
+    done = sandbox.run(
         """
         import copy, json, pickle
         import cloudpickle
@@ -294,17 +294,17 @@ def test_store_survives_pickling_and_captures_on(
         """,
         f"yprov+{plain_server.uri}",
     )
-    document = workplace.document(done.made, plain_server.uri)
+    document = sandbox.document(done.json, plain_server.uri)
     assert document.values("m") == [0.0, 1.0]
 
 
-def test_files_of_a_model_without_a_run_are_of_its_own_store(workplace: Workplace) -> None:
-    workplace.run(
+def test_model_files_without_run_belong_to_store_of_model(sandbox: Sandbox) -> None:
+    sandbox.run(
         f"""
         from mlflow import MlflowClient
-        first = MlflowClient("yprov+{workplace.sqlite}")
+        first = MlflowClient("yprov+{sandbox.sqlite}")
         first.create_run("0")
-        second = MlflowClient("yprov+{workplace.files}")
+        second = MlflowClient("yprov+{sandbox.files}")
         model = second.create_logged_model(second.create_experiment("models"), name="m")
         with open("weights.bin", "w") as file:
             file.write("0")
@@ -313,7 +313,7 @@ def test_files_of_a_model_without_a_run_are_of_its_own_store(workplace: Workplac
     )
     events = [
         event
-        for folder in JournalDirectory.all(workplace.journal)
+        for folder in JournalDirectory.all(sandbox.journal)
         for path in folder.files()
         for event in JournalReader(path)
     ]
@@ -323,43 +323,43 @@ def test_files_of_a_model_without_a_run_are_of_its_own_store(workplace: Workplac
     assert files.run_id == model.run_id
 
 
-def test_an_experiment_that_was_renamed_has_its_new_name(workplace: Workplace) -> None:
-    done = workplace.run(
+def test_run_after_experiment_rename_has_new_name(sandbox: Sandbox) -> None:
+    done = sandbox.run(
         """
         import json
         from mlflow import MlflowClient
         client = MlflowClient()
         experiment = client.create_experiment("old")
-        made = []
+        run_ids = []
         for _ in range(2):
-            made.append(client.create_run(experiment).info.run_id)
-            client.set_terminated(made[-1])
+            run_ids.append(client.create_run(experiment).info.run_id)
+            client.set_terminated(run_ids[-1])
             client.rename_experiment(experiment, "new")
-        print(json.dumps(made))
+        print(json.dumps(run_ids))
         """,
-        f"yprov+{workplace.sqlite}",
+        f"yprov+{sandbox.sqlite}",
     )
-    for run_id, name in zip(done.made, ("old", "new"), strict=True):
-        [experiment] = workplace.document(run_id).of_type("mlf:Experiment").values()
+    for run_id, name in zip(done.json, ("old", "new"), strict=True):
+        [experiment] = sandbox.document(run_id).of_type("mlf:Experiment").values()
         assert literal(experiment["schema:name"]) == name
 
 
-def test_child_processes_capture_too(workplace: Workplace) -> None:
-    """Fork, spawn and a subprocess, all with the URI that their parent set."""
-    done = workplace.run(
+def test_child_processes_inherit_capture(sandbox: Sandbox) -> None:
+    """Check fork, spawn and subprocess after ``set_tracking_uri`` in the parent."""
+    done = sandbox.run(
         f"""
         import json, multiprocessing, os, subprocess, sys
         import mlflow
 
-        def work(how):
-            with mlflow.start_run(run_name=how):
+        def work(method):
+            with mlflow.start_run(run_name=method):
                 mlflow.log_metric("m", 1.0)
 
         if __name__ == "__main__":
-            mlflow.set_tracking_uri("yprov+{workplace.sqlite}")
-            for how in ("fork", "spawn"):
-                context = multiprocessing.get_context(how)
-                child = context.Process(target=work, args=(how,))
+            mlflow.set_tracking_uri("yprov+{sandbox.sqlite}")
+            for method in ("fork", "spawn"):
+                context = multiprocessing.get_context(method)
+                child = context.Process(target=work, args=(method,))
                 child.start()
                 child.join()
                 assert child.exitcode == 0
@@ -369,28 +369,28 @@ def test_child_processes_capture_too(workplace: Workplace) -> None:
             print(json.dumps({{run.info.run_name: run.info.run_id for run in runs}}))
         """
     )
-    assert set(done.made) == {"fork", "spawn", "sub"}
-    for name, run_id in done.made.items():
-        document = workplace.document(run_id)
+    assert set(done.json) == {"fork", "spawn", "sub"}
+    for name, run_id in done.json.items():
+        document = sandbox.document(run_id)
         assert document.name == name
         assert document.values("m") == [1.0]
         assert document.status == "FINISHED"
 
 
-def test_mlflows_own_command_line(workplace: Workplace) -> None:
-    uri = f"yprov+{workplace.sqlite}"
-    made = workplace.call("mlflow", "experiments", "create", "-n", "from the shell", uri=uri)
-    assert "Created experiment" in made.out
-    listed = workplace.call("mlflow", "experiments", "search", uri=uri)
+def test_mlflow_command_line_accepts_yprov_uri(sandbox: Sandbox) -> None:
+    uri = f"yprov+{sandbox.sqlite}"
+    created = sandbox.call("mlflow", "experiments", "create", "-n", "from the shell", uri=uri)
+    assert "Created experiment" in created.out
+    listed = sandbox.call("mlflow", "experiments", "search", uri=uri)
     assert "from the shell" in listed.out
 
 
-# -- whoever does not use it -----------------------------------------------------------------------
+# -- plain MLflow ----------------------------------------------------------------------------------
 
 
-def test_plain_use_is_untouched(workplace: Workplace) -> None:
-    """Nothing is captured, whatever else of Python's machinery looks at all modules."""
-    done = workplace.run(
+def test_plain_mlflow_captures_and_imports_nothing(sandbox: Sandbox) -> None:
+    # pickle and cloudpickle inspect all loaded modules, which must not activate capture.
+    done = sandbox.run(
         """
         import json, pickle, sys
         import cloudpickle
@@ -412,42 +412,41 @@ def test_plain_use_is_untouched(workplace: Workplace) -> None:
         assert type(_get_store()) is SqlAlchemyStore
         package = "yprov_mlflow.prov."
         ours = {package + name for name in ("capture.wrappers", "sampling", "settings")}
-        found = sorted(({"prov", "rdflib"} | ours) & set(sys.modules))
-        print(json.dumps([run.info.run_id, found, mlflow.get_tracking_uri()]))
+        imported = sorted(({"prov", "rdflib"} | ours) & set(sys.modules))
+        print(json.dumps([run.info.run_id, imported, mlflow.get_tracking_uri()]))
         """,
-        workplace.sqlite,
+        sandbox.sqlite,
     )
-    run_id, imported, uri = done.made
+    run_id, imported, uri = done.json
     assert imported == []
-    assert uri == workplace.sqlite
-    assert not workplace.journal.exists()
-    client = MlflowClient(tracking_uri=workplace.sqlite)
+    assert uri == sandbox.sqlite
+    assert not sandbox.journal.exists()
+    client = MlflowClient(tracking_uri=sandbox.sqlite)
     assert [file.path for file in client.list_artifacts(run_id)] == ["hello.txt"]
     assert not [tag for tag in client.get_run(run_id).data.tags if "yprov" in tag]
 
 
-def test_failing_plugin_module_cannot_break_plain_users(workplace: Workplace) -> None:
-    """A folder without rights, a home that is not there: plain MLflow does not notice."""
-    done = workplace.run(
+def test_invalid_settings_do_not_affect_plain_mlflow(sandbox: Sandbox) -> None:
+    done = sandbox.run(
         UNMODIFIED,
-        workplace.sqlite,
+        sandbox.sqlite,
         YPROV_MLFLOW_DIR="/proc/no/such/folder",
         YPROV_MLFLOW_MAX_SAMPLES="not a number",
         HOME="/nonexistent",
     )
-    assert MlflowClient(tracking_uri=workplace.sqlite).get_run(done.made).info.status == "FINISHED"
+    assert MlflowClient(tracking_uri=sandbox.sqlite).get_run(done.json).info.status == "FINISHED"
     assert "rovenance" not in done.err
 
 
-# -- the test kit itself ---------------------------------------------------------------------------
+# -- test support ----------------------------------------------------------------------------------
 
 
-def test_missing_server_is_skipped_or_fails_where_it_was_promised(
+def test_missing_server_skips_test_or_fails_if_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(servers.REQUIRE, raising=False)
     with pytest.raises(pytest.skip.Exception, match="no such thing"):
-        servers.missing("no such thing")
+        servers.skip_or_fail("no such thing")
     monkeypatch.setenv(servers.REQUIRE, "1")
     with pytest.raises(pytest.fail.Exception, match="no such thing"):
-        servers.missing("no such thing")
+        servers.skip_or_fail("no such thing")

@@ -1,4 +1,4 @@
-"""What a new user does first."""
+"""The quickstart example."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_quickstart_prints_where_its_provenance_is_and_what_is_in_it(tmp_path):
+def test_quickstart_prints_document_path_and_record_counts(tmp_path):
     env = {
         **os.environ,
         "YPROV_MLFLOW_DIR": str(tmp_path / "state"),
@@ -28,7 +28,7 @@ def test_the_quickstart_prints_where_its_provenance_is_and_what_is_in_it(tmp_pat
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    path = Path(re.search(r"Its provenance is (.*)", done.stdout)[1])
+    path = Path(re.search(r"Provenance document: (.*)", done.stdout)[1])
     assert path.is_file()
     assert path.is_relative_to(tmp_path)
     assert re.search(r"has \d{2,} records", done.stdout)
@@ -51,8 +51,8 @@ def test_the_quickstart_prints_where_its_provenance_is_and_what_is_in_it(tmp_pat
     for text in ("training/loss", "testing/accuracy", "report.json", "digits", "MLPClassifier"):
         assert text in shown
     bill = json.loads(command("energy", str(path), "--json"))
-    assert bill["total"]["energy_j"] > 0, "the run is long enough to be measured"
+    assert bill["total"]["energy_j"] > 0, "the run must be long enough for measurements"
     assert bill["total"]["components"]["cpu"]["method"] in ("estimated", "measured")
     assert bill["emissions"]["carbon_intensity"] > 0
-    assert {one["collector"] for one in bill["collectors"]} >= {"cpu", "host"}
+    assert {entry["collector"] for entry in bill["collectors"]} >= {"cpu", "host"}
     assert ["training", "epoch 9"] in [context["context"] for context in bill["contexts"]]

@@ -18,8 +18,8 @@ import mlflow
 import pytest
 from comparison import Store
 
-from integration.conftest import Server, Workplace
-from integration.full_store import Made, fill, let_go
+from integration.conftest import Sandbox, Server
+from integration.full_store import StoreIds, dispose_engines, fill
 from integration.targets import Target, undeclared
 from yprov_mlflow.prov.errors import DocumentError, StoreError
 from yprov_mlflow.prov.events import (
@@ -52,16 +52,16 @@ def target(tmp_path: Path, empty_database: Path) -> Target:
 
 
 @pytest.fixture(scope="module")
-def filled(shared_workplace: Workplace) -> Iterator[tuple[str, Made]]:
+def filled(shared_sandbox: Sandbox) -> Iterator[tuple[str, StoreIds]]:
     """Return the URI of a store with every kind of record, and the ids in it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(shared_workplace.folder)
+        patch.chdir(shared_sandbox.folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        yield shared_workplace.sqlite, fill(shared_workplace.sqlite)
+        yield shared_sandbox.sqlite, fill(shared_sandbox.sqlite)
 
 
 @pytest.fixture(scope="module")
-def full(filled: tuple[str, Made]) -> str:
+def full(filled: tuple[str, StoreIds]) -> str:
     """Return the URI of a store with every kind of record."""
     return filled[0]
 
@@ -158,7 +158,7 @@ def test_full_store_is_restored_into_mysql(
     report = target.restore(uri)
     restored = comparison.read_store(uri)
     repeated = target.restore(uri)
-    let_go(uri)
+    dispose_engines(uri)
     result = comparison.compare(expected, restored)
     [parent] = [r for r in expected["runs"] if expected["runs"][r]["name"] == "parent"]
     assert {d.path[:2] for d in result.differences} == {("runs", parent)}
@@ -195,16 +195,16 @@ def _with_same_store(events: Iterable[Event]) -> Iterator[Event]:
 # -- captured runs -------------------------------------------------------------------------
 
 
-def test_captured_runs_are_restored(target: Target, workplace: Workplace) -> None:
+def test_captured_runs_are_restored(target: Target, sandbox: Sandbox) -> None:
     """Documents of capture have the arguments of calls, but not the store's own times."""
     settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    workplace.run(EVERY_CALL, f"yprov+{workplace.sqlite}", **settings)
-    workplace.yprov("recover", uri=workplace.sqlite)
-    paths = tuple(workplace.folder.glob("mlruns/**/prov.json"))
-    paths += tuple(workplace.journal.glob("stores/**/prov.json"))
+    sandbox.run(EVERY_CALL, f"yprov+{sandbox.sqlite}", **settings)
+    sandbox.yprov("recover", uri=sandbox.sqlite)
+    paths = tuple(sandbox.folder.glob("mlruns/**/prov.json"))
+    paths += tuple(sandbox.journal.glob("stores/**/prov.json"))
     report = restore(RestoreRequest(paths, target.uri, artifact_root=str(target.root)))
     assert report.counts["run"] == {"restored": 7}
-    expected = comparison.read_store(workplace.sqlite)
+    expected = comparison.read_store(sandbox.sqlite)
     result = comparison.compare(expected, target.store)
     times = ("creation_time", "last_update_time", "created", "updated")
     left = [
@@ -219,7 +219,7 @@ def test_captured_runs_are_restored(target: Target, workplace: Workplace) -> Non
     assert [str(difference) for difference in left] == []
     for run_id, run in target.store["runs"].items():
         for path in Path(run["artifact_uri"]).rglob("*.txt"):
-            folder = workplace.folder / "mlruns" / run["experiment_id"] / run_id / "artifacts"
+            folder = sandbox.folder / "mlruns" / run["experiment_id"] / run_id / "artifacts"
             assert (
                 path.read_bytes() == (folder / path.relative_to(run["artifact_uri"])).read_bytes()
             )
@@ -526,7 +526,7 @@ def client_uri(request: pytest.FixtureRequest, plain_server: Server, tmp_path: P
 
 
 def test_restore_through_the_client(
-    target: Target, filled: tuple[str, Made], expected: Store, client_uri: str
+    target: Target, filled: tuple[str, StoreIds], expected: Store, client_uri: str
 ) -> None:
     full, made = filled
     target.convert(full)
@@ -559,7 +559,7 @@ def test_restore_through_the_client(
     assert target.restore(client_uri).counts["run"] == {"unchanged": 5}
 
 
-def _has_traces(client: Any, report: RestoreReport, made: Made) -> None:
+def _has_traces(client: Any, report: RestoreReport, made: StoreIds) -> None:
     """Check that traces and their assessments belong to the restored runs."""
     parent = report.ids[f"run {made.runs['parent']}"]
     trace_id = made.traces["of the run"]
@@ -618,7 +618,7 @@ def test_purged_runs_and_runs_without_experiment_are_not_restored(target: Target
 def test_nothing_to_restore_raises(target: Target, tmp_path: Path) -> None:
     target.out.mkdir()
     new = tmp_path / "new.db"
-    with pytest.raises(DocumentError, match="no document"):
+    with pytest.raises(DocumentError, match="no document found"):
         target.restore(f"sqlite:///{new}")
     assert not new.exists()
     with pytest.raises(DocumentError, match="no such file"):
@@ -636,20 +636,20 @@ def test_target_that_cannot_be_opened_raises(target: Target) -> None:
         target.restore()
 
 
-def test_restore_command_output_and_exit_codes(target: Target, workplace: Workplace) -> None:
+def test_restore_command_output_and_exit_codes(target: Target, sandbox: Sandbox) -> None:
     target.write("1/a", run_events("a" * 32))
     words = ("restore", str(target.out), "--to", target.uri)
-    done = workplace.yprov(*words, "--report", "report.json")
+    done = sandbox.yprov(*words, "--report", "report.json")
     assert "run                  1 restored" in done.out
-    report = json.loads((workplace.folder / "report.json").read_text())
+    report = json.loads((sandbox.folder / "report.json").read_text())
     assert report["things"] == {"experiment": {"restored": 1}, "run": {"restored": 1}}
-    assert workplace.yprov(*words).out.count("1 unchanged") == 2
+    assert sandbox.yprov(*words).out.count("1 unchanged") == 2
     mlflow.MlflowClient(target.uri).set_tag("a" * 32, "mine", "1")
-    partly = workplace.yprov(*words, check=False)
+    partly = sandbox.yprov(*words, check=False)
     assert partly.code == 3
     assert "--overwrite" in partly.err
-    assert workplace.yprov("restore", str(target.out), check=False).code == 2
-    failed = workplace.yprov("restore", str(target.out), "--to", "http://localhost:1", check=False)
+    assert sandbox.yprov("restore", str(target.out), check=False).code == 2
+    failed = sandbox.yprov("restore", str(target.out), "--to", "http://localhost:1", check=False)
     assert failed.code == 1
     assert failed.err.startswith("Error: ")
     assert "--to" in failed.err and "--tracking-uri" not in failed.err

@@ -13,7 +13,7 @@ import comparison
 import corpus
 import pytest
 from comparison import MISSING, Difference
-from journeys import Journey
+from restore_round_trip import RoundTrip
 
 from integration.targets import in_order, undeclared
 
@@ -23,7 +23,7 @@ READABLE = "MLflow 3.17.2 reads it?"
 
 pytestmark = pytest.mark.skipif(not ROWS, reason="the corpus of real stores is not here")
 
-Journeys = Callable[[corpus.Row], Journey]
+RoundTrips = Callable[[corpus.Row], RoundTrip]
 
 
 def name(row: corpus.Row) -> str:
@@ -31,72 +31,72 @@ def name(row: corpus.Row) -> str:
 
 
 @pytest.fixture(scope="module")
-def journeys(
+def round_trips(
     tmp_path_factory: pytest.TempPathFactory,
     empty_database: Path,
-    unpacked: Callable[[corpus.Row], Path],
-) -> Journeys:
+    unpack_store: Callable[[corpus.Row], Path],
+) -> RoundTrips:
     """Return a function that converts and restores a store, once for all tests."""
-    folder = tmp_path_factory.mktemp("journeys")
-    cache: dict[str, Journey] = {}
+    folder = tmp_path_factory.mktemp("round_trips")
+    cache: dict[str, RoundTrip] = {}
 
-    def journey(row: corpus.Row) -> Journey:
+    def round_trip(row: corpus.Row) -> RoundTrip:
         if name(row) not in cache:
             target = folder / str(len(cache))
             target.mkdir()
-            cache[name(row)] = Journey(unpacked(row), target, empty_database)
+            cache[name(row)] = RoundTrip(unpack_store(row), target, empty_database)
         return cache[name(row)]
 
-    return journey
+    return round_trip
 
 
-def moved(difference: Difference, journey: Journey) -> bool:
+def moved(difference: Difference, round_trip: RoundTrip) -> bool:
     """Return whether an artifact location became the same one below the new root, with files."""
     actual = Path(str(difference.actual))
-    if not actual.is_relative_to(journey.artifacts) or not actual.exists():
+    if not actual.is_relative_to(round_trip.artifacts) or not actual.exists():
         return False
     original = unquote(str(difference.expected))
-    return original.endswith(f"/{actual.relative_to(journey.artifacts)}")
+    return original.endswith(f"/{actual.relative_to(round_trip.artifacts)}")
 
 
-def differences(result: comparison.Comparison, journey: Journey) -> list[str]:
+def differences(result: comparison.Comparison, round_trip: RoundTrip) -> list[str]:
     locations = ("artifact_uri", "location", "mlflow.artifactLocation")
     return [
         str(difference)
         for difference in undeclared(result)
-        if not (difference.path[-1] in locations and moved(difference, journey))
+        if not (difference.path[-1] in locations and moved(difference, round_trip))
     ]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)
-def test_restored_store_equals_the_source(row: corpus.Row, journeys: Journeys) -> None:
-    journey = journeys(row)
-    expected = comparison.read_source(str(journey.location))
+def test_restored_store_equals_the_source(row: corpus.Row, round_trips: RoundTrips) -> None:
+    round_trip = round_trips(row)
+    expected = comparison.read_source(str(round_trip.location))
     logged = in_order(expected)
     equal = comparison.as_database(expected)
-    assert differences(comparison.compare(expected, journey.store), journey) == []
-    assert journey.report.losses == []
-    assert journey.report.collapsed == equal
-    restored = comparison.order_of_logging(str(journey.database))
+    assert differences(comparison.compare(expected, round_trip.store), round_trip) == []
+    assert round_trip.report.losses == []
+    assert round_trip.report.collapsed == equal
+    restored = comparison.order_of_logging(str(round_trip.database))
     assert {key: [repr(p) for p in points] for key, points in restored.items()} == logged
     assert row.count("runs") == len(expected["runs"])
 
 
 @pytest.mark.parametrize("row", DATABASES, ids=name)
 def test_mlflow_reads_restored_databases_like_the_originals(
-    row: corpus.Row, journeys: Journeys, tmp_path: Path
+    row: corpus.Row, round_trips: RoundTrips, tmp_path: Path
 ) -> None:
     """MLflow itself reads both: the original after its own schema upgrade, and the restored one."""
     from mlflow.store.db.utils import _upgrade_db
     from sqlalchemy import create_engine
 
-    uri = f"sqlite:///{shutil.copy(journeys(row).location, tmp_path)}"
+    uri = f"sqlite:///{shutil.copy(round_trips(row).location, tmp_path)}"
     engine = create_engine(uri)
     _upgrade_db(engine)
     engine.dispose()
-    result = comparison.compare(comparison.read_store(uri), journeys(row).store)
+    result = comparison.compare(comparison.read_store(uri), round_trips(row).store)
     assert result.fields > 10
-    assert differences(result, journeys(row)) == []
+    assert differences(result, round_trips(row)) == []
 
 
 @pytest.mark.parametrize(
@@ -105,52 +105,52 @@ def test_mlflow_reads_restored_databases_like_the_originals(
     ids=name,
 )
 def test_mlflow_reads_restored_file_stores_like_the_originals(
-    row: corpus.Row, journeys: Journeys, tmp_path: Path
+    row: corpus.Row, round_trips: RoundTrips, tmp_path: Path
 ) -> None:
-    copy = shutil.copytree(journeys(row).location, tmp_path / "mlruns")
+    copy = shutil.copytree(round_trips(row).location, tmp_path / "mlruns")
     expected = comparison.read_store(f"file://{copy}")
     comparison.as_database(expected)
-    result = comparison.compare(expected, journeys(row).store)
+    result = comparison.compare(expected, round_trips(row).store)
     # MLflow cannot find spans if the artifacts were elsewhere when they were written.
     spans = [d for d in result.differences if d.path[0] == "traces" and d.path[2] == "spans"]
     assert all(difference.expected == MISSING for difference in spans)
     result.differences = [d for d in result.differences if d not in spans]
-    assert differences(result, journeys(row)) == []
+    assert differences(result, round_trips(row)) == []
 
 
 # -- documents of restored stores ----------------------------------------------------------
 
 
-def _is_store_itself(d: Difference, journey: Journey) -> bool:
+def _is_store_itself(d: Difference, round_trip: RoundTrip) -> bool:
     _, section, identifier, *attribute = d.path
     if section == "prefix":
         return identifier == "store"
     of_store = identifier == "store:store" and attribute in (["mlf:uri"], ["prov:label"])
-    return of_store and d.actual == f"sqlite:///{journey.database}"
+    return of_store and d.actual == f"sqlite:///{round_trip.database}"
 
 
-def _is_location_of_files(d: Difference, journey: Journey) -> bool:
+def _is_location_of_files(d: Difference, round_trip: RoundTrip) -> bool:
     identifier, attribute = d.path[2], d.path[-1]
     is_location = attribute in ("schema:contentUrl", "mlf:artifactUri")
     of_trace = "/tag/mlflow.artifactLocation/" in identifier and attribute == "prov:value"
-    return (is_location or of_trace) and moved(d, journey)
+    return (is_location or of_trace) and moved(d, round_trip)
 
 
-def _is_out_of_reach(d: Difference, journey: Journey) -> bool:
+def _is_out_of_reach(d: Difference, round_trip: RoundTrip) -> bool:
     starts = ("run:artifact/", "run:folder/", "run:generation/artifact/", "_:hadMember/run$folder/")
-    without = not (journey.artifacts / d.path[0]).exists()
+    without = not (round_trip.artifacts / d.path[0]).exists()
     return d.path[2].startswith(starts) and d.actual == MISSING and without
 
 
-def _is_file_of_spans(d: Difference, _: Journey) -> bool:
+def _is_file_of_spans(d: Difference, _: RoundTrip) -> bool:
     return "/artifact/traces.json" in d.path[2] and d.actual == MISSING
 
 
-def _is_location_of_spans(d: Difference, _: Journey) -> bool:
+def _is_location_of_spans(d: Difference, _: RoundTrip) -> bool:
     return "/tag/mlflow.trace.spansLocation" in d.path[2] and d.expected == MISSING
 
 
-def _is_tag_in_call(d: Difference, _: Journey) -> bool:
+def _is_tag_in_call(d: Difference, _: RoundTrip) -> bool:
     if d.path[3:] != ("mlf:arguments",) or "/start_trace/" not in d.path[2]:
         return False
     expected, actual = json.loads(str(d.expected)), json.loads(str(d.actual))
@@ -162,7 +162,7 @@ def _is_tag_in_call(d: Difference, _: Journey) -> bool:
     return bool(expected == actual)
 
 
-def _is_default_experiment(d: Difference, _: Journey) -> bool:
+def _is_default_experiment(d: Difference, _: RoundTrip) -> bool:
     # The session is new, too, if the original store was empty.
     is_session = d.path[1:] == ("activity", "store:session/store")
     return (
@@ -170,7 +170,7 @@ def _is_default_experiment(d: Difference, _: Journey) -> bool:
     )
 
 
-def _is_experiment_without_name(d: Difference, _: Journey) -> bool:
+def _is_experiment_without_name(d: Difference, _: RoundTrip) -> bool:
     is_name = d.path[2] == "store:experiment/7" and d.path[3:] == ("schema:name",)
     in_store = d.path[0] == "store" and _about_experiment(d, "7")
     return d.expected == MISSING and (in_store or (is_name and d.actual == "7"))
@@ -182,11 +182,11 @@ def _about_experiment(d: Difference, experiment_id: str) -> bool:
     return any(f":{name}" in identifier or f"/{name}" in identifier for name in about)
 
 
-def _is_number(d: Difference, _: Journey) -> bool:
+def _is_number(d: Difference, _: RoundTrip) -> bool:
     return d.path[0] == "store" and d.path[3:] == ("mlf:sequence", "$")
 
 
-def _is_equal_points(d: Difference, _: Journey) -> bool:
+def _is_equal_points(d: Difference, _: RoundTrip) -> bool:
     if d.path[3:] == ("mlf:count", "$"):
         return int(str(d.actual)) < int(str(d.expected))
     return d.path[3:] == ("points",) and _once(d.expected) == d.actual != d.expected
@@ -200,7 +200,7 @@ def _once(points: Any) -> list[Any]:
     return [*first.values()]
 
 
-def _is_order_of_points(d: Difference, _: Journey) -> bool:
+def _is_order_of_points(d: Difference, _: RoundTrip) -> bool:
     return d.path[3:] == ("points",) and _by_time(d.expected) == d.actual
 
 
@@ -208,21 +208,21 @@ def _by_time(points: Any) -> list[Any]:
     return sorted(points, key=lambda point: (point[0], int(point[1]), float(point[2])))
 
 
-def _is_old_name(d: Difference, _: Journey) -> bool:
+def _is_old_name(d: Difference, _: RoundTrip) -> bool:
     if d.path[3:] != ("mlf:fields",):
         return False
     expected = json.loads(str(d.expected))
     return bool(expected.pop("name") and expected == json.loads(str(d.actual)))
 
 
-def _is_model_of_version(d: Difference, _: Journey) -> bool:
+def _is_model_of_version(d: Difference, _: RoundTrip) -> bool:
     if d.path[3:] != ("mlf:arguments",) or "/create_model_version/" not in d.path[2]:
         return False
     expected = json.loads(str(d.expected))
     return {**expected, "model_id": None} == json.loads(str(d.actual)) != expected
 
 
-DECLARED: dict[str, Callable[[Difference, Journey], bool]] = {
+DECLARED: dict[str, Callable[[Difference, RoundTrip], bool]] = {
     "the store has another URI, and its namespace another UUID": _is_store_itself,
     "files were copied to the artifact root of the new store": _is_location_of_files,
     "files in a folder of another project are not looked for": (_is_out_of_reach),
@@ -240,14 +240,14 @@ DECLARED: dict[str, Callable[[Difference, Journey], bool]] = {
 """Tests of the differences between documents of a restored store and of the original."""
 
 
-def test_documents_of_restored_stores_differ_only_as_declared(journeys: Journeys) -> None:
+def test_documents_of_restored_stores_differ_only_as_declared(round_trips: RoundTrips) -> None:
     unused, undeclared = set(DECLARED), []
     for row in ROWS:
-        for difference in journeys(row).differences():
+        for difference in round_trips(row).differences():
             reasons = {
                 reason
                 for reason, is_declared in DECLARED.items()
-                if is_declared(difference, journeys(row))
+                if is_declared(difference, round_trips(row))
             }
             if not reasons:
                 undeclared.append(f"{name(row)}: {difference}"[:1000])

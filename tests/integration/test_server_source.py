@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 
 import pytest
-from readings import Reading
+from source_contents import SourceContents
 
 from integration import full_store, servers
 from integration.conftest import environment
@@ -46,7 +46,7 @@ def store(tmp_path_factory, empty_database):
         patch.chdir(folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         made = full_store.fill(f"sqlite:///{path}")
-        full_store.let_go(f"sqlite:///{path}")
+        full_store.dispose_engines(f"sqlite:///{path}")
     options = ("--backend-store-uri", f"sqlite:///{path}")
     with servers.mlflow_server(folder, environment(folder / "state"), *options) as (uri, _):
         yield path, uri, made
@@ -54,12 +54,12 @@ def store(tmp_path_factory, empty_database):
 
 @pytest.fixture(scope="module")
 def served(store):
-    return Reading(store[1])
+    return SourceContents(store[1])
 
 
 @pytest.fixture(scope="module")
 def stored(store):
-    return Reading(str(store[0]))
+    return SourceContents(str(store[0]))
 
 
 def flat(event):
@@ -116,7 +116,7 @@ def test_small_pages_give_the_same_events(store, served, monkeypatch):
     for module in (store_contents, reading_module, source):
         monkeypatch.setattr(module, "_PAGE", 1)
     monkeypatch.setattr(run, "_PAGE", 7)
-    again = Reading(store[1])
+    again = SourceContents(store[1])
     assert again.refs == served.refs
     assert repr(again.runs) == repr(served.runs)
     assert Counter(map(flat, again.store)) == Counter(map(flat, served.store))
@@ -289,8 +289,8 @@ def test_server_of_mlflow_1_is_read():
         return 404, json.dumps({"error_code": "ENDPOINT_NOT_FOUND", "message": path}).encode()
 
     with answering(answer) as address:
-        reading = Reading(f"http://{address}")
-        assert reading.one(RunCreated).run_name == "old"
+        reading = SourceContents(f"http://{address}")
+        assert reading.single(RunCreated).run_name == "old"
         assert reading.points("loss") == [(1, 0.5, 0)]
         assert [call.method for call in reading.store] == ["create_experiment"]
         (problem,) = (problem for problem in reading.problems if problem.lost)

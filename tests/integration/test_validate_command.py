@@ -43,18 +43,18 @@ def test_valid(folder: Path) -> None:
     assert done.output == f"{folder / 'a.provn'}: valid, 1 record\n"
 
 
-def test_warnings_do_not_make_invalid(folder: Path) -> None:
+def test_document_with_warnings_is_valid(folder: Path) -> None:
     done = validate(folder / "d.provn")
     assert done.exit_code == 0
     assert re.search(r"^warning +Times +wasGeneratedBy", done.output)
     assert done.output.endswith(f"{folder / 'd.provn'}: valid, 1 warning, 1 record\n")
 
 
-def test_errors_stand_before_warnings(tmp_path: Path) -> None:
+def test_errors_are_listed_before_warnings(tmp_path: Path) -> None:
     path = tmp_path / "both.provn"
     path.write_text(INVALID.replace("entity(ex:e)", "used(ex:u; ex:a, -, -) entity(ex:e)"))
-    found = json.loads(validate(path, "--format", "json").output)["files"][0]["findings"]
-    assert [finding["severity"] for finding in found] == ["warning", "error"]
+    output = json.loads(validate(path, "--format", "json").output)["files"][0]["findings"]
+    assert [finding["severity"] for finding in output] == ["warning", "error"]
     shown = re.findall(r"^(error|warning) ", validate(path).output, re.MULTILINE)
     assert shown == ["error", "warning"]
 
@@ -70,15 +70,15 @@ def test_a_folder(folder: Path) -> None:
 def test_json(folder: Path) -> None:
     done = validate(folder, folder / "a.provn", "--format", "json")
     assert done.exit_code == 1
-    found = json.loads(done.output)
-    assert (found["documents"], found["valid"]) == (4, 3)
-    assert [Path(report["file"]).name for report in found["files"]] == [
+    output = json.loads(done.output)
+    assert (output["documents"], output["valid"]) == (4, 3)
+    assert [Path(report["file"]).name for report in output["files"]] == [
         "a.provn",
         "c.provn",
         "d.provn",
         "a.provn",
     ]
-    assert found["files"][1] == {
+    assert output["files"][1] == {
         "valid": False,
         "file": str(folder / "b" / "c.provn"),
         "format": "prov-n",
@@ -112,7 +112,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert validate(tmp_path, "--format", "json").exit_code == 2
 
 
-def test_many_findings_are_summed_up(tmp_path: Path) -> None:
+def test_only_the_first_findings_are_shown(tmp_path: Path) -> None:
     clashes = "\n".join(f"entity(ex:e{n}) activity(ex:e{n})" for n in range(60))
     path = tmp_path / "many.provn"
     path.write_text(VALID.replace("entity(ex:e)", clashes))
@@ -123,7 +123,7 @@ def test_many_findings_are_summed_up(tmp_path: Path) -> None:
     assert len(json.loads(validate(path, "--format", "json").output)["files"][0]["findings"]) == 60
 
 
-def test_what_files_say_does_not_steer_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "prov.json"
     odd = {"ex:\x1b[2Jx": {}, "ex:[bold]y[/bold]": {}}
     prefix = {"ex": "http://example.org/"}
@@ -133,7 +133,7 @@ def test_what_files_say_does_not_steer_the_terminal(tmp_path: Path) -> None:
     assert "[bold]y[/bold]" in done.output
 
 
-def test_the_quickstart_leaves_valid_documents(tmp_path: Path) -> None:
+def test_quickstart_documents_are_valid(tmp_path: Path) -> None:
     env = {
         **os.environ,
         "YPROV_MLFLOW_DIR": str(tmp_path / "state"),
@@ -147,7 +147,7 @@ def test_the_quickstart_leaves_valid_documents(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
     )
-    found = json.loads(done.stdout)
-    assert found["documents"] >= 1
-    assert [finding for report in found["files"] for finding in report["findings"]] == []
+    output = json.loads(done.stdout)
+    assert output["documents"] >= 1
+    assert [finding for report in output["files"] for finding in report["findings"]] == []
     assert done.returncode == 0

@@ -61,8 +61,8 @@ def count(event, counts):
         counts[event.method] += 1
 
 
-def test_counts_match_the_corpus_table(row: Row, unpacked):
-    path = unpacked(row)
+def test_counts_match_the_corpus_table(row: Row, unpack_store):
+    path = unpack_store(row)
     before = files_beside(path)
     source = open_source(str(path))
     assert isinstance(source, DatabaseSource)
@@ -93,8 +93,8 @@ def test_counts_match_the_corpus_table(row: Row, unpacked):
     assert files_beside(path) == before
 
 
-def test_values_match_the_database(row: Row, unpacked):
-    path = unpacked(row)
+def test_values_match_the_database(row: Row, unpack_store):
+    path = unpack_store(row)
     source = open_source(str(path))
     read = {"params": {}, "tags": {}}
     points = Counter()
@@ -117,8 +117,8 @@ def test_values_match_the_database(row: Row, unpacked):
         assert points == Counter(connection.execute(query).fetchall())
 
 
-def test_fingerprints_are_stable(row: Row, unpacked):
-    path = unpacked(row)
+def test_fingerprints_are_stable(row: Row, unpack_store):
+    path = unpack_store(row)
     first, second = open_source(str(path)), open_source(str(path))
     refs = list(first.runs())
     assert refs == list(second.runs())
@@ -129,8 +129,8 @@ def test_fingerprints_are_stable(row: Row, unpacked):
     second.close()
 
 
-def test_unreachable_artifacts_are_reported_once_per_root(row: Row, unpacked):
-    source = open_source(str(unpacked(row)))
+def test_unreachable_artifacts_are_reported_once_per_root(row: Row, unpack_store):
+    source = open_source(str(unpack_store(row)))
     for ref in source.runs():
         list(source.events(ref))
     list(source.store_events())
@@ -140,9 +140,9 @@ def test_unreachable_artifacts_are_reported_once_per_root(row: Row, unpacked):
     source.close()
 
 
-def test_artifacts_beside_a_database_are_hashed(unpacked, tmp_path):
+def test_artifacts_beside_a_database_are_hashed(unpack_store, tmp_path):
     (row,) = (row for row in DATABASES if row.path == "mlruns.db" and row.count("runs") == 100)
-    path = unpacked(row)
+    path = unpack_store(row)
     source = open_source(str(path))
     files = {}
     for ref in source.runs():

@@ -101,8 +101,8 @@ def _count(event, counts):
 
 
 @pytest.mark.parametrize("row", STORES, ids=lambda row: f"{row.archive}/{row.path}")
-def test_counts_equal_the_table(row: Row, unpacked):
-    root = unpacked(row)
+def test_counts_equal_the_table(row: Row, unpack_store):
+    root = unpack_store(row)
     source = open_source(str(root))
     counts = count_events(source)
     assert counts["create_experiment"] == row.count("experiments")
@@ -147,10 +147,10 @@ def _check_artifacts(row, root, counts, problems):
     assert present - of_traces <= row.count("artifact files (before trimming)")
 
 
-def test_losses_are_only_of_known_reasons(unpacked):
+def test_losses_are_only_of_known_reasons(unpack_store):
     lost = Counter()
     for row in STORES:
-        source = open_source(str(unpacked(row)))
+        source = open_source(str(unpack_store(row)))
         count_events(source)
         for problem in source.problems():
             if problem.lost:
@@ -162,9 +162,9 @@ def test_losses_are_only_of_known_reasons(unpacked):
     }
 
 
-def test_reading_twice_gives_the_same_events(unpacked):
+def test_reading_twice_gives_the_same_events(unpack_store):
     row = next(row for row in STORES if row.count("traces") and row.count("runs"))
-    root = str(unpacked(row))
+    root = str(unpack_store(row))
     first, second = open_source(root), open_source(root)
     for ref, again in zip(first.runs(), second.runs(), strict=True):
         assert ref == again
@@ -190,13 +190,13 @@ READABLE = [
 
 
 @pytest.mark.parametrize("archive", READABLE)
-def test_mlflow_reads_the_same(archive, unpacked, monkeypatch, tmp_path):
+def test_mlflow_reads_the_same(archive, unpack_store, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.store.tracking.file_store import FileStore
 
     row = next(row for row in STORES if row.archive == archive and row.count("runs"))
-    root = shutil.copytree(unpacked(row), tmp_path / "mlruns")
+    root = shutil.copytree(unpack_store(row), tmp_path / "mlruns")
     _add_empty_folders(root)
     store, source = FileStore(str(root)), open_source(str(root))
     refs = [ref for ref in source.runs() if not ref.key.startswith(".trash")]

@@ -7,7 +7,7 @@ from yprov_mlflow.prov import errors
 ERRORS = [
     errors.SettingsError.bad_value("YPROV_MLFLOW", "maybe", "1 or 0", "environment YPROV_MLFLOW"),
     errors.SettingsError.unknown("color", ["capture", "directory"], "argument"),
-    errors.MissingExtraError.of("scikit-learn", "quickstart", "the quick start"),
+    errors.MissingExtraError.of("fsspec", "object-store", "s3://bucket"),
     errors.StoreError.failed("sqlite:///x.db", "no such table"),
     errors.RunNotFoundError.of("abc", "sqlite:///x.db"),
     errors.JournalError.unwritable("/full", "No space left on device"),
@@ -46,8 +46,8 @@ def test_errors_can_be_pickled(error):
 
 
 def test_missing_extra_error_names_the_install_command():
-    error = errors.MissingExtraError.of("scikit-learn", "quickstart", "the quick start")
-    assert "pip install 'yprov-mlflow[quickstart]'" in str(error)
+    error = errors.MissingExtraError.of("fsspec", "object-store", "s3://bucket")
+    assert "pip install 'yprov-mlflow[object-store]'" in str(error)
     assert isinstance(error, ImportError)
 
 

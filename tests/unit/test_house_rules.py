@@ -53,7 +53,7 @@ def test_comments_and_messages_are_plain_english() -> None:
         f"{module.name}:{line}: {', '.join(rules)}: {text}"
         for module in PACKAGE
         for line, text in (*house.comments(module), *house.messages(module))
-        if (rules := house.dialect(text))
+        if (rules := house.dialect(text, house.PROSE))
     ]
     assert lines == []
 
@@ -64,7 +64,7 @@ def test_pages_are_plain_english(page: Path) -> None:
     lines = [
         f"{number}: {', '.join(rules)}: {line}"
         for number, line in enumerate(prose.splitlines(), 1)
-        if (rules := house.dialect(line))
+        if (rules := house.dialect(line, house.PROSE))
     ]
     assert lines == []
 
@@ -81,6 +81,14 @@ def test_names_say_what_a_value_is() -> None:
 
 def test_a_share_of_the_lines_are_comments() -> None:
     assert 3 <= FIGURES["comments, % of lines"] <= 6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_modules_that_exist(page: Path) -> None:
+    package = ROOT / "yprov_mlflow"
+    roots = (ROOT, ROOT / "migration", page.parent, package, package / "prov")
+    names = re.findall(r"`([\w/]+\.py)`", page.read_text("utf-8"))
+    assert [name for name in names if not any((root / name).is_file() for root in roots)] == []
 
 
 # -- size --------------------------------------------------------------------------------
@@ -165,7 +173,8 @@ def test_all_lists_the_public_names() -> None:
         exported = [
             ast.literal_eval(node.value)
             for node in module.tree.body
-            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["__all__"]
+            if isinstance(node, ast.Assign)
+            and [ast.unparse(t) for t in node.targets] == ["__all__"]
         ]
         if exported and not _exports_match(module, exported[0]):
             wrong.append(module.name)

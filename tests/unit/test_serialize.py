@@ -1,20 +1,21 @@
-"""What a call held becomes JSON: all of it, but no secret."""
+"""Objects of MLflow become JSON, with all their properties and without secrets."""
 
 from __future__ import annotations
 
 import datetime
 import enum
 import json
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow.entities import Metric, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag, ViewType
 from mlflow.entities.model_registry import ModelVersion
 
 from yprov_mlflow.prov import redaction, serialize
 
 
-class Colour(enum.Enum):
+class Color(enum.Enum):
     RED = "red"
 
 
@@ -23,7 +24,7 @@ class Odd:
         return "odd"
 
 
-def test_entities_become_their_properties() -> None:
+def test_entities_become_objects_of_their_properties() -> None:
     assert serialize.to_json(RunTag("k", "v")) == {"key": "k", "value": "v"}
     metric = serialize.to_json(Metric("loss", 0.5, 17, 3))
     assert metric["key"] == "loss" and metric["value"] == 0.5 and metric["step"] == 3
@@ -31,8 +32,8 @@ def test_entities_become_their_properties() -> None:
     assert version["name"] == "iris" and version["version"] == "2" and version["run_id"] == "r"
 
 
-def test_other_values() -> None:
-    assert serialize.to_json(Colour.RED) == "red"
+def test_enums_bytes_dates_and_other_objects_become_json() -> None:
+    assert serialize.to_json(Color.RED) == "red"
     assert serialize.to_json(b"\x00\xff") == "AP8="
     assert serialize.to_json(datetime.date(2026, 1, 2)) == "2026-01-02"
     assert serialize.to_json({"a": (1, {2})}) == {"a": [1, [2]]}
@@ -40,22 +41,35 @@ def test_other_values() -> None:
     assert serialize.to_json(ViewType.ALL) == 3
 
 
-def test_what_contains_itself_ends() -> None:
+def test_object_that_contains_itself_is_cut_off() -> None:
     endless: list[object] = []
     endless.append(endless)
     assert json.dumps(serialize.to_json(endless))
 
 
-def test_secrets_are_withheld_wherever_they_are() -> None:
-    given = {"name": "n", "secret_value": {"key": "hunter2"}, "config": {"api_key": "hunter2"}}
+def test_secrets_are_withheld_at_every_depth() -> None:
+    values = {"name": "n", "secret_value": {"key": "hunter2"}, "config": {"api_key": "hunter2"}}
     for method in ("create_gateway_secret", "create_webhook", "create_gateway_endpoint"):
-        found = serialize.arguments(method, given)
-        assert "hunter2" not in json.dumps(found)
-        assert found["name"] == "n"
+        arguments = serialize.arguments(method, values)
+        assert "hunter2" not in json.dumps(arguments)
+        assert arguments["name"] == "n"
 
 
-def test_arguments_that_were_not_given_are_left_out() -> None:
+def test_result_of_a_method_for_secrets_has_names_and_ids_only() -> None:
+    secret = SimpleNamespace(secret_name="n", secret_id="1", value="hunter2")
+    assert serialize.result("get_secret", secret) == {"secret_name": "n", "secret_id": "1"}
+
+
+def test_parameters_that_the_user_left_out_are_omitted() -> None:
     assert serialize.arguments("update_x", {"a": object(), "b": None}) == {"b": None}
+
+
+def test_dataset_has_none_for_missing_and_empty_fields() -> None:
+    dataset = Dataset("wine", "abc", "local", "wine.csv", schema="", profile=None)
+    assert serialize.dataset(DatasetInput(dataset, [InputTag("mlflow.data.context", "eval")])) == {
+        **{"name": "wine", "digest": "abc", "source_type": "local", "source": "wine.csv"},
+        **{"schema": None, "profile": None, "tags": {"mlflow.data.context": "eval"}},
+    }
 
 
 json_values = st.recursive(
@@ -66,14 +80,14 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_json_stays_as_it_is(value: object) -> None:
-    def secret(item: object) -> bool:
+def test_json_values_without_secrets_are_unchanged(value: object) -> None:
+    def has_secret(item: object) -> bool:
         if isinstance(item, dict):
             return any(
-                redaction.is_secret(k) or redaction.redact_field(k, v) != v or secret(v)
+                redaction.is_secret(k) or redaction.redact_field(k, v) != v or has_secret(v)
                 for k, v in item.items()
             )
-        return isinstance(item, list) and any(map(secret, item))
+        return isinstance(item, list) and any(map(has_secret, item))
 
-    if not secret(value):
+    if not has_secret(value):
         assert serialize.to_json(value) == value

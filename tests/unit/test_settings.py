@@ -108,16 +108,16 @@ def test_true_is_not_a_number(project):
 
 
 def test_unknown_settings_raise(project):
-    with pytest.raises(SettingsError, match="no setting 'color'"):
+    with pytest.raises(SettingsError, match="unknown setting 'color'"):
         settings.load(color="red")
     (project / "pyproject.toml").write_text("[tool.yprov-mlflow]\nmax-sample = 7\n")
-    with pytest.raises(SettingsError, match=r"no setting 'max-sample' \(file pyproject.toml\)"):
+    with pytest.raises(SettingsError, match=r"setting 'max-sample' \(file pyproject.toml\)"):
         settings.load()
 
 
 def test_project_file_cannot_enable_capture(project):
     (project / "pyproject.toml").write_text("[tool.yprov-mlflow]\ncapture = true\n")
-    with pytest.raises(SettingsError, match="no setting 'capture'"):
+    with pytest.raises(SettingsError, match="unknown setting 'capture'"):
         settings.load()
 
 

@@ -10,23 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from yprov_mlflow.prov.capture.run_views import energy, summary
-    from yprov_mlflow.prov.capture.verbs import context, document, epoch, use_collectors
+    from yprov_mlflow.prov.capture.run_views import document, energy, summary
+    from yprov_mlflow.prov.capture.verbs import context, epoch, use_collectors
 
 __all__ = ["context", "document", "energy", "epoch", "summary", "use_collectors"]
 
-_MODULES = dict.fromkeys(__all__, "capture.verbs") | dict.fromkeys(
-    ("energy", "summary"), "capture.run_views"
-)
-"""Module below this package that defines each public name."""
+_VIEWS = ("document", "energy", "summary")
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
-    try:
-        module = _MODULES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "capture.run_views" if name in _VIEWS else "capture.verbs"
     value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
     return value
 

@@ -28,6 +28,7 @@ TRACKING_OPTIONS = "--tracking-uri or MLFLOW_TRACKING_URI"
 
 def first_line(error: object) -> str:
     """Return the first line of an error's message; its class name if the message is empty."""
+    # The lines after it are tracebacks of servers and statements of databases.
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
@@ -52,6 +53,9 @@ class YprovMlflowError(Exception):
         return f"{self.what}{where}" + (f". {self.cure}." if self.cure else ".")
 
 
+# Some errors are also built-in ones, so that callers can catch them without this module.
+
+
 class SettingsError(YprovMlflowError, ValueError):
     """A setting is unknown or has an invalid value."""
 
@@ -64,7 +68,7 @@ class SettingsError(YprovMlflowError, ValueError):
     def unknown(cls, name: str, settings: Iterable[str], origin: str) -> SettingsError:
         """Report the unknown setting ``name``; ``settings`` are the names that exist."""
         cure = f"The settings are {', '.join(sorted(settings))}"
-        return cls(f"there is no setting {name!r}", origin, cure)
+        return cls(f"unknown setting {name!r}", origin, cure)
 
 
 class MissingExtraError(YprovMlflowError, ImportError):
@@ -89,11 +93,9 @@ class UsageError(YprovMlflowError, ValueError):
     @classmethod
     def not_single(cls, format_name: str, count: str) -> UsageError:
         """Report that ``count`` documents cannot be written to a flat file."""
-        return cls(
-            f"a flat {format_name} file holds one document, not {count}",
-            None,
-            "Write each document to its own file, or choose a format and layout for several",
-        )
+        what = f"a flat {format_name} file holds one document, not {count}"
+        cure = "Write each document to its own file, or choose a format and layout for several"
+        return cls(what, None, cure)
 
 
 class StoreError(YprovMlflowError):
@@ -115,7 +117,7 @@ class StoreError(YprovMlflowError):
     def no_scheduler(cls, address: str, reason: str) -> StoreError:
         """Report that no Dask scheduler answers at ``address``."""
         cure = "Start one with `dask scheduler`, or convert with --workers"
-        return cls(f"there is no Dask scheduler: {reason}", address, cure)
+        return cls(f"the Dask scheduler cannot be reached: {reason}", address, cure)
 
 
 class RunNotFoundError(StoreError, LookupError):
@@ -125,7 +127,7 @@ class RunNotFoundError(StoreError, LookupError):
     def of(cls, run_id: str, where: str) -> RunNotFoundError:
         """Report that the store ``where`` does not contain ``run_id``."""
         cure = f"Check the run id, and set the store with {TRACKING_OPTIONS}"
-        return cls(f"there is no run {run_id!r}", where, cure)
+        return cls(f"run {run_id!r} does not exist", where, cure)
 
 
 class JournalError(YprovMlflowError):
@@ -145,13 +147,13 @@ class DeliveryError(YprovMlflowError):
     def no_journal(cls, run_id: str, folder: str) -> DeliveryError:
         """Report a missing journal of ``run_id`` on this machine."""
         cure = "Check the run id, and set YPROV_MLFLOW_DIR as it was when the run was logged"
-        return cls(f"there is no journal of run {run_id!r}", folder, cure)
+        return cls(f"the journal of run {run_id!r} does not exist", folder, cure)
 
     @classmethod
     def no_document(cls, run_id: str, reason: str) -> DeliveryError:
         """Report a run without a document among its artifacts and without a journal here."""
         return cls(
-            f"there is no provenance of run {run_id!r}: {reason.rstrip('.')}",
+            f"the provenance document of run {run_id!r} is not available: {reason.rstrip('.')}",
             None,
             "Log the run with `import yprov_mlflow as mlflow` or a yprov+ tracking URI; "
             "if you did, run `yprov-mlflow recover` on the machine where it was logged",
@@ -165,7 +167,7 @@ class CollectorError(YprovMlflowError):
     def unknown(cls, name: str, names: Iterable[str]) -> CollectorError:
         """Report the unknown collector ``name``; ``names`` are those that exist."""
         cure = f"Choose from {', '.join(names)}; prefix a name with a hyphen to exclude it"
-        return cls(f"there is no collector {name!r}", None, cure)
+        return cls(f"unknown collector {name!r}", None, cure)
 
     @classmethod
     def broken(cls, name: str, where: str, reason: str) -> CollectorError:
@@ -197,9 +199,8 @@ class DocumentError(YprovMlflowError, ValueError):
     ) -> DocumentError:
         """Report a document that the format ``format_name`` cannot hold."""
         cure = "Change the value named here, or write PROV-JSON, which can hold every document"
-        return cls(
-            f"the document cannot be written as {format_name}: {first_line(reason)}", where, cure
-        )
+        what = f"the document cannot be written as {format_name}: {first_line(reason)}"
+        return cls(what, where, cure)
 
     @classmethod
     def compressed(cls) -> DocumentError:
@@ -234,9 +235,8 @@ class OutputError(YprovMlflowError):
     def foreign(cls, where: str, name: str) -> OutputError:
         """Report a file ``name`` that replacing the folder ``where`` would delete."""
         what = f"the folder contains {name!r}, which no conversion wrote and which would be lost"
-        return cls(
-            what, where, "Move the file away or give another folder, then repeat the command"
-        )
+        cure = "Move the file away or give another folder, then repeat the command"
+        return cls(what, where, cure)
 
     @classmethod
     def in_use(cls, where: str) -> OutputError:

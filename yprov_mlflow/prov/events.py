@@ -36,20 +36,30 @@ Json = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of JSON values."""
 
 
+KINDS: dict[str, type[Event]] = {}
+"""Event classes by their name in a journal."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
     """Base of all events; ``kind`` is the name of the event in a journal."""
 
-    kind: ClassVar[str] = ""
+    kind: ClassVar[str]
 
+    # Journals hold the fields by position: a new field goes to the end, with a default.
     run_id: str
     session: str
     seq: int
     time_ns: int
 
+    def __init_subclass__(cls, kind: str = "") -> None:
+        # ``slots=True`` creates each class a second time, without the keyword ``kind``.
+        cls.kind = kind or cls.kind
+        KINDS[cls.kind] = cls
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SessionStarted(Event):
+class SessionStarted(Event, kind="session"):
     """A process wrote to a run for the first time.
 
     Args:
@@ -58,18 +68,16 @@ class SessionStarted(Event):
             distributed training also ``rank``, ``local_rank`` and ``world_size``.
     """
 
-    kind: ClassVar[str] = "session"
-
     facts: Mapping[str, Json]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FactsCollected(Event):
+class FactsCollected(Event, kind="facts"):
     """A collector described the session, once.
 
     Args:
         collector: Name of the collector, such as ``"git"``, ``"environment"`` or ``"host"``.
-        facts: What the collector reports. ``"git"`` has ``commit``, ``branch``, ``dirty``,
+        facts: The findings. ``"git"`` has ``commit``, ``branch``, ``dirty``,
             ``diff_sha256``, ``remote``, ``entry_point`` and ``entry_point_sha256``;
             ``"environment"`` has ``python``, ``implementation``, ``platform`` and ``packages``
             (name to version); ``"host"`` has ``os``, ``machine``, ``cpu_count``,
@@ -78,14 +86,12 @@ class FactsCollected(Event):
             list of mappings with ``what``, ``reason`` and ``cure``.
     """
 
-    kind: ClassVar[str] = "facts"
-
     collector: str
     facts: Mapping[str, Json]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CollectorStarted(Event):
+class CollectorStarted(Event, kind="collector"):
     """A collector started to measure; a later event with other quantities replaces this one.
 
     Args:
@@ -95,14 +101,12 @@ class CollectorStarted(Event):
             ``collectors.base.Quantity``).
     """
 
-    kind: ClassVar[str] = "collector"
-
     collector: str
     description: Mapping[str, Json]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Sampled(Event):
+class Sampled(Event, kind="sample"):
     """A collector read its quantities.
 
     Args:
@@ -110,14 +114,12 @@ class Sampled(Event):
             quantity that could not be read.
     """
 
-    kind: ClassVar[str] = "sample"
-
     collector: str
     values: Sequence[float | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CollectorStopped(Event):
+class CollectorStopped(Event, kind="collector_stop"):
     """A collector stopped measuring.
 
     Args:
@@ -126,14 +128,12 @@ class CollectorStopped(Event):
             ``count``, and ``time_ns`` of the first).
     """
 
-    kind: ClassVar[str] = "collector_stop"
-
     collector: str
     report: Mapping[str, Json]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RunCreated(Event):
+class RunCreated(Event, kind="run"):
     """``create_run`` succeeded, or a run was read from a store.
 
     Args:
@@ -145,8 +145,6 @@ class RunCreated(Event):
         fields: All other columns of a stored run, such as ``source_name``, ``source_version``,
             ``entry_point_name`` and ``deleted_time``.
     """
-
-    kind: ClassVar[str] = "run"
 
     experiment_id: str
     experiment_name: str | None
@@ -160,7 +158,7 @@ class RunCreated(Event):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RunUpdated(Event):
+class RunUpdated(Event, kind="run_update"):
     """The state of a run changed; a field that is None did not change.
 
     Args:
@@ -169,8 +167,6 @@ class RunUpdated(Event):
         lifecycle: ``"deleted"``, ``"active"`` (undeleted) or ``"purged"`` (deleted for good).
     """
 
-    kind: ClassVar[str] = "run_update"
-
     status: str | None = None
     end_time_ms: int | None = None
     run_name: str | None = None
@@ -178,16 +174,14 @@ class RunUpdated(Event):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ParamsLogged(Event):
+class ParamsLogged(Event, kind="params"):
     """Params were logged: key to value, which MLflow keeps as text."""
-
-    kind: ClassVar[str] = "params"
 
     params: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MetricsLogged(Event):
+class MetricsLogged(Event, kind="metrics"):
     """Metric points were logged by one call, as columns of equal length.
 
     Args:
@@ -204,8 +198,6 @@ class MetricsLogged(Event):
             point has one.
     """
 
-    kind: ClassVar[str] = "metrics"
-
     keys: Sequence[str]
     values: Sequence[float]
     timestamps_ms: Sequence[int]
@@ -217,25 +209,21 @@ class MetricsLogged(Event):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TagsSet(Event):
+class TagsSet(Event, kind="tags"):
     """Tags of the run were set: key to value."""
-
-    kind: ClassVar[str] = "tags"
 
     tags: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TagDeleted(Event):
+class TagDeleted(Event, kind="tag_delete"):
     """A tag of the run was deleted."""
-
-    kind: ClassVar[str] = "tag_delete"
 
     key: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class InputsLogged(Event):
+class InputsLogged(Event, kind="inputs"):
     """Inputs of the run were logged.
 
     Args:
@@ -245,23 +233,19 @@ class InputsLogged(Event):
         models: Ids of logged models.
     """
 
-    kind: ClassVar[str] = "inputs"
-
     datasets: Sequence[Mapping[str, Json]] = ()
     models: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class OutputsLogged(Event):
+class OutputsLogged(Event, kind="outputs"):
     """Logged models were registered as outputs of the run: pairs of model id and step."""
-
-    kind: ClassVar[str] = "outputs"
 
     models: Sequence[tuple[str, int]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ArtifactsLogged(Event):
+class ArtifactsLogged(Event, kind="artifacts"):
     """One call wrote or deleted artifact files.
 
     Args:
@@ -273,8 +257,6 @@ class ArtifactsLogged(Event):
         deleted: Whether the call deleted the files.
     """
 
-    kind: ClassVar[str] = "artifacts"
-
     files: Sequence[Mapping[str, Json]]
     owner: tuple[str, str] | None = None
     context_path: Sequence[str | int] = ()
@@ -282,7 +264,7 @@ class ArtifactsLogged(Event):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ModelLogged(Event):
+class ModelLogged(Event, kind="model"):
     """A logged model (MLflow 3) was created or changed; a field that is None did not change.
 
     Args:
@@ -296,8 +278,6 @@ class ModelLogged(Event):
         fields: All other columns of a stored model, such as ``last_updated_timestamp_ms``,
             ``status_message`` and ``source_run_id``.
     """
-
-    kind: ClassVar[str] = "model"
 
     model_id: str
     name: str | None = None
@@ -313,26 +293,22 @@ class ModelLogged(Event):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ContextEntered(Event):
+class ContextEntered(Event, kind="context_enter"):
     """The run entered a context or an epoch: the last element of ``path`` (str or int)."""
-
-    kind: ClassVar[str] = "context_enter"
 
     path: Sequence[str | int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ContextLeft(Event):
+class ContextLeft(Event, kind="context_leave"):
     """The run left a context or an epoch; ``failed`` if an exception ended it."""
-
-    kind: ClassVar[str] = "context_leave"
 
     path: Sequence[str | int]
     failed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StoreCalled(Event):
+class StoreCalled(Event, kind="call"):
     """Another method of a store changed something: experiments, registry, traces, prompts, ...
 
     Args:
@@ -343,20 +319,11 @@ class StoreCalled(Event):
         result: Return value as JSON, without secrets.
     """
 
-    kind: ClassVar[str] = "call"
-
     method: str
     subjects: Mapping[str, str]
     arguments: Mapping[str, Json]
     result: Json = None
 
-
-def _concrete(cls: type[Event]) -> list[type[Event]]:
-    return [c for sub in cls.__subclasses__() for c in (sub, *_concrete(sub))]
-
-
-KINDS: Mapping[str, type[Event]] = {cls.kind: cls for cls in _concrete(Event)}
-"""Event classes by their name in a journal."""
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     kind: tuple(f.name for f in dataclasses.fields(cls)) for kind, cls in KINDS.items()

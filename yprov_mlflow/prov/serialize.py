@@ -13,21 +13,12 @@ import enum
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from yprov_mlflow.prov import redaction
 from yprov_mlflow.prov.events import Json
-from yprov_mlflow.prov.redaction import (
-    IDENTIFYING_FIELDS,
-    WITHHELD,
-    manages_secrets,
-    redact,
-    redact_field,
-)
 from yprov_mlflow.prov.state import Experiment, LoggedModel, ModelVersion, RegisteredModel, Trace
 
 # Deeper than any entity of MLflow; an object that contains itself ends here.
 _MAX_DEPTH = 12
-
-
-# -- calls of a store ----------------------------------------------------------------------
 
 
 def to_json(value: Any, depth: int = 0) -> Json:
@@ -64,9 +55,9 @@ def arguments(method: str, values: Mapping[str, Any]) -> dict[str, Json]:
     """
     # MLflow's clients pass a bare object() for parameters that the user left out.
     passed = {name: value for name, value in values.items() if type(value) is not object}
-    if manages_secrets(method):
+    if redaction.manages_secrets(method):
         return {
-            name: to_json(value) if name in IDENTIFYING_FIELDS else WITHHELD
+            name: to_json(value) if name in redaction.IDENTIFYING_FIELDS else redaction.WITHHELD
             for name, value in passed.items()
         }
     return {name: _field_to_json(name, value, 0) for name, value in passed.items()}
@@ -77,14 +68,15 @@ def result(method: str, value: Any) -> Json:
 
     Of methods that manage secrets only the identifying fields are kept.
     """
-    if not manages_secrets(method):
+    if not redaction.manages_secrets(method):
         return to_json(value)
-    names = {name: to_json(getattr(value, name, None)) for name in sorted(IDENTIFYING_FIELDS)}
-    return {name: item for name, item in names.items() if item is not None} or None
+    names = sorted(redaction.IDENTIFYING_FIELDS)
+    items = {name: to_json(getattr(value, name, None)) for name in names}
+    return {name: item for name, item in items.items() if item is not None} or None
 
 
 def _field_to_json(name: str, value: Any, depth: int) -> Json:
-    return to_json(redact_field(name, value), depth)
+    return to_json(redaction.redact_field(name, value), depth)
 
 
 def _properties(value: Any) -> Mapping[str, Any] | None:
@@ -146,17 +138,14 @@ def dataset(dataset_input: Any) -> dict[str, Json]:
 
 def experiment(entity: Any) -> Experiment:
     """Return the state of an ``Experiment``."""
-    values = fields(
-        entity,
-        *("name", "artifact_location", "creation_time", "last_update_time", "lifecycle_stage"),
-    )
+    texts = fields(entity, "name", "lifecycle_stage")
     return Experiment(
         str(entity.experiment_id),
-        values["name"],
-        _redacted(values["artifact_location"]),
-        values["creation_time"],
-        values["last_update_time"],
-        values["lifecycle_stage"],
+        texts["name"],
+        _redacted(entity.artifact_location),
+        getattr(entity, "creation_time", None),
+        getattr(entity, "last_update_time", None),
+        texts["lifecycle_stage"],
         _tags(entity),
         _workspace(entity),
     )
@@ -177,12 +166,9 @@ def registered_model(entity: Any) -> RegisteredModel:
 
 def model_version(entity: Any) -> ModelVersion:
     """Return the state of a ``ModelVersion``."""
-    values = fields(
-        entity,
-        *("source", "run_id", "run_link", "description", "user_id", "status", "status_message"),
-        *("model_id", "current_stage"),
-    )
-    values["source"] = _redacted(values["source"])
+    names = "run_id run_link description user_id status status_message model_id current_stage"
+    values = fields(entity, *names.split())
+    values["source"] = _redacted(entity.source)
     values["creation_time"] = entity.creation_timestamp
     values["last_updated_time"] = entity.last_updated_timestamp
     stage = values.pop("current_stage")
@@ -191,26 +177,22 @@ def model_version(entity: Any) -> ModelVersion:
 
 def logged_model(entity: Any) -> LoggedModel:
     """Return the state of a ``LoggedModel``, without its metrics."""
-    values = fields(
-        entity,
-        *("experiment_id", "name", "model_type", "artifact_location", "source_run_id"),
-        "status_message",
-    )
     status = model_status(entity.status)
     return LoggedModel(
         entity.model_id,
-        values["experiment_id"],
-        values["name"],
-        values["model_type"],
-        None if status in ("None", "UNSPECIFIED") else status,
-        values["status_message"],
-        _redacted(values["artifact_location"]),
-        values["source_run_id"],
-        entity.creation_timestamp or None,
-        entity.last_updated_timestamp or None,
+        status=None if status in ("None", "UNSPECIFIED") else status,
+        artifact_location=_redacted(entity.artifact_location),
+        creation_time_ms=entity.creation_timestamp or None,
+        last_updated_ms=entity.last_updated_timestamp or None,
         params=dict(sorted(dict(entity.params or {}).items())),
         tags=_tags(entity),
+        **fields(entity, "experiment_id", "name", "model_type", "source_run_id", "status_message"),
     )
+
+
+def model_status(status: Any) -> str:
+    """Return the status of a logged model, an enum or its value, as text."""
+    return str(getattr(status, "value", status))
 
 
 def _tags(entity: Any) -> dict[str, str]:
@@ -220,7 +202,7 @@ def _tags(entity: Any) -> dict[str, str]:
 
 
 def _redacted(uri: str | None) -> str | None:
-    return None if uri is None else redact(uri)
+    return redaction.redact(uri) if uri else None
 
 
 def _workspace(entity: Any) -> dict[str, Json]:
@@ -236,23 +218,17 @@ def logged_model_fields(model: Any) -> tuple[Any, ...]:
         model.model_type,
         model_status(model.status),
         model.experiment_id,
-        model.artifact_location and redact(model.artifact_location),
+        model.artifact_location and redaction.redact(model.artifact_location),
         model.creation_timestamp,
         dict(model.params or {}),
         dict(model.tags or {}),
     )
 
 
-def model_status(status: Any) -> str:
-    """Return the status of a logged model, an enum or its value, as text."""
-    return str(getattr(status, "value", status))
-
-
 def trace(entity: Any) -> Trace:
     """Return the state of a ``TraceInfo``, of MLflow 2 or 3, without its assessments."""
     if not hasattr(entity, "trace_metadata"):
         entity = entity.to_v3()
-    previews = fields(entity, "request_preview", "response_preview", "client_request_id")
     return Trace(
         entity.trace_id,
         True,
@@ -260,11 +236,9 @@ def trace(entity: Any) -> Trace:
         entity.request_time,
         entity.execution_duration,
         getattr(entity.state, "value", entity.state),
-        previews["request_preview"],
-        previews["response_preview"],
-        previews["client_request_id"],
-        dict(entity.tags),
-        dict(entity.trace_metadata),
+        tags=dict(entity.tags),
+        metadata=dict(entity.trace_metadata),
+        **fields(entity, "request_preview", "response_preview", "client_request_id"),
     )
 
 

@@ -25,7 +25,6 @@ TABLE = "yprov-mlflow"
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
-_SWITCH = "1, true, yes or on; 0, false, no or off"
 _COLLECTOR = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
 _IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#<>\"{}|\\^`]+\Z")
 
@@ -63,7 +62,7 @@ class Setting(NamedTuple):
         default: The default value, or a function that returns it.
         default_text: The default in the documentation.
         allowed: The allowed values in messages and the documentation.
-        meaning: What the setting does, for the documentation.
+        meaning: Effect of the setting, for the documentation.
         in_file: Whether a project file may set it.
     """
 
@@ -75,10 +74,6 @@ class Setting(NamedTuple):
     allowed: str
     meaning: str
     in_file: bool = True
-
-    def default_value(self) -> Any:
-        """Return the default value."""
-        return self.default() if callable(self.default) else self.default
 
     def value(self, name: str, value: object, source: str) -> Any:
         """Return the parsed value; ``name`` and ``source`` are for the message.
@@ -100,15 +95,14 @@ def _flag(value: Any) -> bool:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, (bool, float)):
+    # int() accepts true and 1.5 from a project file.
+    if isinstance(value, (bool, float)) or int(value) < 0:
         raise ValueError(value)
-    number = int(value)
-    if number < 0:
-        raise ValueError(value)
-    return number
+    return int(value)
 
 
 def _folder(value: Any) -> Path:
+    # Without the check of NUL, the error would come only when the first run is logged.
     if not isinstance(value, (str, os.PathLike)) or "\0" in os.fspath(value):
         raise ValueError(value)
     try:
@@ -117,7 +111,7 @@ def _folder(value: Any) -> Path:
         raise ValueError(value) from error
     if path.exists() and not path.is_dir():
         raise ValueError(value)
-    return path.absolute()
+    return path.absolute()  # the script may change its working directory later
 
 
 def _iri(value: Any) -> str:
@@ -146,25 +140,27 @@ def _country(value: Any) -> str:
     return code
 
 
+def _switch(field: str, variable: str, meaning: str, *, in_file: bool = True) -> Setting:
+    allowed = "1, true, yes or on; 0, false, no or off"
+    return Setting(field, variable, _flag, False, "0", allowed, meaning, in_file)
+
+
 def default_directory() -> Path:
     """Return the user's state folder according to the XDG base directory specification."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():  # the specification: ignore relative paths
         try:
             state = Path.home() / ".local" / "state"
-        except RuntimeError:  # the user of a container may have no home
+        except RuntimeError:  # the user of a container may lack a home
+            # Users share the folder for temporary files: each needs a name of their own.
             return Path(tempfile.gettempdir()) / f"yprov-mlflow-{os.getuid()}"
     return state / "yprov-mlflow"
 
 
-CAPTURE = Setting(
+CAPTURE = _switch(
     "capture",
     "YPROV_MLFLOW",
-    _flag,
-    False,
-    "0",
-    _SWITCH,
-    "Capture every run of the process, whatever its tracking URI. Use it for scripts and servers "
+    "Capture every run of the process, at any tracking URI. Use it for scripts and servers "
     "whose code and URI you cannot change; the drop-in import and `yprov+` URIs do not need it. "
     "A project file cannot set it, because plain `import mlflow` must not read files for us.",
     in_file=False,
@@ -195,13 +191,9 @@ SETTINGS: tuple[Setting, ...] = (
         "points has a summary of each series in the document, and every point in a Parquet file "
         "beside it.",
     ),
-    Setting(
+    _switch(
         "hash_user",
         "YPROV_MLFLOW_HASH_USER",
-        _flag,
-        False,
-        "0",
-        _SWITCH,
         "Write hashes of login names instead of the names, which are personal data.",
     ),
     Setting(
@@ -234,13 +226,9 @@ SETTINGS: tuple[Setting, ...] = (
         "Time between two samples of the collectors. Energy does not depend on it where the "
         "hardware has energy counters.",
     ),
-    Setting(
+    _switch(
         "system_metrics",
         "YPROV_MLFLOW_SYSTEM_METRICS",
-        _flag,
-        False,
-        "0",
-        _SWITCH,
         "Also log the collectors' samples as MLflow system metrics, which MLflow's UI plots. It "
         "is off by default because a run's metrics belong to the user. Runs with MLflow's own "
         "system metrics always get the ones that MLflow does not measure.",
@@ -315,7 +303,8 @@ def load(**overrides: Any) -> Settings:
         elif field in table:
             name, value, source = field, table[field], f"file {file}"
         else:
-            values[field], origin[field] = setting.default_value(), "default"
+            default = setting.default() if callable(setting.default) else setting.default
+            values[field], origin[field] = default, "default"
             continue
         values[field], origin[field] = setting.value(name, value, source), source
     return Settings(**values, origin=origin)
@@ -344,17 +333,15 @@ def _project_file() -> tuple[str, Mapping[str, Any]]:
 
 
 def _table(file: str, content: bytes, own: bool) -> Mapping[str, Any] | None:
-    import tomllib
+    import tomllib  # most projects lack the table: they need no parser at the start of a script
 
     try:
         document = tomllib.loads(content.decode())
         table = document.get("tool", {}).get(TABLE)
     except (ValueError, AttributeError) as error:
-        raise SettingsError(
-            f"the project file is not valid TOML: {error}", f"file {file}", "Correct the file"
-        ) from error
+        what = f"the project file is not valid TOML: {error}"
+        raise SettingsError(what, f"file {file}", "Correct the file") from error
     if isinstance(table, dict) or (table is None and not (own and document)):
         return table
-    raise SettingsError(
-        f"there is no table [tool.{TABLE}]", f"file {file}", "Put the settings below that heading"
-    )
+    what = f"the table [tool.{TABLE}] is missing"
+    raise SettingsError(what, f"file {file}", "Put the settings below that heading")

@@ -3,26 +3,25 @@
 Sources of existing runs build these records from database rows, REST objects or files, and
 ``sources.state_events`` turns them into events. ``restore.replay`` does the inverse.
 
-Each ``fields`` mapping holds the columns or properties that the record has no attribute for, by
-their names in MLflow's API. Values are JSON; secrets are already withheld.
+Each ``fields`` mapping holds the columns or properties without an attribute of their own, by their
+names in MLflow's API. Values are JSON; secrets are already withheld.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from array import array
+from dataclasses import dataclass, field
 from typing import Any
 
 from yprov_mlflow.prov.events import Json
 
+# MLflow's version numbers are integers; a damaged store may hold other text, which is kept.
 VersionNumber = int | str
-"""MLflow's version numbers are integers; a damaged store may hold other text, which is kept."""
-
+# Name and digest of the dataset that a metric was measured on.
 Dataset = tuple[str | None, str | None]
-"""Name and digest of the dataset that a metric was measured on."""
 
 
-@dataclasses.dataclass
+@dataclass
 class Points:
     """The points of one metric as columns, in logging order.
 
@@ -30,14 +29,14 @@ class Points:
     points without one are absent.
     """
 
-    values: array[float] = dataclasses.field(default_factory=lambda: array("d"))
-    timestamps_ms: array[int] = dataclasses.field(default_factory=lambda: array("q"))
-    steps: array[int] = dataclasses.field(default_factory=lambda: array("q"))
-    models: dict[int, str] = dataclasses.field(default_factory=dict)
-    datasets: dict[int, Dataset] = dataclasses.field(default_factory=dict)
+    values: array[float] = field(default_factory=lambda: array("d"))
+    timestamps_ms: array[int] = field(default_factory=lambda: array("q"))
+    steps: array[int] = field(default_factory=lambda: array("q"))
+    models: dict[int, str] = field(default_factory=dict)
+    datasets: dict[int, Dataset] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class Run:
     """A run with everything logged to it.
 
@@ -57,18 +56,18 @@ class Run:
     lifecycle: str = "active"
     artifact_uri: str | None = None
     created: bool = False
-    store: dict[str, str] = dataclasses.field(default_factory=dict)
-    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
-    params: dict[str, str] = dataclasses.field(default_factory=dict)
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    points: dict[str, Points] = dataclasses.field(default_factory=dict)
-    datasets: list[dict[str, Json]] = dataclasses.field(default_factory=list)
-    input_models: list[str] = dataclasses.field(default_factory=list)
-    output_models: list[tuple[str, int]] = dataclasses.field(default_factory=list)
-    artifacts: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+    store: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Json] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: dict[str, Points] = field(default_factory=dict)
+    datasets: list[dict[str, Json]] = field(default_factory=list)
+    input_models: list[str] = field(default_factory=list)
+    output_models: list[tuple[str, int]] = field(default_factory=list)
+    artifacts: dict[str, dict[str, Json]] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class Experiment:
     """An experiment."""
 
@@ -78,11 +77,11 @@ class Experiment:
     creation_time_ms: int | None = None
     last_update_time_ms: int | None = None
     lifecycle: str = "active"
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class LoggedModel:
     """A logged model (MLflow 3).
 
@@ -100,24 +99,24 @@ class LoggedModel:
     creation_time_ms: int | None = None
     last_updated_ms: int | None = None
     lifecycle: str = "active"
-    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
-    params: dict[str, str] = dataclasses.field(default_factory=dict)
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    metrics: list[dict[str, Json]] = dataclasses.field(default_factory=list)
-    artifacts: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+    fields: dict[str, Json] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: list[dict[str, Json]] = field(default_factory=list)
+    artifacts: dict[str, dict[str, Json]] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class ModelVersion:
     """A version of a registered model; ``fields`` has its other columns by their names."""
 
     version: VersionNumber
     stage: str | None = None
-    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    fields: dict[str, Json] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class RegisteredModel:
     """A registered model or a prompt, with its versions by number and its aliases."""
 
@@ -125,13 +124,13 @@ class RegisteredModel:
     description: str | None = None
     creation_time_ms: int | None = None
     last_updated_ms: int | None = None
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    aliases: dict[str, VersionNumber] = dataclasses.field(default_factory=dict)
-    versions: dict[VersionNumber, ModelVersion] = dataclasses.field(default_factory=dict)
-    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, VersionNumber] = field(default_factory=dict)
+    versions: dict[VersionNumber, ModelVersion] = field(default_factory=dict)
+    fields: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class Trace:
     """A trace; spans and assessments are MLflow's objects as JSON, by their ids.
 
@@ -149,17 +148,17 @@ class Trace:
     request_preview: str | None = None
     response_preview: str | None = None
     client_request_id: str | None = None
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
-    fields: dict[str, Json] = dataclasses.field(default_factory=dict)
-    spans: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
-    assessments: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
-    runs: list[str] = dataclasses.field(default_factory=list)
-    prompts: list[str] = dataclasses.field(default_factory=list)
-    artifacts: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Json] = field(default_factory=dict)
+    spans: dict[str, dict[str, Json]] = field(default_factory=dict)
+    assessments: dict[str, dict[str, Json]] = field(default_factory=dict)
+    runs: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    artifacts: dict[str, dict[str, Json]] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class EvaluationDataset:
     """A dataset kept in the store itself (MLflow 3).
 
@@ -167,13 +166,13 @@ class EvaluationDataset:
     """
 
     dataset_id: str
-    row: dict[str, Json] = dataclasses.field(default_factory=dict)
-    tags: dict[str, str] = dataclasses.field(default_factory=dict)
-    experiments: list[str] = dataclasses.field(default_factory=list)
-    records: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
+    row: dict[str, Json] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    experiments: list[str] = field(default_factory=list)
+    records: dict[str, dict[str, Json]] = field(default_factory=dict)
 
 
-@dataclasses.dataclass
+@dataclass
 class StoreState:
     """Everything in a store that belongs to no single run.
 
@@ -182,11 +181,11 @@ class StoreState:
     pairs of method and arguments that no state could be derived from.
     """
 
-    experiments: dict[str, Experiment] = dataclasses.field(default_factory=dict)
-    models: dict[str, LoggedModel] = dataclasses.field(default_factory=dict)
-    registered_models: dict[str, RegisteredModel] = dataclasses.field(default_factory=dict)
-    traces: dict[str, Trace] = dataclasses.field(default_factory=dict)
-    evaluation_datasets: dict[str, EvaluationDataset] = dataclasses.field(default_factory=dict)
-    scorers: list[dict[str, Json]] = dataclasses.field(default_factory=list)
-    table_rows: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
-    unhandled_calls: list[tuple[str, dict[str, Json]]] = dataclasses.field(default_factory=list)
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    models: dict[str, LoggedModel] = field(default_factory=dict)
+    registered_models: dict[str, RegisteredModel] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    evaluation_datasets: dict[str, EvaluationDataset] = field(default_factory=dict)
+    scorers: list[dict[str, Json]] = field(default_factory=list)
+    table_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    unhandled_calls: list[tuple[str, dict[str, Json]]] = field(default_factory=list)

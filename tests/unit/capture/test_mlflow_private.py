@@ -42,10 +42,7 @@ def test_patched_functions_and_methods_exist() -> None:
     tracking, registry = mlflow_private.tracking_utils(), mlflow_private.registry_utils()
     assert callable(getattr(tracking, mlflow_private.RESOLVE_TRACKING_URI))
     assert callable(getattr(registry, mlflow_private.RESOLVE_REGISTRY_URI))
-    for cls in (
-        mlflow_private.tracking_store_registry(),
-        mlflow_private.registry_store_registry(),
-    ):
+    for cls in (tracking.TrackingStoreRegistry, mlflow_private.registry_store_registry()):
         method = getattr(cls, mlflow_private.GET_STORE)
         assert list(inspect.signature(method).parameters)[1].endswith("uri")
 

@@ -100,7 +100,7 @@ def test_code_is_not_recorded_outside_a_repository(workspace):
     [
         ({"YPROV_MLFLOW_MAX_SAMPLES": "many"}, "YPROV_MLFLOW_MAX_SAMPLES cannot be 'many'"),
         ({"YPROV_MLFLOW_DIR": "/proc/nowhere"}, "folder /proc/nowhere cannot be written"),
-        ({"MLFLOW_TRACKING_URI": "yprov+yprov:x"}, "names no store"),
+        ({"MLFLOW_TRACKING_URI": "yprov+yprov:x"}, "is not a store"),
     ],
 )
 def test_problems(workspace, env, problem):
@@ -171,7 +171,7 @@ def test_table_of_collectors(workspace, outside):
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "x-whole no yes Meter 3000" in lines
     assert "x-partly no partly" in lines
-    assert "not energy: no counter. Buy one." in lines
+    assert "energy not measured: no counter. Buy one." in lines
     assert "x-absent no no there is no driver. Install it." in lines
     assert any(line.startswith("environment yes yes") for line in lines)
 
@@ -181,7 +181,7 @@ def test_unknown_collector(workspace, outside):
         workspace, YPROV_MLFLOW_COLLECTORS="nvidea", PYTHONPATH=outside["PYTHONPATH"]
     )
     assert done.returncode == 0
-    assert any("there is no collector 'nvidea'" in limit for limit in checks["limits"])
+    assert any("unknown collector 'nvidea'" in limit for limit in checks["limits"])
     chosen = {c["name"] for c in checks["collectors"] if c["chosen"]}
     assert "git" in chosen and "codecarbon" not in chosen
 

@@ -43,7 +43,7 @@ def test_exit_code_3_if_some_fail(after_a_crash):
     done = workspace.command("recover", "--run", finished, "--run", "0" * 32, **env)
     assert done.returncode == 3
     assert f"failed   {'0' * 32}" in done.stdout
-    assert "no journal" in done.stdout
+    assert "does not exist" in done.stdout
 
 
 def test_exit_code_1_if_all_fail(after_a_crash):

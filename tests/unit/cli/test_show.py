@@ -74,7 +74,7 @@ def test_unknown_run(captured):
     done = workspace.command("show", "0" * 32)
     assert done.returncode == 1
     assert done.stderr.endswith("MLFLOW_TRACKING_URI.\n")
-    assert f"there is no run '{'0' * 32}'" in done.stderr
+    assert f"run '{'0' * 32}' does not exist" in done.stderr
     assert "Traceback" not in done.stderr
 
 

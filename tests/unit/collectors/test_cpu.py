@@ -391,7 +391,7 @@ def test_procedure_mentions_cpu_limit(node, file, text, cpus):
     [
         ({}, {"proc/cpuinfo": "flags : fpu hypervisor\n"}, "virtual machine", "CPU_TDP"),
         ({}, {"proc/cpuinfo": "flags : fpu\n", "sys/class/x/y": ""}, "no RAPL counters", "CPU_TDP"),
-        ({"CH_RUNNING": "1"}, {}, "the container has no /sys", "the host's /sys"),
+        ({"CH_RUNNING": "1"}, {}, "/sys is missing in the container", "the host's /sys"),
     ],
 )
 def test_reasons_for_missing_counters(node, environ, files, reason, cure):

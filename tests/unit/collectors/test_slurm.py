@@ -166,7 +166,7 @@ def test_site_without_energy_gathering(site, kind):
     assert available.quantities == ()
     (missing,) = available.missing
     assert missing.what == "energy"
-    assert "AcctGatherEnergyType is none" in missing.reason
+    assert "AcctGatherEnergyType=none" in missing.reason
     assert site.asked("sstat") == []
 
 

@@ -90,7 +90,7 @@ def test_json_ld_uses_qualified_names(documents):
         (PREFIXES, {"entity": {"run:a#b": {}}}, "IRIs cannot have"),
         (PREFIXES, {"entity": {"ex:e": {"ex:a": None}}}, "not a string, number"),
         (PREFIXES, {"used": {"ex:u": {"prov:entity": "ex:e"}}}, "one prov:activity"),
-        (PREFIXES, {"hadDictionaryMember": {"ex:m": {}}}, "PROV-O has no terms"),
+        (PREFIXES, {"hadDictionaryMember": {"ex:m": {}}}, "PROV-O lacks terms"),
         (
             PREFIXES,
             {"hadMember": {"_:m": {"prov:collection": "ex:c", "prov:entity": "ex:e", "ex:a": "b"}}},

@@ -9,8 +9,8 @@ import pickle
 from array import array
 
 import pytest
-from readings import Reading
-from trees import RUN, STARTED, Tree, describe, put
+from file_store_builder import RUN, STARTED, FileStoreBuilder, write_files, write_meta
+from source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
@@ -30,7 +30,7 @@ from yprov_mlflow.prov.sources import open_source
 
 @pytest.fixture
 def tree(tmp_path):
-    return Tree(tmp_path / "mlruns")
+    return FileStoreBuilder(tmp_path / "mlruns")
 
 
 # -- runs --------------------------------------------------------------------------------
@@ -43,12 +43,12 @@ def test_events_of_a_run_are_ordered(tree):
         metrics={"loss": [(5, 0.5, 0), (6, 0.25, 1)], "acc": [(7, 1.0, 0)]},
         artifacts={"model/MLmodel": "flavors", "plot.png": b"\x89PNG"},
     )
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     store = {"uuid": store_uuid(1, "file:///elsewhere/mlruns/0", ""), "uri": f"file://{tree.root}"}
     head = (folder.name, "store")
     sha = {path: hashlib.sha256(content).hexdigest() for path, content in _FILES.items()}
     uri = f"file:///elsewhere/mlruns/0/{folder.name}/artifacts"
-    assert reading.of() == [
+    assert reading.run_events() == [
         RunCreated(*head, 0, 0, "0", "Default", "a run", "alice", STARTED, uri, {}, store, _LOCAL),
         RunUpdated(*head, 1, 0, "FINISHED", STARTED + 5, None, None),
         ParamsLogged(*head, 2, 0, {"lr": "0.1"}),
@@ -85,7 +85,7 @@ def test_run_refs_have_experiment_status_and_lifecycle(tree):
     tree.run(2, status=1, end_time=None)
     tree.run(1, lifecycle_stage="deleted", deleted_time=77)
     tree.run(3, experiment=".trash/7")
-    refs = Reading(tree.root).refs
+    refs = SourceContents(tree.root).refs
     assert [(r.key, r.experiment_id, r.experiment_name, r.status, r.lifecycle) for r in refs] == [
         (f"0/{RUN}1", "0", "Default", "FINISHED", "deleted"),
         (f"0/{RUN}2", "0", "Default", "RUNNING", "active"),
@@ -96,9 +96,9 @@ def test_run_refs_have_experiment_status_and_lifecycle(tree):
 
 def test_deleted_run_has_lifecycle_and_deleted_time(tree):
     tree.run(lifecycle_stage="deleted", deleted_time=77)
-    reading = Reading(tree.root)
-    assert reading.one(RunUpdated).lifecycle == "deleted"
-    assert reading.one(RunCreated).fields == {"source_type": "LOCAL", "deleted_time": 77}
+    reading = SourceContents(tree.root)
+    assert reading.single(RunUpdated).lifecycle == "deleted"
+    assert reading.single(RunCreated).fields == {"source_type": "LOCAL", "deleted_time": 77}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_deleted_run_has_lifecycle_and_deleted_time(tree):
 )
 def test_status_numbers_become_words(tree, number, word):
     tree.run(status=number)
-    assert Reading(tree.root).one(RunUpdated).status == word
+    assert SourceContents(tree.root).single(RunUpdated).status == word
 
 
 def test_keys_with_slashes_are_nested_files(tree):
@@ -115,7 +115,7 @@ def test_keys_with_slashes_are_nested_files(tree):
         tags={"x/y": "z"},
         metrics={"train/loss": [(1, 2.0, 3)]},
     )
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params() == {"a/b/c": "1", "a/d": "2", "with space": "3", "ünï": "4"}
     assert reading.tags() == {"x/y": "z"}
     assert reading.points("train/loss") == [(1, 2.0, 3)]
@@ -124,7 +124,7 @@ def test_keys_with_slashes_are_nested_files(tree):
 def test_values_keep_line_ends_and_spaces(tree):
     values = {"empty": "", "lines": "a\nb\r\n\n", "long": "x" * 70_000, "space": "  v  "}
     tree.run(params=values, tags=values)
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params() == reading.tags() == values
     assert reading.problems == []
 
@@ -133,8 +133,8 @@ def test_missing_empty_folders_are_no_problem(tree):
     folder = tree.run()
     for name in ("params", "metrics", "tags", "artifacts"):
         (folder / name).rmdir()
-    reading = Reading(tree.root)
-    assert [type(event) for event in reading.of()] == [RunCreated, RunUpdated]
+    reading = SourceContents(tree.root)
+    assert [type(event) for event in reading.run_events()] == [RunCreated, RunUpdated]
     assert reading.problems == []
 
 
@@ -142,7 +142,7 @@ def test_same_run_id_in_two_experiments_gives_two_runs(tree):
     tree.experiment("1")
     tree.run(4, params={"in": "0"})
     tree.run(4, experiment="1", params={"in": "1"})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert [ref.run_id for ref in reading.refs] == [f"{RUN}4"] * 2
     assert reading.params(f"0/{RUN}4") == {"in": "0"}
     assert reading.params(f"1/{RUN}4") == {"in": "1"}
@@ -150,12 +150,12 @@ def test_same_run_id_in_two_experiments_gives_two_runs(tree):
 
 def test_run_name_falls_back_to_tag(tree):
     tree.run(run_name=..., tags={"mlflow.runName": "tagged"})
-    assert Reading(tree.root).one(RunCreated).run_name == "tagged"
+    assert SourceContents(tree.root).single(RunCreated).run_name == "tagged"
 
 
 def test_empty_run_name_is_kept(tree):
     tree.run(run_name="")
-    assert Reading(tree.root).one(RunCreated).run_name == ""
+    assert SourceContents(tree.root).single(RunCreated).run_name == ""
 
 
 # -- before 1.0 --------------------------------------------------------------------------
@@ -164,8 +164,8 @@ def test_empty_run_name_is_kept(tree):
 @pytest.fixture
 def old(tmp_path):
     """A store of MLflow 0.x: only run_uuid, numbers as experiment ids, seconds, no steps."""
-    tree = Tree(tmp_path / "mlruns")
-    describe(
+    tree = FileStoreBuilder(tmp_path / "mlruns")
+    write_meta(
         tree.root / "0" / "meta.yaml",
         experiment_id=0,
         name="Default",
@@ -190,8 +190,8 @@ def old(tmp_path):
 
 
 def test_fields_of_old_meta_yaml_are_kept(old):
-    reading = Reading(old.root)
-    created = reading.one(RunCreated)
+    reading = SourceContents(old.root)
+    created = reading.single(RunCreated)
     assert (created.run_name, created.experiment_id) == ("Run 4", "0")
     assert created.fields == {
         "name": "Run 4",
@@ -205,7 +205,7 @@ def test_fields_of_old_meta_yaml_are_kept(old):
 
 
 def test_timestamps_in_seconds_become_ms(old):
-    reading = Reading(old.root)
+    reading = SourceContents(old.root)
     assert reading.points("loss") == [(1530055550000, 0.5, 0), (1530055551000, 0.25, 0)]
 
 
@@ -218,7 +218,7 @@ def test_seconds_become_ms_only_without_steps(tree):
             "seconds": [(1594065576, 1.0), (5, 2.0)],
         }
     )
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.points("with steps") == [(1594065576, 4.0, 1)]
     assert reading.points("no time") == [(123, 1.0, 0)]
     assert reading.points("ms") == [(1594065576000, 1.0, 0)]
@@ -227,7 +227,7 @@ def test_seconds_become_ms_only_without_steps(tree):
 
 
 def test_final_line_feed_of_old_params_is_removed(old):
-    assert Reading(old.root).params() == {"drop_rate": "0.2", "text": "a\nb"}
+    assert SourceContents(old.root).params() == {"drop_rate": "0.2", "text": "a\nb"}
 
 
 def test_tags_inside_meta_yaml_are_read(tree):
@@ -239,7 +239,7 @@ def test_tags_inside_meta_yaml_are_read(tree):
         .replace("tags: []", "tags:\n- {key: k, value: v}\n- {key: old, value: w}")
     )
     (folder / "meta.yaml").write_text(text)
-    assert Reading(tree.root).tags() == {"k": "of the file", "old": "w"}
+    assert SourceContents(tree.root).tags() == {"k": "of the file", "old": "w"}
 
 
 # -- metrics -----------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_tags_inside_meta_yaml_are_read(tree):
 def test_points_keep_order_and_exact_values(tree):
     points = [(9, 1.0, 5), (1, "nan", -2), (1, "nan", -2), (-3, "inf", 0), (0, "-inf", 0)]
     tree.run(metrics={"m": [*points, (2, "-0.0", 2**62)]})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert [(stamp, str(value), step) for stamp, value, step in reading.points("m")] == [
         (9, "1.0", 5),
         (1, "nan", -2),
@@ -263,7 +263,7 @@ def test_points_keep_order_and_exact_values(tree):
 def test_metric_events_have_at_most_8192_points_in_arrays(tree):
     count = 3 * 8192 + 5
     tree.run(metrics={"m": [(i, i / 7, i) for i in range(count)]})
-    events = Reading(tree.root).all(MetricsLogged)
+    events = SourceContents(tree.root).select(MetricsLogged)
     assert [len(event.values) for event in events] == [8192, 8192, 8192, 5]
     assert all(isinstance(e.values, array) and isinstance(e.steps, array) for e in events)
     assert [step for event in events for step in event.steps] == list(range(count))
@@ -274,7 +274,7 @@ def test_points_with_dataset_name_it(tree):
     tree.run(
         metrics={"m": [(1, 0.5, 3, "iris", "d1"), (2, 0.6, 4, "my data set", "d2"), (3, 1, 5)]}
     )
-    event = Reading(tree.root).one(MetricsLogged)
+    event = SourceContents(tree.root).single(MetricsLogged)
     assert event.datasets == [("iris", "d1"), ("my data set", "d2"), None]
     assert list(event.steps) == [3, 4, 5]
 
@@ -285,7 +285,7 @@ def test_points_with_dataset_name_it(tree):
 def test_experiments_become_store_calls(tree):
     tree.experiment("7", name="seven", trash=True, tags={"mlflow.note.content": "a\nb"})
     tree.experiment("8", lifecycle_stage="deleted", artifact_location="s3://u:secret@host/8")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.store[0].run_id == store_id(reading.source.store()["uuid"])
     assert [event.seq for event in reading.store] == list(range(len(reading.store)))
     created = [event.arguments for event in reading.calls("create_experiment")]
@@ -313,15 +313,15 @@ def test_experiments_become_store_calls(tree):
 def test_inputs_are_datasets_with_tags_and_models(tree):
     folder = tree.run()
     dataset = {"name": "iris", "digest": "d", "source_type": "code", "source": "{}"}
-    describe(tree.root / "0/datasets/d0/meta.yaml", **dataset, schema="x" * 100_000, profile=None)
+    write_meta(tree.root / "0/datasets/d0/meta.yaml", **dataset, schema="x" * 100_000, profile=None)
     ends = {"destination_type": "RUN", "destination_id": "d0"}
     described = {"source_type": "DATASET", "source_id": "d0", **ends}
     tags = {"mlflow.data.context": "eval"}
-    describe(folder / "inputs/i0/meta.yaml", **described, tags=tags)
+    write_meta(folder / "inputs/i0/meta.yaml", **described, tags=tags)
     described = {"source_type": "MODEL", "source_id": "m-1", **ends}
-    describe(folder / "inputs/i1/meta.yaml", **described, tags={})
-    reading = Reading(tree.root)
-    event = reading.one(InputsLogged)
+    write_meta(folder / "inputs/i1/meta.yaml", **described, tags={})
+    reading = SourceContents(tree.root)
+    event = reading.single(InputsLogged)
     expected = {**dataset, "schema": "x" * 100_000, "profile": None, "tags": tags}
     assert event.datasets == [expected]
     assert event.models == ["m-1"]
@@ -330,8 +330,8 @@ def test_inputs_are_datasets_with_tags_and_models(tree):
 
 def test_unused_datasets_are_store_events(tree):
     tree.run()
-    describe(tree.root / "0/datasets/d0/meta.yaml", name="iris", digest="d")
-    (call,) = Reading(tree.root).calls("record_datasets")
+    write_meta(tree.root / "0/datasets/d0/meta.yaml", name="iris", digest="d")
+    (call,) = SourceContents(tree.root).calls("record_datasets")
     assert call.arguments["rows"][0] | {"name": "iris"} == call.arguments["rows"][0]
     assert call.subjects == {"experiment": "0"}
 
@@ -340,15 +340,15 @@ def test_logged_model_is_in_events_of_its_run(tree):
     folder = tree.run(metrics={"acc": [(5, 0.5, 0), (5, 0.5, 0), (6, 0.75, 1)]})
     of_model = [(5, 0.5, 0, folder.name), (6, 0.75, 1, folder.name)]
     path = tree.model("m-1", folder, metrics={"acc": of_model}, status_message="fine")
-    put(path / "params", {"depth": "3"})
-    put(path / "tags", {"stage": "x"})
-    put(path / "artifacts", {"MLmodel": "m"})
-    describe(folder / "outputs/m-1/meta.yaml", **_OUTPUT, step=4)
-    reading = Reading(tree.root)
-    kinds = [type(event) for event in reading.of()]
+    write_files(path / "params", {"depth": "3"})
+    write_files(path / "tags", {"stage": "x"})
+    write_files(path / "artifacts", {"MLmodel": "m"})
+    write_meta(folder / "outputs/m-1/meta.yaml", **_OUTPUT, step=4)
+    reading = SourceContents(tree.root)
+    kinds = [type(event) for event in reading.run_events()]
     assert kinds.index(ModelLogged) < kinds.index(OutputsLogged) < kinds.index(ArtifactsLogged)
     head = (folder.name, "store", 3, 0)
-    assert reading.one(ModelLogged) == ModelLogged(
+    assert reading.single(ModelLogged) == ModelLogged(
         *head,
         "m-1",
         "net",
@@ -366,9 +366,9 @@ def test_logged_model_is_in_events_of_its_run(tree):
             "status_message": "fine",
         },
     )
-    assert reading.one(OutputsLogged).models == [("m-1", 4)]
-    assert reading.one(ArtifactsLogged).owner == ("model", "m-1")
-    assert reading.one(MetricsLogged).models == ["m-1", None, "m-1"]
+    assert reading.single(OutputsLogged).models == [("m-1", 4)]
+    assert reading.single(ArtifactsLogged).owner == ("model", "m-1")
+    assert reading.single(MetricsLogged).models == ["m-1", None, "m-1"]
     assert reading.calls("log_logged_model_metrics") == []
     assert reading.problems == []
 
@@ -398,15 +398,15 @@ def test_model_points_missing_from_the_run_become_calls(tree):
             "only": [(9, 0.9, 3, second.name)],
         },
     )
-    reading = Reading(tree.root)
-    assert reading.one(MetricsLogged, first).models == ["m-1"]
-    assert reading.one(MetricsLogged, second).models == ["m-1"]
-    (call,) = reading.all(StoreCalled, first)
+    reading = SourceContents(tree.root)
+    assert reading.single(MetricsLogged, first).models == ["m-1"]
+    assert reading.single(MetricsLogged, second).models == ["m-1"]
+    (call,) = reading.select(StoreCalled, first)
     assert (call.method, call.subjects) == ("log_logged_model_metrics", {"logged-model": "m-1"})
     assert call.arguments["model_id"] == "m-1"
     points = [(p["timestamp"], p["step"], p["run_id"]) for p in call.arguments["metrics"]]
     assert points == [(6, 1, first.name), (8, 2, "f" * 32)]
-    (call,) = reading.all(StoreCalled, second)
+    (call,) = reading.select(StoreCalled, second)
     assert call.arguments["metrics"] == [
         {
             "key": "only",
@@ -422,9 +422,9 @@ def test_model_points_missing_from_the_run_become_calls(tree):
 
 def test_model_without_run_is_a_store_event(tree):
     folder = tree.model("m-2", None, metrics={"acc": [(5, 0.5, 0, "f" * 32)]}, status=3)
-    put(folder / "artifacts", {"MLmodel": "m"})
+    write_files(folder / "artifacts", {"MLmodel": "m"})
     tree.model("m-3", None, source_run_id="e" * 32, lifecycle_stage="deleted")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     models = [event for event in reading.store if isinstance(event, ModelLogged)]
     assert [(e.model_id, e.status) for e in models] == [
         ("m-2", "FAILED"),
@@ -442,9 +442,9 @@ def test_models_and_traces_of_a_missing_run_are_store_events(tree):
     (deleted / "meta.yaml").unlink()  # MLflow's empty folders remain
     tree.model("m-1", deleted)
     trace = tree.root / "0/traces/tr-1"
-    describe(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
-    put(trace / "request_metadata", {"mlflow.sourceRun": deleted.name})
-    reading = Reading(tree.root)
+    write_meta(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
+    write_files(trace / "request_metadata", {"mlflow.sourceRun": deleted.name})
+    reading = SourceContents(tree.root)
     assert reading.refs == []
     assert [event.model_id for event in reading.store if isinstance(event, ModelLogged)] == ["m-1"]
     assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": "tr-1"}]
@@ -455,9 +455,9 @@ def test_model_belongs_to_the_run_in_its_own_experiment(tree):
     run = tree.run(4)
     tree.run(4, experiment="1")
     tree.model("m-1", run, experiment="1")
-    reading = Reading(tree.root)
-    assert reading.all(ModelLogged, f"0/{RUN}4") == []
-    assert reading.one(ModelLogged, f"1/{RUN}4").model_id == "m-1"
+    reading = SourceContents(tree.root)
+    assert reading.select(ModelLogged, f"0/{RUN}4") == []
+    assert reading.single(ModelLogged, f"1/{RUN}4").model_id == "m-1"
 
 
 def test_points_of_a_model_are_matched_in_a_window(tree):
@@ -465,10 +465,10 @@ def test_points_of_a_model_are_matched_in_a_window(tree):
     folder = tree.run(metrics={"m": [(i, i / 2, i) for i in range(count)]})
     of_model = [(i, i / 2, i, folder.name) for i in range(0, count, 2)]
     tree.model("m-1", folder, metrics={"m": [*of_model, (0, 0.5, 0, folder.name)]})
-    reading = Reading(tree.root)
-    models = [model for event in reading.all(MetricsLogged) for model in event.models or ()]
+    reading = SourceContents(tree.root)
+    models = [model for event in reading.select(MetricsLogged) for model in event.models or ()]
     assert models == ["m-1", None] * (count // 2)
-    assert [len(event.arguments["metrics"]) for event in reading.all(StoreCalled)] == [1]
+    assert [len(event.arguments["metrics"]) for event in reading.select(StoreCalled)] == [1]
 
 
 # -- registry ----------------------------------------------------------------------------
@@ -476,13 +476,13 @@ def test_points_of_a_model_are_matched_in_a_window(tree):
 
 def test_registry_becomes_store_calls(tree):
     top = tree.root / "models" / "net"
-    describe(
+    write_meta(
         top / "meta.yaml", name="net", description="", creation_timestamp=1, aliases={"old": 9}
     )
-    put(top / "tags", {"team/lead": "x"})
-    put(top / "aliases", {"champion": "2"})
+    write_files(top / "tags", {"team/lead": "x"})
+    write_files(top / "aliases", {"champion": "2"})
     for version, stage in (("2", "Production"), ("10", "None"), ("3", "Deleted_Internal")):
-        describe(
+        write_meta(
             top / f"version-{version}" / "meta.yaml",
             name="net",
             version=int(version),
@@ -493,8 +493,8 @@ def test_registry_becomes_store_calls(tree):
             storage_location="s3://u:secret@host/x",
             user_id="",
         )
-    put(top / "version-2" / "tags", {"k": "v"})
-    reading = Reading(tree.root)
+    write_files(top / "version-2" / "tags", {"k": "v"})
+    reading = SourceContents(tree.root)
     calls = [event for event in reading.store if event.method != "create_experiment"]
     assert [(event.method, event.subjects) for event in calls] == [
         ("create_registered_model", {"model": "net"}),
@@ -534,8 +534,8 @@ def test_registry_becomes_store_calls(tree):
 
 
 def test_aliases_fall_back_to_meta_yaml(tree):
-    describe(tree.root / "models/net/meta.yaml", name="net", aliases={"champion": "1"})
-    (call,) = Reading(tree.root).calls("set_registered_model_alias")
+    write_meta(tree.root / "models/net/meta.yaml", name="net", aliases={"champion": "1"})
+    (call,) = SourceContents(tree.root).calls("set_registered_model_alias")
     assert call.arguments == {"name": "net", "alias": "champion", "version": "1"}
 
 
@@ -554,7 +554,7 @@ def _span(**fields):
 def test_trace_of_mlflow_3_is_in_events_of_its_run(tree):
     run = tree.run()
     folder = tree.root / "0/traces/tr-1"
-    describe(
+    write_meta(
         folder / "trace_info.yaml",
         trace_id="tr-1",
         request_time="2026-02-25T10:40:42.374Z",
@@ -566,12 +566,12 @@ def test_trace_of_mlflow_3_is_in_events_of_its_run(tree):
             "mlflow_experiment": {"experiment_id": "0"},
         },
     )
-    put(folder / "request_metadata", {"mlflow.sourceRun": run.name})
-    put(folder / "tags", {"mlflow.traceName": "t"})
+    write_files(folder / "request_metadata", {"mlflow.sourceRun": run.name})
+    write_files(folder / "tags", {"mlflow.traceName": "t"})
     spans = [_span(start_time_unix_nano=5, attributes={"x": "NaN"})]
-    put(folder / "artifacts", {"traces.json": json.dumps({"spans": spans})})
+    write_files(folder / "artifacts", {"traces.json": json.dumps({"spans": spans})})
     for number, (ident, value) in enumerate((("a-2", "no"), ("a-1", "yes"))):
-        describe(
+        write_meta(
             folder / f"assessments/{ident}.yaml",
             assessment_id=ident,
             assessment_name="good",
@@ -580,8 +580,8 @@ def test_trace_of_mlflow_3_is_in_events_of_its_run(tree):
             source={"source_type": "HUMAN", "source_id": "alice"},
             feedback={"value": value},
         )
-    reading = Reading(tree.root)
-    start, log, first, second = reading.all(StoreCalled)
+    reading = SourceContents(tree.root)
+    start, log, first, second = reading.select(StoreCalled)
     assert (start.method, start.subjects) == ("start_trace", {"trace": "tr-1"})
     info = start.arguments["trace_info"]
     assert (info["request_time"], info["execution_duration"]) == (1772016042374, 12)
@@ -599,14 +599,14 @@ def test_trace_of_mlflow_3_is_in_events_of_its_run(tree):
         "feedback": {"value": "no"},
     }
     assert second.arguments["assessment"]["feedback"] == {"value": "yes"}
-    (artifacts,) = reading.all(ArtifactsLogged)
+    (artifacts,) = reading.select(ArtifactsLogged)
     assert artifacts.owner == ("trace", "tr-1")
     assert reading.problems == []
 
 
 def test_trace_of_mlflow_2_gets_names_of_mlflow_3(tree):
     folder = tree.root / "0/traces/0123"
-    describe(
+    write_meta(
         folder / "trace_info.yaml",
         request_id="0123",
         experiment_id="0",
@@ -615,7 +615,7 @@ def test_trace_of_mlflow_2_gets_names_of_mlflow_3(tree):
         status="ERROR",
         assessments=[],
     )
-    put(folder / "request_metadata", {"k": "v"})
+    write_files(folder / "request_metadata", {"k": "v"})
     span = {
         "name": "s",
         "context": {"trace_id": "0xaa", "span_id": "0xbb"},
@@ -627,8 +627,8 @@ def test_trace_of_mlflow_2_gets_names_of_mlflow_3(tree):
         "attributes": {"mlflow.spanType": '"LLM"'},
         "events": [],
     }
-    put(folder / "artifacts", {"traces.json": json.dumps({"spans": [span]})})
-    reading = Reading(tree.root)
+    write_files(folder / "artifacts", {"traces.json": json.dumps({"spans": [span]})})
+    reading = SourceContents(tree.root)
     start, log = reading.calls("start_trace") + reading.calls("log_spans")
     info = start.arguments["trace_info"]
     assert (info["trace_id"], info["request_time"]) == ("0123", 5)
@@ -651,14 +651,14 @@ def test_trace_of_mlflow_2_gets_names_of_mlflow_3(tree):
 
 def test_expectation_is_deserialized(tree):
     folder = tree.root / "0/traces/tr-1"
-    describe(folder / "trace_info.yaml", trace_id="tr-1")
+    write_meta(folder / "trace_info.yaml", trace_id="tr-1")
     serialized = {"serialization_format": "JSON_FORMAT", "value": '{"q": 3}'}
-    describe(
+    write_meta(
         folder / "assessments/a-1.yaml",
         assessment_name="expected",
         expectation={"serialized_value": serialized},
     )
-    (call,) = Reading(tree.root).calls("create_assessment")
+    (call,) = SourceContents(tree.root).calls("create_assessment")
     assert call.arguments["assessment"]["expectation"] == {"value": {"q": 3}}
 
 
@@ -686,11 +686,11 @@ def test_fingerprint_changes_with_each_file_of_the_run(tree, changed):
     folder = tree.run(1, artifacts={"deep/down.txt": "1"})
     other = tree.run(2, experiment="0")
     tree.model("m-1", folder)
-    describe(tree.root / "0/traces/tr-1/trace_info.yaml", trace_id="tr-1")
-    put(tree.root / "0/traces/tr-1/request_metadata", {"mlflow.sourceRun": folder.name})
-    describe(tree.root / "0/datasets/d0/meta.yaml", name="iris")
+    write_meta(tree.root / "0/traces/tr-1/trace_info.yaml", trace_id="tr-1")
+    write_files(tree.root / "0/traces/tr-1/request_metadata", {"mlflow.sourceRun": folder.name})
+    write_meta(tree.root / "0/datasets/d0/meta.yaml", name="iris")
     linked = {"source_type": "DATASET", "source_id": "d0"}
-    describe(folder / "inputs/i0/meta.yaml", **linked)
+    write_meta(folder / "inputs/i0/meta.yaml", **linked)
     before = _fingerprints(tree)
     assert before == _fingerprints(tree)
     path = tree.root / changed.format(run=folder.name)
@@ -718,7 +718,7 @@ def test_pickled_source_reads_the_same(tree, monkeypatch, tmp_path):
 
 
 def test_artifacts_are_found_below_foreign_uris(tmp_path):
-    tree = Tree(tmp_path / "mlruns")
+    tree = FileStoreBuilder(tmp_path / "mlruns")
     for number, uri in enumerate(
         (
             "mlflow-artifacts:/0/{run}/artifacts",
@@ -731,11 +731,11 @@ def test_artifacts_are_found_below_foreign_uris(tmp_path):
     ):
         run = tree.run(number, artifact_uri=uri.format(run=f"{RUN}{number}"))
         (run / "artifacts").rmdir()
-        put(tmp_path / "mlartifacts" / "0" / run.name / "artifacts", {"a.txt": str(number)})
-    reading = Reading(tree.root)
+        write_files(tmp_path / "mlartifacts" / "0" / run.name / "artifacts", {"a.txt": str(number)})
+    reading = SourceContents(tree.root)
     assert reading.problems == []
     for ref in reading.refs:
-        (file,) = reading.one(ArtifactsLogged, ref.key).files
+        (file,) = reading.single(ArtifactsLogged, ref.key).files
         assert file["path"] == "a.txt"
         assert file["sha256"] == hashlib.sha256(ref.run_id[-1].encode()).hexdigest()
 
@@ -744,27 +744,27 @@ def test_own_documents_are_not_listed_as_artifacts(tree):
     ours = ("prov.json", "prov-0a1b.json", "metrics.parquet", "metrics-0a1b.parquet")
     theirs = ("notes.txt", "prov.json.bak", "deep/prov.json")
     tree.run(artifacts={f"provenance/{name}": "x" for name in (*ours, *theirs)})
-    files = Reading(tree.root).one(ArtifactsLogged).files
+    files = SourceContents(tree.root).single(ArtifactsLogged).files
     assert {file["path"] for file in files} == {f"provenance/{name}" for name in theirs}
 
 
 def test_artifacts_are_found_in_the_folder_of_the_user(tmp_path):
-    tree = Tree(tmp_path / "mlruns")
+    tree = FileStoreBuilder(tmp_path / "mlruns")
     run = tree.run(artifact_uri=f"wasbs://c@account.net/deep/0/{RUN}0/artifacts")
     (run / "artifacts").rmdir()
-    put(tmp_path / "copy" / "0" / run.name / "artifacts", {"a.txt": "a"})
-    assert "out of reach" in Reading(tree.root).reasons()[0]
-    reading = Reading(tree.root, artifacts=str(tmp_path / "copy"))
-    assert [file["path"] for file in reading.one(ArtifactsLogged).files] == ["a.txt"]
+    write_files(tmp_path / "copy" / "0" / run.name / "artifacts", {"a.txt": "a"})
+    assert "out of reach" in SourceContents(tree.root).reasons()[0]
+    reading = SourceContents(tree.root, artifacts=str(tmp_path / "copy"))
+    assert [file["path"] for file in reading.single(ArtifactsLogged).files] == ["a.txt"]
     assert reading.problems == []
 
 
 def test_artifacts_out_of_reach_are_a_problem(tree):
     run = tree.run(artifact_uri=f"gs://user:secret@bucket/0/{RUN}0/artifacts")
     (run / "artifacts").rmdir()
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     (problem,) = reading.problems
     assert problem.place == str(run)
     assert "gs://bucket" in problem.reason
     assert "secret" not in problem.reason
-    assert reading.one(RunCreated).artifact_uri == f"gs://bucket/0/{RUN}0/artifacts"
+    assert reading.single(RunCreated).artifact_uri == f"gs://bucket/0/{RUN}0/artifacts"

@@ -10,8 +10,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from readings import Reading
-from trees import RUN, STARTED, Tree, describe, put
+from file_store_builder import RUN, STARTED, FileStoreBuilder, write_files, write_meta
+from source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
@@ -26,7 +26,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "ab" * 32 + "\
 
 @pytest.fixture
 def tree(tmp_path):
-    return Tree(tmp_path / "mlruns")
+    return FileStoreBuilder(tmp_path / "mlruns")
 
 
 def rewrite(folder, change):
@@ -41,10 +41,10 @@ def test_run_without_meta_yaml_needs_logged_values(tree):
     logged = tree.run(1, params={"a": "1"})
     bare = tree.run(2, artifacts={"x.bin": "x"})
     stray = tree.root / "0" / "notes"
-    put(stray, {"readme.txt": "hello"})
+    write_files(stray, {"readme.txt": "hello"})
     for folder in (logged, bare):
         (folder / "meta.yaml").unlink()
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert [ref.run_id for ref in reading.refs] == [logged.name]
     assert reading.refs[0].status is None
     assert reading.params() == {"a": "1"}
@@ -69,23 +69,23 @@ def test_run_without_meta_yaml_needs_logged_values(tree):
 def test_unreadable_meta_yaml_loses_only_its_content(tree, content, reason):
     folder = tree.run(params={"a": "1"}, metrics={"m": [(1, 2.0, 3)]})
     (folder / "meta.yaml").write_bytes(content)
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     (problem,) = reading.problems
     assert reason in problem.reason
     assert problem.place == str(folder / "meta.yaml")
     assert problem.lost == "its content"
     assert reading.params() == {"a": "1"}
     assert reading.points("m") == [(1, 2.0, 3)]
-    assert reading.one(RunUpdated).status is None
+    assert reading.single(RunUpdated).status is None
 
 
 def test_truncated_meta_yaml_is_salvaged_line_by_line(tree):
     folder = tree.run()
     rewrite(folder, lambda data: data[: data.index(b"user_id") + 4])
-    reading = Reading(tree.root)
-    created = reading.one(RunCreated)
+    reading = SourceContents(tree.root)
+    created = reading.single(RunCreated)
     assert (created.start_time_ms, created.user_id) == (STARTED, None)
-    assert reading.one(RunUpdated).status == "FINISHED"
+    assert reading.single(RunUpdated).status == "FINISHED"
     assert "is not YAML" in reading.reasons("meta.yaml")[0]
     assert "'user'" in reading.problems[0].lost
 
@@ -94,9 +94,9 @@ def test_merge_conflict_in_meta_yaml_keeps_first_side(tree):
     folder = tree.run()
     conflict = b"<<<<<<< HEAD\nstatus: 3\n=======\nstatus: 4\n>>>>>>> other\n"
     rewrite(folder, lambda data: data.replace(b"status: 3\n", conflict))
-    reading = Reading(tree.root)
-    assert reading.one(RunUpdated).status == "FINISHED"
-    assert reading.one(RunCreated).user_id == "alice"
+    reading = SourceContents(tree.root)
+    assert reading.single(RunUpdated).status == "FINISHED"
+    assert reading.single(RunCreated).user_id == "alice"
     (problem,) = reading.problems
     assert "merge-conflict" in problem.reason
     assert "status: 4" in problem.lost
@@ -112,10 +112,10 @@ def test_merge_conflict_in_meta_yaml_keeps_first_side(tree):
 )
 def test_crlf_bom_and_utf_16_in_meta_yaml_lose_nothing(tree, change, reason):
     tree.run(1)
-    expected = Reading(tree.root).of()
+    expected = SourceContents(tree.root).run_events()
     rewrite(tree.root / "0" / f"{RUN}1", change)
-    reading = Reading(tree.root)
-    assert reading.of() == expected
+    reading = SourceContents(tree.root)
+    assert reading.run_events() == expected
     (problem,) = reading.problems
     assert reason in problem.reason
     assert problem.lost == ""
@@ -124,8 +124,8 @@ def test_crlf_bom_and_utf_16_in_meta_yaml_lose_nothing(tree, change, reason):
 def test_latin_1_meta_yaml_is_decoded(tree):
     folder = tree.run()
     rewrite(folder, lambda data: data.replace(b"alice", "Jürgen".encode("latin-1")))
-    reading = Reading(tree.root)
-    assert reading.one(RunCreated).user_id == "Jürgen"
+    reading = SourceContents(tree.root)
+    assert reading.single(RunCreated).user_id == "Jürgen"
     assert reading.problems[0].reason == "is not UTF-8, and was read as Latin-1"
 
 
@@ -133,7 +133,7 @@ def test_experiment_without_meta_yaml_keeps_its_runs(tree):
     tree.experiment("7")
     tree.run(1, experiment="7")
     (tree.root / "7" / "meta.yaml").unlink()
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     (ref,) = reading.refs
     assert (ref.experiment_id, ref.experiment_name) == ("7", None)
     assert [e.result for e in reading.calls("create_experiment")] == ["0"]
@@ -143,10 +143,10 @@ def test_experiment_without_meta_yaml_keeps_its_runs(tree):
 def test_unknown_status_is_kept_and_invalid_time_reported(tree):
     tree.run(1, status=9)
     tree.run(2, status="ODD", start_time="yesterday")
-    reading = Reading(tree.root)
-    assert [reading.one(RunUpdated, f"{RUN}{i}").status for i in (1, 2)] == ["9", "ODD"]
+    reading = SourceContents(tree.root)
+    assert [reading.single(RunUpdated, f"{RUN}{i}").status for i in (1, 2)] == ["9", "ODD"]
     assert [ref.status for ref in reading.refs] == ["9", "ODD"]
-    assert reading.one(RunCreated, f"{RUN}2").start_time_ms is None
+    assert reading.single(RunCreated, f"{RUN}2").start_time_ms is None
     assert sum("status that MLflow does not define" in reason for reason in reading.reasons()) == 2
     assert "its start_time" in reading.losses().values()
 
@@ -156,13 +156,13 @@ def test_renamed_run_keeps_its_id_and_copied_run_uses_folder_name(tree):
     renamed.rename(renamed.with_name("renamed"))
     tree.run(2)
     tree.run("backup", run_id=f"{RUN}2")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert {ref.key: ref.run_id for ref in reading.refs} == {
         f"0/{RUN}2": f"{RUN}2",
         "0/backup": "backup",
         "0/renamed": f"{RUN}1",
     }
-    assert reading.one(RunCreated, "backup").fields["run_id"] == f"{RUN}2"
+    assert reading.single(RunCreated, "backup").fields["run_id"] == f"{RUN}2"
     assert all(problem.lost == "" for problem in reading.problems)
 
 
@@ -170,8 +170,8 @@ def test_duplicate_ids_are_used_once(tree):
     for folder in ("copy", "other"):
         tree.experiment(folder, name=folder, meta={"experiment_id": "5"})
         tree.run(folder, run_id=f"{RUN}7", params={"p": folder})
-        describe(tree.root / f"models/{folder}/meta.yaml", name="net", description=folder)
-    reading = Reading(tree.root)
+        write_meta(tree.root / f"models/{folder}/meta.yaml", name="net", description=folder)
+    reading = SourceContents(tree.root)
     assert {ref.key: ref.run_id for ref in reading.refs} == {
         "0/copy": f"{RUN}7",
         "0/other": "other",
@@ -192,17 +192,17 @@ def test_duplicate_ids_are_used_once(tree):
 def test_experiment_also_in_trash_is_reported(tree):
     tree.experiment("1")
     tree.experiment("1", trash=True)
-    (problem,) = Reading(tree.root).problems
+    (problem,) = SourceContents(tree.root).problems
     assert (problem.place, problem.lost) == (str(tree.root / ".trash/1"), "")
     assert problem.reason == "has the same id as the experiment in 1"
 
 
 def test_registered_model_without_meta_yaml_is_reported(tree):
-    describe(tree.root / "models/a/version-1/meta.yaml", name="a", version=1, run_id=f"{RUN}1")
-    describe(tree.root / "models/b/meta.yaml", name="b")
+    write_meta(tree.root / "models/a/version-1/meta.yaml", name="a", version=1, run_id=f"{RUN}1")
+    write_meta(tree.root / "models/b/meta.yaml", name="b")
     (tree.root / "models/b/version-7").mkdir()
     (tree.root / "models/c").mkdir()
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert [e.arguments["name"] for e in reading.calls("create_registered_model")] == ["a", "b"]
     assert [e.subjects["version"] for e in reading.calls("create_model_version")] == ["1", "7"]
     assert reading.losses() == {
@@ -215,11 +215,11 @@ def test_registered_model_without_meta_yaml_is_reported(tree):
 def test_inputs_with_missing_dataset_are_reported(tree):
     folder = tree.run()
     linked = {"source_type": "DATASET", "source_id": "gone"}
-    describe(folder / "inputs/i0/meta.yaml", **linked)
+    write_meta(folder / "inputs/i0/meta.yaml", **linked)
     (folder / "inputs/i1").mkdir()
-    describe(folder / "inputs/i2/meta.yaml", source_type="MODEL_INPUT", source_id="m-1")
-    reading = Reading(tree.root)
-    assert reading.one(InputsLogged).models == ["m-1"]
+    write_meta(folder / "inputs/i2/meta.yaml", source_type="MODEL_INPUT", source_id="m-1")
+    reading = SourceContents(tree.root)
+    assert reading.single(InputsLogged).models == ["m-1"]
     assert reading.losses() == {
         "i0/meta.yaml": "the dataset",
         "inputs/i1": "the input, output or dataset",
@@ -228,11 +228,11 @@ def test_inputs_with_missing_dataset_are_reported(tree):
 
 def test_broken_traces_are_salvaged(tree):
     top = tree.root / "0" / "traces"
-    put(top / "tr-1" / "request_metadata", {"k": "v"})
-    put(top / "tr-2" / "artifacts", {"traces.json": '{"spans": [1'})
-    describe(top / "tr-2" / "trace_info.yaml", trace_id="tr-2", request_time="some day")
-    put(top / "tr-3", {"x": "y"})
-    reading = Reading(tree.root)
+    write_files(top / "tr-1" / "request_metadata", {"k": "v"})
+    write_files(top / "tr-2" / "artifacts", {"traces.json": '{"spans": [1'})
+    write_meta(top / "tr-2" / "trace_info.yaml", trace_id="tr-2", request_time="some day")
+    write_files(top / "tr-3", {"x": "y"})
+    reading = SourceContents(tree.root)
     infos = [event.arguments["trace_info"] for event in reading.calls("start_trace")]
     assert [(info["trace_id"], info["request_time"]) for info in infos] == [
         ("tr-1", None),
@@ -252,8 +252,8 @@ def test_broken_traces_are_salvaged(tree):
 
 def test_empty_metric_file_is_reported(tree):
     tree.run(metrics={"empty": "", "whole": [(1, 2.0, 3)]})
-    reading = Reading(tree.root)
-    assert [event.keys[0] for event in reading.all(MetricsLogged)] == ["whole"]
+    reading = SourceContents(tree.root)
+    assert [event.keys[0] for event in reading.select(MetricsLogged)] == ["whole"]
     assert reading.losses() == {"metrics/empty": "its content"}
 
 
@@ -264,7 +264,7 @@ def test_meta_yaml_cut_off_between_lines_is_reported(tree):
         meta.write_text("".join(meta.read_text().splitlines(keepends=True)[:2]))
     reading = {
         (p.place.removeprefix(f"{tree.root}/"), p.reason, p.lost)
-        for p in Reading(tree.root).problems
+        for p in SourceContents(tree.root).problems
         if p.lost
     }
     assert reading == {
@@ -283,7 +283,7 @@ def test_meta_yaml_cut_off_between_lines_is_reported(tree):
 
 def test_metric_file_cut_off_in_a_line_keeps_complete_lines(tree):
     tree.run(metrics={"m": "1 0.5 0\n2 0.25 1\n3 0.", "n": "1 0.5 0\n2 0.25 1"})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.points("m") == [(1, 0.5, 0), (2, 0.25, 1)]
     assert reading.points("n") == [(1, 0.5, 0), (2, 0.25, 1)]
     assert reading.losses() == {"metrics/m": "these lines"}
@@ -307,14 +307,14 @@ def test_metric_file_cut_off_in_a_line_keeps_complete_lines(tree):
 )
 def test_crlf_bom_utf_16_and_conflicts_in_metrics_lose_nothing(tree, content, reason):
     tree.run(metrics={"m": content})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert str(reading.points("m")) == "[(1, 0.5, 0), (2, nan, 1)]"
     assert [(p.reason, p.lost) for p in reading.problems] == [(reason, "")]
 
 
 def test_invalid_metric_lines_are_skipped_and_counted(tree):
     tree.run(metrics={"m": "1 0.5 0\nhello\n\n2 x 1\n3 0.5 2 surplus\n4 1e400 5.0\n5 1_0 1.5\n"})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.points("m") == [(1, 0.5, 0), (3, 0.5, 2), (4, float("inf"), 5), (5, 10.0, 1)]
     reasons = reading.reasons("metrics/m")
     assert any("line 2: 'hello' and 1 more" in reason for reason in reasons)
@@ -325,7 +325,7 @@ def test_invalid_metric_lines_are_skipped_and_counted(tree):
 @pytest.mark.parametrize("point", [(2**70, 1.0, 2), (1, 1.0, -(2**80))])
 def test_integers_beyond_64_bits_are_reported(tree, point):
     tree.run(metrics={"m": [point, (1, 2.0, 3)], "edge": [(2**63 - 1, 1.0, -(2**63))]})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.points("m") == [point, (1, 2.0, 3)]
     reason = "has timestamps or steps beyond 64 bits, replaced by the nearest value"
     assert [(p.reason, p.lost) for p in reading.problems] == [(reason, "these numbers")]
@@ -336,7 +336,7 @@ def test_invalid_lines_of_a_long_metric_lose_no_other_lines(tree):
     rows[50_000] = "x" * 3_000_000
     rows[70_000] = "broken"
     tree.run(metrics={"m": "\n".join(rows) + "\n"})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     expected = [i for i in range(120_000) if i not in (50_000, 70_000)]
     assert [step for _, _, step in reading.points("m")] == expected
     assert "line 50001" in reading.reasons("metrics/m")[0]
@@ -346,16 +346,16 @@ def test_invalid_lines_of_a_long_metric_lose_no_other_lines(tree):
 @pytest.mark.parametrize("kind", ["metrics", "params", "tags"])
 def test_git_lfs_pointer_is_not_read_as_value(tree, kind):
     tree.run(**{kind: {"big": LFS}})
-    reading = Reading(tree.root)
-    assert len(reading.of()) == 2
+    reading = SourceContents(tree.root)
+    assert len(reading.run_events()) == 2
     assert list(reading.losses()) == [f"{kind}/big"]
     assert "Git LFS" in reading.problems[0].reason
 
 
 def test_git_lfs_pointer_of_an_artifact_gives_size_and_hash(tree):
     tree.run(artifacts={"model.pkl": LFS})
-    reading = Reading(tree.root)
-    (file,) = reading.one(ArtifactsLogged).files
+    reading = SourceContents(tree.root)
+    (file,) = reading.single(ArtifactsLogged).files
     assert file == {"path": "model.pkl", "size": 12345, "sha256": "ab" * 32}
     assert reading.losses() == {}
 
@@ -366,7 +366,7 @@ def test_git_lfs_pointer_of_an_artifact_gives_size_and_hash(tree):
 def test_values_that_are_not_utf_8_are_read_as_latin_1(tree):
     everything = bytes(range(256))
     tree.run(params={"p": everything}, tags={"t": "größe".encode("latin-1")})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params()["p"].encode("latin-1") == everything
     assert reading.tags() == {"t": "größe"}
     (problem,) = reading.problems
@@ -377,7 +377,7 @@ def test_values_that_are_not_utf_8_are_read_as_latin_1(tree):
 def test_bom_and_conflict_markers_in_values_are_kept(tree):
     conflict = "<<<<<<< HEAD\n1\n=======\n2\n>>>>>>> x\n"
     tree.run(params={"bom": "\ufeff0.1", "conflict": conflict})
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params() == {"bom": "\ufeff0.1", "conflict": conflict}
     assert len(reading.problems) == 2
     assert reading.losses() == {}
@@ -389,7 +389,7 @@ def test_names_that_are_not_utf_8_are_read_as_latin_1(tree):
         (folder / "params" / os.fsdecode(b"gr\xf6\xdfe")).write_text("2")
     except OSError:
         pytest.skip("this file system has names in UTF-8 only")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params() == {"a": "1", "größe": "2"}
     assert "\\udcf6" in reading.problems[0].place
 
@@ -398,22 +398,24 @@ def test_files_of_other_programs_are_ignored(tree):
     folder = tree.run(params={".hidden": "1"}, artifacts={"a": "a"})
     apples = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X"
     for part in ("", "params", "metrics", "tags", "artifacts"):
-        put(folder / part, {".DS_Store": b"\0\0\0\1Bud1", "._x": apples})
-    put(tree.root, {"Thumbs.db": "x", ".gitignore": "*.pkl", ".git/HEAD": "x"})
-    put(tree.root / "0" / ".ipynb_checkpoints", {"x-checkpoint.yaml": "x"})
-    reading = Reading(tree.root)
+        write_files(folder / part, {".DS_Store": b"\0\0\0\1Bud1", "._x": apples})
+    write_files(tree.root, {"Thumbs.db": "x", ".gitignore": "*.pkl", ".git/HEAD": "x"})
+    write_files(tree.root / "0" / ".ipynb_checkpoints", {"x-checkpoint.yaml": "x"})
+    reading = SourceContents(tree.root)
     assert reading.params() == {".hidden": "1"}
-    assert len(reading.one(ArtifactsLogged).files) == 1
+    assert len(reading.single(ArtifactsLogged).files) == 1
     assert reading.problems == []
 
 
 def test_unknown_files_and_folders_are_reported(tree):
     folder = tree.run()
-    put(tree.root, {"notes.txt": "x", "mlflow.db": b"SQLite format 3\0", "scratch/a.txt": "x"})
-    put(folder, {"log.txt": "x", "extra/y": "z"})
+    write_files(
+        tree.root, {"notes.txt": "x", "mlflow.db": b"SQLite format 3\0", "scratch/a.txt": "x"}
+    )
+    write_files(folder, {"log.txt": "x", "extra/y": "z"})
     model = tree.model("m-1", folder)
-    put(model, {"weights.bin": "w"})
-    reading = Reading(tree.root)
+    write_files(model, {"weights.bin": "w"})
+    reading = SourceContents(tree.root)
     assert set(reading.losses()) == {
         "mlruns/notes.txt",
         "mlruns/mlflow.db",
@@ -430,11 +432,11 @@ def test_unknown_files_and_folders_are_reported(tree):
 
 def test_folders_that_are_not_models_or_traces_are_reported(tree, tmp_path):
     tree.model("m-1", tree.run())
-    put(tree.root / "0", {"models/notes.txt": "x", "traces/notes.txt": "x"})
+    write_files(tree.root / "0", {"models/notes.txt": "x", "traces/notes.txt": "x"})
     (tree.root / "0/models/empty").mkdir()
-    put(tmp_path / "elsewhere", {"meta.yaml": "model_id: m-2"})
+    write_files(tmp_path / "elsewhere", {"meta.yaml": "model_id: m-2"})
     (tree.root / "0/models/link").symlink_to(tmp_path / "elsewhere")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.losses() == {
         "models/notes.txt": "the file",
         "traces/notes.txt": "the file",
@@ -449,8 +451,8 @@ def test_file_instead_of_folder_is_reported(tree):
     for part in ("params", "metrics"):
         (folder / part).rmdir()
         (folder / part).write_text("x")
-    reading = Reading(tree.root)
-    assert len(reading.of()) == 2
+    reading = SourceContents(tree.root)
+    assert len(reading.run_events()) == 2
     assert set(reading.losses()) == {f"{folder.name}/params", f"{folder.name}/metrics"}
 
 

@@ -6,8 +6,8 @@ import os
 import tracemalloc
 
 import pytest
-from readings import Reading
-from trees import RUN, Tree, describe, put
+from file_store_builder import RUN, FileStoreBuilder, write_files, write_meta
+from source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
@@ -24,8 +24,8 @@ SECRET = "the secret"
 @pytest.fixture
 def tree(tmp_path):
     meta = f"user_id: x\nname: {SECRET}\nstatus: {SECRET}\n"
-    put(tmp_path / "outside", {"secret": SECRET, "deep/secret": SECRET, "meta.yaml": meta})
-    return Tree(tmp_path / "mlruns")
+    write_files(tmp_path / "outside", {"secret": SECRET, "deep/secret": SECRET, "meta.yaml": meta})
+    return FileStoreBuilder(tmp_path / "mlruns")
 
 
 def contents(reading):
@@ -48,9 +48,9 @@ def test_yaml_tags_execute_nothing(tree, tmp_path, tag):
     path = tmp_path / "executed"
     with (folder / "meta.yaml").open("a") as file:
         file.write(f"extra: {tag.format(path=path)}\n")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert not path.exists()
-    assert reading.one(RunCreated).user_id == "alice"
+    assert reading.single(RunCreated).user_id == "alice"
     assert "is not YAML" in reading.reasons("meta.yaml")[0]
 
 
@@ -60,7 +60,7 @@ def test_yaml_alias_bombs_are_refused(tree):
     for name, next_name in zip("abcdefghi", "bcdefghij", strict=True):
         laughs += f"{next_name}: &{next_name} [{','.join([f'*{name}'] * 8)}]\n"
     (folder / "meta.yaml").write_text(laughs)
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert "more values or deeper nesting" in reading.reasons("meta.yaml")[0]
 
 
@@ -68,7 +68,7 @@ def test_yaml_alias_bombs_are_refused(tree):
 def test_deeply_nested_yaml_is_refused(tree, content):
     folder = tree.run(params={"a": "1"})
     (folder / "meta.yaml").write_text(content)
-    assert Reading(tree.root).params() == {"a": "1"}
+    assert SourceContents(tree.root).params() == {"a": "1"}
 
 
 def test_values_of_any_type_for_any_key_are_accepted(tree):
@@ -78,16 +78,18 @@ def test_values_of_any_type_for_any_key_are_accepted(tree):
     for i, value in enumerate(values):
         for j, key in enumerate(keys):
             tree.run(f"{RUN[:30]}{i:x}{j:x}", meta={key: value})
-    describe(tree.root / "models/net/meta.yaml", name=[1], aliases=[2], tags=[3], version={})
-    describe(tree.root / "models/net/version-1/meta.yaml", name={}, version=[1], current_stage=[])
-    describe(tree.root / "0/models/m-1/meta.yaml", model_id=[], status=[], source_run_id={"a": 1})
+    write_meta(tree.root / "models/net/meta.yaml", name=[1], aliases=[2], tags=[3], version={})
+    write_meta(tree.root / "models/net/version-1/meta.yaml", name={}, version=[1], current_stage=[])
+    write_meta(tree.root / "0/models/m-1/meta.yaml", model_id=[], status=[], source_run_id={"a": 1})
     trace = tree.root / "0/traces/tr-1"
-    describe(trace / "trace_info.yaml", trace_id=[1], request_time=[], assessments=[[], {}])
-    describe(trace / "assessments/a-1.yaml", assessment_id={"a": []}, create_time=[], expectation=1)
-    put(
+    write_meta(trace / "trace_info.yaml", trace_id=[1], request_time=[], assessments=[[], {}])
+    write_meta(
+        trace / "assessments/a-1.yaml", assessment_id={"a": []}, create_time=[], expectation=1
+    )
+    write_files(
         trace / "artifacts", {"traces.json": '{"spans": [1, {}, {"context": {}, "attributes": 3}]}'}
     )
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert len(reading.refs) == len(values) * len(keys)
 
 
@@ -108,10 +110,10 @@ def test_links_out_of_the_store_are_not_followed(tree, tmp_path):
     for described in (linked, tree.experiment("6")):
         (described / "meta.yaml").unlink()
         (described / "meta.yaml").symlink_to(outside / "meta.yaml")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert SECRET not in contents(reading)
     assert reading.params(folder) == {"a": "1"}
-    assert reading.one(RunCreated, linked).user_id is None
+    assert reading.single(RunCreated, linked).user_id is None
     places = [p.place for p in reading.problems if "outside the store" in p.reason]
     assert len(set(places)) == 8
     # The link of an experiment is reported both as its meta.yaml and as a file of its folder.
@@ -130,9 +132,9 @@ def test_links_in_the_store_are_followed_except_loops(tree):
     (artifacts / "best" / "up").symlink_to("../../artifacts")
     (tree.root / "0" / "tags").rmdir()
     (tree.root / "0" / "tags").symlink_to(f"../0/{folder.name}/params")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params() == {"a": "1", "b": "1"}
-    (event,) = reading.all(ArtifactsLogged)
+    (event,) = reading.select(ArtifactsLogged)
     assert sorted(file["path"] for file in event.files) == ["again/x", "best/x"]
     assert reading.calls("create_experiment")[0].arguments["tags"] == {"a": "1", "b": "1"}
     reported = {os.path.basename(p.place) for p in reading.problems}
@@ -151,18 +153,22 @@ def test_parent_paths_in_meta_yaml_are_not_followed(tree, tmp_path):
     tree.run(2, experiment="1", artifact_uri="file:///etc")
     (tree.root / "1" / f"{RUN}2" / "artifacts").rmdir()
     linked = {"source_type": "DATASET", "source_id": "../../../outside"}
-    describe(folder / "inputs/i0/meta.yaml", **linked)
+    write_meta(folder / "inputs/i0/meta.yaml", **linked)
     (tree.root / "0/datasets").mkdir()
-    put(tree.root / "models/net/aliases", {"champion": "../../x"})
-    describe(tree.root / "models/net/meta.yaml", name="../../outside")
-    reading = Reading(tree.root)
+    write_files(tree.root / "models/net/aliases", {"champion": "../../x"})
+    write_meta(tree.root / "models/net/meta.yaml", name="../../outside")
+    reading = SourceContents(tree.root)
     assert SECRET not in contents(reading)
     assert [(ref.experiment_id, ref.run_id) for ref in reading.refs] == [
         ("0", f"{RUN}1"),
         ("1", f"{RUN}2"),
     ]
-    assert reading.all(ArtifactsLogged, f"{RUN}1") == reading.all(ArtifactsLogged, f"{RUN}2") == []
-    assert reading.all(InputsLogged, f"{RUN}1") == []
+    assert (
+        reading.select(ArtifactsLogged, f"{RUN}1")
+        == reading.select(ArtifactsLogged, f"{RUN}2")
+        == []
+    )
+    assert reading.select(InputsLogged, f"{RUN}1") == []
 
 
 def test_pipes_do_not_block(tree):
@@ -172,7 +178,7 @@ def test_pipes_do_not_block(tree):
     second = tree.run(2)
     (second / "meta.yaml").unlink()
     os.mkfifo(second / "meta.yaml")
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params(folder) == {"a": "1"}
     assert sum("neither a file nor a folder" in reason for reason in reading.reasons()) >= 3
 
@@ -185,7 +191,7 @@ def test_enormous_values_are_refused(tree):
     for name in ("params/huge", "tags/huge", "meta.yaml"):
         with (folder / name).open("wb") as file:
             file.truncate(1 << 40)
-    reading = Reading(tree.root)
+    reading = SourceContents(tree.root)
     assert reading.params() == {"a": "1"}
     assert set(reading.losses().values()) == {"its content"}
     assert len(reading.losses()) == 3
@@ -228,9 +234,9 @@ def test_long_metric_is_read_in_bounded_memory(tree):
 def test_nested_and_invalid_span_files_are_refused(tree):
     for name, content in (("tr-1", "[" * 200_000), ("tr-2", '{"spans": NaN}'), ("tr-3", "\xff")):
         folder = tree.root / "0/traces" / name
-        describe(folder / "trace_info.yaml", trace_id=name)
-        put(folder / "artifacts", {"traces.json": content})
-    reading = Reading(tree.root)
+        write_meta(folder / "trace_info.yaml", trace_id=name)
+        write_files(folder / "artifacts", {"traces.json": content})
+    reading = SourceContents(tree.root)
     assert reading.calls("log_spans") == []
     assert (
         len([e for e in reading.store if isinstance(e, StoreCalled) and e.method == "start_trace"])

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from file_store_builder import RUN, FileStoreBuilder, metric_lines, write_files, write_meta
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from readings import Reading
-from trees import RUN, Tree, describe, lines, put
+from source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
@@ -96,19 +96,19 @@ def test_written_run_is_read_unchanged(params, tags, metrics, artifacts, fields)
     # PyYAML does not read all line separators of Unicode that it writes.
     fields = yaml.safe_load(yaml.safe_dump(fields, default_flow_style=False, allow_unicode=True))
     with tempfile.TemporaryDirectory() as folder:
-        tree = Tree(Path(folder) / "mlruns")
+        tree = FileStoreBuilder(Path(folder) / "mlruns")
         tree.run(params=params, tags=tags, metrics=metrics, artifacts=artifacts, **fields)
-        reading = Reading(tree.root)
+        reading = SourceContents(tree.root)
     assert reading.params() == params
     assert reading.tags() == tags
-    created, updated = reading.one(RunCreated), reading.one(RunUpdated)
+    created, updated = reading.single(RunCreated), reading.single(RunUpdated)
     assert (created.run_name, created.start_time_ms) == (fields["run_name"], fields["start_time"])
     assert created.user_id == fields["user_id"]
     assert created.fields.get("source_name", "") == fields["source_name"]
     assert updated.end_time_ms == fields["end_time"]
     assert (updated.lifecycle == "deleted") is (fields["lifecycle_stage"] == "deleted")
     _same_points(reading, metrics)
-    files = [file for event in reading.all(ArtifactsLogged) for file in event.files]
+    files = [file for event in reading.select(ArtifactsLogged) for file in event.files]
     assert {file["path"]: file["size"] for file in files} == {
         k: len(v) for k, v in artifacts.items()
     }
@@ -116,7 +116,7 @@ def test_written_run_is_read_unchanged(params, tags, metrics, artifacts, fields)
 
 def _same_points(reading, metrics):
     read = {}
-    for event in reading.all(MetricsLogged):
+    for event in reading.select(MetricsLogged):
         datasets = event.datasets or [None] * len(event.keys)
         rows = zip(event.timestamps_ms, event.values, event.steps, datasets, strict=True)
         read.setdefault(event.keys[0], []).extend((t, repr(v), s, d) for t, v, s, d in rows)
@@ -140,25 +140,25 @@ def _same_points(reading, metrics):
 )
 def test_models_and_datasets_are_read_unchanged(datasets, context, params, rows, share):
     with tempfile.TemporaryDirectory() as folder:
-        tree = Tree(Path(folder) / "mlruns")
+        tree = FileStoreBuilder(Path(folder) / "mlruns")
         run = tree.run(metrics={"m": rows})
         for number, dataset in enumerate(datasets):
-            describe(tree.root / f"0/datasets/d{number}/meta.yaml", **dataset)
+            write_meta(tree.root / f"0/datasets/d{number}/meta.yaml", **dataset)
             linked = {"source_type": "DATASET", "source_id": f"d{number}", "tags": {"c": context}}
-            describe(run / f"inputs/i{number}/meta.yaml", **linked)
+            write_meta(run / f"inputs/i{number}/meta.yaml", **linked)
         of_model = [(*row, run.name) for number, row in enumerate(rows) if number in share]
         model = tree.model("m-1", run, metrics={"m": of_model} if of_model else {})
-        put(model / "params", params)
-        describe(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=len(rows))
-        reading = Reading(tree.root)
-    inputs = [d for event in reading.all(InputsLogged) for d in event.datasets]
+        write_files(model / "params", params)
+        write_meta(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=len(rows))
+        reading = SourceContents(tree.root)
+    inputs = [d for event in reading.select(InputsLogged) for d in event.datasets]
     assert [(d["name"], d["digest"], d["tags"]) for d in inputs] == [
         (d["name"], d["digest"], {"c": context})
         for d in sorted(datasets, key=lambda d: (d["name"], d["digest"]))
     ]
-    assert reading.one(ModelLogged).params == params
-    assert reading.one(OutputsLogged).models == [("m-1", len(rows))]
-    (event,) = reading.all(MetricsLogged)
+    assert reading.single(ModelLogged).params == params
+    assert reading.single(OutputsLogged).models == [("m-1", len(rows))]
+    (event,) = reading.select(MetricsLogged)
     assert len([model for model in event.models or () if model]) == len(of_model)
     assert reading.problems == []
 
@@ -217,7 +217,9 @@ def test_parse_plain_equals_pyyaml_for_unusual_values(fields):
 
 
 def test_parse_plain_accepts_files_of_mlflow(tmp_path):
-    folder = Tree(tmp_path / "mlruns").run(artifact_uri=f"mlflow-artifacts:/0/{RUN}0/artifacts")
+    folder = FileStoreBuilder(tmp_path / "mlruns").run(
+        artifact_uri=f"mlflow-artifacts:/0/{RUN}0/artifacts"
+    )
     for path in (folder / "meta.yaml", folder.parent / "meta.yaml"):
         values = parse_plain(path.read_bytes())
         assert values == yaml.safe_load(path.read_bytes())
@@ -288,7 +290,7 @@ def test_bulk_parsing_equals_parsing_each_line(rows, end):
 def test_doubles_are_read_exactly(rows):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m"
-        path.write_text(lines(rows))
+        path.write_text(metric_lines(rows))
         columns = list(MetricFile(StoreFiles(folder), str(path)).columns())
     read = [row[:3] for block in columns for row in block.rows()]
     assert repr(read) == repr(rows)
@@ -299,24 +301,26 @@ def test_doubles_are_read_exactly(rows):
 
 def _write_full_store(root: Path) -> None:
     """Write a store with each kind of file."""
-    tree = Tree(root)
+    tree = FileStoreBuilder(root)
     tree.experiment("7", trash=True, tags={"k": "v"})
     run = tree.run(1, params={"a/b": "1"}, tags={"t": "v"}, metrics={"m": [(1, 2.0, 3)]})
-    put(run / "artifacts", {"model/MLmodel": "x"})
+    write_files(run / "artifacts", {"model/MLmodel": "x"})
     tree.run(2, experiment=".trash/7")
     model = tree.model("m-1", run, metrics={"m": [(1, 2.0, 3, run.name)]})
-    put(model / "params", {"p": "1"})
-    describe(tree.root / "0/datasets/d0/meta.yaml", name="iris", digest="d")
+    write_files(model / "params", {"p": "1"})
+    write_meta(tree.root / "0/datasets/d0/meta.yaml", name="iris", digest="d")
     linked = {"source_type": "DATASET", "source_id": "d0", "tags": {"c": "eval"}}
-    describe(run / "inputs/i0/meta.yaml", **linked)
-    describe(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=1)
-    describe(tree.root / "models/net/meta.yaml", name="net", aliases={"c": "1"})
-    describe(tree.root / "models/net/version-1/meta.yaml", name="net", version=1)
+    write_meta(run / "inputs/i0/meta.yaml", **linked)
+    write_meta(run / "outputs/m-1/meta.yaml", destination_id="m-1", step=1)
+    write_meta(tree.root / "models/net/meta.yaml", name="net", aliases={"c": "1"})
+    write_meta(tree.root / "models/net/version-1/meta.yaml", name="net", version=1)
     trace = tree.root / "0/traces/tr-1"
-    describe(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
-    put(trace / "request_metadata", {"mlflow.sourceRun": run.name})
-    put(trace / "artifacts", {"traces.json": '{"spans": [{"name": "s", "attributes": {}}]}'})
-    describe(trace / "assessments/a-1.yaml", assessment_id="a-1", feedback={"value": 1})
+    write_meta(trace / "trace_info.yaml", trace_id="tr-1", request_time="2026-01-01T00:00:00Z")
+    write_files(trace / "request_metadata", {"mlflow.sourceRun": run.name})
+    write_files(
+        trace / "artifacts", {"traces.json": '{"spans": [{"name": "s", "attributes": {}}]}'}
+    )
+    write_meta(trace / "assessments/a-1.yaml", assessment_id="a-1", feedback={"value": 1})
 
 
 faults = st.sampled_from(("remove", "cut", "replace", "folder", "empty", "lfs", "insert", "link"))
@@ -333,7 +337,7 @@ def test_no_damaged_file_raises(chosen):
             path = paths[number % len(paths)]
             if path.is_file() and not path.is_symlink():
                 _damage(path, fault, content)
-        reading = Reading(root)
+        reading = SourceContents(root)
     assert all(event.seq == i for run in reading.runs.values() for i, event in enumerate(run))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from trees import RUN, Tree, put
+from file_store_builder import RUN, FileStoreBuilder, write_files
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.sources import open_source
@@ -14,7 +14,7 @@ from yprov_mlflow.prov.sources.file_store import FileStoreSource
 
 @pytest.fixture
 def tree(tmp_path):
-    found = Tree(tmp_path / "a b" / "mlruns")
+    found = FileStoreBuilder(tmp_path / "a b" / "mlruns")
     found.run()
     return found
 
@@ -40,15 +40,15 @@ def test_location_may_be_relative(tree, monkeypatch, form):
 
 
 def test_file_store_may_have_any_name_and_be_empty(tmp_path):
-    tree = Tree(tmp_path / "runs of 2019")
+    tree = FileStoreBuilder(tmp_path / "runs of 2019")
     assert list(open_source(str(tree.root)).runs()) == []
     (tmp_path / "mlruns").mkdir()
     assert list(open_source(str(tmp_path / "mlruns")).runs()) == []
     bare = tmp_path / "bare"
-    put(bare / "7" / f"{RUN}0" / "params", {"a": "1"})
+    write_files(bare / "7" / f"{RUN}0" / "params", {"a": "1"})
     assert len(list(open_source(str(bare)).runs())) == 1
     registry = tmp_path / "registry"
-    put(registry / "models" / "net" / "version-1", {"meta.yaml": "name: net\n"})
+    write_files(registry / "models" / "net" / "version-1", {"meta.yaml": "name: net\n"})
     assert list(open_source(str(registry)).runs()) == []
 
 
@@ -56,10 +56,10 @@ def test_folder_without_runs_is_an_error_with_a_cure(tree, tmp_path):
     with pytest.raises(StoreError, match="folders below it: a b/mlruns"):
         open_source(str(tmp_path))
     empty = tmp_path / "empty"
-    put(empty, {"sub/readme.txt": "x"})
+    write_files(empty, {"sub/readme.txt": "x"})
     with pytest.raises(StoreError, match="Give the folder mlruns, or one that contains it"):
         open_source(str(empty))
-    put(empty, {"mlflow.db": "x"})
+    write_files(empty, {"mlflow.db": "x"})
     with pytest.raises(StoreError, match=r"Give the database in it: mlflow\.db"):
         open_source(str(empty))
 
@@ -97,6 +97,6 @@ def test_location_without_store_is_an_error(location, message):
 
 
 def test_file_that_is_not_a_database_is_an_error(tmp_path):
-    put(tmp_path, {"notes.txt": "SQLite"})
+    write_files(tmp_path, {"notes.txt": "SQLite"})
     with pytest.raises(StoreError, match="not a SQLite database"):
         open_source(str(tmp_path / "notes.txt"))

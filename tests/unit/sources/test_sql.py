@@ -8,7 +8,7 @@ import pytest
 from databases import RUN, add_run, metric
 from hypothesis import given
 from hypothesis import strategies as st
-from readings import Reading
+from source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
@@ -26,7 +26,7 @@ from yprov_mlflow.prov.sources.sql.metric_points import assign_models
 
 @pytest.mark.parametrize("name", ["", None])
 def test_empty_run_name_differs_from_a_missing_one(make, name):
-    assert Reading(make(name=name)).one(RunCreated).run_name == name
+    assert SourceContents(make(name=name)).single(RunCreated).run_name == name
 
 
 # -- revisions -----------------------------------------------------------------------------
@@ -47,8 +47,8 @@ def test_schema_of_mlflow_0_9_is_read(make):
         entry_point_name="main",
         user_id="ada",
     )
-    reading = Reading(location)
-    created = reading.one(RunCreated)
+    reading = SourceContents(location)
+    created = reading.single(RunCreated)
     assert (created.run_name, created.user_id) == ("first", "ada")
     assert created.fields == {
         "source_type": "PROJECT",
@@ -77,8 +77,8 @@ def test_columns_and_tables_of_later_schemas_are_kept(make):
         "CREATE TABLE alembic_version (version_num VARCHAR(32))",
         "INSERT INTO alembic_version VALUES ('ffffffffffff')",
     )
-    reading = Reading(location)
-    assert reading.one(RunCreated).fields == {"mood": "good"}
+    reading = SourceContents(location)
+    assert reading.single(RunCreated).fields == {"mood": "good"}
     (experiment,) = reading.calls("create_experiment")
     assert experiment.arguments["color"] == "red"
     (wishes,) = reading.calls("record_wishes")
@@ -100,7 +100,7 @@ def test_foreign_tables_with_names_of_mlflow_are_recorded_as_rows(make):
             f"INSERT INTO {name} VALUES (1, 'peace')",
         )
     ]
-    reading = Reading(make(*statements))
+    reading = SourceContents(make(*statements))
     for name in names:
         (call,) = reading.calls(f"record_{name}_not_of_mlflow")
         assert call.arguments == {"rows": [{"id": 1, "wish": "peace"}]}
@@ -117,7 +117,7 @@ def test_orphaned_rows_are_reported(make):
         "CREATE TABLE model_versions (name TEXT, version INTEGER)",
         "INSERT INTO model_versions VALUES ('ghost', 1)",
     )
-    problems = {problem.place: problem for problem in Reading(location).problems}
+    problems = {problem.place: problem for problem in SourceContents(location).problems}
     assert problems.keys() == {"table params", "table metrics", "table model_versions"}
     assert problems["table params"].reason == "has rows whose owner is not in the table runs: 2"
     assert problems["table model_versions"].lost == "these rows"
@@ -125,8 +125,8 @@ def test_orphaned_rows_are_reported(make):
 
 def test_missing_tables_are_treated_as_empty(make):
     location = make("DROP TABLE params", "DROP TABLE tags", metric("a", 1.0, 5))
-    reading = Reading(location)
-    assert not reading.all(ParamsLogged) and not reading.all(TagsSet)
+    reading = SourceContents(location)
+    assert not reading.select(ParamsLogged) and not reading.select(TagsSet)
     assert reading.points("a") == [(5, 1.0, 0)]
     assert reading.problems == []
 
@@ -144,15 +144,15 @@ def test_points_are_sorted_by_key_timestamp_step_and_value(make):
         metric("ä", 1.0, 1),
         metric("a", 1e308, -(2**40), -5),
     )
-    reading = Reading(location)
-    assert [event.keys[0] for event in reading.all(MetricsLogged)] == ["B", "a", "b", "ä"]
+    reading = SourceContents(location)
+    assert [event.keys[0] for event in reading.select(MetricsLogged)] == ["B", "a", "b", "ä"]
     assert reading.points("b") == [(4, 9.0, 9), (5, 0.0, 0), (5, 1.0, 1), (5, 2.0, 1)]
     assert reading.points("a") == [(-(2**40), 1e308, -5)]
 
 
 def test_events_have_at_most_8192_points(make):
     location = make(*(metric("a", 1.0, i) for i in range(8193)), *(metric("b", 1.0, 1),) * 1)
-    events = Reading(location).all(MetricsLogged)
+    events = SourceContents(location).select(MetricsLogged)
     assert [(event.keys[0], len(event.values)) for event in events] == [
         ("a", 8192),
         ("a", 1),
@@ -167,7 +167,7 @@ def test_invalid_points_do_not_affect_valid_ones(make):
         metric("a", 3.0, "soon"),
         metric("b", float("inf"), 1),
     )
-    reading = Reading(location)
+    reading = SourceContents(location)
     assert reading.points("a") == [(2, 2.0, 0)]
     assert reading.points("b") == [(1, float("inf"), 0)]
     (problem,) = reading.problems
@@ -175,24 +175,24 @@ def test_invalid_points_do_not_affect_valid_ones(make):
 
 
 def test_points_with_nan_flag_are_nan(make):
-    reading = Reading(make(metric("m", 0.0, 1, is_nan=1), metric("m", 0.0, 2)))
+    reading = SourceContents(make(metric("m", 0.0, 1, is_nan=1), metric("m", 0.0, 2)))
     assert repr(reading.points("m")) == "[(1, nan, 0), (2, 0.0, 0)]"
 
 
 def test_invalid_utf8_is_read_as_latin1(make):
     text = "CAST(x'e4' AS TEXT)"
-    reading = Reading(make(f"INSERT INTO params VALUES ('p', {text}, '{RUN}')"))
+    reading = SourceContents(make(f"INSERT INTO params VALUES ('p', {text}, '{RUN}')"))
     assert reading.params() == {"p": "ä"}
     assert reading.reasons() == ["has text that is not UTF-8, read as Latin-1"]
 
 
 def test_invalid_values_of_a_run_are_reported(make):
     location = make(status="ODD", start_time="yesterday", end_time=None, experiment_id=77)
-    reading = Reading(location)
+    reading = SourceContents(location)
     (ref,) = reading.refs
     assert (ref.status, ref.start_time_ms, ref.experiment_name) == ("ODD", None, None)
-    assert reading.one(RunCreated).experiment_id == "77"
-    assert reading.one(RunUpdated).status == "ODD"
+    assert reading.single(RunCreated).experiment_id == "77"
+    assert reading.single(RunUpdated).status == "ODD"
     (problem,) = reading.problems
     assert "yesterday" in problem.reason and problem.lost == "start_time"
 
@@ -203,7 +203,7 @@ def test_binary_ids_do_not_abort_reading(make):
         "CREATE TABLE trace_info (request_id TEXT, experiment_id INTEGER)",
         ("INSERT INTO trace_info VALUES (?, 0)", (b"\xfe",)),
     )
-    reading = Reading(location)
+    reading = SourceContents(location)
     assert [ref.run_id for ref in reading.refs] == [str(b"\xff")]
     assert reading.reasons() == ["it is no longer in the database"]
     assert [call.subjects for call in reading.calls("start_trace")] == [{"trace": str(b"\xfe")}]
@@ -233,10 +233,10 @@ def test_binary_values_in_any_column_do_not_abort_reading(make):
         insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})"
         statements.append(f"CREATE TABLE {table} ({', '.join(row)})")
         statements += [(insert, (*row.values(),)), (insert, (*usual.values(),))]
-    reading = Reading(make(*statements, artifact_uri=ODD))
+    reading = SourceContents(make(*statements, artifact_uri=ODD))
     (ref,) = reading.refs
     assert reading.source.fingerprint(ref)
-    assert len([event for event in reading.of() if isinstance(event, ModelLogged)]) == 2
+    assert len([event for event in reading.run_events() if isinstance(event, ModelLogged)]) == 2
     calls = Counter(event.method for event in reading.store if isinstance(event, StoreCalled))
     assert calls["create_model_version"] == calls["set_registered_model_alias"] == 4
     assert calls["register_scorer"] == calls["create_assessment"] == 4
@@ -250,7 +250,7 @@ def test_runs_are_ordered_by_experiment_with_deleted_ones_last(make):
         for number, experiment in enumerate((1, 2, 2, 0), 1):
             add_run(connection, f"{number:032x}", experiment_id=experiment)
         connection.commit()
-    reading = Reading(location)
+    reading = SourceContents(location)
     assert [ref.experiment_id for ref in reading.refs] == ["0", "0", "2", "2", "1"]
     assert reading.source.store()["uri"] == f"sqlite:///{location}"
     assert [call.arguments["name"] for call in reading.calls("create_experiment")] == [
@@ -358,7 +358,7 @@ LOCATION = "INSERT INTO trace_tags VALUES ('mlflow.artifactLocation', ?, 'tr-1')
 
 
 def run_calls(reading, method):
-    events = reading.of(RUN)
+    events = reading.run_events(RUN)
     return [event for event in events if getattr(event, "method", "") == method]
 
 
@@ -368,14 +368,14 @@ def test_spans_are_read_from_artifacts(make, path):
     (folder / "traces.json").write_text('{"spans": [{"name": "a", "span_id": "1"}]}', "utf-8")
     (folder / "more.bin").write_bytes(b"x")
     uri = "/elsewhere/mlruns/0/traces/tr-1/artifacts"
-    reading = Reading(make(*TRACES, (LOCATION, (uri,))))
+    reading = SourceContents(make(*TRACES, (LOCATION, (uri,))))
     (start,) = run_calls(reading, "start_trace")
     info = start.arguments["trace_info"]
     assert (info["request_time"], info["execution_duration"]) == (1_700_000_000_000, 5)
     assert info["state"] == "OK" and info["response_preview"] is None
     (spans,) = run_calls(reading, "log_spans")
     assert spans.arguments["spans"] == [{"name": "a", "span_id": "1"}]
-    (files,) = reading.all(ArtifactsLogged)
+    (files,) = reading.select(ArtifactsLogged)
     assert files.owner == ("trace", "tr-1")
     assert [file["path"] for file in files.files] == ["more.bin", "traces.json"]
     assert reading.problems == []
@@ -384,7 +384,7 @@ def test_spans_are_read_from_artifacts(make, path):
 @pytest.mark.parametrize("content", ["", "{torn", "[]"])
 def test_columns_replace_missing_content_of_spans(make, content):
     row = ("INSERT INTO spans VALUES ('tr-1', 's', NULL, 'root', 'LLM', 'OK', 1, 2, ?)", (content,))
-    reading = Reading(make(*TRACES, row))
+    reading = SourceContents(make(*TRACES, row))
     (call,) = run_calls(reading, "log_spans")
     (span,) = call.arguments["spans"]
     assert (span["name"], span["span_type"], span["status"]) == ("root", "LLM", {"code": "OK"})
@@ -395,7 +395,7 @@ def test_columns_replace_missing_content_of_spans(make, content):
 
 def test_assessments_of_each_kind(make):
     row = "INSERT INTO assessments VALUES (?, 'tr-1', 'n', ?, ?, ?, 1, 'sunny')"
-    reading = Reading(
+    reading = SourceContents(
         make(
             *TRACES,
             (row, ("a-2", "feedback", "true", 2)),
@@ -414,7 +414,7 @@ def test_assessments_of_each_kind(make):
 
 def test_links_of_traces_become_events(make):
     row = "INSERT INTO entity_associations VALUES ('1', ?, ?, ?, ?)"
-    reading = Reading(
+    reading = SourceContents(
         make(
             *TRACES,
             (row, ("trace", "tr-1", "prompt_version", "a/b/3")),
@@ -437,8 +437,8 @@ def test_deleted_logged_model_is_created_and_deleted(make):
         status_message TEXT)"""
     values = f"('m-1', 0, 'm', NULL, 1, 2, 2, 'deleted', '', '{RUN}', '')"
     row = f"INSERT INTO logged_models VALUES {values}"
-    reading = Reading(make(table, row))
-    created, deleted = reading.all(ModelLogged)
+    reading = SourceContents(make(table, row))
+    created, deleted = reading.select(ModelLogged)
     assert created.status == "READY" and created.fields["lifecycle"] == "deleted"
     assert deleted.status == "DELETED" and deleted.name is None
 
@@ -449,7 +449,7 @@ def test_large_tables_are_split_into_several_events(make):
         rows = ((i, "hush", "{}") for i in range(1200))
         connection.executemany("INSERT INTO jobs VALUES (?, ?, ?)", rows)
         connection.commit()
-    calls = Reading(location).calls("record_jobs")
+    calls = SourceContents(location).calls("record_jobs")
     rows = [row for call in calls for row in call.arguments["rows"]]
     assert sorted(row["id"] for row in rows) == [*range(1200)]
     assert {row["token_hash"] for row in rows} == {"(withheld)"}
@@ -496,6 +496,6 @@ def test_assign_models_yields_each_point_once_and_each_model_once(rows):
 
 
 def test_store_events_are_numbered(make):
-    reading = Reading(make())
+    reading = SourceContents(make())
     assert [event.seq for event in reading.store] == list(range(len(reading.store)))
     assert all(isinstance(event, StoreCalled) for event in reading.store)

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 from databases import RUN, add_run, metric
-from readings import Reading
+from source_contents import SourceContents
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated
@@ -32,7 +32,7 @@ def test_reading_in_wal_mode_leaves_no_files(make, path):
         connection.commit()
     before = files_beside(path)
     assert before.keys() == {"mlflow.db"}
-    reading = Reading(location)
+    reading = SourceContents(location)
     assert len(reading.points("a")) == 2 and not reading.problems
     reading.source.close()
     assert files_beside(path) == before
@@ -152,7 +152,7 @@ print(sum(len(getattr(event, "values", ())) for event in source.events(ref)))
     assert files_beside(path).keys() == {"mlflow.db"}
 
 
-# -- files that are not a store ----------------------------------------------------------------------
+# -- files that are not a store -------------------------------------------------------------
 
 
 def test_missing_and_in_memory_databases_are_errors(tmp_path):
@@ -176,7 +176,7 @@ def test_database_without_tables_of_mlflow_is_an_error(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE experiments (x)")
         connection.commit()
-    with pytest.raises(StoreError, match="no tables of MLflow: no experiments and no runs"):
+    with pytest.raises(StoreError, match="MLflow's tables are missing: experiments and runs"):
         list(open_source(str(path)).runs())
 
 
@@ -187,18 +187,19 @@ def test_tables_of_another_tracker_are_an_error(tmp_path):
         connection.execute("CREATE TABLE runs (id INTEGER, experiment_id INTEGER)")
         connection.execute("INSERT INTO runs VALUES (1, 1)")
         connection.commit()
-    with pytest.raises(StoreError, match="no tables of MLflow"):
+    with pytest.raises(StoreError, match="MLflow's tables are missing"):
         list(open_source(str(path)).runs())
 
 
-def test_corrupt_pages_do_not_affect_other_tables(make, path):
-    rows = [metric("a", float(i), i, i) for i in range(20_000)]
+@pytest.mark.parametrize("size", [20_000, 30_000])  # the second one gets a temporary index
+def test_corrupt_pages_do_not_affect_other_tables(make, path, size):
+    rows = [metric("a", float(i), i, i) for i in range(size)]
     location = make(*rows, (f"INSERT INTO params VALUES ('p', '1', '{RUN}')"))
     data = bytearray(path.read_bytes())
     half = len(data) // 2 // 4096 * 4096
     data[half : half + 200 * 4096] = os.urandom(200 * 4096)
     path.write_bytes(data)
-    reading = Reading(location)
+    reading = SourceContents(location)
     assert reading.params() == {"p": "1"}
     assert any("malformed" in reason for reason in reading.reasons())
     assert all(problem.lost for problem in reading.problems)
@@ -257,8 +258,8 @@ def test_artifacts_are_found_by_the_end_of_their_uri(make, path, uri, root):
     folder = path.parent / root / RUN / "artifacts"
     folder.mkdir(parents=True)
     (folder / "x.txt").write_text("x", "utf-8")
-    reading = Reading(make(artifact_uri=uri.format(run=RUN)))
-    (event,) = reading.all(ArtifactsLogged)
+    reading = SourceContents(make(artifact_uri=uri.format(run=RUN)))
+    (event,) = reading.select(ArtifactsLogged)
     assert [file["path"] for file in event.files] == ["x.txt"]
     assert reading.problems == []
 
@@ -270,8 +271,8 @@ def test_uris_to_foreign_folders_are_not_followed(make, tmp_path):
     for uri in (str(secret), f"{secret}/../secret", f"/../../{secret}"):
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
         (tmp_path / "store").mkdir()
-        reading = Reading(make(artifact_uri=uri))
-        assert not reading.all(ArtifactsLogged)
+        reading = SourceContents(make(artifact_uri=uri))
+        assert not reading.select(ArtifactsLogged)
 
 
 def test_unreachable_artifacts_are_reported_once_without_password(make):
@@ -281,7 +282,7 @@ def test_unreachable_artifacts_are_reported_once_without_password(make):
             run = f"{number:032x}"
             add_run(connection, run, artifact_uri=f"s3://user:se-cret@bucket/x/0/{run}/artifacts")
         connection.commit()
-    (problem,) = Reading(location).problems
+    (problem,) = SourceContents(location).problems
     assert problem.place == "s3://bucket/x" and "hashes" in problem.lost
 
 

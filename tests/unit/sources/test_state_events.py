@@ -330,7 +330,7 @@ def test_sources_create_events_in_state_events_only():
         for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
-        and kinds & {name.id for name in (node.func, *node.args) if isinstance(name, ast.Name)}
+        and kinds & {ast.unparse(name).rpartition(".")[2] for name in (node.func, *node.args)}
         and getattr(node.func, "id", None) != "isinstance"
     }
     assert creators == {"state_events.py"}

@@ -24,9 +24,8 @@ from yprov_mlflow.prov.events import (
     TagsSet,
 )
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.translate import Options, SideFile, Translator, translate
+from yprov_mlflow.prov.translate import BATCH, Options, SideFile, Translator, translate
 from yprov_mlflow.prov.translate.artifacts import media_type
-from yprov_mlflow.prov.translate.points import BATCH
 
 RUN_ID = "3f2c0a4e111142228333444455556666"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}

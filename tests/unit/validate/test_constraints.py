@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from judging import errors, judge, warnings
+from provn_validation import error_rules, validate_statements, warning_rules
 
 VIOLATIONS = {
     "22: two ends": (
@@ -177,39 +177,39 @@ SIMULTANEOUS = {
 
 @pytest.mark.parametrize(("statements", "rule"), VIOLATIONS.values(), ids=VIOLATIONS)
 def test_violation_is_an_error(statements: str, rule: str) -> None:
-    rules = [rule.partition(" (")[0] for rule in errors(statements)]
+    rules = [rule.partition(" (")[0] for rule in error_rules(statements)]
     assert [r for r in rules if not r.startswith("Times")] == [rule]
 
 
 @pytest.mark.parametrize("statements", VALID.values(), ids=VALID)
 def test_valid_statements_have_no_findings(statements: str) -> None:
-    assert judge(statements) == []
+    assert validate_statements(statements) == []
 
 
 @pytest.mark.parametrize(("number", "statements"), SIMULTANEOUS.items())
 def test_simultaneous_events_are_a_warning(number: str, statements: str) -> None:
-    assert errors(statements) == []
-    assert f"Constraint {number}" in warnings(statements)
+    assert error_rules(statements) == []
+    assert f"Constraint {number}" in warning_rules(statements)
 
 
 @pytest.mark.parametrize(("statements", "rule"), VIOLATIONS.values(), ids=VIOLATIONS)
 def test_violation_in_a_bundle(statements: str, rule: str) -> None:
-    findings = judge(f"entity(other) bundle ex:b {statements} endBundle")
+    findings = validate_statements(f"entity(other) bundle ex:b {statements} endBundle")
     assert any(f.rule.startswith(rule) and f.bundle == "ex:b" for f in findings)
 
 
 def test_message_names_both_statements() -> None:
-    (finding,) = judge("entity(ex:x) activity(ex:a) wasInformedBy(ex:a, ex:x)")
+    (finding,) = validate_statements("entity(ex:x) activity(ex:a) wasInformedBy(ex:a, ex:x)")
     assert finding.record == "entity(ex:x)"
     assert finding.message == (
         "ex:x is an entity here, and an activity in wasInformedBy(ex:a, ex:x)"
     )
-    (finding,) = judge("wasDerivedFrom(d; f, e, a, g, -) wasGeneratedBy(h; f, a, -)")
+    (finding,) = validate_statements("wasDerivedFrom(d; f, e, a, g, -) wasGeneratedBy(h; f, a, -)")
     assert finding.record == "wasGeneratedBy(h; f, a)"
     assert finding.message.startswith(
         "wasGeneratedBy(g; f, a), which follows from wasDerivedFrom(d; f, e, a, g) by Inference 11"
     )
-    (finding,) = judge("wasDerivedFrom(f, e) wasDerivedFrom(e, f)")
+    (finding,) = validate_statements("wasDerivedFrom(f, e) wasDerivedFrom(e, f)")
     assert (
         "ordering cycle: the generation of e comes before the generation of f (Constraint 42)"
         in finding.message
@@ -217,10 +217,10 @@ def test_message_names_both_statements() -> None:
 
 
 def test_specialization_cycle_is_reported_once() -> None:
-    assert len(judge("specializationOf(e, f) specializationOf(f, e)")) == 1
+    assert len(validate_statements("specializationOf(e, f) specializationOf(f, e)")) == 1
 
 
 @pytest.mark.parametrize(("arguments", "kind"), [("g, -", "generation"), ("-, u", "usage")])
 def test_generation_or_usage_of_a_derivation_needs_an_activity(arguments: str, kind: str) -> None:
-    (finding,) = judge(f"wasDerivedFrom(e, f, -, {arguments})")
+    (finding,) = validate_statements(f"wasDerivedFrom(e, f, -, {arguments})")
     assert finding.message == f"it has a {kind}, but no activity"

@@ -7,9 +7,9 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 import pytest
-from judging import judge
 from prov import Error
 from prov.model import ProvDocument
+from provn_validation import validate_statements
 
 from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError
 from yprov_mlflow.prov.validate import Finding, prov_n_reader
@@ -76,7 +76,7 @@ def test_corpus() -> None:
         (f"{HEAD}used(ex:a, ex:b, yesterday)\nendDocument", "'yesterday' is not a time"),
         (f"{HEAD}used(ex:a., ex:b, -)\nendDocument", "'ex:a.' is not a name"),
         (f"{HEAD}used(ex:a:b, ex:b, -)\nendDocument", "'ex:a:b' is not a name"),
-        (f"{HEAD}wasUsedBy(ex:a, ex:b)\nendDocument", "there is no statement 'wasUsedBy'"),
+        (f"{HEAD}wasUsedBy(ex:a, ex:b)\nendDocument", "unknown statement 'wasUsedBy'"),
         (f"{HEAD}hadMember(ex:i; ex:a, ex:b)\nendDocument", "neither an id nor attributes"),
         (f"{HEAD}bundle ex:b bundle ex:c endBundle endBundle\nendDocument", "cannot contain"),
         (f"{HEAD}endDocument more", "content after 'endDocument' (line 3, column 13)"),
@@ -92,7 +92,7 @@ def test_error_names_line_and_column(text: str, reason: str) -> None:
 
 
 def test_all_constructs() -> None:
-    found = judge(
+    found = validate_statements(
         """
         // a comment, with "quotes" and (brackets
         entity(ex:a/b-c.d, [ex:k="a \\" b" %% xsd:string, /* here, too */ ex:l='ex:x',
@@ -113,12 +113,14 @@ def test_all_constructs() -> None:
 
 
 def test_escaped_names_are_equal() -> None:
-    (finding,) = judge("entity(ex:a\\-b) activity(ex:a-b)")
+    (finding,) = validate_statements("entity(ex:a\\-b) activity(ex:a-b)")
     assert finding.rule.startswith("Constraint 55")
 
 
 def test_content_beyond_the_grammar() -> None:
-    (finding,) = judge("used(ex:a, ex:b)")
+    (finding,) = validate_statements("used(ex:a, ex:b)")
     assert (finding.severity, finding.rule) == ("warning", "Syntax")
-    (finding,) = judge('dict:hadMembers(ex:a, {("k", ex:b)}) entity(ex:a) prefix', None)[:1]
+    (finding,) = validate_statements(
+        'dict:hadMembers(ex:a, {("k", ex:b)}) entity(ex:a) prefix', None
+    )[:1]
     assert finding.severity == "error"

@@ -84,7 +84,7 @@ def test_repeated_argument_in_a_statement() -> None:
         '<prov:used><prov:activity prov:ref="ex:a"/><prov:activity prov:ref="ex:b"/>'
         '<prov:entity prov:ref="ex:e"/></prov:used>'
     )
-    assert "prov:activity is ex:a and ex:b at once" in finding.message
+    assert "prov:activity has two values, ex:a and ex:b" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ def test_repeated_argument_in_a_statement() -> None:
         (
             "<prov:entity prov:id='&b;'/>",
             '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]>',
-            "declares the entity 'a'",
+            "declaration of the entity 'a'",
         ),
         (
             "<prov:label>&x;</prov:label>",
             '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
-            "declares the entity 'x'",
+            "declaration of the entity 'x'",
         ),
         (
             "",
             '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY % p SYSTEM "http://example.org/p"> %p;]>',
-            "declares the entity 'p'",
+            "declaration of the entity 'p'",
         ),
         ("<ex:a>" * 100_000 + "</ex:a>" * 100_000, "", "nested more than 32 deep"),
-        ("", '<?xml version="1.0" encoding="none-such"?>', "no XML"),
+        ("", '<?xml version="1.0" encoding="none-such"?>', "not well-formed XML"),
     ],
 )
 def test_hostile_files_are_errors(content: str, declaration: str, reason: str) -> None:
@@ -119,5 +119,5 @@ def test_hostile_files_are_errors(content: str, declaration: str, reason: str) -
 def test_other_root_elements() -> None:
     report = documents.check_bytes("test", b'<?xml version="1.0"?><html/>')
     assert [f.message for f in report.findings] == [
-        "not a valid prov-xml document: its root is 'html' and not prov:document (line 1)"
+        "not a valid prov-xml document: the root element is 'html', not prov:document (line 1)"
     ]

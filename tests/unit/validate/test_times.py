@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from judging import errors, judge
+from provn_validation import error_rules, validate_statements
 
 RUN = "activity(a, 2026-01-02T00:00:00Z, 2026-01-03T00:00:00Z)"
 BEFORE, DURING, AFTER = "2026-01-01T00:00:00Z", "2026-01-02T12:00:00Z", "2026-01-04T00:00:00Z"
@@ -121,18 +121,18 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize(("statements", "rule"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_contradicting_times_are_an_error(statements: str, rule: str) -> None:
     rule = rule if " " in rule else f"Constraint {rule}"
-    assert errors(statements) == [f"Times against {rule}"]
+    assert error_rules(statements) == [f"Times against {rule}"]
 
 
 @pytest.mark.parametrize(("statements", "rule"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_equal_times_never_contradict(statements: str, rule: str) -> None:
     for moment in (BEFORE, AFTER):
         statements = statements.replace(moment, DURING)
-    assert errors(statements.replace(RUN, f"activity(a, {DURING}, {DURING})")) == []
+    assert error_rules(statements.replace(RUN, f"activity(a, {DURING}, {DURING})")) == []
 
 
 def test_times_are_compared_along_paths() -> None:
-    findings = judge(
+    findings = validate_statements(
         f"activity(a, {AFTER}, -) wasGeneratedBy(e, a, -) used(b, e, -) activity(b, -, {BEFORE})"
     )
     (finding,) = findings
@@ -147,7 +147,7 @@ def test_times_are_compared_along_paths() -> None:
 
 
 def test_specialization_ends_with_the_general_entity() -> None:
-    rules = errors(
+    rules = error_rules(
         f"used(a, e3, {DURING}) wasInvalidatedBy(e1, -, {BEFORE})"
         "specializationOf(e3, e2) specializationOf(e2, e1)"
     )
@@ -160,7 +160,7 @@ def test_one_wrong_clock_is_one_finding() -> None:
         for n in range(2, 28)
     )
     wrong = "wasGeneratedBy(e1, -, 2027-01-01T00:00:00Z)"
-    assert len(judge(f"{chain} {wrong}")) == 1
+    assert len(validate_statements(f"{chain} {wrong}")) == 1
 
 
 def test_long_paths_take_linear_time() -> None:
@@ -170,7 +170,7 @@ def test_long_paths_take_linear_time() -> None:
         for n in steps
     )
     start = time.process_time()
-    findings = judge(f"wasGeneratedBy(e0, -, {AFTER}) {chain}")
+    findings = validate_statements(f"wasGeneratedBy(e0, -, {AFTER}) {chain}")
     assert time.process_time() - start < 20
     assert findings[0].rule == "Times against Constraint 42, Constraint 37, Constraint 33"
     assert findings[-1].message.endswith("(over many steps)")
@@ -178,31 +178,39 @@ def test_long_paths_take_linear_time() -> None:
 
 def test_simultaneous_events_have_the_same_time() -> None:
     cycle = "wasStartedBy(a, -, b, {}) wasStartedBy(b, -, a, {})"
-    assert errors(cycle.format(DURING, DURING)) == []
-    assert errors(cycle.format(DURING, AFTER)) == ["Times"]
+    assert error_rules(cycle.format(DURING, DURING)) == []
+    assert error_rules(cycle.format(DURING, AFTER)) == ["Times"]
 
 
 def test_times_without_a_zone() -> None:
     activity = "activity(a, {}, {})"
-    assert errors(activity.format("2026-01-01T12:00:00", "2026-01-01T11:59:59.999"))
-    assert not errors(activity.format("2026-01-01T12:00:00", "2026-01-01T11:00:00Z"))
-    assert errors(activity.format("2026-01-03T12:00:00", "2026-01-01T11:00:00Z"))
-    assert errors(activity.format("2026-01-01T12:00:00+02:00", "2026-01-01T12:00:00+03:00"))
+    assert error_rules(activity.format("2026-01-01T12:00:00", "2026-01-01T11:59:59.999"))
+    assert not error_rules(activity.format("2026-01-01T12:00:00", "2026-01-01T11:00:00Z"))
+    assert error_rules(activity.format("2026-01-03T12:00:00", "2026-01-01T11:00:00Z"))
+    assert error_rules(activity.format("2026-01-01T12:00:00+02:00", "2026-01-01T12:00:00+03:00"))
 
 
 def test_nanoseconds_count() -> None:
     activity = "activity(a, 2026-01-01T00:00:00.00000000{}Z, 2026-01-01T00:00:00.00000000{}Z)"
-    assert errors(activity.format(2, 1))
-    assert not errors(activity.format(1, 2))
+    assert error_rules(activity.format(2, 1))
+    assert not error_rules(activity.format(1, 2))
 
 
 def test_unset_clocks_and_future_times_are_a_warning() -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     statements = "wasGeneratedBy(e{}, -, {}) wasGeneratedBy(f{}, -, {})"
-    findings = judge(statements.format(1, "1970-01-20T11:00:00Z", 1, "1889-01-01T00:00:00"), now)
+    findings = validate_statements(
+        statements.format(1, "1970-01-20T11:00:00Z", 1, "1889-01-01T00:00:00"), now
+    )
     assert [(f.severity, f.rule) for f in findings] == [("warning", "Times")]
     assert "(and 1 more)" in findings[0].message
     late = statements.format(1, "2026-06-03T00:00:00Z", 2, "57999-01-01T00:00:00Z")
-    assert [f.severity for f in judge(late, now)] == ["warning"]
-    assert judge(statements.format(1, "2026-06-01T12:00:00Z", 2, "2026-06-01T00:00:00")) == []
-    assert judge(statements.format(1, "2099-01-01T00:00:00Z", 2, "2098-01-01T00:00:00Z")) == []
+    assert [f.severity for f in validate_statements(late, now)] == ["warning"]
+    assert (
+        validate_statements(statements.format(1, "2026-06-01T12:00:00Z", 2, "2026-06-01T00:00:00"))
+        == []
+    )
+    assert (
+        validate_statements(statements.format(1, "2099-01-01T00:00:00Z", 2, "2098-01-01T00:00:00Z"))
+        == []
+    )

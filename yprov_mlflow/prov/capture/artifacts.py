@@ -22,57 +22,48 @@ from yprov_mlflow.prov.events import ArtifactsLogged
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.layout import OWN_ARTIFACT, PROVENANCE
 
+# Files above this size are hashed in a thread while the repository copies or uploads them.
 _IN_THREAD_BYTES = 1 << 20
-"""Files above this size are hashed in a thread while the repository copies or uploads them."""
 
-Files = list[dict[str, Any]]
-"""Files as ``ArtifactsLogged`` has them."""
-
-Targets = tuple[str, list[tuple[str, str]]]
-"""An artifact folder, and pairs of a local file and its path below that folder."""
-
-Wrapper = Callable[..., Any]
-"""Takes a method of a repository, the repository and the arguments; calls the method."""
+Files = list[dict[str, Any]]  # as ``ArtifactsLogged`` has them
+_Hashable = list[tuple[str, dict[str, Any]]]  # pairs of a local file and its entry in ``Files``
+Targets = tuple[str, list[tuple[str, str]]]  # an artifact folder; local files, paths below it
+Wrapper = Callable[..., Any]  # takes a method of a repository, and its arguments; calls it
 
 
-class Hashes:
-    """SHA-256 and size of local files, computed while a call copies or moves them."""
+def _start_hashing(targets: list[tuple[str, str]]) -> Callable[[], Files]:
+    """Hash local files while a call copies or moves them.
 
-    def __init__(self, targets: list[tuple[str, str]]) -> None:
-        """Start with pairs of a local file and its artifact path."""
-        self._files: Files = []
-        self._thread: threading.Thread | None = None
-        large = []
-        for local, path in targets:
-            entry: dict[str, Any] = {"path": path, "size": None, "sha256": None}
-            self._files.append(entry)
-            try:
-                status = os.stat(local)
-            except OSError:
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                # Reading a named pipe would wait for a writer; the error is MLflow's to raise.
-                continue
-            entry["size"] = status.st_size
-            if entry["size"] <= _IN_THREAD_BYTES:
-                _hash([(local, entry)])
-            else:
-                large.append((local, entry))
+    Returns:
+        A function that waits and returns the files; ``sha256`` is None for unreadable ones.
+    """
+    files: Files = []
+    small: _Hashable = []
+    large: _Hashable = []
+    for local, path in targets:
+        entry: dict[str, Any] = {"path": path, "size": None, "sha256": None}
+        files.append(entry)
+        with contextlib.suppress(OSError):
+            status = os.stat(local)
+            # Reading a named pipe would wait for a writer; the error is MLflow's to raise.
+            if stat.S_ISREG(status.st_mode):
+                entry["size"] = status.st_size
+                (large if status.st_size > _IN_THREAD_BYTES else small).append((local, entry))
+    # Hashing releases the GIL, so it takes no time from the repository's own work.
+    thread = threading.Thread(target=_hash, args=(large,), name="yprov-hash", daemon=True)
+    if large:
+        thread.start()
+    _hash(small)
+
+    def finish() -> Files:
         if large:
-            # Hashing releases the GIL, so it takes no time from the repository's own work.
-            self._thread = threading.Thread(
-                target=_hash, args=(large,), name="yprov-hash", daemon=True
-            )
-            self._thread.start()
+            thread.join()
+        return files
 
-    def finish(self) -> Files:
-        """Wait for all hashes and return the files; ``sha256`` is None for unreadable ones."""
-        if self._thread is not None:
-            self._thread.join()
-        return self._files
+    return finish
 
 
-def _hash(files: list[tuple[str, dict[str, Any]]]) -> None:
+def _hash(files: _Hashable) -> None:
     for local, entry in files:
         with contextlib.suppress(OSError), open(local, "rb") as file:
             entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -120,45 +111,37 @@ def _write_files(
         return original(repository, *args, **kwargs)
     guard.repository = True
     try:
-        owner = hashes = None
+        owner = finish = None
         with current.recorder.warn_only():
             folder, files = targets(*args, **kwargs)
             owner = _owner(current, repository, folder)
-            hashes = Hashes(files) if owner is not None else None
+            finish = _start_hashing(files) if owner is not None else None
         result = original(repository, *args, **kwargs)
         with current.recorder.warn_only():
-            if owner is not None and hashes is not None:
-                _record(current, repository, owner, hashes.finish(), deleted=deleted)
+            if owner is not None and finish is not None:
+                _record(current, repository, owner, finish(), deleted=deleted)
         return result
     finally:
         guard.repository = False
 
 
 def _write_stream(
-    original: Callable[..., Any],
-    repository: Any,
-    stream: Any,
-    artifact_file_name: str,
-    artifact_path: str | None = None,
+    original: Wrapper, repository: Any, stream: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """Call the original, by which a server passes an upload on, and hash the bytes it reads."""
     hashed = _HashedStream(stream)
-    result = original(repository, hashed, artifact_file_name, artifact_path)
-    _record_stream(repository, hashed, artifact_file_name, artifact_path)
+    result = original(repository, hashed, *args, **kwargs)
+    _record_stream(repository, hashed, *args, **kwargs)
     return result
 
 
 async def _write_async_stream(
-    original: Callable[..., Any],
-    repository: Any,
-    chunks: Any,
-    artifact_file_name: str,
-    artifact_path: str | None = None,
+    original: Wrapper, repository: Any, chunks: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """Do as ``_write_stream`` for an asynchronous iterator."""
     hashed = _HashedStream(chunks)
-    result = await original(repository, hashed, artifact_file_name, artifact_path)
-    _record_stream(repository, hashed, artifact_file_name, artifact_path)
+    result = await original(repository, hashed, *args, **kwargs)
+    _record_stream(repository, hashed, *args, **kwargs)
     return result
 
 
@@ -205,14 +188,19 @@ class _HashedStream:
 # -- events --------------------------------------------------------------------------------
 
 
-def _record_stream(repository: Any, stream: _HashedStream, name: str, folder: str | None) -> None:
+def _record_stream(
+    repository: Any,
+    stream: _HashedStream,
+    artifact_file_name: str,
+    artifact_path: str | None = None,
+) -> None:
     current = process.get()
     if current.guard.here.off:
         return
     with current.recorder.warn_only():
-        owner = _owner(current, repository, folder or "")
+        owner = _owner(current, repository, artifact_path or "")
         if owner is not None:
-            path = posixpath.basename(name)
+            path = posixpath.basename(artifact_file_name)
             entry = {"path": path, "size": stream.size, "sha256": stream.sha256()}
             _record(current, repository, owner, [entry], deleted=False)
 
@@ -228,12 +216,11 @@ def _record(
         entry["path"] = posixpath.join(owner.path, entry["path"]).rstrip("/")
     run_id = current.run_of(owner)
     of_users = [f for f in files if owner.kind != "run" or not OWN_ARTIFACT.match(f["path"])]
-    if len(of_users) < len(files):
-        # A client that delivers its own document knows more than this server does.
-        if current.server and run_id is not None:
-            current.delivered_by_client[run_id] = PROVENANCE
-        if not of_users:
-            return
+    # A client that delivers its own document knows more than this server does.
+    if len(of_users) < len(files) and current.server and run_id is not None:
+        current.delivered_by_client[run_id] = PROVENANCE
+    if files and not of_users:
+        return
     if run_id is None:
         store = current.store_behind(repository)
         if store is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 ContextPath = tuple[str | int, ...]
@@ -21,34 +22,26 @@ class Scope:
     run_id: str | None
     runs: dict[str, ContextPath] = dataclasses.field(default_factory=dict)  # whose journals have it
 
-    def holds(self, run_id: str) -> bool:
-        """Return whether this scope belongs to the run."""
-        return self.run_id is None or self.run_id == run_id
-
     def path(self, run_id: str) -> ContextPath:
         """Return the names of the run's scopes, from the outermost to this one."""
-        names = []
-        scope: Scope | None = self
-        while scope is not None:
-            if scope.holds(run_id):
-                names.append(scope.name)
-            scope = scope.parent
-        return tuple(reversed(names))
+        return tuple(scope.name for scope in _scopes(self, run_id))[::-1]
 
 
+# The innermost scope of the running thread or task.
 current: ContextVar[Scope | None] = ContextVar("yprov_mlflow_scope", default=None)
-"""The innermost scope of the running thread or task."""
+
+
+def _scopes(scope: Scope | None, run_id: str) -> Iterator[Scope]:
+    """Yield this scope and those around it, as far as they belong to the run."""
+    while scope is not None:
+        if scope.run_id in (None, run_id):
+            yield scope
+        scope = scope.parent
 
 
 def unrecorded(run_id: str) -> list[Scope]:
     """Return the scopes around the caller that the run's journal lacks, outermost first."""
-    scope = current.get()
-    scopes = []
-    while scope is not None:
-        if scope.holds(run_id) and run_id not in scope.runs:
-            scopes.append(scope)
-        scope = scope.parent
-    return scopes[::-1]
+    return [scope for scope in _scopes(current.get(), run_id) if run_id not in scope.runs][::-1]
 
 
 def path_in(run_id: str) -> ContextPath | None:
@@ -86,8 +79,5 @@ class OpenContexts:
 
     def only(self) -> ContextPath:
         """Return the innermost open path if it contains all others, else an empty path."""
-        paths = self._paths
-        if not paths:
-            return ()
-        deepest = max(paths, key=len)
-        return deepest if all(deepest[: len(p)] == p for p in paths) else ()
+        deepest = max(self._paths, key=len, default=())
+        return deepest if all(deepest[: len(path)] == path for path in self._paths) else ()

@@ -6,24 +6,27 @@ The document of a store, which is not a run, goes to the state folder (``recover
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+import mlflow
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.backfill import StoreBackfill
+from yprov_mlflow.prov.capture.diagnosis import needs_full_mlflow
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
+from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.collectors import ranks
 from yprov_mlflow.prov.errors import DeliveryError, MissingExtraError, RunNotFoundError
 from yprov_mlflow.prov.events import RunCreated
@@ -33,19 +36,10 @@ from yprov_mlflow.prov.layout import PROV_JSON, PROVENANCE, SERVER, STORES
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.uris import strip_prefix
 
-TIMEOUT_S = 30.0
-"""How long the end of a run or process waits for documents; ``recover`` writes later ones."""
-
-SERVER_TIMEOUT_S = 5.0
-"""The same in a server, where a client waits for the response."""
-
-FACTS_TIMEOUT_S = 2.0
-"""How long a document waits for the first facts of collectors."""
-
-QUIET_S = 2.0
-"""How long a finished run must be quiet before late events make a new document."""
-
-_LOGGER = logging.getLogger("yprov_mlflow")
+TIMEOUT_S = 30.0  # how long the end of a run or process waits; ``recover`` writes later documents
+SERVER_TIMEOUT_S = 5.0  # the same in a server, where a client waits for the response
+FACTS_TIMEOUT_S = 2.0  # how long a document waits for the first facts of collectors
+QUIET_S = 2.0  # how long a finished run must be quiet before late events make a new document
 
 
 class Outcome(NamedTuple):
@@ -121,25 +115,25 @@ class _DeliveryWorker:
 def _worker(capture: CaptureSession) -> _DeliveryWorker:
     with capture.lock:
         if capture.delivery_worker is None:
-            worker = capture.delivery_worker = _DeliveryWorker(capture)
-            capture.recorder.on_late_event = worker.deliver_later
-        return cast(_DeliveryWorker, capture.delivery_worker)
+            capture.delivery_worker = _DeliveryWorker(capture)
+            capture.recorder.on_late_event = capture.delivery_worker.deliver_later
+        return capture.delivery_worker
 
 
 def deliver(capture: CaptureSession, run_id: str, timeout_s: float = TIMEOUT_S) -> None:
     """Write a run's document to its artifacts, and wait for it, but not for long."""
     state = capture.recorder.get(run_id)
-    if state is not None and _is_in_memory(mlflow_private.store_uri(state.store)):
-        _deliver_here(capture, run_id)
-        return
-    try:
-        worker = _worker(capture)
-    except RuntimeError:  # from Python 3.12 on, no thread can be started while a process exits
-        _deliver_here(capture, run_id)
-        return
+    worker = None
+    if state is None or not _is_in_memory(mlflow_private.store_uri(state.store)):
+        # From Python 3.12 on, no thread can be started while a process exits.
+        with contextlib.suppress(RuntimeError):
+            worker = _worker(capture)
     timeout_s = min(timeout_s, SERVER_TIMEOUT_S) if capture.server else timeout_s
-    if not worker.deliver(run_id, timeout_s):
-        _LOGGER.warning(
+    if worker is None:
+        with _not_captured(capture):
+            _deliver_now(capture, run_id)
+    elif not worker.deliver(run_id, timeout_s):
+        LOGGER.warning(
             "The provenance of run %s is not written yet. If the process ends before it is, "
             "`yprov-mlflow recover --run %s` writes it from the journal.",
             run_id,
@@ -149,18 +143,12 @@ def deliver(capture: CaptureSession, run_id: str, timeout_s: float = TIMEOUT_S) 
 
 def _is_in_memory(uri: object) -> bool:
     """Return whether a store is an SQLite database in memory, which other threads do not see."""
-    return (
-        isinstance(uri, str)
-        and uri.startswith("sqlite:")
-        and (":memory:" in uri or uri == "sqlite://")
-    )
+    text = str(uri)
+    return text.startswith("sqlite:") and (":memory:" in text or text == "sqlite://")
 
 
-def at_exit() -> None:
+def at_exit(capture: CaptureSession) -> None:
     """Write the documents of all runs with events since their last one, within one timeout."""
-    capture = process.existing
-    if capture is None:
-        return
     end = time.monotonic() + TIMEOUT_S
     for run_id in capture.recorder.runs():
         capture.recorder.finish(run_id)
@@ -187,11 +175,6 @@ def _not_captured(capture: CaptureSession) -> Iterator[None]:
         guard.off = off
 
 
-def _deliver_here(capture: CaptureSession, run_id: str) -> None:
-    with _not_captured(capture):
-        _deliver_now(capture, run_id)
-
-
 def _deliver_now(capture: CaptureSession, run_id: str) -> None:
     """Write one run's document from all its journals, in this thread."""
     if run_id in capture.delivered_by_client:
@@ -202,12 +185,11 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
         return
     # Reset first: events that are appended meanwhile must make the run dirty again.
     state.dirty = False
-    try:
+    with contextlib.ExitStack() as failed:
+        failed.callback(setattr, state, "dirty", True)
         folder = JournalDirectory(capture.recorder.directory, run_id)
         _write(capture, folder, state.store, thorough=state.suspect)
-    except BaseException:
-        state.dirty = True
-        raise
+        failed.pop_all()
     if state.terminal:
         state.writer.close()
 
@@ -215,21 +197,20 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
 def _write(
     capture: CaptureSession, folder: JournalDirectory, store: Any, *, thorough: bool
 ) -> Written:
-    made = _document(capture, folder, store, thorough=thorough)
-    with _locked(folder), made as (artifacts, written):
+    with _locked(folder), _document(capture, folder, store, thorough) as (artifacts, written):
         if written.joined and not folder.delivered():
             artifacts.keep_earlier()
         artifacts.put(written.files)
         if written.sizes:
             folder.mark_delivered(written.sizes)
     for problem in written.problems:
-        _LOGGER.debug("journal: %s", problem)
+        LOGGER.debug("journal: %s", problem)
     return written
 
 
 @contextlib.contextmanager
 def _document(
-    capture: CaptureSession, folder: JournalDirectory, store: Any, *, thorough: bool
+    capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool
 ) -> Iterator[tuple[RunArtifacts, Written]]:
     """Write a run's document to a temporary folder; yield the run's artifacts and the result."""
     artifacts = RunArtifacts(store, store.get_run(folder.run_id))
@@ -238,17 +219,10 @@ def _document(
         yield artifacts, write_document(folder, Path(out), capture.recorder.settings, backfill)
 
 
-@contextlib.contextmanager
-def _locked(folder: JournalDirectory) -> Iterator[None]:
-    """Let one process at a time write a run's document.
-
-    Without a journal folder there is nothing to lock: the document is made from the store alone.
-    """
-    if not folder.path.is_dir():
-        yield
-        return
-    with FileLock(folder.lock):
-        yield
+def _locked(folder: JournalDirectory) -> contextlib.AbstractContextManager[object]:
+    """Let one process at a time write a run's document."""
+    # Without a journal folder, the document is made from the store alone.
+    return FileLock(folder.lock) if folder.path.is_dir() else contextlib.nullcontext()
 
 
 # -- on demand -----------------------------------------------------------------------------
@@ -282,17 +256,18 @@ def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
 
     A server's journal of a store is read in any case: it has more than those of clients.
     """
-    seen: set[str] = set()
     directory = settings.load().directory
     roots = (directory, directory / SERVER)
     for run_id in run_ids:
         folders = [JournalDirectory(root, run_id) for root in roots]
         yield next((folder for folder in folders if folder.files()), folders[0])
-    if not run_ids:
-        for root in roots:
-            folders = list(JournalDirectory.all(root))
-            yield from (folder for folder in folders if folder.run_id not in seen)
-            seen.update(folder.run_id for folder in folders if not store_of(folder.run_id))
+    if run_ids:
+        return
+    seen: set[str] = set()
+    for root in roots:
+        folders = list(JournalDirectory.all(root))
+        yield from (folder for folder in folders if folder.run_id not in seen)
+        seen.update(folder.run_id for folder in folders if not store_of(folder.run_id))
 
 
 def _recover(
@@ -310,7 +285,7 @@ def _recover(
                 where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
     except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
         return Outcome(run_id, "failed", "", 0, f"{type(error).__name__}: {error}")
-    return Outcome(run_id, "written", where, written.events, "; ".join(written.problems))
+    return Outcome(run_id, "written", where, written.event_count, "; ".join(written.problems))
 
 
 def _store_document(folder: JournalDirectory) -> Path | None:
@@ -341,8 +316,6 @@ def _recorded_uri(folder: JournalDirectory) -> str:
     """Return the URI of the store that a run's journals name, or MLflow's current one."""
     if not folder.files():
         raise DeliveryError.no_journal(folder.run_id, str(folder.path))
-    import mlflow
-
     current = str(mlflow.get_tracking_uri())
     for path in folder.files():
         for event in JournalReader(path):
@@ -355,14 +328,13 @@ def _recorded_uri(folder: JournalDirectory) -> str:
 
 def _open_store(uri: str) -> Any:
     uri = strip_prefix(uri)
-    try:
-        store = mlflow_private.open_store(uri)
-    except ModuleNotFoundError as error:
+    if needs_full_mlflow(uri):
         raise MissingExtraError(
-            f"the store needs {error.name}, which is not installed",
+            "SQL stores need the whole of MLflow, not mlflow-skinny",
             redact(uri),
-            "mlflow-skinny does not bring it. Install the whole of MLflow: pip install mlflow",
-        ) from error
+            "Install it with: pip install mlflow",
+        )
+    store = mlflow_private.open_store(uri)
     mlflow_private.set_store_uri(store, uri)
     return store
 
@@ -373,10 +345,8 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
     Raises:
         RunNotFoundError: The store does not have the run.
         DeliveryError: There is neither a journal nor a document.
-        MissingExtraError: The store needs a library that mlflow-skinny does not bring.
+        MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
     """
-    import mlflow
-
     capture = process.get()
     (folder,) = _folders([run_id])
     with _not_captured(capture):
@@ -384,9 +354,10 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
         if state is not None and state.store is not None:
             capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
             return _rebuild(capture, folder, state.store)
-        uri = tracking_uri or (_recorded_uri(folder) if folder.files() else None)
-        store = _open_store(uri or mlflow.get_tracking_uri())
-        if folder.files() and not folder.is_current():
+        journaled = bool(folder.files())
+        uri = tracking_uri or (_recorded_uri(folder) if journaled else mlflow.get_tracking_uri())
+        store = _open_store(uri)
+        if journaled and not folder.is_current():
             return _rebuild(capture, folder, store)
         artifacts = RunArtifacts(store, _get_run(store, run_id))
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
@@ -398,8 +369,6 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
 
 
 def _get_run(store: Any, run_id: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
     try:
         return store.get_run(run_id)
     except MlflowException as error:
@@ -410,5 +379,5 @@ def _get_run(store: Any, run_id: str) -> Any:
 
 
 def _rebuild(capture: CaptureSession, folder: JournalDirectory, store: Any) -> bytes:
-    with _document(capture, folder, store, thorough=False) as (_, written):
+    with _document(capture, folder, store, False) as (_, written):
         return written.files[-1].read_bytes()

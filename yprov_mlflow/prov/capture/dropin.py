@@ -115,17 +115,15 @@ _active = False
 def _mlflow() -> ModuleType:
     """Return MLflow, with capture on."""
     global _active
-    module = sys.modules.get("mlflow")
-    if module is None or not _active:
+    if not _active or "mlflow" not in sys.modules:
         # Set first: importing MLflow reads names of this package.
-        _active = True
+        _active, done = True, False
         try:
             patches.activate()
-        except BaseException:
-            _active = False
-            raise
-        module = sys.modules["mlflow"]
-    return module
+            done = True
+        finally:
+            _active = done
+    return sys.modules["mlflow"]
 
 
 def _is_own(value: Any) -> bool:

@@ -7,10 +7,10 @@ belongs to can be patched (see ``patches``).
 
 from __future__ import annotations
 
-import logging
 from typing import NoReturn
 
 from yprov_mlflow.prov.capture import patches
+from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.uris import PREFIX, SCHEME
 
 _INSTALLERS = {
@@ -22,14 +22,12 @@ _INSTALLERS = {
 
 def __getattr__(name: str) -> object:
     """Install the patch of an entry point, and return the builder that MLflow registers."""
-    try:
-        install = _INSTALLERS[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    try:
+    install = _INSTALLERS.get(name)
+    if install is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # An error here would break every import of MLflow.
+    with Boundary(lambda error: LOGGER.debug("capture cannot be installed", exc_info=error)):
         install()
-    except Exception as error:  # an error here would break every import of MLflow
-        logging.getLogger("yprov_mlflow").debug("capture cannot be installed", exc_info=error)
     return _refuse
 
 

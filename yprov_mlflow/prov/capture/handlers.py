@@ -16,27 +16,11 @@ from mlflow.entities import RunStatus
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils import validation
 
-from yprov_mlflow.prov import serialize
+from yprov_mlflow.prov import events, serialize
 from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES, store_uri
 from yprov_mlflow.prov.capture.session import CaptureSession
-from yprov_mlflow.prov.events import (
-    FIELDS,
-    TERMINAL,
-    Event,
-    InputsLogged,
-    Json,
-    MetricsLogged,
-    ModelLogged,
-    OutputsLogged,
-    ParamsLogged,
-    RunCreated,
-    RunUpdated,
-    StoreCalled,
-    TagDeleted,
-    TagsSet,
-)
+from yprov_mlflow.prov.events import FIELDS, TERMINAL, Event, Json
 from yprov_mlflow.prov.ids import store_id
-from yprov_mlflow.prov.redaction import redact
 
 Handler = Callable[..., None]
 
@@ -53,8 +37,7 @@ class Call(NamedTuple):
         self.capture.recorder.record(run_id, cls, *fields, store=self.store)
 
 
-SYSTEM_METRICS_TIMEOUT_S = 5.0
-"""How long the end of a run waits for its last system metrics to be logged."""
+SYSTEM_METRICS_TIMEOUT_S = 5.0  # how long the end of a run waits for its last system metrics
 
 WRITES = frozenset(
     "add archive attach copy create delete deprecated detach end finalize link log record "
@@ -76,13 +59,13 @@ NOT_CALLS = frozenset(
 They control queues (a queued call is captured when the queue makes it) or clean up a server.
 """
 
+# Handlers by method name, with the events that each makes.
 HANDLERS: dict[str, tuple[Handler, tuple[type[Event], ...]]] = {}
-"""Handlers by method name, with the events that each makes."""
 
 
-def _handles(*events: type[Event]) -> Callable[[Handler], Handler]:
+def _handles(*kinds: type[Event]) -> Callable[[Handler], Handler]:
     def register(function: Handler) -> Handler:
-        HANDLERS[function.__name__] = (function, events)
+        HANDLERS[function.__name__] = (function, kinds)
         return function
 
     return register
@@ -113,26 +96,16 @@ def failed(capture: CaptureSession, args: tuple[Any, ...], kwargs: Mapping[str, 
 # -- runs --------------------------------------------------------------------------------
 
 
-@_handles(RunCreated)
+@_handles(events.RunCreated)
 def create_run(call: Call, experiment_id: Any, *_: Any, **__: Any) -> None:
     """Record a new run and its properties."""
     info = call.result.info
     call.capture.remember_root(info.artifact_uri, "run", info.run_id)
-    call.record(
-        info.run_id,
-        RunCreated,
-        str(info.experiment_id),
-        call.capture.experiment_name(call.store, info.experiment_id),
-        info.run_name,
-        info.user_id,
-        info.start_time,
-        info.artifact_uri and redact(info.artifact_uri),
-        dict(call.result.data.tags),
-        call.capture.store_reference(call.store),
-    )
+    fields = call.capture.creation_fields(call.store, info, dict(call.result.data.tags))
+    call.record(info.run_id, events.RunCreated, *fields)
 
 
-@_handles(RunUpdated)
+@_handles(events.RunUpdated)
 def update_run_info(
     call: Call,
     run_id: str,
@@ -151,7 +124,7 @@ def update_run_info(
         # Last samples come before the event of the end, after which they would be late events.
         capture.recorder.finish(run_id)
         capture.publisher.finish(run_id, SYSTEM_METRICS_TIMEOUT_S)
-    call.record(run_id, RunUpdated, status, end_time, run_name or None, None)
+    call.record(run_id, events.RunUpdated, status, end_time, run_name or None, None)
     if status in TERMINAL:
         # Imported at the end of the first run: it loads the translator and the formats (0.3 s).
         from yprov_mlflow.prov.capture import delivery
@@ -162,7 +135,7 @@ def update_run_info(
 
 def _lifecycle(lifecycle: str) -> Handler:
     def handle(call: Call, run_id: str) -> None:
-        call.record(run_id, RunUpdated, None, None, None, lifecycle)
+        call.record(run_id, events.RunUpdated, None, None, None, lifecycle)
         if lifecycle == "purged":
             # The run no longer exists, so it cannot have a document among its artifacts.
             call.capture.recorder.state(run_id).store = None
@@ -170,9 +143,9 @@ def _lifecycle(lifecycle: str) -> Handler:
     return handle
 
 
-HANDLERS["delete_run"] = (_lifecycle("deleted"), (RunUpdated,))
-HANDLERS["restore_run"] = (_lifecycle("active"), (RunUpdated,))
-HANDLERS[HARD_DELETES["run"]] = (_lifecycle("purged"), (RunUpdated,))
+HANDLERS["delete_run"] = (_lifecycle("deleted"), (events.RunUpdated,))
+HANDLERS["restore_run"] = (_lifecycle("active"), (events.RunUpdated,))
+HANDLERS[HARD_DELETES["run"]] = (_lifecycle("purged"), (events.RunUpdated,))
 
 
 @_handles()
@@ -196,37 +169,37 @@ def _tags(store: Any, items: Any) -> dict[str, str]:
     return {item.key: str(item.value)[:limit] for item in items}
 
 
-@_handles(ParamsLogged)
+@_handles(events.ParamsLogged)
 def log_param(call: Call, run_id: str, param: Any) -> None:
     """Record one param."""
-    call.record(run_id, ParamsLogged, _params((param,)))
+    call.record(run_id, events.ParamsLogged, _params((param,)))
 
 
-@_handles(TagsSet)
+@_handles(events.TagsSet)
 def set_tag(call: Call, run_id: str, tag: Any) -> None:
     """Record one tag."""
-    call.record(run_id, TagsSet, _tags(call.store, (tag,)))
+    call.record(run_id, events.TagsSet, _tags(call.store, (tag,)))
 
 
-@_handles(TagDeleted)
+@_handles(events.TagDeleted)
 def delete_tag(call: Call, run_id: str, key: str) -> None:
     """Record the deletion of a tag."""
-    call.record(run_id, TagDeleted, key)
+    call.record(run_id, events.TagDeleted, key)
 
 
-@_handles(MetricsLogged)
+@_handles(events.MetricsLogged)
 def log_metric(call: Call, run_id: str, metric: Any) -> None:
     """Record one point of a metric."""
     call.capture.recorder.record_metric(run_id, metric, call.store)
 
 
-@_handles(ParamsLogged, TagsSet, MetricsLogged)
+@_handles(events.ParamsLogged, events.TagsSet, events.MetricsLogged)
 def log_batch(call: Call, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
     """Record a batch, as one event for each kind."""
     if params:
-        call.record(run_id, ParamsLogged, _params(params))
+        call.record(run_id, events.ParamsLogged, _params(params))
     if tags:
-        call.record(run_id, TagsSet, _tags(call.store, tags))
+        call.record(run_id, events.TagsSet, _tags(call.store, tags))
     if metrics and len(metrics) == 1:
         call.capture.recorder.record_metric(run_id, metrics[0], call.store)
     elif metrics:
@@ -249,53 +222,52 @@ def log_batch_async(call: Call, run_id: str, metrics: Any = (), *_: Any, **__: A
 # -- datasets and models -----------------------------------------------------------------
 
 
-@_handles(InputsLogged)
+@_handles(events.InputsLogged)
 def log_inputs(call: Call, run_id: str, datasets: Any = None, models: Any = None) -> None:
     """Record datasets and models that the run uses."""
     inputs = [serialize.dataset(item) for item in datasets or ()]
-    call.record(run_id, InputsLogged, inputs, [item.model_id for item in models or ()])
+    call.record(run_id, events.InputsLogged, inputs, [item.model_id for item in models or ()])
 
 
-@_handles(OutputsLogged)
+@_handles(events.OutputsLogged)
 def log_outputs(call: Call, run_id: str, models: Any) -> None:
     """Record models that the run produces, each with its step."""
-    call.record(run_id, OutputsLogged, [(item.model_id, item.step) for item in models])
+    call.record(run_id, events.OutputsLogged, [(item.model_id, item.step) for item in models])
 
 
-@_handles(ModelLogged)
+@_handles(events.ModelLogged)
 def create_logged_model(call: Call, *_: Any, **__: Any) -> None:
     """Record a new model, and remember its run."""
-    model, capture = call.result, call.capture
-    run_id = model.source_run_id or capture.active_run()
+    _remember_model(
+        call.capture, call.result, call.result.source_run_id or call.capture.active_run()
+    )
+    _record_model(call, *serialize.logged_model_fields(call.result))
+
+
+def _remember_model(capture: CaptureSession, model: Any, run_id: str | None) -> None:
+    capture.remember_root(model.artifact_location, "model", model.model_id)
     if run_id:
         capture.model_runs[model.model_id] = run_id
-    capture.remember_root(model.artifact_location, "model", model.model_id)
-    _record_model(call, *serialize.logged_model_fields(model))
 
 
 def _record_model(call: Call, model_id: str, *fields: Any) -> None:
     run_id = call.capture.model_runs.get(model_id) or _run_or_store(call)
-    call.record(run_id, ModelLogged, model_id, *fields)
-
-
-_CHANGEABLE = FIELDS[ModelLogged.kind][FIELDS[ModelLogged.kind].index("model_id") + 1 :]
+    call.record(run_id, events.ModelLogged, model_id, *fields)
 
 
 def _change_model(call: Call, model_id: str, **changes: Any) -> None:
     """Record changed fields of a model, by name; the others stay."""
-    _record_model(call, model_id, *map(changes.get, _CHANGEABLE))
+    names = FIELDS[events.ModelLogged.kind]
+    _record_model(call, model_id, *map(changes.get, names[names.index("model_id") + 1 :]))
 
 
 @_handles()
 def get_logged_model(call: Call, *_: Any, **__: Any) -> None:
     """Remember the model's run and artifact root; a read makes no event."""
-    model = call.result
-    call.capture.remember_root(model.artifact_location, "model", model.model_id)
-    if model.source_run_id:
-        call.capture.model_runs[model.model_id] = model.source_run_id
+    _remember_model(call.capture, call.result, call.result.source_run_id)
 
 
-@_handles(ModelLogged)
+@_handles(events.ModelLogged)
 def finalize_logged_model(call: Call, model_id: str, status: Any) -> None:
     """Record the final status of a model."""
     run_id = getattr(call.result, "source_run_id", None)
@@ -304,25 +276,25 @@ def finalize_logged_model(call: Call, model_id: str, status: Any) -> None:
     _change_model(call, model_id, status=serialize.model_status(status))
 
 
-@_handles(ModelLogged)
+@_handles(events.ModelLogged)
 def set_logged_model_tags(call: Call, model_id: str, tags: Any) -> None:
     """Record tags of a model."""
     _change_model(call, model_id, tags={tag.key: tag.value for tag in tags})
 
 
-@_handles(ModelLogged)
+@_handles(events.ModelLogged)
 def delete_logged_model_tag(call: Call, model_id: str, key: str) -> None:
     """Record the deletion of a model's tag."""
     _change_model(call, model_id, deleted_tag=key)
 
 
-@_handles(ModelLogged)
+@_handles(events.ModelLogged)
 def log_logged_model_params(call: Call, model_id: str, params: Any) -> None:
     """Record params of a model."""
     _change_model(call, model_id, params={param.key: param.value for param in params})
 
 
-@_handles(ModelLogged)
+@_handles(events.ModelLogged)
 def delete_logged_model(call: Call, model_id: str) -> None:
     """Record the deletion of a model."""
     _change_model(call, model_id, status="DELETED")
@@ -333,6 +305,7 @@ HANDLERS[HARD_DELETES["model"]] = HANDLERS["delete_logged_model"]
 
 # -- all others --------------------------------------------------------------------------
 
+# Kinds of subjects by the argument, or field of a result, that identifies one.
 _SUBJECTS = {
     "experiment_id": "experiment",
     "trace_id": "trace",
@@ -342,15 +315,11 @@ _SUBJECTS = {
     "dataset_id": "dataset",
     "assessment_id": "assessment",
     "webhook_id": "webhook",
-    "version": "version",
-    "alias": "alias",
-    "key": "key",
+    **{kind: kind for kind in ("version", "alias", "key")},
 }
-"""Kinds of subjects by the argument, or field of a result, that identifies one."""
 
+# Nouns of methods about registered models, which MLflow's prompts are, too.
 _IN_REGISTRY = ("registered_model", "model_version", "prompt")
-"""Nouns of methods about registered models, which MLflow's prompts are, too."""
-
 _OF_REGISTRY = frozenset({"model", "version", "alias", "key"})
 
 
@@ -373,14 +342,12 @@ def _store_called(
     event = (method, subjects, arguments, answer)
     # A registry store cannot take the document of a run; the tracking store with its URI can.
     home = capture.tracking.get(store_uri(store)) if run_id else None
-    capture.recorder.record(run_id or _run_or_store(call), StoreCalled, *event, store=home)
+    capture.recorder.record(run_id or _run_or_store(call), events.StoreCalled, *event, store=home)
+    # MLflow exports the spans of a trace before the trace itself, which names its run.
     if run_id is None and method == "log_spans" and trace:
         capture.early_spans[trace] = event
-    elif trace is not None and trace in capture.early_spans:
-        # MLflow exports the spans of a trace before the trace itself, which names its run.
-        early = capture.early_spans.pop(trace)
-        if run_id is not None:
-            capture.recorder.record(run_id, StoreCalled, *early)
+    elif (early := capture.early_spans.pop(trace or "", None)) and run_id is not None:
+        capture.recorder.record(run_id, events.StoreCalled, *early)
 
 
 def _subjects(method: str, arguments: Mapping[str, Json], answer: Json) -> dict[str, str]:
@@ -405,24 +372,22 @@ def _subjects(method: str, arguments: Mapping[str, Json], answer: Json) -> dict[
     return subjects
 
 
-_TRACE_IDS = ("trace_id", "request_id")
-
-
 def _trace_of_call(
     capture: CaptureSession, arguments: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> str | None:
     """Return the id of the trace of a call, and remember which run the trace belongs to."""
     info = arguments.get("trace_info")
     info = info if isinstance(info, dict) else {}
-    metadata = info.get("trace_metadata")
-    ids = (source.get(key) for source in (arguments, fields, info) for key in _TRACE_IDS)
+    sources = (arguments, fields, info)
+    ids = (source.get(key) for source in sources for key in ("trace_id", "request_id"))
     trace = next((str(i) for i in ids if isinstance(i, str | int)), None)
     spans = arguments.get("spans")
     if trace is None and isinstance(spans, list) and spans and isinstance(spans[0], dict):
         attribute = (spans[0].get("attributes") or {}).get("mlflow.traceRequestId", "")
         trace = str(attribute).strip('"') or None
-    if isinstance(metadata, dict) and trace and metadata.get("mlflow.sourceRun"):
-        capture.trace_runs[trace] = str(metadata["mlflow.sourceRun"])
+    run_id = (info.get("trace_metadata") or {}).get("mlflow.sourceRun")
+    if trace and run_id:
+        capture.trace_runs[trace] = str(run_id)
     return trace
 
 

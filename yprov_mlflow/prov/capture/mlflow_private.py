@@ -8,21 +8,21 @@ says otherwise. MLflow imports this module at every start, so it imports mlflow 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yprov_mlflow.prov.capture.contexts import ContextPath
 
 SERVER_STORE_VARIABLE = "_MLFLOW_SERVER_FILE_STORE"
 """Variable in which ``mlflow server`` passes the URI of the backend store to its workers."""
 
 # -- functions and methods that patches replaces -------------------------------------------
 
+# Functions of ``tracking_utils()`` and ``registry_utils()``: a client's URI, passed or set.
 RESOLVE_TRACKING_URI = "_resolve_tracking_uri"
-"""Function of ``tracking_utils()``: the tracking URI of a client, given or configured."""
-
 RESOLVE_REGISTRY_URI = "_resolve_registry_uri"
-"""Function of ``registry_utils()``: the registry URI of a client, given or configured."""
 
-GET_STORE = "_get_store_with_resolved_uri"
-"""Cached method of the store registries, through which all stores are made."""
+GET_STORE = "_get_store_with_resolved_uri"  # cached method of store registries: makes all stores
 
 HARD_DELETES = {
     "run": "_hard_delete_run",
@@ -44,13 +44,6 @@ def registry_utils() -> Any:
     from mlflow.tracking._model_registry import utils
 
     return utils
-
-
-def tracking_store_registry() -> Any:
-    """Return the class of the registry that makes tracking stores."""
-    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
-
-    return TrackingStoreRegistry
 
 
 def registry_store_registry() -> Any:
@@ -81,10 +74,8 @@ def open_store(uri: str) -> Any:
 
 
 def rebind_async_queue(store: Any) -> None:
-    """Have a store's queue of asynchronous logging call the method that the store has now.
-
-    ``AbstractStore.__init__`` gives its queue the bound method of the original class.
-    """
+    """Have a store's queue of asynchronous logging call the method that the store has now."""
+    # ``AbstractStore.__init__`` passes the bound method of the original class to its queue.
     queue = store.__dict__.get("_async_logging_queue")
     method = getattr(queue, "_logging_func", None)
     if method is not None and getattr(method, "__self__", None) is store:
@@ -99,11 +90,15 @@ def cached_artifact_repositories() -> list[Any]:
 # -- inside mlflow server --------------------------------------------------------------------
 
 
-def server_tracking_store() -> Any:
-    """Return the server's tracking store; the first call makes it."""
+def _server_handlers() -> Any:
     from mlflow.server import handlers
 
-    return handlers._get_tracking_store()
+    return handlers
+
+
+def server_tracking_store() -> Any:
+    """Return the server's tracking store; the first call makes it."""
+    return _server_handlers()._get_tracking_store()
 
 
 def server_artifact_repository(root: str) -> tuple[Any, str]:
@@ -112,8 +107,7 @@ def server_artifact_repository(root: str) -> tuple[Any, str]:
     Args:
         root: Artifact URI of the run, ``mlflow-artifacts:/…``, which only clients can open.
     """
-    from mlflow.server import handlers
-
+    handlers = _server_handlers()
     prefix = handlers._get_proxied_run_artifact_destination_path(root) + "/"
     return handlers._get_artifact_repo_mlflow_artifacts(), prefix
 
@@ -121,14 +115,9 @@ def server_artifact_repository(root: str) -> tuple[Any, str]:
 # -- runs, metrics and traces ----------------------------------------------------------------
 
 # Recorder.record_metric reads these attributes itself: a call for each would cost its hot path.
-MODEL_ID = "_model_id"
-"""Attribute of ``Metric``: the logged model that the point is about; from MLflow 3 on."""
-
-DATASET_NAME = "_dataset_name"
-"""Attribute of ``Metric``: the dataset that the point was computed on; from MLflow 3 on."""
-
-CONTEXT = "_yprov_context"
-"""Our attribute of a queued ``Metric``: its context, unknown to the thread that logs it."""
+MODEL_ID = "_model_id"  # the logged model that the point is about; from MLflow 3 on
+DATASET_NAME = "_dataset_name"  # what the point was computed on; from MLflow 3 on
+CONTEXT = "_yprov_context"  # ours, of a queued point: unknown to the thread that logs it
 
 
 def latest_metrics(run: Any) -> Sequence[Any]:
@@ -136,15 +125,13 @@ def latest_metrics(run: Any) -> Sequence[Any]:
     return getattr(run.data, "_metric_objs", ())
 
 
-def set_metric_context(metrics: Sequence[Any], path: tuple[str | int, ...]) -> None:
+def set_metric_context(metrics: Sequence[Any], path: ContextPath) -> None:
     """Attach a context path to metrics that another thread will log."""
     for metric in metrics:
         metric.__dict__[CONTEXT] = path
 
 
-def metric_contexts(
-    metrics: Sequence[Any], default: tuple[str | int, ...]
-) -> list[tuple[str | int, ...]]:
+def metric_contexts(metrics: Sequence[Any], default: ContextPath) -> list[ContextPath]:
     """Return the context path that was attached to each metric, or the default."""
     return [metric.__dict__.get(CONTEXT, default) for metric in metrics]
 

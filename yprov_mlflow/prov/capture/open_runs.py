@@ -6,17 +6,17 @@ import contextlib
 import dataclasses
 import getpass
 import itertools
-import logging
 import os
 import platform
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.prov.capture.contexts import OpenContexts
+from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.events import Event, FactsCollected, SessionStarted
 from yprov_mlflow.prov.ids import session_token
 from yprov_mlflow.prov.journal import JournalDirectory, JournalWriter
@@ -25,10 +25,7 @@ from yprov_mlflow.prov.layout import SERVER
 from yprov_mlflow.prov.sampling.bridge import CollectorBridge
 from yprov_mlflow.prov.settings import Settings
 
-_LOGGER = logging.getLogger("yprov_mlflow")
-
-_MAX_RUNS = 4096
-"""Runs that are kept; a server that never stops sees more of them."""
+_MAX_RUNS = 4096  # runs that are kept; a server that never stops sees more of them
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -53,7 +50,6 @@ class OpenRuns:
     """
 
     def __init__(self, settings: Settings, *, side: str = "client") -> None:
-        """Start without runs; nothing is written before the first event."""
         self.settings = settings
         self.side = side
         self.pid = os.getpid()
@@ -72,23 +68,22 @@ class OpenRuns:
 
     def state(self, run_id: str) -> RunState:
         """Return the state of a run; the first call for a run starts its session."""
-        state = self._runs.get(run_id)
-        if state is not None:
+        if (state := self._runs.get(run_id)) is not None:
             return state
         with self._lock:
-            state = self._runs.get(run_id)
-            if state is None:
-                folder = JournalDirectory(self.directory, run_id)
-                session = self.session
-                if os.path.exists(folder.file(session)):  # this process has dropped the run before
-                    session = session_token(self.host, self.pid, now_ns())
-                state = RunState(JournalWriter(folder, session))
-                with self.warn_only():
-                    self.collectors.probe()
-                self._append(state, SessionStarted, self._session_facts())
-                self._runs[run_id] = state
-                self._add_facts(state)
-                self._drop_excess()
+            if (state := self._runs.get(run_id)) is not None:
+                return state
+            folder = JournalDirectory(self.directory, run_id)
+            session = self.session
+            if os.path.exists(folder.file(session)):  # this process has dropped the run before
+                session = session_token(self.host, self.pid, now_ns())
+            state = RunState(JournalWriter(folder, session))
+            with self.warn_only():
+                self.collectors.probe()
+            self._append(state, SessionStarted, self._session_facts())
+            self._runs[run_id] = state
+            self._add_facts(state)
+            self._drop_excess()
             return state
 
     def runs(self) -> dict[str, RunState]:
@@ -103,21 +98,20 @@ class OpenRuns:
     def _drop_excess(self) -> None:
         """Drop runs that are over, so that a server's memory does not grow without limit."""
         excess = len(self._runs) - _MAX_RUNS
-        if excess <= 0:
-            return
-        over = (
-            run_id
-            for run_id, state in self._runs.items()
-            if (state.terminal and not state.dirty) or state.store is None
-        )
-        for run_id in list(itertools.islice(over, excess)):
-            self._runs.pop(run_id).writer.close()
+        if excess > 0:
+            over = (
+                run_id
+                for run_id, state in self._runs.items()
+                if (state.terminal and not state.dirty) or state.store is None
+            )
+            for run_id in list(itertools.islice(over, excess)):
+                self._runs.pop(run_id).writer.close()
 
     def suspect(self, run_id: str) -> None:
         """Note that events of a run may be missing, if this process writes to it."""
         with self._lock:
-            if run_id in self._runs:
-                self._runs[run_id].suspect = self._runs[run_id].dirty = True
+            if (state := self._runs.get(run_id)) is not None:
+                state.suspect = state.dirty = True
 
     def finish(self, run_id: str) -> None:
         """Take a run's last samples; called before the event of its end."""
@@ -153,22 +147,21 @@ class OpenRuns:
             state.measured = True
             with self.warn_only():
                 self.collectors.begin(run_id)
-        if state.terminal and self.on_late_event is not None:
-            self.on_late_event(run_id)
+        self._note_late_event(state)
 
     def append_if_open(self, run_id: str, cls: type[Event], *fields: Any) -> None:
         """Append an event of a collector, if this process writes to the run."""
-        state = self._runs.get(run_id)
-        if state is not None:
+        if (state := self._runs.get(run_id)) is not None:
             state.dirty = True
             self._append(state, cls, *fields)
 
     def _append(self, state: RunState, cls: type[Event], *fields: Any) -> None:
-        try:
+        with self.warn_only(state):
             state.writer.append(cls, *fields)
-        except Exception as error:  # noqa: BLE001 - provenance must never break the training
-            state.suspect = True
-            self.warn(error)
+
+    def _note_late_event(self, state: RunState) -> None:
+        if state.terminal and self.on_late_event is not None:
+            self.on_late_event(state.writer.folder.run_id)
 
     # -- facts -------------------------------------------------------------------------
 
@@ -186,13 +179,11 @@ class OpenRuns:
 
     def _add_facts(self, state: RunState) -> None:
         for name, facts in list(self.collectors.facts.items()):
-            if name in state.facts:
-                continue
-            state.facts.add(name)
-            state.dirty = True
-            self._append(state, FactsCollected, name, facts)
-            if state.terminal and self.on_late_event is not None:
-                self.on_late_event(state.writer.folder.run_id)
+            if name not in state.facts:
+                state.facts.add(name)
+                state.dirty = True
+                self._append(state, FactsCollected, name, facts)
+                self._note_late_event(state)
 
     def _session_facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -204,11 +195,9 @@ class OpenRuns:
             "yprov_mlflow": _version("yprov-mlflow"),
             "mlflow": _version("mlflow") or _version("mlflow-skinny"),
         }
-        try:
+        with contextlib.suppress(OSError, KeyError):  # a deleted folder, a uid without a name
             facts["cwd"] = str(Path.cwd())
             facts["user"] = getpass.getuser()
-        except (OSError, KeyError):  # a deleted folder, a uid without a name
-            pass
         if self.settings.embodied_g is not None:
             facts["embodied_g"] = self.settings.embodied_g
         return {**facts, **self.collectors.ranks}
@@ -217,33 +206,37 @@ class OpenRuns:
 
     def note(self, error: BaseException) -> None:
         """Log an error for debugging only; nothing was lost."""
-        _LOGGER.debug("capture", exc_info=error)
+        LOGGER.debug("capture", exc_info=error)
 
     def complain(self, message: str) -> None:
         """Log a warning; capture itself is unaffected."""
-        _LOGGER.warning("%s", message)
+        LOGGER.warning("%s", message)
 
     def warn(self, error: BaseException) -> None:
         """Log a warning that capture failed, once; the run continues as under plain MLflow."""
         self.note(error)
-        if self._warned:
-            return
-        self._warned = True
-        _LOGGER.warning(
-            "Provenance capture failed (%s: %s). The run itself is not affected and continues; "
-            "missing events are read back from MLflow where possible. This warning is logged "
-            "once; set the log level of 'yprov_mlflow' to DEBUG for later ones.",
-            type(error).__name__,
-            error,
-        )
+        if not self._warned:
+            self._warned = True
+            self.complain(
+                f"Provenance capture failed ({type(error).__name__}: {error}). The run itself is "
+                "not affected and continues; missing events are read back from MLflow where "
+                "possible. This warning is logged once; set the log level of 'yprov_mlflow' to "
+                "DEBUG for later ones."
+            )
 
-    @contextlib.contextmanager
-    def warn_only(self) -> Iterator[None]:
-        """Turn an exception into a warning."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+    def warn_only(self, state: RunState | None = None) -> Boundary:
+        """Return a context manager that turns an exception into a warning.
+
+        Args:
+            state: The run that may then lack events.
+        """
+
+        def handle(error: Exception) -> None:
+            if state is not None:
+                state.suspect = True
             self.warn(error)
+
+        return Boundary(handle)
 
 
 def _version(distribution: str) -> str | None:

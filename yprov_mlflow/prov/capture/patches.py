@@ -15,15 +15,12 @@ from __future__ import annotations
 import atexit
 import functools
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from yprov_mlflow.prov.capture import mlflow_private
-from yprov_mlflow.prov.capture.switch import switch
+from yprov_mlflow.prov.capture.switch import Boundary, switch
 
-_PATCHED = "_yprov_mlflow_patched"
-"""Attribute of a module of MLflow that is patched already."""
-
+_PATCHED = "_yprov_mlflow_patched"  # attribute of a module of MLflow that is patched already
 _SESSION = "yprov_mlflow.prov.capture.session"
 
 
@@ -48,7 +45,7 @@ def install_tracking() -> None:
         original(switch.unwrap(uri))
 
     utils.set_tracking_uri = set_tracking_uri
-    _wrap_stores(mlflow_private.tracking_store_registry(), "tracking")
+    _wrap_stores(utils.TrackingStoreRegistry, "tracking")
 
 
 def install_registry() -> None:
@@ -71,7 +68,7 @@ def install_artifacts() -> None:
     @functools.wraps(original)
     def get_artifact_repository(self: Any, *args: Any, **kwargs: Any) -> Any:
         repository = original(self, *args, **kwargs)
-        return switch.attempt(_wrap_repository, repository) if switch.on else repository
+        return switch.attempt(_wrap, repository, "artifacts") if switch.on else repository
 
     cls.get_artifact_repository = get_artifact_repository
 
@@ -85,12 +82,12 @@ def activate() -> None:
     install_registry()
     install_artifacts()
     for repository in mlflow_private.cached_artifact_repositories():
-        switch.attempt(_wrap_repository, repository)
+        switch.attempt(_wrap, repository, "artifacts")
 
 
 def _unwrap_results(module: Any, name: str) -> None:
     """Have a function return URIs without our prefix."""
-    original: Callable[..., Any] = getattr(module, name)
+    original = getattr(module, name)
 
     @functools.wraps(original)
     def unwrapped(*args: Any, **kwargs: Any) -> Any:
@@ -101,33 +98,26 @@ def _unwrap_results(module: Any, name: str) -> None:
 
 def _wrap_stores(cls: Any, kind: str) -> None:
     """Have a registry of stores wrap those that are captured."""
-    original: Callable[..., Any] = getattr(cls, mlflow_private.GET_STORE)
+    original = getattr(cls, mlflow_private.GET_STORE)
 
     @functools.wraps(original)
     def get_store(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
         store = original(self, uri, *args, **kwargs)
         # Several calls of this are made for each call of a user: the usual answer is one look-up.
         if switch.on and type(store) not in switch.wrapped and switch.captures(uri):
-            store = switch.attempt(_wrap_store, store, kind, uri)
+            store = switch.attempt(_wrap, store, kind, uri)
         return store
 
-    for name in ("cache_clear", "cache_info", "cache_parameters"):
-        if hasattr(original, name):
-            setattr(get_store, name, getattr(original, name))
+    for name in {"cache_clear", "cache_info", "cache_parameters"} & set(dir(original)):
+        setattr(get_store, name, getattr(original, name))
     setattr(cls, mlflow_private.GET_STORE, get_store)
 
 
-def _wrap_store(store: Any, kind: str, uri: Any) -> Any:
+def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     # All of capture is imported here (0.3 s), with the first captured store, not at the start.
     from yprov_mlflow.prov.capture import wrappers
 
-    return wrappers.wrap_store(store, kind, uri)
-
-
-def _wrap_repository(repository: Any) -> Any:
-    from yprov_mlflow.prov.capture import wrappers  # as above
-
-    return wrappers.wrap_repository(repository)
+    return wrappers.wrap(instance, kind, uri)
 
 
 def _is_patched(module: Any) -> bool:
@@ -141,10 +131,8 @@ def _at_exit() -> None:
     session = sys.modules.get(_SESSION)
     if session is None or session.existing is None:  # nothing was captured
         return
-    try:
+    with Boundary(switch.give_up):
         # Imported only now: it loads the translator and the formats (0.3 s).
         from yprov_mlflow.prov.capture import delivery
 
-        delivery.at_exit()
-    except Exception as error:  # noqa: BLE001 - the work of the process is done
-        switch.give_up(error)
+        delivery.at_exit(session.existing)

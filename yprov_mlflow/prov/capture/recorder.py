@@ -16,7 +16,6 @@ class Recorder(OpenRuns):
     """The open runs of this process, with their metric points and contexts."""
 
     def __init__(self, settings: Settings, *, side: str = "client") -> None:
-        """Start without runs; nothing is written before the first event."""
         super().__init__(settings, side=side)
         self._is_rank = "rank" in self.collectors.ranks
 
@@ -65,18 +64,12 @@ class Recorder(OpenRuns):
             metrics: MLflow's ``Metric`` objects, at least one.
             store: Tracking store of the run.
         """
-        try:
-            fields = self._points(run_id, metrics)
-        except Exception as error:  # noqa: BLE001 - provenance must never break the training
-            self.state(run_id).suspect = True
-            self.warn(error)
-            return
-        self.record(run_id, MetricsLogged, *fields, store=store)
+        with self.warn_only(self.state(run_id)):
+            self.record(run_id, MetricsLogged, *self._points(run_id, metrics), store=store)
 
     def _points(self, run_id: str, metrics: Sequence[Any]) -> tuple[Any, ...]:
         """Return the columns of ``MetricsLogged``, without trailing columns that are empty."""
-        if contexts.current.get() is not None:
-            self.enter_contexts(run_id)
+        self.enter_contexts(run_id)
         columns = (
             [m.key for m in metrics],
             [float(m.value) for m in metrics],
@@ -94,20 +87,13 @@ class Recorder(OpenRuns):
         indices = [position[path] for path in paths] if len(distinct) > 1 else None
         if not linked:
             return (*columns, distinct, indices)
-        return (
-            *columns,
-            distinct,
-            indices,
-            models if any(models) else None,
-            datasets if any(datasets) else None,
-        )
+        links = (column if any(column) else None for column in (models, datasets))
+        return (*columns, distinct, indices, *links)
 
     # -- contexts ----------------------------------------------------------------------
 
     def enter_contexts(self, run_id: str) -> None:
         """Record the contexts around the caller that the run's journal lacks."""
-        if contexts.current.get() is None:
-            return
         for scope in contexts.unrecorded(run_id):
             scope.runs[run_id] = path = scope.path(run_id)
             self.record(run_id, ContextEntered, path)
@@ -132,12 +118,10 @@ class Recorder(OpenRuns):
                 all contexts, belong to the run itself.
         """
         path = contexts.path_in(run_id)
-        if path is not None:
-            return path
-        state = self._runs.get(run_id)
-        if state is None or key.startswith("system/"):
-            return ()
-        return state.contexts.only()
+        if path is None:
+            state = self._runs.get(run_id)
+            path = state.contexts.only() if state and not key.startswith("system/") else ()
+        return path
 
     def attach_context(self, run_id: str, metrics: Sequence[Any]) -> None:
         """Attach the context of this thread to metrics that another thread will log."""

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.layout import METRICS_PARQUET, OWN_ARTIFACT, PROV_JSON, PROVENANCE
@@ -20,15 +22,12 @@ class RunArtifacts:
     """A run, its tracking store and its artifact repository."""
 
     def __init__(self, store: Any, run: Any) -> None:
-        """Use MLflow's objects for the run and its store; the repository is opened later."""
         self.store = store
         self.run = run
 
     @cached_property
     def _repository(self) -> tuple[Any, str]:
         """The repository and, inside a server, the folder of the run in it."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         root = self.run.info.artifact_uri
         if root.startswith("mlflow-artifacts:") and process.get().server:
             return mlflow_private.server_artifact_repository(root)
@@ -75,8 +74,8 @@ class RunArtifacts:
         if PROV_JSON not in existing:
             return
         with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            names = [name for name in (METRICS_PARQUET, PROV_JSON) if name in existing]
-            paths = [self.fetch(name, out) for name in names]
+            names = (METRICS_PARQUET, PROV_JSON)
+            paths = [self.fetch(name, out) for name in names if name in existing]
             token = hashlib.sha256(paths[-1].read_bytes()).hexdigest()[:12]
             for path in paths:
                 kept = path.rename(path.with_name(f"{path.stem}-{token}{path.suffix}"))

@@ -1,4 +1,4 @@
-"""``mlflow.prov.energy`` and ``mlflow.prov.summary``: views of the document of a run."""
+"""``mlflow.prov.document``, ``energy`` and ``summary``: the document of a run and views of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+import orjson
+
 from yprov_mlflow.prov.errors import DocumentError, UsageError
+from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.model.document import Document
 
 if TYPE_CHECKING:
@@ -18,6 +21,24 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", Document, "ProvDocument", None]
 """A run id, the path of a prov.json, a document, or None for the current run."""
+
+
+def document(run_id: str | None = None) -> ProvDocument:
+    """Return the current provenance of a run.
+
+    Args:
+        run_id: MLflow's run id; by default the active run, else the last one.
+
+    Returns:
+        A document of the ``prov`` library.
+
+    Raises:
+        UsageError: No run was passed, and this process has not started one.
+        RunNotFoundError: The tracking store does not have the run.
+        DeliveryError: Nothing was captured of the run, here or elsewhere.
+        MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
+    """
+    return prov_json.to_prov(prov_json.loads(_fetch(run_id or None)[1]))
 
 
 def energy(run: Source = None) -> EnergyReport:
@@ -35,7 +56,7 @@ def energy(run: Source = None) -> EnergyReport:
         DeliveryError: The run lacks a document.
         DocumentError: The file is not PROV-JSON.
     """
-    from yprov_mlflow.prov.views import energy as view
+    from yprov_mlflow.prov.views import energy as view  # each command needs one view only
 
     return view.from_document(load_document(run))
 
@@ -61,62 +82,45 @@ def load_document(run: Source, tracking_uri: str | None = None) -> Document | di
     if isinstance(run, Document):
         return run
     if run is None or isinstance(run, (str, os.PathLike)):
-        return _load_json(current_run_id() if run is None else os.fspath(run), tracking_uri)
-    from yprov_mlflow.prov.formats import prov_json
-
+        return _load_json(run, tracking_uri)
     documents = list(prov_json.from_prov(run))
     if len(documents) != 1:
         raise UsageError(f"expected one document, but this one has {len(documents)} bundles")
     return documents[0]
 
 
-def current_run_id() -> str:
-    """Return the id of the active run, or else of the last one.
-
-    Raises:
-        UsageError: This process has not started a run.
-    """
-    import mlflow
-
-    from yprov_mlflow.prov.capture import session
-
-    run_id = session.get().active_run()
-    if run_id is None:
-        run = mlflow.last_active_run()
-        if run is None:
-            raise UsageError("no run has been started yet: start one, or pass the id of a run")
-        run_id = str(run.info.run_id)
-    return run_id
-
-
-def _load_json(run: str, tracking_uri: str | None) -> dict[str, Any]:
-    path = Path(run)
+def _load_json(run: str | os.PathLike[str] | None, tracking_uri: str | None) -> dict[str, Any]:
+    source = run if run is None else os.fspath(run)
+    path = Path(source or "")
     if path.is_file() or path.suffix == ".json" or len(path.parts) > 1:
         try:
-            content = path.read_bytes()
+            return _parse(path.read_bytes(), str(source))
         except OSError as error:
-            raise DocumentError.malformed(run, error.strerror or str(error)) from error
-    else:
-        from yprov_mlflow.prov.capture import delivery
+            raise DocumentError.malformed(str(source), error.strerror or str(error)) from error
+    source, content = _fetch(source, tracking_uri)
+    return _parse(content, source)
 
-        content = delivery.fetch_document(run, tracking_uri)
-    return _parse(content, run)
+
+def _fetch(run_id: str | None, tracking_uri: str | None = None) -> tuple[str, bytes]:
+    """Return the id of a run, by default of the current one, and its PROV-JSON."""
+    from yprov_mlflow.prov.capture import delivery, session  # they load MLflow, files do not
+
+    run_id = session.get().current_run() if run_id is None else run_id
+    return run_id, delivery.fetch_document(run_id, tracking_uri)
 
 
 def _parse(content: bytes, source: str) -> dict[str, Any]:
     """Parse PROV-JSON, which is an object of sections, each an object of records."""
-    import orjson
-
     try:
-        document = orjson.loads(content)
+        sections = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise DocumentError.malformed(source, str(error)) from error
-    if not isinstance(document, dict) or "prefix" not in document:
+    if not isinstance(sections, dict) or "prefix" not in sections:
         raise DocumentError.malformed(source, "it is not an object with a prefix section")
-    for section, records in document.items():
+    for section, records in sections.items():
         if not isinstance(records, Mapping) or not all(
             isinstance(record, Mapping) or section == "prefix" for record in records.values()
         ):
             reason = f"its section {section!r} is not an object of records"
             raise DocumentError.malformed(source, reason)
-    return document
+    return sections

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import mlflow
+
 from yprov_mlflow.prov import ids, settings
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.mlflow_private import store_uri
 from yprov_mlflow.prov.capture.recorder import Recorder
-from yprov_mlflow.prov.capture.switch import switch
+from yprov_mlflow.prov.capture.switch import Boundary, switch
 from yprov_mlflow.prov.capture.system_metrics import Publisher
 from yprov_mlflow.prov.collectors.base import Quantity
+from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.redaction import redact
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
@@ -29,8 +31,9 @@ _RUNS_SCHEME = re.compile(r"^runs:/+([^/]+)(?:/(.*))?$")
 _ARTIFACT_ROOTS = (("run", _RUNS_SCHEME), ("model", _MODEL), ("trace", _TRACE), ("run", _RUN))
 _NAMED_STORES = {"databricks", "databricks-uc", "uc"}
 
-_MAX_REMEMBERED = 10_000
 _MAX_EARLY_SPANS = 16
+
+Value = TypeVar("Value")
 
 
 class ArtifactOwner(NamedTuple):
@@ -41,20 +44,14 @@ class ArtifactOwner(NamedTuple):
     path: str
 
 
-Value = TypeVar("Value")
-
-
 class BoundedDict(OrderedDict[str, Value]):
     """A dictionary that drops its oldest entries, for processes that never end."""
 
-    def __init__(self, max_size: int = _MAX_REMEMBERED) -> None:
-        super().__init__()
-        self._max_size = max_size
+    max_size = 10_000
 
     def __setitem__(self, key: str, value: Value) -> None:
-        """Set an entry; drop the oldest one if there are too many."""
         super().__setitem__(key, value)
-        if len(self) > self._max_size:
+        if len(self) > self.max_size:
             self.popitem(last=False)
 
 
@@ -68,13 +65,11 @@ class CallGuard:
 
 
 class ThreadGuard(threading.local):
-    """The guard of the running thread: ``here``.
-
-    The guard is an object of its own because its attributes are read several times in each call,
-    and each read of a thread-local attribute costs a look-up.
-    """
+    """The guard of the running thread: ``here``."""
 
     def __init__(self) -> None:
+        # An object of its own: its attributes are read several times in each call, and each read
+        # of a thread-local attribute costs a look-up.
         self.here = CallGuard()
 
 
@@ -91,14 +86,17 @@ class CaptureSession:
         self.guard = ThreadGuard()
         # Reentrant, as a signal handler may end a run in the middle of a call.
         self.lock = threading.RLock()
-        self.delivery_worker: object = None
+        self.delivery_worker: Any = None
         # Kind and id of the owner of each artifact root, by its URI.
-        self.artifact_roots: BoundedDict[str] = parent.artifact_roots if parent else BoundedDict()
+        self.artifact_roots: BoundedDict[tuple[str, str]] = (
+            parent.artifact_roots if parent else BoundedDict()
+        )
         # Runs of logged models and of traces, by their ids.
         self.model_runs: BoundedDict[str] = parent.model_runs if parent else BoundedDict()
         self.trace_runs: BoundedDict[str] = parent.trace_runs if parent else BoundedDict()
         # Calls that log the spans of traces whose run is not known yet, by trace id.
-        self.early_spans: BoundedDict[tuple[Any, ...]] = BoundedDict(_MAX_EARLY_SPANS)
+        self.early_spans: BoundedDict[tuple[Any, ...]] = BoundedDict()
+        self.early_spans.max_size = _MAX_EARLY_SPANS
         # Wrapped tracking stores, by URI.
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
         # Runs whose clients deliver their documents themselves.
@@ -110,17 +108,14 @@ class CaptureSession:
         self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
     ) -> None:
         """Log a sample as system metrics, if the run has them."""
-        state = self.recorder.get(run_id)
-        if state is not None:
+        if (state := self.recorder.get(run_id)) is not None:
             self.publisher.take(run_id, state.store, quantities, values, time.time_ns())
 
     def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
         """Return an answer of MLflow, or None if it raises: no answer is worth a run."""
-        try:
+        with Boundary(self.recorder.note):
             return question(*args)
-        except Exception as error:  # noqa: BLE001 - each store raises errors of its own
-            self.recorder.note(error)
-            return None
+        return None
 
     # -- stores ------------------------------------------------------------------------
 
@@ -130,9 +125,8 @@ class CaptureSession:
         if uri in self._references:
             return self._references[uri]
         first = self._ask(self._first_experiment, store, uri)
-        created = location = None
-        if first is not None:
-            created, location = first.creation_time, first.artifact_location
+        created = getattr(first, "creation_time", None)
+        location = getattr(first, "artifact_location", None)
         reference = {
             "uuid": ids.store_uuid(created, location, absolute(uri)),
             "uri": redact(absolute(uri)),
@@ -155,17 +149,13 @@ class CaptureSession:
         A repository made without a tracking URI uses MLflow's current one; in a server, which
         needs none, it belongs to the only store.
         """
-        import mlflow
-
         uri = getattr(repository, "tracking_uri", None) or mlflow.get_tracking_uri()
         only = next(iter(self.tracking.values())) if len(self.tracking) == 1 else None
         return self.tracking.get(uri, only)
 
     def experiment_name(self, store: Any, experiment_id: str) -> str | None:
-        """Return the name of an experiment, or None if the store does not answer.
-
-        A client reads each name once. Only a server sees when others rename an experiment.
-        """
+        """Return the name of an experiment, or None if the store does not answer."""
+        # A client reads each name once. Only a server sees when others rename an experiment.
         key = f"{store_uri(store) or ''} {experiment_id}"
         if key not in self._experiments or self.server:
             experiment = self._ask(store.get_experiment, experiment_id)
@@ -178,23 +168,35 @@ class CaptureSession:
         """Forget the name of an experiment, which may have changed."""
         self._experiments.pop(f"{store_uri(store) or ''} {experiment_id}", None)
 
+    def creation_fields(self, store: Any, info: Any, tags: dict[str, str]) -> tuple[Any, ...]:
+        """Return the fields of ``RunCreated`` after its header, from MLflow's ``RunInfo``."""
+        return (
+            str(info.experiment_id),
+            self.experiment_name(store, info.experiment_id),
+            info.run_name,
+            info.user_id,
+            info.start_time,
+            info.artifact_uri and redact(info.artifact_uri),
+            tags,
+            self.store_reference(store),
+        )
+
     # -- owners ------------------------------------------------------------------------
 
     def remember_root(self, artifact_uri: str | None, kind: str, owner_id: str) -> None:
-        """Remember the owner of an artifact root."""
+        """Remember the run, model or trace (``kind``) that owns an artifact root."""
         if artifact_uri:
-            self.artifact_roots[artifact_uri.rstrip("/")] = f"{kind} {owner_id}"
+            self.artifact_roots[artifact_uri.rstrip("/")] = kind, owner_id
 
     def owner(self, artifact_uri: str, path: str) -> ArtifactOwner | None:
         """Return the owner of ``path`` in the repository at ``artifact_uri``.
 
         None if it is not an artifact of a run, model or trace that is captured.
         """
-        root = self.artifact_roots.get(artifact_uri.rstrip("/"))
-        if root is not None:
-            kind, _, owner_id = root.partition(" ")
-            return ArtifactOwner(kind, owner_id, path)
-        uri = "/".join(part for part in (artifact_uri.rstrip("/"), path) if part)
+        root = artifact_uri.rstrip("/")
+        if remembered := self.artifact_roots.get(root):
+            return ArtifactOwner(*remembered, path)
+        uri = "/".join(part for part in (root, path) if part)
         for kind, pattern in _ARTIFACT_ROOTS:
             match = pattern.search(uri)
             if match and (switch.everything or self.server or self._captured(kind, match[1])):
@@ -215,11 +217,22 @@ class CaptureSession:
 
     def active_run(self) -> str | None:
         """Return the id of the caller's active fluent run, without starting one."""
-        fluent = sys.modules.get("mlflow.tracking.fluent")
-        if fluent is None or self.server:
-            return None
-        run = self._ask(fluent.active_run)
+        run = None if self.server else self._ask(mlflow.active_run)
         return run.info.run_id if run is not None else None
+
+    def current_run(self) -> str:
+        """Return the id of the active run, or else of the last one.
+
+        Raises:
+            UsageError: This process has not started a run.
+        """
+        run_id = self.active_run()
+        if run_id is not None:
+            return run_id
+        run = mlflow.last_active_run()
+        if run is None:
+            raise UsageError("no run has been started yet: start one, or pass the id of a run")
+        return str(run.info.run_id)
 
     def active_run_in(self, store: Any) -> str | None:
         """Return the caller's active run, unless it belongs to another captured store."""
@@ -242,9 +255,7 @@ def absolute(uri: str) -> str:
     return uri
 
 
-existing: CaptureSession | None = None
-"""The session of this process, once something was captured."""
-
+existing: CaptureSession | None = None  # the session of this process, once something is captured
 _lock = threading.RLock()
 
 
@@ -266,11 +277,9 @@ def attempt() -> CaptureSession | None:
     """Return the session of this process, or None if nothing is captured; warn if it cannot be."""
     if not switch.on or switch.broken:
         return None
-    try:
+    with Boundary(switch.give_up):  # a bad setting must not cost the run
         return get()
-    except Exception as error:  # noqa: BLE001 - a bad setting must not cost the run
-        switch.give_up(error)
-        return None
+    return None
 
 
 def _reset_in_child() -> None:

@@ -1,4 +1,7 @@
-"""Which stores this process captures. Standard library only: MLflow loads this at every start."""
+"""Which stores this process captures, and the boundary that keeps errors of capture from users.
+
+Standard library only: MLflow loads this at every start.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,39 @@ from typing import Any
 from yprov_mlflow.prov.capture.mlflow_private import SERVER_STORE_VARIABLE
 from yprov_mlflow.prov.uris import has_prefix, strip_prefix
 
-VARIABLE = "YPROV_MLFLOW"
-"""Variable of users that turns capture on for all stores."""
+VARIABLE = "YPROV_MLFLOW"  # set by users: turns capture on for all stores
+_URIS = "_YPROV_MLFLOW_URIS"  # URIs of captured stores, one a line, for child processes
+LOGGER = logging.getLogger("yprov_mlflow")
 
-_URIS = "_YPROV_MLFLOW_URIS"
-"""Variable in which child processes inherit the URIs of captured stores, one a line."""
 
-_LOGGER = logging.getLogger("yprov_mlflow")
+class Boundary:
+    """A context manager that passes exceptions to a function instead of raising them.
+
+    Capture runs inside of these: provenance must never break the training, and every store,
+    repository and disk raises errors of its own. What ends the process (``KeyboardInterrupt``)
+    goes through.
+    """
+
+    def __init__(self, handle: Callable[[Exception], object]) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._handle(error)
+        return True
 
 
 class Switch:
-    """Which stores are captured in this process: all, or those with certain URIs."""
+    """Which stores are captured in this process: all, or those with certain URIs.
+
+    It starts with the environment: our variable, that of a parent, and that of MLflow's server.
+    """
 
     def __init__(self) -> None:
-        """Read the environment: our variable, that of a parent, and that of MLflow's server."""
         self.everything = _everything()
         self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))  # without our prefix
         self.on = self.everything or bool(self.uris)
@@ -54,17 +76,15 @@ class Switch:
 
     def attempt(self, wrap: Callable[..., Any], instance: Any, *args: Any) -> Any:
         """Return ``wrap(instance, *args)``, or the instance itself if that fails."""
-        try:
+        with Boundary(self.give_up):
             return wrap(instance, *args)
-        except Exception as error:  # noqa: BLE001 - provenance must never break the training
-            self.give_up(error)
-            return instance
+        return instance
 
     def give_up(self, error: Exception) -> None:
         """Warn, once, that nothing can be captured in this process."""
         if not self.broken:
             self.broken = True
-            _LOGGER.warning(
+            LOGGER.warning(
                 "Provenance is not captured in this process (%s: %s)", type(error).__name__, error
             )
 
@@ -75,13 +95,12 @@ def _everything() -> bool:
     if not value.strip():
         return False
     # Imported only where the variable is set, so that unused capture costs no start-up time.
-    from yprov_mlflow.prov.errors import SettingsError
     from yprov_mlflow.prov.settings import CAPTURE
 
     try:
         return CAPTURE.value(VARIABLE, value, f"environment {VARIABLE}")
-    except SettingsError as error:
-        _LOGGER.warning("%s Until then, capture is off.", error)
+    except ValueError as error:  # a SettingsError
+        LOGGER.warning("%s Until then, capture is off.", error)
         return False
 
 

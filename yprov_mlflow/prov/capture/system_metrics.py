@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from mlflow.entities import Metric
+from mlflow.tracking import fluent
 
 from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture.switch import Boundary
 from yprov_mlflow.prov.collectors.base import Quantity
 
 PREFIX = "system/"
-INTERVAL_S = 10.0
-"""Time between two points of a metric, MLflow's own default."""
-
-HANGING_S = 60.0
-"""How long the store may take for one call before a warning."""
-
+INTERVAL_S = 10.0  # between two points of a metric, MLflow's own default
+HANGING_S = 60.0  # how long the store may take for one call before a warning
 _INTERVAL = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"
 _SAMPLES = "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING"
 _NODE = "MLFLOW_SYSTEM_METRICS_NODE_ID"
@@ -35,8 +34,7 @@ class Publisher:
         """Start without runs.
 
         Args:
-            everything: Whether all runs get system metrics, or only those for which MLflow logs
-                its own.
+            everything: Whether all runs get system metrics, or only those with MLflow's own.
             warn: Called for each error of a store; it is expected to warn once.
         """
         self.everything = everything
@@ -57,7 +55,7 @@ class Publisher:
         """
         run = self._runs.get(run_id)
         if run is None:
-            if store is None or not (self.everything or monitor_of(run_id) is not None):
+            if store is None or not (self.everything or monitor_of(run_id)):
                 return
             try:
                 run = self._runs[run_id] = _Run(run_id, store, self.warn)
@@ -68,37 +66,21 @@ class Publisher:
 
     def finish(self, run_id: str, timeout_s: float) -> None:
         """Log the remaining samples of a run; drop those that take longer than the timeout."""
-        run = self._runs.pop(run_id, None)
-        if run is not None:
+        if (run := self._runs.pop(run_id, None)) is not None:
             run.finish(timeout_s)
 
 
 def monitor_of(run_id: str) -> Any:
     """Return the monitor by which MLflow logs system metrics of a run, or None."""
-    fluent = sys.modules.get("mlflow.tracking.fluent")
     return getattr(fluent, "run_id_to_system_metrics_monitor", {}).get(run_id)
 
 
-class _Aggregate:
-    """The samples of one metric since its last point."""
+class _Sample(NamedTuple):
+    """The samples of one metric since its last point: a gauge's are added up."""
 
-    __slots__ = ("count", "cumulative", "sum", "time_ns")
-
-    def __init__(self, cumulative: bool) -> None:
-        self.cumulative = cumulative
-        self.sum = 0.0
-        self.count = 0
-        self.time_ns = 0
-
-    def add(self, value: float, time_ns: int) -> None:
-        self.sum = value if self.cumulative else self.sum + value
-        self.count = 1 if self.cumulative else self.count + 1
-        self.time_ns = time_ns
-
-    @property
-    def value(self) -> float:
-        """The value to log: the mean of a gauge, the last value of a total."""
-        return self.sum / self.count
+    total: float
+    number: int
+    time_ns: int  # of the last one
 
 
 class _Run:
@@ -109,7 +91,7 @@ class _Run:
         self._store = store
         self._warn = warn
         self._lock = threading.RLock()
-        self._samples: dict[str, _Aggregate] = {}
+        self._samples: dict[str, _Sample] = {}
         self._of_monitor: set[str] = set()
         self._step: int | None = None
         self._called_at: float | None = None
@@ -121,20 +103,22 @@ class _Run:
     def take(
         self, quantities: Sequence[Quantity], values: Sequence[float | None], time_ns: int
     ) -> None:
-        """Add one sample of a collector; warn if the store has hung for too long."""
         self._read_monitor()
         with self._lock:
             for quantity, value in zip(quantities, values, strict=True):
-                if quantity.system_metric and value is not None and math.isfinite(value):
-                    new = _Aggregate(quantity.cumulative)
-                    aggregate = self._samples.setdefault(quantity.system_metric, new)
-                    aggregate.add(value * quantity.scale, time_ns)
+                name = quantity.system_metric
+                if name and value is not None and math.isfinite(value):
+                    value *= quantity.scale
+                    last = self._samples.get(name)
+                    if last is None or quantity.cumulative:
+                        self._samples[name] = _Sample(value, 1, time_ns)
+                    else:
+                        self._samples[name] = _Sample(last.total + value, last.number + 1, time_ns)
         called_at = self._called_at
         if called_at is not None and time.monotonic() - called_at > HANGING_S:
             self._warn(TimeoutError(f"the store takes no system metrics for {HANGING_S:g} s"))
 
     def finish(self, timeout_s: float) -> None:
-        """Log the remaining samples within the timeout."""
         self._ending.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
@@ -154,28 +138,23 @@ class _Run:
             if not is_complete and not self._ending.is_set():
                 return
             samples, self._samples = self._samples, {}
-        points = {name: item for name, item in samples.items() if name not in self._of_monitor}
-        if not points:
-            return
         node = os.environ.get(_NODE, "")
         prefix = f"{PREFIX}{node}/" if node else PREFIX
-        self._called_at = time.monotonic()
-        try:
-            self._send({prefix + name: item for name, item in points.items()})
-        except Exception as error:  # noqa: BLE001 - provenance must never break the training
-            self._warn(error)
-        self._called_at = None
+        points = {prefix + name: samples[name] for name in samples if name not in self._of_monitor}
+        if points:
+            self._called_at = time.monotonic()
+            with Boundary(self._warn):
+                self._send(points)
+            self._called_at = None
 
-    def _send(self, points: dict[str, _Aggregate]) -> None:
-        from mlflow.entities import Metric
-
+    def _send(self, points: dict[str, _Sample]) -> None:
         if self._step is None:
             self._step = self._next_step(set(points))
         if self._dropped:  # the run ended while the store was called
             return
         metrics = [
-            Metric(name, item.value, item.time_ns // 1_000_000, self._step)
-            for name, item in points.items()
+            Metric(name, sample.total / sample.number, sample.time_ns // 1_000_000, self._step)
+            for name, sample in points.items()
         ]
         self._step += 1
         self._store.log_batch(self._run_id, metrics=metrics, params=[], tags=[])
@@ -192,11 +171,9 @@ class _Run:
         The monitor clears its samples each time it logs them, so it is read with every sample.
         """
         monitor = monitor_of(self._run_id)
-        if monitor is None:
-            return True
         for part in list(getattr(monitor, "monitors", ())):
             self._of_monitor.update(list(getattr(part, "metrics", ())))
-        return bool(self._of_monitor)
+        return monitor is None or bool(self._of_monitor)
 
 
 def _interval_s() -> float:

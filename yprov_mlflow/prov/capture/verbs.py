@@ -1,4 +1,4 @@
-"""The verbs of ``mlflow.prov``: contexts, epochs, collectors and the document of a run.
+"""The verbs of ``mlflow.prov``: contexts, epochs and collectors.
 
 ``import yprov_mlflow as mlflow`` has them as ``mlflow.prov``; users of plain MLflow write
 ``from yprov_mlflow import prov``. If nothing is captured, contexts and epochs do nothing.
@@ -12,18 +12,14 @@ import os
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import Token
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import contexts, session
 from yprov_mlflow.prov.collectors import catalog
 from yprov_mlflow.prov.errors import UsageError
 
-if TYPE_CHECKING:
-    from prov.model import ProvDocument
-
-__all__ = ["context", "document", "epoch", "use_collectors"]
+__all__ = ["context", "epoch", "use_collectors"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -41,7 +37,6 @@ class _Scoped(ContextDecorator):
         return _Scoped(self._name, self._run_id)
 
     def __call__(self, function: _Function) -> _Function:
-        """Decorate a function or coroutine function."""
         if not inspect.iscoroutinefunction(function):
             return super().__call__(function)
 
@@ -64,12 +59,7 @@ class _Scoped(ContextDecorator):
             current.recorder.enter_contexts(run_id)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         scope, token = self._scopes.pop()
         try:
             contexts.current.reset(token)
@@ -81,12 +71,7 @@ class _Scoped(ContextDecorator):
     async def __aenter__(self) -> _Scoped:
         return self.__enter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.__exit__(kind, error, trace)
 
 
@@ -155,26 +140,3 @@ def use_collectors(*names: str, interval_s: float | None = None) -> None:
             os.environ[setting.variable] = str(value)
     if session.existing is not None:
         session.existing.recorder.collectors.choose(chosen)
-
-
-def document(run_id: str | None = None) -> ProvDocument:
-    """Return the current provenance of a run.
-
-    Args:
-        run_id: MLflow's run id; by default the active run, else the last one.
-
-    Returns:
-        A document of the ``prov`` library.
-
-    Raises:
-        UsageError: No run was passed, and this process has not started one.
-        RunNotFoundError: The tracking store does not have the run.
-        DeliveryError: Nothing was captured of the run, here or elsewhere.
-        MissingExtraError: The store needs a library that mlflow-skinny does not bring.
-    """
-    # Imported here because they load the translator and the formats (0.3 s).
-    from yprov_mlflow.prov.capture import delivery, run_views
-    from yprov_mlflow.prov.formats import prov_json
-
-    content = delivery.fetch_document(run_id or run_views.current_run_id())
-    return prov_json.to_prov(prov_json.loads(content))

@@ -22,45 +22,54 @@ class Wrapped:
     """Marks the classes that are made here."""
 
 
-def wrap_store(store: Any, kind: str, uri: Any) -> Any:
-    """Wrap a store, unless it is wrapped already.
+def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
+    """Wrap a store or an artifact repository, unless it is wrapped already.
 
     Args:
-        store: MLflow's store.
-        kind: ``"tracking"`` or ``"registry"``.
-        uri: Its URI.
+        instance: MLflow's store or repository.
+        kind: ``"tracking"``, ``"registry"`` or ``"artifacts"``.
+        uri: URI of a store.
 
     Raises:
         SettingsError: A setting has an invalid value.
     """
-    if isinstance(store, Wrapped):
-        return store
+    if isinstance(instance, Wrapped):
+        return instance
     current = session.get()
-    store.__class__ = _store_class(cast(type, type(store)), kind)
-    switch.wrapped.add(type(store))
-    mlflow_private.set_store_uri(store, uri)
+    instance.__class__ = _subclass(cast(type, type(instance)), kind)
+    if kind != "artifacts":
+        switch.wrapped.add(type(instance))
+        mlflow_private.set_store_uri(instance, uri)
+        mlflow_private.rebind_async_queue(instance)
     if kind == "tracking":
-        current.tracking[uri] = store
-    mlflow_private.rebind_async_queue(store)
-    return store
-
-
-def wrap_repository(repository: Any) -> Any:
-    """Wrap an artifact repository, unless it is wrapped already.
-
-    Raises:
-        SettingsError: A setting has an invalid value.
-    """
-    if isinstance(repository, Wrapped):
-        return repository
-    session.get()
-    repository.__class__ = _repository_class(cast(type, type(repository)))
-    return repository
+        current.tracking[uri] = instance
+    return instance
 
 
 @functools.cache
-def _store_class(base: type, kind: str) -> type:
-    namespace: dict[str, Any] = {}
+def _subclass(base: type, kind: str) -> type:
+    """Return a subclass that looks like its base, and whose pickles are wrapped when loaded.
+
+    The state is pickled apart from the object, to which it may refer: the queue of asynchronous
+    logging holds a method of its store.
+    """
+
+    def __reduce_ex__(self: Any, protocol: int) -> Any:
+        return _unpickle, (base, kind, mlflow_private.store_uri(self)), self.__getstate__()
+
+    names = ("__module__", "__qualname__", "__doc__")
+    own = {name: getattr(base, name) for name in names}
+    own["__reduce_ex__"] = __reduce_ex__
+    methods = _repository_methods(base) if kind == "artifacts" else _store_methods(base, kind)
+    return type(base.__name__, (base, Wrapped), {**own, **methods})
+
+
+def _unpickle(base: type, kind: str, uri: Any) -> Any:
+    return switch.attempt(wrap, object.__new__(base), kind, uri)
+
+
+def _store_methods(base: type, kind: str) -> dict[str, Any]:
+    methods: dict[str, Any] = {}
     for name in dir(base):
         if name.startswith("_") and name not in _HIDDEN_METHODS:
             continue
@@ -69,44 +78,19 @@ def _store_class(base: type, kind: str) -> type:
             continue
         handler = handlers.handler(kind, name, function)
         if handler is handlers.log_metric and _has_usual_parameters(function):
-            namespace[name] = _wrap_log_metric(base, function)
+            methods[name] = _wrap_log_metric(base, function)
         elif handler is not None:
-            namespace[name] = _wrap_method(base, name, function, handler)
-
-    def reduce(self: Any) -> tuple[Any, ...]:
-        return wrap_store, base, kind, mlflow_private.store_uri(self)
-
-    return _subclass(base, namespace, reduce)
+            methods[name] = _wrap_method(base, name, function, handler)
+    return methods
 
 
-@functools.cache
-def _repository_class(base: type) -> type:
-    namespace: dict[str, Any] = {}
-    for name, wrapper in artifacts.WRAPPERS.items():
-        function = inspect.getattr_static(base, name, None)
-        if inspect.isfunction(function):
-            namespace[name] = _wrap_write(base, name, function, wrapper)
-    return _subclass(base, namespace, lambda _: (wrap_repository, base))
-
-
-def _subclass(base: type, namespace: dict[str, Any], reduce: Callable[[Any], Any]) -> type:
-    """Return a subclass that looks like its base, and whose pickles are wrapped when loaded.
-
-    The state is pickled apart from the object, to which it may refer: the queue of asynchronous
-    logging holds a method of its store.
-    """
-
-    def __reduce_ex__(self: Any, protocol: int) -> Any:
-        return _unpickle, reduce(self), self.__getstate__()
-
-    names = ("__module__", "__qualname__", "__doc__")
-    own = {name: getattr(base, name) for name in names}
-    own["__reduce_ex__"] = __reduce_ex__
-    return type(base.__name__, (base, Wrapped), {**own, **namespace})
-
-
-def _unpickle(wrap: Callable[..., Any], base: type, *args: Any) -> Any:
-    return switch.attempt(wrap, object.__new__(base), *args)
+def _repository_methods(base: type) -> dict[str, Any]:
+    functions = {name: inspect.getattr_static(base, name, None) for name in artifacts.WRAPPERS}
+    return {
+        name: _wrap_write(base, name, function, artifacts.WRAPPERS[name])
+        for name, function in functions.items()
+        if inspect.isfunction(function)
+    }
 
 
 # -- methods -------------------------------------------------------------------------------
@@ -125,17 +109,17 @@ def _wrap_method(
         if outer is self or guard.off:
             return getattr(base, name)(self, *args, **kwargs)
         guard.store = self
+        done = False
         try:
-            try:
-                result = getattr(base, name)(self, *args, **kwargs)
-            except BaseException:
-                handlers.failed(current, args, kwargs)
-                raise
+            result = getattr(base, name)(self, *args, **kwargs)
+            done = True
             with current.recorder.warn_only():
                 handler(handlers.Call(current, self, result), *args, **kwargs)
             return result
         finally:
             guard.store = outer
+            if not done:
+                handlers.failed(current, args, kwargs)
 
     return captured_call
 
@@ -154,16 +138,16 @@ def _wrap_log_metric(base: Any, function: Any) -> Callable[..., Any]:
         if outer is self or guard.off:
             return base.log_metric(self, run_id, metric)
         guard.store = self
+        done = False
         try:
-            try:
-                result = base.log_metric(self, run_id, metric)
-            except BaseException:
-                handlers.failed(current, (run_id,), {})
-                raise
+            result = base.log_metric(self, run_id, metric)
+            done = True
             current.recorder.record_metric(run_id, metric, self)
             return result
         finally:
             guard.store = outer
+            if not done:
+                handlers.failed(current, (run_id,), {})
 
     return captured_log_metric
 

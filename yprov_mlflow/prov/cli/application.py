@@ -10,11 +10,10 @@ import click
 from yprov_mlflow.prov.cli.console import FAILED, printable
 from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.doctor import doctor
-from yprov_mlflow.prov.cli.energy_command import energy
 from yprov_mlflow.prov.cli.recover import recover
 from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
-from yprov_mlflow.prov.cli.show import show
+from yprov_mlflow.prov.cli.show import energy, show
 from yprov_mlflow.prov.cli.validate import validate
 from yprov_mlflow.prov.errors import UsageError, YprovMlflowError
 

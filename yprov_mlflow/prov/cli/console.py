@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from yprov_mlflow.prov.errors import (
-    TRACKING_OPTIONS,
-    OutputError,
-    RunNotFoundError,
-    StoreError,
-    YprovMlflowError,
-    first_line,
-)
+from yprov_mlflow.prov import errors
 from yprov_mlflow.prov.redaction import redact
-
-if TYPE_CHECKING:
-    from yprov_mlflow.prov.model.document import Document
-    from yprov_mlflow.prov.views.view import Note, Table
+from yprov_mlflow.prov.views.view import Note, Table, cell_text
 
 FAILED, PARTLY = 1, 3
 """Exit codes; 2 is click's own for wrong usage."""
 
 _MOST_LINES = 20
 _STYLES = {"warning": "yellow", "hint": "", "detail": "dim"}
-
-
-# -- text and tables ---------------------------------------------------------------------
 
 
 def printable(text: str) -> str:
@@ -47,24 +34,17 @@ def print_json(content: object) -> None:
 
 def print_view(tables: Iterable[Table], notes: Iterable[Note]) -> None:
     """Print the tables that have rows, then the notes."""
+    # Imported here, as in the other commands: rich takes longer to load than --help to run.
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from yprov_mlflow.prov.views.view import cell_text
-
     console = Console()
+    layout: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "pad_edge": False}
     for title, columns, rows in tables:
         if not rows:
             continue
-        table = RichTable(
-            title=title,
-            title_justify="left",
-            title_style="bold",
-            show_header=bool(columns),
-            box=None,
-            pad_edge=False,
-        )
+        table = RichTable(title=title, show_header=bool(columns), box=None, **layout)
         for column in columns or ("", ""):
             table.add_column(column, overflow="fold")
         for row in rows:
@@ -85,26 +65,9 @@ def print_first(lines: Iterable[str]) -> None:
         click.echo(f"and {len(lines) - _MOST_LINES} more; --report FILE lists all", err=True)
 
 
-# -- documents and stores ----------------------------------------------------------------
-
-tracking_uri_option = click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="Store of the run; by default MLFLOW_TRACKING_URI or MLflow's default.",
-)
-
-
-def load_document(run: str, tracking_uri: str | None) -> Document | dict[str, Any]:
-    """Return the document of a run id or a file; errors of the store become ours."""
-    from yprov_mlflow.prov.capture import run_views
-
-    with store_errors(tracking_uri, run):
-        return run_views.load_document(run, tracking_uri)
-
-
 @contextmanager
 def store_errors(
-    uri: str | None, run_id: str | None = None, option: str = TRACKING_OPTIONS
+    uri: str | None, run_id: str | None = None, option: str = errors.TRACKING_OPTIONS
 ) -> Iterator[None]:
     """Turn errors of MLflow, a database or the network into one that names the remedy.
 
@@ -119,13 +82,13 @@ def store_errors(
     """
     try:
         yield
-    except YprovMlflowError:
+    except errors.YprovMlflowError:
         raise
     except Exception as error:  # every kind of store has its own errors
         where = redact(uri) if uri else "the tracking store"
         if run_id is not None and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-            raise RunNotFoundError.of(run_id, where) from error
-        raise StoreError.failed(where, first_line(error), option) from error
+            raise errors.RunNotFoundError.of(run_id, where) from error
+        raise errors.StoreError.failed(where, errors.first_line(error), option) from error
 
 
 # -- options -----------------------------------------------------------------------------
@@ -138,19 +101,20 @@ def not_empty(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-class ReportFile(click.Path):
-    """A file for a report; whether it can be written is checked before the work begins."""
+def report_option(content: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option ``--report`` for a file with ``content``, passed as ``report_file``."""
+    file = click.Path(dir_okay=False, writable=True, path_type=Path)
+    names = ("--report", "report_file")
+    return click.option(
+        *names, metavar="FILE", type=file, callback=_in_writable_folder, help=f"Write {content}."
+    )
 
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False, writable=True, path_type=Path)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path, unless its folder cannot be written."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not (path.exists() or os.access(path.parent, os.W_OK)):
-            folder = printable(str(path.parent))
-            self.fail(f"{folder!r} is not a writable folder.", param, ctx)
-        return path
+def _in_writable_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    # click only checks files that exist. A conversion takes hours; its report must not fail then.
+    if path is not None and not (path.exists() or os.access(path.parent, os.W_OK)):
+        raise click.BadParameter(f"{printable(str(path.parent))!r} is not a writable folder.")
+    return path
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
@@ -162,4 +126,4 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     try:
         path.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     except OSError as error:
-        raise OutputError.unwritable(str(path), error) from error
+        raise errors.OutputError.unwritable(str(path), error) from error

@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yprov_mlflow.prov.cli.console import (
-    PARTLY,
-    ReportFile,
-    not_empty,
-    print_first,
-    printable,
-    write_report,
-)
+from yprov_mlflow.prov.cli import console
 from yprov_mlflow.prov.formats import FORMATS
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.redaction import redact
@@ -46,7 +39,7 @@ _PROGRESS_S = 60.0
     "--out",
     required=True,
     metavar="DIR",
-    callback=not_empty,
+    callback=console.not_empty,
     help="Folder or URL for the documents.",
 )
 @click.option(
@@ -97,13 +90,7 @@ _PROGRESS_S = 60.0
 )
 @click.option("--dask", metavar="ADDRESS", help="Convert on the Dask cluster of this scheduler.")
 @click.option("--dry-run", is_flag=True, help="Show what would be converted, and write nothing.")
-@click.option(
-    "--report",
-    "report_file",
-    metavar="FILE",
-    type=ReportFile(),
-    help="Write counts and problems as JSON.",
-)
+@console.report_option("counts and problems as JSON")
 def convert(
     source: str,
     out: str,
@@ -135,6 +122,7 @@ def convert(
       yprov-mlflow convert mlruns -o prov --to n-quads --layout single --workers 8
       yprov-mlflow convert http://localhost:5000 -o prov --experiment iris --since 2026-01-01
     """
+    # Imports in functions keep `--help` and other commands fast: these load MLflow and pyarrow.
     from yprov_mlflow.prov.convert import Request
     from yprov_mlflow.prov.convert.remote import RemoteOutput, is_remote, local_source
     from yprov_mlflow.prov.settings import load
@@ -151,15 +139,16 @@ def convert(
             options=Options(settings.max_samples, settings.hash_user, settings.base_uri),
             **chosen,
         )
+        report: ConversionReport | Preview
         if dry_run:
-            report: ConversionReport | Preview = _preview(request, report_file)
+            report = _preview(request, report_file)
         else:
             report = _convert(request, _executor(workers, dask), report_file)
     if remote is not None and not dry_run:
         count = remote.upload()
         click.echo(f"{count} files uploaded to {redact(out)}")
     if report.losses:
-        sys.exit(PARTLY)
+        sys.exit(console.PARTLY)
 
 
 def _convert(request: Request, executor: Executor, report_file: Path | None) -> ConversionReport:
@@ -174,9 +163,9 @@ def _convert(request: Request, executor: Executor, report_file: Path | None) -> 
     except KeyboardInterrupt:
         click.echo("Interrupted. Repeat the command to continue.", err=True)
         sys.exit(_INTERRUPTED)
-    finally:
+    finally:  # also after an interruption: the report lists what is converted already
         if report_file is not None:
-            write_report(report_file, conversion.report.to_json_object())
+            console.write_report(report_file, conversion.report.to_json_object())
     _print_report(conversion.report)
     return conversion.report
 
@@ -187,26 +176,28 @@ def _preview(request: Request, report_file: Path | None) -> Preview:
 
     plan = preview(Conversion(request, InlineExecutor()))
     if report_file is not None:
-        write_report(report_file, plan.to_json_object())
+        console.write_report(report_file, plan.to_json_object())
     click.echo(f"{'runs':>8} {'deleted':>8} {'to do':>8}  experiment")
     for share in plan.experiments:
-        name = printable(f"{share.experiment_id} {share.name or ''}".rstrip())
+        name = console.printable(f"{share.experiment_id} {share.name or ''}".rstrip())
         click.echo(f"{share.runs:>8} {share.deleted:>8} {share.runs - share.unchanged:>8}  {name}")
     to_do = plan.runs - plan.unchanged
-    click.echo(f"{to_do} of {plan.runs} runs of {printable(plan.source)} would be converted")
+    click.echo(
+        f"{to_do} of {plan.runs} runs of {console.printable(plan.source)} would be converted"
+    )
     if plan.unchanged:
         click.echo(
             f"{plan.unchanged} unchanged: {plan.records} records, {plan.points} points, "
-            f"{_size(plan.bytes)} in {printable(plan.out)}"
+            f"{_size(plan.bytes)} in {console.printable(plan.out)}"
         )
-    print_first(map(_line, plan.problems))
+    console.print_first(map(_line, plan.problems))
     return plan
 
 
 def _folder(out: str) -> Path:
     path = Path(out).absolute()
     if path.exists() and not path.is_dir():
-        raise click.BadParameter(f"{printable(out)!r} is a file.", param_hint="'--out'")
+        raise click.BadParameter(f"{console.printable(out)!r} is a file.", param_hint="'--out'")
     return path
 
 
@@ -224,8 +215,10 @@ def _milliseconds(since: str | None) -> int | None:
     try:
         start = datetime.datetime.fromisoformat(since)
     except ValueError as error:
-        hint = f"{printable(since)!r} is not a date such as 2026-01-31 or 2026-01-31T12:00:00+01:00"
-        raise click.BadParameter(f"{hint}.", param_hint="--since") from error
+        examples = "2026-01-31 or 2026-01-31T12:00:00+01:00"
+        hint = f"{console.printable(since)!r} is not a date such as {examples}."
+        raise click.BadParameter(hint, param_hint="--since") from error
+    # As local time, one command would select other runs on a machine in another time zone.
     if start.tzinfo is None:
         start = start.replace(tzinfo=datetime.UTC)
     return int(start.timestamp() * 1000)
@@ -240,12 +233,12 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
         yield _lines(total)
         return
     columns = (BarColumn(), MofNCompleteColumn(), "runs", TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
 
@@ -272,7 +265,7 @@ def _print_report(report: ConversionReport) -> None:
         f" in {report.seconds:.1f} s"
     )
     click.echo(f"The documents are in {report.out}")
-    print_first(map(_line, report.problems))
+    console.print_first(map(_line, report.problems))
 
 
 def _line(problem: Problem) -> str:

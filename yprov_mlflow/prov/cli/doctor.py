@@ -76,7 +76,7 @@ def _collector_rows(collectors: Sequence[Mapping[str, Any]]) -> Iterator[tuple[s
             works, details = "no", _reason(collector)
         yield collector["name"], selected, works, details
         for missing in collector["missing"]:
-            what = f"not {missing['what']}: " if missing["what"] else ""
+            what = f"{missing['what']} not measured: " if missing["what"] else ""
             yield "", "", "", what + _reason(missing)
 
 
@@ -85,9 +85,10 @@ def _reason(check: Mapping[str, Any]) -> str:
 
 
 def _print_verdict(checks: Mapping[str, Any]) -> None:
-    lines = [(f"Not recorded, or not yet: {limit}", "yellow") for limit in checks["limits"]]
-    lines += [(f"Problem: {problem}", "red") for problem in checks["problems"]]
+    # The verdict is last, where a terminal shows it.
+    for limit in checks["limits"]:
+        click.secho(printable(f"Not recorded, or not yet: {limit}"), fg="yellow")
+    for problem in checks["problems"]:
+        click.secho(printable(f"Problem: {problem}"), fg="red")
     if not checks["problems"]:
-        lines.append(("Runs can be captured here.", "green"))
-    for text, color in lines:
-        click.secho(printable(text), fg=color)
+        click.secho("Runs can be captured here.", fg="green")

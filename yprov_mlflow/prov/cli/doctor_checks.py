@@ -205,6 +205,7 @@ def _probe_result(result: object) -> dict[str, Any]:
     devices: list[str] = []
     quantities: list[str] = []
     reason = cure = None
+    # Collectors of facts only, such as git, are available even where they find nothing.
     if isinstance(result, Available) and "unavailable" in result.facts:
         reason, cure = str(result.facts["unavailable"]), result.facts.get("cure")
     elif isinstance(result, Available):
@@ -231,6 +232,7 @@ def _no_output() -> Iterator[None]:
     sys.stdout.flush()
     # Never closed: a probe that exceeds its limit may still print.
     discard = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - see above
+    # C libraries write to the file descriptor, which redirect_stdout does not affect.
     stdout = os.dup(1)
     os.dup2(discard.fileno(), 1)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -56,7 +55,8 @@ def recover(run_ids: tuple[str, ...], tracking_uri: str | None, again: bool, as_
         click.echo(json.dumps([outcome._asdict() for outcome in outcomes], indent=2))
     elif not outcomes:
         click.echo("No journals: there is nothing to recover.")
-    sys.exit(_exit_code(outcomes))
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    sys.exit(0 if not failed else FAILED if failed == len(outcomes) else PARTLY)
 
 
 def _line(outcome: Outcome) -> str:
@@ -67,10 +67,3 @@ def _line(outcome: Outcome) -> str:
     if outcome.state == "written" and outcome.reason:
         detail += f" (damaged journal: {outcome.reason})"
     return f"{outcome.state:8} {printable(outcome.run_id)}  {printable(detail)}"
-
-
-def _exit_code(outcomes: Sequence[Outcome]) -> int:
-    failed = sum(outcome.state == "failed" for outcome in outcomes)
-    if not failed:
-        return 0
-    return FAILED if failed == len(outcomes) else PARTLY

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from yprov_mlflow.prov.cli.console import (
-    FAILED,
-    PARTLY,
-    ReportFile,
-    not_empty,
-    print_first,
-    store_errors,
-    write_report,
-)
+from yprov_mlflow.prov.cli import console
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.restore import Note, RestoreReport
@@ -36,10 +28,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--to",
-    "uri",
     required=True,
     metavar="URI",
-    callback=not_empty,
+    callback=console.not_empty,
     help="Tracking URI of the target store.",
 )
 @click.option(
@@ -56,21 +47,8 @@ if TYPE_CHECKING:
 @click.option(
     "--overwrite", is_flag=True, help="Replace objects of which the target has another version."
 )
-@click.option(
-    "--report",
-    "report_file",
-    metavar="FILE",
-    type=ReportFile(),
-    help="Write counts, changes, losses and new ids as JSON.",
-)
-def restore(
-    paths: tuple[Path, ...],
-    uri: str,
-    artifacts: Path | None,
-    artifact_root: str | None,
-    overwrite: bool,
-    report_file: Path | None,
-) -> None:
+@console.report_option("counts, changes, losses and new ids as JSON")
+def restore(report_file: Path | None, **chosen: Any) -> None:
     """Restore runs from their W3C PROV documents into any MLflow store.
 
     PROV is the output of `convert`, or the provenance/prov.json of a run: a file, or a folder
@@ -95,30 +73,32 @@ def restore(
     from yprov_mlflow.prov.restore import RestoreRequest
     from yprov_mlflow.prov.restore import restore as run
 
-    request = RestoreRequest(paths, uri, artifacts, overwrite, artifact_root)
-    with store_errors(uri, option="--to"):
+    request = RestoreRequest(**chosen)
+    with console.store_errors(request.to, option="--to"):
         report = run(request)
     if report_file is not None:
-        write_report(report_file, report.to_json())
+        console.write_report(report_file, report.to_json())
     _print_report(report)
     if not report.complete:
-        sys.exit(PARTLY if report.total else FAILED)
+        sys.exit(console.PARTLY if report.total else console.FAILED)
 
 
 def _print_report(report: RestoreReport) -> None:
     for kind, counts in sorted(report.counts.items()):
-        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-        click.echo(f"{kind:20} {outcomes}")
+        click.echo(f"{kind:20} {_counts(counts)}")
     duplicates = f", of which {report.collapsed} are duplicates" if report.collapsed else ""
     click.echo(f"{'metric points':20} {report.points}{duplicates}")
     if report.files:
-        files = ", ".join(f"{number} {outcome}" for outcome, number in sorted(report.files.items()))
-        click.echo(f"{'artifacts':20} {files}")
+        click.echo(f"{'artifacts':20} {_counts(report.files)}")
     _print_notes("Restored with changes", report.changes)
     _print_notes("Not restored, or in part", report.losses)
+
+
+def _counts(outcomes: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
 
 
 def _print_notes(title: str, notes: Sequence[Note]) -> None:
     if notes:
         click.echo(f"{title}:", err=True)
-        print_first(f"  {note.place}: {note.reason}" for note in notes)
+        console.print_first(f"  {note.place}: {note.reason}" for note in notes)

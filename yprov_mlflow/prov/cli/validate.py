@@ -128,13 +128,12 @@ def _print_report(report: FileReport) -> None:
 def _result(report: FileReport) -> Text:
     from rich.text import Text
 
-    parts = ["valid" if report.valid else _count(report.errors, "error")]
-    if report.warnings:
-        parts.append(_count(report.warnings, "warning"))
+    verdict = "valid" if report.valid else _count(report.errors, "error")
+    warnings = f", {_count(report.warnings, 'warning')}" if report.warnings else ""
     bundles = f" in {_count(report.bundles, 'bundle')}" if report.bundles else ""
-    parts.append(f"{_count(report.records, 'record')}{bundles}")
+    text = f"{verdict}{warnings}, {_count(report.records, 'record')}{bundles}"
     style = "green" if report.valid else _STYLES["error"]
-    return Text.assemble(f"{printable(report.file)}: ", (", ".join(parts), style))
+    return Text.assemble(f"{printable(report.file)}: ", (text, style))
 
 
 def _count(number: int, noun: str) -> str:

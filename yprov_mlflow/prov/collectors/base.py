@@ -17,13 +17,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from yprov_mlflow.prov.events import Json
 
 Scope: TypeAlias = Literal["device", "process", "job", "node"]
-"""What a quantity covers: a device, this process and its children, the job, or the node."""
+"""The part of the system that a quantity covers; a process includes its children."""
 
 Method: TypeAlias = Literal["measured", "estimated"]
 """Read from a sensor or a system counter; or derived from a model, such as watts per core."""
@@ -72,7 +73,7 @@ class Quantity:
             ``MegaHZ``, ``GM`` (gram), ``SEC``, ``NUM`` (a plain number).
         kind: Local name of a QUDT quantity kind, such as ``ElectricEnergy``, ``ElectricPower``,
             ``Temperature``, ``DimensionlessRatio``.
-        scope: What the number covers.
+        scope: The part of the system that the number covers.
         method: Measured or estimated.
         device: Id of a device that the probe lists; "" for no device.
         cumulative: Whether it is a total, such as energy: 0 at ``start``, never decreasing. The
@@ -100,6 +101,13 @@ class Quantity:
     scale: float = 1.0
 
 
+energy = partial(Quantity, "energy", "J", "ElectricEnergy", cumulative=True)
+"""Energy in joules since ``start``; takes the fields of ``Quantity`` from ``scope`` on."""
+
+power = partial(Quantity, "power", "W", "ElectricPower")
+"""Power in watts; takes the fields of ``Quantity`` from ``scope`` on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A measured device; ``id`` is short and stable on its node: ``gpu0``, ``cpu0-dram``."""
@@ -111,12 +119,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """A collector, or a part of one, that does not work here.
+    """A collector, or a part of it, that does not work here.
 
     Args:
-        reason: Why not.
-        cure: What the user can do about it, as an imperative sentence; "" if nothing.
-        what: The missing part; "" for the whole collector.
+        reason: Why it does not work.
+        cure: Instruction for the user, an imperative sentence; "" if nothing helps.
+        what: Name of the missing part; "" for the whole collector.
     """
 
     reason: str

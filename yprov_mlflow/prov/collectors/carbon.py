@@ -13,8 +13,8 @@ from typing import Any
 
 from yprov_mlflow.prov.collectors.base import Available, Collector, CollectorContext, Unavailable
 
-INSTALL = "Install it: pip install 'yprov-mlflow[carbon]'"
-"""Cure for a missing codecarbon."""
+INSTALL = "Install it: pip install codecarbon"
+"""Cure for a missing codecarbon, on which yprov-mlflow depends."""
 
 _MIX = "data/private_infra/global_energy_mix.json"
 
@@ -51,7 +51,7 @@ def intensity(context: CollectorContext) -> tuple[dict[str, Any], list[Unavailab
         reason = f"the carbon intensity of {country} is in codecarbon's data; it is not installed"
         cure = INSTALL
     else:
-        reason = f"codecarbon's data has no carbon intensity for the country {country}"
+        reason = f"codecarbon's data lacks a carbon intensity for the country {country}"
         cure = "Correct YPROV_MLFLOW_COUNTRY, a three-letter ISO 3166 code"
     cure += ", or set YPROV_MLFLOW_CARBON_INTENSITY to grams of CO2 equivalent per kWh"
     return facts, [Unavailable(reason, cure, "emissions")]
@@ -62,6 +62,5 @@ def _energy_mix(country: str) -> dict[str, Any]:
     spec = find_spec("codecarbon")
     if spec is None or spec.origin is None:
         return {}
-    mixes = json.loads((Path(spec.origin).parent / _MIX).read_bytes())
-    mix: dict[str, Any] = mixes.get(country, {})
-    return mix
+    mixes: dict[str, Any] = json.loads((Path(spec.origin).parent / _MIX).read_bytes())
+    return mixes.get(country) or {}

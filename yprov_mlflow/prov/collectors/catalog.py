@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 from yprov_mlflow.prov.collectors.base import Collector
@@ -15,27 +14,26 @@ GROUP = "yprov_mlflow.prov.collectors"
 
 
 class BuiltIn(NamedTuple):
-    """A built-in collector; ``default``: whether the preset of that name contains it."""
+    """A built-in collector."""
 
-    module: str
-    cls: str
-    default: bool
+    target: str  # module below this package, and class
+    default: bool  # whether the preset "default" contains it
     summary: str
 
 
 # In probing order: measurements must not wait for git on a slow disk or for SLURM's daemons.
 BUILT_IN: Mapping[str, BuiltIn] = {
-    "cpu": BuiltIn("cpu", "Cpu", True, "energy of processors and memory: RAPL, else estimated"),
-    "nvidia": BuiltIn("gpu.nvidia", "Nvidia", True, "NVIDIA GPUs through NVML"),
-    "amd": BuiltIn("gpu.amd", "Amd", True, "AMD GPUs through AMD SMI"),
-    "host": BuiltIn("host", "Host", True, "CPU, memory, disk and network, of node and process"),
-    "carbon": BuiltIn("carbon", "Carbon", True, "carbon intensity of a given country"),
-    "container": BuiltIn("container", "Container", True, "kind of container and its limits"),
-    "environment": BuiltIn("environment", "Environment", True, "Python and installed packages"),
-    "git": BuiltIn("git", "Git", True, "commit, branch, uncommitted changes, entry point"),
-    "slurm": BuiltIn("slurm", "Slurm", True, "job, nodes and share of a SLURM job"),
+    "cpu": BuiltIn("cpu:Cpu", True, "energy of processors and memory: RAPL, else estimated"),
+    "nvidia": BuiltIn("gpu.nvidia:Nvidia", True, "NVIDIA GPUs through NVML"),
+    "amd": BuiltIn("gpu.amd:Amd", True, "AMD GPUs through AMD SMI"),
+    "host": BuiltIn("host:Host", True, "CPU, memory, disk and network, of node and process"),
+    "carbon": BuiltIn("carbon:Carbon", True, "carbon intensity of a given country"),
+    "container": BuiltIn("container:Container", True, "kind of container and its limits"),
+    "environment": BuiltIn("environment:Environment", True, "Python and installed packages"),
+    "git": BuiltIn("git:Git", True, "commit, branch, uncommitted changes, entry point"),
+    "slurm": BuiltIn("slurm:Slurm", True, "job, nodes and share of a SLURM job"),
     # Not by default: importing codecarbon takes one or two seconds of CPU time.
-    "codecarbon": BuiltIn("codecarbon", "Codecarbon", False, "energy and emissions (codecarbon)"),
+    "codecarbon": BuiltIn("codecarbon:Codecarbon", False, "energy and emissions (codecarbon)"),
 }
 """The built-in collectors by name."""
 
@@ -85,18 +83,17 @@ def load(name: str) -> type[Collector]:
     Raises:
         CollectorError: The name is unknown, or the entry point is not a collector class.
     """
-    built_in = BUILT_IN.get(name)
-    if built_in is not None:
-        module = import_module(f"yprov_mlflow.prov.collectors.{built_in.module}")
-        cls = getattr(module, built_in.cls)
-    else:
-        entries = list(entry_points(group=GROUP, name=name))
-        if not entries:
-            raise CollectorError.unknown(name, [*PRESETS, *names()])
-        try:
-            cls = entries[0].load()
-        except Exception as error:  # importing other people's code can raise anything
-            raise CollectorError.broken(name, entries[0].value, repr(error)) from error
+    if name in BUILT_IN:
+        target = f"yprov_mlflow.prov.collectors.{BUILT_IN[name].target}"
+        built_in: type[Collector] = EntryPoint(name, target, GROUP).load()
+        return built_in
+    entry = next(iter(entry_points(group=GROUP, name=name)), None)
+    if entry is None:
+        raise CollectorError.unknown(name, [*PRESETS, *names()])
+    try:
+        cls = entry.load()
+    except Exception as error:  # importing other people's code can raise anything
+        raise CollectorError.broken(name, entry.value, repr(error)) from error
     if not (isinstance(cls, type) and issubclass(cls, Collector)):
         raise CollectorError.broken(name, repr(cls), "it is not a subclass of Collector")
     return cls

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from yprov_mlflow.prov.collectors.base import Available, Collector, Unavailable
+from yprov_mlflow.prov.collectors.ranks import first_value
 from yprov_mlflow.prov.collectors.system import cgroups, node
 from yprov_mlflow.prov.collectors.system.node import read_text
 from yprov_mlflow.prov.events import Json
@@ -59,14 +60,14 @@ def collect(root: Path, environ: Mapping[str, str]) -> dict[str, Json]:
     facts: dict[str, Json] = {
         "kind": container_kind,
         "id": podman.get("id") or _id(root),
-        "name": podman.get("name") or _first(environ, _NAMES),
-        "image": podman.get("image") or _first(environ, _IMAGES),
+        "name": podman.get("name") or first_value(environ, _NAMES),
+        "image": podman.get("image") or first_value(environ, _IMAGES),
         "cpu_limit": cgroups.cpu_allowance(root, node.cpu_count()),
         "memory_limit_bytes": memory_limit and int(memory_limit.amount),
     }
     if container_kind == "kubernetes":
         namespace = read_text(root / _SERVICE_ACCOUNT / "namespace")
-        facts["pod"] = _first(environ, _POD_NAMES)
+        facts["pod"] = first_value(environ, _POD_NAMES)
         facts["namespace"] = namespace or environ.get("POD_NAMESPACE")
     return {key: value for key, value in facts.items() if value}
 
@@ -95,7 +96,3 @@ def _id(root: Path) -> str | None:
         return str(ids[-1])  # the innermost of nested containers
     match = _MOUNT.search(read_text(root / "proc/self/mountinfo"))
     return match[1] if match else None
-
-
-def _first(environ: Mapping[str, str], variables: tuple[str, ...]) -> str | None:
-    return next((environ[name] for name in variables if environ.get(name)), None)

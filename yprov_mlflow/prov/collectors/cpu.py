@@ -7,15 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from yprov_mlflow.prov.collectors import container
-from yprov_mlflow.prov.collectors.base import (
-    Available,
-    Collector,
-    CollectorContext,
-    Device,
-    Quantity,
-    Unavailable,
-)
+from yprov_mlflow.prov.collectors import base, container
+from yprov_mlflow.prov.collectors.base import Available, Unavailable
 from yprov_mlflow.prov.collectors.counters import EnergyShare, MonotonicTotal, Rate
 from yprov_mlflow.prov.collectors.system import cgroups, node, powercap, processes
 from yprov_mlflow.prov.events import Json
@@ -47,19 +40,11 @@ _SHARE = (
     " applied to the energy of its processors."
 )
 
-_energy = partial(Quantity, "energy", "J", "ElectricEnergy", cumulative=True)
-_power = partial(Quantity, "power", "W", "ElectricPower")
 
-
-class Cpu(Collector):
+class Cpu(base.Collector):
     """Energy and power of each processor package and its memory, and the process's share."""
 
     name = "cpu"
-
-    def __init__(self, context: CollectorContext) -> None:
-        super().__init__(context)
-        self._counters: list[powercap.ZoneCounter] = []
-        self._watts: float | None = None  # per busy processor; None if energy is measured
 
     def probe(self) -> Available | Unavailable:
         """Detect readable RAPL counters, otherwise the CPU times for an estimate."""
@@ -75,22 +60,21 @@ class Cpu(Collector):
         if not self._has_times:
             missing.append(Unavailable("the CPU times cannot be read", what="share of the process"))
         self._counters = [powercap.ZoneCounter(zone) for zone in readable]
-        count = node.cpu_count()
+        self._watts: float | None = None  # per busy processor; None if energy is measured
+        count, procedure = node.cpu_count(), _RAPL
         facts: dict[str, Json] = {"source": "RAPL" if measured else "estimate", "cpu_count": count}
-        if measured:
-            self._watts, procedure = None, _RAPL
-        else:
-            tdp_w = self.context.cpu_tdp_w
-            self._watts = tdp_w / count if tdp_w else _W_PER_PROCESSOR
+        if not measured:
+            self._watts, origin = _W_PER_PROCESSOR, "codecarbon's value for unknown processors"
+            if tdp_w := self.context.cpu_tdp_w:
+                self._watts = tdp_w / count
+                origin = f"which is {tdp_w:.4g} W of thermal design power divided by {count}"
             facts["watts_per_processor"] = self._watts
-            procedure = _ESTIMATE.format(
-                watts=self._watts, count=count, origin=_origin(tdp_w, count)
-            )
+            procedure = _ESTIMATE.format(watts=self._watts, count=count, origin=origin)
         return Available(
             facts,
             list(self._quantities()),
             [
-                Device(zone.id, zone.label, {"zone": zone.path.name, "range_j": zone.range_j})
+                base.Device(zone.id, zone.label, {"zone": zone.path.name, "range_j": zone.range_j})
                 for zone in readable
             ],
             procedure=procedure + (_SHARE if self._has_times else "") + self._coverage(count),
@@ -103,7 +87,7 @@ class Cpu(Collector):
         if not zones:
             yield self._no_counters()
         if not any(zone.kind == "dram" for zone in zones):
-            yield Unavailable("there is no RAPL counter for memory", what="memory")
+            yield Unavailable("no RAPL counter for memory", what="memory")
         for zone in readable:
             longest_s = zone.range_j / _OVERFLOW_W
             if 0 < longest_s < self.context.interval_s:
@@ -120,13 +104,13 @@ class Cpu(Collector):
         if powercap.is_hidden(root):
             return missing("the container hides the RAPL counters", _UNMASK)
         if node.is_virtual_machine(root):
-            return missing("a virtual machine has no RAPL counters", _TDP)
+            return missing("no RAPL counters in a virtual machine", _TDP)
         if container.kind(root, environ) and not (root / "sys/class").is_dir():
-            return missing("the container has no /sys", "Mount the host's /sys in the container.")
+            cure = "Mount the host's /sys in the container."
+            return missing("/sys is missing in the container", cure)
         x86 = platform.system() == "Linux" and platform.machine() in ("x86_64", "i686")
-        return missing(
-            "there are no RAPL counters in /sys/class/powercap", f"{_LOAD} {_TDP}" if x86 else _TDP
-        )
+        cure = f"{_LOAD} {_TDP}" if x86 else _TDP
+        return missing("no RAPL counters in /sys/class/powercap", cure)
 
     def _coverage(self, count: int) -> str:
         """Return what the node's numbers cover if the process may use only a part of the node."""
@@ -138,38 +122,24 @@ class Cpu(Collector):
             " this process; the energy of the node covers all of them, including other users'."
         )
 
-    def _quantities(self) -> Iterator[Quantity]:
+    def _quantities(self) -> Iterator[base.Quantity]:
+        energy, power = partial(base.energy, claim="node"), partial(base.power, claim="node")
         for zone in (counter.zone for counter in self._counters):
-            yield _energy(
-                "device",
-                "measured",
-                zone.id,
-                component=zone.component,
-                claim="node",
-                system_metric=f"{zone.metric}_energy_joules",
-            )
-            power_metric = f"{zone.metric}_power_watts"
-            yield _power("device", "measured", zone.id, claim="node", system_metric=power_metric)
+            part, metric = zone.component, f"{zone.metric}_energy_joules"
+            yield energy("device", "measured", zone.id, component=part, system_metric=metric)
+            yield power("device", "measured", zone.id, system_metric=f"{zone.metric}_power_watts")
         if self._watts is not None:
-            yield _energy(
-                "node",
-                "estimated",
-                component="cpu",
-                claim="node",
-                system_metric="cpu_energy_joules",
-            )
-            yield _power("node", "estimated", claim="node", system_metric="cpu_power_watts")
+            yield energy("node", "estimated", component="cpu", system_metric="cpu_energy_joules")
+            yield power("node", "estimated", system_metric="cpu_power_watts")
         if self._has_times:
-            yield _energy("process", "estimated", system_metric="process_cpu_energy_joules")
+            yield base.energy("process", "estimated", system_metric="process_cpu_energy_joules")
 
     def start(self) -> None:
         """Reset all energies to 0."""
         for counter in self._counters:
             counter.start()
-        self._busy_s = MonotonicTotal()
-        self._own_s = MonotonicTotal()
-        self._share = EnergyShare()
-        self._power = Rate()
+        self._busy_s, self._own_s = MonotonicTotal(), MonotonicTotal()
+        self._share, self._power = EnergyShare(), Rate()
         self.sample()
 
     def sample(self) -> Sequence[float | None]:
@@ -193,9 +163,3 @@ class Cpu(Collector):
             values += (cpu_j, self._power.update(cpu_j, time.monotonic()))
         values.append(self._share.update(cpu_j, busy_s, own_s))
         return values
-
-
-def _origin(tdp_w: float | None, count: int) -> str:
-    if tdp_w:
-        return f"which is {tdp_w:.4g} W of thermal design power divided by {count}"
-    return "codecarbon's value for unknown processors"

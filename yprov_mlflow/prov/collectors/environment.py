@@ -61,10 +61,7 @@ def packages(path: Iterable[str]) -> dict[str, str]:
             continue
         for entry in sorted(entries):
             match = _WHEEL.match(entry) or _EGG.match(entry)
-            if match is None:
-                continue
-            version = match["version"] or _egg_version(Path(folder, entry))
-            if version:
+            if match and (version := match["version"] or _egg_version(Path(folder, entry))):
                 versions.setdefault(_SEPARATORS.sub("-", match["name"]).lower(), version)
     return dict(sorted(versions.items()))
 

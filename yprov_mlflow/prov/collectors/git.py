@@ -86,16 +86,14 @@ def _script(argv: Sequence[str], cwd: Path) -> Path | None:
 
 
 def _root(script: Path | None, cwd: Path) -> Path:
-    folders = [cwd]
     if script is not None and not _is_installed(script):
-        folders.insert(0, script.parent)
-    failure = _GitError("no folder to search for a repository")
-    for folder in folders:
-        try:
-            return Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
-        except _GitError as error:
-            failure = error
-    raise failure
+        with suppress(_GitError):
+            return _toplevel(script.parent)
+    return _toplevel(cwd)
+
+
+def _toplevel(folder: Path) -> Path:
+    return Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
 
 
 def _is_installed(script: Path) -> bool:
@@ -121,8 +119,7 @@ def _repository(root: Path) -> dict[str, Json]:
             dirty = True
             if kind == b"2":  # a rename: the old path is a separate entry
                 next(entries, None)
-    facts["dirty"], facts["untracked"] = dirty, untracked
-    facts["diff_sha256"] = None
+    facts |= {"dirty": dirty, "untracked": untracked, "diff_sha256": None}
     if dirty and facts["commit"]:
         with suppress(_GitError, OSError):  # timeout, or no space for the temporary file
             facts["diff_sha256"] = _diff_sha256(root)
@@ -143,16 +140,12 @@ def _remote(root: Path) -> str | None:
 def _diff_sha256(root: Path) -> str:
     with tempfile.TemporaryFile() as output:  # a diff may not fit in memory
         plain = ("--no-ext-diff", "--no-textconv", "--no-color")
-        _run(root, ("diff", *plain, "HEAD"), output.fileno())
+        _git(root, "diff", *plain, "HEAD", stdout=output.fileno())
         output.seek(0)
         return hashlib.file_digest(output, "sha256").hexdigest()
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
-    return _run(folder, arguments, subprocess.PIPE)
-
-
-def _run(folder: Path, arguments: Sequence[str], stdout: int) -> bytes:
+def _git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> bytes:
     try:
         process = subprocess.run(
             [*_GIT, *arguments],

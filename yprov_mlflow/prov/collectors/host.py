@@ -17,13 +17,14 @@ from yprov_mlflow.prov.collectors.system import cgroups, node, processes
 from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
-    "CPU times are the kernel's, waiting for disks not included. Memory used is what is not"
-    " available. Disk space is that of the root file system; disk traffic is that of disks, not"
-    " again of what is built on them. Network traffic is that of all interfaces, the loopback"
-    " included; a container may see only its own. The process's numbers are sums over the process"
-    " and its descendants: resident memory, in which shared memory counts for each process, and"
-    " bytes that went to and came from disks, not the page cache. The job's numbers are those of"
-    " the control group that sets the tightest limit, without file pages that can be dropped."
+    "CPU times are the kernel's, waiting for disks not included. Memory used is total minus"
+    " available memory. Disk space is that of the root file system; disk traffic is that of"
+    " physical disks, without partitions and volumes on them. Network traffic is that of all"
+    " interfaces, the loopback included; a container may see only its own. The process's numbers"
+    " are sums over the process and its descendants: resident memory, in which shared memory"
+    " counts for each process, and bytes that went to and came from disks, not the page cache."
+    " The job's numbers are those of the control group that sets the tightest limit, without file"
+    " pages that can be dropped."
 )
 
 
@@ -158,12 +159,7 @@ class Host(Collector):
 
 def _quantity(metric: str, row: _Row, claim: str) -> Quantity:
     return Quantity(
-        row.name,
-        row.unit,
-        _KINDS[row.unit],
-        row.scope,
-        "measured",
-        cumulative=row.cumulative,
+        *(row.name, row.unit, _KINDS[row.unit], row.scope, "measured", "", row.cumulative),
         claim=claim,
         system_metric=metric,
         scale=1e-6 if row.unit == "BYTE" else 1.0,

@@ -7,15 +7,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from yprov_mlflow.prov.collectors import ranks
-from yprov_mlflow.prov.collectors.base import (
-    Available,
-    Collector,
-    CollectorContext,
-    Quantity,
-    Unavailable,
-)
+from yprov_mlflow.prov.collectors.base import Available, Collector, Unavailable, energy
+from yprov_mlflow.prov.collectors.ranks import first_value
 from yprov_mlflow.prov.events import Json
 
 # Seconds between two queries: SLURM's daemons on all nodes must answer each of them.
@@ -59,9 +55,13 @@ _NUMBERS = {
 _PROCEDURE = (
     "{command} is queried at the start and then once a minute for ConsumedEnergyRaw of step {step}:"
     " the energy of the step's nodes as counted by SLURM's plugin {plugin}, which includes"
-    " processors and devices. Samples in between have no value, and the last may be a minute old."
+    " processors and devices. Samples in between are empty, and the last may be a minute old."
 )
-_ASK_SITE = "Ask the site whether SLURM can gather energy (AcctGatherEnergyType in slurm.conf)."
+_no_energy = partial(
+    Unavailable,
+    cure="Ask the site whether SLURM can gather energy (AcctGatherEnergyType in slurm.conf).",
+    what="energy",
+)
 
 
 class Slurm(Collector):
@@ -69,13 +69,10 @@ class Slurm(Collector):
 
     name = "slurm"
 
-    def __init__(self, context: CollectorContext) -> None:
-        super().__init__(context)
-        self._command: list[str] = []
-        self._query: subprocess.Popen[str] | None = None
-
     def probe(self) -> Available | Unavailable:
         """Read the job's variables; on the first rank, query SLURM once for the energy."""
+        self._command: list[str] = []
+        self._query: subprocess.Popen[str] | None = None
         self._deadline_s = time.monotonic() + _PROBE_TIMEOUT_S
         facts = collect(self.context.environ)
         if "job_id" not in facts:
@@ -84,25 +81,14 @@ class Slurm(Collector):
             return Available(facts)  # queries from a thousand ranks would stop SLURM's controller
         plugin = self._plugin()
         if plugin == "none":
-            energy: str | Unavailable = Unavailable(
-                "SLURM gathers no energy here (AcctGatherEnergyType is none)", _ASK_SITE, "energy"
-            )
-        else:
-            energy = self._find_step(facts, gathered=bool(plugin))
-        if isinstance(energy, Unavailable):
-            return Available(facts, missing=[energy])
-        quantity = Quantity(
-            "energy",
-            "J",
-            "ElectricEnergy",
-            "job",
-            "measured",
-            cumulative=True,
-            claim="job",
-            system_metric="slurm_energy_joules",
-        )
+            reason = "SLURM does not gather energy here (AcctGatherEnergyType=none)"
+            return Available(facts, missing=[_no_energy(reason)])
+        step = self._find_step(facts, gathered=bool(plugin))
+        if isinstance(step, Unavailable):
+            return Available(facts, missing=[step])
+        quantity = energy("job", "measured", claim="job", system_metric="slurm_energy_joules")
         procedure = _PROCEDURE.format(
-            command=self._command[0].rpartition("/")[2], step=energy, plugin=plugin or "for energy"
+            command=self._command[0].rpartition("/")[2], step=step, plugin=plugin or "for energy"
         )
         return Available(facts, [quantity], agent="SLURM", procedure=procedure)
 
@@ -121,7 +107,7 @@ class Slurm(Collector):
         steps = [str(own)] if own else ["batch", "interactive"]
         commands = [name for name in ("sstat", "sacct") if self._which(name)]
         if not commands:
-            return Unavailable("neither sstat nor sacct is on PATH", _ASK_SITE, "energy")
+            return _no_energy("neither sstat nor sacct is on PATH")
         for name in commands:
             # A step has 0 J in its first half minute, and sacct reports 0 for any running step:
             # 0 is an answer only from sstat, and only if energy is known to be gathered.
@@ -132,11 +118,7 @@ class Slurm(Collector):
                 if energy_j is not None and energy_j >= min_j:
                     self._command = [self._which(name) or name, *options]
                     return step
-        return Unavailable(
-            f"{' and '.join(commands)} returned no energy for the running step",
-            _ASK_SITE,
-            "energy",
-        )
+        return _no_energy(f"{' and '.join(commands)} returned no energy for the running step")
 
     def _which(self, name: str) -> str | None:
         return shutil.which(name, path=self.context.environ.get("PATH", ""))
@@ -169,12 +151,13 @@ class Slurm(Collector):
         """Return the energy if SLURM has answered since the last sample; never wait for it."""
         if not self._command:
             return ()
+        elapsed_s = time.monotonic() - self._query_start_s
         if self._query is None:
-            if time.monotonic() >= self._query_start_s + _QUERY_INTERVAL_S:
+            if elapsed_s >= _QUERY_INTERVAL_S:
                 self._start_query()
             return (None,)
         if self._query.poll() is None:
-            if time.monotonic() >= self._query_start_s + _QUERY_TIMEOUT_S:
+            if elapsed_s >= _QUERY_TIMEOUT_S:
                 self.stop()
             return (None,)
         energy_j = _joules(self._query.communicate()[0])
@@ -226,17 +209,13 @@ def collect(environ: Mapping[str, str]) -> dict[str, Json]:
     """
     facts: dict[str, Json] = {}
     for key, variables in _TEXTS.items():
-        if text := _first(environ, variables):
+        if text := first_value(environ, variables):
             facts[key] = _STEP_NAMES.get(text, text) if key == "step" else text
     for key, variables in _NUMBERS.items():
-        number = _first(environ, variables)
+        number = first_value(environ, variables)
         if number.isascii() and number.isdigit():
             facts[key] = int(number)
     return facts
-
-
-def _first(environ: Mapping[str, str], variables: tuple[str, ...]) -> str:
-    return next((environ[name] for name in variables if environ.get(name)), "")
 
 
 def _joules(output: str | None) -> float | None:

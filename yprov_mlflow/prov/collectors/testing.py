@@ -40,15 +40,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from yprov_mlflow.prov.collectors.base import (
-    Available,
-    Collector,
-    CollectorContext,
-    Method,
-    Quantity,
-    Scope,
-    Unavailable,
-)
+from yprov_mlflow.prov.collectors import base
+from yprov_mlflow.prov.collectors.base import Available, Collector, Quantity, Unavailable
 from yprov_mlflow.prov.model.vocabulary import UNITS
 from yprov_mlflow.prov.translate.measurements import COMPONENTS
 
@@ -62,7 +55,7 @@ _T = TypeVar("_T")
 
 def check_collector(
     cls: type[Collector],
-    context: CollectorContext | None = None,
+    context: base.CollectorContext | None = None,
     *,
     samples: int = 4,
     interval_s: float = 0.1,
@@ -87,15 +80,16 @@ def check_collector(
     _fail_if([*_class_problems(cls)], repr(cls))
     monitor = _ProcessMonitor()
     with monitor:
-        collector, error = _run_in_thread(lambda: cls(context or CollectorContext()))
+        collector, error = _run_in_thread(lambda: cls(context or base.CollectorContext()))
         _fail_if([f"its constructor raised {error!r}"] if error else [], f"collector {cls.name!r}")
         result, error = _run_in_thread(collector.probe)
         problems = [f"probe raised {error!r}"] if error else [*_probe_problems(result)]
         if isinstance(result, Available) and not problems:
-            rounds = _Rounds(collector, result.quantities, samples, interval_s)
+            rounds = _Rounds(collector, samples, interval_s)
             _, error = _run_in_thread(rounds.run)
             problems += [f"{rounds.step} raised {error!r}"] if error else []
-            problems += [*rounds.value_problems(), *rounds.slow_steps(limit_s)]
+            problems += _value_problems(result.quantities, rounds.values)
+            problems += rounds.slow_steps(limit_s)
     _fail_if([*problems, *monitor.problems()], f"collector {cls.name!r}")
     checked: Available | Unavailable = result
     return checked
@@ -175,8 +169,8 @@ def _quantity_problems(quantity: Quantity, devices: set[str]) -> Iterator[str]:
     choices = {
         "unit": UNITS,
         "kind": UNITS.get(quantity.unit),
-        "scope": get_args(Scope),
-        "method": get_args(Method),
+        "scope": get_args(base.Scope),
+        "method": get_args(base.Method),
         "component": ("", *COMPONENTS),
     }
     for field, allowed in choices.items():
@@ -208,72 +202,65 @@ def _duplicates(quantities: Sequence[Quantity]) -> Iterator[str]:
 
 
 class _Rounds:
-    """Two rounds of start, samples and stop."""
+    """Two rounds of start, samples and stop: their values and durations."""
 
-    def __init__(
-        self, collector: Collector, quantities: Sequence[Quantity], samples: int, interval_s: float
-    ) -> None:
+    def __init__(self, collector: Collector, samples: int, interval_s: float) -> None:
         self._collector = collector
-        self._quantities = quantities
         self._samples = samples
         self._interval_s = interval_s
+        self._durations_s: dict[str, list[float]] = {"start": [], "sample": [], "stop": []}
         self.step = ""
-        self._start_times_s: list[float] = []
-        self._sample_times_s: list[float] = []
-        self._rounds: list[list[Any]] = []
+        self.values: list[list[Any]] = []
 
     def run(self) -> None:
-        """Start, sample and stop, twice."""
         for _ in range(2):
-            self._start_times_s.append(self._time("start", self._collector.start)[0])
-            values: list[Any] = []
-            self._rounds.append(values)
+            self._call("start")
+            self.values.append([])
             for number in range(self._samples):
                 if number:
                     time.sleep(self._interval_s)
-                elapsed_s, sample = self._time("sample", self._collector.sample)
-                self._sample_times_s.append(elapsed_s)
-                values.append(sample)
-            self._time("stop", self._collector.stop)
+                self.values[-1].append(self._call("sample"))
+            self._call("stop")
 
-    def _time(self, step: str, function: Callable[[], Any]) -> tuple[float, Any]:
+    def _call(self, step: str) -> Any:
         self.step = step
         start_s = time.perf_counter()
-        result = function()
-        return time.perf_counter() - start_s, result
+        result = getattr(self._collector, step)()
+        self._durations_s[step].append(time.perf_counter() - start_s)
+        return result
 
     def slow_steps(self, limit_s: float) -> Iterator[str]:
         """Yield the steps that exceed the limit; a single delay of the machine does not count."""
-        if self._start_times_s and (time_s := min(self._start_times_s)) > limit_s:
+        starts_s, samples_s = self._durations_s["start"], self._durations_s["sample"]
+        if starts_s and (time_s := min(starts_s)) > limit_s:
             yield f"start takes {time_s:.3g} s, more than {limit_s:g} s"
-        if self._sample_times_s and (time_s := statistics.median(self._sample_times_s)) > limit_s:
+        if samples_s and (time_s := statistics.median(samples_s)) > limit_s:
             yield f"a sample takes {time_s:.3g} s, more than {limit_s:g} s"
 
-    def value_problems(self) -> Iterator[str]:
-        """Yield the problems of the sampled values."""
-        samples = itertools.chain.from_iterable(self._rounds)
-        problems = [problem for sample in samples for problem in self._sample_problems(sample)]
-        yield from problems
-        if problems:
-            return
-        for index, quantity in enumerate(self._quantities):
-            if quantity.cumulative:
-                totals = [
-                    [values[index] for values in samples if values[index] is not None]
-                    for samples in self._rounds
-                ]
-                yield from (f"{quantity.name!r} {problem}" for problem in _total_problems(totals))
 
-    def _sample_problems(self, values: Any) -> Iterator[str]:
-        if not isinstance(values, Sequence):
-            yield f"sample returned {values!r}, which is not a sequence"
-        elif len(values) != len(self._quantities):
-            yield f"sample returned {len(values)} values for {len(self._quantities)} quantities"
-        else:
-            for quantity, value in zip(self._quantities, values, strict=True):
-                number = isinstance(value, (int, float)) and not isinstance(value, bool)
-                if value is not None and not (number and math.isfinite(value)):
-                    yield f"sample returned {value!r} for {quantity.name!r}: a number or None"
+def _value_problems(quantities: Sequence[Quantity], rounds: list[list[Any]]) -> list[str]:
+    samples = itertools.chain.from_iterable(rounds)
+    problems = [problem for sample in samples for problem in _sample_problems(quantities, sample)]
+    if problems:
+        return problems
+    for index, quantity in enumerate(quantities):
+        if quantity.cumulative:
+            columns = [[values[index] for values in samples] for samples in rounds]
+            totals = [[value for value in column if value is not None] for column in columns]
+            problems += [f"{quantity.name!r} {problem}" for problem in _total_problems(totals)]
+    return problems
+
+
+def _sample_problems(quantities: Sequence[Quantity], values: Any) -> Iterator[str]:
+    if not isinstance(values, Sequence):
+        yield f"sample returned {values!r}, which is not a sequence"
+    elif len(values) != len(quantities):
+        yield f"sample returned {len(values)} values for {len(quantities)} quantities"
+    else:
+        for quantity, value in zip(quantities, values, strict=True):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and math.isfinite(value)):
+                yield f"sample returned {value!r} for {quantity.name!r}: a number or None"
 
 
 def _total_problems(rounds: Sequence[Sequence[float]]) -> Iterator[str]:
@@ -295,17 +282,9 @@ def _total_problems(rounds: Sequence[Sequence[float]]) -> Iterator[str]:
 class _ProcessMonitor:
     """Context manager that monitors side effects of the threads that start in it."""
 
-    def __init__(self) -> None:
-        self._other_threads: set[int | None] = set()
+    def __enter__(self) -> None:
         self._socket_calls: list[str] = []
         self._written_paths: list[str] = []
-        self._signals: Mapping[int, Any] = {}
-        self._threads: set[threading.Thread] = set()
-        self._stack = contextlib.ExitStack()
-        self._output = ""
-        self._remaining_threads: list[str] = []
-
-    def __enter__(self) -> None:
         self._threads = set(threading.enumerate())
         self._other_threads = {thread.ident for thread in self._threads}
         self._signals = _signal_handlers()
@@ -313,6 +292,7 @@ class _ProcessMonitor:
         importlib.import_module("urllib3")
         _install_audit_hook()
         _monitors.append(self)
+        self._stack = contextlib.ExitStack()
         self._stack.callback(_monitors.remove, self)
         self._file = self._stack.enter_context(_captured_stdout())
 
@@ -321,10 +301,10 @@ class _ProcessMonitor:
         self._file.seek(0)
         self._output = self._file.read().decode(errors="replace")
         self._stack.close()
-        for thread in set(threading.enumerate()) - self._threads:
+        new_threads = set(threading.enumerate()) - self._threads
+        for thread in new_threads:
             thread.join(1.0)
-            if thread.is_alive():
-                self._remaining_threads.append(thread.name)
+        self._remaining_threads = [thread.name for thread in new_threads if thread.is_alive()]
 
     def on_audit_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Record an audit event of Python if a thread of the collector caused it."""

@@ -12,9 +12,6 @@ from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_SUBJECTS = ((RUN, "record"), (STORE, "store"))
-"""Prefixes of the namespaces of our documents, with the record that each document describes."""
-
 BUNDLE_PREFIX = re.compile(r"(run|store)-[0-9a-f]{32}\Z")
 """Matches prefixes that a file declares for the ids of its bundles."""
 
@@ -46,11 +43,7 @@ class Bundle(Document):
 
 
 class NameAllocator:
-    """Allocates names that are unique in one file.
-
-    Attributes:
-        prefixes: The prefixes of all allocated names, with their namespaces.
-    """
+    """Allocates names that are unique in one file, and collects their ``prefixes``."""
 
     def __init__(self) -> None:
         self.prefixes: dict[str, str] = {}
@@ -74,7 +67,8 @@ def name_of(document: Document) -> DocumentName:
     """Return the name of a document: of the run or store it describes, else of its content."""
     if isinstance(document, Bundle):
         return document.name
-    for prefix, local in _SUBJECTS:
+    # A document of a run has the prefix of its store as well.
+    for prefix, local in ((RUN, "record"), (STORE, "store")):
         namespace = document.prefixes.get(prefix)
         if namespace is not None:
             return DocumentName(f"{prefix}-{_hexadecimal(namespace)}", namespace, local)
@@ -91,11 +85,10 @@ def with_name(document: Document, iri: str, prefixes: Mapping[str, str]) -> Docu
     """
     if not iri or name_of(document).iri == iri:
         return document
-    matches = [item for item in prefixes.items() if item[1] and iri.startswith(item[1])]
-    if matches:
-        prefix, namespace = max(matches, key=lambda item: (len(item[1]), item[0]))
-    else:
-        prefix, namespace = "bundle", namespace_of(iri)
+    # The longest namespace, so that the local name is short: as all of them start the same IRI,
+    # it is also the last in the order of text. The prefix only breaks ties.
+    matches = [(ns, prefix) for prefix, ns in prefixes.items() if ns and iri.startswith(ns)]
+    namespace, prefix = max(matches, default=(namespace_of(iri), "bundle"))
     return Bundle(document, DocumentName(prefix, namespace, iri.removeprefix(namespace)))
 
 
@@ -115,11 +108,7 @@ def namespace_of(iri: str) -> str:
 
 
 def single_document(documents: Iterable[Document], format_name: str) -> Document:
-    """Return the only document.
-
-    Raises:
-        UsageError: There is no document, or more than one.
-    """
+    """Return the only document; any other number of documents is a ``UsageError``."""
     iterator = iter(documents)
     first = next(iterator, None)
     if first is None:

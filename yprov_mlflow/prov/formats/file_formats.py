@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import prov_json, prov_n, prov_xml
+from yprov_mlflow.prov.formats import prov_json, prov_n
 from yprov_mlflow.prov.formats.rdf import json_ld, turtle
 from yprov_mlflow.prov.model.document import Document
 
 HEAD = 1 << 16
 """Number of bytes at the start of a file that are enough to detect its format."""
-
-
-class Codec(Protocol):
-    """Writes documents in one format and reads them back."""
-
-    def dump(
-        self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
-    ) -> None:
-        """Write documents; see ``Format.dump``."""
-
-    def load(self, stream: BinaryIO) -> Iterator[Document]:
-        """Yield documents; see ``Format.load``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +26,14 @@ class Format:
         suffix: The extension of its files, with the dot.
         media_type: Its registered media type, or the one in common use.
         many: Whether one file can hold several documents, each under its own name.
-        codec: Reads and writes it.
+        codec: Returns the module or object with the functions ``dump`` and ``load``.
     """
 
     name: str
     suffix: str
     media_type: str
     many: bool
-    codec: Codec = dataclasses.field(repr=False)
+    codec: Callable[[], Any] = dataclasses.field(repr=False)
 
     def dump(
         self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
@@ -63,7 +51,7 @@ class Format:
             UsageError: There is not exactly one document where only one is possible.
             DocumentError: The format cannot hold a value of a document.
         """
-        self.codec.dump(documents, stream, single=single or not self.many)
+        self.codec().dump(documents, stream, single=single or not self.many)
 
     def load(self, stream: BinaryIO) -> Iterator[Document]:
         """Yield documents: one per bundle or graph, and one for the records outside of them.
@@ -71,19 +59,27 @@ class Format:
         Raises:
             DocumentError: The bytes are not in this format, or are not PROV.
         """
-        return self.codec.load(stream)
+        documents: Iterator[Document] = self.codec().load(stream)
+        return documents
+
+
+def _prov_xml() -> Any:
+    # lxml and prov take longer to import than capture may delay a training script.
+    from yprov_mlflow.prov.formats import prov_xml
+
+    return prov_xml
 
 
 FORMATS: Mapping[str, Format] = {
     form.name: form
     for form in (
-        Format("prov-json", ".json", "application/json", True, prov_json),
-        Format("prov-n", ".provn", "text/provenance-notation", True, prov_n),
-        Format("prov-xml", ".xml", "application/provenance+xml", True, prov_xml),
-        Format("turtle", ".ttl", "text/turtle", False, turtle.TURTLE),
-        Format("trig", ".trig", "application/trig", True, turtle.TRIG),
-        Format("n-quads", ".nq", "application/n-quads", True, turtle.N_QUADS),
-        Format("json-ld", ".jsonld", "application/ld+json", True, json_ld),
+        Format("prov-json", ".json", "application/json", True, lambda: prov_json),
+        Format("prov-n", ".provn", "text/provenance-notation", True, lambda: prov_n),
+        Format("prov-xml", ".xml", "application/provenance+xml", True, _prov_xml),
+        Format("turtle", ".ttl", "text/turtle", False, lambda: turtle.TURTLE),
+        Format("trig", ".trig", "application/trig", True, lambda: turtle.TRIG),
+        Format("n-quads", ".nq", "application/n-quads", True, lambda: turtle.N_QUADS),
+        Format("json-ld", ".jsonld", "application/ld+json", True, lambda: json_ld),
     )
 }
 """All formats by name."""
@@ -137,7 +133,7 @@ def detect_format(suffix: str, head: bytes) -> Format:
     """Return the format of a file by its extension or, where that is ambiguous, by its start.
 
     Args:
-        suffix: The extension with its dot; empty if there is no filename.
+        suffix: The extension with its dot; empty for content without a filename.
         head: The first ``HEAD`` bytes; for an empty file the extension decides.
 
     Raises:

@@ -18,24 +18,15 @@ if TYPE_CHECKING:
 
 
 def flat(document: Document, format_name: str) -> ProvDocument:
-    """Return a document in the model of ``prov``.
-
-    Raises:
-        DocumentError: ``prov`` refuses a name or a value.
-    """
+    """Return a document in the model of ``prov``, which may refuse a name or a value."""
     with writing(format_name):
         return prov_json.to_prov(document)
 
 
 def bundle(document: Document, name: DocumentName, format_name: str) -> ProvBundle:
-    """Return a document as the only bundle of a ``prov`` document.
-
-    Raises:
-        DocumentError: ``prov`` refuses a name or a value.
-    """
+    """Return a document as the only bundle of a ``prov`` document; see ``flat``."""
     outer = Document(
-        {name.prefix: name.namespace},
-        {"bundle": {name.qualified: document.to_json_object()}},
+        {name.prefix: name.namespace}, {"bundle": {name.qualified: document.to_json_object()}}
     )
     (only,) = flat(outer, format_name).bundles
     return only
@@ -55,7 +46,15 @@ def load(stream: BinaryIO, serializer: str, format_name: str) -> Iterator[Docume
     except Exception as error:
         raise DocumentError.unreadable(format_name, error) from error
     for document in prov_json.from_prov(parsed):
-        yield _with_our_keys(document)
+        # prov numbers relations without ids. Our keys follow from both ends, so they do not
+        # depend on the order of records in a file.
+        for section in document.records.keys() & set(UNNAMED):
+            first, second, *_ = KINDS[section].formals
+            document.records[section] = {
+                unnamed(section, r[first], r[second]) if key.startswith("_:") else key: r
+                for key, r in document.records[section].items()
+            }
+        yield document
 
 
 @contextlib.contextmanager
@@ -68,21 +67,3 @@ def writing(format_name: str, where: str | None = None) -> Iterator[None]:
     # Bad names, values and characters raise many types, some of prov and some of lxml.
     except Exception as error:
         raise DocumentError.unwritable(format_name, error, where) from error
-
-
-def _with_our_keys(document: Document) -> Document:
-    """Replace the numbers that ``prov`` gives to relations without ids by our own keys.
-
-    Our keys follow from both ends, so they do not depend on the order of records in a file.
-    """
-    for section in UNNAMED:
-        records = document.records.get(section)
-        if records is not None:
-            first, second, *_ = KINDS[section].formals
-            document.records[section] = {
-                unnamed(section, record[first], record[second]) if key.startswith("_:") else key: (
-                    record
-                )
-                for key, record in records.items()
-            }
-    return document

@@ -69,11 +69,11 @@ class ParsedStatement(NamedTuple):
     """One statement, with names as they are written but without escapes.
 
     Args:
-        kind: One of ``KINDS``, or the name of an extension, which has no other fields.
-        identifier: Its id; None if it has no id.
+        kind: One of ``KINDS``, or the name of an extension, whose other fields are unset.
+        identifier: Its id; None if it lacks one.
         terms: The ids that are its arguments, in the order of PROV-DM; None if omitted.
         times: Its time, or start and end of an activity; None if omitted.
-        attributes: Names and values in order; None if it has no list of attributes.
+        attributes: Names and values in order; None without a list of attributes.
         complete: Whether all optional arguments are written, or none, as the grammar wants it.
     """
 
@@ -133,7 +133,7 @@ class _Parser:
         match = _NEXT_WORD.match(self._text, self._position)
         if match is None or match[1] != "document":
             self._fail("a document starts with 'document'")
-        self._word()
+        self._position = match.end()
         declared = self._declarations()
         statements: list[ParsedStatement] = []
         while (keyword := self._peek()) != "endDocument":
@@ -179,11 +179,36 @@ class _Parser:
         keyword, start = head[1], head.start(1)
         if keyword == "prov:mentionOf":  # so written by PROV-LINKS, which defines it
             keyword = "mentionOf"
-        if keyword not in KINDS:
+        kind = KINDS.get(keyword)
+        if kind is None:
             return self._extension(keyword, start)
         identifier, words, listed = self._arguments()
         attributes = self._attributes() if listed else None
-        return self._assemble(keyword, identifier, words, attributes, start)
+        if keyword in ELEMENTS:
+            if identifier is not None:
+                self._fail("unexpected ';'", start)
+            identifier, *words = words
+        elif not kind.named and (identifier is not None or attributes is not None):
+            self._fail(f"{keyword} has neither an id nor attributes", start)
+        count = len(kind.formals)
+        most, least = count + len(kind.times), sum(kind.required)
+        if not least <= len(words) <= most:
+            self._fail(f"{keyword} takes {most} arguments, not {len(words)}", start)
+        # Omitted arguments at the end count as "-": each has the position that its kind gives it.
+        arguments = [None if word == "-" else word for word in words]
+        arguments += [None] * (most - len(arguments))
+        times = tuple(arguments[count:])
+        for time in times:
+            if time is not None and not self._is_time(time):
+                self._fail(f"{time!r} is not a time", start)
+        return ParsedStatement(
+            keyword,
+            None if identifier in (None, "-") else self._name(str(identifier), start),
+            tuple([None if w is None else self._name(w, start) for w in arguments[:count]]),
+            times,
+            attributes,
+            len(words) in (least, most),
+        )
 
     def _arguments(self) -> tuple[str | None, list[str], bool]:
         """Return the id before a semicolon, the arguments, and whether attributes follow."""
@@ -206,7 +231,6 @@ class _Parser:
         return identifier, words, False
 
     def _attributes(self) -> list[tuple[str, Value]]:
-        """Return the attributes, up to the end of the statement."""
         attributes: list[tuple[str, Value]] = []
         mark = ","
         empty = _CLOSE_EMPTY.match(self._text, self._position)
@@ -244,56 +268,20 @@ class _Parser:
         def character(match: re.Match[str]) -> str:
             four, eight, letter = match.groups()
             code = int(four or eight or "0", 16)
-            if letter is not None:
-                escape = _ESCAPES.get(letter)
-            else:
-                valid = code < 0xD800 or 0xDFFF < code <= 0x10FFFF
-                escape = chr(code) if valid else None
+            escape = _ESCAPES.get(letter)
+            # Surrogates are halves of characters, which a text cannot contain.
+            if letter is None and (code < 0xD800 or 0xDFFF < code <= 0x10FFFF):
+                escape = chr(code)
             if escape is None:
                 self._fail(f"unknown escape {match[0]!r}", position + quotes + match.start())
             return escape
 
         return _STRING_ESCAPE.sub(character, text)
 
-    def _assemble(
-        self,
-        keyword: str,
-        identifier: str | None,
-        words: list[str],
-        attributes: list[tuple[str, Value]] | None,
-        start: int,
-    ) -> ParsedStatement:
-        """Return a statement, with each argument in the position that its kind gives it."""
-        kind = KINDS[keyword]
-        if keyword in ELEMENTS:
-            if identifier is not None:
-                self._fail("unexpected ';'", start)
-            identifier, *words = words
-        elif not kind.named and (identifier is not None or attributes is not None):
-            self._fail(f"{keyword} has neither an id nor attributes", start)
-        count = len(kind.formals)
-        most, least = count + len(kind.times), sum(kind.required)
-        if not least <= len(words) <= most:
-            self._fail(f"{keyword} takes {most} arguments, not {len(words)}", start)
-        arguments = [None if word == "-" else word for word in words]
-        arguments += [None] * (most - len(arguments))
-        times = tuple(arguments[count:])
-        for time in times:
-            if time is not None and not self._is_time(time):
-                self._fail(f"{time!r} is not a time", start)
-        return ParsedStatement(
-            keyword,
-            None if identifier in (None, "-") else self._name(str(identifier), start),
-            tuple([None if w is None else self._name(w, start) for w in arguments[:count]]),
-            times,
-            attributes,
-            len(words) in (least, most),
-        )
-
     def _extension(self, keyword: str, start: int) -> ParsedStatement:
         """Skip a statement of another vocabulary."""
         if ":" not in keyword:
-            self._fail(f"there is no statement {keyword!r}", start)
+            self._fail(f"unknown statement {keyword!r}", start)
         name = self._name(keyword, start)
         depth = 1
         for token in _EXTENSION.finditer(self._text, self._position):

@@ -6,45 +6,30 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any, BinaryIO
 
+from lxml import etree
+from prov import serializers
+
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import prov_model
-from yprov_mlflow.prov.formats.bundles import (
-    BUNDLE_PREFIX,
-    NameAllocator,
-    single_document,
-    with_name,
-)
+from yprov_mlflow.prov.formats import bundles, prov_model
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.relations import PROV
 
 NAME = "PROV-XML"
-
 _DOCUMENT, _BUNDLE, _ID = (f"{{{PROV}}}{tag}" for tag in ("document", "bundleContent", "id"))
 _STANDARD_PREFIXES = (None, "prov", "xsd", "xsi")
-
-_START = f"""<?xml version="1.0" encoding="UTF-8"?>
-<prov:document xmlns:prov="{PROV}">
-""".encode()
+_START = f'<?xml version="1.0" encoding="UTF-8"?>\n<prov:document xmlns:prov="{PROV}">\n'.encode()
 
 
 def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = False) -> None:
-    """Write one document flat, or any number of documents as bundles.
-
-    Raises:
-        UsageError: With ``single``, there is not exactly one document.
-        DocumentError: A value cannot be written as XML, such as most control characters.
-    """
-    from lxml import etree
-    from prov import serializers
-
+    """Write documents; XML refuses some values, such as most control characters."""
     serializer = serializers.get("xml")
     if single:
-        converted = prov_model.flat(single_document(documents, NAME), NAME)
+        converted = prov_model.flat(bundles.single_document(documents, NAME), NAME)
         with prov_model.writing(NAME):
             serializer(converted).serialize(stream)
         return
     stream.write(_START)
-    names = NameAllocator()
+    names = bundles.NameAllocator()
     for document in documents:
         name = names.allocate(document)
         bundle = prov_model.bundle(document, name, NAME)
@@ -56,13 +41,7 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
 
 
 def load(stream: BinaryIO) -> Iterator[Document]:
-    """Yield each bundle, then the records outside bundles as one document.
-
-    Raises:
-        DocumentError: The content is not PROV-XML.
-    """
-    from lxml import etree
-
+    """Yield each bundle, then the records outside bundles as one document."""
     # Documents are untrusted: no entities, no network.
     events = etree.iterparse(stream, events=("end",), resolve_entities=False, no_network=True)
     try:
@@ -85,13 +64,12 @@ def _document(element: Any) -> Iterator[Document]:
     Each is parsed by itself: in a common model, ``prov`` would rename prefixes that occur in
     several bundles.
     """
-    from lxml import etree
-
     identifier = element.attrib.pop(_ID, "")
     in_scope = {p: ns for p, ns in element.nsmap.items() if p not in _STANDARD_PREFIXES}
-    prefixes = {p: ns for p, ns in in_scope.items() if not BUNDLE_PREFIX.match(p)}
+    prefixes = {p: ns for p, ns in in_scope.items() if not bundles.BUNDLE_PREFIX.match(p)}
     element.tag = _DOCUMENT
     for document in prov_model.load(BytesIO(etree.tostring(element)), "xml", NAME):
         document.prefixes = {**prefixes, **document.prefixes}
         prefix, _, local = identifier.partition(":")
-        yield with_name(document, in_scope[prefix] + local if prefix in in_scope else "", in_scope)
+        iri = in_scope[prefix] + local if prefix in in_scope else ""
+        yield bundles.with_name(document, iri, in_scope)

@@ -29,7 +29,7 @@ def encode(value: Sequence[Any]) -> bytes:
     Run id and session are in the head of the file. The event comes as a tuple, because creating
     an ``Event`` would take as long again as encoding it.
     """
-    # JSON has no NaN and infinities; the sum finds them faster than a test of each value.
+    # JSON lacks NaN and infinities; the sum finds them faster than a test of each value.
     if value[0] == _METRICS and not isfinite(sum(value[4])):
         value = (*value[:4], [v if isfinite(v) else repr(v) for v in value[4]], *value[5:])
     try:
@@ -47,7 +47,7 @@ def parse(line: bytes) -> list[Any]:
         ValueError: The line was cut off, or is not from a journal.
     """
     if not line.endswith(b"\n"):
-        raise ValueError("the line is incomplete: it has no newline")
+        raise ValueError("the line is incomplete: its newline is missing")
     try:
         value = json.loads(line) if line.startswith(b" ") else loads(line)
     except ValueError as error:

@@ -46,6 +46,7 @@ class JournalDirectory:
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every journal in bytes, by filename."""
+        # Journals only grow: with equal sizes their content is equal, too.
         return {path.name: path.stat().st_size for path in self.files()}
 
     @property
@@ -57,7 +58,7 @@ class JournalDirectory:
         """Return the sizes that the journals had when the document was last written."""
         try:
             sizes = json.loads((self.path / DELIVERED).read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError):  # a broken file only means another delivery
             return {}
         return sizes if isinstance(sizes, dict) else {}
 

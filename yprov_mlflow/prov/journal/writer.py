@@ -122,7 +122,7 @@ class JournalWriter:
     def _open(self) -> None:
         path = self.folder.file(self.session)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # O_APPEND and one write per line keep lines whole, whoever else writes to the file.
+        # O_APPEND and one write per line keep lines whole if other processes write to the file.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         _open_files.add(self)

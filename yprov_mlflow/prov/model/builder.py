@@ -11,7 +11,6 @@ from yprov_mlflow.prov.model.identifiers import relation, unnamed
 from yprov_mlflow.prov.model.literals import Replaced, Value, canonical, name
 from yprov_mlflow.prov.model.relations import KINDS
 
-_FORMALS = {section: kind.formals for section, kind in KINDS.items()}
 _VERBS = {section: kind.node.lower() for section, kind in KINDS.items()}
 """First segment of a relation's id, such as ``generation``."""
 
@@ -47,8 +46,6 @@ class Builder:
         """Return the document of all records."""
         return Document(prefixes, self.records)
 
-    # -- elements ----------------------------------------------------------------------
-
     def entity(
         self,
         identifier: str,
@@ -57,8 +54,7 @@ class Builder:
         attributes: Attributes | None = None,
     ) -> str:
         """Add an entity, or add types and set attributes of an existing one; return its id."""
-        self._element("entity", identifier, types, label, attributes)
-        return identifier
+        return self._element("entity", identifier, types, label, attributes)
 
     def agent(
         self,
@@ -68,8 +64,7 @@ class Builder:
         attributes: Attributes | None = None,
     ) -> str:
         """Add or extend an agent and return its id."""
-        self._element("agent", identifier, types, label, attributes)
-        return identifier
+        return self._element("agent", identifier, types, label, attributes)
 
     def activity(
         self,
@@ -81,12 +76,8 @@ class Builder:
         attributes: Attributes | None = None,
     ) -> str:
         """Add or extend an activity and return its id."""
-        record = self._element("activity", identifier, types, label, attributes)
-        if start is not None:
-            record["prov:startTime"] = start
-        if end is not None:
-            record["prov:endTime"] = end
-        return identifier
+        times = {"prov:startTime": start, "prov:endTime": end}
+        return self._element("activity", identifier, types, label, {**(attributes or {}), **times})
 
     def _element(
         self,
@@ -95,7 +86,7 @@ class Builder:
         types: Iterable[str],
         label: str | None,
         attributes: Attributes | None,
-    ) -> Record:
+    ) -> str:
         # PROV-CONSTRAINTS 55 forbids an entity that is an activity. Agents may be either, but
         # two records of one id would be hard to tell apart.
         existing = self._kinds.setdefault(identifier, kind)
@@ -111,9 +102,7 @@ class Builder:
             record["prov:label"] = label
         if attributes:
             _set_attributes(record, attributes)
-        return record
-
-    # -- relations ---------------------------------------------------------------------
+        return identifier
 
     def was_generated_by(
         self, entity: str, activity: str, time: str | None = None, role: str | None = None
@@ -157,7 +146,8 @@ class Builder:
         if entity in self.invalidated:
             return self.was_influenced_by(activity, entity, None, extra, attributes)
         self._set_existed_by(entity, time)
-        identifier = self._relation("used", (activity, entity), extra=extra, time=time, role=role)
+        ends = (activity, entity)
+        identifier = self._relation("used", ends, extra=extra, time=time, role=role)
         if attributes:
             _set_attributes(self.records["used"][identifier], attributes)
         return identifier
@@ -185,16 +175,9 @@ class Builder:
         return self._relation("wasInformedBy", (informed, informant), kind=kind)
 
     def was_derived_from(
-        self,
-        generated: str,
-        used: str,
-        kind: str | None = None,
-        *,
-        activity: str | None = None,
-        generation: str | None = None,
-        usage: str | None = None,
+        self, generated: str, used: str, kind: str | None = None, steps: tuple[str, ...] = ()
     ) -> str:
-        """Add a derivation, with the activity, generation and usage where they are known.
+        """Add a derivation; ``steps`` are its activity, generation and usage if they are known.
 
         An influence is added instead if ``generated`` existed before ``used``, or if ``used``
         derives from it: PROV allows no entity to derive from itself.
@@ -204,8 +187,7 @@ class Builder:
         if too_late or self._derives_from(used, generated):
             return self.was_influenced_by(generated, used)
         self._set_origin(generated, used)
-        ends = (generated, used, activity, generation, usage)
-        return self._relation("wasDerivedFrom", ends, kind=kind)
+        return self._relation("wasDerivedFrom", (generated, used, *steps), kind=kind)
 
     def was_revision_of(self, new: str, old: str) -> str:
         """Add the derivation of an entity from its previous version."""
@@ -221,9 +203,7 @@ class Builder:
     ) -> str:
         """Add an influence, for cases in which no more precise relation holds."""
         ends = (influencee, influencer)
-        return self._relation(
-            "wasInfluencedBy", ends, extra=extra, kind=kind, attributes=attributes
-        )
+        return self._relation("wasInfluencedBy", ends, attributes, extra=extra, kind=kind)
 
     def was_attributed_to(self, entity: str, agent: str) -> str:
         """Add the responsibility of an agent for an entity."""
@@ -257,19 +237,16 @@ class Builder:
         self,
         section: str,
         ends: tuple[str | None, ...],
+        attributes: Attributes | None = None,
         *,
         extra: str = "",
         time: str | None = None,
         kind: str | None = None,
         role: str | None = None,
-        attributes: Attributes | None = None,
     ) -> str:
         """Add a relation, unless it exists, and return its id; ``ends`` as ``KINDS`` has them."""
-        record: Record = {
-            formal: end
-            for formal, end in zip(_FORMALS[section], ends, strict=False)
-            if end is not None
-        }
+        formals = zip(KINDS[section].formals, ends, strict=False)
+        record: Record = {formal: end for formal, end in formals if end is not None}
         first, second, *_ = record.values()
         identifier = relation(_VERBS[section], first, second, extra)
         if time is not None:
@@ -287,15 +264,11 @@ class Builder:
         # PROV gives these relations no id. PROV-JSON needs a key nevertheless; one made of both
         # ends keeps documents with equal records equal.
         if first != second:
-            record = dict(zip(_FORMALS[section], (first, second), strict=False))
+            record = dict(zip(KINDS[section].formals, (first, second), strict=True))
             self.records.setdefault(section, {}).setdefault(unnamed(section, first, second), record)
 
-    # -- order of time -----------------------------------------------------------------
-
     def _set_existed_by(self, entity: str, time: str | None) -> None:
-        existed_by = self._existed_by.get(entity)
-        if existed_by is None or (time or "") < existed_by:
-            self._existed_by[entity] = time or ""
+        self._existed_by[entity] = min(time or "", self._existed_by.get(entity, time or ""))
 
     def _set_origin(self, entity: str, origin: str) -> None:
         """Note that an entity was generated no earlier than another one."""

@@ -53,8 +53,7 @@ def relation(verb: str, first: str, second: str, extra: str = "") -> str:
     other_prefix, _, other_local = second.partition(":")
     home = prefix
     if other_prefix != prefix:
-        prefixes = (prefix, other_prefix)
-        home = RUN if RUN in prefixes else STORE if STORE in prefixes else prefix
+        home = next((p for p in (RUN, STORE) if p in (prefix, other_prefix)), prefix)
         if prefix != home:
             local = f"{prefix}${local}"
         if other_prefix != home:
@@ -96,11 +95,10 @@ class Namespaces:
     def prefixes(self) -> dict[str, str]:
         """Return the URIs of all prefixes."""
         uris = {**vocabulary.PREFIXES, STORE: self._uri("store", self._store())}
-        if self.run_id:
-            uris[RUN] = self._run_uri(self.run_id)
-        if self.parent_id:
-            uris[PARENT] = self._run_uri(self.parent_id)
-        uris.update((prefix, self._run_uri(run_id)) for prefix, run_id in self.others.items())
+        runs = {RUN: self.run_id or None, PARENT: self.parent_id or None, **self.others}
+        for prefix, run_id in runs.items():
+            if run_id is not None:
+                uris[prefix] = self._uri("run", self._run_uuid(run_id))
         return uris
 
     def _prefix(self, run_id: str) -> str:
@@ -121,10 +119,6 @@ class Namespaces:
     def _run_uuid(self, run_id: str) -> str:
         return ids.run_uuid(run_id, self._store())
 
-    def _run_uri(self, run_id: str) -> str:
-        return self._uri("run", self._run_uuid(run_id))
-
     def _uri(self, kind: str, name: str) -> str:
-        if self.base_uri:
-            return f"{self.base_uri.rstrip('/')}/{kind}/{name}#"
-        return f"urn:uuid:{name}#"
+        start = f"{self.base_uri.rstrip('/')}/{kind}/" if self.base_uri else "urn:uuid:"
+        return f"{start}{name}#"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
@@ -40,6 +40,11 @@ def text(value: object) -> str:
     return plain
 
 
+def optional_text(value: object) -> str | None:
+    """Return a value as text, None if it is None."""
+    return None if value is None else text(value)
+
+
 def name(qualified: str) -> Value:
     """Return a qualified name as a value."""
     return {"$": qualified, "type": "xsd:QName"}
@@ -59,6 +64,11 @@ def integer(value: int) -> Value:
     else:
         kind = "xsd:integer"
     return {"$": str(value), "type": kind}
+
+
+def whole(value: object) -> Value | None:
+    """Return an integer as a typed value, None for other than an integer."""
+    return integer(value) if isinstance(value, int) else None
 
 
 def double(value: float) -> Value:
@@ -85,16 +95,15 @@ def timestamp(time_ms: object) -> Value | None:
     if not isinstance(time_ms, int) or isinstance(time_ms, bool):
         return None
     time = _isoformat(time_ms * 1000)
-    return {"$": time, "type": "xsd:dateTime"} if time is not None else None
+    return time and {"$": time, "type": "xsd:dateTime"}
 
 
 def _isoformat(time_us: int) -> str | None:
     try:
-        return (_EPOCH + datetime.timedelta(microseconds=time_us)).isoformat(
-            timespec="microseconds"
-        )
+        moment = _EPOCH + datetime.timedelta(microseconds=time_us)
     except OverflowError:
         return None
+    return moment.isoformat(timespec="microseconds")
 
 
 def parsed(raw: str) -> Value:
@@ -108,18 +117,13 @@ def parsed(raw: str) -> Value:
     # int() accepts digits of every script, and takes quadratic time for long text.
     if len(raw) > _LONGEST_NUMBER or not raw.isascii():
         return text(raw)
-    try:
-        whole = int(raw)
-        if str(whole) == raw:
-            return integer(whole)
-    except ValueError:
-        pass
-    try:
-        real = float(raw)
-        if str(real) == raw:
-            return double(real)
-    except ValueError:
-        pass
+    for parse in (int, float):
+        try:
+            number = parse(raw)
+        except ValueError:
+            continue
+        if str(number) == raw:
+            return integer(number) if isinstance(number, int) else double(number)
     return raw
 
 
@@ -133,9 +137,15 @@ def plain(value: object) -> Value | None:
         return integer(value)
     if isinstance(value, float):
         return double(value)
-    if isinstance(value, str):
-        return text(value)
-    return canonical(value)
+    return text(value) if isinstance(value, str) else canonical(value)
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("xsd:int", "xsd:long", "xsd:integer"), int),
+    **dict.fromkeys(("xsd:double", "xsd:float"), float),
+    "xsd:boolean": lambda lexical: lexical == "true",
+    "xsd:dateTime": datetime.datetime.fromisoformat,
+}
 
 
 def value(literal: object) -> Any:
@@ -144,7 +154,7 @@ def value(literal: object) -> Any:
     Text that is the canonical JSON of an object or list becomes that object or list.
     """
     if isinstance(literal, Mapping):
-        return _typed(str(literal.get("$")), str(literal.get("type")))
+        return _PARSERS.get(str(literal.get("type")), str)(str(literal.get("$")))
     if isinstance(literal, str) and literal[:1] in ("{", "["):
         try:
             parsed_json = json.loads(literal)
@@ -152,18 +162,6 @@ def value(literal: object) -> Any:
             return literal
         return parsed_json if canonical(parsed_json) == literal else literal
     return literal
-
-
-def _typed(lexical: str, datatype: str) -> Any:
-    if datatype in ("xsd:int", "xsd:long", "xsd:integer"):
-        return int(lexical)
-    if datatype in ("xsd:double", "xsd:float"):
-        return float(lexical)
-    if datatype == "xsd:boolean":
-        return lexical == "true"
-    if datatype == "xsd:dateTime":
-        return datetime.datetime.fromisoformat(lexical)
-    return lexical
 
 
 def milliseconds(moment: datetime.datetime) -> int:
@@ -192,16 +190,12 @@ def canonical(value: object) -> str:
 
 def number(value: object) -> int | None:
     """Return an integer from an integer or its text, else None."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
     if isinstance(value, str) and len(value) < _LONGEST_NUMBER:
         try:
             return int(value)
         except ValueError:
             return None
-    return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -215,10 +209,6 @@ def pairs(value: object) -> dict[str, Any]:
         if set(value) == {"key", "value"}:  # a single tag
             return {str(value["key"]): value["value"]}
         return {str(k): v for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return {
-            str(item["key"]): item.get("value")
-            for item in value
-            if isinstance(item, Mapping) and "key" in item
-        }
-    return {}
+    items = value if isinstance(value, list | tuple) else ()
+    mappings = (item for item in items if isinstance(item, Mapping))
+    return {str(item["key"]): item.get("value") for item in mappings if "key" in item}

@@ -109,13 +109,8 @@ UNNAMED = tuple(section for section, kind in KINDS.items() if not kind.named)
 """Relations that PROV gives neither ids nor attributes."""
 
 SUBTYPES: Mapping[str, str] = {
-    "Bundle": "entity",
-    "Collection": "entity",
-    "EmptyCollection": "entity",
-    "Plan": "entity",
-    "Organization": "agent",
-    "Person": "agent",
-    "SoftwareAgent": "agent",
+    **dict.fromkeys(("Bundle", "Collection", "EmptyCollection", "Plan"), "entity"),
+    **dict.fromkeys(("Organization", "Person", "SoftwareAgent"), "agent"),
 }
 """Types that PROV defines, with the kind of element that they imply."""
 

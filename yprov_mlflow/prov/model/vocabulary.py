@@ -49,23 +49,13 @@ UNITS: Mapping[str, frozenset[str]] = {
 BORROWED: Mapping[str, frozenset[str]] = {
     "dcterms": frozenset({"isPartOf"}),
     "fair4ml": frozenset({"MLModel"}),
-    "mls": frozenset(
-        {"Dataset", "HyperParameterSetting", "Model", "ModelEvaluation", "Run", "hasValue"}
-    ),
+    "mls": frozenset("Dataset HyperParameterSetting Model ModelEvaluation Run hasValue".split()),
     "schema": frozenset(
-        {
-            "Dataset",
-            "MediaObject",
-            "SoftwareSourceCode",
-            "codeRepository",
-            "contentUrl",
-            "encodingFormat",
-            "name",
-            "softwareVersion",
-        }
+        "Dataset MediaObject SoftwareSourceCode codeRepository contentUrl encodingFormat name"
+        " softwareVersion".split()
     ),
     "sosa": frozenset({"Platform", "Result"}),
-    "qudt": frozenset({"QuantityValue", "hasQuantityKind", "hasUnit", "numericValue"}),
+    "qudt": frozenset("QuantityValue hasQuantityKind hasUnit numericValue".split()),
     "quantitykind": frozenset().union(*UNITS.values()),
     "unit": frozenset(UNITS),
 }

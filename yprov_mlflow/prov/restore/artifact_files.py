@@ -12,6 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from yprov_mlflow.prov.layout import PROVENANCE
 from yprov_mlflow.prov.restore.restore_report import RestoreReport
+from yprov_mlflow.prov.state import LoggedModel, Run, Trace
+
+TRACE_LOCATION = "mlflow.artifactLocation"
+"""Tag of a trace with the location of its files, which depends on the store."""
 
 _ARTIFACTS = "artifacts"
 
@@ -24,29 +28,19 @@ class ArtifactFiles:
         self._report = report
 
     def find(
-        self,
-        artifacts: Mapping[str, Mapping[str, Any]],
-        label: str,
-        document: Path,
-        uri: str | None,
-        folders: Sequence[Sequence[str]],
+        self, record: Run | LoggedModel | Trace, label: str, document: Path
     ) -> dict[str, Path]:
-        """Return the files that exist and are the same that were logged.
+        """Return the files that exist and are the same that were logged, by their logged paths.
 
         Args:
-            artifacts: ``size`` and ``sha256`` of the logged files, as far as known, by path.
-            label: Name of the run, model or trace in the report.
+            record: The run, model or trace.
+            label: Its name in the report.
             document: Document that lists the files.
-            uri: Artifact root in the original store.
-            folders: Folders of the record below an ``mlruns``, as sequences of names.
-
-        Returns:
-            The files by their logged paths.
         """
-        candidates = dict.fromkeys(self._candidates(document, uri, folders))
+        candidates = dict.fromkeys(self._candidates(document, *_original_places(record)))
         existing = [folder for folder in candidates if folder.is_dir()]
         files: dict[str, Path] = {}
-        for path, expected in artifacts.items() if existing else ():
+        for path, expected in record.artifacts.items() if existing else ():
             if not _stays_inside(path):
                 self._report.add_loss(label, f"the path of an artifact leaves its folder: {path!r}")
                 continue
@@ -59,7 +53,7 @@ class ArtifactFiles:
             problem = "has changed" if copies else "does not exist"
             self._report.add_loss(label, f"artifact {path}: {problem}")
         if self._root is not None:
-            self._report.files["looked for"] += len(artifacts)
+            self._report.files["looked for"] += len(record.artifacts)
             below_root = [file for file in files.values() if file.is_relative_to(self._root)]
             self._report.files["found in --artifacts"] += len(below_root)
         return files
@@ -112,6 +106,19 @@ class ArtifactFiles:
                 self._report.add_loss(label, f"artifact {path}: {error.strerror or error}")
 
 
+def _original_places(
+    record: Run | LoggedModel | Trace,
+) -> tuple[str | None, Sequence[Sequence[str]]]:
+    """Return the artifact root in the original store, and folders below an ``mlruns``."""
+    experiment_id = str(record.experiment_id)
+    if isinstance(record, Run):
+        # The user may also give the folder of one experiment.
+        return record.artifact_uri, [(experiment_id, record.run_id), (record.run_id,)]
+    if isinstance(record, LoggedModel):
+        return record.artifact_location, [(experiment_id, "models", record.model_id)]
+    return record.tags.get(TRACE_LOCATION), [(experiment_id, "traces", record.trace_id)]
+
+
 def _stays_inside(path: str) -> bool:
     pure = PurePosixPath(path)
     return not pure.is_absolute() and ".." not in pure.parts and "\x00" not in path
@@ -147,6 +154,7 @@ def parent_of(path: str) -> str | None:
 
 
 def _upload(file: Path, uri: str, path: str) -> None:
+    # Copies to local folders need none of MLflow's clients for object stores.
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -9,6 +9,22 @@ from yprov_mlflow.prov.events import StoreCalled
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.state import StoreState
 
+Handler = Callable[[StoreState, "Call"], object]
+"""Applies a call to the state; raises ``IncompleteCallError`` if the call lacks information."""
+
+T = TypeVar("T")
+
+
+class IncompleteCallError(Exception):
+    """A call lacks a field or a record without which its effect is unknown."""
+
+
+def required(value: T | None) -> T:
+    """Return the value; raise ``IncompleteCallError`` if it is None."""
+    if value is None:
+        raise IncompleteCallError
+    return value
+
 
 class Call:
     """One call of a store method; its arguments take precedence over its result."""
@@ -23,11 +39,9 @@ class Call:
 
     def find(self, *keys: str) -> Any:
         """Return the first of these fields that is present, or None."""
-        for source in (self.arguments, literals.mapping(self.result)):
-            for key in keys:
-                if source.get(key) is not None:
-                    return source[key]
-        return None
+        sources = (self.arguments, literals.mapping(self.result))
+        values = (source.get(key) for source in sources for key in keys)
+        return next((value for value in values if value is not None), None)
 
     def text(self, *keys: str) -> str | None:
         """Return a field as text; None if it is absent or neither text nor a number."""
@@ -43,50 +57,34 @@ class Call:
         time_ms = self.integer(key)
         return time_ms if time_ms is not None else self.time_ms
 
-    def items(self, key: str) -> list[Any] | None:
-        """Return an argument that is a list, or None."""
+    def items(self, key: str) -> list[Any]:
+        """Return an argument that is a list; raise ``IncompleteCallError`` if it is not."""
         value = self.arguments.get(key)
-        return value if isinstance(value, list) else None
+        return required(value if isinstance(value, list) else None)
 
     def tags(self) -> dict[str, str]:
         """Return the tags that the call sets: ``tags``, ``tag``, or ``key`` and ``value``."""
-        tags = literals.pairs(self.arguments.get("tags")) or literals.pairs(
-            self.arguments.get("tag")
-        )
-        if not tags and isinstance(self.arguments.get("key"), str):
-            tags = {self.arguments["key"]: self.arguments.get("value")}
-        return {key: "" if value is None else str(value) for key, value in tags.items()}
+        arguments = self.arguments
+        tags = literals.pairs(arguments.get("tags")) or literals.pairs(arguments.get("tag"))
+        if not tags and isinstance(arguments.get("key"), str):
+            tags = {arguments["key"]: arguments.get("value")}
+        return texts(tags)
 
 
-Handler = Callable[[StoreState, Call], bool]
-"""Applies a call to the state; returns whether the call held enough information to do so."""
-
-Record = TypeVar("Record")
+def texts(pairs: Mapping[str, Any]) -> dict[str, str]:
+    """Return tags or params with values as text; MLflow shows a missing value as empty text."""
+    return {key: "" if value is None else str(value) for key, value in pairs.items()}
 
 
 class _Tagged(Protocol):
     tags: dict[str, str]
 
 
-def updates(
-    find: Callable[[StoreState, Call], Record | None], change: Callable[[Record, Call], object]
-) -> Handler:
-    """Return a handler that applies ``change`` to the record that ``find`` returns for a call."""
-
-    def handler(state: StoreState, call: Call) -> bool:
-        record = find(state, call)
-        if record is not None:
-            change(record, call)
-        return record is not None
-
-    return handler
+def sets_tags(find: Callable[[StoreState, Call], _Tagged]) -> Handler:
+    """Return a handler that sets tags of the record that ``find`` returns for a call."""
+    return lambda state, call: find(state, call).tags.update(call.tags())
 
 
-def sets_tags(find: Callable[[StoreState, Call], _Tagged | None]) -> Handler:
-    """Return a handler that sets tags of a record."""
-    return updates(find, lambda record, call: record.tags.update(call.tags()))
-
-
-def deletes_tag(find: Callable[[StoreState, Call], _Tagged | None]) -> Handler:
-    """Return a handler that deletes a tag of a record."""
-    return updates(find, lambda record, call: record.tags.pop(str(call.arguments.get("key")), None))
+def deletes_tag(find: Callable[[StoreState, Call], _Tagged]) -> Handler:
+    """Return a handler that deletes a tag of the record that ``find`` returns for a call."""
+    return lambda state, call: find(state, call).tags.pop(str(call.arguments.get("key")), None)

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.restore.calls import Call, Handler, deletes_tag, sets_tags, updates
+from yprov_mlflow.prov.restore.calls import (
+    Call,
+    Handler,
+    IncompleteCallError,
+    deletes_tag,
+    required,
+    sets_tags,
+)
 from yprov_mlflow.prov.state import EvaluationDataset, Experiment, StoreState
 
 _DATASET_COLUMNS = (
@@ -17,17 +24,14 @@ _DATASET_COLUMNS = (
 _SCORER_COLUMNS = ("scorer_id", "scorer_version", "serialized_scorer", "creation_time")
 
 
-def _experiment_id(call: Call) -> str | None:
-    experiment_id = call.text("experiment_id")
-    if experiment_id is None and isinstance(call.result, str | int):
-        return str(call.result)
-    return experiment_id
+def _experiment_id(call: Call) -> str:
+    # ``create_experiment`` returns the id alone; other methods have it as an argument.
+    result = str(call.result) if isinstance(call.result, str | int) else None
+    return required(call.text("experiment_id") or result)
 
 
-def _create(state: StoreState, call: Call) -> bool:
+def _create(state: StoreState, call: Call) -> None:
     experiment_id = _experiment_id(call)
-    if experiment_id is None:
-        return False
     state.experiments[experiment_id] = Experiment(
         experiment_id,
         call.text("name"),
@@ -37,39 +41,36 @@ def _create(state: StoreState, call: Call) -> bool:
         str(call.arguments.get("lifecycle_stage") or "active"),
         call.tags(),
     )
-    return True
 
 
-def _experiment(state: StoreState, call: Call) -> Experiment | None:
+def _experiment(state: StoreState, call: Call) -> Experiment:
     """Return the experiment that a call changes, with the time of the change."""
     experiment_id = _experiment_id(call)
-    if experiment_id is None:
-        return None
+    # Its creation may be in a document that is not restored.
     experiment = state.experiments.setdefault(experiment_id, Experiment(experiment_id))
     if call.time_ms is not None:
         experiment.last_update_time_ms = call.time_ms
     return experiment
 
 
-def _set_lifecycle(experiment: Experiment, call: Call) -> None:
-    experiment.lifecycle = "deleted" if call.method == "delete_experiment" else "active"
+def _set_lifecycle(state: StoreState, call: Call) -> None:
+    lifecycle = "deleted" if call.method == "delete_experiment" else "active"
+    _experiment(state, call).lifecycle = lifecycle
 
 
-def _rename(experiment: Experiment, call: Call) -> None:
-    experiment.name = call.text("new_name")
+def _rename(state: StoreState, call: Call) -> None:
+    _experiment(state, call).name = call.text("new_name")
 
 
-def _purge(state: StoreState, call: Call) -> bool:
-    return state.experiments.pop(_experiment_id(call) or "", None) is not None
+def _purge(state: StoreState, call: Call) -> None:
+    required(state.experiments.pop(_experiment_id(call), None))
 
 
 # -- evaluation datasets -----------------------------------------------------------------
 
 
-def _create_dataset(state: StoreState, call: Call) -> bool:
-    dataset_id = call.text("dataset_id")
-    if dataset_id is None:
-        return False
+def _create_dataset(state: StoreState, call: Call) -> None:
+    dataset_id = required(call.text("dataset_id"))
     experiments = call.find("experiment_ids")
     state.evaluation_datasets[dataset_id] = EvaluationDataset(
         dataset_id,
@@ -77,31 +78,28 @@ def _create_dataset(state: StoreState, call: Call) -> bool:
         call.tags(),
         list(map(str, experiments)) if isinstance(experiments, list) else [],
     )
-    return True
 
 
-def _dataset(state: StoreState, call: Call) -> EvaluationDataset | None:
-    return state.evaluation_datasets.get(call.text("dataset_id") or "")
+def _dataset(state: StoreState, call: Call) -> EvaluationDataset:
+    return required(state.evaluation_datasets.get(call.text("dataset_id") or ""))
 
 
-def _upsert_records(state: StoreState, call: Call) -> bool:
+def _upsert_records(state: StoreState, call: Call) -> None:
     dataset, records = _dataset(state, call), call.items("records")
-    if dataset is None or records is None:
-        return False
     rows = [row for row in records if isinstance(row, Mapping)]
+    times = {"last_update_time": call.time_ms} if call.time_ms is not None else {}
     for row in rows:
         record_id = str(row.get("dataset_record_id") or _record_id(dataset, row))
-        times = {"created_time": call.time_ms, "last_update_time": call.time_ms}
-        times = {name: time_ms for name, time_ms in times.items() if time_ms is not None}
-        if record_id in dataset.records:
-            times.pop("created_time", None)
+        # Only a new record gets the time of the call as the time of its creation.
+        created = {"created_time": call.time_ms} if times else {}
         dataset.records[record_id] = {
-            **dataset.records.get(record_id, {}),
+            **dataset.records.get(record_id, created),
             **times,
             **row,
             "dataset_record_id": record_id,
         }
-    return len(rows) == len(records)
+    if len(rows) < len(records):
+        raise IncompleteCallError
 
 
 def _record_id(dataset: EvaluationDataset, record: Mapping[str, Any]) -> str:
@@ -110,60 +108,50 @@ def _record_id(dataset: EvaluationDataset, record: Mapping[str, Any]) -> str:
     return f"dr-{hashlib.sha256(inputs.encode()).hexdigest()[:32]}"
 
 
-def _delete_dataset(state: StoreState, call: Call) -> bool:
-    return state.evaluation_datasets.pop(call.text("dataset_id") or "", None) is not None
+def _delete_dataset(state: StoreState, call: Call) -> None:
+    del state.evaluation_datasets[_dataset(state, call).dataset_id]
 
 
-def _delete_records(state: StoreState, call: Call) -> bool:
-    dataset, ids = _dataset(state, call), call.items("dataset_record_ids")
-    if dataset is None or ids is None:
-        return False
-    for record_id in ids:
+def _delete_records(state: StoreState, call: Call) -> None:
+    dataset = _dataset(state, call)
+    for record_id in call.items("dataset_record_ids"):
         dataset.records.pop(str(record_id), None)
-    return True
 
 
-def _link_dataset(state: StoreState, call: Call) -> bool:
+def _link_dataset(state: StoreState, call: Call) -> None:
     """Add a dataset to experiments, or remove it from them, depending on the method."""
-    dataset, items = _dataset(state, call), call.items("experiment_ids")
-    if dataset is None or items is None:
-        return False
-    ids = list(map(str, items))
+    dataset, ids = _dataset(state, call), list(map(str, call.items("experiment_ids")))
     dataset.experiments = [other for other in dataset.experiments if other not in ids]
     if call.method.startswith("add"):
         dataset.experiments += ids
-    return True
 
 
 # -- scorers -----------------------------------------------------------------------------
 
 
-def _register_scorer(state: StoreState, call: Call) -> bool:
-    experiment_id, name = call.text("experiment_id"), call.text("name")
+def _register_scorer(state: StoreState, call: Call) -> None:
+    key = {name: required(call.text(name)) for name in ("experiment_id", "name")}
     row = {column: call.find(column) for column in _SCORER_COLUMNS}
-    if experiment_id is None or name is None or row["scorer_version"] is None:
-        return False
-    state.scorers.append({"experiment_id": experiment_id, "name": name, **row})
-    return True
+    required(row["scorer_version"])
+    state.scorers.append(key | row)
 
 
-def _delete_scorer(state: StoreState, call: Call) -> bool:
-    experiment_id, name = call.text("experiment_id"), call.text("name")
-    version = call.integer("version")
+def _delete_scorer(state: StoreState, call: Call) -> None:
+    key = call.text("experiment_id"), call.text("name")
+    version = call.integer("version")  # None deletes all versions
     state.scorers = [
         row
         for row in state.scorers
-        if (row["experiment_id"], row["name"]) != (experiment_id, name)
+        if (row["experiment_id"], row["name"]) != key
         or version not in (None, row["scorer_version"])
     ]
-    return True
 
 
 HANDLERS: Mapping[str, Handler] = {
     "create_experiment": _create,
-    "delete_experiment": updates(_experiment, _set_lifecycle),
-    "restore_experiment": updates(_experiment, _set_lifecycle),
-    "rename_experiment": updates(_experiment, _rename),
+    "delete_experiment": _set_lifecycle,
+    "restore_experiment": _set_lifecycle,
+    "rename_experiment": _rename,
     "_hard_delete_experiment": _purge,
     "set_experiment_tag": sets_tags(_experiment),
     "delete_experiment_tag": deletes_tag(_experiment),

@@ -7,107 +7,87 @@ from collections.abc import Mapping
 from typing import Any
 
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.restore.calls import Call, Handler, deletes_tag, sets_tags, updates
+from yprov_mlflow.prov.restore.calls import Call, Handler, deletes_tag, required, sets_tags
 from yprov_mlflow.prov.state import ModelVersion, RegisteredModel, StoreState
 
 DELETED = "Deleted_Internal"
-_ARCHIVED = "Archived"
 _FIELDS = (
     *("source", "run_id", "run_link", "description", "user_id", "status", "status_message"),
     *("storage_location", "model_id"),
 )
+# Only this tag distinguishes a prompt from a model.
 _IS_PROMPT = "mlflow.prompt.is_prompt"
-_PROMPT_SOURCE = "prompt-template"
 
 
-def _model(state: StoreState, call: Call) -> RegisteredModel | None:
+def _model(state: StoreState, call: Call) -> RegisteredModel:
     """Return the model that a call changes, with the time of the change."""
-    name = call.text("name")
-    if name is None:
-        return None
+    name = required(call.text("name"))
     model = state.registered_models.setdefault(name, RegisteredModel(name))
     if call.time_ms is not None:
         model.last_updated_ms = call.time_ms
     return model
 
 
-def _version(state: StoreState, call: Call) -> ModelVersion | None:
+def _version(state: StoreState, call: Call) -> ModelVersion:
     """Return the version that a call changes, with the time of the change."""
-    model, number = _model(state, call), call.integer("version")
-    if model is None or number is None:
-        return None
+    model, number = _model(state, call), required(call.integer("version"))
     version = model.versions.setdefault(number, ModelVersion(number))
     if call.time_ms is not None:
         version.fields["last_updated_time"] = call.time_ms
     return version
 
 
-def _create_model(state: StoreState, call: Call) -> bool:
-    name = call.text("name")
-    if name is None:
-        return False
-    tags = call.tags()
-    # Only this tag distinguishes a prompt from a model.
-    if call.method == "create_prompt":
-        tags = {_IS_PROMPT: "true", **tags}
+def _create_model(state: StoreState, call: Call) -> None:
+    name = required(call.text("name"))
+    is_prompt = {_IS_PROMPT: "true"} if call.method == "create_prompt" else {}
     state.registered_models[name] = RegisteredModel(
         name,
         call.text("description"),
         call.time("creation_timestamp"),
         call.integer("last_updated_timestamp"),
-        tags,
+        is_prompt | call.tags(),
     )
-    return True
 
 
-def _describe_model(model: RegisteredModel, call: Call) -> None:
-    model.description = call.arguments.get("description")
+def _describe_model(state: StoreState, call: Call) -> None:
+    _model(state, call).description = call.arguments.get("description")
 
 
-def _rename_model(state: StoreState, call: Call) -> bool:
-    name, new_name = call.text("name"), call.text("new_name")
-    model = state.registered_models.pop(name or "", None)
-    if model is None or new_name is None:
-        return False
-    model.name = new_name
-    state.registered_models[new_name] = model
-    return True
+def _rename_model(state: StoreState, call: Call) -> None:
+    model = required(state.registered_models.pop(call.text("name") or "", None))
+    model.name = required(call.text("new_name"))
+    state.registered_models[model.name] = model
 
 
-def _delete_model(state: StoreState, call: Call) -> bool:
-    return state.registered_models.pop(call.text("name") or "", None) is not None
+def _delete_model(state: StoreState, call: Call) -> None:
+    required(state.registered_models.pop(call.text("name") or "", None))
 
 
-def _set_alias(state: StoreState, call: Call) -> bool:
-    model, alias, number = _model(state, call), call.text("alias"), call.integer("version")
-    if model is None or alias is None or number is None:
-        return False
-    model.aliases[alias] = number
-    return True
+def _set_alias(state: StoreState, call: Call) -> None:
+    aliases = _model(state, call).aliases
+    aliases[required(call.text("alias"))] = required(call.integer("version"))
 
 
-def _delete_alias(model: RegisteredModel, call: Call) -> None:
-    model.aliases.pop(call.text("alias") or "", None)
+def _delete_alias(state: StoreState, call: Call) -> None:
+    _model(state, call).aliases.pop(call.text("alias") or "", None)
 
 
 # -- versions ----------------------------------------------------------------------------
 
 
-def _create_version(state: StoreState, call: Call) -> bool:
-    model, number = _model(state, call), call.integer("version")
-    if model is None or number is None:
-        return False
+def _create_version(state: StoreState, call: Call) -> None:
+    model, number = _model(state, call), required(call.integer("version"))
     fields = {key: call.find(key) for key in _FIELDS}
     fields["creation_time"] = call.time("creation_timestamp")
     fields["last_updated_time"] = call.time("last_updated_timestamp")
     tags = call.tags()
     if call.method == "create_prompt_version":
-        fields["source"] = _PROMPT_SOURCE
-        tags = {**_prompt_tags(call), **tags}
+        # MLflow writes this text as the source of every prompt.
+        fields["source"] = "prompt-template"
+        tags = _prompt_tags(call) | tags
     fields = {key: value for key, value in fields.items() if value is not None}
     stage = call.text("current_stage")
     model.versions[number] = ModelVersion(number, None if stage == "None" else stage, fields, tags)
-    return True
 
 
 def _prompt_tags(call: Call) -> dict[str, str]:
@@ -118,61 +98,50 @@ def _prompt_tags(call: Call) -> dict[str, str]:
         is_text = isinstance(template, str)
         tags["mlflow.prompt.text"] = template if is_text else json.dumps(template)
         tags["_mlflow_prompt_type"] = "text" if is_text else "chat"
-    for argument, tag in (
-        ("response_format", "_mlflow_prompt_response_format"),
-        ("model_config", "_mlflow_prompt_model_config"),
-    ):
+    for argument in ("response_format", "model_config"):
         if call.find(argument):
-            tags[tag] = json.dumps(call.find(argument))
+            tags[f"_mlflow_prompt_{argument}"] = json.dumps(call.find(argument))
     return tags
 
 
-def _copy_version(state: StoreState, call: Call) -> bool:
+def _copy_version(state: StoreState, call: Call) -> None:
     result = literals.mapping(call.result)
     source = literals.mapping(call.arguments.get("src_mv"))
-    name, number = result.get("name"), literals.number(result.get("version"))
+    name, number = result.get("name"), required(literals.number(result.get("version")))
+    name = required(name if isinstance(name, str) else None)
     source_name, source_number = source.get("name"), literals.number(source.get("version"))
-    if not isinstance(name, str) or number is None:
-        return False
     model = state.registered_models.setdefault(
         name, RegisteredModel(name, creation_time_ms=call.time_ms)
     )
     fields = {key: result[key] for key in _FIELDS if result.get(key) is not None}
     original = state.registered_models.get(str(source_name))
     if original is not None and source_number in original.versions:
-        fields = {**original.versions[source_number].fields, **fields}
+        fields = original.versions[source_number].fields | fields
     fields["source"] = f"models:/{source_name}/{source_number}"
     fields["creation_time"] = literals.number(result.get("creation_timestamp")) or call.time_ms
     fields["last_updated_time"] = fields["creation_time"]
     tags = {key: str(value) for key, value in literals.pairs(result.get("tags")).items()}
     model.versions[number] = ModelVersion(number, None, fields, tags)
-    return True
 
 
-def _describe_version(version: ModelVersion, call: Call) -> None:
-    version.fields["description"] = call.arguments.get("description")
+def _describe_version(state: StoreState, call: Call) -> None:
+    _version(state, call).fields["description"] = call.arguments.get("description")
 
 
-def _delete_version(state: StoreState, call: Call) -> bool:
+def _delete_version(state: StoreState, call: Call) -> None:
     version, model = _version(state, call), _model(state, call)
-    if version is None or model is None:
-        return False
     # MLflow keeps the row of a deleted version, so that its number is not used again.
     version.stage = DELETED
     model.aliases = {a: n for a, n in model.aliases.items() if n != version.version}
-    return True
 
 
-def _transition(state: StoreState, call: Call) -> bool:
-    version, model, stage = _version(state, call), _model(state, call), call.text("stage")
-    if version is None or model is None or stage is None:
-        return False
+def _transition(state: StoreState, call: Call) -> None:
+    version, model, stage = _version(state, call), _model(state, call), required(call.text("stage"))
     if call.arguments.get("archive_existing_versions"):
         for other in model.versions.values():
             if other is not version and (other.stage or "None") == stage:
-                other.stage = _ARCHIVED
+                other.stage = "Archived"
     version.stage = None if stage == "None" else stage
-    return True
 
 
 _OF_MODELS: Mapping[str, Handler] = {
@@ -181,7 +150,7 @@ _OF_MODELS: Mapping[str, Handler] = {
     "set_{}_tag": sets_tags(_model),
     "delete_{}_tag": deletes_tag(_model),
     "set_{}_alias": _set_alias,
-    "delete_{}_alias": updates(_model, _delete_alias),
+    "delete_{}_alias": _delete_alias,
 }
 _OF_VERSIONS: Mapping[str, Handler] = {
     "create_{}_version": _create_version,
@@ -192,13 +161,10 @@ _OF_VERSIONS: Mapping[str, Handler] = {
 HANDLERS: Mapping[str, Handler] = {
     **{method.format("registered_model"): handler for method, handler in _OF_MODELS.items()},
     **{method.format("model"): handler for method, handler in _OF_VERSIONS.items()},
-    **{
-        method.format("prompt"): handler
-        for method, handler in (*_OF_MODELS.items(), *_OF_VERSIONS.items())
-    },
-    "update_registered_model": updates(_model, _describe_model),
+    **{method.format("prompt"): fn for method, fn in {**_OF_MODELS, **_OF_VERSIONS}.items()},
+    "update_registered_model": _describe_model,
     "rename_registered_model": _rename_model,
     "copy_model_version": _copy_version,
-    "update_model_version": updates(_version, _describe_version),
+    "update_model_version": _describe_version,
     "transition_model_version_stage": _transition,
 }

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from yprov_mlflow.prov import events as ev
 from yprov_mlflow.prov import ids
-from yprov_mlflow.prov.events import (
-    STORE_SESSION,
-    ArtifactsLogged,
-    Event,
-    InputsLogged,
-    MetricsLogged,
-    ModelLogged,
-    OutputsLogged,
-    ParamsLogged,
-    RunCreated,
-    RunUpdated,
-    StoreCalled,
-    TagDeleted,
-    TagsSet,
-)
+from yprov_mlflow.prov.events import STORE_SESSION, ArtifactsLogged, Event, StoreCalled
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.restore import experiments, registry, traces
-from yprov_mlflow.prov.restore.calls import Call, Handler
+from yprov_mlflow.prov.restore.calls import Call, Handler, IncompleteCallError, required
 from yprov_mlflow.prov.state import LoggedModel, Points, Run, StoreState
 
 RUN_NAME = "mlflow.runName"
@@ -51,7 +39,7 @@ class StateBuilder:
             if _apply_to_run(candidate, event):
                 run = candidate
             else:
-                # Events that were read from a store have no time and come first.
+                # Events that were read from a store lack a time and come first.
                 time_ns = event.time_ns if isinstance(event, StoreCalled) else 0
                 self._shared.append((time_ns, event))
         return run
@@ -61,7 +49,7 @@ class StateBuilder:
         state = StoreState()
         self._shared.sort(key=lambda item: item[0])
         for _, event in self._shared:
-            if isinstance(event, ModelLogged):
+            if isinstance(event, ev.ModelLogged):
                 _on_model(state, event)
             elif isinstance(event, ArtifactsLogged):
                 _on_owned_files(state, event)
@@ -77,25 +65,25 @@ class StateBuilder:
 def _apply_to_run(run: Run, event: Event) -> bool:
     """Apply an event to a run; return whether the event is about the run alone."""
     match event:
-        case RunCreated():
+        case ev.RunCreated():
             _create_run(run, event)
-        case RunUpdated():
+        case ev.RunUpdated():
             _update_run(run, event)
-        case ParamsLogged():
+        case ev.ParamsLogged():
             run.params.update(event.params)
-        case TagsSet():
+        case ev.TagsSet():
             run.tags.update(event.tags)
-        case TagDeleted():
+        case ev.TagDeleted():
             run.tags.pop(event.key, None)
-        case MetricsLogged():
+        case ev.MetricsLogged():
             _add_points(run, event)
-        case InputsLogged():
+        case ev.InputsLogged():
             for logged in event.datasets:
                 dataset = {key: value for key, value in logged.items() if value not in (None, {})}
                 if dataset not in run.datasets:
                     run.datasets.append(dataset)
             run.input_models += [model for model in event.models if model not in run.input_models]
-        case OutputsLogged():
+        case ev.OutputsLogged():
             pairs = [(str(model), int(step or 0)) for model, step in event.models]
             run.output_models += [pair for pair in pairs if pair not in run.output_models]
         case ArtifactsLogged(owner=None):
@@ -105,23 +93,19 @@ def _apply_to_run(run: Run, event: Event) -> bool:
     return True
 
 
-def _create_run(run: Run, event: RunCreated) -> None:
+def _create_run(run: Run, event: ev.RunCreated) -> None:
     run.created = True
-    run.experiment_id = event.experiment_id
-    run.experiment_name = event.experiment_name
+    for name in ("experiment_id", "experiment_name", "user_id", "start_time_ms", "artifact_uri"):
+        setattr(run, name, getattr(event, name))
     run.name = event.run_name
-    run.user_id = event.user_id
-    run.start_time_ms = event.start_time_ms
-    run.artifact_uri = event.artifact_uri
     run.tags.update(event.tags)
-    run.store = dict(event.store)
-    run.fields = dict(event.fields)
+    run.store, run.fields = dict(event.store), dict(event.fields)
     # MLflow starts every run as RUNNING, without an update that says so.
     if run.status is None and event.session != STORE_SESSION:
         run.status = "RUNNING"
 
 
-def _update_run(run: Run, event: RunUpdated) -> None:
+def _update_run(run: Run, event: ev.RunUpdated) -> None:
     if event.status is not None:
         run.status = event.status
         if event.status == "RUNNING":  # the run was resumed
@@ -135,16 +119,15 @@ def _update_run(run: Run, event: RunUpdated) -> None:
         run.lifecycle = event.lifecycle
 
 
-def _add_points(run: Run, event: MetricsLogged) -> None:
+def _add_points(run: Run, event: ev.MetricsLogged) -> None:
     keys = event.keys
     if not keys:
         return
     # Nearly all events of converted stores have one key: extending whole columns is fast.
     if event.models is None and event.datasets is None and list(keys).count(keys[0]) == len(keys):
         points = run.points.setdefault(keys[0], Points())
-        points.values.extend(event.values)
-        points.timestamps_ms.extend(event.timestamps_ms)
-        points.steps.extend(event.steps)
+        for name in ("values", "timestamps_ms", "steps"):
+            getattr(points, name).extend(getattr(event, name))
         return
     for i, key in enumerate(keys):
         points = run.points.setdefault(key, Points())
@@ -152,13 +135,11 @@ def _add_points(run: Run, event: MetricsLogged) -> None:
         points.values.append(event.values[i])
         points.timestamps_ms.append(event.timestamps_ms[i])
         points.steps.append(event.steps[i])
-        model = event.models[i] if event.models is not None else None
-        if model:
+        if event.models is not None and (model := event.models[i]):
             points.models[index] = model
-        dataset = event.datasets[i] if event.datasets is not None else None
-        if dataset:
-            name, digest = (*dataset, None, None)[:2]
-            points.datasets[index] = (name, digest)
+        if event.datasets is not None and (dataset := event.datasets[i]):
+            dataset_name, digest = (*dataset, None, None)[:2]
+            points.datasets[index] = (dataset_name, digest)
 
 
 def _change_files(files: dict[str, dict[str, Any]], event: ArtifactsLogged) -> None:
@@ -180,7 +161,7 @@ def _model_of(state: StoreState, model_id: str) -> LoggedModel:
     return state.models.setdefault(model_id, LoggedModel(model_id))
 
 
-def _on_model(state: StoreState, event: ModelLogged) -> None:
+def _on_model(state: StoreState, event: ev.ModelLogged) -> None:
     model = _model_of(state, event.model_id)
     fields = dict(event.fields or {})
     if event.status == "DELETED" or fields.get("lifecycle") == "deleted":
@@ -208,14 +189,11 @@ def _on_model(state: StoreState, event: ModelLogged) -> None:
     model.fields.update({key: fields[key] for key in fields.keys() - set(_MODEL_FIELDS)})
 
 
-def _log_model_metrics(state: StoreState, call: Call) -> bool:
-    model_id, metrics = call.text("model_id"), call.items("metrics")
-    if model_id is None or metrics is None:
-        return False
+def _log_model_metrics(state: StoreState, call: Call) -> None:
+    model_id, metrics = required(call.text("model_id")), call.items("metrics")
     _model_of(state, model_id).metrics += [
         {"run_id": call.run_id, **metric} for metric in metrics if isinstance(metric, Mapping)
     ]
-    return True
 
 
 # -- calls and files of models and traces ------------------------------------------------
@@ -230,20 +208,20 @@ HANDLERS: Mapping[str, Handler] = {
 
 
 def _on_call(state: StoreState, event: StoreCalled) -> None:
-    handler = HANDLERS.get(event.method)
-    if handler is not None and handler(state, Call(event)):
-        return
+    if handler := HANDLERS.get(event.method):
+        with contextlib.suppress(IncompleteCallError):
+            handler(state, Call(event))
+            return
     rows = event.arguments.get("rows")
     if event.method.startswith(_TABLE_ROWS) and isinstance(rows, list):
         table = state.table_rows.setdefault(event.method.removeprefix(_TABLE_ROWS), [])
         table += [dict(row) for row in rows if isinstance(row, Mapping)]
-        return
-    state.unhandled_calls.append((event.method, dict(event.arguments)))
+    else:
+        state.unhandled_calls.append((event.method, dict(event.arguments)))
 
 
 def _on_owned_files(state: StoreState, event: ArtifactsLogged) -> None:
-    assert event.owner is not None
-    kind, owner = event.owner
+    kind, owner = event.owner or ("", "")
     if kind == "model":
         _change_files(_model_of(state, owner).artifacts, event)
     elif kind == "trace":

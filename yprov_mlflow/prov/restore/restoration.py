@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from yprov_mlflow.prov.errors import DocumentError, MissingExtraError
 from yprov_mlflow.prov.formats import FORMATS, open_documents
@@ -17,8 +18,7 @@ from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
 from yprov_mlflow.prov.restore.replay import StateBuilder
 from yprov_mlflow.prov.restore.restore_report import RestoreReport
-from yprov_mlflow.prov.restore.target import Target
-from yprov_mlflow.prov.state import Run
+from yprov_mlflow.prov.state import Run, StoreState
 from yprov_mlflow.prov.translate import PointBatch, events_of, side_files
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -47,6 +47,18 @@ class RestoreRequest:
     artifact_root: str | None = None
 
 
+class _Target(Protocol):
+    """An MLflow store that runs are restored into.
+
+    ``put_run`` gets each run as soon as it is read, so that memory holds one run at a time;
+    ``finish`` writes everything that belongs to no single run.
+    """
+
+    def put_run(self, run: Run, document: Path) -> None: ...
+    def finish(self, state: StoreState, document: Path) -> None: ...
+    def close(self) -> None: ...
+
+
 def restore(request: RestoreRequest) -> RestoreReport:
     """Restore documents into a store.
 
@@ -60,7 +72,7 @@ def restore(request: RestoreRequest) -> RestoreReport:
     # Read a document before the target is opened, which creates MLflow's tables in a new file.
     first = next(sources, None)
     if first is None and not report.losses:
-        raise DocumentError("there is no document", ", ".join(map(str, request.paths)), _CURE)
+        raise DocumentError("no document found", ", ".join(map(str, request.paths)), _CURE)
     files = ArtifactFiles(request.artifacts, report)
     target = _target(request, report, files)
     builder = StateBuilder()
@@ -104,20 +116,16 @@ def _is_restorable(run: Run, report: RestoreReport) -> bool:
     return run.created
 
 
-def _target(request: RestoreRequest, report: RestoreReport, files: ArtifactFiles) -> Target:
+def _target(request: RestoreRequest, report: RestoreReport, files: ArtifactFiles) -> _Target:
     scheme = request.to.partition(":")[0].partition("+")[0]
     if scheme in _DATABASES:
         try:
             from yprov_mlflow.prov.restore.sql.sql_target import DatabaseTarget
         except ImportError as error:
             raise MissingExtraError.of("SQLAlchemy", "sql", "Restoring into a database") from error
-        return DatabaseTarget(
-            request.to,
-            report,
-            files,
-            overwrite=request.overwrite,
-            artifact_root=request.artifact_root,
-        )
+        overwrite, root = request.overwrite, request.artifact_root
+        return DatabaseTarget(request.to, report, files, overwrite, root)
+    # Each target imports its own part of MLflow, which takes seconds.
     from yprov_mlflow.prov.restore.client.client_target import ClientTarget
 
     return ClientTarget(request.to, report, files)
@@ -149,7 +157,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             files[path] = None
         else:
-            raise DocumentError("there is no such file or folder", str(path), _CURE)
+            raise DocumentError("no such file or folder", str(path), _CURE)
     # Events without a time are replayed in the order of the documents.
     stores = {STORE_FOLDER, STORES}
     return sorted(files, key=lambda path: (stores.isdisjoint(path.parts[-3:-1]), str(path)))

@@ -7,6 +7,8 @@ from collections import Counter
 from typing import Any
 
 RESTORED, UNCHANGED, REPLACED, REFUSED = "restored", "unchanged", "replaced", "refused"
+RESTORED_FROM = "yprov.restored_from"
+"""Tag with the original id of a record that has another id in the target."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,7 @@ class RestoreReport:
         """Return the report as a JSON object."""
         return {
             "target": self.target,
+            # Scripts read this key: it stays, whatever the name in Python.
             "things": {kind: dict(counts) for kind, counts in sorted(self.counts.items())},
             "points": self.points,
             "collapsed_points": self.collapsed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Mapping
@@ -9,11 +10,23 @@ from typing import Any
 
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.literals import mapping
-from yprov_mlflow.prov.restore.calls import Call, Handler, deletes_tag, sets_tags
+from yprov_mlflow.prov.restore.calls import (
+    Call,
+    Handler,
+    IncompleteCallError,
+    deletes_tag,
+    required,
+    sets_tags,
+    texts,
+)
 from yprov_mlflow.prov.state import StoreState, Trace
 from yprov_mlflow.prov.translate.store_calls.spans import span_key
 
+SPANS_LOCATION = "mlflow.trace.spansLocation"
+"""Tag of a trace with the location of its spans, which depends on the store."""
+
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s\Z")
+_TEXTS = ("request_preview", "response_preview", "client_request_id")
 _CHANGEABLE = ("name", "feedback", "expectation", "rationale", "metadata", "valid")
 
 
@@ -22,44 +35,42 @@ def trace_of(state: StoreState, trace_id: str) -> Trace:
     return state.traces.setdefault(trace_id, Trace(trace_id))
 
 
-def _trace(state: StoreState, call: Call) -> Trace | None:
-    trace_id = call.text("trace_id", "request_id")
-    return trace_of(state, trace_id) if trace_id is not None else None
+def _trace(state: StoreState, call: Call) -> Trace:
+    return trace_of(state, required(call.text("trace_id", "request_id")))
 
 
-def _start(state: StoreState, call: Call) -> bool:
+def _start(state: StoreState, call: Call) -> None:
     trace_info, result = mapping(call.arguments.get("trace_info")), mapping(call.result)
     info = {**result, **_present(trace_info)} or {**call.arguments}
     trace_id = info.get("trace_id") or info.get("request_id") or call.text("trace_id", "request_id")
-    if not isinstance(trace_id, str):
-        return False
-    trace = trace_of(state, trace_id)  # its spans may have come first
+    trace = trace_of(state, _required_text(trace_id))  # its spans may have come first
     trace.started = True
-    for field, value in (
-        ("experiment_id", _experiment_id(info)),
-        ("request_time_ms", _milliseconds(info, "request_time", "timestamp_ms")),
-        ("duration_ms", _milliseconds(info, "execution_duration", "execution_time_ms")),
-        ("state", info.get("state") or info.get("status")),
-        ("request_preview", info.get("request_preview")),
-        ("response_preview", info.get("response_preview")),
-        ("client_request_id", info.get("client_request_id")),
-    ):
-        if value is not None:
-            setattr(trace, field, value)
+    fields = {
+        "experiment_id": _experiment_id(info),
+        "request_time_ms": _milliseconds(info, "request_time", "timestamp_ms"),
+        "duration_ms": _milliseconds(info, "execution_duration", "execution_time_ms"),
+        "state": info.get("state") or info.get("status"),
+        **{key: info.get(key) for key in _TEXTS},
+    }
+    for field, value in _present(fields).items():
+        setattr(trace, field, value)
     # The result comes last: stores add tags and metadata to those of the arguments.
     for source in (call.arguments, trace_info, result):
-        trace.tags.update(_texts(source.get("tags")))
-        trace.metadata.update(
-            _texts(source.get("trace_metadata") or source.get("request_metadata"))
-        )
+        metadata = source.get("trace_metadata") or source.get("request_metadata")
+        trace.tags.update(texts(literals.pairs(source.get("tags"))))
+        trace.metadata.update(texts(literals.pairs(metadata)))
     assessments = info.get("assessments")
     for assessment in assessments if isinstance(assessments, list) else ():
-        _add_assessment(trace, mapping(assessment))
-    return True
+        if isinstance(mapping(assessment).get("assessment_id"), str):
+            trace.assessments[assessment["assessment_id"]] = dict(assessment)
 
 
 def _present(info: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in info.items() if value is not None}
+
+
+def _required_text(value: object) -> str:
+    return required(value if isinstance(value, str) else None)
 
 
 def _experiment_id(info: Mapping[str, Any]) -> str | None:
@@ -73,125 +84,92 @@ def _milliseconds(info: Mapping[str, Any], *keys: str) -> int | None:
 
     MLflow's JSON of a trace has had all of these.
     """
-    for key in keys:
-        value = info.get(key)
+    for value in map(info.get, keys):
         number = literals.number(value)
         if number is not None:
             return number
         if isinstance(value, str):
             if seconds := _SECONDS.match(value):
                 return round(float(seconds[1]) * 1000)
-            try:
+            with contextlib.suppress(ValueError, TypeError):
                 return literals.milliseconds(datetime.datetime.fromisoformat(value))
-            except (ValueError, TypeError):
-                continue
     return None
 
 
-def _texts(value: object) -> dict[str, str]:
-    return {key: "" if v is None else str(v) for key, v in literals.pairs(value).items()}
-
-
-def _log_spans(state: StoreState, call: Call) -> bool:
+def _log_spans(state: StoreState, call: Call) -> None:
     spans = call.items("spans")
-    logged = False
-    for span in spans or ():
-        key = span_key(span) if isinstance(span, Mapping) else None
-        if key is not None:
-            trace = trace_of(state, key[0])
-            trace.spans[key[1]] = dict(span)
-            if trace.experiment_id is None:
-                trace.experiment_id = call.text("location")
-            logged = True
-    return logged or spans == []
+    keys = [(span_key(span), span) for span in spans if isinstance(span, Mapping)]
+    logged = [(*key, span) for key, span in keys if key is not None]
+    for trace_id, span_id, span in logged:
+        trace = trace_of(state, trace_id)
+        trace.spans[span_id] = dict(span)
+        if trace.experiment_id is None:
+            trace.experiment_id = call.text("location")
+    if spans and not logged:
+        raise IncompleteCallError
 
 
-def _delete(state: StoreState, call: Call) -> bool:
-    trace_ids = call.items("trace_ids")
-    for trace_id in trace_ids or ():
+def _delete(state: StoreState, call: Call) -> None:
+    # A call without ids deletes by time: only the store knows which traces these were.
+    for trace_id in call.items("trace_ids"):
         state.traces.pop(str(trace_id), None)
-    return trace_ids is not None
 
 
-def _link_run(state: StoreState, call: Call) -> bool:
+def _link_run(state: StoreState, call: Call) -> None:
     """Link traces to a run, or unlink them, depending on the method."""
-    trace_ids, run_id = call.items("trace_ids"), call.text("run_id")
-    if run_id is None or trace_ids is None:
-        return False
-    for trace_id in trace_ids:
-        runs = trace_of(state, str(trace_id)).runs
+    run_id = required(call.text("run_id"))
+    for trace_id in call.items("trace_ids"):
+        trace = trace_of(state, str(trace_id))
         if call.method.startswith("unlink"):
-            runs[:] = [other for other in runs if other != run_id]
-        elif run_id not in runs:
-            runs.append(run_id)
-    return True
+            trace.runs = [other for other in trace.runs if other != run_id]
+        elif run_id not in trace.runs:
+            trace.runs.append(run_id)
 
 
-def _link_prompts(state: StoreState, call: Call) -> bool:
-    trace_id, versions = call.text("trace_id"), call.items("prompt_versions")
-    if trace_id is None or versions is None:
-        return False
+def _link_prompts(state: StoreState, call: Call) -> None:
+    trace_id, versions = required(call.text("trace_id")), call.items("prompt_versions")
     prompts = trace_of(state, trace_id).prompts
     for version in map(mapping, versions):
         prompt = f"{version.get('name')}/{version.get('version')}"
         if prompt not in prompts:
             prompts.append(prompt)
-    return True
 
 
 # -- assessments -------------------------------------------------------------------------
 
 
-def _add_assessment(trace: Trace, assessment: Mapping[str, Any]) -> bool:
-    assessment_id = assessment.get("assessment_id")
-    if not isinstance(assessment_id, str):
-        return False
-    trace.assessments[assessment_id] = dict(assessment)
-    return True
-
-
-def _create_assessment(state: StoreState, call: Call) -> bool:
+def _create_assessment(state: StoreState, call: Call) -> None:
     argument = mapping(call.arguments.get("assessment"))
     assessment = {**_present(mapping(call.result)), **_present(argument)}
-    trace_id = assessment.get("trace_id")
-    if not isinstance(trace_id, str):
-        return False
-    trace = trace_of(state, trace_id)
+    trace = trace_of(state, _required_text(assessment.get("trace_id")))
     if call.time_ms is not None:
         assessment.setdefault("create_time_ms", call.time_ms)
         assessment.setdefault("last_update_time_ms", call.time_ms)
         # Stores invalidate an assessment that a new one overrides. A call that was read from
         # a store (without a time) comes with the final value of ``valid``.
-        overridden = trace.assessments.get(str(assessment.get("overrides")))
-        if overridden is not None:
-            overridden["valid"] = False
-    return _add_assessment(trace, assessment)
+        _set_valid(trace, assessment.get("overrides"), False)
+    trace.assessments[_required_text(assessment.get("assessment_id"))] = assessment
 
 
-def _update_assessment(state: StoreState, call: Call) -> bool:
-    trace_id, assessment_id = call.text("trace_id"), call.text("assessment_id")
-    if trace_id is None or assessment_id is None:
-        return False
-    assessment = trace_of(state, trace_id).assessments.setdefault(
-        assessment_id, {"assessment_id": assessment_id, "trace_id": trace_id}
-    )
-    changes = {key: call.arguments.get(key) for key in _CHANGEABLE}
-    assessment.update(_present(changes))
+def _set_valid(trace: Trace, assessment_id: object, valid: bool) -> None:
+    if str(assessment_id) in trace.assessments:
+        trace.assessments[str(assessment_id)]["valid"] = valid
+
+
+def _update_assessment(state: StoreState, call: Call) -> None:
+    ids = {key: required(call.text(key)) for key in ("assessment_id", "trace_id")}
+    assessments = trace_of(state, ids["trace_id"]).assessments
+    assessment = assessments.setdefault(ids["assessment_id"], {**ids})
+    assessment.update(_present({key: call.arguments.get(key) for key in _CHANGEABLE}))
     if call.time_ms is not None:
         assessment["last_update_time_ms"] = call.time_ms
-    return True
 
 
-def _delete_assessment(state: StoreState, call: Call) -> bool:
-    trace_id = call.text("trace_id")
-    if trace_id is None:
-        return False
-    assessments = trace_of(state, trace_id).assessments
-    deleted = assessments.pop(call.text("assessment_id") or "", {})
-    overridden = assessments.get(str(deleted.get("overrides")))
-    if overridden is not None:  # as stores do
-        overridden["valid"] = True
-    return True
+def _delete_assessment(state: StoreState, call: Call) -> None:
+    trace = trace_of(state, required(call.text("trace_id")))
+    deleted = trace.assessments.pop(call.text("assessment_id") or "", {})
+    # Stores make the assessment that it had replaced valid again.
+    _set_valid(trace, deleted.get("overrides"), True)
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -218,18 +196,17 @@ def mlflow_3_span(span: Mapping[str, Any]) -> dict[str, Any]:
     """Return a span's JSON as MLflow 3 reads it; MLflow 2 names the time of events otherwise."""
     converted = dict(span)
     converted.setdefault("parent_span_id", None)
-    events = converted.get("events")
-    if isinstance(events, list):
+    if isinstance(converted.get("events"), list):
         converted["events"] = [
-            {
-                **{key: value for key, value in event.items() if key != "timestamp"},
-                "time_unix_nano": event.get("time_unix_nano", event.get("timestamp")),
-            }
-            if isinstance(event, Mapping)
-            else event
-            for event in events
+            _mlflow_3_event(event) if isinstance(event, Mapping) else event
+            for event in converted["events"]
         ]
     return converted
+
+
+def _mlflow_3_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    converted = {key: value for key, value in event.items() if key != "timestamp"}
+    return converted | {"time_unix_nano": event.get("time_unix_nano", event.get("timestamp"))}
 
 
 def span_entity(span: dict[str, Any]) -> Any:

@@ -7,18 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from yprov_mlflow.prov import events
 from yprov_mlflow.prov.collectors import catalog, ranks
 from yprov_mlflow.prov.collectors.base import CollectorContext, Quantity
 from yprov_mlflow.prov.errors import CollectorError
-from yprov_mlflow.prov.events import (
-    ContextEntered,
-    Event,
-    Json,
-    MetricsLogged,
-    ParamsLogged,
-    RunCreated,
-    RunUpdated,
-)
+from yprov_mlflow.prov.events import Event, Json
 from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.sampling.claims import Claims, excluded_claims
@@ -28,8 +21,8 @@ from yprov_mlflow.prov.settings import Settings
 OnSample = Callable[[str, Sequence[Quantity], Sequence[float | None]], None]
 """Receives a run id, quantities and their values, in the sampler thread."""
 
-_STARTS = frozenset({RunCreated, ContextEntered})
-_LOGS = frozenset({MetricsLogged, ParamsLogged})
+_STARTS = frozenset({events.RunCreated, events.ContextEntered})
+_LOGS = frozenset({events.MetricsLogged, events.ParamsLogged})
 
 
 class OpenRuns(Protocol):
@@ -54,17 +47,11 @@ class OpenRuns(Protocol):
 
 
 class CollectorBridge:
-    """Starts samplers for runs and passes on their results.
-
-    Attributes:
-        ranks: Rank of this process.
-        facts: Facts by collector, for all runs.
-        on_sample: Receiver of samples, if any.
-    """
+    """Starts samplers for runs and passes on their results."""
 
     def __init__(self, open_runs: OpenRuns) -> None:
         self.ranks = ranks.collect()
-        self.facts: dict[str, Mapping[str, Json]] = {}
+        self.facts: dict[str, Mapping[str, Json]] = {}  # by collector, for all runs
         self.on_sample: OnSample | None = None
         self._open_runs = open_runs
         self._sampler: Sampler | None = None  # for new runs
@@ -72,7 +59,7 @@ class CollectorBridge:
 
     def is_training(self, cls: type[Event], fields: Sequence[Any]) -> bool:
         """Return whether an event shows that this process trains, rather than edits a run."""
-        if cls is RunUpdated:
+        if cls is events.RunUpdated:
             return bool(fields[0] == "RUNNING")
         # Other ranks log to a run that the first rank started.
         return cls in _STARTS or (cls in _LOGS and "rank" in self.ranks)
@@ -90,14 +77,9 @@ class CollectorBridge:
     def probe(self) -> None:
         """Start probing the collectors, except in a server, where no training runs."""
         if self._sampler is None and self._open_runs.side != "server":
-            output = Output(
-                write=self._open_runs.append_if_open,
-                add_facts=self._add_facts,
-                publish=self._publish,
-                warn=self._open_runs.complain,
-                debug=self._open_runs.note,
-                claims=self.claims,
-            )
+            write, warn = self._open_runs.append_if_open, self._open_runs.complain
+            debug = self._open_runs.note
+            output = Output(write, self._add_facts, self._publish, warn, debug, self.claims)
             self._sampler = Sampler(*self._selection(), output)
             self._sampler.probe()
 

@@ -18,11 +18,9 @@ from yprov_mlflow.prov.layout import CLAIMS
 
 
 def excluded_claims(ranks: Mapping[str, Json]) -> frozenset[str]:
-    """Return the claims that this rank never takes.
-
-    Only the first rank of a node measures the node, and only the first rank measures the job:
-    their processes usually live longest, and a claim that moves would split a total.
-    """
+    """Return the claims that this rank never takes."""
+    # Only the first rank of a node measures the node, and only the first rank measures the job:
+    # their processes usually live longest, and a claim that moves would split a total.
     claims = (("local_rank", "node"), ("rank", "job"))
     return frozenset(name for key, name in claims if ranks.get(key))
 
@@ -43,10 +41,7 @@ class Claims:
         self._locks: dict[str, int] = {}
 
     def take(self, names: Iterable[str]) -> set[str]:
-        """Return the claims that this process holds after trying to take all of them.
-
-        The claim "" always succeeds.
-        """
+        """Return the claims that this process holds after trying to take all; "" always works."""
         return {name for name in set(names) if not name or name in self._locks or self._take(name)}
 
     def _take(self, name: str) -> bool:
@@ -70,10 +65,8 @@ class Claims:
         return True
 
     def release(self) -> None:
-        """Release all claims; in a forked child, without effect on the parent's.
-
-        The locks are closed, not unlocked: parent and child share them, and an unlock in the child
-        would release the parent's.
-        """
+        """Release all claims; in a forked child, without effect on the parent's."""
+        # Closed, not unlocked: parent and child share the locks, and an unlock in the child would
+        # release the parent's.
         while self._locks:
             os.close(self._locks.popitem()[1])

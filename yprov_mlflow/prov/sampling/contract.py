@@ -23,9 +23,7 @@ def validated_probe(result: object) -> Available | Unavailable:
         CollectorError: It is neither Available nor Unavailable.
     """
     if not isinstance(result, Available | Unavailable):
-        raise CollectorError(
-            f"its probe returned {result!r}, neither Available nor Unavailable", None, None
-        )
+        raise CollectorError(f"its probe returned {result!r}, neither Available nor Unavailable")
     facts_of(result)
     if isinstance(result, Available):
         description(result, range(len(result.quantities)), 0.0)
@@ -65,11 +63,9 @@ def description(result: Available, positions: Sequence[int], interval_s: float) 
 
 
 def _description_of(quantity: Quantity) -> dict[str, Json]:
-    fields = dataclasses.asdict(quantity)
+    fields = dataclasses.asdict(quantity).items()
     return {
-        key: value
-        for key, value in fields.items()
-        if key not in _INTERNAL and value not in ("", False)
+        key: value for key, value in fields if key not in _INTERNAL and value not in ("", False)
     }
 
 
@@ -83,9 +79,7 @@ def validated_sample(
     """
     values = list(values)
     if len(values) != len(quantities):
-        raise CollectorError(
-            f"a sample has {len(values)} values for {len(quantities)} quantities", None, None
-        )
+        raise CollectorError(f"a sample has {len(values)} values for {len(quantities)} quantities")
     try:
         numbers = [None if value is None else float(value) for value in values]
     except (TypeError, ValueError) as error:

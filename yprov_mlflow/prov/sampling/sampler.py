@@ -9,38 +9,21 @@ call that hangs costs its collector, not the run.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from yprov_mlflow.prov.collectors import catalog
-from yprov_mlflow.prov.collectors.base import (
-    Available,
-    Collector,
-    CollectorContext,
-    Quantity,
-    Unavailable,
-)
+from yprov_mlflow.prov import events
+from yprov_mlflow.prov.collectors import base, catalog
+from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Quantity, Unavailable
 from yprov_mlflow.prov.errors import CollectorError
-from yprov_mlflow.prov.events import (
-    CollectorStarted,
-    CollectorStopped,
-    Event,
-    FactsCollected,
-    Json,
-    Sampled,
-)
+from yprov_mlflow.prov.events import CollectorStopped, Json
 from yprov_mlflow.prov.journal.writer import now_ns
+from yprov_mlflow.prov.sampling import contract
 from yprov_mlflow.prov.sampling.claims import Claims
-from yprov_mlflow.prov.sampling.contract import (
-    description,
-    facts_of,
-    validated_probe,
-    validated_sample,
-)
 from yprov_mlflow.prov.sampling.watchdog import SupervisedThread
 
 PROBE_DELAY_S = 0.2  # lets start_run return first
@@ -56,23 +39,15 @@ _WATCH_INTERVAL_S = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Receivers of the sampler's results, called in its threads.
+    """Receivers of the sampler's results, called in its threads."""
 
-    Args:
-        write: Appends an event to the journal of a run: run id, class, fields.
-        add_facts: Adds the facts of a collector to all runs.
-        publish: Receives each sample after it was written: run id, quantities, values.
-        warn: Logs a warning.
-        debug: Logs an error for debugging.
-        claims: Returns the claims of this process for a run.
-    """
-
-    write: Callable[..., None]
-    add_facts: Callable[[str, Mapping[str, Json]], None]
+    write: Callable[..., None]  # appends an event to a run's journal: run id, class, fields
+    add_facts: Callable[[str, Mapping[str, Json]], None]  # of a collector, to all runs
+    # Receives each sample after it was written: run id, quantities, values.
     publish: Callable[[str, Sequence[Quantity], Sequence[float | None]], None]
     warn: Callable[[str], None]
     debug: Callable[[BaseException], None]
-    claims: Callable[[str], Claims]
+    claims: Callable[[str], Claims]  # of this process for a run
 
 
 @dataclasses.dataclass
@@ -80,7 +55,7 @@ class _ActiveCollector:
     """A collector that measures: its schedule and statistics."""
 
     name: str
-    collector: Collector
+    collector: base.Collector
     probe: Available
     interval_s: float
     due_s: float = 0.0
@@ -92,7 +67,7 @@ class _ActiveCollector:
 
     @property
     def extra_from_s(self) -> float:
-        """When a context may trigger an extra sample: half an interval after the last one."""
+        # A context may trigger an extra sample half an interval after the last sample.
         return self.last_s + self.interval_s / 2
 
 
@@ -107,14 +82,12 @@ class _RunQuantities:
     problems: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)
 
     def add_problem(self, reason: str) -> None:
-        """Count a problem."""
         if reason not in self.problems and len(self.problems) >= MAX_REASONS:
             reason = "other problems"
         new = {"reason": reason, "count": 0, "time_ns": now_ns()}
         self.problems.setdefault(reason, new)["count"] += 1
 
     def report(self) -> dict[str, Json]:
-        """Return the report of a ``CollectorStopped`` event."""
         return {
             "samples": self.samples,
             "cpu_s": round(self.active.cpu_s - self.cpu_before_s, 6),
@@ -122,10 +95,10 @@ class _RunQuantities:
         }
 
 
+@dataclasses.dataclass
 class _MeasuredRun:
-    def __init__(self, claims: Claims) -> None:
-        self.claims = claims
-        self.collectors: dict[str, _RunQuantities] = {}
+    claims: Claims
+    collectors: dict[str, _RunQuantities] = dataclasses.field(default_factory=dict)
 
 
 class Sampler:
@@ -167,9 +140,9 @@ class Sampler:
         if not self._names:
             self._probed.set()
             return
-        self._prober.put(self._delay)
+        self._prober.put(partial(self._skip_delay.wait, PROBE_DELAY_S))
         for name in self._names:
-            self._prober.put(functools.partial(self._probe, name))
+            self._prober.put(partial(self._probe, name))
         self._prober.put(self._probed.set)
 
     def begin(self, run_id: str) -> None:
@@ -184,8 +157,8 @@ class Sampler:
             reason = f"{MAX_RUNS} runs of this process are already measured"
             self._report_unmeasured(run_id, reason, "End runs that have finished")
             return
-        self._sampler.put(functools.partial(self._open, run_id))
-        self._prober.put(_wake_up)  # its tick may be waiting for a job
+        self._sampler.put(partial(self._open, run_id))
+        self._prober.put(lambda: None)  # its tick, which watches the sampler, follows each job
 
     def sample_extra(self, run_id: str) -> None:
         """Take a sample soon, because a context of the run starts or ends."""
@@ -201,8 +174,8 @@ class Sampler:
             return
         done = threading.Event()
         # Two jobs: a collector that hangs in the first one does not prevent the second.
-        self._sampler.put(functools.partial(self._sample_last, run_id))
-        self._sampler.put(functools.partial(self._close, run_id, done))
+        self._sampler.put(partial(self._sample_last, run_id))
+        self._sampler.put(partial(self._close, run_id, done))
         in_time = False
         try:
             in_time = done.wait(timeout_s)
@@ -226,7 +199,7 @@ class Sampler:
 
     def _report_unmeasured(self, run_id: str, reason: str, cure: str = "") -> None:
         facts = {"unavailable": reason, "cure": cure}
-        self._output.write(run_id, FactsCollected, "sampler", facts)
+        self._output.write(run_id, events.FactsCollected, "sampler", facts)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until all collectors are probed, within a time limit."""
@@ -240,29 +213,25 @@ class Sampler:
 
     # -- in the prober thread ----------------------------------------------------------
 
-    def _delay(self) -> None:
-        self._skip_delay.wait(PROBE_DELAY_S)
-
     def _probe(self, name: str) -> None:
         # Facts about a collector that hangs are written by the thread that takes over: _disable.
         try:
-            collector, result = self._prober.call(name, functools.partial(self._load, name))
+            collector, result = self._prober.call(name, partial(self._load, name))
         except CollectorError as error:
             self._output.warn(str(error))
             result = Unavailable(error.what, error.cure or "")
         except Exception as error:  # noqa: BLE001 - a collector may raise anything
             self._output.debug(error)
             result = Unavailable(f"it failed: {type(error).__name__}: {error}")
-        facts = facts_of(result)
-        if facts:
+        if facts := contract.facts_of(result):
             self._output.add_facts(name, facts)
         if isinstance(result, Available) and result.quantities:
             active = _ActiveCollector(name, collector, result, self._context.interval_s)
-            self._sampler.put(functools.partial(self._activate, active))
+            self._sampler.put(partial(self._activate, active))
 
-    def _load(self, name: str) -> tuple[Collector, Available | Unavailable]:
+    def _load(self, name: str) -> tuple[base.Collector, Available | Unavailable]:
         collector = catalog.load(name)(self._context)
-        return collector, validated_probe(collector.probe())
+        return collector, contract.validated_probe(collector.probe())
 
     def _watch(self) -> float | None:
         """Check the sampler thread while it works; it checks the prober in turn."""
@@ -289,16 +258,15 @@ class Sampler:
         self._sample(active)
 
     def _assign(self, run_id: str, run: _MeasuredRun, active: _ActiveCollector) -> None:
-        """Assign the quantities that this process may claim to a run."""
         quantities = active.probe.quantities
         claims = run.claims.take(quantity.claim for quantity in quantities)
         positions = [i for i, quantity in enumerate(quantities) if quantity.claim in claims]
         if positions:
             run.collectors[active.name] = _RunQuantities(active, positions, active.cpu_s)
-            started = description(active.probe, positions, active.interval_s)
-            self._write(run_id, CollectorStarted, active.name, started)
+            started = contract.description(active.probe, positions, active.interval_s)
+            self._write(run_id, events.CollectorStarted, active.name, started)
 
-    def _write(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+    def _write(self, run_id: str, cls: type[events.Event], *fields: Any) -> None:
         if run_id in self._open_ids:
             self._output.write(run_id, cls, *fields)
 
@@ -351,7 +319,7 @@ class Sampler:
         if runs:
             start_cpu_s = time.thread_time()
             try:
-                values = self._sampler.call(name, functools.partial(_read, active))
+                values = self._sampler.call(name, partial(_read, active))
             except Exception as error:  # noqa: BLE001 - a collector may raise anything
                 self._handle_error(active, runs.values(), error)
             else:
@@ -377,7 +345,7 @@ class Sampler:
         active, positions = quantities.active, quantities.positions
         own = [values[position] for position in positions]
         quantities.samples += 1
-        self._write(run_id, Sampled, active.name, own)
+        self._write(run_id, events.Sampled, active.name, own)
         self._output.publish(run_id, [active.probe.quantities[i] for i in positions], own)
 
     def _handle_error(
@@ -409,8 +377,7 @@ class Sampler:
 
     def _close(self, run_id: str, done: threading.Event) -> None:
         try:
-            run = self._runs.pop(run_id, None)
-            if run is not None:
+            if (run := self._runs.pop(run_id, None)) is not None:
                 for name, quantities in run.collectors.items():
                     self._write(run_id, CollectorStopped, name, quantities.report())
                 run.claims.release()
@@ -429,13 +396,12 @@ class Sampler:
         )
         if active is not None:
             for run_id, run in self._runs.items():
-                if name in run.collectors:
-                    quantities = run.collectors.pop(name)
+                if quantities := run.collectors.pop(name, None):
                     quantities.add_problem(reason)
                     self._write(run_id, CollectorStopped, name, quantities.report())
             del self._active[name]
-            # Later runs have no samples of it; these facts explain why in their documents.
-            facts = {**facts_of(active.probe), **facts}
+            # Later runs lack its samples; these facts explain why in their documents.
+            facts = {**contract.facts_of(active.probe), **facts}
         self._output.add_facts(name, facts)
 
 
@@ -443,8 +409,4 @@ def _read(active: _ActiveCollector) -> list[float | None]:
     if not active.started:
         active.collector.start()
         active.started = True
-    return validated_sample(active.collector.sample(), active.probe.quantities)
-
-
-def _wake_up() -> None:
-    """Do nothing: after each job, a thread calls its tick."""
+    return contract.validated_sample(active.collector.sample(), active.probe.quantities)

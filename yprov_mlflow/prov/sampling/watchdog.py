@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -22,11 +23,11 @@ class CallAbandoned(BaseException):
     """
 
 
+@dataclass(eq=False)
 class _Call:
     """A running call. Compared by identity: the same owner may call again."""
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
+    owner: str
 
 
 class SupervisedThread:
@@ -58,7 +59,7 @@ class SupervisedThread:
         self._tick = tick
         self._on_hang = on_hang
         self._on_error = on_error
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._generation = 0  # number of the current thread, 0 before the first
         self._call: _Call | None = None
@@ -66,7 +67,7 @@ class SupervisedThread:
         self._checked_for_s = 0.0
         self._last_check_s = 0.0
 
-    def put(self, job: Callable[[], None]) -> None:
+    def put(self, job: Callable[[], object]) -> None:
         """Add a job to the queue; the first one starts the thread."""
         self._jobs.put(job)
         if self._generation == 0:
@@ -100,8 +101,7 @@ class SupervisedThread:
     @property
     def calling(self) -> str | None:
         """Owner of the running call, or None."""
-        call = self._call
-        return None if call is None else call.owner
+        return call.owner if (call := self._call) else None
 
     def check(self) -> None:
         """Replace the thread if its call hangs. Another thread must call this regularly."""
@@ -124,7 +124,7 @@ class SupervisedThread:
             self._call = None
             self._start(lambda: self._on_hang(call.owner))
 
-    def _start(self, first_job: Callable[[], None] | None = None) -> None:
+    def _start(self, first_job: Callable[[], object] | None = None) -> None:
         self._generation += 1
         arguments = (self._generation, first_job)
         thread = threading.Thread(target=self._run, args=arguments, name=self.name, daemon=True)
@@ -134,7 +134,7 @@ class SupervisedThread:
             self._generation -= 1
             raise
 
-    def _run(self, generation: int, job: Callable[[], None] | None) -> None:
+    def _run(self, generation: int, job: Callable[[], object] | None) -> None:
         wait_s: float | None = 0.0
         while generation == self._generation:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from yprov_mlflow.prov.events import Json
@@ -17,7 +17,7 @@ from yprov_mlflow.prov.sources.source import Problem
 # At least two letters: C: is a drive.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):(?://[^/]*)?")
 # Where MLflow puts artifacts, relative to the database, and the folder above it.
-_NEAR_DATABASE = ("", "mlruns", "mlartifacts", os.pardir)
+_NEAR = ("", "mlruns", "mlartifacts", os.pardir)
 _EXPERIMENT_END = re.compile(r"([/\\]+\d+)?([/\\]+(models|traces))?[/\\]*\Z")
 _UNREACHABLE = "artifacts are not reachable from here; give a folder that has them with --artifacts"
 _LOST = "names, sizes and hashes of the artifacts, and spans of traces that are stored there"
@@ -41,9 +41,10 @@ class ArtifactFinder:
     def __init__(
         self, folder: str | None, home: str | None, report: Callable[[Problem], None]
     ) -> None:
-        self._folder = folder
         self._home = home
         self._report = report
+        self._named = [folder] if folder is not None else []
+        self._near = [os.path.normpath(os.path.join(home, n)) for n in _NEAR] if home else []
         self._reported_roots: set[str] = set()
         self._with_runs: dict[str, bool] = {}
 
@@ -69,15 +70,18 @@ class ArtifactFinder:
         if len(parts) < 2 or parts[-2] != owner or ".." in parts:
             parts = [owner, ARTIFACTS]
         local = scheme in ("", "file") and uri.startswith(("/", "file:/"))
-        candidates = list(self._candidates(parts, local=local))
+        ends = [os.path.join(*parts[i:]) for i in range(len(parts) - 1)]
+        candidates = [os.path.join(base, end) for base in self._named for end in ends]
+        candidates += [os.sep + ends[0]] if local else []
+        candidates += [os.path.join(base, end) for base in self._near for end in ends]
         for folder in candidates:
             if os.path.isdir(folder):
                 return folder, True
         # MLflow creates a run's folder with its first artifact. Where folders of its siblings
-        # would be, a missing folder therefore means that the run has no artifacts.
+        # would be, a missing folder therefore means that the run lacks artifacts.
         if local and self._home == os.path.join(os.sep, *parts[:-4]):
             return None, True
-        bases = {os.path.abspath(base) for base in self._bases()}
+        bases = {os.path.abspath(base) for base in (*self._named, *self._near)}
         parents = {os.path.abspath(os.path.join(folder, "..", "..")) for folder in candidates}
         if any(os.path.isdir(folder) for folder in parents - bases):
             return None, True
@@ -92,23 +96,6 @@ class ArtifactFinder:
             self._with_runs[base] = any(map(os.path.isdir, runs))
         return self._with_runs[base]
 
-    def _bases(self) -> Iterator[str]:
-        if self._folder is not None:
-            yield self._folder
-        if self._home is not None:
-            yield from (os.path.join(self._home, name) for name in _NEAR_DATABASE)
-
-    def _candidates(self, parts: Sequence[str], *, local: bool) -> Iterator[str]:
-        suffixes = [os.path.join(*parts[i:]) for i in range(len(parts) - 1)]
-        if self._folder is not None:
-            yield from (os.path.join(self._folder, suffix) for suffix in suffixes)
-        if local:
-            yield os.sep + suffixes[0]
-        if self._home is not None:
-            for name in _NEAR_DATABASE:
-                base = os.path.normpath(os.path.join(self._home, name))
-                yield from (os.path.join(base, suffix) for suffix in suffixes)
-
     def report_unreachable(self, uri: str, owner: str, reason: str) -> None:
         """Report artifacts that are out of reach, once for all that have the same root."""
         root = root_of(uri, owner)
@@ -119,10 +106,10 @@ class ArtifactFinder:
     def list_files(self, folder: str) -> list[File]:
         """Return the files in a folder by path, without our own documents."""
         files = StoreFiles(folder)
-        artifacts = list(list_artifacts(files, folder))
+        artifacts = sorted(list_artifacts(files, folder), key=lambda file: str(file["path"]))
         for problem in files.problems():
             self._report(problem)
-        return sorted(artifacts, key=lambda file: str(file["path"]))
+        return artifacts
 
 
 def root_of(uri: str, owner: str) -> str:
@@ -135,7 +122,8 @@ def _split(uri: str) -> tuple[str, list[str]]:
     match = _SCHEME.match(uri)
     scheme = match[1].lower() if match else ""
     path = uri[match.end() :] if match else uri
-    path = path.partition("?")[0] if scheme not in ("", "file") else path
     if scheme == "file":
         path = unquote(path)
+    elif scheme:
+        path = path.partition("?")[0]
     return scheme, [part for part in re.split(r"[/\\]", path) if part not in ("", ".")]

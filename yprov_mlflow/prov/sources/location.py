@@ -40,18 +40,18 @@ def open_source(location: str, *, artifacts: str | None = None, uri: str | None 
     match = _SCHEME.match(target)
     # A path may look like a URI: "runs:2019" is a valid file name.
     scheme = match[1].lower() if match and not os.path.exists(target) else ""
-    family = scheme.partition("+")[0]
-    if family in _DATABASES:
+    dialect = scheme.partition("+")[0]
+    if dialect in _DATABASES:
         return _open_database(target, artifacts)
     # The readers are imported on demand: each needs libraries that the others do not.
-    if family in _SERVERS or target == "databricks":
+    if dialect in _SERVERS or target == "databricks":
         from yprov_mlflow.prov.sources.rest import ServerSource
 
         return ServerSource(target, artifacts=artifacts)
     if scheme == "file":
         parts = urlsplit(target)
-        return _open_path(location, unquote(parts.path or parts.netloc), artifacts, uri)
-    if scheme:
+        target = unquote(parts.path or parts.netloc)
+    elif scheme:
         raise StoreError(f"the scheme {scheme!r} is not supported", redact(location), _CURE)
     return _open_path(location, target, artifacts, uri)
 

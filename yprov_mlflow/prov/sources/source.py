@@ -41,7 +41,7 @@ class Problem:
 
     Args:
         place: Where it is: a path, or a table and a key.
-        reason: What is wrong.
+        reason: The fault, as a clause.
         lost: Content that is not converted because of it; empty if nothing is lost.
     """
 
@@ -124,8 +124,7 @@ class RemoteSource(Source):
         """Return the ``uuid`` and ``uri`` that live capture of this store has, too."""
         if self._store is None:
             created, artifact_location, uri = self._first_experiment()
-            uuid = ids.store_uuid(created, artifact_location, uri)
-            self._store = {"uuid": uuid, "uri": uri}
+            self._store = {"uuid": ids.store_uuid(created, artifact_location, uri), "uri": uri}
         return self._store
 
     def _report(self, problem: Problem) -> None:

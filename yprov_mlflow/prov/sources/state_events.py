@@ -6,68 +6,31 @@ How a record is expressed as events is defined here once, for all kinds of store
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
-from yprov_mlflow.prov.events import (
-    STORE_SESSION,
-    ArtifactsLogged,
-    Event,
-    InputsLogged,
-    Json,
-    MetricsLogged,
-    ModelLogged,
-    OutputsLogged,
-    ParamsLogged,
-    RunCreated,
-    RunUpdated,
-    StoreCalled,
-    TagsSet,
-)
+from yprov_mlflow.prov import events, state
+from yprov_mlflow.prov.events import Event, Json
 from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.state import (
-    EvaluationDataset,
-    Experiment,
-    LoggedModel,
-    ModelVersion,
-    RegisteredModel,
-    Run,
-    Trace,
-)
 
-DELETED = "deleted"
-"""Lifecycle of a deleted run, experiment or logged model."""
+DELETED = "deleted"  # lifecycle of a deleted run, experiment or logged model
+DELETED_STAGE = "Deleted_Internal"  # stage of a deleted version of a registered model
+SOURCE_RUN = "mlflow.sourceRun"  # metadata of a trace: id of the run that created it
+TRACE_LOCATION = "mlflow.artifactLocation"  # tag of a trace: URI of its artifacts
+SPANS_LOCATION = "mlflow.trace.spansLocation"  # tag of a trace: where its spans are stored
+IN_DATABASE = "TRACKING_STORE"  # value of that tag: in the database, not among the artifacts
+MOST_POINTS = 8192  # metric points in one event
+MOST_ROWS = 500  # rows of a table, or records of a dataset, in one event
 
-DELETED_STAGE = "Deleted_Internal"
-"""Stage of a deleted version of a registered model."""
-
-SOURCE_RUN = "mlflow.sourceRun"
-"""Metadata of a trace with the id of the run that created it."""
-
-TRACE_LOCATION = "mlflow.artifactLocation"
-"""Tag of a trace with the URI of its artifacts."""
-
-SPANS_LOCATION = "mlflow.trace.spansLocation"
-"""Tag of a trace that says where its spans are stored."""
-
-IN_DATABASE = "TRACKING_STORE"
-"""Value of that tag: the spans are in the database, and not among the artifacts."""
-
-MOST_POINTS = 8192
-"""Metric points in one event."""
-
-MOST_ROWS = 500
-"""Rows of a table, or records of a dataset, in one event."""
+Fields = Mapping[str, Json]
+_Item = TypeVar("_Item")
 
 _VERSION_FIELDS = (
-    *("source", "run_id", "run_link", "description", "user_id", "model_id"),
-    *("status", "status_message", "storage_location"),
-)
-_VERSION_TIMES = {
-    "creation_time": "creation_timestamp",
-    "last_updated_time": "last_updated_timestamp",
-}
-"""Names of times in MLflow's tables, and in the calls of its API."""
+    "source run_id run_link description user_id model_id status status_message storage_location"
+).split()
+# Names of times in MLflow's tables, and in the calls of its API.
+_VERSION_TIMES = {f"{name}_time": f"{name}_timestamp" for name in ("creation", "last_updated")}
 
 
 class EventFactory:
@@ -84,25 +47,21 @@ class EventFactory:
     def event(self, cls: type[Event], *fields: Any) -> Event:
         """Return the next event, with these fields after the header."""
         self._seq += 1
-        return cls(self.run_id, STORE_SESSION, self._seq - 1, 0, *fields)
+        return cls(self.run_id, events.STORE_SESSION, self._seq - 1, 0, *fields)
 
     def call(
-        self,
-        method: str,
-        subjects: Mapping[str, object],
-        arguments: Mapping[str, Json],
-        result: Json = None,
+        self, method: str, subjects: Mapping[str, object], arguments: Fields, result: Json = None
     ) -> Event:
         """Return a call of a store method as the next event."""
         names = {kind: str(name) for kind, name in subjects.items()}
-        return self.event(StoreCalled, method, names, dict(arguments), result)
+        return self.event(events.StoreCalled, method, names, dict(arguments), result)
 
     # -- runs --------------------------------------------------------------------------
 
-    def run(self, run: Run) -> Iterator[Event]:
+    def run(self, run: state.Run) -> Iterator[Event]:
         """Yield the creation of a run, then its status, end and deletion."""
         yield self.event(
-            RunCreated,
+            events.RunCreated,
             run.experiment_id,
             run.experiment_name,
             run.name,
@@ -115,17 +74,17 @@ class EventFactory:
         )
         lifecycle = DELETED if run.lifecycle == DELETED else None
         # Status and end are changes of a created run in live capture, and so they are here.
-        yield self.event(RunUpdated, run.status, run.end_time_ms, None, lifecycle)
+        yield self.event(events.RunUpdated, run.status, run.end_time_ms, None, lifecycle)
 
-    def params(self, run: Run) -> Iterator[Event]:
+    def params(self, run: state.Run) -> Iterator[Event]:
         """Yield the params of a run."""
         if run.params:
-            yield self.event(ParamsLogged, run.params)
+            yield self.event(events.ParamsLogged, run.params)
 
-    def tags(self, run: Run) -> Iterator[Event]:
+    def tags(self, run: state.Run) -> Iterator[Event]:
         """Yield the tags of a run."""
         if run.tags:
-            yield self.event(TagsSet, run.tags)
+            yield self.event(events.TagsSet, run.tags)
 
     def metrics(
         self,
@@ -138,7 +97,7 @@ class EventFactory:
     ) -> Event:
         """Return points of one metric, given as columns of at most ``MOST_POINTS``."""
         return self.event(
-            MetricsLogged,
+            events.MetricsLogged,
             [key] * len(values),
             values,
             timestamps_ms,
@@ -149,32 +108,32 @@ class EventFactory:
             datasets if datasets and any(datasets) else None,
         )
 
-    def inputs(self, run: Run) -> Iterator[Event]:
+    def inputs(self, run: state.Run) -> Iterator[Event]:
         """Yield the datasets and models that a run used."""
         if run.datasets or run.input_models:
-            yield self.event(InputsLogged, run.datasets, run.input_models)
+            yield self.event(events.InputsLogged, run.datasets, run.input_models)
 
-    def outputs(self, run: Run) -> Iterator[Event]:
+    def outputs(self, run: state.Run) -> Iterator[Event]:
         """Yield the models that a run logged as outputs."""
         if run.output_models:
-            yield self.event(OutputsLogged, run.output_models)
+            yield self.event(events.OutputsLogged, run.output_models)
 
     def artifacts(
-        self, files: Sequence[Mapping[str, Json]], owner: tuple[str, str] | None = None
+        self, files: Sequence[Fields], owner: tuple[str, str] | None = None
     ) -> Iterator[Event]:
         """Yield the files of the run, or of an owner such as ``("model", "m-1")``."""
         if files:
-            yield self.event(ArtifactsLogged, files, owner)
+            yield self.event(events.ArtifactsLogged, files, owner)
 
     # -- experiments and the registry --------------------------------------------------
 
-    def experiment(self, experiment: Experiment) -> Iterator[Event]:
+    def experiment(self, experiment: state.Experiment) -> Iterator[Event]:
         """Yield the creation of an experiment, and its deletion."""
         experiment_id = experiment.experiment_id
-        subjects = {"experiment": experiment_id}
+        subjects, key = {"experiment": experiment_id}, {"experiment_id": experiment_id}
         arguments = {
             "name": experiment.name,
-            "experiment_id": experiment_id,
+            **key,
             "artifact_location": experiment.artifact_location,
             "tags": experiment.tags,
             "creation_time": experiment.creation_time_ms,
@@ -184,9 +143,9 @@ class EventFactory:
         }
         yield self.call("create_experiment", subjects, arguments, experiment_id)
         if experiment.lifecycle == DELETED:
-            yield self.call("delete_experiment", subjects, {"experiment_id": experiment_id})
+            yield self.call("delete_experiment", subjects, key)
 
-    def registered_model(self, model: RegisteredModel) -> Event:
+    def registered_model(self, model: state.RegisteredModel) -> Event:
         """Return the creation of a registered model, without its versions and aliases."""
         arguments = {
             "name": model.name,
@@ -198,10 +157,10 @@ class EventFactory:
         }
         return self.call("create_registered_model", {"model": model.name}, arguments)
 
-    def model_version(self, name: str, version: ModelVersion) -> Iterator[Event]:
+    def model_version(self, name: str, version: state.ModelVersion) -> Iterator[Event]:
         """Yield the creation of a version of the model ``name``, its stage, and its deletion."""
-        subjects = {"model": name, "version": str(version.version)}
-        key = {"name": name, "version": str(version.version)}
+        number = str(version.version)
+        subjects, key = {"model": name, "version": number}, {"name": name, "version": number}
         # Absent fields are recorded as null, so that all stores give the same arguments.
         arguments = {
             **key,
@@ -216,7 +175,7 @@ class EventFactory:
             transition = {**key, "stage": version.stage, "archive_existing_versions": False}
             yield self.call("transition_model_version_stage", subjects, transition)
 
-    def aliases(self, model: RegisteredModel) -> Iterator[Event]:
+    def aliases(self, model: state.RegisteredModel) -> Iterator[Event]:
         """Yield the aliases of a registered model, by name."""
         for alias, version in sorted(model.aliases.items()):
             arguments = {"name": model.name, "alias": alias, "version": str(version)}
@@ -225,7 +184,7 @@ class EventFactory:
 
     # -- logged models -----------------------------------------------------------------
 
-    def logged_model(self, model: LoggedModel) -> Iterator[Event]:
+    def logged_model(self, model: state.LoggedModel) -> Iterator[Event]:
         """Yield the creation of a logged model, and its deletion."""
         fields = {
             "last_updated_timestamp_ms": model.last_updated_ms,
@@ -235,11 +194,9 @@ class EventFactory:
             **model.fields,
         }
         # Stores differ in how they express an absent value; their documents must not.
-        fields = {
-            name: value for name, value in fields.items() if value not in (None, "", "active")
-        }
+        fields = {name: v for name, v in fields.items() if v not in (None, "", "active")}
         yield self.event(
-            ModelLogged,
+            events.ModelLogged,
             model.model_id,
             model.name,
             model.model_type,
@@ -253,22 +210,20 @@ class EventFactory:
             fields or None,
         )
         if model.lifecycle == DELETED:
-            yield self.event(ModelLogged, model.model_id, None, None, "DELETED")
+            yield self.event(events.ModelLogged, model.model_id, None, None, "DELETED")
 
-    def model_points(self, model_id: str, points: Sequence[Mapping[str, Json]]) -> Iterator[Event]:
+    def model_points(self, model_id: str, points: Sequence[Fields]) -> Iterator[Event]:
         """Yield metric points of a logged model that its run does not have."""
-        for start in range(0, len(points), MOST_POINTS):
-            arguments = {"model_id": model_id, "metrics": list(points[start : start + MOST_POINTS])}
+        for batch in batches(points, MOST_POINTS):
+            arguments = {"model_id": model_id, "metrics": batch}
             yield self.call("log_logged_model_metrics", {"logged-model": model_id}, arguments)
 
     # -- traces ------------------------------------------------------------------------
 
-    def trace(self, trace: Trace) -> Event:
+    def trace(self, trace: state.Trace) -> Event:
         """Return the start of a trace, without its spans and assessments."""
-        tags = dict(trace.tags)
-        # This tag is a URI, which may have a password.
-        if TRACE_LOCATION in tags:
-            tags[TRACE_LOCATION] = redact(tags[TRACE_LOCATION])
+        # The tag with the location is a URI, which may have a password.
+        tags = {k: redact(v) if k == TRACE_LOCATION else v for k, v in trace.tags.items()}
         experiment = {"experiment_id": trace.experiment_id}
         info = {
             "trace_id": trace.trace_id,
@@ -290,17 +245,17 @@ class EventFactory:
         if spans:
             yield self.call("log_spans", {"trace": trace_id}, {"spans": list(spans)})
 
-    def assessment(self, trace_id: str, assessment: Mapping[str, Json]) -> Event:
+    def assessment(self, trace_id: str, assessment: Fields) -> Event:
         """Return an assessment of a trace, with the fields of MLflow's ``Assessment``."""
         subjects = {"trace": trace_id, "assessment": assessment["assessment_id"]}
-        fields = {"trace_id": trace_id, **assessment}
-        return self.call("create_assessment", subjects, {"assessment": fields})
+        arguments = {"assessment": {"trace_id": trace_id, **assessment}}
+        return self.call("create_assessment", subjects, arguments)
 
-    def linked_prompts(self, trace: Trace) -> Iterator[Event]:
+    def linked_prompts(self, trace: state.Trace) -> Iterator[Event]:
         """Yield the links from a trace to versions of prompts."""
         if trace.prompts:
-            prompts = (prompt.rsplit("/", 1) for prompt in trace.prompts)
-            versions = [dict(zip(("name", "version"), parts, strict=False)) for parts in prompts]
+            parts = (prompt.rsplit("/", 1) for prompt in trace.prompts)
+            versions = [dict(zip(("name", "version"), pair, strict=False)) for pair in parts]
             arguments = {"trace_id": trace.trace_id, "prompt_versions": versions}
             yield self.call("link_prompts_to_trace", {"trace": trace.trace_id}, arguments)
 
@@ -312,7 +267,7 @@ class EventFactory:
 
     # -- evaluation and other tables ---------------------------------------------------
 
-    def evaluation_dataset(self, dataset: EvaluationDataset) -> Event:
+    def evaluation_dataset(self, dataset: state.EvaluationDataset) -> Event:
         """Return the creation of an evaluation dataset, without its records."""
         arguments = {
             "dataset_id": dataset.dataset_id,
@@ -322,22 +277,27 @@ class EventFactory:
         }
         return self.call("create_dataset", {"dataset": dataset.dataset_id}, arguments)
 
-    def dataset_records(self, dataset: EvaluationDataset) -> Iterator[Event]:
+    def dataset_records(self, dataset: state.EvaluationDataset) -> Iterator[Event]:
         """Yield the records of an evaluation dataset."""
-        records = list(dataset.records.values())
-        for start in range(0, len(records), MOST_ROWS):
-            batch = records[start : start + MOST_ROWS]
+        for batch in batches(dataset.records.values(), MOST_ROWS):
             arguments = {"dataset_id": dataset.dataset_id, "records": batch}
             yield self.call("upsert_dataset_records", {"dataset": dataset.dataset_id}, arguments)
 
-    def scorer(self, row: Mapping[str, Json]) -> Event:
+    def scorer(self, row: Fields) -> Event:
         """Return a version of a scorer."""
         subjects = {"experiment": row["experiment_id"], "name": row["name"]}
         return self.call("register_scorer", subjects, row)
 
-    def table_rows(self, table: str, rows: Sequence[Mapping[str, Json]]) -> Event:
+    def table_rows(self, table: str, rows: Sequence[Fields]) -> Event:
         """Return rows of a table that no record type represents."""
         return self.call(f"record_{table}", {"table": table}, {"rows": list(rows)})
+
+
+def batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Yield the items in lists of at most this size."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def integer(number: Any) -> Any:

@@ -1,12 +1,12 @@
 """Translate events to PROV and back; pure: no I/O, no clock, no environment."""
 
-from yprov_mlflow.prov.translate.batches import Coded, PointBatch
 from yprov_mlflow.prov.translate.inverse import events_of, side_files
-from yprov_mlflow.prov.translate.points import PointsSink, SideFile
+from yprov_mlflow.prov.translate.points import BATCH, Coded, PointBatch, PointsSink, SideFile
 from yprov_mlflow.prov.translate.translation import Options
 from yprov_mlflow.prov.translate.translator import Translator, translate
 
 __all__ = [
+    "BATCH",
     "Coded",
     "Options",
     "PointBatch",

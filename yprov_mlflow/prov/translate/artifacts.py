@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from yprov_mlflow.prov.events import ArtifactsLogged
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
@@ -17,72 +18,33 @@ _FOLDER_TYPES = ("mlf:ArtifactFolder", "prov:Collection")
 
 # Not the module `mimetypes`: its answers depend on the machine and the version of Python, and
 # the same events must give the same document everywhere.
-_SUFFIXES_BY_MEDIA_TYPE = {
-    "application/gzip": "gz",
-    "application/json": "json",
-    "application/jsonl": "jsonl",
-    "application/ld+json": "jsonld",
-    "application/n-quads": "nq",
-    "application/n-triples": "nt",
-    "application/netcdf": "nc",
-    "application/octet-stream": "bin",
-    "application/onnx": "onnx",
-    "application/pdf": "pdf",
-    "application/sql": "sql",
-    "application/toml": "toml",
-    "application/trig": "trig",
-    "application/vnd.apache.parquet": "parquet",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "application/vnd.sqlite3": "sqlite",
-    "application/x-bzip2": "bz2",
-    "application/x-hdf5": "h5 hdf5",
-    "application/x-ipynb+json": "ipynb",
-    "application/x-sh": "sh",
-    "application/x-tar": "tar",
-    "application/xml": "xml",
-    "application/yaml": "mlmodel yaml yml",
-    "application/zip": "zip",
-    "application/zstd": "zst",
-    "audio/mpeg": "mp3",
-    "audio/wav": "wav",
-    "image/bmp": "bmp",
-    "image/gif": "gif",
-    "image/jpeg": "jpeg jpg",
-    "image/png": "png",
-    "image/svg+xml": "svg",
-    "image/tiff": "tif tiff",
-    "image/webp": "webp",
-    "text/css": "css",
-    "text/csv": "csv",
-    "text/html": "htm html",
-    "text/javascript": "js",
-    "text/markdown": "md",
-    "text/plain": "cfg log txt",
-    "text/provenance-notation": "provn",
-    "text/tab-separated-values": "tsv",
-    "text/turtle": "ttl",
-    "text/x-python": "py",
-    "text/x-r": "r",
-    "text/x-rst": "rst",
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/x-msvideo": "avi",
-}
-_MEDIA_TYPES = {
-    suffix: media_type
-    for media_type, suffixes in _SUFFIXES_BY_MEDIA_TYPE.items()
-    for suffix in suffixes.split()
-}
+_MEDIA_TYPES = dict(
+    pair.split("=")
+    for pair in """
+    avi=video/x-msvideo bin=application/octet-stream bmp=image/bmp bz2=application/x-bzip2
+    cfg=text/plain css=text/css csv=text/csv gif=image/gif gz=application/gzip
+    h5=application/x-hdf5 hdf5=application/x-hdf5 htm=text/html html=text/html
+    ipynb=application/x-ipynb+json jpeg=image/jpeg jpg=image/jpeg js=text/javascript
+    json=application/json jsonl=application/jsonl jsonld=application/ld+json log=text/plain
+    md=text/markdown mlmodel=application/yaml mov=video/quicktime mp3=audio/mpeg mp4=video/mp4
+    nc=application/netcdf nq=application/n-quads nt=application/n-triples onnx=application/onnx
+    parquet=application/vnd.apache.parquet pdf=application/pdf png=image/png
+    provn=text/provenance-notation py=text/x-python r=text/x-r rst=text/x-rst sh=application/x-sh
+    sql=application/sql sqlite=application/vnd.sqlite3 svg=image/svg+xml tar=application/x-tar
+    tif=image/tiff tiff=image/tiff toml=application/toml trig=application/trig
+    tsv=text/tab-separated-values ttl=text/turtle txt=text/plain wav=audio/wav webp=image/webp
+    xlsx=application/vnd.openxmlformats-officedocument.spreadsheetml.sheet xml=application/xml
+    yaml=application/yaml yml=application/yaml zip=application/zip zst=application/zstd
+    """.split()
+)
 
 
 def media_type(path: str) -> str | None:
     """Return the media type of a file by its name, None if unknown."""
-    filename = path.rsplit("/", 1)[-1].lower()
-    return _MEDIA_TYPES.get(filename.rsplit(".", 1)[-1])
+    return _MEDIA_TYPES.get(re.split("[/.]", path)[-1].lower())
 
 
-@dataclasses.dataclass(frozen=True)
-class _Root:
+class _Root(NamedTuple):
     """The root of artifact paths: prefix of ids, entity that owns the files, URI."""
 
     base: str
@@ -125,10 +87,13 @@ def _write(
     first = f"{root.base}artifact/{segment(path)}"
     sha256, size = file.get("sha256"), file.get("size")
     state = translation.artifacts.get(first)
-    # Logging the same file again changes nothing; without a hash it counts as changed.
-    if state is not None and state.has_content(sha256, size):
-        return
-    count = state.count + 1 if state is not None else 1
+    count = 1
+    if state is not None:
+        # Logging the same file again changes nothing; without a hash it counts as changed.
+        same = sha256 is not None and (state.sha256, state.size) == (sha256, size)
+        if same and state.current is not None:
+            return
+        count = state.count + 1
     entity = (first if count == 1 else f"{first}/{count}") + ref.rank_suffix
     attributes: dict[str, Value | list[Value] | None] = {
         "mlf:path": text(path),
@@ -150,13 +115,13 @@ def _write(
 
 def _add_to_folders(translation: Translation, root: _Root, path: str, entity: str) -> None:
     builder = translation.builder
-    part_of = {"dcterms:isPartOf": name(root.owner)} if root.owner is not None else {}
+    part_of = name(root.owner) if root.owner is not None else None
     member = entity
     while "/" in path:
         path = path.rpartition("/")[0]
         folder = folder_id(root.base, path)
         exists = folder in builder.records["entity"]
-        attributes = {"mlf:path": text(path), **part_of}
+        attributes = {"mlf:path": text(path), "dcterms:isPartOf": part_of}
         builder.entity(folder, _FOLDER_TYPES, text(f"{path}/"), attributes)
         builder.had_member(folder, member)
         if exists:  # so do the folders around it

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Attributes
-from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, segment
+from yprov_mlflow.prov.model.identifiers import RUN, content, segment
 from yprov_mlflow.prov.model.literals import double, integer, mapping, name, text
 from yprov_mlflow.prov.model.vocabulary import BORROWED
 from yprov_mlflow.prov.translate import measurements
-from yprov_mlflow.prov.translate.measurements import (
-    COMPONENTS,
-    JOULES_PER_KWH,
-    CollectorSamples,
-    Measurements,
-)
-from yprov_mlflow.prov.translate.sessions import host_id
+from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
+from yprov_mlflow.prov.translate.sessions import FactsBySession, add_software, host_id
 from yprov_mlflow.prov.translate.timeline import Span
 from yprov_mlflow.prov.translate.translation import Translation
 
-_OWN_PACKAGE = "yprov-mlflow"
 _SCOPES = frozenset({"device", "process", "job", "node"})
 _METHODS = frozenset({"measured", "estimated"})
 _QUANTITY_TYPES = ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity"]
-
-FactsBySession = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""For each session token the facts of each collector; ``session`` has the session's own."""
 
 
 class _EnergyPart(NamedTuple):
@@ -49,122 +41,104 @@ class _Carbon(NamedTuple):
 
 
 def add_measurements(
-    translation: Translation, run_samples: Measurements, facts: FactsBySession
+    translation: Translation, run_samples: measurements.Measurements, facts: FactsBySession
 ) -> None:
     """Add the quantities of all collectors and the totals of the run."""
+    timeline = translation.timeline
     parts: list[_EnergyPart] = []
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for samples in run_samples:
-        span = _session(translation, samples)
+        start_ns = samples.times_ns[0] if samples.times_ns else 0
+        # The first sample may come just before the first event of its session.
+        first_session = timeline.first_session(samples.session)
+        span = timeline.session_at(samples.session, start_ns) or first_session
         if span is None:
             continue
         local = f"{segment(samples.collector)}/{span.identifier.rpartition('/')[2]}"
-        counts[local] = counts.get(local, 0) + 1
+        counts[local] += 1
         if counts[local] > 1:  # the collector was stopped and started again
             local += f"@{counts[local]}"
-        writer = _CollectionWriter(translation, samples, span, local)
-        writer.write()
+        writer = _CollectionWriter(translation, samples, local)
+        writer.write(span)
         parts += writer.energy_parts
     _add_totals(translation.builder, parts, facts)
-
-
-def _session(translation: Translation, samples: CollectorSamples) -> Span | None:
-    timeline, token = translation.timeline, samples.session
-    start_ns = samples.times_ns[0] if samples.times_ns else 0
-    # The first sample may come just before the first event of its session.
-    return timeline.session_at(token, start_ns) or timeline.first_session(token)
 
 
 class _CollectionWriter:
     """Adds what one collector measured: an activity, its agent, and an entity per quantity."""
 
     def __init__(
-        self, translation: Translation, samples: CollectorSamples, span: Span, local: str
+        self, translation: Translation, samples: measurements.CollectorSamples, local: str
     ) -> None:
         self.energy_parts: list[_EnergyPart] = []
         self._translation = translation
         self._builder = translation.builder
         self._samples = samples
-        self._span = span
         self._local = local
         self._activity = f"{RUN}:collector/{local}"
         self._end: str | None = None
         self._not_measured: list[str] = []
-        self._path_counts: dict[str, int] = {}
+        self._path_counts: Counter[str] = Counter()
 
-    def write(self) -> None:
-        """Add the records."""
-        samples, span = self._samples, self._span
+    def write(self, span: Span) -> None:
+        """Add the records; ``span`` is the session that measured."""
+        samples, description, report = (
+            self._samples,
+            self._samples.description,
+            self._samples.report,
+        )
         # The sampler starts just before and stops just after the session's own events, but
         # the activity has to be within the session that it is part of.
         latest_ns = max(span.last_ns, span.end_ns or 0)
-        times_ns = [min(max(time_ns, span.start_ns), latest_ns) for time_ns in samples.times_ns]
-        start = literals.instant(times_ns[0] if times_ns else span.start_ns)
-        self._end = literals.instant(times_ns[-1]) if times_ns else start
-        self._builder.activity(
-            self._activity,
-            start,
-            self._end,
-            ["mlf:Collection"],
-            text(f"{samples.collector} measures"),
-            {
-                "mlf:collector": text(samples.collector),
-                "mlf:samples": integer(len(times_ns)),
-                "mlf:intervalSeconds": _double(samples.description.get("interval_s")),
-                "mlf:cpuSeconds": _double(samples.report.get("cpu_s")),
-                "mlf:problems": _json(samples.report.get("problems")),
-                "mlf:leftToOthers": _json(samples.description.get("left_to_others")),
-                "dcterms:isPartOf": name(span.identifier),
-            },
-        )
+        times_ns = samples.times_ns or [span.start_ns]
+        start = literals.instant(min(max(times_ns[0], span.start_ns), latest_ns))
+        self._end = literals.instant(min(max(times_ns[-1], span.start_ns), latest_ns))
+        attributes = {
+            "mlf:collector": text(samples.collector),
+            "mlf:samples": integer(len(samples.times_ns)),
+            "mlf:intervalSeconds": _double(description.get("interval_s")),
+            "mlf:cpuSeconds": _double(report.get("cpu_s")),
+            "mlf:problems": _json(report.get("problems")),
+            "mlf:leftToOthers": _json(description.get("left_to_others")),
+            "dcterms:isPartOf": name(span.identifier),
+        }
+        types, label = ["mlf:Collection"], text(f"{samples.collector} measures")
+        self._builder.activity(self._activity, start, self._end, types, label, attributes)
         self._builder.was_started_by(self._activity, f"{RUN}:run", start)
         self._add_agent()
         devices = {
             str(device.get("id")): self._add_device(device)
-            for device in map(mapping, samples.description.get("devices") or ())
+            for device in map(mapping, description.get("devices") or ())
         }
         for index, quantity in enumerate(samples.quantities):
             self._add_quantity(index, quantity, devices)
-        if self._not_measured:
-            attributes = {"mlf:notMeasured": literals.canonical(self._not_measured)}
-            self._builder.activity(self._activity, attributes=attributes)
+        not_measured = {"mlf:notMeasured": _json(self._not_measured)}
+        self._builder.activity(self._activity, attributes=not_measured)
 
     def _add_agent(self) -> None:
         # Collectors of other packages may describe themselves incompletely.
         description = self._samples.description
-        agent = str(description.get("agent") or _OWN_PACKAGE)
-        version = str(description.get("version") or "")
-        identifier = self._builder.agent(
-            f"{STORE}:software/{segment(agent)}/{segment(version)}",
-            ["prov:SoftwareAgent"],
-            text(f"{agent} {version}".strip()),
-            {"schema:name": text(agent), "schema:softwareVersion": text(version) or None},
-        )
-        procedure = description.get("procedure")
-        plan = None
+        package = str(description.get("agent") or "yprov-mlflow")
+        agent = add_software(self._builder, package, str(description.get("version") or ""))
+        plan, procedure = None, description.get("procedure")
         if procedure:
-            plan = self._builder.entity(
-                content({"procedure": procedure}),
-                ["prov:Plan", "mlf:Procedure"],
-                text(f"how {self._samples.collector} measures"),
-                {"mlf:procedure": text(procedure)},
-            )
-        self._builder.was_associated_with(self._activity, identifier, "mlf:collectorAgent", plan)
+            types, label = ["prov:Plan", "mlf:Procedure"], f"how {self._samples.collector} measures"
+            plan = content({"procedure": procedure})
+            self._builder.entity(plan, types, text(label), {"mlf:procedure": text(procedure)})
+        self._builder.was_associated_with(self._activity, agent, "mlf:collectorAgent", plan)
 
     def _add_device(self, device: Mapping[str, Any]) -> str:
         host = host_id(self._translation.hosts.get(self._samples.session, "unknown"))
-        entity = self._builder.entity(
-            f"{host}/device/{segment(device.get('id'))}",
-            ["mlf:Device", "sosa:Platform"],
-            text(device.get("label") or device.get("id")),
-            {
-                "mlf:deviceName": text(device.get("id")),
-                "mlf:facts": literals.canonical(dict(mapping(device.get("facts")))),
-                "dcterms:isPartOf": name(host),
-            },
-        )
-        self._builder.used(self._activity, entity, None, "mlf:measuredDevice")
-        return entity
+        identifier = f"{host}/device/{segment(device.get('id'))}"
+        attributes = {
+            "mlf:deviceName": text(device.get("id")),
+            "mlf:facts": literals.canonical(dict(mapping(device.get("facts")))),
+            "dcterms:isPartOf": name(host),
+        }
+        label = text(device.get("label") or device.get("id"))
+        self._builder.entity(identifier, ["mlf:Device", "sosa:Platform"], label, attributes)
+        self._builder.used(self._activity, identifier, None, "mlf:measuredDevice")
+        return identifier
 
     def _add_quantity(
         self, index: int, quantity: Mapping[str, Any], devices: Mapping[str, str]
@@ -172,42 +146,41 @@ class _CollectionWriter:
         times_ns, values = self._samples.readings(index)
         device, scope = str(quantity.get("device") or ""), str(quantity.get("scope") or "")
         path = self._quantity_path(device, scope, quantity.get("name"))
+        cumulative = bool(quantity.get("cumulative"))
+        if cumulative:
+            values = measurements.rising(values)
+            value = values[-1] - values[0] if len(values) > 1 else None
+        else:
+            value = measurements.mean(times_ns, values)
+        if value is None:
+            self._not_measured.append(path)
+            return
         attributes: dict[str, Any] = {
             **_quantity_attributes(quantity),
             "mlf:deviceName": text(device) if device else None,
             "mlf:ofDevice": name(devices[device]) if device in devices else None,
+            "mlf:count": integer(len(values)),
         }
         label = " ".join(part for part in (device or scope, str(quantity.get("name"))) if part)
         entity = f"{RUN}:quantity/{self._local}/{path}"
-        if not quantity.get("cumulative"):
-            mean = measurements.mean(times_ns, values)
-            if mean is None:
-                self._not_measured.append(path)
-                return
-            attributes["mlf:min"] = double(mean.minimum)
-            attributes["mlf:max"] = double(mean.maximum)
-            attributes["mlf:count"] = integer(mean.readings)
-            self._add_value(entity, label, mean.mean, attributes, "mlf:Gauge")
+        if not cumulative:
+            attributes.update({"mlf:min": double(min(values)), "mlf:max": double(max(values))})
+            self._add_value(entity, label, value, attributes, "mlf:Gauge")
             return
-        values = measurements.rising(values)
-        total = measurements.total(values)
-        if total is None:
-            self._not_measured.append(path)
-            return
-        attributes["mlf:count"] = integer(len(values))
-        self._add_value(entity, label, total, attributes, "mlf:Total")
+        self._add_value(entity, label, value, attributes, "mlf:Total")
         # Only whole components add up to the run: the energy of a process is part of them.
         if component := _component(quantity):
             method, session = str(quantity.get("method")), self._samples.session
-            self.energy_parts.append(_EnergyPart(component, entity, total, method, session))
+            self.energy_parts.append(_EnergyPart(component, entity, value, method, session))
         if quantity.get("unit") == "J":
             self._add_energy_by_context(entity, label, attributes, times_ns, values)
 
     def _quantity_path(self, device: str, scope: str, quantity: object) -> str:
-        path = f"{segment(device) if device else f'@{segment(scope)}'}/{segment(quantity)}"
-        count = self._path_counts[path] = self._path_counts.get(path, 0) + 1
+        owner = segment(device) if device else f"@{segment(scope)}"
+        path = f"{owner}/{segment(quantity)}"
+        self._path_counts[path] += 1
         # A collector may measure a device in more than one scope, under one name.
-        return path if count == 1 else f"{path}@{count}"
+        return path if self._path_counts[path] == 1 else f"{path}@{self._path_counts[path]}"
 
     def _add_energy_by_context(
         self,
@@ -219,35 +192,28 @@ class _CollectionWriter:
     ) -> None:
         """Add the growth of a counter during each context and epoch of its session."""
         for span in self._translation.timeline.contexts:
-            if span.token != self._samples.session or len(values) < 2:
+            if span.token != self._samples.session:
                 continue
             end_ns = span.end_ns if span.end_ns is not None else times_ns[-1]
             # Contexts outside the readings get no value: unknown is not zero.
             if span.start_ns >= times_ns[-1] or end_ns <= times_ns[0]:
                 continue
             path = "/".join(f"epoch {p}" if isinstance(p, int) else str(p) for p in span.path)
-            self._add_value(
-                f"{total}/during/{span.identifier.partition(':')[2]}",
-                f"{label} during {path}",
-                measurements.growth_between(times_ns, values, span.start_ns, end_ns),
-                {
-                    **attributes,
-                    "mlf:count": None,  # a part has interpolated ends, not readings
-                    "mlf:during": name(span.identifier),
-                    "mlf:partOfTotal": name(total),
-                },
-                "mlf:Part",
-            )
+            growth = measurements.growth_between(times_ns, values, span.start_ns, end_ns)
+            of_part = {
+                **attributes,
+                "mlf:count": None,  # a part has interpolated ends, not readings
+                "mlf:during": name(span.identifier),
+                "mlf:partOfTotal": name(total),
+            }
+            entity = f"{total}/during/{span.identifier.partition(':')[2]}"
+            self._add_value(entity, f"{label} during {path}", growth, of_part, "mlf:Part")
 
     def _add_value(
         self, entity: str, label: str, value: float, attributes: Attributes, kind: str
     ) -> None:
-        self._builder.entity(
-            entity,
-            [*_QUANTITY_TYPES, kind],
-            text(label),
-            {"qudt:numericValue": double(value), **attributes},
-        )
+        attributes = {"qudt:numericValue": double(value), **attributes}
+        self._builder.entity(entity, [*_QUANTITY_TYPES, kind], text(label), attributes)
         self._builder.was_generated_by(entity, self._activity, self._end)
 
 
@@ -285,12 +251,9 @@ def _json(value: object) -> str | None:
     return literals.canonical(value) if value else None
 
 
-# -- totals of the run ---------------------------------------------------------------------
-
-
 def _add_totals(builder: Builder, parts: list[_EnergyPart], facts: FactsBySession) -> None:
     """Add energy by component and of the run, its emissions, and the terms of the SCI."""
-    components = []
+    totals = []
     for component in COMPONENTS:
         of_component = [part for part in parts if part.component == component]
         if of_component:
@@ -299,21 +262,20 @@ def _add_totals(builder: Builder, parts: list[_EnergyPart], facts: FactsBySessio
             builder.entity(entity, attributes={"mlf:component": component})
             for part in of_component:
                 builder.was_derived_from(entity, part.entity)
-            components.append(entity)
-    if not components:
+            totals.append(entity)
+    if not totals:
         return
     total = f"{RUN}:energy/total"
     energy_kwh = _add_energy(builder, total, "energy of the run", parts) / JOULES_PER_KWH
     builder.entity(total, ["mlf:TotalEnergy"])
-    for entity in components:
+    for entity in totals:
         builder.was_derived_from(total, entity)
     carbon = _carbon(parts, facts)
     if carbon is not None:
-        embodied = (
-            by_collector.get("session", {}).get("embodied_g") for by_collector in facts.values()
-        )
-        embodied_g = next((grams for grams in embodied if grams is not None), None)
         _add_emissions(builder, energy_kwh, carbon)
+        sessions = (by_collector.get("session", {}) for by_collector in facts.values())
+        embodied = (session.get("embodied_g") for session in sessions)
+        embodied_g = next((grams for grams in embodied if grams is not None), None)
         _add_sci(builder, energy_kwh, carbon.g_per_kwh, embodied_g)
 
 
@@ -343,20 +305,17 @@ def _carbon(parts: list[_EnergyPart], facts: FactsBySession) -> _Carbon | None:
 
 
 def _add_emissions(builder: Builder, energy_kwh: float, carbon: _Carbon) -> None:
-    emissions = builder.entity(
-        f"{RUN}:emissions/total",
-        [*_QUANTITY_TYPES, "mlf:Emissions"],
-        "emissions of the run, CO2 equivalent",
-        {
-            "schema:name": "emissions",
-            "qudt:numericValue": double(energy_kwh * carbon.g_per_kwh),
-            "qudt:hasUnit": name("unit:GM"),
-            "qudt:hasQuantityKind": name("quantitykind:CO2Equivalent"),
-            "mlf:method": name("mlf:estimated"),
-            "mlf:carbonIntensity": double(carbon.g_per_kwh),
-            "mlf:carbonIntensitySource": text(carbon.source),
-        },
-    )
+    attributes = {
+        "schema:name": "emissions",
+        "qudt:numericValue": double(energy_kwh * carbon.g_per_kwh),
+        "qudt:hasUnit": name("unit:GM"),
+        "qudt:hasQuantityKind": name("quantitykind:CO2Equivalent"),
+        "mlf:method": name("mlf:estimated"),
+        "mlf:carbonIntensity": double(carbon.g_per_kwh),
+        "mlf:carbonIntensitySource": text(carbon.source),
+    }
+    emissions, types = f"{RUN}:emissions/total", [*_QUANTITY_TYPES, "mlf:Emissions"]
+    builder.entity(emissions, types, "emissions of the run, CO2 equivalent", attributes)
     builder.was_derived_from(emissions, f"{RUN}:energy/total")
 
 
@@ -380,16 +339,12 @@ def _add_energy(builder: Builder, entity: str, label: str, parts: list[_EnergyPa
     """Add a sum of energies and return it in joules; it is measured only if all parts are."""
     energy_j = sum(part.energy_j for part in parts)
     measured = all(part.method == "measured" for part in parts)
-    builder.entity(
-        entity,
-        _QUANTITY_TYPES,
-        text(label),
-        {
-            "schema:name": "energy",
-            "qudt:numericValue": double(energy_j),
-            "qudt:hasUnit": name("unit:J"),
-            "qudt:hasQuantityKind": name("quantitykind:ElectricEnergy"),
-            "mlf:method": name("mlf:measured" if measured else "mlf:estimated"),
-        },
-    )
+    attributes = {
+        "schema:name": "energy",
+        "qudt:numericValue": double(energy_j),
+        "qudt:hasUnit": name("unit:J"),
+        "qudt:hasQuantityKind": name("quantitykind:ElectricEnergy"),
+        "mlf:method": name("mlf:measured" if measured else "mlf:estimated"),
+    }
+    builder.entity(entity, _QUANTITY_TYPES, text(label), attributes)
     return energy_j

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN
-from yprov_mlflow.prov.model.literals import Value, name, text
+from yprov_mlflow.prov.model.literals import Value, name, optional_text, text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +54,15 @@ class PropertyHistory:
         self._builder = builder
         self._current: dict[str, tuple[str, object] | None] = {}
         self._latest: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
 
     def value(self, prop: VersionedProperty) -> object:
         """Return the current value, None if it is not set."""
-        current = self._current.get(prop.base)
-        return current[1] if current is not None else None
+        return (self._current.get(prop.base) or (None, None))[1]
 
     def current(self, prop: VersionedProperty) -> str | None:
         """Return the entity of the current value."""
-        current = self._current.get(prop.base)
-        return current[0] if current is not None else None
+        return (self._current.get(prop.base) or (None, None))[0]
 
     def assign(
         self,
@@ -86,7 +85,7 @@ class PropertyHistory:
         current = self._current.get(prop.base)
         if current is not None and current[1] == value and not always:
             return None
-        entity = self._add_value(prop, self._value_id(prop.base, ref), value, attributes)
+        entity = self._add_value(prop, self._value_id(prop.base, ref), value, attributes or {})
         self._builder.was_generated_by(entity, ref.activity, ref.time)
         if current is not None:
             self._builder.was_invalidated_by(current[0], ref.activity, ref.time)
@@ -100,12 +99,10 @@ class PropertyHistory:
 
     def remove(self, prop: VersionedProperty, ref: ActivityRef) -> str | None:
         """Remove the current value and return its entity, None if it was removed before."""
-        if prop.base in self._current:
-            current = self._current[prop.base]
-            entity = current[0] if current is not None else None
-        else:
+        entity = self.current(prop)
+        if prop.base not in self._current:
             # The value was set before the capture: an entity without a value stands for it.
-            entity = self._add_value(prop, self._earlier_value_id(prop.base, ref), None, None)
+            entity = self._add_value(prop, self._value_id(prop.base, ref, earlier=True), None, {})
             self._latest[prop.base] = entity
         if entity is not None:
             self._builder.was_invalidated_by(entity, ref.activity, ref.time)
@@ -113,47 +110,32 @@ class PropertyHistory:
         return entity
 
     def _add_value(
-        self,
-        prop: VersionedProperty,
-        value_id: str,
-        value: Value | None,
-        attributes: Attributes | None,
+        self, prop: VersionedProperty, value_id: str, value: Value | None, attributes: Attributes
     ) -> str:
         # The property is the constant aspect of which its values are specializations; a query
         # for its history starts there.
-        label = text(prop.key if prop.key is not None else _last_segment(prop.base))
+        local = prop.base.partition(":")[2]
+        label = text(prop.key if prop.key is not None else local.rpartition("/")[2])
         common: dict[str, Value | list[Value] | None] = {
-            "schema:name": text(prop.key) if prop.key is not None else None,
+            "schema:name": optional_text(prop.key),
             "mlf:about": name(prop.subject) if prop.subject is not None else None,
         }
         self._builder.entity(prop.base, [prop.base_type], label, common)
         entity = f"{prop.base}/{value_id}"
-        own = {**common, "prov:value": value, **(attributes or {})}
+        own = {**common, "prov:value": value, **attributes}
         self._builder.entity(entity, prop.types, label, own)
         self._builder.specialization_of(entity, prop.base)
         return entity
 
-    def _value_id(self, base: str, ref: ActivityRef) -> str:
-        if _belongs_to_run(base):
-            return f"{self._count(base)}{ref.rank_suffix}"
+    def _value_id(self, base: str, ref: ActivityRef, *, earlier: bool = False) -> str:
+        if base.startswith(f"{RUN}:"):
+            return f"{0 if earlier else self._count(base)}{ref.rank_suffix}"
         # Properties of the store are set from many documents, so their values cannot be
         # numbered. One call may set a property more than once.
         count = self._count(f"{base}/{ref.token}")
-        return ref.token if count == 1 else f"{ref.token}@{count}"
-
-    def _earlier_value_id(self, base: str, ref: ActivityRef) -> str:
-        if _belongs_to_run(base):
-            return f"0{ref.rank_suffix}"
-        return f"{self._value_id(base, ref)}@before"
+        identifier = ref.token if count == 1 else f"{ref.token}@{count}"
+        return f"{identifier}@before" if earlier else identifier
 
     def _count(self, key: str) -> int:
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] += 1
         return self._counts[key]
-
-
-def _belongs_to_run(base: str) -> bool:
-    return base.startswith(f"{RUN}:")
-
-
-def _last_segment(base: str) -> str:
-    return base.partition(":")[2].rsplit("/", 1)[-1]

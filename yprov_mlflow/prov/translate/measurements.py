@@ -7,7 +7,7 @@ import itertools
 import math
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from yprov_mlflow.prov.events import CollectorStarted, CollectorStopped, Sampled
 from yprov_mlflow.prov.model.literals import mapping
@@ -15,15 +15,6 @@ from yprov_mlflow.prov.model.literals import mapping
 JOULES_PER_KWH = 3.6e6
 COMPONENTS = ("cpu", "gpu", "memory")
 """Parts of a machine that may have a measured energy."""
-
-
-class Mean(NamedTuple):
-    """The time-weighted mean of a gauge, its bounds and the number of readings."""
-
-    mean: float
-    minimum: float
-    maximum: float
-    readings: int
 
 
 class CollectorSamples:
@@ -69,16 +60,15 @@ class Measurements:
 
     def add(self, event: CollectorStarted | Sampled | CollectorStopped) -> None:
         """Add one event of a collector."""
-        key = (event.session, event.collector)
+        starts = self._samples.setdefault((event.session, event.collector), [])
         if isinstance(event, CollectorStarted):
-            samples = CollectorSamples(event.session, event.collector, event.description)
-            self._samples.setdefault(key, []).append(samples)
-        elif key not in self._samples:
+            starts.append(CollectorSamples(event.session, event.collector, event.description))
+        elif not starts:
             pass  # its start was lost, and with it the meaning of its numbers
         elif isinstance(event, Sampled):
-            self._samples[key][-1].add(event)
+            starts[-1].add(event)
         else:
-            self._samples[key][-1].report = event.report
+            starts[-1].report = event.report
 
     def __iter__(self) -> Iterator[CollectorSamples]:
         """Yield samples by session and collector, then in order of time."""
@@ -105,11 +95,6 @@ def rising(values: list[float]) -> list[float]:
     return result
 
 
-def total(values: list[float]) -> float | None:
-    """Return the growth of a counter, None for less than two readings."""
-    return values[-1] - values[0] if len(values) > 1 else None
-
-
 def growth_between(times_ns: list[int], values: list[float], start_ns: int, end_ns: int) -> float:
     """Return the growth of a counter between two times.
 
@@ -130,18 +115,14 @@ def _value_at(times_ns: list[int], values: list[float], time_ns: int) -> float:
     return values[after - 1] + share * (values[after] - values[after - 1])
 
 
-def mean(times_ns: list[int], values: list[float]) -> Mean | None:
+def mean(times_ns: list[int], values: list[float]) -> float | None:
     """Return the time-weighted mean of a gauge, assumed to change evenly between readings."""
     if not values:
         return None
     duration_ns = times_ns[-1] - times_ns[0]
     if duration_ns <= 0:
-        average = math.fsum(values) / len(values)
-    else:
-        # The trapezoidal rule: readings are not equally spaced when the sampler was delayed.
-        area = math.fsum(
-            (values[i] + values[i - 1]) / 2 * (times_ns[i] - times_ns[i - 1])
-            for i in range(1, len(values))
-        )
-        average = area / duration_ns
-    return Mean(average, min(values), max(values), len(values))
+        return math.fsum(values) / len(values)
+    # The trapezoidal rule: readings are not equally spaced when the sampler was delayed.
+    pairs = itertools.pairwise(zip(times_ns, values, strict=True))
+    areas = ((end + start) / 2 * (end_ns - start_ns) for (start_ns, start), (end_ns, end) in pairs)
+    return math.fsum(areas) / duration_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.model.document import Record
+from yprov_mlflow.prov.model.document import Attributes, Record
 from yprov_mlflow.prov.model.identifiers import RUN, relation, segment, unnamed
 from yprov_mlflow.prov.model.literals import name, text
 from yprov_mlflow.prov.translate.models import declare_model, model_entity
@@ -24,13 +24,10 @@ def add_metrics(translation: Translation, points: Points) -> None:
     file_id = _add_side_file(translation, side_file) if side_file is not None else None
     # Sessions of the same rank continue each other's series.
     merged: dict[str, Series] = {}
-    ids: dict[int, str] = {}
+    ids = {id(series): _series_id(translation, series) for series in points.series}
     for series in points.series:
-        identifier = _series_id(translation, series)
-        ids[id(series)] = identifier
-        if identifier not in merged:
-            merged[identifier] = Series(series.session, series.names, series.key)
-        merged[identifier].merge(series)
+        new = Series(series.session, series.names, series.key)
+        merged.setdefault(ids[id(series)], new).merge(series)
     for identifier, series in merged.items():
         _add_series(translation, identifier, series, file_id)
     if side_file is None:
@@ -48,21 +45,19 @@ def _add_series(
 ) -> None:
     builder, double = translation.builder, literals.double
     has_numbers = series.count > series.nan_count
+    attributes: Attributes = {
+        "schema:name": text(series.key),
+        "mlf:context": [text(context) for context in series.names] or None,
+        "mlf:count": literals.integer(series.count),
+        "mlf:nanCount": literals.integer(series.nan_count) if series.nan_count else None,
+        "mlf:first": double(series.first),
+        "mlf:last": double(series.last),
+        "mlf:min": double(series.minimum) if has_numbers else None,
+        "mlf:max": double(series.maximum) if has_numbers else None,
+        "mlf:points": name(file_id) if file_id is not None else None,
+    }
     builder.entity(
-        identifier,
-        _SERIES_TYPES,
-        text("/".join((*series.names, series.key))),
-        {
-            "schema:name": text(series.key),
-            "mlf:context": [text(context) for context in series.names] or None,
-            "mlf:count": literals.integer(series.count),
-            "mlf:nanCount": literals.integer(series.nan_count) if series.nan_count else None,
-            "mlf:first": double(series.first),
-            "mlf:last": double(series.last),
-            "mlf:min": double(series.minimum) if has_numbers else None,
-            "mlf:max": double(series.maximum) if has_numbers else None,
-            "mlf:points": name(file_id) if file_id is not None else None,
-        },
+        identifier, _SERIES_TYPES, text("/".join((*series.names, series.key))), attributes
     )
     # Without a time: points are added from the start of the activity to its end.
     builder.was_generated_by(identifier, translation.timeline.series_activity(series.names))
@@ -71,17 +66,15 @@ def _add_series(
 
 
 def _add_side_file(translation: Translation, file: SideFile) -> str:
-    return translation.builder.entity(
-        f"{RUN}:points/{file.sha256}",
-        ["mlf:MetricPoints", "schema:MediaObject"],
-        text(file.path),
-        {
-            "mlf:path": text(file.path),
-            "mlf:sha256": file.sha256,
-            "mlf:size": literals.integer(file.size),
-            "schema:encodingFormat": file.media_type,
-        },
-    )
+    attributes: Attributes = {
+        "mlf:path": text(file.path),
+        "mlf:sha256": file.sha256,
+        "mlf:size": literals.integer(file.size),
+        "schema:encodingFormat": file.media_type,
+    }
+    types = ["mlf:MetricPoints", "schema:MediaObject"]
+    identifier = f"{RUN}:points/{file.sha256}"
+    return translation.builder.entity(identifier, types, text(file.path), attributes)
 
 
 def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterable[Sample]) -> None:
@@ -112,10 +105,8 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
         if time is not None and activity != timeline.root_activity:
             generation["prov:time"] = time
         generations[relation("generation", identifier, activity)] = generation
-        members[unnamed("hadMember", series, identifier)] = {
-            "prov:collection": series,
-            "prov:entity": identifier,
-        }
+        member = {"prov:collection": series, "prov:entity": identifier}
+        members[unnamed("hadMember", series, identifier)] = member
     for model in sorted({sample.model for sample in order if sample.model is not None}):
         declare_model(translation, model)
 
@@ -134,9 +125,8 @@ def _sample_record(sample: Sample) -> Record:
         record["mlf:timestamp"] = timestamp
     else:  # outside the calendar
         record["mlf:timestampMs"] = literals.integer(sample.timestamp_ms)
-    epochs = [piece for piece in sample.path if isinstance(piece, int)]
-    if epochs:
-        record["mlf:epoch"] = literals.integer(epochs[-1])
+    if sample.epoch is not None:
+        record["mlf:epoch"] = literals.integer(sample.epoch)
     if sample.model is not None:
         record["mlf:model"] = name(model_entity(sample.model))
     dataset_name, dataset_digest = sample.dataset

@@ -1,17 +1,40 @@
-"""Logged models: created by a run, derived from its inputs."""
+"""Inputs and outputs of a run: datasets and logged models."""
 
 from __future__ import annotations
 
-from yprov_mlflow.prov.events import ModelLogged, OutputsLogged
+from collections.abc import Mapping
+from typing import Any
+
+from yprov_mlflow.prov.events import STORE_SESSION, InputsLogged, ModelLogged, OutputsLogged
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.model.identifiers import STORE, segment
-from yprov_mlflow.prov.model.literals import text
+from yprov_mlflow.prov.model.document import Attributes
+from yprov_mlflow.prov.model.identifiers import STORE, content, segment
+from yprov_mlflow.prov.model.literals import optional_text, plain, text, whole
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.params_tags import add_param, delete_tag, set_tags
 from yprov_mlflow.prov.translate.sessions import status
-from yprov_mlflow.prov.translate.translation import Translation, sequence
+from yprov_mlflow.prov.translate.translation import DatasetUse, Translation, sequence
 
-_TYPES = ("mls:Model", "fair4ml:MLModel", "mlf:LoggedModel")
+CONTEXT = "mlflow.data.context"
+"""MLflow's input tag for the purpose of a dataset."""
+
+TERMS = {
+    "digest": "mlf:digest",
+    "source_type": "mlf:sourceType",
+    "source": "mlf:source",
+    "schema": "mlf:schema",
+    "profile": "mlf:profile",
+}
+"""Terms for the fields of a dataset but its name."""
+
+_ROLES = {
+    **dict.fromkeys(("train", "training"), "training"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("eval", "evaluation"), "evaluation"),
+    **dict.fromkeys(("test", "testing"), "testing"),
+}
+
+_MODEL_TYPES = ("mls:Model", "fair4ml:MLModel", "mlf:LoggedModel")
 
 
 def model_entity(model_id: str) -> str:
@@ -24,7 +47,7 @@ def declare_model(translation: Translation, model_id: str) -> str:
     entity = model_entity(model_id)
     if entity not in translation.builder.records.get("entity", {}):
         attributes = {"mlf:modelId": text(model_id)}
-        translation.builder.entity(entity, _TYPES, text(model_id), attributes)
+        translation.builder.entity(entity, _MODEL_TYPES, text(model_id), attributes)
     return entity
 
 
@@ -40,32 +63,21 @@ def on_model(translation: Translation, event: ModelLogged) -> None:
     entity = declare_model(translation, event.model_id)
     # The position of the creation restores the order of models; later events are changes.
     first = "mlf:sequence" not in builder.records["entity"][entity]
-    created_ms = event.creation_time_ms
-    builder.entity(
-        entity,
-        (),
-        text(event.name) if event.name else None,
-        {
-            "schema:name": _text(event.name),
-            "mlf:modelType": _text(event.model_type),
-            "mlf:status": status(event.status),
-            "mlf:experimentId": _text(event.experiment_id),
-            "mlf:artifactUri": _text(event.artifact_uri),
-            "mlf:creationTime": literals.timestamp(created_ms),
-            "mlf:creationTimeMs": (
-                literals.integer(created_ms) if isinstance(created_ms, int) else None
-            ),
-            "mlf:fields": literals.canonical(dict(event.fields)) if event.fields else None,
-            "mlf:sequence": sequence(event) if first else None,
-        },
-    )
+    attributes: Attributes = {
+        "schema:name": optional_text(event.name),
+        "mlf:modelType": optional_text(event.model_type),
+        "mlf:status": status(event.status),
+        "mlf:experimentId": optional_text(event.experiment_id),
+        "mlf:artifactUri": optional_text(event.artifact_uri),
+        "mlf:creationTime": literals.timestamp(event.creation_time_ms),
+        "mlf:creationTimeMs": whole(event.creation_time_ms),
+        "mlf:fields": literals.canonical(dict(event.fields)) if event.fields else None,
+        "mlf:sequence": sequence(event) if first else None,
+    }
+    builder.entity(entity, (), text(event.name) if event.name else None, attributes)
     if creates(event) and entity not in translation.models_created:
         _create(translation, ref, entity)
     _set_properties(translation, ref, event, entity)
-
-
-def _text(value: str | None) -> str | None:
-    return text(value) if value is not None else None
 
 
 def _create(translation: Translation, ref: ActivityRef, entity: str) -> None:
@@ -84,14 +96,8 @@ def _create(translation: Translation, ref: ActivityRef, entity: str) -> None:
             continue
         # PROV names the activity of a derivation only if it used the one and generated the other.
         same = use.activity == ref.activity
-        builder.was_derived_from(
-            entity,
-            use.entity,
-            "mlf:TrainedOn",
-            activity=ref.activity if same else None,
-            generation=generation if same else None,
-            usage=use.usage if same else None,
-        )
+        steps = (ref.activity, generation, use.usage) if same else ()
+        builder.was_derived_from(entity, use.entity, "mlf:TrainedOn", steps)
     for base in translation.models_used:
         # Ignore inputs that this run creates later; otherwise derivations form a cycle.
         if base == entity or base in translation.models_to_create - translation.models_created:
@@ -106,14 +112,14 @@ def _set_properties(
     translation: Translation, ref: ActivityRef, event: ModelLogged, entity: str
 ) -> None:
     for key, value in (event.params or {}).items():
-        add_param(translation, ref, f"{entity}/param/{segment(key)}", key, value, entity)
-    set_tags(translation, ref, event.tags or {}, f"{entity}/", entity)
+        add_param(translation, ref, key, value, entity)
+    set_tags(translation, ref, event.tags or {}, entity)
     if event.deleted_tag is not None:
-        delete_tag(translation, ref, event.deleted_tag, f"{entity}/", entity)
+        delete_tag(translation, ref, event.deleted_tag, entity)
     if event.status is not None:
         prop = VersionedProperty(f"{entity}/status", ("mlf:ModelStatus",), subject=entity)
-        number = {"mlf:sequence": sequence(event)}
-        translation.history.assign(prop, ref, status(event.status), number)
+        attributes = {"mlf:sequence": sequence(event)}
+        translation.history.assign(prop, ref, status(event.status), attributes)
     if event.status == "DELETED":
         translation.builder.was_invalidated_by(entity, ref.activity, ref.time)
 
@@ -124,10 +130,47 @@ def on_outputs(translation: Translation, event: OutputsLogged) -> None:
     for model_id, step in event.models:
         entity = declare_model(translation, str(model_id))
         number = literals.number(step)
+        extra, attributes = str("" if number is None else number), {"mlf:step": plain(number)}
         translation.builder.was_influenced_by(
-            entity,
-            ref.activity,
-            "mlf:RunOutput",
-            str(number) if number is not None else "",
-            {"mlf:step": literals.integer(number) if number is not None else None},
+            entity, ref.activity, "mlf:RunOutput", extra, attributes
         )
+
+
+def on_inputs(translation: Translation, event: InputsLogged) -> None:
+    """Add the datasets and models that the run used."""
+    ref = translation.activity_ref(event)
+    # A store keeps no order of datasets: they are sorted, so that documents are reproducible.
+    from_store = event.session == STORE_SESSION
+    for dataset in sorted(event.datasets, key=literals.canonical) if from_store else event.datasets:
+        if isinstance(dataset, Mapping):
+            _use_dataset(translation, ref, dataset)
+    for model_id in event.models:
+        model = declare_model(translation, str(model_id))
+        # A usage before the creation of the model would be invalid PROV, so it gets no time.
+        to_come = model in translation.models_to_create - translation.models_created
+        time = None if to_come else ref.time
+        translation.builder.used(ref.activity, model, time, "mlf:inputModel")
+        translation.models_used.append(model)
+
+
+def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> None:
+    fields = {key: dataset.get(key) for key in ("name", *TERMS)}
+    terms = {"name": "schema:name", **TERMS}
+    entity, types = content({"dataset": fields}), ["mls:Dataset", "schema:Dataset"]
+    attributes = {term: plain(fields[key]) for key, term in terms.items()}
+    label = text(fields["name"] or "data set")
+    translation.builder.entity(entity, types, label, attributes)
+    tags = literals.pairs(dataset.get("tags"))
+    context = tags.pop(CONTEXT, None)
+    role = _ROLES.get(str(context).lower(), "input")
+    others = literals.canonical(tags) if tags else None
+    of_usage = {"mlf:datasetContext": optional_text(context), "mlf:inputTags": others}
+    # One run may use a dataset for several purposes.
+    extra = segment(context) if context is not None else ""
+    used = translation.builder.used
+    usage = used(ref.activity, entity, ref.time, f"mlf:{role}", extra, of_usage)
+    # A dataset of unspecified purpose may have been used for training.
+    trains = role not in ("evaluation", "testing")
+    earlier = translation.datasets.get(entity)
+    if earlier is None or (trains and not earlier.trains):
+        translation.datasets[entity] = DatasetUse(entity, ref.activity, usage, trains)

@@ -1,10 +1,11 @@
-"""Params and tags of runs, logged models and store objects."""
+"""Params and tags of runs, logged models and store objects; no ``subject`` stands for the run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from yprov_mlflow.prov.events import ParamsLogged, RunCreated, TagDeleted, TagsSet
+from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, segment
 from yprov_mlflow.prov.model.literals import name, parsed, text
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
@@ -12,28 +13,25 @@ from yprov_mlflow.prov.translate.translation import Translation
 
 PARENT_TAG = "mlflow.parentRunId"
 _USER_TAG = "mlflow.user"
+_PARAM_TYPES = ("mls:HyperParameterSetting", "mlf:Param")
 
 
 def on_params(translation: Translation, event: ParamsLogged) -> None:
     """Add the params of a run."""
     ref = translation.activity_ref(event)
     for key, value in event.params.items():
-        add_param(translation, ref, f"{RUN}:param/{segment(key)}", key, value)
+        add_param(translation, ref, key, value)
 
 
 def add_param(
-    translation: Translation,
-    ref: ActivityRef,
-    identifier: str,
-    key: object,
-    value: object,
-    subject: str | None = None,
+    translation: Translation, ref: ActivityRef, key: str, value: object, subject: str = ""
 ) -> None:
-    """Add one param of the run, or of the model ``subject``; an equal value adds nothing."""
+    """Add one param of the run, or of a model; an equal value adds nothing."""
     builder = translation.builder
     raw = text(value)
     entities = builder.records.get("entity", {})
-    entity, previous, count = identifier, None, 1
+    identifier = entity = f"{_base(subject)}param/{segment(key)}"
+    previous, count = None, 1
     # MLflow lets no param change, but stores with changed params exist: then each value gets
     # an entity of its own.
     while (record := entities.get(entity)) is not None:
@@ -43,62 +41,48 @@ def add_param(
         previous, entity = entity, f"{identifier}@{count}"
     # Both: queries want the number, and restoring wants MLflow's exact text.
     typed = parsed(raw)
-    builder.entity(
-        entity,
-        ("mls:HyperParameterSetting", "mlf:Param"),
-        text(key),
-        {
-            "schema:name": text(key),
-            "prov:value": typed,
-            "mls:hasValue": typed,
-            "mlf:text": raw,
-            "mlf:about": name(subject) if subject is not None else None,
-        },
-    )
-    role = "mlf:param" if subject is None else "mlf:modelParam"
-    builder.used(ref.activity, entity, ref.time, role)
+    attributes: Attributes = {
+        "schema:name": text(key),
+        "prov:value": typed,
+        "mls:hasValue": typed,
+        "mlf:text": raw,
+        "mlf:about": name(subject) if subject else None,
+    }
+    builder.entity(entity, _PARAM_TYPES, text(key), attributes)
+    builder.used(ref.activity, entity, ref.time, "mlf:modelParam" if subject else "mlf:param")
     if previous is not None:
         builder.was_revision_of(entity, previous)
 
 
 def on_tags(translation: Translation, event: TagsSet | RunCreated) -> None:
     """Set tags of the run."""
-    set_tags(translation, translation.activity_ref(event), event.tags, f"{RUN}:")
+    set_tags(translation, translation.activity_ref(event), event.tags)
 
 
 def on_tag_deleted(translation: Translation, event: TagDeleted) -> None:
     """Delete a tag of the run."""
-    delete_tag(translation, translation.activity_ref(event), event.key, f"{RUN}:")
+    delete_tag(translation, translation.activity_ref(event), event.key)
 
 
 def set_tags(
-    translation: Translation,
-    ref: ActivityRef,
-    tags: Mapping[str, object],
-    base: str,
-    subject: str | None = None,
+    translation: Translation, ref: ActivityRef, tags: Mapping[str, object], subject: str = ""
 ) -> None:
-    """Set tags of the run or of a store object; an equal value adds nothing.
-
-    Args:
-        translation: The document being built.
-        ref: The activity that sets the tags.
-        tags: Values by key.
-        base: ``run:``, or the subject's id and a slash.
-        subject: Entity that has the tags, if not the run.
-    """
+    """Set tags of the run or of a store object; an equal value adds nothing."""
     for key, value in tags.items():
         shown = translation.login(str(value)) if key == _USER_TAG else value
-        tag = _tag(base, str(key), subject)
+        tag = _tag(str(key), subject)
         translation.history.assign(tag, ref, text("" if shown is None else shown))
 
 
-def delete_tag(
-    translation: Translation, ref: ActivityRef, key: str, base: str, subject: str | None = None
-) -> None:
-    """Delete a tag; arguments as those of ``set_tags``."""
-    translation.history.remove(_tag(base, key, subject), ref)
+def delete_tag(translation: Translation, ref: ActivityRef, key: str, subject: str = "") -> None:
+    """Delete a tag of the run or of a store object."""
+    translation.history.remove(_tag(key, subject), ref)
 
 
-def _tag(base: str, key: str, subject: str | None) -> VersionedProperty:
-    return VersionedProperty(f"{base}tag/{segment(key)}", ("mlf:Tag",), key, subject, "mlf:TagKey")
+def _tag(key: str, subject: str) -> VersionedProperty:
+    base = f"{_base(subject)}tag/{segment(key)}"
+    return VersionedProperty(base, ("mlf:Tag",), key, subject or None, "mlf:TagKey")
+
+
+def _base(subject: str) -> str:
+    return f"{subject}/" if subject else f"{RUN}:"

@@ -1,4 +1,4 @@
-"""Metric points: a bounded buffer of columns that spills to a sink, and statistics of series."""
+"""Metric points: batches of columns, a buffer that spills to a sink, statistics of series."""
 
 from __future__ import annotations
 
@@ -6,18 +6,97 @@ import dataclasses
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, MetricsLogged
 from yprov_mlflow.prov.model.identifiers import segment
-from yprov_mlflow.prov.translate.batches import Coded, PointBatch
 from yprov_mlflow.prov.translate.timeline import Path, event_time
 
 BATCH = 8_192
-"""Number of points that are buffered for the sink."""
+"""Number of points that are written or read at once."""
+
+_T = TypeVar("_T")
 
 Dataset = tuple[str | None, str | None]
 """Name and digest of the dataset that a point was measured on."""
+
+
+class Coded(Sequence[_T]):
+    """A dictionary-encoded column: its n-th value is ``meanings[codes[n]]``.
+
+    ``meanings`` has each value once, in order of first occurrence, so that equal columns have
+    equal codes.
+    """
+
+    __slots__ = ("codes", "meanings")
+
+    def __init__(self, meanings: list[_T], codes: array[int]) -> None:
+        self.meanings = meanings
+        self.codes = codes
+
+    @classmethod
+    def constant(cls, value: _T, count: int) -> Coded[_T]:
+        """Return a column that repeats one value."""
+        # The type "i" has four bytes on every platform that CPython supports.
+        return cls([value], array("i", bytes(4 * count)))
+
+    @classmethod
+    def of(cls, values: Sequence[_T]) -> Coded[_T]:
+        """Return a column with these values."""
+        if isinstance(values, Coded):
+            return values
+        code_of: dict[_T, int] = {}
+        codes = [code_of.setdefault(value, len(code_of)) for value in values]
+        return cls(list(code_of), array("i", codes))
+
+    @classmethod
+    def lookup(cls, table: Sequence[_T], indices: array[int]) -> Coded[_T]:
+        """Return the column of ``table[index]`` for each index, in an array of type ``i``."""
+        # Shortcuts first: mapping each point through Python costs more than all else.
+        if table.count(table[0]) == len(table):
+            return cls.constant(table[0], len(indices))
+        used = list(dict.fromkeys(indices))
+        distinct = cls.of([table[index] for index in used])
+        if list(distinct.codes) == used:
+            return cls(distinct.meanings, indices)
+        code_of = dict(zip(used, distinct.codes, strict=True))
+        return cls(distinct.meanings, array("i", map(code_of.__getitem__, indices)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self)!r})"
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __iter__(self) -> Iterator[_T]:
+        return map(self.meanings.__getitem__, self.codes)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.meanings[code] for code in self.codes[index]]
+        return self.meanings[self.codes[index]]
+
+
+@dataclasses.dataclass(frozen=True)
+class PointBatch:
+    """Metric points in order of logging, as columns of equal length.
+
+    ``series`` has the metric's key. ``context`` has the quoted names of the contexts that the
+    point was logged in, joined by ``+`` and empty outside of contexts; an epoch with another
+    context inside it follows the name as ``@<n>``. ``epoch`` has the innermost epoch.
+    """
+
+    series: Sequence[str]
+    context: Sequence[str]
+    epoch: Sequence[int | None]
+    value: array[float]
+    step: array[int]
+    timestamp_ms: array[int]
+    time_ns: array[int]
+    session: Sequence[str]
+    model: Sequence[str | None]
+    dataset_name: Sequence[str | None]
+    dataset_digest: Sequence[str | None]
 
 
 class SideFile(NamedTuple):
@@ -120,6 +199,7 @@ class Sample(NamedTuple):
     step: int
     timestamp_ms: int
     time_ns: int
+    epoch: int | None
     seq: int
     model: str | None
     dataset: Dataset
@@ -145,9 +225,12 @@ class Points:
     def __init__(self, max_samples: int, sink: PointsSink | None) -> None:
         self.total = 0
         self.series: list[Series] = []
-        self.last_times: dict[str, int] = {}
-        self.first_times: dict[str, int] = {}
-        self.flushed = False
+        # Points that went to the sink cannot be asked for their times any more. These are kept:
+        # the first and last time of each session, and its last time at each end of the run.
+        self._first_times: dict[str, int] = {}
+        self._last_times: dict[str, int] = {}
+        self._times_at_ends: list[tuple[int, dict[str, int]]] = []
+        self._flushed = False
         self._max_samples = max_samples
         self._limit = max(max_samples, BATCH)
         self._sink = sink
@@ -157,18 +240,12 @@ class Points:
         self._clear()
 
     def _clear(self) -> None:
-        self._series_column = array("i")
-        self._path_column = array("i")
-        self._values = array("d")
-        self._steps = array("q")
-        self._timestamps = array("q")
-        self._times = array("q")
-        self._seqs = array("q")
+        self._series_column, self._path_column = array("i"), array("i")
+        self._values, self._steps, self._timestamps = array("d"), array("q"), array("q")
+        self._times, self._seqs = array("q"), array("q")
         # Few points name a model or a dataset: these columns are sparse, by position.
         self._models: dict[int, str] = {}
         self._datasets: dict[int, Dataset] = {}
-
-    # -- input -------------------------------------------------------------------------
 
     def add(self, event: MetricsLogged) -> None:
         """Add the points of one event."""
@@ -176,8 +253,8 @@ class Points:
         if not keys:
             return
         if time_ns:
-            self.last_times[session] = max(time_ns, self.last_times.get(session, 0))
-            self.first_times.setdefault(session, time_ns)
+            self._last_times[session] = max(time_ns, self._last_times.get(session, 0))
+            self._first_times.setdefault(session, time_ns)
         paths = [self._path_number(path) for path in event.context_paths or [()]]
         if isinstance(event.values, array) and self._add_columns(event, paths[0], time_ns):
             return
@@ -244,58 +321,66 @@ class Points:
         if number is None:
             number = self._path_numbers[path] = len(self._paths)
             names = tuple(piece for piece in path if isinstance(piece, str))
-            epochs = [piece for piece in path if isinstance(piece, int)]
-            epoch = epochs[-1] if epochs else None
+            epoch = next((piece for piece in reversed(path) if isinstance(piece, int)), None)
             self._paths.append(_ContextPath(path, names, _context_text(path), epoch))
         return number
 
     def _count(self, count: int) -> None:
         self.total += count
-        # As long as the points may still become records, all of them are needed here.
-        if self._sink is None or self.total <= self._max_samples:
-            return
-        if len(self._values) >= self._limit:
-            self._flush()
+        sink = self._sink_in_use()
+        if sink is not None and len(self._values) >= self._limit:
+            self._flush(sink)
 
-    # -- output ------------------------------------------------------------------------
+    def _sink_in_use(self) -> PointsSink | None:
+        # As long as the points may still become records, all of them are needed here.
+        return self._sink if self.total > self._max_samples else None
+
+    def mark_end(self, time_ns: int) -> None:
+        """Note that the run ended, after the points so far."""
+        self._times_at_ends.append((time_ns, dict(self._last_times)))
 
     def times(self) -> Iterator[tuple[str, int]]:
-        """Yield session and time of the points in the buffer: of all, if none was flushed."""
-        if not self.last_times:  # all points are from a store: spare the walk over them
+        """Yield sessions with times of points: of all, or those that are kept of flushed ones."""
+        if not self._last_times:  # all points are from a store: spare the walk over them
             return
         for number, time_ns in set(zip(self._series_column, self._times, strict=True)):
             if time_ns:
                 yield self.series[number].session, time_ns
+        if self._flushed:
+            yield from self._first_times.items()
+            yield from self._last_times.items()
+            for end_ns, times in self._times_at_ends:
+                yield from ((session, t) for session, t in times.items() if t <= end_ns)
 
     def finish(self) -> SideFile | None:
         """Return the side file, or None if the points become records."""
-        if self._sink is None or self.total <= self._max_samples:
-            return None
-        if self._values:
-            self._flush()
-        return self._sink.close()
+        sink = self._sink_in_use()
+        if sink is not None and self._values:
+            self._flush(sink)
+        return sink.close() if sink is not None else None
 
     def samples(self) -> Iterator[Sample]:
         """Yield the points that become records, in order of input."""
         for i, number in enumerate(self._series_column):
+            context = self._paths[self._path_column[i]]
             yield Sample(
                 self.series[number],
-                self._paths[self._path_column[i]].path,
+                context.path,
                 self._values[i],
                 self._steps[i],
                 self._timestamps[i],
                 self._times[i],
+                context.epoch,
                 self._seqs[i],
                 self._models.get(i),
                 self._datasets.get(i, (None, None)),
             )
 
-    def _flush(self) -> None:
-        assert self._sink is not None
+    def _flush(self, sink: PointsSink) -> None:
         count = len(self._values)
         names = {i: name for i, (name, _) in self._datasets.items()}
         digests = {i: digest for i, (_, digest) in self._datasets.items()}
-        self._sink.write(
+        sink.write(
             PointBatch(
                 series=Coded.lookup([s.key for s in self.series], self._series_column),
                 context=Coded.lookup([path.text for path in self._paths], self._path_column),
@@ -310,7 +395,7 @@ class Points:
                 dataset_digest=_sparse(digests, count),
             )
         )
-        self.flushed = True
+        self._flushed = True
         self._clear()
 
 
@@ -347,8 +432,6 @@ def _context_text(path: Path) -> str:
     for piece in path[:-1] if path and isinstance(path[-1], int) else path:
         if isinstance(piece, str):
             pieces.append(segment(piece))
-        elif pieces:
-            pieces[-1] += f"@{piece}"
         else:
-            pieces.append(f"@{piece}")
+            pieces.append(f"{pieces.pop() if pieces else ''}@{piece}")
     return "+".join(pieces)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from yprov_mlflow.prov.events import STORE_SESSION, RunCreated, RunUpdated
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
+from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
-from yprov_mlflow.prov.model.literals import Value, integer, name, text
+from yprov_mlflow.prov.model.literals import Value, name, optional_text, text, whole
+from yprov_mlflow.prov.translate import params_tags
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.sessions import status
 from yprov_mlflow.prov.translate.translation import Translation, sequence
@@ -45,13 +47,9 @@ class RunFacts:
 
 def add_store(builder: Builder, store: Mapping[str, str]) -> str:
     """Add the tracking store."""
-    uri = store.get("uri")
-    return builder.entity(
-        f"{STORE}:store",
-        ["mlf:TrackingStore"],
-        text(uri) if uri else "tracking store",
-        {"mlf:uri": text(uri) if uri else None},
-    )
+    uri = text(store.get("uri") or "")
+    types, attributes = ["mlf:TrackingStore"], {"mlf:uri": uri or None}
+    return builder.entity(f"{STORE}:store", types, uri or "tracking store", attributes)
 
 
 def add_run(translation: Translation, created: RunCreated | None, facts: RunFacts) -> None:
@@ -61,7 +59,10 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
     end = timeline.end_ns(facts.end_time_ms)
     if end is not None and start is not None and end < start:
         end = None  # the caller's clock, or a caller's mistake; PROV allows no such activity
-    start_text = literals.instant(start or 0)
+    # A run without updates is running, if a capture saw it.
+    from_store = created is not None and created.session == STORE_SESSION
+    first_status = None if from_store and not timeline.sessions else "RUNNING"
+    user_id = created.user_id if created is not None else None
     run_id = translation.namespaces.run_id
     parts: list[Value] = []
     # The creation is missing if the journal of the creating process is lost.
@@ -71,26 +72,23 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
     parent = translation.namespaces.parent_id
     if parent is not None:
         parts.append(name(translation.namespaces.of_run(parent)))
-    builder.activity(
-        _RUN,
-        start_text,
-        literals.instant(end or 0),
-        ["mls:Run", "mlf:Run"],
-        text(facts.run_name or run_id),
-        {
-            "mlf:runId": text(run_id),
-            "mlf:status": status(facts.status or _initial_status(translation, created)),
-            "mlf:userId": _user_id(translation, created),
-            "mlf:startTimeMs": _integer(created.start_time_ms) if created is not None else None,
-            "mlf:endTimeMs": _integer(facts.end_time_ms),
-            "dcterms:isPartOf": parts or None,
-        },
-    )
+    attributes: Attributes = {
+        "mlf:runId": text(run_id),
+        "mlf:status": status(facts.status or first_status),
+        # Old stores have runs with an empty login, which must come back as it was.
+        "mlf:userId": optional_text(translation.login(user_id) if user_id else user_id),
+        "mlf:startTimeMs": whole(created.start_time_ms) if created is not None else None,
+        "mlf:endTimeMs": whole(facts.end_time_ms),
+        "dcterms:isPartOf": parts or None,
+    }
+    types, label = ["mls:Run", "mlf:Run"], text(facts.run_name or run_id)
+    start_text, end_text = literals.instant(start or 0), literals.instant(end or 0)
+    builder.activity(_RUN, start_text, end_text, types, label, attributes)
     if parent is not None:
         starter = builder.activity(translation.namespaces.of_run(parent))
         builder.was_started_by(_RUN, starter, start_text)
-    if created is not None and created.user_id:
-        owner = translation.user(created.user_id)
+    if user_id:
+        owner = translation.user(user_id)
         builder.was_associated_with(_RUN, owner, "mlf:owner", facts.plan)
     elif facts.plan is not None and not timeline.sessions:
         # A plan is part of an association, which needs an agent.
@@ -98,34 +96,14 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
     _add_record(translation, created)
 
 
-def _initial_status(translation: Translation, created: RunCreated | None) -> str | None:
-    """Return the status of a run without updates: running, if a capture saw it."""
-    from_store = created is not None and created.session == STORE_SESSION
-    return None if from_store and not translation.timeline.sessions else "RUNNING"
-
-
-def _user_id(translation: Translation, created: RunCreated | None) -> Value | None:
-    if created is None or created.user_id is None:
-        return None
-    # Old stores have runs with an empty login, which must come back as it was.
-    return text(translation.login(created.user_id) if created.user_id else "")
-
-
-def _integer(value: int | None) -> Value | None:
-    return integer(value) if isinstance(value, int) else None
-
-
 def _add_experiment(builder: Builder, created: RunCreated) -> str:
-    label = created.experiment_name
-    experiment = builder.entity(
-        f"{STORE}:experiment/{segment(created.experiment_id)}",
+    identifier, label = created.experiment_id, optional_text(created.experiment_name)
+    attributes = {"mlf:experimentId": text(identifier), "schema:name": label}
+    experiment, types = (
+        f"{STORE}:experiment/{segment(identifier)}",
         ["prov:Collection", "mlf:Experiment"],
-        text(label or created.experiment_id),
-        {
-            "mlf:experimentId": text(created.experiment_id),
-            "schema:name": text(label) if label is not None else None,
-        },
     )
+    builder.entity(experiment, types, label or text(identifier), attributes)
     builder.had_member(experiment, _RECORD)
     return experiment
 
@@ -133,16 +111,14 @@ def _add_experiment(builder: Builder, created: RunCreated) -> str:
 def _add_record(translation: Translation, created: RunCreated | None) -> None:
     builder = translation.builder
     activity, time = _RUN, None
-    attributes: dict[str, Value | list[Value] | None] = {"mlf:about": name(_RUN)}
+    attributes: Attributes = {"mlf:about": name(_RUN)}
     if created is not None:
         ref = translation.activity_ref(created)
         activity, time = ref.activity, ref.time
-        if created.artifact_uri is not None:
-            attributes["mlf:artifactUri"] = text(created.artifact_uri)
-        if created.fields:
-            attributes["mlf:fields"] = literals.canonical(dict(created.fields))
-    types = ["prov:Bundle", "mlf:RunRecord"]
-    builder.entity(_RECORD, types, "record of the run", attributes)
+        fields = literals.canonical(dict(created.fields)) if created.fields else None
+        uri = optional_text(created.artifact_uri)
+        attributes = {**attributes, "mlf:artifactUri": uri, "mlf:fields": fields}
+    builder.entity(_RECORD, ["prov:Bundle", "mlf:RunRecord"], "record of the run", attributes)
     builder.was_generated_by(_RECORD, activity, time)
     _add_record_version(translation, activity, time)
 
@@ -150,24 +126,34 @@ def _add_record(translation: Translation, created: RunCreated | None) -> None:
 def _add_record_version(translation: Translation, activity: str, time: str | None) -> None:
     """Add the record from its creation, or from a restoration, to its deletion."""
     builder = translation.builder
-    previous = f"{_RECORD}/{translation.record_number}"
     translation.record_number += 1
-    entity = f"{_RECORD}/{translation.record_number}"
-    label = f"record of the run, {translation.record_number}"
-    builder.entity(entity, ["mlf:RunRecord"], label)
+    number = translation.record_number
+    entity = f"{_RECORD}/{number}"
+    builder.entity(entity, ["mlf:RunRecord"], f"record of the run, {number}")
     builder.specialization_of(entity, _RECORD)
     builder.was_generated_by(entity, activity, time)
-    if translation.record_number > 1:
-        builder.was_revision_of(entity, previous)
+    if number > 1:
+        builder.was_revision_of(entity, f"{_RECORD}/{number - 1}")
+
+
+def on_created(translation: Translation, event: RunCreated) -> None:
+    """Add the first name and tags of the run."""
+    if event is translation.created:
+        _set_name(translation, event, translation.activity_ref(event))
+    params_tags.on_tags(translation, event)
 
 
 def on_update(translation: Translation, event: RunUpdated) -> None:
     """Add a new name, a deletion or a restoration of the run."""
     ref = translation.activity_ref(event)
-    if event.run_name is not None:
-        translation.history.assign(_NAME, ref, text(event.run_name))
+    _set_name(translation, event, ref)
     if event.lifecycle is not None:
         _change_lifecycle(translation, event, ref)
+
+
+def _set_name(translation: Translation, event: RunCreated | RunUpdated, ref: ActivityRef) -> None:
+    if event.run_name is not None:
+        translation.history.assign(_NAME, ref, text(event.run_name))
 
 
 def _change_lifecycle(translation: Translation, event: RunUpdated, ref: ActivityRef) -> None:
@@ -179,25 +165,12 @@ def _change_lifecycle(translation: Translation, event: RunUpdated, ref: Activity
         return
     translation.lifecycle = after
     operation = _OPERATIONS[after]
-    activity = builder.activity(
-        f"{RUN}:event/{operation}/{ref.token}",
-        ref.time,
-        ref.time,
-        ["mlf:StoreOperation"],
-        f"{operation} run",
-        {"mlf:method": f"{operation}_run", "mlf:sequence": sequence(event)},
-    )
-    current = f"{_RECORD}/{translation.record_number}"
+    activity, label = f"{RUN}:event/{operation}/{ref.token}", f"{operation} run"
+    attributes = {"mlf:method": f"{operation}_run", "mlf:sequence": sequence(event)}
+    builder.activity(activity, ref.time, ref.time, ["mlf:StoreOperation"], label, attributes)
     if after == "active":
         _add_record_version(translation, activity, ref.time)
         return
-    builder.was_invalidated_by(current, activity, ref.time)
+    builder.was_invalidated_by(f"{_RECORD}/{translation.record_number}", activity, ref.time)
     if after == "purged":
         builder.was_invalidated_by(_RECORD, activity, ref.time)
-
-
-def set_initial_name(translation: Translation, created: RunCreated) -> None:
-    """Add the name that the run was created with."""
-    if created.run_name is not None:
-        ref = translation.activity_ref(created)
-        translation.history.assign(_NAME, ref, text(created.run_name))

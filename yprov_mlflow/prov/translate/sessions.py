@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from yprov_mlflow.prov.events import FactsCollected
 from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, digest, purl, segment
 from yprov_mlflow.prov.model.literals import name, plain, text
 from yprov_mlflow.prov.translate.timeline import Span
 from yprov_mlflow.prov.translate.translation import Translation
 
+FactsBySession = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""For each session token the facts of each collector; ``session`` has the session's own."""
+
 _STATUSES = frozenset("DELETED FAILED FINISHED KILLED PENDING READY RUNNING SCHEDULED".split())
 """Statuses of runs and models that the vocabulary has."""
 
-_SOFTWARE = (
-    ("mlflow", "mlflow", "mlf:tracker"),
-    ("yprov_mlflow", "yprov-mlflow", "mlf:recorder"),
-)
-"""For each fact that is a version: the package and its role."""
+_SOFTWARE = {"mlflow": "mlf:tracker", "yprov_mlflow": "mlf:recorder"}
+"""The roles of packages, by the facts that are their versions."""
 
 _SESSION_TERMS = {
     "pid": "mlf:pid",
@@ -58,49 +59,38 @@ def _attributes(
 ) -> dict[str, Any]:
     """Return facts as attributes: those with a term by it, all others as one JSON text."""
     attributes: dict[str, Any] = {term: plain(facts.get(key)) for key, term in terms.items()}
-    others = {
-        key: value
-        for key, value in facts.items()
-        if key not in terms and key not in exclude and value is not None
-    }
+    without = {*terms, *exclude}
+    others = {k: v for k, v in facts.items() if k not in without and v is not None}
     if others:
         attributes["mlf:facts"] = literals.canonical(others)
     return attributes
 
 
-def add_sessions(translation: Translation, facts: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add all sessions of the timeline.
-
-    Args:
-        translation: The document being built.
-        facts: The facts that each session started with, by token.
-    """
+def add_sessions(translation: Translation, facts: FactsBySession) -> None:
+    """Add all sessions of the timeline."""
     for span in translation.timeline.sessions:
-        _add_session(translation, span, facts.get(span.token, {}))
+        _add_session(translation, span, facts.get(span.token, {}).get("session", {}))
 
 
 def _add_session(translation: Translation, span: Span, facts: Mapping[str, Any]) -> None:
     builder, store_level = translation.builder, translation.store_level
     start = literals.instant(span.start_ns)
-    attributes = _attributes(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow"))
+    attributes = {
+        **_attributes(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow")),
+        "mlf:token": text(span.token),
+        "mlf:status": status(span.status),
+        "dcterms:isPartOf": None if store_level else name(f"{RUN}:run"),
+    }
     # A process without a rank counts as rank 0.
     if attributes["mlf:rank"] is None:
         attributes["mlf:rank"] = literals.integer(span.rank)
     host = facts.get("host")
-    builder.activity(
-        span.identifier,
-        start,
-        # Other runs of the process may call the store later than this document knows.
-        None if store_level else literals.instant(span.end_ns or 0),
-        ["mlf:RunSession"],
-        _label(span, host),
-        {
-            **attributes,
-            "mlf:token": text(span.token),
-            "mlf:status": status(span.status),
-            "dcterms:isPartOf": None if store_level else name(f"{RUN}:run"),
-        },
-    )
+    # Other runs of the process may call the store later than this document knows.
+    end = None if store_level else literals.instant(span.end_ns or 0)
+    label = "after the end" if span.after_end else "session"
+    label += f", rank {span.rank}" if span.rank else ""
+    label = text(f"{label} on {host}") if host else label
+    builder.activity(span.identifier, start, end, ["mlf:RunSession"], label, attributes)
     # A run that is over starts nothing.
     if not span.after_end and not store_level:
         builder.was_started_by(span.identifier, f"{RUN}:run", start)
@@ -111,13 +101,6 @@ def _add_session(translation: Translation, span: Span, facts: Mapping[str, Any])
     # The facts of the collector for hosts add the details, if it runs.
     if host:
         _use_host(translation, span, str(host), {})
-
-
-def _label(span: Span, host: object) -> str:
-    label = "after the end" if span.after_end else "session"
-    if span.rank:
-        label += f", rank {span.rank}"
-    return text(f"{label} on {host}") if host else label
 
 
 def status(value: str | None) -> literals.Value | None:
@@ -133,21 +116,23 @@ def _add_agents(translation: Translation, span: Span, facts: Mapping[str, Any]) 
     person = translation.user(user) if user else None
     if person is not None:
         builder.was_associated_with(span.identifier, person, "mlf:operator")
-    for key, package, role in _SOFTWARE:
-        version = facts.get(key)
-        if not version:
+    for key, role in _SOFTWARE.items():
+        if not facts.get(key):
             continue
-        agent = builder.agent(
-            f"{STORE}:software/{package}/{segment(version)}",
-            ["prov:SoftwareAgent"],
-            text(f"{package} {version}"),
-            {"schema:name": package, "schema:softwareVersion": text(version)},
-        )
+        agent = add_software(builder, key.replace("_", "-"), str(facts[key]))
         # The plan is the user's code: it directs MLflow, not the recorder.
-        plan = translation.plans.get(span.token) if package == "mlflow" else None
+        plan = translation.plans.get(span.token) if key == "mlflow" else None
         builder.was_associated_with(span.identifier, agent, role, plan)
         if person is not None:
             builder.acted_on_behalf_of(agent, person, span.identifier)
+
+
+def add_software(builder: Builder, package: str, version: str) -> str:
+    """Add the agent of a version of a package and return its id."""
+    identifier = f"{STORE}:software/{segment(package)}/{segment(version)}"
+    label = text(f"{package} {version}".strip())
+    attributes = {"schema:name": text(package), "schema:softwareVersion": text(version) or None}
+    return builder.agent(identifier, ["prov:SoftwareAgent"], label, attributes)
 
 
 def add_contexts(translation: Translation) -> None:
@@ -155,43 +140,37 @@ def add_contexts(translation: Translation) -> None:
     builder = translation.builder
     for span in translation.timeline.contexts:
         last = span.path[-1]
-        is_epoch = isinstance(last, int)
-        start = literals.instant(span.start_ns)
-        builder.activity(
-            span.identifier,
-            start,
-            literals.instant(span.end_ns or 0),
-            ["mlf:Epoch" if is_epoch else "mlf:Context"],
-            f"epoch {last}" if is_epoch else text(last),
-            {
-                "schema:name": None if is_epoch else text(last),
-                "mlf:epoch": literals.integer(last) if isinstance(last, int) else None,
-                "mlf:failed": literals.boolean(True) if span.failed else None,
-                "mlf:session": name(span.informant) if span.informant is not None else None,
-                "dcterms:isPartOf": name(span.parent),
-            },
-        )
+        epoch = last if isinstance(last, int) else None
+        start, end = literals.instant(span.start_ns), literals.instant(span.end_ns or 0)
+        types = ["mlf:Context" if epoch is None else "mlf:Epoch"]
+        label = text(last) if epoch is None else f"epoch {epoch}"
+        attributes = {
+            "schema:name": label if epoch is None else None,
+            "mlf:epoch": plain(epoch),
+            "mlf:failed": literals.boolean(True) if span.failed else None,
+            "mlf:session": name(span.informant) if span.informant is not None else None,
+            "dcterms:isPartOf": name(span.parent),
+        }
+        builder.activity(span.identifier, start, end, types, label, attributes)
         builder.was_started_by(span.identifier, span.parent, start)
 
 
-# -- facts of collectors -----------------------------------------------------------------
-
-
-def add_facts(translation: Translation, event: FactsCollected, host: object) -> None:
+def add_facts(translation: Translation, event: FactsCollected) -> None:
     """Add the facts of a collector, used by the session from its start on."""
-    span = translation.timeline.first_session(event.session)
+    span, facts = translation.timeline.first_session(event.session), event.facts
     # The facts of git became the plan of associations, before all sessions were added.
     if span is None or event.collector == "git":
         return
-    adder = _ADDERS.get(event.collector)
-    if adder is not None:
-        adder(translation, span, event.facts, host)
-        return
-    # A collector of another package.
-    entity = f"{STORE}:facts/{segment(event.collector)}/{digest(dict(event.facts))}"
-    attributes = {"mlf:facts": literals.canonical(dict(event.facts))}
-    translation.builder.entity(entity, ["mlf:Facts"], text(event.collector), attributes)
-    _use(translation, span, entity, "mlf:collected")
+    if event.collector == "environment":
+        _add_environment(translation, span, facts)
+    elif event.collector == "host":
+        host = facts.get("host") or translation.hosts.get(span.token, "unknown")
+        _use_host(translation, span, str(host), facts)
+    else:  # a collector of another package
+        entity = f"{STORE}:facts/{segment(event.collector)}/{digest(dict(facts))}"
+        attributes = {"mlf:facts": literals.canonical(dict(facts))}
+        translation.builder.entity(entity, ["mlf:Facts"], text(event.collector), attributes)
+        _use(translation, span, entity, "mlf:collected")
 
 
 def code_plan(translation: Translation, facts: Mapping[str, Any]) -> str | None:
@@ -201,51 +180,35 @@ def code_plan(translation: Translation, facts: Mapping[str, Any]) -> str | None:
         return None
     commit = str(facts.get("commit") or "")
     label = str(facts.get("entry_point") or "code")
-    return translation.builder.entity(
-        content({"code": facts}),
-        ["prov:Plan", "schema:SoftwareSourceCode"],
-        text(f"{label} at {commit[:12]}" if commit else label),
-        _attributes(facts, _CODE_TERMS),
-    )
+    label = text(f"{label} at {commit[:12]}" if commit else label)
+    types = ["prov:Plan", "schema:SoftwareSourceCode"]
+    attributes = _attributes(facts, _CODE_TERMS)
+    return translation.builder.entity(content({"code": facts}), types, label, attributes)
 
 
-def _add_environment(
-    translation: Translation, span: Span, facts: Mapping[str, Any], host: object
-) -> None:
+def _add_environment(translation: Translation, span: Span, facts: Mapping[str, Any]) -> None:
+    builder, python = translation.builder, facts.get("python")
     packages = literals.mapping(facts.get("packages"))
-    builder = translation.builder
-    python = facts.get("python")
-    entity = builder.entity(
-        content({"environment": dict(facts)}),
-        ["mlf:Environment", "prov:Collection"],
-        text(f"Python {python}, {len(packages)} packages" if python else "environment"),
-        _attributes(facts, _ENVIRONMENT_TERMS, ("packages",)),
-    )
+    label = text(f"Python {python}, {len(packages)} packages" if python else "environment")
+    types = ["mlf:Environment", "prov:Collection"]
+    attributes = _attributes(facts, _ENVIRONMENT_TERMS, ("packages",))
+    environment = builder.entity(content({"environment": dict(facts)}), types, label, attributes)
     for package, version in packages.items():
+        label = text(f"{package} {version}" if version else package)
         member = builder.entity(
             purl(str(package), version),
             ["mlf:Package"],
-            text(f"{package} {version}" if version else package),
-            {
-                "schema:name": text(package),
-                "schema:softwareVersion": text(version) if version else None,
-            },
+            label,
+            {"schema:name": text(package), "schema:softwareVersion": text(version or "") or None},
         )
-        builder.had_member(entity, member)
-    _use(translation, span, entity, "mlf:environment")
-
-
-def _add_host(translation: Translation, span: Span, facts: Mapping[str, Any], host: object) -> None:
-    _use_host(translation, span, str(facts.get("host") or host or "unknown"), facts)
+        builder.had_member(environment, member)
+    _use(translation, span, environment, "mlf:environment")
 
 
 def _use_host(translation: Translation, span: Span, host: str, facts: Mapping[str, Any]) -> None:
-    entity = translation.builder.entity(
-        host_id(host),
-        ["sosa:Platform", "prov:Location", "mlf:Host"],
-        text(host),
-        _attributes(facts, _HOST_TERMS, ("host",)),
-    )
+    types = ["sosa:Platform", "prov:Location", "mlf:Host"]
+    attributes = _attributes(facts, _HOST_TERMS, ("host",))
+    entity = translation.builder.entity(host_id(host), types, text(host), attributes)
     _use(translation, span, entity, "mlf:host")
 
 
@@ -256,9 +219,3 @@ def host_id(host: str) -> str:
 
 def _use(translation: Translation, span: Span, entity: str, role: str) -> None:
     translation.builder.used(span.identifier, entity, literals.instant(span.start_ns), role)
-
-
-_ADDERS: Mapping[str, Callable[[Translation, Span, Mapping[str, Any], object], None]] = {
-    "environment": _add_environment,
-    "host": _add_host,
-}

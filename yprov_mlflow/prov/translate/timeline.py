@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL, ContextEntered, ContextLeft, Event
+from yprov_mlflow.prov import events
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 
 Path = tuple[str | int, ...]
 """Names of contexts and numbers of epochs, outermost first."""
 
 
-def event_time(event: Event) -> int:
+def event_time(event: events.Event) -> int:
     """Return the time of an event in ns; 0 for events that were read from a store later."""
-    return 0 if event.session == STORE_SESSION else event.time_ns
+    return 0 if event.session == events.STORE_SESSION else event.time_ns
 
 
 @dataclasses.dataclass
@@ -29,12 +29,9 @@ class Span:
     """The time span of a session, context or epoch.
 
     Attributes:
-        identifier: Id of its activity.
         token: Token of the session.
-        start_ns: Time of its first event.
         end_ns: None while unknown.
         last_ns: Time of its last event.
-        rank: Rank of the process in a distributed run.
         phase: Phase of the run that a session is in, as numbered by ``RunPhases``.
         after_end: Whether a session writes to a run that has ended.
         status: Status that the session gave the run when ending it.
@@ -61,56 +58,28 @@ class Span:
     resumed: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class StatusChange:
-    """A change of the run's status by the session ``token``."""
-
-    time_ns: int
-    token: str
-    status: str
-    end_time_ms: int | None = None
-
-    @property
-    def terminal(self) -> bool:
-        """Whether it ended the run."""
-        return self.status in TERMINAL
-
-
 class RunPhases:
     """The intervals in which a run was open (even index) and closed (odd index)."""
 
-    def __init__(self, changes: Iterable[StatusChange]) -> None:
-        self._ends: list[StatusChange] = []
-        self._resumes: list[StatusChange] = []
+    def __init__(self, changes: Iterable[events.RunUpdated]) -> None:
+        # The last change of each phase: ends of the run and resumes in turn.
+        self._turns: list[events.RunUpdated] = []
         for change in changes:
-            if change.terminal:
-                # Ranks each end the run; the last of these ends counts.
-                if len(self._ends) > len(self._resumes):
-                    self._ends[-1] = change
-                else:
-                    self._ends.append(change)
-            elif len(self._resumes) < len(self._ends) and change.time_ns > self._ends[-1].time_ns:
-                self._resumes.append(change)
-        self._bounds: list[int] = []
-        for i, end in enumerate(self._ends):
-            # The update that ends a phase is part of it; the one that resumes starts the next.
-            self._bounds.append(end.time_ns + 1)
-            if i < len(self._resumes):
-                self._bounds.append(self._resumes[i].time_ns)
+            terminal, closed = change.status in events.TERMINAL, len(self._turns) % 2 == 1
+            if terminal and closed:  # ranks each end the run; the last of these ends counts
+                self._turns[-1] = change
+            elif terminal or (closed and change.time_ns > self._turns[-1].time_ns):
+                self._turns.append(change)
+        # The update that ends a phase is part of it; the one that resumes starts the next.
+        self._bounds = [turn.time_ns + 1 - i % 2 for i, turn in enumerate(self._turns)]
 
     def at(self, time_ns: int) -> int:
         """Return the phase at a time."""
         return bisect.bisect_right(self._bounds, time_ns)
 
-    def end_of(self, phase: int) -> StatusChange | None:
-        """Return the change that ended an open phase."""
-        index = phase // 2
-        return self._ends[index] if phase % 2 == 0 and index < len(self._ends) else None
-
-    def resumed_by(self, phase: int) -> str | None:
-        """Return the token of the session that resumed the run after a closed phase."""
-        index = phase // 2
-        return self._resumes[index].token if phase % 2 and index < len(self._resumes) else None
+    def last_change(self, phase: int) -> events.RunUpdated | None:
+        """Return the end of an open phase, or the resume after a closed one."""
+        return self._turns[phase] if phase < len(self._turns) else None
 
 
 class Timeline:
@@ -118,7 +87,7 @@ class Timeline:
 
     Args:
         event_times: For each session token the times of its events.
-        changes: Timed changes of status, in order of time.
+        changes: Timed changes of the run's status, in order of time.
         ranks: Rank of each session token, where it is not 0.
         ended: Whether the run has ended, even if the time of the end is unknown.
         store_level: Whether the document is of a store: its sessions belong to no run.
@@ -127,13 +96,14 @@ class Timeline:
     def __init__(
         self,
         event_times: Mapping[str, Iterable[int]],
-        changes: Sequence[StatusChange],
+        changes: Sequence[events.RunUpdated],
         ranks: Mapping[str, int],
         *,
         ended: bool = False,
         store_level: bool = False,
     ) -> None:
-        self.root_activity = f"{STORE}:session/{STORE_SESSION}" if store_level else f"{RUN}:run"
+        store_activity = f"{STORE}:session/{events.STORE_SESSION}"
+        self.root_activity = store_activity if store_level else f"{RUN}:run"
         self._phases = RunPhases(() if store_level else changes)
         self._ranks = ranks
         self._ended = ended
@@ -143,18 +113,14 @@ class Timeline:
             for token, times in event_times.items()
         }
         self._add_spans_of_changes(changes)
+        spans = (span for spans in self._spans.values() for span in spans)
+        self.sessions = sorted(spans, key=lambda span: (span.start_ns, span.token, span.phase))
         self._set_ends()
-        self.sessions = sorted(
-            (span for spans in self._spans.values() for span in spans),
-            key=lambda span: (span.start_ns, span.token, span.phase),
-        )
         self._set_identifiers()
         if not store_level:
             self._set_informants()
         self.contexts: list[Span] = []
         self._context_spans: dict[tuple[str, Path], list[Span]] = {}
-
-    # -- sessions ----------------------------------------------------------------------
 
     def _split_by_phase(self, token: str, times: list[int]) -> list[Span]:
         """Return one span for each phase in which a process wrote."""
@@ -163,45 +129,41 @@ class Timeline:
             phase = self._phases.at(time_ns)
             # A process that resumes a run writes its first events just before the update that
             # reopens the run; they belong to the session that it starts.
-            if (
-                phase % 2
-                and self._phases.resumed_by(phase) == token
-                and (not spans or phase + 1 in spans)
-            ):
+            resume = self._phases.last_change(phase) if phase % 2 else None
+            resumes = resume is not None and resume.session == token
+            if resumes and (not spans or phase + 1 in spans):
                 phase += 1
-            span = spans.get(phase)
-            if span is None:
+            if phase not in spans:
                 spans[phase] = self._new_span(token, time_ns, phase)
-            else:
-                span.last_ns = time_ns
+            spans[phase].last_ns = time_ns
         return list(spans.values())
 
     def _new_span(self, token: str, time_ns: int, phase: int) -> Span:
         rank = self._ranks.get(token, 0)
         return Span("", token, time_ns, None, time_ns, rank, phase, after_end=phase % 2 == 1)
 
-    def _add_spans_of_changes(self, changes: Sequence[StatusChange]) -> None:
+    def _add_spans_of_changes(self, changes: Sequence[events.RunUpdated]) -> None:
         """Add sessions of processes that did nothing but end the run, or resume it."""
         for change in changes:
-            spans = self._spans.setdefault(change.token, [])
+            spans = self._spans.setdefault(change.session, [])
             phase = self._phases.at(change.time_ns)
             if not any(span.phase == phase for span in spans):
-                spans.append(self._new_span(change.token, change.time_ns, phase))
+                spans.append(self._new_span(change.session, change.time_ns, phase))
 
     def _set_ends(self) -> None:
-        for spans in self._spans.values():
-            for span in spans:
-                end = self._phases.end_of(span.phase)
-                if end is not None and end.token == span.token:
-                    span.status = end.status
-                    # MLflow's end time is set by the caller and may lie in the future, or
-                    # before the last event.
-                    span.end_ns = max(span.last_ns, min(_ns(end.end_time_ms), end.time_ns))
-                elif end is not None or span.after_end or self._ended:
-                    span.end_ns = span.last_ns
+        for span in self.sessions:
+            change = self._phases.last_change(span.phase)
+            if change is not None and change.session == span.token and not span.after_end:
+                span.status = change.status
+                end_ms = change.end_time_ms if isinstance(change.end_time_ms, int) else None
+                # MLflow's end time is set by the caller and may lie in the future, or before
+                # the last event.
+                span.end_ns = max(span.last_ns, min(_ns(end_ms), change.time_ns))
+            elif change is not None or span.after_end or self._ended:
+                span.end_ns = span.last_ns
 
     def _set_identifiers(self) -> None:
-        counts: dict[tuple[bool, int], int] = defaultdict(int)
+        counts: Counter[tuple[bool, int]] = Counter()
         for span in self.sessions:
             if self._store_level:
                 span.identifier = f"{STORE}:session/{segment(span.token)}"
@@ -217,11 +179,10 @@ class Timeline:
             earlier = [
                 other
                 for other in self.sessions
-                if other.last_ns <= span.start_ns
-                and other is not span
-                and not other.after_end
+                if other.start_ns < span.start_ns
+                and other.last_ns <= span.start_ns
                 and other.rank == span.rank
-                and other.start_ns < span.start_ns
+                and not other.after_end
             ]
             if earlier:
                 latest = max(earlier, key=lambda other: (other.token == span.token, other.last_ns))
@@ -229,29 +190,21 @@ class Timeline:
                 span.resumed = not span.after_end
 
     def end_ns(self, end_time_ms: int | None) -> int | None:
-        """Return the end of the run, at the earliest that of its last session; None if open.
-
-        Args:
-            end_time_ms: MLflow's end time.
-        """
+        """Return the end of the run: MLflow's, or that of a later session; None if open."""
         if not self._ended:
             return None
-        ends = (s.end_ns or s.last_ns for s in self.sessions if not s.after_end)
-        return max(_ns(end_time_ms), max(ends, default=0)) or None
+        ends = [span.end_ns or span.last_ns for span in self.sessions if not span.after_end]
+        return max(_ns(end_time_ms), *ends, 0) or None
 
     def start_ns(self, start_time_ms: int | None) -> int | None:
         """Return the start of the run: MLflow's, or the first event if that is earlier."""
         starts = [span.start_ns for span in self.sessions]
-        if start_time_ms:
-            starts.append(_ns(start_time_ms))
-        return min(starts, default=None)
-
-    # -- contexts ----------------------------------------------------------------------
+        return min([*starts, _ns(start_time_ms)] if start_time_ms else starts, default=None)
 
     def add_contexts(self, spans: Iterable[Span]) -> None:
         """Add the spans of contexts, and set their ids, ends and parents."""
         ordered = sorted(spans, key=lambda s: (s.start_ns, s.rank, s.token, len(s.path)))
-        counts: dict[tuple[int, Path], int] = defaultdict(int)
+        counts: Counter[tuple[int, Path]] = Counter()
         for span in ordered:
             counts[span.rank, span.path] += 1
             span.identifier = _context_id(span, counts[span.rank, span.path])
@@ -288,14 +241,10 @@ class Timeline:
         spans = [span for span in self.contexts if span.path == path]
         return spans[0].identifier if path and len(spans) == 1 else self.root_activity
 
-    # -- lookup ------------------------------------------------------------------------
-
     def activity_at(self, token: str, time_ns: int, path: Path = ()) -> str:
         """Return the id of the innermost activity at a time: a context, a session or the run."""
-        if path and time_ns:
-            span = self._context_at(token, time_ns, path)
-            if span is not None:
-                return span.identifier
+        if path and time_ns and (span := self._context_at(token, time_ns, path)) is not None:
+            return span.identifier
         return self._session_id_at(token, time_ns)
 
     def _session_id_at(self, token: str, time_ns: int) -> str:
@@ -304,9 +253,7 @@ class Timeline:
 
     def session_at(self, token: str, time_ns: int) -> Span | None:
         """Return the session of a token at a time."""
-        if not time_ns:
-            return None
-        for span in self._spans.get(token, ()):
+        for span in self._spans.get(token, ()) if time_ns else ():
             if span.start_ns <= time_ns <= max(span.last_ns, span.end_ns or 0):
                 return span
         return None
@@ -317,25 +264,25 @@ class Timeline:
         return min(spans, key=lambda span: span.start_ns) if spans else None
 
 
-def context_spans(
-    events: Iterable[ContextEntered | ContextLeft], ranks: Mapping[str, int]
-) -> list[Span]:
-    """Return the spans of contexts from their events, which come in order of time.
+def context_spans(log: Iterable[events.Event], ranks: Mapping[str, int]) -> list[Span]:
+    """Return the spans of contexts from all events, which come in order of time.
 
     Of equal contexts that are open at once, the one that was entered last is left first.
     """
     spans: list[Span] = []
     entered: dict[tuple[str, Path], list[Span]] = {}
-    for event in events:
-        path, time_ns = tuple(event.path), event_time(event)
-        if not path or not time_ns:
+    for event in log:
+        time_ns = event_time(event)
+        if not time_ns or not isinstance(event, events.ContextEntered | events.ContextLeft):
+            continue
+        path = tuple(event.path)
+        if not path:
             continue
         open_spans = entered.setdefault((event.session, path), [])
-        if isinstance(event, ContextEntered):
+        if isinstance(event, events.ContextEntered):
             rank = ranks.get(event.session, 0)
-            span = Span("", event.session, time_ns, None, time_ns, rank, path=path)
-            open_spans.append(span)
-            spans.append(span)
+            spans.append(Span("", event.session, time_ns, None, time_ns, rank, path=path))
+            open_spans.append(spans[-1])
         elif open_spans:
             span = open_spans.pop()
             span.end_ns = max(time_ns, span.start_ns)
@@ -352,7 +299,7 @@ def _context_id(span: Span, count: int) -> str:
         f"epoch/{piece}" if isinstance(piece, int) else f"context/{segment(piece)}"
         for piece in span.path
     ]
-    suffixes = [] if count == 1 else [str(count)]
+    suffixes = [str(count)] if count > 1 else []
     if span.rank:
         suffixes.append(f"r{span.rank}")
     mark = f"@{'.'.join(suffixes)}" if suffixes else ""

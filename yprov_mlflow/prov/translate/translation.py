@@ -30,6 +30,7 @@ class Options:
     base_uri: str | None = None
 
 
+@dataclasses.dataclass
 class Translation:
     """A document being built, and what later events need to know of earlier ones.
 
@@ -39,7 +40,7 @@ class Translation:
         hosts: Name of each session's host, by token.
         plans: Entity of each session's code, by token.
         datasets: Datasets used so far, by entity.
-        models_used: Models used so far, with the id of the usage.
+        models_used: Models used so far.
         models_created: Models created so far.
         models_to_create: All models that some event of the document creates.
         artifacts: Artifacts written so far, by the entity of their first version.
@@ -48,30 +49,26 @@ class Translation:
         record_number: Number of times that the run was put in the store.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        namespaces: Namespaces,
-        timeline: Timeline,
-        created: RunCreated | None,
-    ) -> None:
-        self.options = options
-        self.namespaces = namespaces
-        self.timeline = timeline
-        self.created = created
-        self.builder = Builder()
+    options: Options
+    namespaces: Namespaces
+    timeline: Timeline
+    created: RunCreated | None
+    builder: Builder = dataclasses.field(default_factory=Builder)
+    history: PropertyHistory = dataclasses.field(init=False)
+    users: dict[str, str] = dataclasses.field(default_factory=dict)
+    hosts: dict[str, str] = dataclasses.field(default_factory=dict)
+    plans: dict[str, str] = dataclasses.field(default_factory=dict)
+    datasets: dict[str, DatasetUse] = dataclasses.field(default_factory=dict)
+    models_used: list[str] = dataclasses.field(default_factory=list)
+    models_created: set[str] = dataclasses.field(default_factory=set)
+    models_to_create: set[str] = dataclasses.field(default_factory=set)
+    artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)
+    spans: dict[str, SpanState] = dataclasses.field(default_factory=dict)
+    lifecycle: str | None = None
+    record_number: int = 0
+
+    def __post_init__(self) -> None:
         self.history = PropertyHistory(self.builder)
-        self.users: dict[str, str] = {}
-        self.hosts: dict[str, str] = {}
-        self.plans: dict[str, str] = {}
-        self.datasets: dict[str, DatasetUse] = {}
-        self.models_used: dict[str, str] = {}
-        self.models_created: set[str] = set()
-        self.models_to_create: set[str] = set()
-        self.artifacts: dict[str, ArtifactState] = {}
-        self.spans: dict[str, SpanState] = {}
-        self.lifecycle: str | None = None
-        self.record_number = 0
 
     @property
     def store_level(self) -> bool:
@@ -97,8 +94,8 @@ class Translation:
     def user(self, login: object) -> str:
         """Add the agent of a user and return its id."""
         shown = self.login(str(login))
-        agent = f"{STORE}:user/{segment(shown)}"
-        return self.builder.agent(agent, ["prov:Person"], literals.text(shown))
+        identifier = f"{STORE}:user/{segment(shown)}"
+        return self.builder.agent(identifier, ["prov:Person"], literals.text(shown))
 
     def login(self, login: str) -> str:
         """Return a login name, hashed if the options say so."""
@@ -129,11 +126,6 @@ class ArtifactState:
     sha256: object = None
     size: object = None
 
-    def has_content(self, sha256: object, size: object) -> bool:
-        """Return whether the current version is known to have this content."""
-        same = (self.sha256, self.size) == (sha256, size)
-        return self.current is not None and sha256 is not None and same
-
 
 @dataclasses.dataclass
 class SpanState:
@@ -159,7 +151,5 @@ def token(event: Event) -> str:
     # The time alone is not unique: ranks and threads write in the same microsecond.
     short = digest([event.run_id, event.session, event.seq, time_ns, event.kind])[:8]
     time = literals.instant(time_ns)
-    if time is None:  # read from a store
-        return short
-    stamp = time[:26].replace("-", "").replace(":", "")
-    return f"{stamp}-{short}"
+    # An event that was read from a store has no time.
+    return f"{time[:26].replace('-', '').replace(':', '')}-{short}" if time is not None else short

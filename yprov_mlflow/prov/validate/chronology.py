@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from yprov_mlflow.prov.validate import cycles, xsd_datetime
@@ -12,12 +13,8 @@ from yprov_mlflow.prov.validate.rules import TIMES, Finding, constraint, error, 
 from yprov_mlflow.prov.validate.statements import Statement
 from yprov_mlflow.prov.validate.xsd_datetime import Time
 
-_SINGLE = {
-    "the generation of": 39,
-    "the invalidation of": 40,
-    "the start of": 31,
-    "the end of": 32,
-}
+# PROV has one event of each of these per subject, however many statements describe it.
+_SINGLE = {"the generation of": 39, "the invalidation of": 40, "the start of": 31, "the end of": 32}
 
 # Steps of a path in a message; a longer path helps no reader, and takes long to collect.
 _LONGEST_PATH = 100
@@ -33,7 +30,7 @@ class _Mark(NamedTuple):
     event: int
 
 
-Marks = Mapping[int, Sequence[_Mark]]
+_earliest = attrgetter("earliest")
 
 
 def contradictions(order: EventOrder, components: Sequence[Sequence[int]]) -> Iterator[Finding]:
@@ -43,8 +40,8 @@ def contradictions(order: EventOrder, components: Sequence[Sequence[int]]) -> It
     any_zoned = False
     for event, times in order.times.items():
         for text, statement in times:
-            time = xsd_datetime.parse(text)
-            if time is None:
+            # Text that is not a time is an error of its statement, which is already reported.
+            if (time := xsd_datetime.parse(text)) is None:
                 continue
             mark = _Mark(time.earliest, time.latest, text, statement, event)
             intervals.setdefault(event, []).append(mark)
@@ -52,14 +49,12 @@ def contradictions(order: EventOrder, components: Sequence[Sequence[int]]) -> It
             if not time.zoned:
                 exact = mark._replace(earliest=time.nanoseconds, latest=time.nanoseconds)
                 naive.setdefault(event, []).append(exact)
-    seen = set()
     # Times without a zone are exact compared with each other, but uncertain by 14 hours
     # compared with times that have a zone. So they are checked both ways.
-    for marks in ([naive] if naive else []) + ([intervals] if any_zoned else []):
-        for finding in _check(order, components, marks):
-            if finding not in seen:
-                seen.add(finding)
-                yield finding
+    checks = ([naive] if naive else []) + ([intervals] if any_zoned else [])
+    # A contradiction that both ways reveal is one finding; a dict keeps their order.
+    findings = (finding for marks in checks for finding in _check(order, components, marks))
+    yield from dict.fromkeys(findings)
 
 
 def oddities(order: EventOrder, limit: Time) -> Iterator[Finding]:
@@ -68,13 +63,13 @@ def oddities(order: EventOrder, limit: Time) -> Iterator[Finding]:
     late: list[tuple[str, Statement]] = []
     for times in order.times.values():
         for text, statement in times:
-            time = xsd_datetime.parse(text)
-            if time is None:
+            if (time := xsd_datetime.parse(text)) is None:
                 continue
             if xsd_datetime.NOT_SET.after(time):
                 early.append((text, statement))
             elif time.after(limit):
                 late.append((text, statement))
+    # One warning for all: a machine with a wrong clock has it in every record.
     for odd, reason in (
         (early, "before February 1970, as if the clock was not set"),
         (late, "in the future"),
@@ -86,7 +81,9 @@ def oddities(order: EventOrder, limit: Time) -> Iterator[Finding]:
 
 
 def _check(
-    order: EventOrder, components: Sequence[Sequence[int]], marks: Marks
+    order: EventOrder,
+    components: Sequence[Sequence[int]],
+    marks: Mapping[int, Sequence[_Mark]],
 ) -> Iterator[Finding]:
     """Propagate the latest time along the edges, and compare it with the time of each event.
 
@@ -113,6 +110,7 @@ def _check(
                     # From here on its own time counts: a wrong clock is one finding, not one
                     # for each later event.
                     bound = None
+            # An interval counts from its earliest instant: only certain contradictions are errors.
             last = max(own, key=_earliest)
             if bound is None or last.earliest >= bound.earliest:
                 bound = last
@@ -124,10 +122,6 @@ def _check(
                     if mark is None or mark.earliest < bound.earliest:
                         latest[target] = bound
                         previous[target] = (event, edge)
-
-
-def _earliest(mark: _Mark) -> int:
-    return mark.earliest
 
 
 def _different_times(order: EventOrder, own: Sequence[_Mark]) -> Iterator[Finding]:

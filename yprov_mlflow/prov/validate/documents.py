@@ -19,12 +19,7 @@ from yprov_mlflow.prov.formats.file_formats import HEAD, SUFFIXES, detect_format
 from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
-from yprov_mlflow.prov.validate import (
-    prov_json_reader,
-    prov_n_reader,
-    prov_xml_reader,
-    strict_json,
-)
+from yprov_mlflow.prov.validate import prov_json_reader, prov_n_reader, prov_xml_reader, strict_json
 from yprov_mlflow.prov.validate.instance import Instance
 from yprov_mlflow.prov.validate.names import Names
 from yprov_mlflow.prov.validate.rules import SYNTAX, Finding, error, warning
@@ -71,17 +66,8 @@ def validate(
         instances = prov_json_reader.instances(document)
     else:
         names = Names(prefixes or {})
-        resolved = (_resolve(statement, names) for statement in document)
-        instances = iter([Instance(resolved, names)])
+        instances = iter([Instance((s.resolved(names.resolve) for s in document), names)])
     return [finding for instance in instances for finding in instance.check(now)]
-
-
-def _resolve(statement: Statement, names: Names) -> Statement:
-    resolve = names.resolve
-    return statement._replace(
-        identifier=None if statement.identifier is None else resolve(statement.identifier),
-        terms=tuple([None if term is None else resolve(term) for term in statement.terms]),
-    )
 
 
 # -- files -------------------------------------------------------------------------------
@@ -119,7 +105,7 @@ class FileReport:
 
 
 def _shortened(finding: Finding) -> Finding:
-    """Shorten a finding that quotes very long ids of the file."""
+    # An id may be as long as the file, and each of its findings would quote it.
     record, message = finding.record[:_MOST_CHARACTERS], finding.message[:_MOST_CHARACTERS]
     if (record, message) == (finding.record, finding.message):
         return finding
@@ -148,9 +134,7 @@ def check(path: Path, now: datetime | None = None) -> FileReport:
         with path.open("rb") as stream, _content(stream) as content:
             return _check(str(path), content, path.suffix, now)
     except OSError as problem:
-        report = FileReport(str(path), "unknown")
-        report.add([error(SYNTAX, "", f"the file cannot be read: {problem.strerror or problem}")])
-        return report
+        return _unread(str(path), f"the file cannot be read: {problem.strerror or problem}")
 
 
 def check_bytes(name: str, content: bytes, now: datetime | None = None) -> FileReport:
@@ -162,14 +146,12 @@ def _check(name: str, content: Any, suffix: str, now: datetime | None) -> FileRe
     try:
         format_name = detect_format(suffix, bytes(content[:HEAD])).name
     except DocumentError as problem:
-        report = FileReport(name, "unknown")
-        report.add([error(SYNTAX, "", f"{problem.what}. {problem.cure}")])
-        return report
-    report = FileReport(name, format_name)
+        return _unread(name, f"{problem.what}. {problem.cure}")
     if not len(content):
-        report.add([error(SYNTAX, "", "the file is empty")])
-        return report
+        return _unread(name, "the file is empty", format_name)
+    report = FileReport(name, format_name)
     try:
+        # Each instance is dropped before the next is read, so memory is that of the largest.
         for instance in _instances(format_name, content):
             report.add(instance.check(now))
             report.records += instance.count
@@ -183,11 +165,17 @@ def _check(name: str, content: Any, suffix: str, now: datetime | None) -> FileRe
     return report
 
 
-# Exceptions of the readers that the content of a file causes.
+def _unread(name: str, reason: str, format_name: str = "unknown") -> FileReport:
+    report = FileReport(name, format_name)
+    report.add([error(SYNTAX, "", reason)])
+    return report
+
+
+# Exceptions of the readers that the content of a file causes. Libraries recurse into nested JSON.
 _MALFORMED = (
     strict_json.Malformed,
     ProvNSyntaxError,
-    prov_xml_reader.Malformed,
+    prov_xml_reader.ProvXmlSyntaxError,
     UnicodeDecodeError,
     RecursionError,
 )
@@ -197,27 +185,22 @@ def _instances(format_name: str, content: Any) -> Iterator[Instance]:
     if format_name == "prov-json":
         return prov_json_reader.instances(strict_json.parse(content))
     if format_name == "prov-xml":
-        return prov_xml_reader.instances(_chunks(content))
+        starts = range(0, len(content), _CHUNK)
+        return prov_xml_reader.instances(content[start : start + _CHUNK] for start in starts)
     if format_name == "prov-n":
         return prov_n_reader.instances(str(content[:], "utf-8"))
     return _rdf_instances(FORMATS[format_name], BytesIO(content))
 
 
 def _rdf_instances(form: Format, stream: BinaryIO) -> Iterator[Instance]:
-    """Yield the graphs of RDF."""
     for document in form.load(stream):
         for instance in prov_json_reader.instances(document.to_json_object(), schema=False):
-            # A named graph is a bundle in PROV.
+            # A named graph is a bundle in PROV; in N-Quads, our documents are in one even alone.
             if isinstance(document, Bundle) or (
                 form.many and _OWN_PREFIXES & document.prefixes.keys()
             ):
                 instance.bundle = name_of(document).qualified
             yield instance
-
-
-def _chunks(content: Any) -> Iterator[bytes]:
-    for start in range(0, len(content), _CHUNK):
-        yield content[start : start + _CHUNK]
 
 
 @contextmanager

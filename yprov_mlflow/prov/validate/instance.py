@@ -49,6 +49,7 @@ class Instance:
             yield finding if self.bundle is None else replace(finding, bundle=self.bundle)
 
     def _check(self, now: datetime | None) -> Iterator[Finding]:
+        # Consumes the reader: only now its own findings are complete.
         groups, self.count = statements.group(self.statements, self.findings)
         yield from self.findings
         yield from self.names.findings()

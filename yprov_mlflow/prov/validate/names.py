@@ -48,7 +48,7 @@ class Names:
         """
         spelling = self._spellings.get(iri)
         if spelling is None:
-            if iri == name:
+            if iri == name:  # its prefix is not declared, which resolve records
                 self.resolve(name)
             used_for_other = self._iris.setdefault(name, iri) != iri
             spelling = self._spellings[iri] = iri if used_for_other else name
@@ -67,7 +67,7 @@ class Names:
         if not colon:
             prefix = _DEFAULT
         if prefix not in self.prefixes:
-            if prefix != "_":
+            if prefix != "_":  # blank nodes have ids without a namespace
                 self._undeclared.setdefault(prefix, name)
             return name
         # Expanding every name would take most of the time of a validation.

@@ -7,10 +7,12 @@ here. Each usage is an event of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from yprov_mlflow.prov.validate.graph import Edge
 from yprov_mlflow.prov.validate.roles import Roles
 from yprov_mlflow.prov.validate.rules import constraint, definition, inference
-from yprov_mlflow.prov.validate.statements import Groups, Statement
+from yprov_mlflow.prov.validate.statements import Groups, Statement, specializations
 
 STRICT = constraint(42)
 """The only rule that requires an event to come before another, and not at the same time."""
@@ -33,15 +35,16 @@ class EventOrder:
         self.declared = {statement.identifier for statement in groups["activity"]}
         self._groups = groups
         self._roles = roles
-        self._generations: dict[str, int] = {}
-        self._invalidations: dict[str, int] = {}
-        self._starts: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
+        self._generation = self._events("the generation of")
+        self._invalidation = self._events("the invalidation of")
+        self._start = self._events("the start of")
+        self._end = self._events("the end of")
         self._usages: dict[str, int] = {}
-        self._perishable = _perishable(groups)
+        # Only these entities have an invalidation: they, or a general entity of theirs, end.
+        invalidated = [s.terms[0] for s in groups["wasInvalidatedBy"] if s.terms[0] is not None]
+        self._perishable = specializations(groups, invalidated) if invalidated else {}
         self._add_activities()
-        self._add_generations()
-        self._add_invalidations()
+        self._add_lifetimes()
         self._add_usages()
         self._add_triggers()
         self._add_communications()
@@ -60,23 +63,17 @@ class EventOrder:
         self.descriptions.append((description, subject))
         return len(self.edges) - 1
 
-    def _event(self, events: dict[str, int], description: str, subject: str) -> int:
-        event = events.get(subject)
-        if event is None:
-            event = events[subject] = self._new(description, subject)
-        return event
+    def _events(self, description: str) -> Callable[[str], int]:
+        """Return a function that returns the only event of this type of a subject."""
+        events: dict[str, int] = {}
 
-    def _generation(self, entity: str) -> int:
-        return self._event(self._generations, "the generation of", entity)
+        def event_of(subject: str) -> int:
+            event = events.get(subject)
+            if event is None:
+                event = events[subject] = self._new(description, subject)
+            return event
 
-    def _invalidation(self, entity: str) -> int:
-        return self._event(self._invalidations, "the invalidation of", entity)
-
-    def _start(self, activity: str) -> int:
-        return self._event(self._starts, "the start of", activity)
-
-    def _end(self, activity: str) -> int:
-        return self._event(self._ends, "the end of", activity)
+        return event_of
 
     def _set_time(self, event: int, time: str | None, statement: Statement) -> None:
         if time is not None:
@@ -107,33 +104,29 @@ class EventOrder:
             self._set_time(start, statement.times[0], statement)
             self._set_time(end, statement.times[1], statement)
 
-    def _add_generations(self) -> None:
-        during = (constraint(34), constraint(34))
-        for statement in self._groups["wasGeneratedBy"]:
-            entity, activity = statement.terms
-            assert entity is not None
-            event = self._generation(entity)
-            self._set_time(event, statement.times[0], statement)
-            if activity is not None:
-                self._during(activity, event, during, statement)
-
-    def _add_invalidations(self) -> None:
+    def _add_lifetimes(self) -> None:
         # No constraint says that an invalidation lies within its activity; PROV-DM does.
-        during = (definition("wasStartedBy"), definition("wasEndedBy"))
-        for statement in self._groups["wasInvalidatedBy"]:
-            entity, activity = statement.terms
-            assert entity is not None
-            event = self._invalidation(entity)
-            self._set_time(event, statement.times[0], statement)
-            self.edges[self._generation(entity)].append((event, constraint(36), statement))
-            if activity is not None:
-                self._during(activity, event, during, statement)
+        within = (definition("wasStartedBy"), definition("wasEndedBy"))
+        for kind, event_of, during in (
+            ("wasGeneratedBy", self._generation, (constraint(34), constraint(34))),
+            ("wasInvalidatedBy", self._invalidation, within),
+        ):
+            for statement in self._groups[kind]:
+                entity, activity = statement.terms
+                assert entity is not None
+                event = event_of(entity)
+                self._set_time(event, statement.times[0], statement)
+                if kind == "wasInvalidatedBy":
+                    self.edges[self._generation(entity)].append((event, constraint(36), statement))
+                if activity is not None:
+                    self._during(activity, event, during, statement)
 
     def _add_usages(self) -> None:
         during = (constraint(33), constraint(33))
         for statement in self._groups["used"]:
             activity, entity = statement.terms
             assert activity is not None
+            # PROV lets an activity use an entity many times, so usages never share an event.
             event = self._new("the use by", f"{activity} of {entity or 'something'}")
             if statement.identifier is not None:
                 self._usages[statement.identifier] = event
@@ -184,12 +177,12 @@ class EventOrder:
                 self.edges[use].append((generation, constraint(41), statement))
 
     def _add_specializations(self) -> None:
+        # A specialization neither precedes nor outlives the general entity; a mention is one, too.
         for statement in (*self._groups["specializationOf"], *self._groups["mentionOf"]):
             specific, general = statement.terms[:2]
             assert specific is not None and general is not None
             edge = (self._generation(specific), constraint(45), statement)
             self.edges[self._generation(general)].append(edge)
-            # A specialization cannot outlive the general entity.
             if general in self._perishable:
                 end = self._invalidation(specific)
                 self._before_invalidation(end, general, constraint(46), statement)
@@ -210,6 +203,7 @@ class EventOrder:
             if activity is not None:  # both are associated with it (Inference 14)
                 self._associate(activity, delegate, statement)
                 self._associate(activity, responsible, statement)
+            # Somebody cannot act for an agent that begins only after the delegate's end.
             rule = constraint(49)
             if responsible in self._roles["entity"]:
                 event = self._generation(responsible)
@@ -233,21 +227,3 @@ class EventOrder:
             self.edges[self._generation(agent)].append((event, rule, statement))
         if agent in self._roles["activity"]:
             self.edges[self._start(agent)].append((event, rule, statement))
-
-
-def _perishable(groups: Groups) -> set[str]:
-    """Return the entities that are invalidated, or that specialize one that is."""
-    perishable = {s.terms[0] for s in groups["wasInvalidatedBy"] if s.terms[0] is not None}
-    if not perishable:
-        return perishable
-    specializations: dict[str | None, list[str]] = {}
-    for statement in (*groups["specializationOf"], *groups["mentionOf"]):
-        if statement.terms[0] is not None:
-            specializations.setdefault(statement.terms[1], []).append(statement.terms[0])
-    queue = list(perishable)
-    for general in queue:  # grows meanwhile
-        for specific in specializations.get(general, ()):
-            if specific not in perishable:
-                perishable.add(specific)
-                queue.append(specific)
-    return perishable

@@ -31,12 +31,13 @@ def _instance(bundle: ParsedBundle) -> Instance:
     instance = Instance(statements, names, identifier)
     for parsed in bundle.statements:
         if parsed.kind not in KINDS:
-            names.resolve(parsed.kind)
+            names.resolve(parsed.kind)  # its prefix must be declared, too
             message = "this statement is an extension of PROV, and is not checked"
             instance.findings.append(warning(SYNTAX, parsed.kind, message))
             continue
         statement = _statement(parsed, names)
         if not parsed.complete:
+            # Only a warning: examples in W3C's own Recommendations omit single arguments.
             message = (
                 "PROV-N requires all of the optional arguments or none ('-' for an omitted one)"
             )
@@ -57,11 +58,8 @@ def _statement(parsed: ParsedStatement, names: Names) -> Statement:
                 resolve(value["$"])
         if names.expand(key) == f"{PROV}type":
             types.append(value["$"] if isinstance(value, dict) else value)
-    return Statement(
-        parsed.kind,
-        None if parsed.identifier is None else resolve(parsed.identifier),
-        tuple([None if term is None else resolve(term) for term in parsed.terms]),
-        parsed.times,
-        tuple(types),
-        parsed.attributes is not None,
+    described = parsed.attributes is not None
+    statement = Statement(
+        parsed.kind, parsed.identifier, parsed.terms, parsed.times, tuple(types), described
     )
+    return statement.resolved(resolve)

@@ -1,13 +1,14 @@
-"""PROV-XML as statements, read piece by piece, with nothing that a file may do to a reader.
+"""Stream PROV-XML as statements.
 
-Entities cannot be declared, so none expands; nothing outside the file is fetched; nesting has
-an end. Bundles in ``bundleContent``, as the schema has it, and in ``bundle``, as ProvToolbox
-wrote it, are read alike.
+Documents are untrusted: entity declarations are refused, so none expands, nothing outside the
+file is fetched, and nesting is limited. Bundles may be in ``bundleContent``, as in the schema,
+or in ``bundle``, as ProvToolbox writes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from yprov_mlflow.prov.model.relations import DERIVATIONS, KINDS, PROV, SUBTYPES
@@ -17,26 +18,26 @@ from yprov_mlflow.prov.validate.names import Names
 from yprov_mlflow.prov.validate.rules import error
 from yprov_mlflow.prov.validate.statements import Statement
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 _SUBTYPES = {
     f"{name[:1].lower()}{name[1:]}": (section, name) for name, section in SUBTYPES.items()
 } | {element: ("wasDerivedFrom", name) for name, element in DERIVATIONS.items()}
-"""Elements that are a statement and a type at once."""
+"""Elements that stand for a statement with a type: section and type by element name."""
 
 Attributes = Mapping[str, str]
 Start = Callable[[str, Attributes], "Start"]
-"""What reads the children of an element: given a child, what reads that one's children."""
+"""Handles the start of a child element; returns the handler of that child's own children."""
 
 
-class Malformed(ValueError):
-    """The bytes are no PROV-XML."""
+class ProvXmlSyntaxError(ValueError):
+    """The bytes are not PROV-XML."""
 
 
 def instances(chunks: Iterable[bytes]) -> Iterator[Instance]:
-    """Give each bundle as it ends, and at last what lies outside bundles.
+    """Yield each bundle when it ends, then the statements outside bundles.
 
     Raises:
-        Malformed: The file is no XML, is none of PROV, or does what none has to do.
+        ProvXmlSyntaxError: The file is not XML, not PROV, or uses a refused feature.
     """
     reader = _Reader()
     for chunk in chunks:
@@ -46,40 +47,41 @@ def instances(chunks: Iterable[bytes]) -> Iterator[Instance]:
     yield from reader.take()
 
 
-class _Open:
-    """A statement that is being read."""
+@dataclass
+class _OpenStatement:
+    """A statement whose element has not ended yet."""
 
-    def __init__(self, section: str, identifier: str | None, kind: str | None) -> None:
-        self.section = section
-        self.identifier = identifier
-        self.said: dict[str, str] = {}
-        self.members: list[str] = []
-        self.types = [PROV + kind] if kind else []
-        self.described = bool(kind)
+    section: str
+    identifier: str | None
+    types: list[str]
+    described: bool
+    values: dict[str, str] = field(default_factory=dict)
+    members: list[str] = field(default_factory=list)
 
     def statements(self) -> list[Statement]:
-        """Give what was read: of a membership, one statement for each member."""
+        """Return the statement; for a membership with several members, one for each."""
         first = self.statement()
         collection = first.terms[:1]
-        return [first, *(first._replace(terms=(*collection, one)) for one in self.members)]
+        return [first, *(first._replace(terms=(*collection, member)) for member in self.members)]
 
     def statement(self) -> Statement:
-        """Give what was read, of several members the first."""
+        """Return the statement with the first member only."""
         kind = KINDS[self.section]
         return Statement(
             self.section,
             self.identifier if kind.named else None,
-            tuple([self.said.get(formal) for formal in kind.formals]),
-            tuple([self.said.get(time) for time in kind.times]),
+            tuple([self.values.get(formal) for formal in kind.formals]),
+            tuple([self.values.get(time) for time in kind.times]),
             tuple(self.types),
             self.described,
         )
 
 
 class _Reader:
-    """Follows elements; each open one has a function that reads its children."""
+    """Drives expat; each open element has a handler for its children."""
 
     def __init__(self) -> None:
+        # A space cannot occur in a namespace or name, so it separates them without ambiguity.
         self._parser = expat.ParserCreate(namespace_separator=" ")
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
@@ -91,48 +93,51 @@ class _Reader:
         self._declared: dict[str, str] = {}
         self._scopes: list[dict[str, str]] = [{}]
         self._readers: list[Start] = [self._in_file]
-        self._ends: list[Callable[[], None]] = []
+        self._ends: list[Callable[[], None] | None] = []
         self._into: list[tuple[Instance, list[Statement]]] = []
-        self._open: _Open | None = None
+        self._open: _OpenStatement | None = None
         self._text: list[str] | None = None
 
     def feed(self, chunk: bytes, last: bool = False) -> None:
-        """Read on."""
+        """Parse the next chunk."""
         try:
             self._parser.Parse(chunk, last)
-        except Malformed:
+        except ProvXmlSyntaxError:
             raise
-        except (expat.ExpatError, ValueError, LookupError) as fault:  # the latter of encodings
-            raise Malformed(f"it is no XML: {fault}") from fault
+        except (expat.ExpatError, ValueError, LookupError) as fault:
+            # expat raises LookupError for an unknown encoding.
+            raise ProvXmlSyntaxError(f"not well-formed XML: {fault}") from fault
 
     def take(self) -> list[Instance]:
-        """Give the instances that ended since the last time."""
-        found, self._complete = self._complete, []
-        return found
+        """Return the instances that ended since the last call."""
+        complete, self._complete = self._complete, []
+        return complete
 
-    # -- what expat calls ------------------------------------------------------------------
+    # -- handlers of expat -----------------------------------------------------------------
 
     def _refuse(self, name: str, *_: object) -> None:
-        raise self._malformed(f"it declares the entity {name!r}, for which PROV-XML has no use")
+        raise self._malformed(f"the declaration of the entity {name!r} is refused")
 
-    def _malformed(self, reason: str) -> Malformed:
-        return Malformed(f"{reason} (line {self._parser.CurrentLineNumber})")
+    def _malformed(self, reason: str) -> ProvXmlSyntaxError:
+        return ProvXmlSyntaxError(f"{reason} (line {self._parser.CurrentLineNumber})")
 
     def _declare(self, prefix: str | None, namespace: str | None) -> None:
+        # expat reports declarations before the element they are in, whose scope is not yet open.
         self._declared[prefix or ""] = namespace or ""
 
     def _start(self, name: str, attributes: Attributes) -> None:
-        if len(self._readers) > _DEEPEST:
-            raise self._malformed(f"its elements are nested more than {_DEEPEST} deep")
+        if len(self._readers) > _MAX_DEPTH:
+            raise self._malformed(f"elements are nested more than {_MAX_DEPTH} deep")
         scope = self._scopes[-1]
         if self._declared:
             scope, self._declared = {**scope, **self._declared}, {}
         self._scopes.append(scope)
-        self._ends.append(_nothing)
+        self._ends.append(None)
         self._readers.append(self._readers[-1](name, attributes))
 
     def _end(self, _: str) -> None:
-        self._ends.pop()()
+        if (end := self._ends.pop()) is not None:
+            end()
         self._readers.pop()
         self._scopes.pop()
 
@@ -140,11 +145,12 @@ class _Reader:
         if self._text is not None:
             self._text.append(text)
 
-    # -- what reads the children of what ---------------------------------------------------
+    # -- handlers of child elements --------------------------------------------------------
 
     def _in_file(self, name: str, _: Attributes) -> Start:
         if name != f"{PROV} document":
-            raise self._malformed(f"its root is {_local(name)!r} and not prov:document")
+            root = name.rpartition(" ")[2]
+            raise self._malformed(f"the root element is {root!r}, not prov:document")
         self._begin_instance(None)
         return self._in_instance
 
@@ -159,22 +165,24 @@ class _Reader:
         section, kind = _SUBTYPES.get(local, (local, None))
         if section not in KINDS:
             if local != "other":
-                fault = error(rules.SYNTAX, f"prov:{local}", "PROV-XML has no such element here")
+                fault = error(rules.SYNTAX, f"prov:{local}", "not an element of PROV-XML")
                 self._into[-1][0].findings.append(fault)
             return self._in_anything
         resolved = None if identifier is None else self._resolve(identifier)
-        self._open = _Open(section, resolved, kind)
+        types = [PROV + kind] if kind else []
+        self._open = _OpenStatement(section, resolved, types, described=bool(kind))
         self._ends[-1] = self._end_statement
         return self._in_bundle if local == "bundle" else self._in_statement
 
     def _in_bundle(self, name: str, attributes: Attributes) -> Start:
-        """Read a child of ``bundle``: of an entity, or of a bundle as ProvToolbox wrote them."""
+        """Handle a child of ``bundle``, which is an entity or a bundle of ProvToolbox."""
+        # The same element means two things: only its first child shows which of them.
         namespace, _, local = name.rpartition(" ")
         if namespace != PROV or (local not in KINDS and local not in _SUBTYPES):
             return self._in_statement(name, attributes)
         assert self._open is not None
-        begun, self._open = self._open, None
-        self._begin_instance(begun.identifier, outer=2)
+        entity, self._open = self._open, None
+        self._begin_instance(entity.identifier, outer=2)
         self._readers[-1] = self._in_instance
         return self._in_instance(name, attributes)
 
@@ -185,7 +193,7 @@ class _Reader:
         if namespace == PROV and key in kind.formals:
             reference = attributes.get(f"{PROV} ref")
             if reference is not None:
-                self._say(key, self._resolve(reference))
+                self._set_value(key, self._resolve(reference))
         elif namespace == PROV and (key in kind.times or local == "type"):
             self._text = []
             self._ends[-1] = lambda: self._end_text(key)
@@ -196,17 +204,18 @@ class _Reader:
     def _in_anything(self, _: str, __: Attributes) -> Start:
         return self._in_anything
 
-    # -- what is done at ends --------------------------------------------------------------
+    # -- ends of elements ------------------------------------------------------------------
 
     def _begin_instance(self, identifier: str | None, outer: int = 1) -> None:
         if identifier is not None:
             prefix = identifier.rpartition(":")[0]
             if self._scopes[-outer].get(prefix) != self._scopes[-outer - 1].get(prefix):
-                identifier = self._expand(identifier)  # the same may name another one there
+                # Inside the bundle, the prefix stands for another namespace.
+                identifier = self._expand(identifier)
         declared = {prefix or "default": uri for prefix, uri in self._scopes[-1].items()}
         names = Names(declared)
-        found: list[Statement] = []
-        self._into.append((Instance(found, names, identifier), found))
+        statements: list[Statement] = []
+        self._into.append((Instance(statements, names, identifier), statements))
         self._ends[-outer] = self._end_instance
 
     def _end_instance(self) -> None:
@@ -225,35 +234,26 @@ class _Reader:
             self._open.described = True
             self._open.types.append(self._expand(text))
         else:
-            self._say(key, text)
+            self._set_value(key, text)
 
-    def _say(self, key: str, value: str) -> None:
+    def _set_value(self, key: str, value: str) -> None:
         assert self._open is not None
-        known = self._open.said.setdefault(key, value)
-        if known == value:
+        previous = self._open.values.setdefault(key, value)
+        if previous == value:
             return
+        # PROV-XML writes the members of a collection in one element; PROV-DM has one statement
+        # for each.
         if self._open.section == "hadMember" and key == "prov:entity":
             self._open.members.append(value)
         else:
-            fault = error(
-                rules.SYNTAX, str(self._open.statement()), f"{key} is {known} and {value} at once"
-            )
+            message = f"{key} has two values, {previous} and {value}"
+            fault = error(rules.SYNTAX, self._open.statement(), message)
             self._into[-1][0].findings.append(fault)
 
     def _resolve(self, name: str) -> str:
         return self._into[-1][0].names.resolve_iri(name.strip(), self._expand(name.strip()))
 
     def _expand(self, name: str) -> str:
-        prefix, colon, local = name.rpartition(":")
+        prefix, _, local = name.rpartition(":")  # without a colon, all of it is local
         namespace = self._scopes[-1].get(prefix)
-        if namespace is None:
-            return name
-        return namespace + (local if colon else name)
-
-
-def _nothing() -> None:
-    pass
-
-
-def _local(name: str) -> str:
-    return name.rpartition(" ")[2]
+        return name if namespace is None else namespace + local

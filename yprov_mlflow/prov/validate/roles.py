@@ -8,7 +8,7 @@ from yprov_mlflow.prov.model.relations import KINDS, PROV
 from yprov_mlflow.prov.validate import graph
 from yprov_mlflow.prov.validate.names import Names
 from yprov_mlflow.prov.validate.rules import Finding, constraint, error
-from yprov_mlflow.prov.validate.statements import Groups, Statement
+from yprov_mlflow.prov.validate.statements import Groups, Statement, specializations
 
 Roles = dict[str, dict[str, Statement]]
 """The ids that are an ``entity`` or ``activity``, each with a statement that makes it one."""
@@ -38,6 +38,7 @@ def roles(groups: Groups) -> Roles:
 
 def contradictions(groups: Groups, by_role: Roles, names: Names) -> Iterator[Finding]:
     """Yield an error for each violation of Constraints 51, 52, 55 and 56."""
+    # An agent may be either; only entities and activities exclude each other.
     entities, activities = by_role["entity"], by_role["activity"]
     rule = f"{constraint(55)} (with Constraint 50)"
     for identifier, statement in entities.items():
@@ -80,28 +81,17 @@ def _specialization_cycles(groups: Groups) -> Iterator[Finding]:
 
 
 def _members_of_empty_collections(groups: Groups, names: Names) -> Iterator[Finding]:
-    empty = {
-        statement.identifier: str(statement.identifier)
+    declared = [
+        str(statement.identifier)
         for statement in groups["entity"]
         if statement.types
         and any(names.expand(kind) == f"{PROV}EmptyCollection" for kind in statement.types)
-    }
-    if not empty:
-        return
+    ]
     # A specialization has the types of the general entity (Inference 21).
-    specializations: dict[str | None, list[str | None]] = {}
-    for statement in (*groups["specializationOf"], *groups["mentionOf"]):
-        specializations.setdefault(statement.terms[1], []).append(statement.terms[0])
-    queue = list(empty)
-    for general in queue:  # grows meanwhile
-        for specific in specializations.get(general, ()):
-            if specific not in empty:
-                empty[specific] = empty[general]
-                queue.append(specific)
-    for statement in groups["hadMember"]:
+    empty = specializations(groups, declared) if declared else {}
+    for statement in groups["hadMember"] if empty else ():
         collection, member = statement.terms
-        if collection in empty:
-            origin = empty[collection]
+        if collection is not None and (origin := empty.get(collection)) is not None:
             via = "" if origin == collection else f" as a specialization of {origin}"
             message = f"{collection} is an empty collection{via}, but has the member {member}"
             yield error(constraint(56), statement, message)

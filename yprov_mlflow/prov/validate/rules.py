@@ -14,44 +14,26 @@ NAMESPACES = "Namespaces"
 TIMES = "Times"
 """Our own rule: W3C's rules order events, but never compare their times with that order."""
 
-# The constraints of PROV-CONSTRAINTS (W3C Recommendation, 30 April 2013).
-_CONSTRAINTS = {
-    22: "key-object",
-    23: "key-properties",
-    24: "unique-generation",
-    25: "unique-invalidation",
-    26: "unique-wasStartedBy",
-    27: "unique-wasEndedBy",
-    28: "unique-startTime",
-    29: "unique-endTime",
-    30: "start-precedes-end",
-    31: "start-start-ordering",
-    32: "end-end-ordering",
-    33: "usage-within-activity",
-    34: "generation-within-activity",
-    35: "wasInformedBy-ordering",
-    36: "generation-precedes-invalidation",
-    37: "generation-precedes-usage",
-    38: "usage-precedes-invalidation",
-    39: "generation-generation-ordering",
-    40: "invalidation-invalidation-ordering",
-    41: "derivation-usage-generation-ordering",
-    42: "derivation-generation-generation-ordering",
-    43: "wasStartedBy-ordering",
-    44: "wasEndedBy-ordering",
-    45: "specialization-generation-ordering",
-    46: "specialization-invalidation-ordering",
-    47: "wasAssociatedWith-ordering",
-    48: "wasAttributedTo-ordering",
-    49: "actedOnBehalfOf-ordering",
-    50: "typing",
-    51: "impossible-unspecified-derivation-generation-use",
-    52: "impossible-specialization-reflexive",
-    53: "impossible-property-overlap",
-    54: "impossible-object-property-overlap",
-    55: "entity-activity-disjoint",
-    56: "membership-empty-collection",
-}
+# The constraints of PROV-CONSTRAINTS (W3C Recommendation, 30 April 2013), whose numbers run
+# from 22 on: definitions and inferences have the lower ones.
+_CONSTRAINTS = dict(
+    enumerate(
+        """
+        key-object key-properties unique-generation unique-invalidation unique-wasStartedBy
+        unique-wasEndedBy unique-startTime unique-endTime start-precedes-end start-start-ordering
+        end-end-ordering usage-within-activity generation-within-activity wasInformedBy-ordering
+        generation-precedes-invalidation generation-precedes-usage usage-precedes-invalidation
+        generation-generation-ordering invalidation-invalidation-ordering
+        derivation-usage-generation-ordering derivation-generation-generation-ordering
+        wasStartedBy-ordering wasEndedBy-ordering specialization-generation-ordering
+        specialization-invalidation-ordering wasAssociatedWith-ordering wasAttributedTo-ordering
+        actedOnBehalfOf-ordering typing impossible-unspecified-derivation-generation-use
+        impossible-specialization-reflexive impossible-property-overlap
+        impossible-object-property-overlap entity-activity-disjoint membership-empty-collection
+        """.split(),
+        start=22,
+    )
+)
 
 _INFERENCES = {
     9: "wasStartedBy-inference",

@@ -124,7 +124,7 @@ def parse(content: Any) -> Members:
     Raises:
         Malformed: The content is not one object.
     """
-    start = 3 if content[:3] == b"\xef\xbb\xbf" else 0
+    start = 3 if content[:3] == b"\xef\xbb\xbf" else 0  # a byte order mark, which Windows adds
     members = Members(content, start)
     if _skip_blank(content, members.end) != len(content):
         raise Malformed(f"unexpected content after the object, at byte {members.end}")

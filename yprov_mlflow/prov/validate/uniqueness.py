@@ -26,16 +26,13 @@ _PAIRS: Mapping[str, tuple[int, int]] = {
 # Kinds whose time is one of the activity's: the constraint, and which of the two times.
 _BOUNDS = (("wasStartedBy", 28, 0), ("wasEndedBy", 29, 1))
 
+# An id makes these unique, but their ends do not: an activity may use an entity twice.
 _UNIQUE_BY_ID = (
-    "wasInformedBy",
-    "wasAttributedTo",
-    "wasAssociatedWith",
-    "actedOnBehalfOf",
-    "wasInfluencedBy",
-    "used",
+    "wasInformedBy wasAttributedTo wasAssociatedWith actedOnBehalfOf wasInfluencedBy used".split()
 )
 _WITH_ID = tuple(name for name, kind in KINDS.items() if kind.formals and kind.named)
 # Relations of which no two share an id (Constraint 53).
+# A derivation or any other relation may also be an influence, so those two are left out.
 _DISJOINT = frozenset(_WITH_ID) - {"wasDerivedFrom", "wasInfluencedBy"}
 
 
@@ -74,12 +71,10 @@ def _merge_by_id(
     by_id: dict[str, Statement] = {}
     unnamed = []
     for statement in statements:
-        if statement.identifier is None:
+        if (identifier := statement.identifier) is None:
             unnamed.append(statement)
-            continue
-        first = by_id.setdefault(statement.identifier, statement)
-        if first is not statement:
-            by_id[statement.identifier] = unify(first, statement, number, findings)
+        elif (first := by_id.setdefault(identifier, statement)) is not statement:
+            by_id[identifier] = unify(first, statement, number, findings)
     return [*unnamed, *by_id.values()]
 
 
@@ -150,6 +145,7 @@ def unify(first: Statement, other: Statement, number: int, findings: list[Findin
     for position, (ours, theirs) in enumerate(zip(first.terms, other.terms, strict=True)):
         if ours == theirs:
             continue
+        # An omitted argument is a variable that matches anything, unless PROV fixes it as absent.
         omitted = ours is None or theirs is None
         if not omitted or kind.fixed[position]:
             formal = kind.formals[position]
@@ -168,10 +164,8 @@ def unify(first: Statement, other: Statement, number: int, findings: list[Findin
         message = f"{other} must be the same statement, but differs: {'; '.join(differences)}"
         findings.append(error(constraint(number), first, message))
         return first
-    merged = (identifier, tuple(terms), tuple(times))
-    if merged == (first.identifier, first.terms, first.times):
-        return first
-    return first._replace(identifier=identifier, terms=merged[1], times=merged[2])
+    merged = first._replace(identifier=identifier, terms=tuple(terms), times=tuple(times))
+    return first if merged == first else merged
 
 
 def _inferred(groups: Groups) -> Iterator[Statement]:
@@ -236,13 +230,13 @@ def unify_shared_ids(groups: MutableGroups) -> list[Finding]:
     ends: dict[str, Statement] = {}
     for identifier, statements in shared.items():
         head, *others = statements
-        clashes = [
-            clash
+        # Disjoint kinds are already reported by Constraint 53, equal ones by Constraint 23.
+        comparable = [
+            other
             for other in others
-            if head.kind != other.kind
-            and not {head.kind, other.kind} <= _DISJOINT
-            and (clash := _different_ends(head, other)) is not None
+            if head.kind != other.kind and not {head.kind, other.kind} <= _DISJOINT
         ]
+        clashes = [clash for other in comparable for clash in _different_ends(head, other)]
         findings += clashes
         complete = [statement for statement in statements if None not in statement.terms[:2]]
         if complete and not clashes:
@@ -260,8 +254,7 @@ def _shared_ids(groups: Groups) -> tuple[dict[str, Statement], dict[str, list[St
     # Two passes would be simpler, but most documents share no ids, and this is the fast case.
     for kind in _WITH_ID:
         for statement in groups[kind]:
-            identifier = statement.identifier
-            if identifier is not None:
+            if (identifier := statement.identifier) is not None:
                 head = first.setdefault(identifier, statement)
                 if head.kind != kind:
                     shared.setdefault(identifier, [head]).append(statement)
@@ -269,12 +262,9 @@ def _shared_ids(groups: Groups) -> tuple[dict[str, Statement], dict[str, list[St
 
 
 def _shared_with_elements(groups: Groups, relations: Mapping[str, Statement]) -> Iterator[Finding]:
-    if not relations:
-        return
-    for kind in ELEMENTS:
+    for kind in ELEMENTS if relations else ():  # most documents give relations no ids
         for statement in groups[kind]:
-            relation = relations.get(statement.identifier or "")
-            if relation is not None:
+            if (relation := relations.get(statement.identifier or "")) is not None:
                 message = f"{statement.identifier} is also the id of {relation}"
                 yield error(constraint(54), statement, message)
 
@@ -288,19 +278,16 @@ def _shared_by_disjoint(shared: Mapping[str, list[Statement]]) -> Iterator[Findi
             yield error(constraint(53), first, message)
 
 
-def _different_ends(first: Statement, other: Statement) -> Finding | None:
+def _different_ends(first: Statement, other: Statement) -> Iterator[Finding]:
     differences = [
         f"{theirs} and not {ours}"
         for ours, theirs in zip(first.terms[:2], other.terms[:2], strict=True)
         if ours != theirs and ours is not None and theirs is not None
     ]
-    if not differences:
-        return None
-    return error(
-        f"{constraint(23)} (with {inference(15)})",
-        first,
-        f"{other} has the same id, so both are one influence, but names {', '.join(differences)}",
-    )
+    if differences:
+        names = ", ".join(differences)
+        message = f"{other} has the same id, so both are one influence, but names {names}"
+        yield error(f"{constraint(23)} (with {inference(15)})", first, message)
 
 
 def _filled(statement: Statement, complete: Statement | None) -> Statement:

@@ -69,10 +69,12 @@ def parse(text: str) -> Time | None:
     midnight = hour == 24 and not (minute or second or fraction)
     if not (year and 1 <= month <= 12 and 1 <= day <= _days(year, month)):
         return None
+    # XML Schema allows 24:00:00 as the end of a day, but no leap seconds.
     if not ((hour < 24 or midnight) and minute < 60 and second < 60):
         return None
     seconds = ((_since_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second
     zone = match["zone"]
+    # An offset says how far local time is ahead of UTC, so it is subtracted.
     if zone is not None and zone != "Z":
         hours, minutes = int(zone[1:3]), int(zone[4:6])
         if minutes > 59 or hours * 60 + minutes > 14 * 60:
@@ -86,6 +88,7 @@ def may_be_same(first: str, second: str) -> bool:
     """Return whether two texts may be the same time; other text is compared as such."""
     if first == second:
         return True
+    # One time in two zones has two texts; without a zone, it may be the other one.
     first_time, second_time = parse(first), parse(second)
     if first_time is None or second_time is None:
         return False

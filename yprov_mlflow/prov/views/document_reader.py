@@ -33,6 +33,7 @@ class DocumentReader:
         if isinstance(document, Document):
             document = document.to_json_object()
         self.sections = document
+        # PROV has no present: what no document invalidated still exists.
         self._invalidated = {
             record.get("prov:entity") for record in self.section("wasInvalidatedBy").values()
         }
@@ -67,13 +68,11 @@ def value(literal: Any) -> Any:
     if not isinstance(literal, Mapping):
         return literal
     raw = literal.get("$")
-    parse = _PARSERS.get(str(literal.get("type")))
-    if parse is None:
-        return raw
     try:
-        return parse(str(raw))
+        parse = _PARSERS.get(str(literal.get("type")))
+        return raw if parse is None else parse(str(raw))
     except ValueError:
-        return raw
+        return raw  # a report with one odd value is worth more than none
 
 
 def text(literal: Any) -> str | None:
@@ -86,6 +85,7 @@ def read(view: type[_V], record: Record, **fields: Any) -> _V:
     """Return a view with the fields given, and those that the record has attributes for."""
     attributes = terms(view)
     values = {name: value(record[term]) for name, term in attributes.items() if term in record}
+    # A status is a qualified name in documents, but MLflow's plain word for Python users.
     if isinstance(status := values.get("status"), str):
         values["status"] = status.removeprefix("mlf:")
     return view(**values, **fields)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
+from yprov_mlflow.prov.views import energy_report
 from yprov_mlflow.prov.views.document_reader import (
     DocumentReader,
     Record,
@@ -19,25 +20,16 @@ from yprov_mlflow.prov.views.document_reader import (
     types,
     value,
 )
-from yprov_mlflow.prov.views.energy_report import (
-    CarbonIntensity,
-    Collection,
-    ContextEnergy,
-    DeviceEnergy,
-    Emissions,
-    Energy,
-    EnergyReport,
-    Gauge,
-    Missing,
-    Quantity,
-    TotalEnergy,
-)
 from yprov_mlflow.prov.views.summary import Run
 from yprov_mlflow.prov.views.view import terms
 
 # Entities with a collector's facts. Hosts and environments have labels other than its name.
 _FACTS = {"mlf:Facts": "", "mlf:Host": "host", "mlf:Environment": "environment"}
 _TOTALS = ("run:energy/", "run:emissions/", "run:sci")
+_GAUGES: Mapping[tuple[str, str | None], str] = {
+    ("power", "W"): "power_w",
+    ("utilization", "PERCENT"): "utilization_percent",
+}
 _UNREAD = "no sample has it"
 _LATE = "collectors start in the background, and the run does not wait for them"
 # Share of a session before the first sample from which on the report mentions it.
@@ -48,14 +40,14 @@ _NOTHING_MEASURED = (
 )
 
 
-def from_document(document: Document | Mapping[str, Records]) -> EnergyReport:
+def from_document(document: Document | Mapping[str, Records]) -> energy_report.EnergyReport:
     """Return the energy report of a document, or of a PROV-JSON object."""
     reader = DocumentReader(document)
     measurements = list(_measurements(reader))
     collections = _collections(reader)
     whole_run = (m for m in measurements if m.during is None)
     run = reader.section("activity").get("run:run", {})
-    return EnergyReport(
+    return energy_report.EnergyReport(
         run=read(Run, run, start=run.get("prov:startTime"), end=run.get("prov:endTime")),
         measured=bool(measurements),
         collectors=tuple(collections.values()),
@@ -77,7 +69,7 @@ class _Measurement(NamedTuple):
     label: str | None
     during: str | None
     name: str
-    quantity: Quantity
+    quantity: energy_report.Quantity
 
 
 def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
@@ -87,7 +79,7 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
     }
     entities = reader.section("entity")
     for identifier, part in reader.of_type("entity", "mlf:Quantity"):
-        if identifier.startswith(_TOTALS):
+        if identifier.startswith(_TOTALS):  # sums of the others, which have their own tables
             continue
         # The part of a context does not repeat the attributes of the quantity's total.
         total_id = str(value(part.get("mlf:partOfTotal", "")))
@@ -99,9 +91,12 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
             label=text(device.get("prov:label")),
             during=text(part.get("mlf:during")),
             name=str(value(record.get("schema:name", ""))),
-            quantity=Quantity(
+            quantity=energy_report.Quantity(
                 value=_number(part, "qudt:numericValue"),
-                **{name: _number(part, term) for name, term in terms(Quantity).items()},
+                **{
+                    name: _number(part, term)
+                    for name, term in terms(energy_report.Quantity).items()
+                },
                 unit=_local(record, "qudt:hasUnit"),
                 method=_local(record, "mlf:method"),
                 scope=_local(record, "mlf:scope"),
@@ -113,6 +108,7 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
 def _number(record: Record, term: str) -> float | int | None:
     """Return a finite number, or None for anything else."""
     number = value(record.get(term))
+    # To Python, True is an int, and other programs may write a boolean or INF here.
     usable = isinstance(number, (int, float)) and not isinstance(number, bool)
     return number if usable and math.isfinite(number) else None
 
@@ -126,7 +122,7 @@ def _local(record: Record, term: str) -> str | None:
 # -- devices -----------------------------------------------------------------------------
 
 
-def _collections(reader: DocumentReader) -> dict[str, Collection]:
+def _collections(reader: DocumentReader) -> dict[str, energy_report.Collection]:
     """Return the collections by the ids of their activities."""
     activities = reader.section("activity")
     entities = reader.section("entity")
@@ -141,14 +137,14 @@ def _collections(reader: DocumentReader) -> dict[str, Collection]:
         session = text(record.get("dcterms:isPartOf"))
         rank = value(activities.get(session or "", {}).get("mlf:rank"))
         collections[identifier] = read(
-            Collection, record, session=session, rank=rank, node=nodes.get(session)
+            energy_report.Collection, record, session=session, rank=rank, node=nodes.get(session)
         )
     return collections
 
 
 def _devices(
-    collections: Mapping[str, Collection], measurements: Iterable[_Measurement]
-) -> tuple[DeviceEnergy, ...]:
+    collections: Mapping[str, energy_report.Collection], measurements: Iterable[_Measurement]
+) -> tuple[energy_report.DeviceEnergy, ...]:
     """Return a row for each device of each collection, or for each scope without a device."""
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for activity, device, label, _, name, quantity in measurements:
@@ -156,8 +152,7 @@ def _devices(
         # A second energy of the same device, such as a process's share, has its own row.
         what = name if is_energy and name != "energy" else ""
         key = (activity, device, quantity.scope or "", what)
-        row = rows.get(key)
-        if row is None:
+        if (row := rows.get(key)) is None:
             collection = collections.get(activity)
             row = rows[key] = {
                 **{
@@ -167,22 +162,18 @@ def _devices(
                 "device": device or None,
                 "label": label,
                 "what": what or None,
-                "component": None,
                 "scope": quantity.scope,
                 "method": quantity.method,
-                "energy_j": None,
-                "power_w": None,
-                "utilization_percent": None,
                 "quantities": {},
             }
         row["quantities"][name] = quantity
         if is_energy:
+            # The method of the row is that of its energy: its power may come from elsewhere.
             row["energy_j"], row["component"] = quantity.value, quantity.component
             row["method"] = quantity.method
-        elif (name, quantity.unit) in (("power", "W"), ("utilization", "PERCENT")):
-            field = "power_w" if name == "power" else "utilization_percent"
-            row[field] = Gauge(mean=quantity.value, max=quantity.max)
-    return tuple(DeviceEnergy(**row) for row in rows.values())
+        elif field := _GAUGES.get((name, quantity.unit)):
+            row[field] = energy_report.Gauge(mean=quantity.value, max=quantity.max)
+    return tuple(energy_report.DeviceEnergy(**row) for row in rows.values())
 
 
 # -- contexts ----------------------------------------------------------------------------
@@ -190,9 +181,9 @@ def _devices(
 
 def _contexts(
     reader: DocumentReader,
-    collections: Mapping[str, Collection],
+    collections: Mapping[str, energy_report.Collection],
     measurements: Iterable[_Measurement],
-) -> tuple[ContextEnergy, ...]:
+) -> tuple[energy_report.ContextEnergy, ...]:
     """Return the contexts and epochs with measurements, outer ones first."""
     by_context: dict[str, list[_Measurement]] = {}
     for measurement in measurements:
@@ -207,7 +198,7 @@ def _contexts(
         devices = _devices(collections, parts)
         counted = [row for row in devices if row.component and row.energy_j is not None]
         contexts.append(
-            ContextEnergy(
+            energy_report.ContextEnergy(
                 context=_path(reader, identifier),
                 rank=value(session.get("mlf:rank")),
                 start=start,
@@ -247,44 +238,44 @@ def _seconds(start: Any, end: Any) -> float | None:
         return None
 
 
-def _sum(rows: list[DeviceEnergy]) -> float | None:
+def _sum(rows: list[energy_report.DeviceEnergy]) -> float | None:
+    # No rows are None: 0 J would claim a measurement.
     return math.fsum(row.energy_j or 0 for row in rows) if rows else None
 
 
-def _method(rows: list[DeviceEnergy]) -> str | None:
+def _method(rows: list[energy_report.DeviceEnergy]) -> str | None:
     """Return the method of a sum: it is measured only if all of its parts are."""
-    methods = {row.method for row in rows}
-    if not methods:
-        return None
-    return "measured" if methods == {"measured"} else "estimated"
+    measured = all(row.method == "measured" for row in rows)
+    return None if not rows else "measured" if measured else "estimated"
 
 
 # -- totals ------------------------------------------------------------------------------
 
 
-def _total(reader: DocumentReader) -> TotalEnergy | None:
-    total = _energy(reader, "total")
-    if total is None:
+def _total(reader: DocumentReader) -> energy_report.TotalEnergy | None:
+    if (total := _energy(reader, "total")) is None:
         return None
     components = {name: _energy(reader, name) for name in COMPONENTS}
-    return TotalEnergy(**vars(total), components=components)
+    return energy_report.TotalEnergy(**vars(total), components=components)
 
 
-def _energy(reader: DocumentReader, name: str) -> Energy | None:
+def _energy(reader: DocumentReader, name: str) -> energy_report.Energy | None:
     record = reader.section("entity").get(f"run:energy/{name}", {})
     energy_j = _number(record, "qudt:numericValue")
     if energy_j is None:
         return None
-    energy_kwh = energy_j / JOULES_PER_KWH
-    return Energy(energy_j=energy_j, energy_kwh=energy_kwh, method=_local(record, "mlf:method"))
+    method = _local(record, "mlf:method")
+    return energy_report.Energy(
+        energy_j=energy_j, energy_kwh=energy_j / JOULES_PER_KWH, method=method
+    )
 
 
-def _emissions(reader: DocumentReader) -> Emissions | None:
+def _emissions(reader: DocumentReader) -> energy_report.Emissions | None:
     record = reader.section("entity").get("run:emissions/total", {})
     emissions_g = _number(record, "qudt:numericValue")
     if emissions_g is None:
         return None
-    return Emissions(
+    return energy_report.Emissions(
         emissions_g=emissions_g,
         carbon_intensity=_number(record, "mlf:carbonIntensity"),
         source=text(record.get("mlf:carbonIntensitySource")),
@@ -292,11 +283,10 @@ def _emissions(reader: DocumentReader) -> Emissions | None:
     )
 
 
-def _carbon_intensity(reader: DocumentReader) -> CarbonIntensity | None:
-    record = reader.section("entity").get("run:sci")
-    if record is None:
+def _carbon_intensity(reader: DocumentReader) -> energy_report.CarbonIntensity | None:
+    if (record := reader.section("entity").get("run:sci")) is None:
         return None
-    return CarbonIntensity(
+    return energy_report.CarbonIntensity(
         energy_kwh=_number(record, "mlf:sciEnergyKwh"),
         carbon_intensity=_number(record, "mlf:sciIntensity"),
         embodied_g=_number(record, "mlf:sciEmbodiedGrams"),
@@ -308,21 +298,20 @@ def _carbon_intensity(reader: DocumentReader) -> CarbonIntensity | None:
 # -- what is missing ---------------------------------------------------------------------
 
 
-def _not_measured(reader: DocumentReader) -> tuple[Missing, ...]:
+def _not_measured(reader: DocumentReader) -> tuple[energy_report.Missing, ...]:
     """Return each thing that could not be measured once, however many sessions report it."""
-    missing: dict[Missing, None] = {}
+    missing: dict[energy_report.Missing, None] = {}
     for collector, report in (*_unavailable(reader), *_late(reader), *_failed(reader)):
         if report.get("reason"):
             texts = {key: str(report.get(key) or "") for key in ("what", "reason", "cure")}
-            missing[Missing(collector=collector, **texts)] = None
+            missing[energy_report.Missing(collector=collector, **texts)] = None
     return tuple(missing)
 
 
 def _unavailable(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield what collectors could not measure from the start."""
     for record in reader.section("entity").values():
-        kind = next((kind for kind in types(record) if kind in _FACTS), None)
-        if kind is None:
+        if (kind := next((kind for kind in types(record) if kind in _FACTS), None)) is None:
             continue
         collector = _FACTS[kind] or text(record.get("prov:label")) or ""
         facts = _mapping(_json(record.get("mlf:facts")))

@@ -6,7 +6,6 @@ A number that the document lacks is None, never 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
@@ -19,7 +18,6 @@ _NO_EMISSIONS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Collection(View):
     """The work of one collector in one process.
 
@@ -37,7 +35,6 @@ class Collection(View):
     node: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Quantity(View):
     """A measured quantity: the growth of a counter, or the mean of a gauge with its extremes.
 
@@ -55,7 +52,6 @@ class Quantity(View):
     component: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Gauge(View):
     """Mean and maximum of a quantity that goes up and down."""
 
@@ -63,7 +59,6 @@ class Gauge(View):
     max: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class DeviceEnergy(View):
     """The measurements of a device by one collector in one process.
 
@@ -78,16 +73,15 @@ class DeviceEnergy(View):
     device: str | None
     label: str | None
     what: str | None
-    component: str | None
+    component: str | None = None
     scope: str | None
     method: str | None
-    energy_j: float | None
-    power_w: Gauge | None
-    utilization_percent: Gauge | None
+    energy_j: float | None = None
+    power_w: Gauge | None = None
+    utilization_percent: Gauge | None = None
     quantities: Mapping[str, Quantity]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ContextEnergy(View):
     """The energy of a context or epoch, including those inside it.
 
@@ -106,7 +100,6 @@ class ContextEnergy(View):
     devices: tuple[DeviceEnergy, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Energy(View):
     """An amount of energy; ``method`` is measured only if all of its parts are."""
 
@@ -115,14 +108,12 @@ class Energy(View):
     method: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class TotalEnergy(Energy):
     """The energy of the run; ``components`` maps cpu, gpu and memory to their parts."""
 
     components: Mapping[str, Energy | None]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Emissions(View):
     """Emissions in grams of CO2 equivalent; ``carbon_intensity`` is in grams per kWh."""
 
@@ -132,7 +123,6 @@ class Emissions(View):
     method: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class CarbonIntensity(View):
     """Software Carbon Intensity (ISO/IEC 21031) per ``functional_unit``, in grams of CO2e.
 
@@ -146,7 +136,6 @@ class CarbonIntensity(View):
     functional_unit: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Missing(View):
     """Something that a collector could not measure; texts may be empty."""
 
@@ -156,7 +145,6 @@ class Missing(View):
     cure: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class EnergyReport(View):
     """Energy, emissions and hardware use of a run, and quantities that could not be measured.
 
@@ -177,10 +165,7 @@ class EnergyReport(View):
 
     def tables(self) -> Iterator[Table]:
         """Yield the tables: run, devices, contexts and totals."""
-        run = self.run
-        names = ("name", "id", "status", "start", "end")
-        rows = ((name, getattr(run, name)) for name in names)
-        yield Table("Run", (), [row for row in rows if row[1]])
+        yield from self.run.tables()
         if self.measured:
             yield _device_table(self.devices)
             yield _context_table(self.contexts)
@@ -202,20 +187,19 @@ class EnergyReport(View):
             yield f"energy, {name}", _energy(total.components[name] if total else None)
         yield "energy, total", _energy(total)
         if emissions is None:
-            unknown = _NO_EMISSIONS if total else f"unknown: energy {NOT_MEASURED}"
-            yield "emissions", unknown
+            yield "emissions", _NO_EMISSIONS if total else f"unknown: energy {NOT_MEASURED}"
         else:
             source = f" ({emissions.source})" if emissions.source else ""
             intensity = _number(emissions.carbon_intensity, "g/kWh")
             yield "emissions", f"{_number(emissions.emissions_g, 'g CO2e')} at {intensity}{source}"
         if sci is not None:
-            yield (
-                f"SCI per {sci.functional_unit or 'run'}",
-                f"{_number(sci.value_g, 'g CO2e')}; "
-                f"E {_number(sci.energy_kwh, 'kWh')}, "
-                f"I {_number(sci.carbon_intensity, 'g/kWh')}, "
-                f"M {_number(sci.embodied_g, 'g')}",
+            # The letters of ISO/IEC 21031, whose formula is (E * I + M) per functional unit.
+            terms = (
+                f"E {_number(sci.energy_kwh, 'kWh')}, I {_number(sci.carbon_intensity, 'g/kWh')}, "
+                f"M {_number(sci.embodied_g, 'g')}"
             )
+            score = _number(sci.value_g, "g CO2e")
+            yield f"SCI per {sci.functional_unit or 'run'}", f"{score}; {terms}"
 
 
 def _device_table(devices: tuple[DeviceEnergy, ...]) -> Table:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.views.document_reader import (
@@ -17,10 +17,10 @@ from yprov_mlflow.prov.views.document_reader import (
 )
 from yprov_mlflow.prov.views.view import Note, Table, View, term
 
+_V = TypeVar("_V", bound=View)
 _HASH_LENGTH = 16
 
 
-@dataclass(frozen=True, kw_only=True)
 class Run(View):
     """The run itself; times are ISO 8601 in UTC, as in the document."""
 
@@ -30,8 +30,13 @@ class Run(View):
     start: str | None
     end: str | None
 
+    def tables(self) -> Iterator[Table]:
+        """Yield the attributes that the document has."""
+        keys = ("name", "id", "status", "start", "end", "experiment", "user")
+        rows = ((key, getattr(self, key, None)) for key in keys)
+        yield Table("Run", (), [row for row in rows if row[1] is not None])
 
-@dataclass(frozen=True, kw_only=True)
+
 class RunDetails(Run):
     """The run itself, with its experiment and user."""
 
@@ -39,7 +44,6 @@ class RunDetails(Run):
     user: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Metric(View):
     """All points of a metric in one context, whose path is empty outside contexts."""
 
@@ -52,7 +56,6 @@ class Metric(View):
     max: float | None = term("mlf:max")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Context(View):
     """A phase of the run, such as training, with the number of its epochs."""
 
@@ -63,7 +66,6 @@ class Context(View):
     epochs: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class Dataset(View):
     """A dataset that the run used, with the contexts it was logged for, such as training."""
 
@@ -74,7 +76,6 @@ class Dataset(View):
     contexts: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Model(View):
     """A logged model."""
 
@@ -84,7 +85,6 @@ class Model(View):
     status: str | None = term("mlf:status")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Artifact(View):
     """The current version of an artifact, and the number of its versions; size in bytes."""
 
@@ -96,7 +96,6 @@ class Artifact(View):
     versions: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class Session(View):
     """A process that worked on the run."""
 
@@ -108,7 +107,6 @@ class Session(View):
     command: str | None = term("mlf:commandLine")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Code(View):
     """The script and its git repository; ``dirty`` if it had uncommitted changes."""
 
@@ -121,7 +119,6 @@ class Code(View):
     remote: str | None = term("schema:codeRepository")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Environment(View):
     """The Python environment; ``packages`` maps names to versions."""
 
@@ -131,7 +128,6 @@ class Environment(View):
     packages: Mapping[str, str | None]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Host(View):
     """A machine that the run used."""
 
@@ -142,7 +138,6 @@ class Host(View):
     memory_bytes: int | None = term("mlf:memoryBytes")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Summary(View):
     """The current state of a run: no earlier values of tags, no overwritten artifacts.
 
@@ -166,10 +161,7 @@ class Summary(View):
 
     def tables(self) -> Iterator[Table]:
         """Yield a table for each part of the summary; those of absent parts are empty."""
-        run = self.run
-        keys = ("name", "id", "status", "start", "end", "experiment", "user")
-        values = ((key, getattr(run, key)) for key in keys)
-        yield Table("Run", (), [row for row in values if row[1] is not None])
+        yield from self.run.tables()
         yield Table("Params", ("key", "value"), list(self.params.items()))
         yield Table("Tags", ("key", "value"), list(self.tags.items()))
         yield Table(
@@ -230,10 +222,12 @@ class Summary(View):
 def from_document(document: Document | Mapping[str, Records]) -> Summary:
     """Return the summary of a document, or of a PROV-JSON object."""
     reader = DocumentReader(document)
+    # The prefixes exclude params and tags of models and traces, which a document may have, too.
     params = reader.of_type("entity", "mlf:Param", "run:param/")
     tags = reader.current("mlf:Tag", "run:tag/")
     return Summary(
         run=_run(reader),
+        # A param's value is what the user passed, such as a number; MLflow stores its text.
         params={
             _key(record): value(record.get("mlf:text", record.get("prov:value")))
             for _, record in params
@@ -242,23 +236,22 @@ def from_document(document: Document | Mapping[str, Records]) -> Summary:
         metrics=_metrics(reader),
         contexts=_contexts(reader),
         datasets=_datasets(reader),
-        models=tuple(read(Model, record) for _, record in reader.current("mlf:LoggedModel")),
+        models=_read_all(Model, reader.current("mlf:LoggedModel")),
         artifacts=_artifacts(reader),
-        sessions=tuple(
-            read(Session, record) for _, record in reader.of_type("activity", "mlf:RunSession")
-        ),
-        code=tuple(
-            read(Code, record)
-            for _, record in reader.of_type("entity", "schema:SoftwareSourceCode")
-        ),
+        sessions=_read_all(Session, reader.of_type("activity", "mlf:RunSession")),
+        code=_read_all(Code, reader.of_type("entity", "schema:SoftwareSourceCode")),
         environments=_environments(reader),
-        hosts=tuple(read(Host, record) for _, record in reader.of_type("entity", "mlf:Host")),
+        hosts=_read_all(Host, reader.of_type("entity", "mlf:Host")),
         records={
             section: len(records)
             for section, records in sorted(reader.sections.items())
             if section != "prefix"
         },
     )
+
+
+def _read_all(view: type[_V], records: Iterable[tuple[str, Record]]) -> tuple[_V, ...]:
+    return tuple(read(view, record) for _, record in records)
 
 
 def _key(record: Record) -> str:
@@ -289,12 +282,12 @@ def _metrics(reader: DocumentReader) -> tuple[Metric, ...]:
 
 
 def _contexts(reader: DocumentReader) -> tuple[Context, ...]:
-    epochs: dict[Any, int] = {}
-    for _, record in reader.of_type("activity", "mlf:Epoch"):
-        parent = value(record.get("dcterms:isPartOf"))
-        epochs[parent] = epochs.get(parent, 0) + 1
+    epochs = Counter(
+        value(record.get("dcterms:isPartOf"))
+        for _, record in reader.of_type("activity", "mlf:Epoch")
+    )
     return tuple(
-        read(Context, record, epochs=epochs.get(identifier, 0))
+        read(Context, record, epochs=epochs[identifier])
         for identifier, record in reader.of_type("activity", "mlf:Context")
     )
 
@@ -311,10 +304,8 @@ def _datasets(reader: DocumentReader) -> tuple[Dataset, ...]:
 
 
 def _artifacts(reader: DocumentReader) -> tuple[Artifact, ...]:
-    versions: dict[tuple[Any, Any], int] = {}
     # All versions are entities; every one but the last is invalidated.
-    for _, record in reader.of_type("entity", "mlf:Artifact"):
-        versions[_file(record)] = versions.get(_file(record), 0) + 1
+    versions = Counter(_file(record) for _, record in reader.of_type("entity", "mlf:Artifact"))
     artifacts = [
         read(Artifact, record, versions=versions[_file(record)])
         for _, record in reader.current("mlf:Artifact")

@@ -1,4 +1,4 @@
-"""Base class of the views: a frozen dataclass as JSON, as tables, and as HTML in a notebook."""
+"""Base class of the views: frozen dataclasses as JSON, as tables, and as HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, dataclass_transform
 
 _TERM = "term"
 
@@ -40,9 +40,14 @@ def terms(view: type[View]) -> dict[str, str]:
     return {field: name for field, name in names.items() if name is not None}
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """Part of a document as typed attributes."""
+    """Part of a document as typed attributes; each subclass becomes a dataclass."""
+
+    def __init_subclass__(cls) -> None:
+        # Here, and not as a decorator of each view: a frozen class may only inherit frozen ones.
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the view as a JSON object; numbers JSON lacks (NaN, INF, -INF) become text."""

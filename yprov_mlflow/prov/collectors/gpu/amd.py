@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.base import Available, Unavailable
 from yprov_mlflow.prov.collectors.counters import MAX_POWER_W
 from yprov_mlflow.prov.collectors.gpu import visibility
 from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, GpuCollector
@@ -22,7 +22,7 @@ from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
     "AMD SMI is queried for each GPU. Energy is the hardware's accumulator times its resolution, "
-    "minus its value at the start; if a GPU has none, power integrated by trapezoids between "
+    "minus its value at the start; if a GPU lacks it, power integrated by trapezoids between "
     "samples. Of two dies on a board, and of a chip's partitions, the first counts for all. "
     "Temperature is that of the die's edge, or of its hottest spot if only that is known."
 )
@@ -33,11 +33,7 @@ _INSTALL = "Install ROCm's amd-smi-lib, then pip install /opt/rocm/share/amd_smi
 _MIB = 2**20
 
 
-class _Call(NamedTuple):
-    """A query of AMD SMI and the readings it returns; ``KeyError`` means no reading."""
-
-    readings: tuple[str, ...]
-    query: Callable[[Any, Any], tuple[Any, ...]]
+_Query: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
 
 
 def _counter(smi: Any, handle: Any) -> tuple[Any]:
@@ -88,19 +84,17 @@ def _power_limit(smi: Any, handle: Any) -> tuple[Any]:
     return (value / 1e6 if value and value > MAX_POWER_W else value,)  # microwatts; older: watts
 
 
-# For each reading, alternative calls; the first that works is used.
-_CALLS = (
-    (_Call((COUNTER,), _counter),),
-    (_Call(("power",), _power),),
-    (_Call(("utilization", "memory_utilization"), _activity),),
-    (_Call(("memory_used",), _memory),),
-    (
-        _Call(("temperature",), _temperature("EDGE")),
-        _Call(("temperature",), _temperature("HOTSPOT")),
-    ),
-    (_Call(("sm_clock",), _clock("GFX")),),
-    (_Call(("memory_clock",), _clock("MEM")),),
-    (_Call(("power_limit",), _power_limit),),
+# For each group of readings, alternative queries that return them; the first that works is used.
+# ``KeyError`` means no reading.
+_QUERIES: tuple[tuple[tuple[str, ...], Sequence[_Query]], ...] = (
+    ((COUNTER,), [_counter]),
+    (("power",), [_power]),
+    (("utilization", "memory_utilization"), [_activity]),
+    (("memory_used",), [_memory]),
+    (("temperature",), [_temperature("EDGE"), _temperature("HOTSPOT")]),
+    (("sm_clock",), [_clock("GFX")]),
+    (("memory_clock",), [_clock("MEM")]),
+    (("power_limit",), [_power_limit]),
 )
 
 # Readings that each partition of a chip may report for the whole chip.
@@ -112,17 +106,12 @@ class Amd(GpuCollector):
 
     name = "amd"
 
-    def __init__(self, context: CollectorContext) -> None:
-        super().__init__(context)
-        self._smi: Any = None
-
     def probe(self) -> Available | Unavailable:
         """Detect the visible GPUs and their readings."""
-        absent = self._missing_requirement()
-        if absent is not None:
+        if absent := self._missing_requirement():
             return absent
         try:
-            self._smi = importlib.import_module("amdsmi")
+            self._smi: Any = importlib.import_module("amdsmi")
         except (ImportError, OSError, AttributeError, KeyError, SystemExit) as error:
             return Unavailable(f"amdsmi cannot be imported: {error!r}", _INSTALL)
         self.errors = (self._smi.AmdSmiException,)
@@ -130,14 +119,13 @@ class Amd(GpuCollector):
         try:
             self.open()
         except self.errors as error:
-            return Unavailable(
-                f"AMD SMI does not start: {_text(error)}",
-                "Ask for access to /dev/kfd and /dev/dri, often by the groups render and video",
-            )
+            cure = "Ask for access to /dev/kfd and /dev/dri, often by the groups render and video"
+            return Unavailable(f"AMD SMI does not start: {self.reason(error)}", cure)
         try:
             return self._probe()
         except self.errors as error:
-            return Unavailable(f"AMD SMI fails: {_text(error)}", "See the output of amd-smi")
+            reason = f"AMD SMI fails: {self.reason(error)}"
+            return Unavailable(reason, "See the output of amd-smi")
 
     def open(self) -> None:
         """Initialize AMD SMI; no error if it already is."""
@@ -158,13 +146,13 @@ class Amd(GpuCollector):
 
     def reason(self, error: Exception) -> str:
         """Return why a gauge failed."""
-        return _text(error)
+        return str(getattr(error, "err_info", "") or " ".join(str(error).split()))
 
     def _missing_requirement(self) -> Unavailable | None:
         """Return what ``amdsmi`` needs and lacks, without importing it."""
         root, environ = self.context.root, self.context.environ
         if not any((root / path).exists() for path in ("dev/kfd", "sys/module/amdgpu")):
-            return Unavailable("there is no AMD GPU driver (amdgpu)")
+            return Unavailable("no AMD GPU driver (amdgpu)")
         if "amdsmi" in sys.modules:
             return None
         spec = find_spec("amdsmi")
@@ -196,7 +184,7 @@ class Amd(GpuCollector):
             serial = self._asic(handle).get("asic_serial", "")
             names = {uuid: uuid, f"GPU-{str(serial).lower().removeprefix('0x')}": uuid} | names
         if not handles:
-            return Unavailable("there is no AMD GPU")
+            return Unavailable("no AMD GPU")
         visible = visibility.amd(self.context.environ, list(handles), names)
         if not visible.devices:
             return Unavailable(f"no GPU is visible: {visible.source}", "Select GPUs in it")
@@ -219,13 +207,11 @@ class Amd(GpuCollector):
     def _gpu(self, device: str, uuid: str, handle: Any, chip: str, address: str | None) -> Gpu:
         memory = self.fact(self._smi.amdsmi_get_gpu_vram_usage, handle) or {}
         total = memory.get("vram_total")
-        facts: dict[str, Json] = {
-            "uuid": uuid,
-            "pci_bus_id": address,
-            "memory_bytes": total and total * _MIB,
-        }
+        size = total and total * _MIB
+        facts: dict[str, Json] = {"uuid": uuid, "pci_bus_id": address, "memory_bytes": size}
         candidates = [
-            (calls[0].readings, [self._gauge(call) for call in calls]) for calls in _CALLS
+            (readings, [self._gauge(readings, query) for query in queries])
+            for readings, queries in _QUERIES
         ]
         if chip != device:
             candidates = [pair for pair in candidates if pair[0][0] not in _CHIP_READINGS]
@@ -235,16 +221,16 @@ class Amd(GpuCollector):
         label = self._asic(handle).get("market_name") or "AMD GPU"
         return Gpu(device, uuid, label, facts, gauges, unit_j=1.0)
 
-    def _gauge(self, call: _Call) -> Gauge:
+    def _gauge(self, readings: tuple[str, ...], query: _Query) -> Gauge:
         smi = self._smi
 
         def read(handle: Any) -> tuple[float | None, ...]:
             try:
-                return tuple(_number(value) for value in call.query(smi, handle))
+                return tuple(_number(value) for value in query(smi, handle))
             except (AttributeError, KeyError, TypeError):  # function or answer of another version
-                return (None,) * len(call.readings)
+                return (None,) * len(readings)
 
-        return Gauge(call.readings, read)
+        return Gauge(readings, read)
 
     def _asic(self, handle: Any) -> dict[str, Any]:
         return self.fact(self._smi.amdsmi_get_gpu_asic_info, handle) or {}
@@ -255,7 +241,3 @@ def _number(value: Any) -> float | None:
     if not isinstance(value, int | float) or value in (0xFFFF, 0xFFFFFFFF, 2**64 - 1):
         return None
     return value
-
-
-def _text(error: Exception) -> str:
-    return str(getattr(error, "err_info", "") or " ".join(str(error).split()))

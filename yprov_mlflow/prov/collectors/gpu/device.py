@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.collectors.base import (
-    Available,
-    Collector,
-    CollectorContext,
-    Device,
-    Quantity,
-    Unavailable,
-)
-from yprov_mlflow.prov.collectors.counters import (
-    COUNTER_RANGES,
-    MAX_POWER_W,
-    EnergyCounter,
-    PowerIntegral,
-)
+from yprov_mlflow.prov.collectors import base, counters
+from yprov_mlflow.prov.collectors.base import Quantity, Unavailable
+from yprov_mlflow.prov.collectors.counters import MAX_POWER_W
 from yprov_mlflow.prov.errors import CollectorError
 from yprov_mlflow.prov.events import Json
 
@@ -68,23 +58,14 @@ class Gauge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU, or an instance of one, to be sampled.
-
-    Args:
-        id: Device id.
-        key: UUID, which finds its handle and is the claim of its quantities.
-        label: Product name.
-        facts: Facts that do not change.
-        gauges: The calls that work on it.
-        unit_j: Joules per count of its energy counter.
-    """
+    """A GPU, or an instance of one, to be sampled."""
 
     id: str
-    key: str
+    key: str  # UUID, which finds its handle and is the claim of its quantities
     label: str
     facts: Mapping[str, Json]
-    gauges: Sequence[Gauge] = ()
-    unit_j: float = 0.001
+    gauges: Sequence[Gauge]  # the calls that work on it
+    unit_j: float = 0.001  # joules per count of its energy counter
 
     def readings(self) -> set[str]:
         """Return the names of all its readings."""
@@ -92,72 +73,50 @@ class Gpu:
 
     def quantities(self) -> list[Quantity]:
         """Return its quantities: energy if it has a counter or power, then all readings."""
-        readings = self.readings()
+        names = self.readings()
         prefix = self.id.replace("gpu", "gpu_", 1).replace("-mig", "_mig_")
         quantities = [
             Quantity(
-                name,
-                reading.unit,
-                reading.kind,
-                "device",
-                "measured",
-                device=self.id,
+                *(name, reading.unit, reading.kind, "device", "measured", self.id),
                 claim=self.key,
                 system_metric=f"{prefix}_{reading.system_metric}",
                 scale=reading.scale,
             )
             for name, reading in READINGS.items()
-            if name in readings
+            if name in names
         ]
-        if readings & {COUNTER, "power"}:
-            energy = Quantity(
-                "energy",
-                "J",
-                "ElectricEnergy",
-                "device",
-                "measured",
-                device=self.id,
-                cumulative=True,
-                component="gpu",
-                claim=self.key,
-                system_metric=f"{prefix}_energy_joules",
-            )
-            quantities.insert(0, energy)
+        if names & {COUNTER, "power"}:
+            total = partial(base.energy, "device", "measured", self.id, component="gpu")
+            metric = f"{prefix}_energy_joules"
+            quantities.insert(0, total(claim=self.key, system_metric=metric))
         return quantities
 
 
-@dataclass(slots=True)
 class _Meter:
-    """State of a GPU while it is sampled.
+    """State of a GPU while it is sampled."""
 
-    Args:
-        energy_j: The last total that was returned.
-        failure: Why nothing could be read; "" after a successful reading.
-        reported: Whether that failure was raised.
-    """
-
-    gpu: Gpu
-    handle: Any
-    names: Sequence[str] = ()
-    energy_j: float | None = None
-    failure: str = ""
-    reported: bool = False
-    energy: EnergyCounter | PowerIntegral = field(default_factory=PowerIntegral)
-
-    def __post_init__(self) -> None:
-        self.names = [quantity.name for quantity in self.gpu.quantities()]
-        if COUNTER in self.gpu.readings():
-            self.energy = EnergyCounter(self.gpu.unit_j)
+    def __init__(self, gpu: Gpu, handle: Any) -> None:
+        self.gpu = gpu
+        self.handle = handle
+        self.energy_j: float | None = None  # the last total that was returned
+        self.failure = ""  # why nothing could be read; "" after a successful reading
+        self.reported = False  # whether that failure was raised
+        self._names = [quantity.name for quantity in gpu.quantities()]
+        self._source = COUNTER if COUNTER in gpu.readings() else "power"
+        self._energy = (
+            counters.EnergyCounter(gpu.unit_j)
+            if self._source == COUNTER
+            else counters.PowerIntegral()
+        )
 
     def values(self, readings: Mapping[str, float | None], time_s: float) -> list[float | None]:
         """Return the value of each quantity."""
         valid = {name: validated(name, value) for name, value in readings.items()}
-        source = COUNTER if isinstance(self.energy, EnergyCounter) else "power"
-        total_j = self.energy.add(valid.get(source), time_s)
+        total_j = self._energy.add(valid.get(self._source), time_s)
         # An unchanged counter was not refreshed yet, or never is: that is not an energy of 0.
         valid["energy"] = None if total_j == self.energy_j else total_j
         self.energy_j = self.energy_j if total_j is None else total_j
-        return [valid.get(name) for name in self.names]
+        return [valid.get(name) for name in self._names]
 
 
 def validated(name: str, value: float | None) -> float | None:
@@ -165,7 +124,9 @@ def validated(name: str, value: float | None) -> float | None:
     if value is None or value < 0 or (value == 0 and name in _NEVER_ZERO):
         return None
     if name == COUNTER:
-        return None if value + 1 in COUNTER_RANGES else value  # all bits set: not supported
+        return (
+            None if value + 1 in counters.COUNTER_RANGES else value
+        )  # all bits set: not supported
     return float(value) if value <= READINGS[name].maximum else None
 
 
@@ -174,14 +135,14 @@ def without_none(facts: Mapping[str, Json]) -> dict[str, Json]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-class GpuCollector(Collector):
+class GpuCollector(base.Collector):
     """Base class of GPU collectors; ``probe`` must set ``gpus``, ``missing`` and ``errors``.
 
     Waking an idle GPU may take seconds. ``probe`` may therefore keep the library open and set
     ``keep_open``, until ``start`` has opened it too.
     """
 
-    def __init__(self, context: CollectorContext) -> None:
+    def __init__(self, context: base.CollectorContext) -> None:
         super().__init__(context)
         self.gpus: list[Gpu] = []
         self.missing: list[Unavailable] = []
@@ -205,19 +166,16 @@ class GpuCollector(Collector):
     def is_closed(self, error: Exception) -> bool:
         """Return whether other code in this process closed the library or made handles stale."""
 
+    @abstractmethod
     def reason(self, error: Exception) -> str:
         """Return why a gauge failed."""
-        return str(error)
 
     def working_gauges(
         self, device: str, handle: Any, calls: Iterable[tuple[tuple[str, ...], Sequence[Gauge]]]
     ) -> list[Gauge]:
         """Return the gauges that work on a device, and add the others to ``missing``.
 
-        Args:
-            device: Device id.
-            handle: Its handle.
-            calls: Readings with alternative gauges for them; the first that works is used.
+        ``calls`` are readings with alternative gauges for them; the first that works is used.
         """
         gauges = []
         for readings, candidates in calls:
@@ -240,16 +198,13 @@ class GpuCollector(Collector):
 
     def available(
         self, facts: Mapping[str, Json], *, agent: str, version: str, procedure: str
-    ) -> Available:
+    ) -> base.Available:
         """Return the result of the probe."""
-        return Available(
-            facts=without_none(facts),
-            quantities=[quantity for gpu in self.gpus for quantity in gpu.quantities()],
-            devices=[Device(gpu.id, gpu.label, without_none(gpu.facts)) for gpu in self.gpus],
-            agent=agent,
-            version=version,
-            procedure=procedure,
-            missing=self.missing,
+        return base.Available(
+            without_none(facts),
+            [quantity for gpu in self.gpus for quantity in gpu.quantities()],
+            [base.Device(gpu.id, gpu.label, without_none(gpu.facts)) for gpu in self.gpus],
+            *(agent, version, procedure, self.missing),
         )
 
     def fact(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -279,9 +234,9 @@ class GpuCollector(Collector):
         """
         values = self._read_all()
         failed = [meter for meter in self._meters if meter.failure and not meter.reported]
-        for meter in failed:
-            meter.reported = True
         if failed:
+            for meter in failed:
+                meter.reported = True
             ids = ", ".join(meter.gpu.id for meter in failed)
             raise CollectorError(
                 f"the collector {self.name!r} can read nothing from {ids}",

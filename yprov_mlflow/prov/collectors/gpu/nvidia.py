@@ -10,14 +10,14 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
+from yprov_mlflow.prov.collectors.base import Available, Unavailable
 from yprov_mlflow.prov.collectors.gpu import visibility
 from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, GpuCollector
 from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
     "NVML is queried for each GPU. Energy is the hardware's own counter minus its value at the "
-    "start; if a GPU has none, power integrated by trapezoids between samples. Power is NVML's "
+    "start; if a GPU lacks it, power integrated by trapezoids between samples. Power is NVML's "
     "value, which newer GPUs average over one second. Memory in use includes the driver's own. "
     "A GPU is throttled (100 %, else 0) while heat, power or the hardware's protection hold its "
     "clocks down; idleness and clocks that someone set do not count."
@@ -75,10 +75,7 @@ _CALLS = (
     _Call(("memory_clock",), ("nvmlDeviceGetClockInfo",), (_MEMORY,)),
     _Call(
         ("throttled", "throttled_thermal"),
-        (
-            "nvmlDeviceGetCurrentClocksEventReasons",
-            "nvmlDeviceGetCurrentClocksThrottleReasons",
-        ),
+        ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
         convert=_throttling,
     ),
     _Call(("power_limit",), ("nvmlDeviceGetEnforcedPowerLimit",), convert=_from_milli),
@@ -91,12 +88,7 @@ class _MigInstance(NamedTuple):
     number: int
     uuid: str
     handle: Any
-    gpu_instance: int | None
-    compute_instance: int | None
-
-    def names(self, parent: str) -> tuple[str, str]:
-        """Return its UUID, and its name for drivers before 470."""
-        return self.uuid, f"MIG-{parent}/{self.gpu_instance}/{self.compute_instance}"
+    old_name: str  # for drivers before 470
 
 
 class _PhysicalGpu(NamedTuple):
@@ -113,25 +105,20 @@ class Nvidia(GpuCollector):
 
     name = "nvidia"
 
-    def __init__(self, context: CollectorContext) -> None:
-        super().__init__(context)
-        self._nvml: Any = None
-
     def probe(self) -> Available | Unavailable:
         """Detect the visible GPUs and their readings."""
         try:
             import pynvml
         except ImportError as error:
-            return Unavailable(
-                f"nvidia-ml-py cannot be imported: {error}", "Run pip install nvidia-ml-py"
-            )
-        self._nvml, self.errors = pynvml, (pynvml.NVMLError,)
+            reason = f"nvidia-ml-py cannot be imported: {error}"
+            return Unavailable(reason, "Run pip install nvidia-ml-py")
+        self._nvml: Any = pynvml
+        self.errors = (pynvml.NVMLError,)
         self.gpus, self.missing = [], []
         try:
             self.open()
         except pynvml.NVMLError as error:
             return self._init_failure(error)
-        result: Available | Unavailable
         try:
             result = self._probe()
         except pynvml.NVMLError as error:
@@ -172,7 +159,7 @@ class Nvidia(GpuCollector):
             nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
                 "the NVIDIA driver is loaded, but its library libnvidia-ml.so.1 is missing"
                 if loaded
-                else "there is no NVIDIA driver (no libnvidia-ml.so.1)",
+                else "no NVIDIA driver (libnvidia-ml.so.1 is missing)",
                 container if loaded else f"If there is a GPU, install its driver. {container}",
             ),
             nvml.NVML_ERROR_DRIVER_NOT_LOADED: (
@@ -205,11 +192,12 @@ class Nvidia(GpuCollector):
             except nvml.NVMLError as error:
                 self._miss(f"gpu{index}", f"{error}", "See the kernel's log; reset the GPU")
             else:
-                instances = list(self._instances(handle))
+                instances = list(self._instances(uuid, handle))
                 gpus[uuid] = _PhysicalGpu(f"gpu{index}", uuid, handle, instances)
         names = {uuid: uuid for uuid in gpus}
         for gpu in gpus.values():
-            names |= {name: mig.uuid for mig in gpu.instances for name in mig.names(gpu.uuid)}
+            for mig in gpu.instances:
+                names[mig.uuid] = names[mig.old_name] = mig.uuid
         visible = visibility.nvidia(self.context.environ, list(gpus), names, constrained=hidden > 0)
         if not visible.devices:
             return self._no_gpu(count, hidden, visible.source)
@@ -230,28 +218,24 @@ class Nvidia(GpuCollector):
         if not count:
             value = self.context.environ.get("NVIDIA_VISIBLE_DEVICES")
             setting = f" (NVIDIA_VISIBLE_DEVICES={value})" if value is not None else ""
-            return Unavailable(f"there is no NVIDIA GPU{setting}")
+            return Unavailable(f"no NVIDIA GPU{setting}")
         if hidden == count:
-            return Unavailable(
-                f"this process may open none of the node's {count} GPUs",
-                "Request GPUs from the scheduler, or access to devices such as /dev/nvidia0",
-            )
-        return Unavailable(
-            f"no GPU is visible: {source}", "Select GPUs in it, as listed by nvidia-smi -L"
-        )
+            reason = f"this process may open none of the node's {count} GPUs"
+            cure = "Request GPUs from the scheduler, or access to devices such as /dev/nvidia0"
+        else:
+            reason = f"no GPU is visible: {source}"
+            cure = "Select GPUs in it, as listed by nvidia-smi -L"
+        return Unavailable(reason, cure)
 
-    def _instances(self, handle: Any) -> Iterator[_MigInstance]:
+    def _instances(self, gpu: str, handle: Any) -> Iterator[_MigInstance]:
         nvml = self._nvml
         for index in range(self.fact(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
             with suppress(nvml.NVMLError):  # fewer instances than the maximum
                 mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
-                yield _MigInstance(
-                    index,
-                    nvml.nvmlDeviceGetUUID(mig),
-                    mig,
-                    self.fact(nvml.nvmlDeviceGetGpuInstanceId, mig),
-                    self.fact(nvml.nvmlDeviceGetComputeInstanceId, mig),
-                )
+                instance = self.fact(nvml.nvmlDeviceGetGpuInstanceId, mig)
+                compute = self.fact(nvml.nvmlDeviceGetComputeInstanceId, mig)
+                old_name = f"MIG-{gpu}/{instance}/{compute}"
+                yield _MigInstance(index, nvml.nvmlDeviceGetUUID(mig), mig, old_name)
 
     def _add(self, gpu: _PhysicalGpu, visible: Sequence[str]) -> None:
         """Add a GPU and its visible instances; all instances if the whole GPU is visible."""
@@ -261,19 +245,12 @@ class Nvidia(GpuCollector):
         self.gpus.append(self._gpu(gpu))
         for mig in instances:
             device = f"{gpu.id}-mig{mig.number}"
-            self.gpus.append(
-                Gpu(
-                    device,
-                    mig.uuid,
-                    self.fact(self._nvml.nvmlDeviceGetName, mig.handle) or "MIG instance",
-                    {"uuid": mig.uuid, "gpu": gpu.id, "memory_bytes": self._total_memory(mig)},
-                    self._gauges(device, mig.handle, [_MEMORY_CALL]),
-                )
-            )
-            self._miss(
-                f"{device} energy, power",
-                f"only measured for the whole {gpu.id}, not for an instance of it",
-            )
+            label = self.fact(self._nvml.nvmlDeviceGetName, mig.handle) or "MIG instance"
+            facts = {"uuid": mig.uuid, "gpu": gpu.id, "memory_bytes": self._total_memory(mig)}
+            gauges = self._gauges(device, mig.handle, [_MEMORY_CALL])
+            self.gpus.append(Gpu(device, mig.uuid, label, facts, gauges))
+            reason = f"only measured for the whole {gpu.id}, not for an instance of it"
+            self._miss(f"{device} energy, power", reason)
 
     def _gpu(self, gpu: _PhysicalGpu) -> Gpu:
         nvml, fact = self._nvml, self.fact

@@ -36,23 +36,14 @@ _MAX_POWER_W = 2000.0
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A powercap zone: a part of the machine with an energy counter.
+    """A powercap zone: a part of the machine with an energy counter."""
 
-    Args:
-        id: ``cpu0``, ``cpu0-dram``, ``psys``.
-        kind: ``package``, ``dram``, ``core``, ``uncore`` or ``psys``.
-        label: Description.
-        metric: Prefix of its system metrics.
-        path: Its folder.
-        range_j: Joules at which its counter overflows to 0.
-    """
-
-    id: str
-    kind: str
+    id: str  # "cpu0", "cpu0-dram", "psys"
+    kind: str  # "package", "dram", "core", "uncore" or "psys"
     label: str
-    metric: str
+    metric: str  # prefix of its system metrics
     path: Path
-    range_j: float
+    range_j: float  # joules at which its counter overflows to 0
 
     @property
     def component(self) -> str:
@@ -133,14 +124,12 @@ class ZoneCounter:
 
     def __init__(self, zone: Zone) -> None:
         self.zone = zone
-        self.total_j = 0.0
         self._path = zone.path / "energy_uj"
-        self._last: tuple[float, float] | None = None
-        self._power = Rate()
 
     def start(self) -> None:
         """Reset the total to 0."""
-        self.total_j, self._last, self._power = 0.0, None, Rate()
+        self.total_j, self._power = 0.0, Rate()
+        self._last: tuple[float, float] | None = None
         self.read()
 
     def read(self) -> tuple[float | None, float | None]:

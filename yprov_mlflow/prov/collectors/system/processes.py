@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -27,25 +28,15 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Usage(NamedTuple):
     """Resource usage of a process tree; None for unknown values.
 
-    Times and bytes are sums since each process started. They drop when a process ends without its
-    parent waiting for it, see ``MonotonicTotal``.
+    Times and bytes are sums since each process started, including children that ended and that it
+    waited for. They drop when a process ends without its parent waiting for it, see
+    ``MonotonicTotal``.
     """
 
     cpu_s: float | None = None
     memory_bytes: float | None = None
     processes: int | None = None
     threads: int | None = None
-    read_bytes: float | None = None
-    written_bytes: float | None = None
-
-
-class _ProcessUsage(NamedTuple):
-    """Usage of one process, including children that ended and that it waited for."""
-
-    start_time: float
-    cpu_s: float
-    memory_bytes: float
-    threads: int
     read_bytes: float | None = None
     written_bytes: float | None = None
 
@@ -66,7 +57,7 @@ class ProcessTree:
     def __init__(self, root: Path) -> None:
         self._proc = str(root / "proc")
         self._pid = _own_pid(self._proc)
-        self._has_proc = _read_proc(self._proc, self._pid) is not None
+        self._has_proc = _read_proc(self._proc, self._pid)[0] is not None
         # A kernel may be built without lists of children (CONFIG_PROC_CHILDREN).
         self._lists_children = os.path.exists(f"{self._proc}/{self._pid}/task/{self._pid}/children")
         self._start_times: dict[int, float | None] = {self._pid: None}
@@ -88,24 +79,16 @@ class ProcessTree:
         # Parents before children: a child that is read first and reaped before its parent is read
         # would be counted twice. The dictionary has this order.
         usages = []
-        for pid, start_time in list(self._start_times.items()):
-            usage = _read_proc(self._proc, pid) if self._has_proc else _read_psutil(pid)
-            if usage is None and pid == self._pid:  # out of file descriptors
+        for pid, expected_start in list(self._start_times.items()):
+            start_time, usage = _read_proc(self._proc, pid) if self._has_proc else _read_psutil(pid)
+            if start_time is None and pid == self._pid:  # out of file descriptors
                 return Usage()
-            if usage is None or start_time not in (None, usage.start_time):  # ended; id reused
+            if start_time is None or expected_start not in (None, start_time):  # ended; id reused
                 del self._start_times[pid]
                 continue
-            self._start_times[pid] = usage.start_time
+            self._start_times[pid] = start_time
             usages.append(usage)
-        alive = [usage for usage in usages if usage.threads]
-        return Usage(
-            sum(usage.cpu_s for usage in usages),
-            sum(usage.memory_bytes for usage in usages),
-            len(alive),
-            sum(usage.threads for usage in alive),
-            _sum_or_none(usage.read_bytes for usage in usages),
-            _sum_or_none(usage.written_bytes for usage in usages),
-        )
+        return Usage(*map(_sum_or_none, zip(*usages, strict=True)))
 
     def _search(self) -> None:
         start_s = time.thread_time()
@@ -117,8 +100,9 @@ class ProcessTree:
                         self._start_times[child] = None
                         queue.append(child)
         else:
-            for child in _psutil_children(self._pid):
-                self._start_times.setdefault(child, None)
+            with suppress(psutil.Error, OSError):
+                for process in psutil.Process(self._pid).children(recursive=True):
+                    self._start_times.setdefault(process.pid, None)
         elapsed_s = time.thread_time() - start_s
         self._next_search_s = time.monotonic() + elapsed_s / _SEARCH_SHARE
 
@@ -150,45 +134,40 @@ def _proc_children(proc: str, pid: int) -> Iterator[int]:
         yield from map(int, read_bytes(f"{proc}/{pid}/task/{thread}/children").split())
 
 
-def _read_proc(proc: str, pid: int) -> _ProcessUsage | None:
+def _read_proc(proc: str, pid: int) -> tuple[float | None, Usage]:
+    """Return the start time and the usage of one process; None for one that does not exist."""
     # The program name, in parentheses, may itself contain spaces and parentheses.
     fields = read_bytes(f"{proc}/{pid}/stat").rpartition(b") ")[2].split(maxsplit=22)
     if len(fields) < 22:
-        return None
+        return None, Usage()
     io = read_bytes(f"{proc}/{pid}/io").split(maxsplit=12)
     has_io = len(io) >= 12  # not for another user's process, or a kernel without accounting
-    return _ProcessUsage(
-        int(fields[19]),
+    alive = fields[0] not in (b"Z", b"X")
+    return int(fields[19]), Usage(
         sum(map(int, fields[11:15])) / _TICKS_PER_S,
         int(fields[21]) * _PAGE_BYTES,
-        0 if fields[0] in (b"Z", b"X") else int(fields[17]),
+        int(alive),
+        int(fields[17]) if alive else 0,
         int(io[9]) if has_io else None,
         int(io[11]) if has_io else None,
     )
 
 
-def _psutil_children(pid: int) -> list[int]:
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except (psutil.Error, OSError):
-        return []
-
-
-def _read_psutil(pid: int) -> _ProcessUsage | None:
+def _read_psutil(pid: int) -> tuple[float | None, Usage]:
     try:
         process = psutil.Process(pid)
         start_time = process.create_time()
-        # psutil has no times of ended children outside Linux.
+        # psutil does not report the times of ended children outside Linux.
         cpu = os.times()[:4] if pid == os.getpid() else process.cpu_times()[:4]
         memory_bytes = process.memory_info().rss
         threads = process.num_threads()
         io = process.io_counters() if hasattr(process, "io_counters") else None
     except (psutil.Error, OSError):
-        return None
+        return None, Usage()
     traffic = (None, None) if io is None else (io.read_bytes, io.write_bytes)
-    return _ProcessUsage(start_time, sum(cpu), memory_bytes, threads, *traffic)
+    return start_time, Usage(sum(cpu), memory_bytes, int(threads > 0), threads, *traffic)
 
 
-def _sum_or_none(values: Iterable[float | None]) -> float | None:
+def _sum_or_none(values: Iterable[Any]) -> Any:
     numbers = [value for value in values if value is not None]
     return sum(numbers) if numbers else None

@@ -15,65 +15,54 @@ from typing import Any
 import numpy
 
 from yprov_mlflow.prov.errors import MissingExtraError
-from yprov_mlflow.prov.formats.metric_files.columns import (
-    BATCH,
-    COLUMNS,
-    batch_of,
-    side_file,
-    texts,
-)
-from yprov_mlflow.prov.translate import Coded, PointBatch, SideFile
+from yprov_mlflow.prov.formats.metric_files.columns import COLUMNS, batch_of, side_file, texts
+from yprov_mlflow.prov.translate import BATCH, Coded, PointBatch, SideFile
 
 CHUNK = 8 * BATCH
 """Points in a chunk of an array."""
 
+# Array that says whether a point has an epoch: integer arrays cannot hold missing values.
 _EPOCH_KNOWN = "epoch_known"
-"""Array that says whether a point has an epoch: integer arrays cannot hold missing values."""
-
-_MISSING = -1
-"""Code for missing text."""
-
+_MISSING = -1  # the code for missing text
+# All arrays with their type codes.
 _ARRAYS: Mapping[str, str] = {
     **{column.name: {"text": "i", "real": "d"}.get(column.kind, "q") for column in COLUMNS},
     _EPOCH_KNOWN: "b",
 }
-"""All arrays with their type codes."""
-
-_EXTRAS = {"zarr": "zarr", "netCDF4": "netcdf"}
 _DTYPES = {"q": "i8", "d": "f8", "i": "i4", "b": "i1"}
 _LABELS = "labels"
 _LABEL_SUFFIX = "_label"
 
 
 class _ArraySink(ABC):
-    """Writes batches of points in chunks of equal length, so that equal points give equal bytes."""
+    """Writes batches of points in chunks of equal length."""
 
     def __init__(self, path: Path, media_type: str) -> None:
-        self.path = path
+        self._path = path
         self._media_type = media_type
         self._pending = {name: array(code) for name, code in _ARRAYS.items()}
         self._codes: dict[str, dict[str, int]] = {
             column.name: {} for column in COLUMNS if column.kind == "text"
         }
-        self._created = False
+        self._file: Any = None
+        self._written = 0
 
     @abstractmethod
-    def create(self) -> None:
-        """Create the file."""
+    def _create(self) -> Any:
+        """Create the file, and return it as a mapping of empty arrays."""
 
     @abstractmethod
-    def append(self, columns: Mapping[str, array[Any]]) -> None:
-        """Append points to the arrays."""
+    def _append(self, name: str, values: Any) -> None:
+        """Append values to an array, which has ``self._written`` so far."""
 
     @abstractmethod
-    def finish(self, labels: Mapping[str, Sequence[str]]) -> None:
+    def _finish(self, labels: Mapping[str, Sequence[str]]) -> None:
         """Write the texts of each column's codes, and close the file."""
 
     def write(self, batch: PointBatch) -> None:
         """Append one batch."""
-        if not self._created:
-            self.create()
-            self._created = True
+        if self._file is None:
+            self._file = self._create()
         for name, field, kind in COLUMNS:
             values, pending = getattr(batch, field), self._pending[name]
             if kind == "text":
@@ -95,13 +84,15 @@ class _ArraySink(ABC):
         """Finish the file and return its description."""
         if self._pending[_EPOCH_KNOWN]:
             self._flush()
-        self.finish({name: list(codes) for name, codes in self._codes.items()})
-        return side_file(self.path, self._media_type)
+        self._finish({name: list(codes) for name, codes in self._codes.items()})
+        return side_file(self._path, self._media_type)
 
+    # Chunks of equal length independent of the batches: equal points give equal bytes.
     def _flush(self) -> None:
-        self.append({name: column[:CHUNK] for name, column in self._pending.items()})
-        for column in self._pending.values():
+        for name, column in self._pending.items():
+            self._append(name, numpy.frombuffer(column[:CHUNK], dtype=_DTYPES[column.typecode]))
             del column[:CHUNK]
+        self._written += CHUNK
 
 
 def _batches(
@@ -116,58 +107,43 @@ def _batches(
             for name, meanings in labels.items():
                 part[name] = [None if code == _MISSING else meanings[code] for code in part[name]]
             pairs = zip(part["epoch"], part[_EPOCH_KNOWN], strict=True)
-            part["epoch"] = [epoch if known else None for epoch, known in pairs]
+            part["epoch"] = [epoch if has_epoch else None for epoch, has_epoch in pairs]
             yield batch_of(part)
 
 
-def _library(name: str) -> Any:
-    """Return the library for a format, which an extra of the package installs."""
+def _library(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingExtraError.of(name, _EXTRAS[name], "This metric file") from error
+        raise MissingExtraError.of(name, extra, "This metric file") from error
 
 
 # -- Zarr ----------------------------------------------------------------------------------
 
 
-class ZarrSink(_ArraySink):
-    """Writes batches of points to a Zarr folder."""
-
+class _ZarrSink(_ArraySink):
     def __init__(self, path: Path, media_type: str) -> None:
         super().__init__(path, media_type)
-        self._zarr = _library("zarr")
-        self._arrays: dict[str, Any] = {}
+        self._zarr = _library("zarr", "zarr")
 
-    def create(self) -> None:
-        """Create the folder with empty arrays."""
-        group = self._zarr.open_group(str(self.path), mode="w", zarr_format=3)
-        for name, code in _ARRAYS.items():
-            self._arrays[name] = group.create_array(
-                name,
-                shape=(0,),
-                chunks=(CHUNK,),
-                dtype=_DTYPES[code],
-                dimension_names=("point",),
-            )
+    def _create(self) -> Any:
+        group = self._zarr.open_group(str(self._path), mode="w", zarr_format=3)
+        shape: dict[str, Any] = {"shape": (0,), "chunks": (CHUNK,), "dimension_names": ("point",)}
+        return {
+            name: group.create_array(name, dtype=_DTYPES[code], **shape)
+            for name, code in _ARRAYS.items()
+        }
 
-    def append(self, columns: Mapping[str, array[Any]]) -> None:
-        """Append points to the arrays."""
-        for name, column in columns.items():
-            target = self._arrays[name]
-            start = target.shape[0]
-            target.resize((start + len(column),))
-            target[start:] = numpy.frombuffer(column, dtype=_DTYPES[column.typecode])
+    def _append(self, name: str, values: Any) -> None:
+        self._file[name].append(values)
 
-    def finish(self, labels: Mapping[str, Sequence[str]]) -> None:
-        """Write the texts of codes as an attribute of each array."""
+    def _finish(self, labels: Mapping[str, Sequence[str]]) -> None:
         for name, meanings in labels.items():
-            self._arrays[name].attrs[_LABELS] = list(meanings)
+            self._file[name].attrs[_LABELS] = list(meanings)
 
 
-def read_zarr(path: Path) -> Iterator[PointBatch]:
-    """Yield the points of a Zarr folder."""
-    group = _library("zarr").open_group(str(path), mode="r")
+def _read_zarr(path: Path) -> Iterator[PointBatch]:
+    group = _library("zarr", "zarr").open_group(str(path), mode="r")
     columns = {name: group[name] for name in _ARRAYS}
     labels = {
         name: column.attrs[_LABELS] for name, column in columns.items() if _LABELS in column.attrs
@@ -175,35 +151,30 @@ def read_zarr(path: Path) -> Iterator[PointBatch]:
     return _batches(columns, labels)
 
 
+ZARR = (_ZarrSink, _read_zarr)
+
 # -- NetCDF --------------------------------------------------------------------------------
 
 
-class NetcdfSink(_ArraySink):
-    """Writes batches of points to a NetCDF-4 file."""
-
+class _NetcdfSink(_ArraySink):
     def __init__(self, path: Path, media_type: str) -> None:
         super().__init__(path, media_type)
-        self._netcdf = _library("netCDF4")
-        self._file: Any = None
+        self._netcdf = _library("netCDF4", "netcdf")
 
-    def create(self) -> None:
-        """Create the file with empty variables."""
-        self._file = self._netcdf.Dataset(str(self.path), "w", format="NETCDF4")
-        self._file.createDimension("point", None)
+    def _create(self) -> Any:
+        file = self._netcdf.Dataset(str(self._path), "w", format="NETCDF4")
+        file.createDimension("point", None)
         for name, code in _ARRAYS.items():
-            self._file.createVariable(
+            file.createVariable(
                 name, _DTYPES[code], ("point",), zlib=True, chunksizes=(CHUNK,), fill_value=False
             )
+        return file
 
-    def append(self, columns: Mapping[str, array[Any]]) -> None:
-        """Append points to the variables."""
-        start = len(self._file.dimensions["point"])
-        for name, column in columns.items():
-            values = numpy.frombuffer(column, dtype=_DTYPES[column.typecode])
-            self._file[name][start : start + len(column)] = values
+    def _append(self, name: str, values: Any) -> None:
+        # The variables share a dimension, which grows with the first: its length is not theirs.
+        self._file[name][self._written : self._written + len(values)] = values
 
-    def finish(self, labels: Mapping[str, Sequence[str]]) -> None:
-        """Write the texts of codes as a variable for each column, and close the file."""
+    def _finish(self, labels: Mapping[str, Sequence[str]]) -> None:
         for name, meanings in labels.items():
             dimension = name + _LABEL_SUFFIX
             self._file.createDimension(dimension, len(meanings) or None)
@@ -214,10 +185,9 @@ class NetcdfSink(_ArraySink):
         self._file.close()
 
 
-def read_netcdf(path: Path) -> Iterator[PointBatch]:
-    """Yield the points of a NetCDF-4 file."""
-    with _library("netCDF4").Dataset(str(path), "r") as file:
-        file.set_auto_mask(False)
+def _read_netcdf(path: Path) -> Iterator[PointBatch]:
+    with _library("netCDF4", "netcdf").Dataset(str(path), "r") as file:
+        file.set_auto_mask(False)  # plain arrays: the code -1 stands for missing text
         labels = {
             name.removesuffix(_LABEL_SUFFIX): [_unescaped(str(text)) for text in variable[:]]
             for name, variable in file.variables.items()
@@ -235,3 +205,6 @@ def _unescaped(text: str) -> str:
     # Splitting at doubled backslashes first keeps an escaped "\\0" from becoming NUL.
     parts = text.split("\\\\")
     return "\\".join(part.replace("\\0", "\0") for part in parts)
+
+
+NETCDF = (_NetcdfSink, _read_netcdf)

@@ -1,10 +1,11 @@
-"""Parquet and CSV files, both through Arrow, which ``series`` imports on first use.
+"""Parquet and CSV files, both through Arrow, which is imported on first use.
 
 Columns are handed over as buffers instead of value by value, which would dominate the time.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -14,21 +15,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from yprov_mlflow.prov.formats.metric_files.columns import (
-    BATCH,
-    COLUMNS,
-    batch_of,
-    side_file,
-    texts,
-)
-from yprov_mlflow.prov.translate import Coded, PointBatch, SideFile
+from yprov_mlflow.prov.formats.metric_files.columns import COLUMNS, batch_of, side_file, texts
+from yprov_mlflow.prov.translate import BATCH, Coded, PointBatch, SideFile
 
+# Bytes that are written at once; Parquet itself writes dozens of small pieces per column.
 _BUFFER = 1 << 18
-"""Bytes that are written at once; Parquet itself writes dozens of small pieces per column."""
-
+# Bytes of CSV that are read at once, and thus the maximum length of a line.
 _LONGEST_LINE = 1 << 20
-"""Bytes of CSV that are read at once, and thus the maximum length of a line."""
-
 _TEXTS = [name for name, _, kind in COLUMNS if kind == "text"]
 # Steps and times grow in small steps, so their differences take less space than dictionaries.
 _ENCODINGS = {
@@ -38,31 +31,29 @@ _ENCODINGS = {
 }
 
 
-class ParquetSink:
-    """Writes batches of points to a Parquet file, a row group for each."""
+class _ArrowSink(ABC):
+    """Writes batches of points to a file that is created with the first one."""
+
+    text: Any
+    """The Arrow type of text."""
 
     def __init__(self, path: Path, media_type: str) -> None:
         self._path = path
         self._media_type = media_type
+        self._schema = _schema(self.text)
         self._writer: Any = None
-        self._schema: Any = None
         self._file: Any = None
         self._batches = 0
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """Return the writer for ``self._file``."""
 
     def write(self, batch: PointBatch) -> None:
         """Append one batch."""
         if self._writer is None:
-            self._schema = _schema(dictionaries=True)
-            file = pa.OSFile(str(self._path), "wb")
-            self._file = pa.BufferedOutputStream(file, _BUFFER)
-            self._writer = parquet.ParquetWriter(
-                self._file,
-                self._schema,
-                compression="snappy",
-                use_dictionary=_TEXTS,
-                column_encoding=_ENCODINGS,
-                write_statistics=False,
-            )
+            self._file = pa.BufferedOutputStream(pa.OSFile(str(self._path), "wb"), _BUFFER)
+            self._writer = self._open()
         self._batches += 1
         self._writer.write_batch(_record_batch(batch, self._schema))
 
@@ -77,41 +68,37 @@ class ParquetSink:
         return side_file(self._path, self._media_type)
 
 
-def read_parquet(path: Path) -> Iterator[PointBatch]:
-    """Yield the points of a Parquet file."""
+class _ParquetSink(_ArrowSink):
+    text = pa.dictionary(pa.int32(), pa.string())
+
+    def _open(self) -> Any:
+        return parquet.ParquetWriter(
+            self._file,
+            self._schema,
+            compression="snappy",
+            use_dictionary=_TEXTS,
+            column_encoding=_ENCODINGS,
+            write_statistics=False,
+        )
+
+
+class _CsvSink(_ArrowSink):
+    text = pa.string()
+
+    def _open(self) -> Any:
+        return csv.CSVWriter(self._file, self._schema)
+
+
+def _read_parquet(path: Path) -> Iterator[PointBatch]:
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH):
             yield from _point_batches(batch)
 
 
-class CsvSink:
-    """Writes batches of points to a CSV file, a line for each point."""
-
-    def __init__(self, path: Path, media_type: str) -> None:
-        self._path = path
-        self._media_type = media_type
-        self._writer: Any = None
-        self._schema: Any = None
-
-    def write(self, batch: PointBatch) -> None:
-        """Append one batch."""
-        if self._writer is None:
-            self._schema = _schema(dictionaries=False)
-            self._writer = csv.CSVWriter(self._path, self._schema)
-        self._writer.write_batch(_record_batch(batch, self._schema))
-
-    def close(self) -> SideFile:
-        """Finish the file and return its description."""
-        self._writer.close()
-        self._writer = None
-        return side_file(self._path, self._media_type)
-
-
-def read_csv(path: Path) -> Iterator[PointBatch]:
-    """Yield the points of a CSV file."""
+def _read_csv(path: Path) -> Iterator[PointBatch]:
     # Arrow quotes all text, so that an empty string ("") differs from a missing one.
     conversion = csv.ConvertOptions(
-        column_types=_schema(dictionaries=False),
+        column_types=_schema(pa.string()),
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
@@ -123,9 +110,11 @@ def read_csv(path: Path) -> Iterator[PointBatch]:
             yield from _point_batches(batch)
 
 
-def _schema(*, dictionaries: bool) -> Any:
-    """Return the Arrow schema of the columns, with text plain or dictionary-encoded."""
-    text = pa.dictionary(pa.int32(), pa.string()) if dictionaries else pa.string()
+PARQUET = (_ParquetSink, _read_parquet)
+CSV = (_CsvSink, _read_csv)
+
+
+def _schema(text: Any) -> Any:
     types = {"text": text, "real": pa.float64()}
     return pa.schema([(name, types.get(kind, pa.int64())) for name, _, kind in COLUMNS])
 
@@ -150,7 +139,6 @@ def _text_array(values: Sequence[str | None], arrow_type: Any) -> Any:
 
 
 def _strings(values: Sequence[str | None]) -> Any:
-    """Return text without missing values as an array."""
     # pyarrow.array() would import pandas, which takes longer than writing most files.
     pieces = [value.encode() for value in values if value is not None]
     ends = array("i", accumulate(map(len, pieces), initial=0))

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats.bundles import with_name
-from yprov_mlflow.prov.formats.json_records import values_of
+from yprov_mlflow.prov.formats.prov_json import values_of
 from yprov_mlflow.prov.formats.rdf import prov_o
 from yprov_mlflow.prov.formats.rdf.json_form import PROPERTY, is_list, restored
 from yprov_mlflow.prov.formats.rdf.terms import QualifiedNames
@@ -25,6 +25,7 @@ from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS, PROV, SUBTYPES
 _STRING = prov_o.XSD + "string"
 _GENID = re.compile(r"/genid/([A-Za-z]+/[0-9a-f]{32})\Z")
 
+# The tables of prov_o, from the term to its meaning.
 _SECTIONS = {iri: section for section, iri in prov_o.CLASSES.items()}
 _IMPLIED_SECTIONS = {PROV + name: section for name, section in SUBTYPES.items()}
 _KEYS = {iri: key for key, iri in prov_o.PROPERTIES.items()}
@@ -61,6 +62,7 @@ def load(stream: BinaryIO, syntax: str, format_name: str) -> Iterator[Document]:
         DocumentError: The content does not have this syntax, is not PROV, or the triples of a
             graph are not contiguous.
     """
+    # pyoxigraph takes longer to import than capture may delay a training script.
     import pyoxigraph
 
     seen: set[object] = set()
@@ -87,7 +89,7 @@ def load(stream: BinaryIO, syntax: str, format_name: str) -> Iterator[Document]:
 
 def _document(graph: Graph, graph_name: object, prefixes: dict[str, str]) -> Document:
     document = graph.document(prefixes)
-    # The default graph has no IRI, and a blank node as a name means nothing outside the file.
+    # The default graph lacks an IRI, and a blank node names nothing outside the file.
     iri = getattr(graph_name, "value", "")
     return with_name(document, iri if ":" in iri else "", prefixes)
 
@@ -103,23 +105,13 @@ class Graph:
 
     def add(self, subject: Any, property: str, object: Any) -> None:
         """Add a triple of pyoxigraph terms; the property is an IRI."""
-        about = _key(subject)
-        properties = self._triples.get(about)
-        if properties is None:
-            properties = self._triples[about] = {}
-        if property in properties:
-            properties[property].append(object)
-        else:
-            properties[property] = [object]
+        self._triples.setdefault(_key(subject), {}).setdefault(property, []).append(object)
 
     def document(self, prefixes: Mapping[str, str]) -> Document:
         """Return the document and discard the triples.
 
         Args:
             prefixes: The prefixes of the file, for graphs that do not contain their own.
-
-        Raises:
-            DocumentError: A triple is not PROV.
         """
         declared, form = self._take_metadata()
         standard = prov_o.STANDARD.items()
@@ -129,12 +121,10 @@ class Graph:
         for relation in self._relations():
             self._add_plain(*relation)
         self._elements()
-        records = self._records
-        if form is not None:
-            try:
-                records = restored(records, form)
-            except ValueError as error:
-                raise DocumentError.unreadable("RDF", error) from error
+        try:
+            records = self._records if form is None else restored(self._records, form)
+        except ValueError as error:
+            raise DocumentError.unreadable("RDF", error) from error
         return Document(self._names.prefixes, records)
 
     def _take_metadata(self) -> tuple[dict[str, str], str | None]:
@@ -187,7 +177,6 @@ class Graph:
         return remaining
 
     def _add_unnamed(self, section: str, about: str, properties: dict[str, list[Any]]) -> None:
-        """Add relations of a kind that PROV gives no ids."""
         first, second, property = prov_o.PLAIN[section]
         bundles = properties.pop(prov_o.IN_BUNDLE, []) if section == "mentionOf" else []
         for end in properties.pop(property):
@@ -209,8 +198,7 @@ class Graph:
         for property, objects in self._triples.pop(node, {}).items():
             key = ends.get(property)
             if key is not None:
-                ids = [self._id(_key(term)) for term in objects]
-                record[key] = _scalar(ids)
+                record[key] = _scalar([self._id(_key(term)) for term in objects])
                 if key == relation.object:
                     other = _key(objects[0])
             elif property == prov_o.AT_TIME and KINDS[section].times:
@@ -238,18 +226,19 @@ class Graph:
             return self._names[node]
         # Labels of blank nodes change with each parse; our keys follow from the ends.
         relation = prov_o.QUALIFIED[section]
-        ends = record[relation.subject], str(record.get(relation.object, ""))
-        key, number = unnamed(section, *ends), 1
+        first, second = record[relation.subject], str(record.get(relation.object, ""))
+        key = start = unnamed(section, first, second)
+        number = 1
         while key in records:
             number += 1
-            key = f"{unnamed(section, *ends)}/{number}"
+            key = f"{start}/{number}"
         return key
 
     def _add_plain(self, section: str, first: str, second: str, kinds: list[str]) -> None:
-        """Add a relation that is one triple only and so has no id."""
+        """Add a relation that is one triple only, and therefore lacks an id."""
         relation = prov_o.QUALIFIED[section]
         ends = self._id(first), self._id(second)
-        record: Record = dict(zip((relation.subject, relation.object), ends, strict=True))
+        record: Record = {relation.subject: ends[0], relation.object: ends[1]}
         if kinds:
             record["prov:type"] = _scalar([name(kind) for kind in kinds])
         self._records.setdefault(section, {}).setdefault(unnamed(section, *ends), record)
@@ -285,7 +274,7 @@ class Graph:
                 implied = {_IMPLIED_SECTIONS.get(_key(term), "") for term in types} - {""}
                 sections = sorted(implied)[:1]
             if not sections:
-                if not properties and not types:
+                if not properties and not types:  # only named as the end of a relation
                     continue
                 guesses = dict(self._guesses()) if guesses is None else guesses
                 sections = _optional(guesses.get(self._id(about)))
@@ -326,7 +315,6 @@ class Graph:
     # -- terms -------------------------------------------------------------------------
 
     def _put(self, identifier: str, record: Record, key: str, objects: list[Any]) -> None:
-        """Add the values of objects to an attribute."""
         values = [*values_of(record[key])] if key in record else []
         for term in objects:
             value = self._value(term)
@@ -353,11 +341,7 @@ class Graph:
 
 
 def _key(term: Any) -> str:
-    """Return an IRI, or the label of a blank node with its mark.
-
-    Raises:
-        DocumentError: The term is something else, such as a literal.
-    """
+    """Return an IRI, or the label of a blank node with its mark; a literal is an error."""
     # By name of the type, as pyoxigraph is imported only where files are read.
     kind = type(term).__name__
     if kind == "NamedNode":

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats.bundles import DocumentName
-from yprov_mlflow.prov.formats.json_records import values_of
+from yprov_mlflow.prov.formats.prov_json import values_of
 from yprov_mlflow.prov.formats.rdf import prov_o
 from yprov_mlflow.prov.formats.rdf.json_form import LISTS, PROPERTY, JsonForm
 from yprov_mlflow.prov.formats.rdf.terms import Syntax, quote
@@ -26,14 +26,10 @@ from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS, PROV
 Statement = tuple[str, list[str]]
 """A subject, and each of its properties with an object, separated by a space."""
 
+_Attribute = tuple[str, str, int]  # its key, its property, and which kind of value it has
+
 _VALUE, _TYPES, _LIST, _NAME, _TIME = range(5)
 _FIRST = ("prov:type", "prov:label", "prov:value")
-
-
-class _Attribute(NamedTuple):
-    key: str
-    property: str
-    kind: int
 
 
 class Statements:
@@ -58,9 +54,8 @@ class Statements:
         self._literal_type = syntax.property(PROV + "type")
 
     def __iter__(self) -> Iterator[Statement]:
-        unknown = self._records.keys() - KINDS.keys()
-        if unknown:
-            reason = f"PROV-O has no terms for {', '.join(sorted(unknown))}"
+        if unknown := self._records.keys() - KINDS.keys():
+            reason = f"PROV-O lacks terms for {', '.join(sorted(unknown))}"
             raise DocumentError.unwritable("RDF", reason)
         yield from self._prefixes()
         # Relations first: each is written together with the element that it starts from.
@@ -81,8 +76,7 @@ class Statements:
         for term in sorted(links):
             yield subject_of(term), list(dict.fromkeys(links[term]))
             yield from nodes.pop(term, ())
-        form = self._form.text()
-        if form is not None:
+        if (form := self._form.text()) is not None:
             about = subject_of(self._syntax.iri(self._name.iri))
             yield about, [self._syntax.property(PROPERTY) + quote(form)]
 
@@ -186,7 +180,7 @@ class Statements:
                 if kind == _VALUE:
                     kind = _TYPES if key == "prov:type" else _LIST if key in LISTS else kind
                 iri = others.get(key) or prov_o.PROPERTIES.get(key) or self._syntax.expand(key)
-                attributes.append(_Attribute(key, self._syntax.property(iri), kind))
+                attributes.append((key, self._syntax.property(iri), kind))
         return attributes
 
     # -- relations ---------------------------------------------------------------------
@@ -196,9 +190,9 @@ class Statements:
         names, links, nodes = self._syntax.names, self._links, self._nodes
         subject_of = self._syntax.subject
         subject, object = relation.subject, relation.object
-        plain, link = map(self._syntax.property, (relation.plain, relation.link))
-        other = self._syntax.property(relation.others[object])
-        at_time, (before, after) = self._syntax.property(prov_o.AT_TIME), self._time
+        iris = (relation.plain, relation.link, relation.others[object], prov_o.AT_TIME)
+        plain, link, other, at_time = map(self._syntax.property, iris)
+        before, after = self._time
         kind = self._type + self._syntax.iri(relation.node)
         records = self._records[section]
         for identifier in sorted(records):
@@ -208,9 +202,7 @@ class Statements:
                 end = names[record[object]] if object in record else None
             except (KeyError, TypeError):  # missing, or a list of contradicting ends
                 raise self._ends_rejected(section, identifier, subject, object) from None
-            linked = links.get(term)
-            if linked is None:
-                linked = links[term] = []
+            linked = links.setdefault(term, [])
             if end is not None:
                 linked.append(plain + end)
             if not identifier.startswith("_:"):
@@ -233,16 +225,12 @@ class Statements:
                 self._add_attributes(pairs, section, identifier, record)
                 if section == "wasDerivedFrom":
                     self._add_derivation_types(linked, pairs, end, node)
-            statement = (subject_of(node), pairs)
-            if term in nodes:
-                nodes[term].append(statement)
-            else:
-                nodes[term] = [statement]
+            nodes.setdefault(term, []).append((subject_of(node), pairs))
 
     def _add_derivation_types(
         self, linked: list[str], pairs: list[str], end: str | None, node: str
     ) -> None:
-        """Add the more specific properties that the types of a derivation imply."""
+        # A revision is a derivation: PROV-O states the general and the specific property.
         for name, properties in prov_o.DERIVATIONS.items():
             if self._type + self._syntax.names[name] in pairs:
                 plain, link = map(self._syntax.property, properties)
@@ -251,7 +239,6 @@ class Statements:
                 linked.append(link + node)
 
     def _add_plain(self, section: str) -> None:
-        """Add the relations of a section that PROV gives no ids: a triple for each."""
         first, second, iri = prov_o.PLAIN[section]
         property, in_bundle = map(self._syntax.property, (iri, prov_o.IN_BUNDLE))
         names, links, records = self._syntax.names, self._links, self._records[section]

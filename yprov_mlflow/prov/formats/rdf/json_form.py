@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats.json_records import values_of
+from yprov_mlflow.prov.formats.prov_json import values_of
 from yprov_mlflow.prov.formats.rdf.terms import Syntax, quote
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.literals import name, plain
@@ -23,10 +23,7 @@ from yprov_mlflow.prov.model.vocabulary import NAMESPACE
 PROPERTY = NAMESPACE + "jsonForm"
 
 LISTS: Mapping[str, str] = {"mlf:context": "", "dcterms:isPartOf": "run:run"}
-"""Attributes that our documents write as a list even for one value.
-
-The value is the only record that this holds for; empty for all records.
-"""
+"""Attributes that are a list even for one value, with the only record of which (empty: all)."""
 
 _NAME_TYPES = ("xsd:QName", "prov:QUALIFIED_NAME", "prov:QualifiedName")
 
@@ -43,11 +40,7 @@ class JsonForm:
     def objects(
         self, section: str, identifier: str, key: str, value: Any
     ) -> list[tuple[str, bool]]:
-        """Return the text of each distinct value, and whether it is a qualified name.
-
-        Raises:
-            DocumentError: PROV-JSON does not allow the value.
-        """
+        """Return the text of each distinct value, and whether it is a qualified name."""
         try:
             normal = normalized(identifier, key, value)
         except (TypeError, ValueError) as error:
@@ -82,11 +75,7 @@ class JsonForm:
         self._values.setdefault(section, {}).setdefault(identifier, {})[key] = value
 
     def text(self) -> str | None:
-        """Return everything recorded as JSON, or None if there is nothing.
-
-        Raises:
-            DocumentError: A recorded value cannot be written as JSON.
-        """
+        """Return everything recorded as JSON, or None if there is nothing."""
         types = sorted(self._types.values())
         parts = {"keys": self._keys, "values": self._values, "types": types}
         parts = {part: content for part, content in parts.items() if content}
@@ -99,11 +88,7 @@ class JsonForm:
 def restored(
     records: Mapping[str, Mapping[str, Record]], text: str
 ) -> dict[str, dict[str, Record]]:
-    """Return records in their recorded form, where the triples still mean the same.
-
-    Args:
-        records: The records as the triples give them.
-        text: The output of ``JsonForm.text``.
+    """Return the records of triples in the form that the output of ``JsonForm.text`` describes.
 
     Raises:
         ValueError: The text is not such an output.
@@ -122,6 +107,7 @@ def restored(
             for identifier, values in values_by_id.items():
                 record = sections.get(section, {}).get(identifier, {})
                 for key, value in values.items():
+                    # Somebody may have edited the triples since: then they win.
                     if key in record and _same(normalized(identifier, key, value), record[key]):
                         record[key] = value
     except (AttributeError, TypeError) as error:
@@ -139,7 +125,6 @@ def _reorder_types(record: Record, orders: Mapping[frozenset[str], list[str]]) -
 
 
 def _same(recorded: Any, read: Any) -> bool:
-    """Return whether values are equal, in any order."""
     if isinstance(recorded, list) and isinstance(read, list):
         return len(recorded) == len(read) and all(value in read for value in recorded)
     return bool(recorded == read)
@@ -154,8 +139,7 @@ def normalized(identifier: str, key: str, value: Any) -> Any:
     """Return a value in the form in which it reads back from RDF: names first, no duplicates.
 
     Raises:
-        TypeError: PROV-JSON does not allow such a value.
-        ValueError: PROV-JSON does not allow such a value.
+        TypeError, ValueError: PROV-JSON does not allow such a value.
     """
     values: list[Any] = []
     for item in values_of(value):

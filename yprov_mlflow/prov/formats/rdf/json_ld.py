@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO
 
 import orjson
 
-from yprov_mlflow.prov.formats.bundles import (
-    DocumentName,
-    NameAllocator,
-    namespace_of,
-    single_document,
-)
+from yprov_mlflow.prov.formats import bundles
 from yprov_mlflow.prov.formats.rdf import graph_reader, turtle
 from yprov_mlflow.prov.formats.rdf.prov_o import TYPE
 from yprov_mlflow.prov.formats.rdf.terms import Syntax, quote
 from yprov_mlflow.prov.model.document import Document
 
 NAME = "JSON-LD"
-
+# JSON-LD 1.1 lets a term be used as a prefix only if its namespace ends with one of these.
 _PREFIX_ENDS = tuple(":/?#[]@")
-"""Last characters of a namespace that allow its term to be used as a prefix (JSON-LD 1.1)."""
 
 
 class JsonLdSyntax(Syntax):
@@ -42,9 +37,7 @@ class JsonLdSyntax(Syntax):
             and prefix not in schemes
             and prefix not in ("default", "_")
         }
-        self._short = {
-            namespace: prefix for prefix, namespace in sorted(self.context.items(), reverse=True)
-        }
+        self._short = {uri: prefix for prefix, uri in sorted(self.context.items(), reverse=True)}
         super().__init__(prefixes)
 
     def name(self, name: str) -> str:
@@ -52,13 +45,12 @@ class JsonLdSyntax(Syntax):
         prefix, _, local = name.partition(":")
         iri = self.expand(name)
         # JSON-LD takes "prefix://..." for a full IRI.
-        if prefix in self.context and not local.startswith("//"):
-            return f'{{"@id":{quote(name)}}}'
-        return f'{{"@id":{quote(iri)}}}'
+        short = prefix in self.context and not local.startswith("//")
+        return f'{{"@id":{quote(name if short else iri)}}}'
 
     def iri(self, iri: str) -> str:
         """Return a reference to an IRI, with a prefix if one matches."""
-        namespace = namespace_of(iri)
+        namespace = bundles.namespace_of(iri)
         prefix, local = self._short.get(namespace), iri.removeprefix(namespace)
         return f'{{"@id":{quote(f"{prefix}:{local}" if prefix is not None else iri)}}}'
 
@@ -79,15 +71,10 @@ class JsonLdSyntax(Syntax):
 
 
 def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = False) -> None:
-    """Write documents, each in its own graph: one object with ``single``, else an array.
-
-    Raises:
-        UsageError: With ``single``, there is not exactly one document.
-        DocumentError: A name is not an IRI, or PROV-O lacks a relation.
-    """
-    names = NameAllocator()
+    """Write documents, each in its own graph: one object with ``single``, else an array."""
+    names = bundles.NameAllocator()
     before = b"" if single else b"[\n"
-    for document in [single_document(documents, NAME)] if single else documents:
+    for document in [bundles.single_document(documents, NAME)] if single else documents:
         name = names.allocate(document)
         syntax = JsonLdSyntax(turtle.prefixes_of(document))
         context = orjson.dumps(syntax.context).decode()
@@ -99,7 +86,7 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
     stream.write(b"\n" if single else b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-def _nodes(document: Document, syntax: JsonLdSyntax, name: DocumentName) -> Iterator[str]:
+def _nodes(document: Document, syntax: JsonLdSyntax, name: bundles.DocumentName) -> Iterator[str]:
     separator = "\n"
     for subject, objects in turtle.objects_by_property(document, syntax, name):
         if '"@type"' in objects:
@@ -112,11 +99,4 @@ def _nodes(document: Document, syntax: JsonLdSyntax, name: DocumentName) -> Iter
         separator = ",\n"
 
 
-def load(stream: BinaryIO) -> Iterator[Document]:
-    """Yield the documents of a file: one per graph.
-
-    Raises:
-        DocumentError: The content is not JSON-LD, is not PROV, or the triples of a graph are
-            not contiguous.
-    """
-    return graph_reader.load(stream, "JSON_LD", NAME)
+load = partial(graph_reader.load, syntax="JSON_LD", format_name=NAME)

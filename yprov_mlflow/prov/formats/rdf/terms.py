@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import count
 from json.encoder import encode_basestring
 from typing import TypeVar
 
@@ -16,8 +17,8 @@ T = TypeVar("T")
 quote: Callable[[str], str] = encode_basestring
 """Return text in quotation marks; JSON, Turtle and N-Quads share these escapes."""
 
+# PROV-JSON's name for the namespace of names without a prefix.
 _DEFAULT = "default"
-"""PROV-JSON's name for the namespace of names without a prefix."""
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # Almost all names are plain ASCII: one match spares the three searches below, which implement
@@ -68,11 +69,7 @@ class Syntax:
         self.typed = _Cache(self._typed)
 
     def expand(self, name: str) -> str:
-        """Return the IRI of a qualified name.
-
-        Raises:
-            DocumentError: Its prefix is not declared, or a character is not allowed in IRIs.
-        """
+        """Return the IRI of a qualified name; some names have none, which is an error."""
         prefix, colon, local = name.partition(":")
         if not colon:
             prefix, local = _DEFAULT, name
@@ -111,9 +108,8 @@ class Syntax:
         return DocumentError.unwritable(self.format_name, f"{name!r} is not an IRI: {reason}")
 
 
+# A dict instead of functools.cache: a hit costs no call, and there are several per triple.
 class _Cache(dict[str, T]):
-    """Values that are computed on first access."""
-
     def __init__(self, compute: Callable[[str], T]) -> None:
         self._compute = compute
 
@@ -150,10 +146,7 @@ class QualifiedNames(dict[str, str]):
                 if ":" not in local:
                     return local
         namespace = namespace_of(iri)
-        number = 1
-        while f"ns{number}" in self.prefixes:
-            number += 1
-        prefix = f"ns{number}"
+        prefix = next(p for n in count(1) if (p := f"ns{n}") not in self.prefixes)
         self.prefixes[prefix] = namespace
         self._namespaces.append((namespace, prefix))
         return f"{prefix}:{iri.removeprefix(namespace)}"

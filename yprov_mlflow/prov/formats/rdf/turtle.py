@@ -8,22 +8,19 @@ the run: ``<#param/lr>``.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats.bundles import (
-    DocumentName,
-    NameAllocator,
-    namespace_of,
-    single_document,
-)
+from yprov_mlflow.prov.formats import bundles
+from yprov_mlflow.prov.formats.bundles import DocumentName
 from yprov_mlflow.prov.formats.rdf import graph_reader
 from yprov_mlflow.prov.formats.rdf.graph_writer import Statements
 from yprov_mlflow.prov.formats.rdf.prov_o import RDF, RDFS, STANDARD, TYPE, VANN
 from yprov_mlflow.prov.formats.rdf.terms import Syntax
 from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.model.identifiers import RUN, STORE
 
 _PREFERRED: Mapping[str, str] = {"rdf": RDF, "rdfs": RDFS, "vann": VANN, **STANDARD}
 """Prefixes of the terms that occur in the RDF of every document."""
@@ -33,9 +30,8 @@ _PREFIX = re.compile(r"[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?\Z").match
 _LOCAL = re.compile(
     r"(?:[A-Za-z0-9_](?:(?:[A-Za-z0-9_.-]|%[0-9A-Fa-f]{2})*[A-Za-z0-9_-])?)?\Z"
 ).match
-_BASES = ("run", "store")
+# Subjects that are written at once: few enough to stay in the processor's cache.
 _BATCH = 64
-"""Subjects that are written at once: few enough to stay in the processor's cache."""
 
 
 def prefixes_of(document: Document) -> dict[str, str]:
@@ -58,10 +54,9 @@ class TurtleSyntax(Syntax):
             for prefix, namespace in sorted(prefixes.items(), reverse=True)
             if _PREFIX(prefix) and prefix != "default"
         }
-        self.base = next(
-            (prefixes[prefix][:-1] for prefix in _BASES if prefixes.get(prefix, "").endswith("#")),
-            None,
-        )
+        # The run first: most names in the document of a run have the namespace of the run.
+        ours = [prefixes.get(prefix, "") for prefix in (RUN, STORE)]
+        self.base = next((uri[:-1] for uri in ours if uri.endswith("#")), None)
         super().__init__(prefixes)
 
     def name(self, name: str) -> str:
@@ -72,7 +67,7 @@ class TurtleSyntax(Syntax):
 
     def iri(self, iri: str) -> str:
         """Return an IRI, with a prefix if one matches."""
-        namespace = namespace_of(iri)
+        namespace = bundles.namespace_of(iri)
         return self._shortened(namespace, iri.removeprefix(namespace))
 
     def property(self, iri: str) -> str:
@@ -89,21 +84,6 @@ class TurtleSyntax(Syntax):
         return f"<{namespace}{local}>"
 
 
-def _header(document: Document, syntax: TurtleSyntax) -> Iterator[str]:
-    if syntax.base is not None:
-        yield f"@base <{syntax.base}> .\n"
-    for prefix, namespace in sorted(prefixes_of(document).items()):
-        if _PREFIX(prefix) and prefix != "default":
-            yield f"@prefix {prefix}: <{namespace}> .\n"
-    yield "\n"
-
-
-def _paragraphs(document: Document, syntax: TurtleSyntax, name: DocumentName) -> Iterator[str]:
-    for subject, objects in objects_by_property(document, syntax, name):
-        pairs = " ;\n    ".join(f"{p} {', '.join(values)}" for p, values in objects.items())
-        yield f"{subject} {pairs} .\n"
-
-
 def objects_by_property(
     document: Document, syntax: Syntax, name: DocumentName
 ) -> Iterator[tuple[str, dict[str, list[str]]]]:
@@ -117,11 +97,7 @@ def objects_by_property(
 
 
 def write(stream: BinaryIO, texts: Iterable[str], name: DocumentName) -> None:
-    """Write the texts of a document in batches.
-
-    Raises:
-        DocumentError: A text contains half a surrogate pair.
-    """
+    """Write the texts of a document in batches; half a surrogate pair is a ``DocumentError``."""
     pending: list[str] = []
     try:
         for text in texts:
@@ -134,71 +110,56 @@ def write(stream: BinaryIO, texts: Iterable[str], name: DocumentName) -> None:
         raise DocumentError.unwritable("RDF", error, name.iri) from error
 
 
-class _TextCodec(ABC):
+def _turtle(document: Document, name: DocumentName, *, graph: bool = False) -> Iterator[str]:
+    prefixes = prefixes_of(document)
+    syntax = TurtleSyntax(prefixes)
+    if syntax.base is not None:
+        yield f"@base <{syntax.base}> .\n"
+    for prefix, namespace in sorted(prefixes.items()):
+        if _PREFIX(prefix) and prefix != "default":
+            yield f"@prefix {prefix}: <{namespace}> .\n"
+    yield f"\n{syntax.iri(name.iri)} {{\n" if graph else "\n"
+    for subject, objects in objects_by_property(document, syntax, name):
+        pairs = " ;\n    ".join(f"{p} {', '.join(values)}" for p, values in objects.items())
+        yield f"{subject} {pairs} .\n"
+    if graph:
+        yield "}\n\n"
+
+
+def _n_quads(document: Document, name: DocumentName) -> Iterator[str]:
+    syntax = Syntax(document.prefixes)
+    end = f" {syntax.iri(name.iri)} .\n"
+    for subject, pairs in Statements(document, syntax, name):
+        between = f"{end}{subject} "
+        yield f"{subject} {between.join(pairs)}{end}"
+
+
+class TextCodec:
     """Writes and reads one of the syntaxes.
 
     Args:
         name: Its name in error messages.
         parser: Its name in ``pyoxigraph.RdfFormat``.
+        texts: Yields the text of a document in pieces.
     """
 
-    def __init__(self, name: str, parser: str) -> None:
+    def __init__(
+        self, name: str, parser: str, texts: Callable[[Document, DocumentName], Iterator[str]]
+    ) -> None:
         self._name = name
-        self._parser = parser
-
-    @abstractmethod
-    def texts(self, document: Document, name: DocumentName) -> Iterator[str]:
-        """Yield the text of a document in pieces."""
+        self._texts = texts
+        self.load = partial(graph_reader.load, syntax=parser, format_name=name)
 
     def dump(
         self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
     ) -> None:
-        """Write documents, each in its own graph.
-
-        Raises:
-            UsageError: With ``single``, there is not exactly one document.
-            DocumentError: A name is not an IRI, or PROV-O lacks a relation.
-        """
-        names = NameAllocator()
-        for document in [single_document(documents, self._name)] if single else documents:
+        """Write documents, each in its own graph."""
+        names = bundles.NameAllocator()
+        for document in [bundles.single_document(documents, self._name)] if single else documents:
             name = names.allocate(document)
-            write(stream, self.texts(document, name), name)
-
-    def load(self, stream: BinaryIO) -> Iterator[Document]:
-        """Yield the documents of a file: one per graph.
-
-        Raises:
-            DocumentError: The content does not have this syntax, is not PROV, or the triples of
-                a graph are not contiguous.
-        """
-        return graph_reader.load(stream, self._parser, self._name)
+            write(stream, self._texts(document, name), name)
 
 
-class _Turtle(_TextCodec):
-    def texts(self, document: Document, name: DocumentName) -> Iterator[str]:
-        syntax = TurtleSyntax(prefixes_of(document))
-        yield from _header(document, syntax)
-        yield from _paragraphs(document, syntax, name)
-
-
-class _TriG(_TextCodec):
-    def texts(self, document: Document, name: DocumentName) -> Iterator[str]:
-        syntax = TurtleSyntax(prefixes_of(document))
-        yield from _header(document, syntax)
-        yield f"{syntax.iri(name.iri)} {{\n"
-        yield from _paragraphs(document, syntax, name)
-        yield "}\n\n"
-
-
-class _NQuads(_TextCodec):
-    def texts(self, document: Document, name: DocumentName) -> Iterator[str]:
-        syntax = Syntax(document.prefixes)
-        end = f" {syntax.iri(name.iri)} .\n"
-        for subject, pairs in Statements(document, syntax, name):
-            between = f"{end}{subject} "
-            yield f"{subject} {between.join(pairs)}{end}"
-
-
-TURTLE = _Turtle("Turtle", "TURTLE")
-TRIG = _TriG("TriG", "TRIG")
-N_QUADS = _NQuads("N-Quads", "N_QUADS")
+TURTLE = TextCodec("Turtle", "TURTLE", _turtle)
+TRIG = TextCodec("TriG", "TRIG", partial(_turtle, graph=True))
+N_QUADS = TextCodec("N-Quads", "N_QUADS", _n_quads)

@@ -70,11 +70,10 @@ class ClientSession:
 def _few_retries() -> Iterator[None]:
     """Limit MLflow's retries, which last minutes if the server is down."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "2"
+    is_default = name not in os.environ  # otherwise the user has chosen a number
+    os.environ.setdefault(name, "2")
     try:
         yield
     finally:
-        del os.environ[name]
+        if is_default:
+            del os.environ[name]

@@ -9,14 +9,19 @@ from yprov_mlflow.prov.restore.client.client_session import ClientSession
 from yprov_mlflow.prov.restore.client.models import Models
 from yprov_mlflow.prov.restore.client.runs import Runs
 from yprov_mlflow.prov.restore.client.traces import put_trace
-from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, UNCHANGED, RestoreReport
-from yprov_mlflow.prov.restore.target import RESTORED_FROM, Target
+from yprov_mlflow.prov.restore.restore_report import (
+    REFUSED,
+    RESTORED,
+    RESTORED_FROM,
+    UNCHANGED,
+    RestoreReport,
+)
 from yprov_mlflow.prov.state import Experiment, Run, StoreState
 
 _ONLY_DATABASES = "can only be restored into a database"
 
 
-class ClientTarget(Target):
+class ClientTarget:
     """Logs runs again with their original times; the original ids become tags."""
 
     def __init__(self, uri: str, report: RestoreReport, files: ArtifactFiles) -> None:
@@ -25,7 +30,7 @@ class ClientTarget(Target):
         Raises:
             StoreError: The target does not answer.
         """
-        super().__init__(report, files)
+        self._report, self._files = report, files
         self._session = ClientSession(uri, report)
         self._client = self._session.client
         self._runs = Runs(self._session)
@@ -42,7 +47,7 @@ class ClientTarget(Target):
         if experiment_id is None:
             self._report.count("run", REFUSED)
             return
-        artifacts = self._artifacts_of(run, f"run {run.run_id}", document)
+        artifacts = self._files.find(run, f"run {run.run_id}", document)
         self._runs.put(run, experiment_id, artifacts)
 
     def _experiment_id(self, experiment: Experiment) -> str | None:
@@ -86,7 +91,7 @@ class ClientTarget(Target):
             experiment_id = self._experiment_id(Experiment(model.experiment_id or "0"))
             if experiment_id is not None:
                 label = f"logged model {model.model_id}"
-                artifacts = self._artifacts_of(model, label, document)
+                artifacts = self._files.find(model, label, document)
                 self._models.put_logged(model, experiment_id, artifacts)
         self._link_models()
         for registered in state.registered_models.values():
@@ -110,13 +115,11 @@ class ClientTarget(Target):
         for run_id, run in self._runs.restored:
             if not run.input_models and not run.output_models:
                 continue
+            # MLflow 2 lacks these classes, and its runs lack such models.
             from mlflow.entities import LoggedModelInput, LoggedModelOutput
 
             with self._session.reporting(f"run {run.run_id}, its models"):
-                outputs = [
-                    LoggedModelOutput(ids.get(model, model), step)
-                    for model, step in run.output_models
-                ]
+                outputs = [LoggedModelOutput(ids.get(m, m), step) for m, step in run.output_models]
                 if outputs:
                     self._client.log_outputs(run_id, outputs)
                 inputs = [LoggedModelInput(ids.get(model, model)) for model in run.input_models]
@@ -127,9 +130,8 @@ class ClientTarget(Target):
         """Report records that no method of the client can restore."""
         for table, rows in state.table_rows.items():
             self._report.add_loss(f"table {table}", f"its {len(rows)} rows {_ONLY_DATABASES}")
-        for dataset_id in state.evaluation_datasets:
-            self._report.add_loss(f"evaluation dataset {dataset_id}", _ONLY_DATABASES)
-        for scorer in state.scorers:
-            self._report.add_loss(f"scorer {scorer['name']}", _ONLY_DATABASES)
+        datasets = (f"evaluation dataset {dataset_id}" for dataset_id in state.evaluation_datasets)
+        for label in (*datasets, *(f"scorer {scorer['name']}" for scorer in state.scorers)):
+            self._report.add_loss(label, _ONLY_DATABASES)
         for method, _ in state.unhandled_calls:
             self._report.add_loss(f"call {method}", "its effect cannot be restored")

@@ -11,8 +11,7 @@ from mlflow.exceptions import MlflowException
 from yprov_mlflow.prov.restore.artifact_files import parent_of
 from yprov_mlflow.prov.restore.client.client_session import ClientSession
 from yprov_mlflow.prov.restore.registry import DELETED
-from yprov_mlflow.prov.restore.restore_report import RESTORED, UNCHANGED
-from yprov_mlflow.prov.restore.target import RESTORED_FROM
+from yprov_mlflow.prov.restore.restore_report import RESTORED, RESTORED_FROM, UNCHANGED
 from yprov_mlflow.prov.state import LoggedModel, ModelVersion, RegisteredModel
 
 
@@ -31,8 +30,8 @@ class Models:
     ) -> None:
         """Write a logged model, unless the target has it already."""
         label = f"logged model {model.model_id}"
-        if not hasattr(self._client, "create_logged_model"):
-            self._report.refuse("logged model", label, "this MLflow version has no logged models")
+        if not hasattr(self._client, "create_logged_model"):  # MLflow 2
+            self._report.refuse("logged model", label, "this MLflow version lacks logged models")
             return
         existing = self._find(experiment_id, model.model_id)
         if existing is not None:
@@ -55,10 +54,8 @@ class Models:
             for path, file in artifacts.items():
                 self._client.log_model_artifact(created.model_id, str(file), parent_of(path))
                 self._report.files["copied"] += 1
-            if model.metrics:
-                reason = (
-                    f"its {len(model.metrics)} metric points can only be restored into a database"
-                )
+            if number := len(model.metrics):
+                reason = f"its {number} metric points can only be restored into a database"
                 self._report.add_loss(label, reason)
             if model.status in ("READY", "FAILED"):
                 self._client.finalize_logged_model(created.model_id, model.status)
@@ -66,7 +63,7 @@ class Models:
                 self._client.delete_logged_model(created.model_id)
 
     def _find(self, experiment_id: str, model_id: str) -> str | None:
-        if "'" in model_id:  # MLflow's filters have no escape for quotes
+        if "'" in model_id:  # MLflow's filters cannot quote it
             return None
         query = f"tags.`{RESTORED_FROM}` = '{model_id}'"
         models = self._client.search_logged_models([experiment_id], query)

@@ -6,22 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    RunTag,
-    ViewType,
-)
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.utils import validation
 
 from yprov_mlflow.prov.events import TERMINAL
 from yprov_mlflow.prov.restore.artifact_files import parent_of
 from yprov_mlflow.prov.restore.client.client_session import ClientSession
-from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, UNCHANGED
-from yprov_mlflow.prov.restore.target import RESTORED_FROM
+from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, RESTORED_FROM, UNCHANGED
 from yprov_mlflow.prov.state import Run
 
 RESTORING = "yprov.restoring"
@@ -89,7 +80,7 @@ class Runs:
             self._parents[run_id] = run.tags[_PARENT]
 
     def _find(self, experiment_id: str, tag: str, value: str) -> str | None:
-        if "'" in value:  # MLflow's filters have no escape for quotes
+        if "'" in value:  # MLflow's filters cannot quote it
             return None
         # Restored runs may be deleted ones; deleted partial runs are done with.
         view = ViewType.ALL if tag == RESTORED_FROM else ViewType.ACTIVE_ONLY

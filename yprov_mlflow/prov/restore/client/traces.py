@@ -8,10 +8,10 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.restore.artifact_files import TRACE_LOCATION
 from yprov_mlflow.prov.restore.client.client_session import ClientSession
 from yprov_mlflow.prov.restore.restore_report import REFUSED, RESTORED, UNCHANGED
-from yprov_mlflow.prov.restore.target import SPANS_LOCATION, TRACE_LOCATION
-from yprov_mlflow.prov.restore.traces import mlflow_3_span, span_entity
+from yprov_mlflow.prov.restore.traces import SPANS_LOCATION, mlflow_3_span, span_entity
 from yprov_mlflow.prov.state import Trace
 
 _RUN = "mlflow.sourceRun"

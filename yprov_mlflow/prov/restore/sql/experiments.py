@@ -6,12 +6,13 @@ describes it. So each experiment first gets a row with a temporary name; ``finis
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, func, select, text, update
 
 from yprov_mlflow.prov.events import INT64_MAX
-from yprov_mlflow.prov.restore.restore_report import REPLACED, RESTORED, UNCHANGED
+from yprov_mlflow.prov.restore.restore_report import REPLACED, RESTORED, RESTORED_FROM, UNCHANGED
 from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
-from yprov_mlflow.prov.restore.target import RESTORED_FROM
 from yprov_mlflow.prov.state import Experiment, Run, StoreState
 
 ORIGINAL_NAME = "yprov.original_name"
@@ -20,7 +21,12 @@ ORIGINAL_NAME = "yprov.original_name"
 _TEMPORARY = "yprov-mlflow is restoring experiment "
 """Start of temporary names; final names must not clash before all are known."""
 
-_DEFAULT = "Default"
+# Other databases count on from ids that were inserted; PostgreSQL's sequence must be advanced.
+_ADVANCE_SEQUENCE = (
+    "SELECT setval(pg_get_serial_sequence('experiments', 'experiment_id'),"
+    " GREATEST((SELECT max(experiment_id) FROM experiments), 1))"
+)
+# The column is a 32-bit integer there; SQLite's integers have 64 bits.
 _MAX_IDS = {"postgresql": 2**31 - 1, "mysql": 2**31 - 1}
 
 
@@ -30,13 +36,11 @@ class Experiments:
     Args:
         tables: Tables of the target.
         root: Artifact root of the target.
-        overwrite: Replace experiments that differ in the target.
     """
 
-    def __init__(self, tables: Tables, root: str, *, overwrite: bool) -> None:
+    def __init__(self, tables: Tables, root: str) -> None:
         self._tables = tables
         self._root = root.rstrip("/")
-        self._overwrite = overwrite
         self._ids: dict[str, int | None] = {}
         self._created: set[int] = set()
         self._mentioned: dict[str, Experiment] = {}
@@ -47,6 +51,7 @@ class Experiments:
         experiment = self._mentioned[run.experiment_id]
         experiment.name = experiment.name or run.experiment_name
         location, separator, _ = (run.artifact_uri or "").rpartition(f"/{run.run_id}/artifacts")
+        # The store's document may be missing, and runs below a location show what it was.
         if separator:
             experiment.artifact_location = experiment.artifact_location or location
         return self.id_of(experiment)
@@ -61,11 +66,12 @@ class Experiments:
             with self._tables.engine.begin() as connection:
                 self._ids[original] = self._reserve(connection, experiment)
             if self._ids[original] is None:
+                row = self._tables.find("experiments", {"experiment_id": int(original)}) or {}
                 self._tables.report.refuse(
                     "experiment",
                     f"experiment {original}",
                     f"the target has another experiment with this id, named"
-                    f" {self._name_of(original)!r}: restore into a new store, or use --overwrite",
+                    f" {row.get('name')!r}: restore into a new store, or use --overwrite",
                 )
         return self._ids[original]
 
@@ -76,12 +82,6 @@ class Experiments:
     def location(self, experiment_id: int) -> str:
         """Return the default artifact location of an experiment in the target."""
         return f"{self._root}/{experiment_id}"
-
-    def _name_of(self, experiment_id: str) -> str | None:
-        where = {"experiment_id": int(experiment_id)}
-        with self._tables.engine.connect() as connection:
-            row = self._tables.first(connection, "experiments", where)
-        return str(row["name"]) if row is not None else None
 
     def _reserve(self, connection: Connection, experiment: Experiment) -> int | None:
         original = experiment.experiment_id
@@ -98,13 +98,14 @@ class Experiments:
             }
             self._tables.insert(connection, "experiments", [row])
             if original != str(number):
+                # At once: an interrupted restoration must find the number again.
                 tag = {"experiment_id": number, "key": RESTORED_FROM, "value": original}
                 self._tables.insert(connection, "experiment_tags", [tag])
             self._created.add(number)
         # A temporary name is from a restoration that was interrupted.
         elif str(row["name"]).startswith(_TEMPORARY) or self._is_untouched(connection, row):
             self._created.add(number)
-        elif not self._overwrite and not self._has_same_name(connection, row, experiment):
+        elif not self._tables.overwrite and not self._has_same_name(connection, row, experiment):
             return None
         return number
 
@@ -131,10 +132,11 @@ class Experiments:
 
     def _is_untouched(self, connection: Connection, row: Row) -> bool:
         """Return whether this is the empty default experiment of a new store."""
+        # MLflow creates it in every database; the user's experiment 0 must be able to replace it.
         where = {"experiment_id": row["experiment_id"]}
         return (
             row["experiment_id"] == 0
-            and row["name"] == _DEFAULT
+            and row["name"] == "Default"
             and all(
                 self._tables.first(connection, table, where) is None
                 for table in ("runs", "experiment_tags", "trace_info", "logged_models")
@@ -145,6 +147,7 @@ class Experiments:
     def _has_same_name(self, connection: Connection, row: Row, experiment: Experiment) -> bool:
         if experiment.name is None or experiment.name == row["name"]:
             return True
+        # An earlier restoration may have made the name unique.
         tag = {"experiment_id": row["experiment_id"], "key": ORIGINAL_NAME}
         original = self._tables.first(connection, "experiment_tags", tag)
         return original is not None and original["value"] == experiment.name
@@ -155,12 +158,11 @@ class Experiments:
         """Write everything that is known about all experiments."""
         experiments = {**self._mentioned, **state.experiments}
         for experiment_id, mentioned in self._mentioned.items():
-            experiment = experiments[experiment_id]
+            experiment, location = experiments[experiment_id], mentioned.artifact_location
             if experiment.name is None:
                 experiment.name = mentioned.name
-            experiment.artifact_location = (
-                experiment.artifact_location or mentioned.artifact_location
-            )
+            experiment.artifact_location = experiment.artifact_location or location
+        # By length first: ids that are numbers get their rows in the order of the numbers.
         for experiment_id in sorted(experiments, key=lambda original: (len(original), original)):
             number = self.id_of(experiments[experiment_id])
             if number is None:
@@ -169,18 +171,9 @@ class Experiments:
                 self._put(experiments[experiment_id], number)
             else:
                 self._tables.report.count("experiment", UNCHANGED)
-        self._advance_sequence()
-
-    def _advance_sequence(self) -> None:
-        """Let PostgreSQL count on from our ids, as other databases do by themselves."""
-        if self._tables.dialect != "postgresql":
-            return
-        statement = (
-            "SELECT setval(pg_get_serial_sequence('experiments', 'experiment_id'),"
-            " GREATEST((SELECT max(experiment_id) FROM experiments), 1))"
-        )
-        with self._tables.engine.begin() as connection:
-            connection.execute(text(statement))
+        if self._tables.dialect == "postgresql":
+            with self._tables.engine.begin() as connection:
+                connection.execute(text(_ADVANCE_SEQUENCE))
 
     def _put(self, experiment: Experiment, number: int) -> None:
         label = f"experiment {experiment.experiment_id}"
@@ -197,32 +190,27 @@ class Experiments:
             "last_update_time": experiment.last_update_time_ms,
         }
         row = self._tables.fit("experiments", label, row)
-        rows = list(self._tables.pairs("experiment_tags", label, owner, tags))
+        rows = self._tables.pairs("experiment_tags", label, owner, tags)
         created = number in self._created
-        if created or self._overwrite:
+        if created or self._tables.overwrite:
             equal = self._update(number, row, rows)
             outcome = UNCHANGED if equal else RESTORED if created else REPLACED
             self._tables.report.count("experiment", outcome)
             return
         parts = [Part("experiments", owner, [row]), Part("experiment_tags", owner, rows)]
-        self._tables.put(Record("experiment", label, parts), overwrite=False)
+        self._tables.put(Record("experiment", label, parts))
 
     def _update(self, number: int, row: Row, tags: list[Row]) -> bool:
         """Update a row, unless it is equal; return whether it is.
 
         Runs refer to the row, so that it cannot be deleted and inserted like others.
         """
-
-        def pairs(rows: list[Row]) -> list[tuple[str, str]]:
-            return sorted((tag["key"], tag["value"]) for tag in rows)
-
         table = self._tables.all["experiments"]
         owner = {"experiment_id": number}
         with self._tables.engine.begin() as connection:
             old = self._tables.first(connection, "experiments", owner) or {}
-            old_tags = list(self._tables.rows(connection, "experiment_tags", owner))
-            equal = all(old.get(column) == value for column, value in row.items())
-            if equal and pairs(old_tags) == pairs(tags):
+            old_tags = self._tables.rows(connection, "experiment_tags", owner)
+            if row.items() <= old.items() and _values(old_tags) == _values(tags):
                 return True
             connection.execute(update(table).where(table.c.experiment_id == number).values(**row))
             self._tables.delete(connection, "experiment_tags", owner)
@@ -249,3 +237,7 @@ class Experiments:
                 f"names are unique in MLflow: {wanted!r} is {name!r}, with a tag {ORIGINAL_NAME}",
             )
         return name, tags
+
+
+def _values(tags: Iterable[Row]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in tags}

@@ -3,57 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from yprov_mlflow.prov.model.literals import number
 from yprov_mlflow.prov.restore.registry import DELETED
 from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
 from yprov_mlflow.prov.state import LoggedModel, ModelVersion, RegisteredModel, Run
 
+# MLflow's table holds the numbers of its protocol buffers' enumeration.
 _MODEL_STATUSES = {"UNSPECIFIED": 0, "PENDING": 1, "READY": 2, "FAILED": 3}
 _VERSION_STATUSES = frozenset({"PENDING_REGISTRATION", "FAILED_REGISTRATION", "READY"})
 MODEL_ID = "yprov.model_id"
 """Tag of a version with its logged model, for databases without a column for it."""
 
+_SAME_COLUMNS = ("model_type", "source_run_id", "status_message")
 _POINT = (
     *("metric_name", "metric_timestamp_ms", "metric_step", "metric_value", "run_id"),
     *("dataset_name", "dataset_digest"),
 )
 """Columns of a metric point of a logged model."""
 
-
-class ModelPoints:
-    """Metric points of logged models, collected from the runs that logged them."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, list[Row]] = {}
-
-    def add(self, run: Run, run_id: str) -> None:
-        """Add the points of a run that have a model."""
-        for key, points in run.points.items():
-            for index, model in points.models.items():
-                dataset = points.datasets.get(index, (None, None))
-                point = points.timestamps_ms[index], points.steps[index], points.values[index]
-                row = dict(zip(_POINT, (key, *point, run_id, *dataset), strict=True))
-                self._rows.setdefault(model, []).append(row)
-
-    def of(self, model: LoggedModel) -> list[Row]:
-        """Return the points of a model, also those that no run has."""
-        return [*self._rows.get(model.model_id, []), *map(_metric_row, model.metrics)]
-
-    def model_ids(self) -> Iterable[str]:
-        """Return the ids of the models that have points of runs."""
-        return self._rows
+_POINT_KEY = ("metric_name", "metric_timestamp_ms", "metric_step", "run_id")
 
 
-def _metric_row(metric: Row) -> Row:
+def add_model_points(rows: dict[str, list[Row]], run: Run, run_id: str) -> None:
+    """Add the metric points of a run that have a logged model to ``rows``, by model id."""
+    for key, points in run.points.items():
+        for index, model in points.models.items():
+            dataset = points.datasets.get(index, (None, None))
+            point = points.timestamps_ms[index], points.steps[index], points.values[index]
+            row = dict(zip(_POINT, (key, *point, run_id, *dataset), strict=True))
+            rows.setdefault(model, []).append(row)
+
+
+def metric_row(metric: Row) -> Row:
+    """Return the row of a metric point that a logged model has, and no run."""
     value = metric.get("value")
-    point = (
-        *(str(metric.get("key")), number(metric.get("timestamp")) or 0),
-        *(number(metric.get("step")) or 0, value if isinstance(value, int | float) else math.nan),
-    )
-    dataset = metric.get("dataset_name"), metric.get("dataset_digest")
-    return dict(zip(_POINT, (*point, str(metric.get("run_id")), *dataset), strict=True))
+    return {
+        "metric_name": str(metric.get("key")),
+        "metric_timestamp_ms": number(metric.get("timestamp")) or 0,
+        "metric_step": number(metric.get("step")) or 0,
+        "metric_value": value if isinstance(value, int | float) else math.nan,
+        "run_id": str(metric.get("run_id")),
+        **{key: metric.get(key) for key in ("dataset_name", "dataset_digest")},
+    }
 
 
 def model_record(
@@ -81,7 +73,7 @@ def model_record(
         (model.status or "UNSPECIFIED").removeprefix("LOGGED_MODEL_STATUS_")
     )
     if status is None:
-        tables.report.add_loss(label, f"MLflow has no status {model.status!r}")
+        tables.report.add_loss(label, f"unknown status {model.status!r}")
     created, updated = model.creation_time_ms, model.last_updated_ms
     row = {
         **keys,
@@ -91,15 +83,12 @@ def model_record(
         "last_updated_timestamp_ms": updated if updated is not None else created or 0,
         "status": status or 0,
         "lifecycle_stage": model.lifecycle,
-        "model_type": model.model_type,
-        "source_run_id": model.source_run_id,
-        "status_message": model.status_message,
+        **{name: getattr(model, name) for name in _SAME_COLUMNS},
     }
     parts = [tables.part("logged_models", label, owner, [row])]
     for word, values in (("param", model.params), ("tag", model.tags)):
         table = f"logged_model_{word}s"
-        rows = tables.pairs(table, label, keys, values, f"{word}_")
-        parts.append(Part(table, owner, list(rows)))
+        parts.append(Part(table, owner, tables.pairs(table, label, keys, values, f"{word}_")))
     metrics = _metric_rows(tables, label, keys, points, runs)
     return Record("logged model", label, [*parts, Part("logged_model_metrics", owner, metrics)])
 
@@ -110,17 +99,13 @@ def _metric_rows(
     rows: dict[tuple[object, ...], Row] = {}
     for point in points:
         if point["run_id"] not in runs:
-            reason = f"a metric point is missing: the target has no run {point['run_id']!r}"
+            reason = f"a metric point is missing: the target lacks run {point['run_id']!r}"
             tables.report.add_loss(label, reason)
             continue
-        value = point["metric_value"]
-        if value is not None:
-            value, is_nan = tables.number(float(value))
-            value = None if is_nan else value
+        finite, is_nan = tables.number(float(point["metric_value"]))
+        value = None if is_nan else finite  # this table has no column for NaN
         row = tables.fit("logged_model_metrics", label, {**keys, **point, "metric_value": value})
-        key = tuple(
-            row[name] for name in ("metric_name", "metric_timestamp_ms", "metric_step", "run_id")
-        )
+        key = tuple(row[name] for name in _POINT_KEY)
         if key in rows and rows[key]["metric_value"] != value:
             reason = f"{key[0]} at step {key[2]}: MLflow keeps one value of a model at a time"
             tables.report.add_loss(label, reason)
@@ -152,7 +137,7 @@ def registered_record(tables: Tables, model: RegisteredModel) -> Record:
         version_tags += tables.pairs("model_version_tags", version_label, keys, version.tags)
     parts = [
         tables.part("registered_models", label, owner, [row]),
-        Part("registered_model_tags", owner, list(tags)),
+        Part("registered_model_tags", owner, tags),
         Part("model_versions", owner, versions),
         Part("model_version_tags", owner, version_tags),
     ]
@@ -166,7 +151,7 @@ def _version_row(tables: Tables, label: str, version: ModelVersion) -> Row:
     fields = version.fields
     status = fields.get("status", "READY")
     if status not in _VERSION_STATUSES:
-        tables.report.add_change(label, f"MLflow has no status {status!r}: it is READY")
+        tables.report.add_change(label, f"unknown status {status!r}: it is READY")
         status = "READY"
     stage = version.stage or "None"
     model_id = str(fields.get("model_id") or "")
@@ -174,7 +159,7 @@ def _version_row(tables: Tables, label: str, version: ModelVersion) -> Row:
     has_model = model_id in str(fields.get("source")) or tables.has("model_versions", "model_id")
     if stage != DELETED and not has_model:
         version.tags.setdefault(MODEL_ID, model_id)
-        reason = f"the target has no column for its logged model: it is a tag {MODEL_ID}"
+        reason = f"the target lacks a column for its logged model: it is a tag {MODEL_ID}"
         tables.report.add_change(label, reason)
     columns = (
         *("creation_time", "last_updated_time", "description", "user_id", "source", "model_id"),

@@ -13,22 +13,21 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
+from yprov_mlflow.prov.restore.artifact_files import TRACE_LOCATION, ArtifactFiles
 from yprov_mlflow.prov.restore.restore_report import REFUSED, UNCHANGED, RestoreReport
+from yprov_mlflow.prov.restore.sql import models
 from yprov_mlflow.prov.restore.sql.experiments import Experiments
-from yprov_mlflow.prov.restore.sql.inputs import Inputs
-from yprov_mlflow.prov.restore.sql.models import ModelPoints, model_record, registered_record
-from yprov_mlflow.prov.restore.sql.other_rows import OtherRows
-from yprov_mlflow.prov.restore.sql.runs import derived_id, run_record
-from yprov_mlflow.prov.restore.sql.tables import Record, Tables, message_of
+from yprov_mlflow.prov.restore.sql.other_rows import put_other_rows
+from yprov_mlflow.prov.restore.sql.runs import Inputs, derived_id, run_record
+from yprov_mlflow.prov.restore.sql.tables import Record, Row, Tables, message_of
 from yprov_mlflow.prov.restore.sql.traces import moves_spans, trace_record
-from yprov_mlflow.prov.restore.target import TRACE_LOCATION, Target
 from yprov_mlflow.prov.state import Experiment, LoggedModel, Run, StoreState, Trace
 
+# Length of MLflow's column, which SQLite does not enforce.
 _MAX_ID_LENGTH = 32
 
 
-class DatabaseTarget(Target):
+class DatabaseTarget:
     """Writes to MLflow's tables, which MLflow itself creates in an empty database."""
 
     def __init__(
@@ -36,25 +35,23 @@ class DatabaseTarget(Target):
         uri: str,
         report: RestoreReport,
         files: ArtifactFiles,
-        *,
         overwrite: bool,
-        artifact_root: str | None,
+        root: str | None,
     ) -> None:
-        """Open the database.
+        """Open the database; ``root`` is the artifact root of a new one.
 
         Raises:
             StoreError: The database cannot be opened, or has the schema of another version.
         """
-        super().__init__(report, files)
+        self._report, self._files = report, files
         # MLflow's own store creates the tables and checks the version of the schema.
-        store = _open(uri, artifact_root)
+        store = _open(uri, root)
         self._engine = store.engine
-        self._overwrite = overwrite
-        self._tables = Tables(store.engine, report)
-        root = store.artifact_root_uri
-        self._experiments = Experiments(self._tables, root, overwrite=overwrite)
+        self._tables = Tables(store.engine, report, overwrite=overwrite)
+        self._experiments = Experiments(self._tables, store.artifact_root_uri)
         self._inputs = Inputs(self._tables)
-        self._model_points = ModelPoints()
+        # A logged model comes after all runs, which have its metric points.
+        self._model_points: dict[str, list[Row]] = {}
         self._runs: dict[str, str] = {}
 
     def close(self) -> None:
@@ -72,13 +69,12 @@ class DatabaseTarget(Target):
             return
         run_id = self._unique_id(run, experiment_id)
         default = f"{self._experiments.location(experiment_id)}/{run_id}/artifacts"
-        artifacts = self._artifacts_of(run, label, document)
+        artifacts = self._files.find(run, label, document)
         uri = default if artifacts or run.artifact_uri is None else run.artifact_uri
         record, points = run_record(self._tables, run, run_id, experiment_id, uri)
         with self._engine.begin() as connection:
             inputs = list(self._inputs.parts(connection, run, run_id, experiment_id))
-        record = record._replace(parts=[*record.parts, *inputs])
-        outcome = self._tables.put(record, overwrite=self._overwrite)
+        outcome = self._tables.put(record._replace(parts=[*record.parts, *inputs]))
         if outcome == REFUSED:
             return
         # The points were counted while their rows were compared or written.
@@ -90,7 +86,7 @@ class DatabaseTarget(Target):
                 self._report.add_change(label, reason)
         self._report.points += points.count
         self._report.collapsed += points.collapsed
-        self._model_points.add(run, run_id)
+        models.add_model_points(self._model_points, run, run_id)
         self._files.copy(artifacts, default, label)
 
     def _unique_id(self, run: Run, experiment_id: int) -> str:
@@ -100,12 +96,11 @@ class DatabaseTarget(Target):
         """
         key = f"{run.experiment_id}/{run.run_id}"
         run_id = run.run_id
-        with self._engine.connect() as connection:
-            row = self._tables.first(connection, "runs", {"run_uuid": run_id})
+        row = self._tables.find("runs", {"run_uuid": run_id})
         is_elsewhere = row is not None and row["experiment_id"] != experiment_id
         is_used = self._runs.get(run_id) not in (None, key)
         is_too_long = len(run_id) > _MAX_ID_LENGTH and self._tables.dialect != "sqlite"
-        if is_too_long or is_used or (is_elsewhere and not self._overwrite):
+        if is_too_long or is_used or (is_elsewhere and not self._tables.overwrite):
             run_id = derived_id(run.experiment_id, run.run_id)
             self._report.ids[f"run {key}"] = run_id
             reason = "is too long" if is_too_long else "belongs to a run of another experiment"
@@ -118,9 +113,12 @@ class DatabaseTarget(Target):
 
     def finish(self, state: StoreState, document: Path) -> None:
         """Write experiments, logged models, the registry, traces and other rows."""
-        for experiment_id in _experiments_in(state):
-            self._experiments.mention(experiment_id)
-        for model_id in self._model_points.model_ids():
+        ids = [model.experiment_id for model in state.models.values()]
+        ids += [trace.experiment_id for trace in state.traces.values() if trace.started]
+        for experiment_id in ids:
+            if experiment_id is not None:
+                self._experiments.mention(experiment_id)
+        for model_id in self._model_points:
             if model_id not in state.models:
                 reason = "its metric points are missing: no document describes the model"
                 self._report.add_loss(f"logged model {model_id}", reason)
@@ -129,11 +127,10 @@ class DatabaseTarget(Target):
         for model in state.models.values():
             self._put_model(model, document)
         for registered in state.registered_models.values():
-            record = registered_record(self._tables, registered)
-            self._tables.put(record, overwrite=self._overwrite)
+            self._tables.put(models.registered_record(self._tables, registered))
         for trace in state.traces.values():
             self._put_trace(trace, document)
-        OtherRows(self._tables, self._experiments, overwrite=self._overwrite).put(state)
+        put_other_rows(self._tables, self._experiments, state)
 
     def _experiment_id(self, original: str | None) -> int | None:
         return self._experiments.id_of(Experiment(original)) if original is not None else None
@@ -142,38 +139,34 @@ class DatabaseTarget(Target):
         label = f"logged model {model.model_id}"
         experiment_id = self._experiment_id(model.experiment_id)
         if not self._tables.has("logged_models"):
-            self._report.refuse("logged model", label, "this MLflow version has no logged models")
+            self._report.refuse("logged model", label, "this MLflow version lacks logged models")
             return
         if experiment_id is None:
             reason = "its experiment is unknown or not in the target"
             self._report.refuse("logged model", label, reason)
             return
         default = f"{self._experiments.location(experiment_id)}/models/{model.model_id}/artifacts"
-        artifacts = self._artifacts_of(model, label, document)
+        artifacts = self._files.find(model, label, document)
         location = model.artifact_location
         if artifacts or location is None:
             location = default
-        points = self._model_points.of(model)
-        runs = self._existing_runs({str(point["run_id"]) for point in points})
-        record = model_record(self._tables, model, experiment_id, location, points, runs)
+        points = [
+            *self._model_points.get(model.model_id, ()),
+            *map(models.metric_row, model.metrics),
+        ]
+        run_ids = {str(point["run_id"]) for point in points}
+        runs = {run_id for run_id in run_ids if self._tables.find("runs", {"run_uuid": run_id})}
+        record = models.model_record(self._tables, model, experiment_id, location, points, runs)
         self._put_with_files(record, artifacts, default)
 
     def _put_with_files(self, record: Record, artifacts: Mapping[str, Path], uri: str) -> str:
-        outcome = self._tables.put(record, overwrite=self._overwrite)
+        outcome = self._tables.put(record)
         if outcome != REFUSED:
             self._files.copy(artifacts, uri, record.label)
         if artifacts and outcome not in (REFUSED, UNCHANGED):
             reason = "its files were copied, and its location is the new one"
             self._report.add_change(record.label, reason)
         return outcome
-
-    def _existing_runs(self, run_ids: set[str]) -> set[str]:
-        with self._engine.connect() as connection:
-            return {
-                run_id
-                for run_id in run_ids
-                if self._tables.first(connection, "runs", {"run_uuid": run_id}) is not None
-            }
 
     def _put_trace(self, trace: Trace, document: Path) -> None:
         label = f"trace {trace.trace_id}"
@@ -182,7 +175,8 @@ class DatabaseTarget(Target):
             self._report.refuse("trace", label, "its documents do not describe it completely")
             return
         default = f"{self._experiments.location(experiment_id)}/traces/{trace.trace_id}/artifacts"
-        artifacts = self._artifacts_of(trace, label, document)
+        artifacts = self._files.find(trace, label, document)
+        # MLflow finds the files of a trace by this tag alone.
         if artifacts:
             trace.tags[TRACE_LOCATION] = default
         moved = moves_spans(self._tables, trace)
@@ -190,14 +184,6 @@ class DatabaseTarget(Target):
         outcome = self._put_with_files(record, artifacts, default)
         if moved and outcome not in (REFUSED, UNCHANGED):
             self._report.add_change(label, "its spans are in the database and no longer in a file")
-
-
-def _experiments_in(state: StoreState) -> list[str]:
-    ids = {
-        *(model.experiment_id for model in state.models.values()),
-        *(trace.experiment_id for trace in state.traces.values() if trace.started),
-    }
-    return sorted(experiment_id for experiment_id in ids if experiment_id is not None)
 
 
 def _open(uri: str, artifact_root: str | None) -> Any:

@@ -13,13 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
-from yprov_mlflow.prov.restore.restore_report import (
-    REFUSED,
-    REPLACED,
-    RESTORED,
-    UNCHANGED,
-    RestoreReport,
-)
+from yprov_mlflow.prov.restore import restore_report
+from yprov_mlflow.prov.restore.restore_report import REFUSED, REPLACED, RESTORED, UNCHANGED
 
 Row = dict[str, Any]
 
@@ -51,11 +46,20 @@ class Record(NamedTuple):
 
 
 class Tables:
-    """Reads and writes rows of MLflow's tables, one transaction for each record."""
+    """Reads and writes rows of MLflow's tables, one transaction for each record.
 
-    def __init__(self, engine: Engine, report: RestoreReport) -> None:
+    Args:
+        engine: Connections to the database.
+        report: Outcomes of records, and values that are changed.
+        overwrite: Replace a different record instead of refusing.
+    """
+
+    def __init__(
+        self, engine: Engine, report: restore_report.RestoreReport, *, overwrite: bool
+    ) -> None:
         self.engine = engine
         self.report = report
+        self.overwrite = overwrite
         self.all: Mapping[str, Table] = Base.metadata.tables
         self.in_order = [table.name for table in Base.metadata.sorted_tables]
         self.dialect = engine.dialect.name
@@ -75,12 +79,16 @@ class Tables:
         table = self.all[name]
         selected = [table.c[column] for column in columns] or list(table.c)
         query = select(*selected).where(self._condition(name, where))
-        for row in connection.execute(query).mappings():
-            yield dict(row)
+        yield from map(dict, connection.execute(query).mappings())
 
     def first(self, connection: Connection, name: str, where: Mapping[str, Any]) -> Row | None:
         """Return the first row with these values, or None."""
         return next(self.rows(connection, name, where), None)
+
+    def find(self, name: str, where: Mapping[str, Any]) -> Row | None:
+        """Return the first row with these values, or None, by a connection of its own."""
+        with self.engine.connect() as connection:
+            return self.first(connection, name, where)
 
     def _condition(self, name: str, where: Mapping[str, Any]) -> Any:
         table = self.all[name]
@@ -119,21 +127,16 @@ class Tables:
         """Delete the rows with these values."""
         connection.execute(delete(self.all[name]).where(self._condition(name, where)))
 
-    def put(self, record: Record, *, overwrite: bool) -> str:
+    def put(self, record: Record) -> str:
         """Write a record in one transaction, unless the target has an equal one.
 
-        Args:
-            record: The rows to write.
-            overwrite: Replace a different record instead of refusing.
-
-        Returns:
-            The outcome, which is counted in the report.
+        Return the outcome, which is counted in the report.
         """
         reason = "the target has a different version; use --overwrite to replace it"
         # One transaction: an interrupted restoration leaves no half of a record.
         try:
             with self.engine.begin() as connection:
-                outcome = self._put(connection, record, overwrite)
+                outcome = self._put(connection, record)
         except SQLAlchemyError as error:
             outcome, reason = REFUSED, f"the database rejects it: {message_of(error)}"
         self.report.count(record.kind, outcome)
@@ -141,13 +144,13 @@ class Tables:
             self.report.add_loss(record.label, reason)
         return outcome
 
-    def _put(self, connection: Connection, record: Record, overwrite: bool) -> str:
+    def _put(self, connection: Connection, record: Record) -> str:
         head = record.parts[0]
         outcome = RESTORED
         if self.first(connection, head.table, head.where) is not None:
             if all(self._is_equal(connection, part) for part in record.parts):
                 return UNCHANGED
-            if not overwrite:
+            if not self.overwrite:
                 return REFUSED
             outcome = REPLACED
             for part in reversed(record.parts):  # foreign keys: dependent rows first
@@ -190,14 +193,15 @@ class Tables:
 
     def pairs(
         self, name: str, label: str, owner: Row, values: Mapping[str, Any], prefix: str = ""
-    ) -> Iterator[Row]:
-        """Yield params or tags as rows with the columns ``key``, ``value`` and those of ``owner``.
+    ) -> list[Row]:
+        """Return params or tags as rows with the columns ``key``, ``value`` and those of ``owner``.
 
         ``prefix`` precedes the names of the columns, as in ``param_key``.
         """
-        for key, value in sorted(values.items()):
-            row = {f"{prefix}key": key, f"{prefix}value": value, **owner}
-            yield self.fit(name, f"{label}, {key}", row)
+        return [
+            self.fit(name, f"{label}, {k}", {f"{prefix}key": k, f"{prefix}value": v, **owner})
+            for k, v in sorted(values.items())
+        ]
 
     def _fitted(self, column: Any, label: str, value: Any) -> Any:
         if isinstance(value, str):

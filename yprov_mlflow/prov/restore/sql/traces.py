@@ -9,12 +9,12 @@ from typing import Any
 from yprov_mlflow.prov.model.literals import mapping, number
 from yprov_mlflow.prov.restore.sql.runs import derived_id
 from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
-from yprov_mlflow.prov.restore.target import SPANS_LOCATION
-from yprov_mlflow.prov.restore.traces import mlflow_3_span, span_entity
+from yprov_mlflow.prov.restore.traces import SPANS_LOCATION, mlflow_3_span, span_entity
 from yprov_mlflow.prov.state import Trace
 
 _TRACE_NAME = "mlflow.traceName"
 _IN_STORE = "TRACKING_STORE"
+_SAME_COLUMNS = ("client_request_id", "request_preview", "response_preview")
 _STATES = frozenset({"OK", "ERROR", "IN_PROGRESS", "STATE_UNSPECIFIED"})
 
 
@@ -29,7 +29,7 @@ def trace_record(tables: Tables, trace: Trace, experiment_id: int) -> Record:
         tags[SPANS_LOCATION] = _IN_STORE
     state = trace.state or "STATE_UNSPECIFIED"
     if state not in _STATES:
-        tables.report.add_loss(label, f"MLflow has no state {state!r}")
+        tables.report.add_loss(label, f"unknown state {state!r}")
         state = "STATE_UNSPECIFIED"
     row = {
         **owner,
@@ -37,16 +37,14 @@ def trace_record(tables: Tables, trace: Trace, experiment_id: int) -> Record:
         "timestamp_ms": trace.request_time_ms or 0,
         "execution_time_ms": trace.duration_ms,
         "status": state,
-        "client_request_id": trace.client_request_id,
-        "request_preview": trace.request_preview,
-        "response_preview": trace.response_preview,
+        **{name: getattr(trace, name) for name in _SAME_COLUMNS},
     }
     if tables.has("trace_info", "trace_name"):
         row["trace_name"] = tags.pop(_TRACE_NAME, None)
     row |= _metadata_columns(tables, metadata)
     parts = [tables.part("trace_info", label, owner, [row])]
     for table, values in (("trace_tags", tags), ("trace_request_metadata", metadata)):
-        parts.append(Part(table, owner, list(tables.pairs(table, label, owner, values))))
+        parts.append(Part(table, owner, tables.pairs(table, label, owner, values)))
     where = {"trace_id": trace.trace_id}
     if tables.has("spans"):
         parts.append(Part("spans", where, spans))
@@ -69,6 +67,7 @@ def _metadata_columns(tables: Tables, metadata: dict[str, str]) -> Row:
     """Move metadata into the columns in which later versions of MLflow keep it."""
     if not tables.has("trace_info", "session_id"):
         return {}
+    # The module exists only in versions that have these columns.
     from mlflow.store.tracking.utils import trace_analytics
 
     columns: Row = {}
@@ -181,11 +180,10 @@ def _aggregate_columns(value: object) -> Row:
 def _links(tables: Tables, trace: Trace) -> Iterator[Part]:
     if not tables.has("entity_associations"):
         return
-    label = f"trace {trace.trace_id}"
     for kind, targets in (("run", trace.runs), ("prompt_version", trace.prompts)):
         ends = {"source_type": "trace", "source_id": trace.trace_id, "destination_type": kind}
         rows = [
             {"association_id": derived_id(trace.trace_id, kind, t), **ends, "destination_id": t}
             for t in targets
         ]
-        yield tables.part("entity_associations", label, ends, rows)
+        yield tables.part("entity_associations", f"trace {trace.trace_id}", ends, rows)

@@ -27,7 +27,7 @@ UNKNOWN_FOLDER = "is not a folder that MLflow writes"
 CONTENT = "its content"
 THE_FILE = "the file"
 THE_FOLDER = "the folder"
-"""What is lost due to a problem."""
+"""Losses due to a problem."""
 
 _EXCERPT = 60
 
@@ -54,7 +54,7 @@ def decode_text(data: bytes) -> tuple[str, str | None]:
 
 def has_conflict(data: bytes) -> bool:
     """Return whether a file has markers of a merge conflict."""
-    return b"<<<<<<< " in data and (data.startswith(b"<<<<<<< ") or b"\n<<<<<<< " in data)
+    return data.startswith(b"<<<<<<< ") or b"\n<<<<<<< " in data
 
 
 def os_reason(error: OSError) -> str:

@@ -92,7 +92,7 @@ class Meta(dict[str, Json]):
 
 
 class Decoded(NamedTuple):
-    """The content of a description, with what is peculiar or broken.
+    """The content of a description, with its peculiarities and faults.
 
     Args:
         values: Everything that could be salvaged.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
+from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
 from yprov_mlflow.prov.sources.file_store import decoding
 from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 from yprov_mlflow.prov.sources.state_events import MOST_POINTS
@@ -31,7 +32,7 @@ _NUMBERS_AND_NAMES = _NUMBERS + b"naifNAIFtyTY"
 _COMMAS = bytes.maketrans(b" \n", b",,")
 # A timestamp in this range, from 1973 to 5138, is in seconds if the line has no step.
 _MIN_SECONDS, _MAX_SECONDS = 10**8, 10**11
-_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+
 _CONFLICT_MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
 
@@ -285,7 +286,7 @@ class MetricFile:
                 reason = "has a timestamp or step with a fraction, which is dropped"
                 self._files.note(self._path, reason)
             whole = int(number)
-        self._beyond_64_bits |= not _MIN_INT64 <= whole <= _MAX_INT64
+        self._beyond_64_bits |= not INT64_MIN <= whole <= INT64_MAX
         return whole
 
     def _text(self, token: bytes) -> str:

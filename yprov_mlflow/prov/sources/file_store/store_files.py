@@ -189,9 +189,13 @@ class StoreFiles:
         if data.startswith(decoding.LFS):
             self.report(path, decoding.IS_LFS_POINTER, decoding.CONTENT)
             return None
-        if decoding.has_conflict(data):
+        # Most files of a store are values: keep the usual path short.
+        if b"<<<<<<< " in data and decoding.has_conflict(data):
             self.note(path, decoding.HAS_CONFLICT)
-        return self.decode(path, data)
+        text, reason = decoding.decode_text(data)
+        if reason is not None:
+            self.note(path, reason)
+        return text
 
     def values(self, folder: str) -> dict[str, str]:
         """Return the params or tags in a folder: a file is a value, its relative path the key."""

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from yprov_mlflow.prov import ids
@@ -41,21 +42,15 @@ class ServerSource(RemoteSource):
         self._server = Server(self._location)
         self._index = Index(self._server)
         self._artifacts = ArtifactFinder(self._artifacts_folder, None, self._report)
-        self._unlisted: set[str] = set()
 
     def runs(self) -> Iterator[RunRef]:
         """Yield all runs by experiment, the oldest first."""
         from mlflow.entities import ViewType
 
         search = self._server.client.search_runs
+        options = {"run_view_type": ViewType.ALL, "max_results": _PAGE, "order_by": list(_ORDER)}
         for experiment in self._index.experiments():
-            pages = self._server.pages(
-                search,
-                [str(experiment.experiment_id)],
-                run_view_type=ViewType.ALL,
-                max_results=_PAGE,
-                order_by=list(_ORDER),
-            )
+            pages = self._server.pages(search, [str(experiment.experiment_id)], **options)
             try:
                 yield from (_ref(run.info, experiment.name) for run in pages)
             except Refused as error:
@@ -75,9 +70,8 @@ class ServerSource(RemoteSource):
 
     def events(self, ref: RunRef) -> Iterator[Event]:
         """Yield the events of one run."""
-        store = self.store()
         reading = self._reading(ref.run_id)
-        yield from ServerRun(reading, ref.run_id, ref.experiment_name, store).events()
+        yield from ServerRun(reading, ref.run_id, ref.experiment_name, self.store()).events()
 
     def store_events(self) -> Iterator[Event]:
         """Yield the events of everything that belongs to no run."""
@@ -98,14 +92,8 @@ class ServerSource(RemoteSource):
     # -- internals ---------------------------------------------------------------------
 
     def _reading(self, run_id: str) -> Reading:
-        return Reading(
-            self._server,
-            EventFactory(run_id),
-            self._index,
-            self._artifacts,
-            self._report,
-            self._unlisted,
-        )
+        events = EventFactory(run_id)
+        return Reading(self._server, events, self._index, self._artifacts, self._report)
 
     def _first_experiment(self) -> tuple[int | None, str | None, str]:
         try:
@@ -124,11 +112,9 @@ class ServerSource(RemoteSource):
             models = {*self._index.models(ref.run_id), *self._index.measured(ref.run_id)}
             for model_id in sorted(models):
                 yield reading.model(model_id).to_dictionary()
-            try:
+            with suppress(NotOffered):  # an old server without traces
                 for trace, assessments in reading.search_traces(ref.experiment_id, ref.run_id):
                     yield [dataclasses.asdict(trace), assessments]
-            except NotOffered:
-                pass  # an old server without traces
             folder, _ = self._artifacts.find(run.info.artifact_uri or "", ref.run_id)
             if folder is not None:
                 yield self._artifacts.list_files(folder)

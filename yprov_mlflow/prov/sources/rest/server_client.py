@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from yprov_mlflow.prov.errors import MissingExtraError, StoreError
@@ -21,6 +22,8 @@ _REFUSED = frozenset(
 # Messages of MLflow's client after it has already retried.
 _RETRIED = re.compile(r"Max retries|too many \d+ error|timeout", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s]+@")
+
+Function = Callable[..., Any] | None
 
 
 class Refused(Exception):
@@ -88,16 +91,14 @@ class Server:
         status = answer.status_code
         if status in (401, 403):
             raise self._unauthorized(status)
-        try:
-            valid = status == 200 and isinstance(answer.json(), dict)
-        except ValueError:
-            valid = False
-        if not valid:
-            raise StoreError(
-                f"this does not answer as a tracking server does (HTTP {status})",
-                self.location,
-                "Give the address in MLFLOW_TRACKING_URI, including its path if it has one",
-            )
+        with suppress(ValueError):  # an answer that is not JSON
+            if status == 200 and isinstance(answer.json(), dict):
+                return
+        raise StoreError(
+            f"this does not answer as a tracking server does (HTTP {status})",
+            self.location,
+            "Give the address in MLFLOW_TRACKING_URI, including its path if it has one",
+        )
 
     def _unauthorized(self, status: int) -> StoreError:
         return StoreError(
@@ -106,8 +107,13 @@ class Server:
             "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
 
-    def ask(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def ask(self, function: Function, *args: Any, **options: Any) -> Any:
         """Return the result of a function of MLflow's client or store.
+
+        Args:
+            function: The function; None if the installed MLflow lacks it.
+            args: Its arguments.
+            options: Its keyword arguments.
 
         Raises:
             NotOffered: The server or the client is too old for this.
@@ -116,6 +122,8 @@ class Server:
         """
         from mlflow.exceptions import MlflowException
 
+        if function is None:
+            raise NotOffered("the installed MLflow is too old for this")
         for attempt in range(1, _TRIES + 1):
             try:
                 return function(*args, **options)
@@ -145,7 +153,7 @@ class Server:
             self._probe(self.client)
             raise Refused(_message(error)) from error
 
-    def pages(self, function: Callable[..., Any], *args: Any, **options: Any) -> Iterator[Any]:
+    def pages(self, function: Function, *args: Any, **options: Any) -> Iterator[Any]:
         """Yield the items of all pages of a function that takes a ``page_token``."""
         token: str | None = None
         while True:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from yprov_mlflow.prov import serialize
@@ -19,6 +20,7 @@ from yprov_mlflow.prov.sources.state_events import (
     SPANS_LOCATION,
     TRACE_LOCATION,
     EventFactory,
+    batches,
 )
 from yprov_mlflow.prov.state import Trace
 
@@ -26,16 +28,20 @@ _PAGE = 100
 _EXPERIMENTS = 50  # experiments in one request
 _TRACE_ORDER = ("attributes.timestamp_ms ASC",)
 
-Ids = dict[str, list[str]]
+Ids = dict[str, set[str]]
 
 
 class Index:
-    """Logged models by run, read once: a server cannot search models by run."""
+    """Logged models by run, read once: a server cannot search models by run.
+
+    ``unlisted`` are the roots of artifact stores that the client cannot list.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._experiments: list[Any] | None = None
         self._models: tuple[Ids, Ids] | None = None
+        self.unlisted: set[str] = set()
 
     def experiments(self) -> list[Any]:
         """Return all experiments as MLflow's objects, deleted ones last."""
@@ -51,11 +57,11 @@ class Index:
 
     def models(self, run_id: str | None) -> list[str]:
         """Return the ids of the models that the run created; for None, of those without one."""
-        return self._read()[0].get(run_id or "", [])
+        return sorted(self._read()[0].get(run_id or "", ()))
 
     def measured(self, run_id: str) -> list[str]:
         """Return the ids of the models that have metrics from the run."""
-        return self._read()[1].get(run_id, [])
+        return sorted(self._read()[1].get(run_id, ()))
 
     def sources(self) -> set[str]:
         """Return the ids of all runs that created models."""
@@ -64,44 +70,33 @@ class Index:
     def _read(self) -> tuple[Ids, Ids]:
         """Return the ids of models by the run that created them, and by those with metrics."""
         if self._models is None:
-            created: dict[str, set[str]] = defaultdict(set)
-            measured: dict[str, set[str]] = defaultdict(set)
-            try:
+            created: Ids = defaultdict(set)
+            measured: Ids = defaultdict(set)
+            with suppress(NotOffered):
                 for model in self._search_models():
                     created[model.source_run_id or ""].add(model.model_id)
                     for metric in model.metrics or ():
                         measured[metric.run_id or ""].add(model.model_id)
-            except NotOffered:
-                created.clear()
-            self._models = (
-                {run_id: sorted(ids) for run_id, ids in created.items()},
-                {run_id: sorted(ids) for run_id, ids in measured.items()},
-            )
+            self._models = created, measured
         return self._models
 
     def _search_models(self) -> Iterator[Any]:
-        ids = [str(experiment.experiment_id) for experiment in self.experiments()]
-        for start in range(0, len(ids), _EXPERIMENTS):
-            search = getattr(self._server.store, "search_logged_models", None)
-            if search is None:
-                raise NotOffered("MLflow before 3 has no logged models")
-            batch = ids[start : start + _EXPERIMENTS]
+        # MLflow before 3 lacks logged models.
+        search = getattr(self._server.store, "search_logged_models", None)
+        ids = (str(experiment.experiment_id) for experiment in self.experiments())
+        for batch in batches(ids, _EXPERIMENTS):
             yield from self._server.pages(search, experiment_ids=batch, max_results=_PAGE)
 
 
 @dataclasses.dataclass
 class Reading:
-    """Everything that is needed to read one run, or the contents that belong to no run.
-
-    ``unlisted`` are the roots of artifact stores that the client cannot list.
-    """
+    """Everything that is needed to read one run, or the contents that belong to no run."""
 
     server: Server
     events: EventFactory
     index: Index
     artifacts: ArtifactFinder
     report: Callable[[Problem], None]
-    unlisted: set[str]
 
     def guard(self, where: str, lost: str, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events for as long as the server provides them; then report a problem."""
@@ -133,9 +128,8 @@ class Reading:
         self, experiment_id: str, run_id: str | None
     ) -> Iterator[tuple[Trace, list[dict[str, Any]]]]:
         """Yield the traces of a run, or of an experiment, each with its assessments."""
+        # MLflow before 2.13 lacks traces.
         search = getattr(self.server.store, "search_traces", None)
-        if search is None:
-            raise NotOffered("MLflow before 2.13 has no traces")
         options: dict[str, Any] = {"max_results": _PAGE, "order_by": list(_TRACE_ORDER)}
         if run_id is not None:
             options["filter_string"] = f"attribute.run_id = '{run_id}'"
@@ -179,21 +173,19 @@ class Reading:
         if folder is not None:
             return self.artifacts.list_files(folder)
         root = root_of(uri, owner)
-        if reachable or root in self.unlisted:
+        if reachable or root in self.index.unlisted:
             return []
         # A plain path is one on the server's machine. The client would look for it on this one.
         remote = ":" in uri and not uri.startswith("file:")
-        if not remote or list_files is None:
-            reason = "artifacts are on another machine that does not serve them"
-            self.artifacts.report_unreachable(uri, owner, reason)
-            return []
-        try:
-            return self._list_remote(list_files, owner)
-        except (Refused, ImportError) as error:
-            self.unlisted.add(root)
-            reason = f"artifacts cannot be listed: {error}"
-            self.artifacts.report_unreachable(uri, owner, reason)
-            return []
+        reason = "artifacts are on another machine that does not serve them"
+        if remote and list_files is not None:
+            try:
+                return self._list_remote(list_files, owner)
+            except (Refused, ImportError) as error:
+                self.index.unlisted.add(root)
+                reason = f"artifacts cannot be listed: {error}"
+        self.artifacts.report_unreachable(uri, owner, reason)
+        return []
 
     def _list_remote(self, list_files: Callable[..., Any], owner: str) -> list[File]:
         files: list[File] = []

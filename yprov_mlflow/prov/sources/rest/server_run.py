@@ -14,11 +14,10 @@ from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.rest.server_client import NotOffered, Refused
 from yprov_mlflow.prov.sources.rest.server_reading import Reading
 from yprov_mlflow.prov.sources.source import Problem
-from yprov_mlflow.prov.sources.state_events import MOST_POINTS, SOURCE_RUN
+from yprov_mlflow.prov.sources.state_events import MOST_POINTS, SOURCE_RUN, batches
 from yprov_mlflow.prov.state import Run
 
 _PAGE = 25_000  # points in one request, the most that MLflow allows
-_RUN_NAME = "mlflow.runName"
 
 Point = tuple[int, int, str]
 
@@ -27,11 +26,7 @@ class ServerRun:
     """Reads one run, part by part: what the server refuses does not affect the other parts."""
 
     def __init__(
-        self,
-        reading: Reading,
-        run_id: str,
-        experiment_name: str | None,
-        store: dict[str, str],
+        self, reading: Reading, run_id: str, experiment_name: str | None, store: dict[str, str]
     ) -> None:
         self._reading = reading
         self._server = reading.server
@@ -40,9 +35,7 @@ class ServerRun:
         self._run = Run(run_id, experiment_name=experiment_name, store=store)
         self._entity: Any = None
         # Points of logged models that are not assigned to a point of the run yet, by key.
-        self._model_metrics: dict[str, dict[Point, list[Any]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
+        self._model_metrics: dict[str, dict[Point, list[Any]]] = defaultdict(dict)
 
     def events(self) -> Iterator[Event]:
         """Yield the events of the run, in the order that all sources have."""
@@ -71,7 +64,7 @@ class ServerRun:
         run.tags = dict(sorted(dict(data.tags).items()))
         run.experiment_id = str(info.experiment_id)
         # Empty text and zero stand for absent values in MLflow's messages.
-        run.name = info.run_name or run.tags.get(_RUN_NAME) or None
+        run.name = info.run_name or run.tags.get("mlflow.runName") or None
         run.user_id = info.user_id or None
         run.status = info.status
         run.start_time_ms = info.start_time or None
@@ -90,56 +83,47 @@ class ServerRun:
             model = self._reading.model(model_id)
             for metric in getattr(model, "metrics", None) or ():
                 if metric.run_id == self._run_id:
-                    self._model_metrics[metric.key][_point(metric)].append((model_id, metric))
+                    by_point = self._model_metrics[metric.key]
+                    by_point.setdefault(_point(metric), []).append((model_id, metric))
         return iter(())
 
     def _metrics(self) -> Iterator[Event]:
         for key in sorted(self._entity.data.metrics):
-            waiting: list[Any] = []
             history = self._server.pages(
                 self._server.store.get_metric_history, self._run_id, key, max_results=_PAGE
             )
-            for metric in history:
-                waiting.append(metric)
-                if len(waiting) == MOST_POINTS:
-                    yield self._points(key, waiting)
-                    waiting = []
-            if waiting:
-                yield self._points(key, waiting)
+            for metrics in batches(history, MOST_POINTS):
+                yield self._points(key, metrics)
 
     def _points(self, key: str, metrics: list[Any]) -> Event:
-        models: list[str | None] = []
-        datasets: list[list[str] | None] = []
-        unassigned = self._model_metrics.get(key)
+        assigned: list[tuple[str | None, Any]] = []
+        unassigned = self._model_metrics.get(key, {})
         for metric in metrics if unassigned else ():
-            equal = unassigned.get(_point(metric)) if unassigned else None
-            model_id, model_metric = equal.pop(0) if equal else (None, None)
-            models.append(model_id)
-            datasets.append(_dataset(model_metric))
+            equal = unassigned.get(_point(metric))
+            assigned.append(equal.pop(0) if equal else (None, None))
         return self._events.metrics(
             key,
             array("d", [metric.value for metric in metrics]),
             [metric.timestamp for metric in metrics],
             [metric.step or 0 for metric in metrics],
-            models,
-            datasets,
+            [model_id for model_id, _ in assigned],
+            [_dataset(metric) for _, metric in assigned],
         )
 
     def _model_points(self) -> Iterator[Event]:
         """Yield the metric points that models have from the run and that the run lacks."""
         points_by_model: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for key in sorted(self._model_metrics):
-            points = self._model_metrics[key]
-            for point in sorted(points):
-                for model_id, metric in points[point]:
+        for _, by_point in sorted(self._model_metrics.items()):
+            for point in sorted(by_point):
+                for model_id, metric in by_point[point]:
                     points_by_model[model_id].append(_model_point(metric))
-        for model_id in sorted(points_by_model):
-            yield from self._events.model_points(model_id, points_by_model[model_id])
+        for model_id, points in sorted(points_by_model.items()):
+            yield from self._events.model_points(model_id, points)
 
     # -- inputs, models, artifacts, traces ---------------------------------------------
 
     def _inputs(self) -> Iterator[Event]:
-        # Servers of MLflow before 2.4 have no inputs, before 3 no models in them.
+        # MLflow before 2.4 lacks inputs, before 3 models in them.
         inputs = getattr(self._entity, "inputs", None)
         datasets = getattr(inputs, "dataset_inputs", None) or ()
         self._run.datasets = sorted(
@@ -195,12 +179,5 @@ def _dataset(metric: Any) -> list[str] | None:
 
 
 def _model_point(metric: Any) -> dict[str, Any]:
-    return {
-        "key": metric.key,
-        "timestamp": metric.timestamp,
-        "step": metric.step or 0,
-        "value": metric.value,
-        "run_id": metric.run_id,
-        "dataset_name": getattr(metric, "dataset_name", None) or None,
-        "dataset_digest": getattr(metric, "dataset_digest", None) or None,
-    }
+    names = ("key", "timestamp", "step", "value", "run_id", "dataset_name", "dataset_digest")
+    return {**serialize.fields(metric, *names), "step": metric.step or 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from yprov_mlflow.prov import serialize
@@ -16,8 +17,7 @@ from yprov_mlflow.prov.state import EvaluationDataset
 _FILTERS = ("", "tags.`mlflow.prompt.is_prompt` = 'true'")
 _PAGE = 100
 _DATASET = (
-    *("name", "schema", "profile", "digest", "created_time", "last_update_time"),
-    *("created_by", "last_updated_by"),
+    "name schema profile digest created_time last_update_time created_by last_updated_by".split()
 )
 
 
@@ -64,19 +64,15 @@ def artifacts_without_run(reading: Reading) -> Iterator[Event]:
 
 def _orphans(reading: Reading) -> list[str]:
     index = reading.index
-    ids = list(index.models(None))
-    for run_id in index.sources():
-        if not _run_exists(reading, run_id):
-            ids += index.models(run_id)
-    return sorted(ids)
+    missing = (run_id for run_id in index.sources() if not _run_exists(reading, run_id))
+    return sorted(model_id for run_id in (None, *missing) for model_id in index.models(run_id))
 
 
 def _run_exists(reading: Reading, run_id: str) -> bool:
     try:
-        reading.server.ask(reading.server.store.get_run, run_id)
+        return bool(reading.server.ask(reading.server.store.get_run, run_id))
     except Refused:
         return False
-    return True
 
 
 def traces_without_run(reading: Reading) -> Iterator[Event]:
@@ -97,13 +93,9 @@ def traces_without_run(reading: Reading) -> Iterator[Event]:
 def evaluation_datasets(reading: Reading) -> Iterator[Event]:
     """Yield evaluation datasets with their tags, experiments and records."""
     server, store = reading.server, reading.server.store
-    search = getattr(store, "search_datasets", None)
-    if search is None:
-        return
-    try:
-        entities = list(server.pages(search, max_results=50))
-    except NotOffered:
-        return
+    entities: list[Any] = []
+    with suppress(NotOffered):
+        entities = list(server.pages(getattr(store, "search_datasets", None), max_results=50))
     for entity in sorted(entities, key=lambda e: str(e.dataset_id)):
         experiment_ids = server.ask(store.get_dataset_experiment_ids, entity.dataset_id)
         dataset = EvaluationDataset(

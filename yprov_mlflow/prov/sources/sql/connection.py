@@ -17,17 +17,17 @@ from yprov_mlflow.prov.redaction import WITHHELD, redact
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Schema
 from yprov_mlflow.prov.sources.sql.sqlite_file import FileState, RowIndex, SqliteFile
 
-# Modules of drivers for URIs without one, by dialect, in order of preference.
+# SQLAlchemy's names of drivers for URIs without one, by dialect, in order of preference.
 _DRIVERS = {
     "postgresql": ("psycopg2", "psycopg", "pg8000"),
-    "mysql": ("pymysql", "MySQLdb", "mysql.connector"),
-    "mariadb": ("pymysql", "MySQLdb", "mariadb"),
+    "mysql": ("pymysql", "mysqldb", "mysqlconnector"),
+    "mariadb": ("pymysql", "mysqldb", "mariadbconnector"),
 }
-# SQLAlchemy's names for drivers, where they are not those of the modules.
-_DRIVER_NAMES = {
-    "MySQLdb": "mysqldb",
-    "mysql.connector": "mysqlconnector",
-    "mariadb": "mariadbconnector",
+# Names of their modules, where they differ.
+_MODULES = {
+    "mysqldb": "MySQLdb",
+    "mysqlconnector": "mysql.connector",
+    "mariadbconnector": "mariadb",
 }
 _CONNECT_TIMEOUT_S = 30
 
@@ -53,14 +53,14 @@ def url_of(location: str) -> sqlalchemy.URL:
             "Give it as MLflow takes it: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME,"
             " with / @ : and # in a password written as %2F %40 %3A and %23",
         ) from error
-    modules = _DRIVERS.get(url.drivername, ())
-    if not modules:
+    drivers = _DRIVERS.get(url.drivername, ())
+    if not drivers:
         return url
-    module = next((name for name in modules if _installed(name)), None)
-    if module is None:
-        library = f"a driver such as {modules[0]}"
+    driver = next((name for name in drivers if _installed(_MODULES.get(name, name))), None)
+    if driver is None:
+        library = f"a driver such as {drivers[0]}"
         raise MissingExtraError.of(library, "sql", f"Reading {url.drivername}")
-    return url.set(drivername=f"{url.drivername}+{_DRIVER_NAMES.get(module, module)}")
+    return url.set(drivername=f"{url.drivername}+{driver}")
 
 
 def _installed(module: str) -> bool:
@@ -91,7 +91,7 @@ class Database:
         self._connection: sqlalchemy.Connection | None = None
         self._schema: Schema | None = None
         self._file_state: FileState | None = None
-        self._row_index: RowIndex | None = None
+        self._row_index = RowIndex()
         self._depth = 0
 
     @contextmanager
@@ -134,17 +134,16 @@ class Database:
         raw: Any = connection.connection.driver_connection
         # Temporary tables made within the transaction would disappear with its rollback.
         connection.rollback()
-        if self._row_index is None:
-            self._row_index = RowIndex()
         self._row_index.update(raw, tables)
 
     def unchanged(self) -> bool:
         """Return whether everything read since the transaction began was one state."""
-        return self.file is None or self.file.isolated or self.file.state() == self._file_state
+        return self.file is None or not self.file.immutable or self.file.state() == self._file_state
 
     def _connect(self) -> sqlalchemy.Connection:
-        if self._connection is None or self._connection.invalidated:
-            self._disconnect()
+        if self._connection is not None and self._connection.invalidated:
+            self.close()
+        if self._connection is None:
             if self.file is not None:
                 self._file_state = self.file.state()
             self._engine = self._engine or self._make_engine()
@@ -174,8 +173,8 @@ class Database:
         try:
             engine = sqlalchemy.create_engine(self.url, **options)
         except ModuleNotFoundError as error:
-            purpose = f"Reading {self.dialect}"
-            raise MissingExtraError.of(f"the driver {error.name}", "sql", purpose) from error
+            library = f"the driver {error.name}"
+            raise MissingExtraError.of(library, "sql", f"Reading {self.dialect}") from error
         except sqlalchemy.exc.ArgumentError as error:
             raise self.failure(error) from error
         if begin:
@@ -200,19 +199,15 @@ class Database:
             cure = "Check that the database is running and that its URI is right"
         return StoreError(f"the database cannot be read: {reason}", self.location, cure)
 
-    def _disconnect(self) -> None:
+    def close(self) -> None:
+        """Disconnect; the next transaction connects again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def close(self) -> None:
-        """Disconnect; the next transaction connects again."""
-        self._disconnect()
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
         if self.file is not None:
             self.file.close()
-        self._schema = None
-        self._row_index = None
-        self._file_state = None
+        self._schema = self._file_state = None
+        self._row_index = RowIndex()

@@ -15,14 +15,12 @@ from typing import Any
 from sqlalchemy import case, func, select
 
 from yprov_mlflow.prov.sources.artifact_finder import ArtifactFinder
+from yprov_mlflow.prov.sources.sql import reading
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Unreadable
 from yprov_mlflow.prov.sources.sql.reading import Index
 
 _RUN_TABLES = ("params", "tags", "latest_metrics")
-_MODEL_TABLES = (
-    *("logged_models", "logged_model_params", "logged_model_tags"),
-    "logged_model_metrics",
-)
+_MODEL_TABLES = "logged_models logged_model_params logged_model_tags logged_model_metrics".split()
 _TRACE_TABLES = ("trace_request_metadata", "trace_tags", "spans", "assessments")
 # Sums of timestamps overflow 64 bits, and become floats in some databases; sums of their
 # remainders modulo this prime stay integers.
@@ -83,8 +81,8 @@ def _aggregates(reader: Reader, run_id: str) -> Iterator[Any]:
             aggregates += [func.min(column), func.max(column), func.sum(column % _PRIME)]
     groups = [columns[name] for name in ("key", "is_nan") if name in columns]
     statement = select(*groups, *aggregates).where(reader.of_run("metrics", run_id))
-    chunks = reader.chunks(statement.group_by(*groups), streamed=False)
-    yield sorted((list(row) for chunk in chunks for row in chunk), key=str)
+    rows = reader.select(statement.group_by(*groups), streamed=False)
+    yield sorted(map(list, rows), key=str)
 
 
 def _inputs(reader: Reader, run_id: str) -> Iterator[Any]:
@@ -100,8 +98,9 @@ def _inputs(reader: Reader, run_id: str) -> Iterator[Any]:
 
 
 def _models(reader: Reader, index: Index, artifacts: ArtifactFinder, run_id: str) -> Iterator[Any]:
-    models = index.models(reader, run_id)
-    for model_id in sorted({*models, *index.measured_models(reader, run_id)}):
+    models = index.ids(reader, reading.MODELS, run_id)
+    measured = index.ids(reader, reading.MEASURED_MODELS, run_id)
+    for model_id in sorted({*models, *measured}):
         for table in _MODEL_TABLES:
             yield from _rows(reader, table, {"model_id": model_id})
     if models:
@@ -111,8 +110,8 @@ def _models(reader: Reader, index: Index, artifacts: ArtifactFinder, run_id: str
 
 
 def _traces(reader: Reader, index: Index, run_id: str) -> Iterator[Any]:
-    yield index.linked_traces(reader, run_id)
-    for trace_id in index.traces(reader, run_id):
+    yield index.ids(reader, reading.LINKED_TRACES, run_id)
+    for trace_id in index.ids(reader, reading.TRACES, run_id):
         yield from _rows(reader, "trace_info", {"request_id": trace_id})
         for table in _TRACE_TABLES:
             column = "trace_id" if reader.schema.has(table, "trace_id") else "request_id"

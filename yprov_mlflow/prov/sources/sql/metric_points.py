@@ -16,19 +16,16 @@ from typing import Any
 
 import sqlalchemy
 
-from yprov_mlflow.prov.sources.sql.query_reader import Reader
-from yprov_mlflow.prov.sources.state_events import MOST_POINTS, integer
+from yprov_mlflow.prov.sources.sql.query_reader import Reader, Row
+from yprov_mlflow.prov.sources.state_events import MOST_POINTS, batches, integer
 
-# Timestamps from 1973 to 5138, if they are seconds. MLflow before 1.0 wrote seconds, and its
-# tables have no steps.
+# Timestamps from 1973 to 5138, if they are seconds. MLflow before 1.0 wrote seconds, and
+# tables without steps.
 _SECONDS = (10**8, 10**11)
 
 _COLUMNS = ("key", "timestamp", "step", "value", "is_nan")
 # The values that databases return for an unset flag.
 _FALSE = (None, 0, False, "0", b"\0")
-
-Row = tuple[Any, ...]
-Batch = tuple[Any, ...]
 
 
 class Metrics:
@@ -47,29 +44,21 @@ class Metrics:
         self._invalid = 0
         self._first_invalid = ""
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Row]:
         """Yield the arguments of ``EventFactory.metrics`` for each event."""
         if not self._reader.schema.has("metrics", "run_uuid", "key", "value"):
             return
-        # Each event has points of one metric, but chunks of rows end anywhere.
-        waiting: list[Row] = []
-        for chunk in self._reader.chunks(self._statement()):
-            for key, rows in groupby(chunk, itemgetter(0)):
-                if waiting and waiting[0][0] != key:
-                    yield from self._batch(waiting)
-                    waiting = []
-                waiting += rows
-                while len(waiting) > MOST_POINTS:
-                    yield from self._batch(waiting[:MOST_POINTS])
-                    waiting = waiting[MOST_POINTS:]
-        if waiting:
-            yield from self._batch(waiting)
+        rows = self._reader.select(self._statement())
+        for _, points in groupby(rows, itemgetter(0)):
+            for batch in batches(points, MOST_POINTS):
+                yield from self._batch(batch)
 
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield the reason and the loss of each problem."""
-        if self._invalid:
-            more = f" and {self._invalid - 1} more" if self._invalid > 1 else ""
-            yield f"points that are not numbers: {self._first_invalid}{more}", "these points"
+    def problem(self) -> str | None:
+        """Return why points were left out of the batches, None if none were."""
+        if not self._invalid:
+            return None
+        more = f" and {self._invalid - 1} more" if self._invalid > 1 else ""
+        return f"points that are not numbers: {self._first_invalid}{more}"
 
     def _statement(self) -> Any:
         """Return the query for the points, joined with those of the run's logged models."""
@@ -86,7 +75,7 @@ class Metrics:
         statement = sqlalchemy.select(*columns).select_from(source)
         return statement.where(reader.of_run("metrics", self._run_id)).order_by(*order)
 
-    def _batch(self, rows: list[Row]) -> Iterator[Batch]:
+    def _batch(self, rows: list[Row]) -> Iterator[Row]:
         if self._models:
             rows = list(assign_models(rows))
         # Nearly always all values are valid: rows are checked one by one only if they are not.
@@ -137,7 +126,7 @@ def in_seconds(reader: Reader, run_id: str) -> bool:
     statement = sqlalchemy.select(timestamp).where(
         reader.of_run("metrics", run_id), timestamp >= first, timestamp < last
     )
-    return any(True for _ in reader.chunks(statement.limit(1), streamed=False))
+    return any(True for _ in reader.select(statement.limit(1), streamed=False))
 
 
 def same_point(reader: Reader, models: Sequence[str]) -> Any:

@@ -13,7 +13,7 @@ import sqlalchemy
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.sources.sql.metric_points import same_point
 from yprov_mlflow.prov.sources.sql.query_reader import Record
-from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted, text_pairs
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted
 from yprov_mlflow.prov.sources.state_events import MOST_POINTS
 from yprov_mlflow.prov.state import LoggedModel
 
@@ -26,18 +26,16 @@ _POINT = ("metric_name", "metric_timestamp_ms", "metric_step", "metric_value")
 _POINT_FIELDS = ("key", "timestamp", "step", "value", "run_id", "dataset_name", "dataset_digest")
 
 
-def logged(reading: Reading, ids: Sequence[str]) -> Iterator[Event]:
-    """Yield the logged models with these ids."""
+def logged(reading: Reading, ids: Sequence[str] | None = None) -> Iterator[Event]:
+    """Yield the logged models with these ids; by default, those that no run here created."""
     for record in _records(reading, ids):
         yield from reading.events.logged_model(_model(reading, record))
 
 
 def _model(reading: Reading, record: Record) -> LoggedModel:
     where = {"model_id": record["model_id"]}
-    params, tags = (
-        reading.reader.pairs(f"logged_model_{kind}s", where, f"{kind}_key", f"{kind}_value")
-        for kind in ("param", "tag")
-    )
+    params = reading.reader.pairs("logged_model_params", where, ("param_key", "param_value"))
+    tags = reading.reader.pairs("logged_model_tags", where, ("tag_key", "tag_value"))
     status, experiment_id = record.get("status"), record.get("experiment_id")
     return LoggedModel(
         str(record["model_id"]),
@@ -52,27 +50,17 @@ def _model(reading: Reading, record: Record) -> LoggedModel:
         record.get("last_updated_timestamp_ms"),
         record.get("lifecycle_stage") or "active",
         extra_fields(record, _COLUMNS),
-        text_pairs(params),
-        text_pairs(tags),
+        params,
+        tags,
     )
 
 
-def artifacts(reading: Reading, ids: Sequence[str]) -> Iterator[Event]:
-    """Yield the files of the logged models with these ids."""
+def artifacts(reading: Reading, ids: Sequence[str] | None = None) -> Iterator[Event]:
+    """Yield the files of the same logged models."""
     for record in _records(reading, ids):
         model_id = str(record["model_id"])
         files = reading.artifacts.files(record.get("artifact_location"), model_id)
         yield from reading.events.artifacts(files, ("model", model_id))
-
-
-def without_run(reading: Reading) -> Iterator[Event]:
-    """Yield the logged models that no run of this database created."""
-    yield from logged(reading, _ids_without_run(reading))
-
-
-def artifacts_without_run(reading: Reading) -> Iterator[Event]:
-    """Yield the files of the logged models that no run of this database created."""
-    yield from artifacts(reading, _ids_without_run(reading))
 
 
 def _ids_without_run(reading: Reading) -> list[str]:
@@ -85,11 +73,12 @@ def _ids_without_run(reading: Reading) -> list[str]:
         .select_from(table.outerjoin(runs, runs.c.run_uuid == table.c.source_run_id))
         .where(runs.c.run_uuid.is_(None))
     )
-    return [str(model_id) for chunk in reader.chunks(statement) for (model_id,) in chunk]
+    return [str(model_id) for (model_id,) in reader.select(statement)]
 
 
-def _records(reading: Reading, ids: Sequence[str]) -> list[Record]:
-    records = list(reading.reader.records("logged_models", {"model_id": list(ids)})) if ids else []
+def _records(reading: Reading, ids: Sequence[str] | None) -> list[Record]:
+    where = {"model_id": list(_ids_without_run(reading) if ids is None else ids)}
+    records = reading.reader.records("logged_models", where)
     return sorted(records, key=lambda record: str(record["model_id"]))
 
 
@@ -98,8 +87,7 @@ def points(reading: Reading, run_id: str, ids: Sequence[str]) -> Iterator[Event]
     if not ids:
         return
     waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    chunks = reading.reader.chunks(_statement(reading, run_id, ids))
-    rows = (row for chunk in chunks for row in chunk)
+    rows = reading.reader.select(_statement(reading, run_id, ids))
     for _, group in groupby(rows, itemgetter(1, 2, 3, 4)):
         joined = list(group)
         # Of equal points, the run's own were assigned to the first models (assign_models). The

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy
@@ -12,8 +12,8 @@ from yprov_mlflow.prov.events import Event, Json
 from yprov_mlflow.prov.redaction import WITHHELD, redact_field
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql.query_reader import KEYS, OWNERS, Record, Unreadable
-from yprov_mlflow.prov.sources.sql.reading import Reading, json_value, number_key, text_pairs
-from yprov_mlflow.prov.sources.state_events import MOST_ROWS
+from yprov_mlflow.prov.sources.sql.reading import Reading, json_value, number_key
+from yprov_mlflow.prov.sources.state_events import MOST_ROWS, batches
 from yprov_mlflow.prov.state import EvaluationDataset
 
 # Tables that MLflow keeps for itself: schema revision, locks, sums of what spans say.
@@ -45,7 +45,7 @@ _DEFAULT_WORKSPACE = {
 # MLflow stores outputs of a dataset's record that are not an object under this key.
 _WRAPPED = "mlflow_wrapped"
 
-# Columns of tables whose events have no room for others.
+# Known columns of the tables whose events cannot hold others.
 _COLUMNS = {
     "params": "key value run_uuid",
     "tags": "key value run_uuid",
@@ -74,22 +74,16 @@ def evaluation_datasets(reading: Reading) -> Iterator[Event]:
     for row in sorted(reader.records("evaluation_datasets"), key=lambda r: str(r["dataset_id"])):
         dataset_id = str(row["dataset_id"])
         key = {"dataset_id": dataset_id}
-        where = {
-            "source_type": "evaluation_dataset",
-            "source_id": dataset_id,
-            "destination_type": "experiment",
-        }
-        experiments = reader.rows("entity_associations", ("destination_id",), where)
         dataset = EvaluationDataset(
             dataset_id,
             _json_row(reading, "evaluation_datasets", row),
-            text_pairs(reader.pairs("evaluation_dataset_tags", key)),
-            sorted(str(experiment) for (experiment,) in experiments),
+            reader.pairs("evaluation_dataset_tags", key),
+            reading.associated("evaluation_dataset", dataset_id, "experiment"),
         )
         yield reading.events.evaluation_dataset(dataset)
-        records = list(reader.records("evaluation_dataset_records", key))
-        records.sort(
-            key=lambda r: (number_key(r.get("created_time")), str(r.get("dataset_record_id")))
+        records = sorted(
+            reader.records("evaluation_dataset_records", key),
+            key=lambda r: (number_key(r.get("created_time")), str(r.get("dataset_record_id"))),
         )
         for number, record in enumerate(records):
             record_id = str(record.get("dataset_record_id") or number)
@@ -112,7 +106,7 @@ def scorers(reading: Reading) -> Iterator[Event]:
     reader = reading.reader
     columns = ("experiment_id", "scorer_name", "scorer_id")
     for experiment, name, scorer_id in sorted(reader.rows("scorers", columns), key=str):
-        versions = list(reader.records("scorer_versions", {"scorer_id": scorer_id}))
+        versions = reader.records("scorer_versions", {"scorer_id": scorer_id})
         for version in sorted(versions, key=lambda r: number_key(r.get("scorer_version"))):
             row = _json_row(reading, "scorer_versions", version)
             key = {"experiment_id": str(experiment), "name": str(name)}
@@ -144,11 +138,10 @@ def recorded(reading: Reading) -> Iterator[Event]:
             reading.report(Problem(where, reason, ""))
         yield from reading.guard(where, "rows from there on", _table_rows(reading, table))
     for table, names in _COLUMNS.items():
-        if table in schema.tables:
-            new = {column.name for column in schema.tables[table].c} - set(names.split())
-            if new:
-                reason = f"has columns that this version does not know: {', '.join(sorted(new))}"
-                reading.report(Problem(f"table {table}", reason, "the content of these columns"))
+        existing = schema.tables[table].c.keys() if table in schema.tables else ()
+        if new := set(existing) - set(names.split()):
+            reason = f"has columns that this version does not know: {', '.join(sorted(new))}"
+            reading.report(Problem(f"table {table}", reason, "the content of these columns"))
 
 
 def report_orphans(reading: Reading) -> Iterator[Event]:
@@ -177,27 +170,22 @@ def _count_orphans(reading: Reading, table: str, key: str, owner: Any) -> int:
     rows = reading.reader.schema.tables[table]
     owned = sqlalchemy.select(owner).where(owner == rows.c[key]).correlate(rows).exists()
     statement = sqlalchemy.select(sqlalchemy.func.count()).select_from(rows).where(~owned)
-    chunks = reading.reader.chunks(statement, streamed=False)
-    return sum(int(count) for chunk in chunks for (count,) in chunk)
+    return sum(int(count) for (count,) in reading.reader.select(statement, streamed=False))
 
 
 def _table_rows(reading: Reading, table: str) -> Iterator[Event]:
-    waiting: list[dict[str, Json]] = []
-    for record in reading.reader.records(table):
-        kinds = (record.get("source_type"), record.get("destination_type"))
-        is_link = table == "entity_associations" and kinds in _LINKS
-        if is_link or record == _DEFAULT_WORKSPACE:
-            continue
-        waiting.append(_json_row(reading, table, record))
-        if len(waiting) == MOST_ROWS:
-            yield reading.events.table_rows(table, _sorted_rows(waiting))
-            waiting = []
-    if waiting:
-        yield reading.events.table_rows(table, _sorted_rows(waiting))
-
-
-def _sorted_rows(rows: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
-    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True, default=str))
+    rows = (
+        _json_row(reading, table, record)
+        for record in reading.reader.records(table)
+        if record != _DEFAULT_WORKSPACE
+        and (
+            table != "entity_associations"
+            or (record.get("source_type"), record.get("destination_type")) not in _LINKS
+        )
+    )
+    for batch in batches(rows, MOST_ROWS):
+        batch.sort(key=lambda row: json.dumps(row, sort_keys=True, default=str))
+        yield reading.events.table_rows(table, batch)
 
 
 def _json_row(reading: Reading, table: str, record: Record) -> dict[str, Json]:

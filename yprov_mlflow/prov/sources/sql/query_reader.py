@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import sqlalchemy
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.sources.sql.sqlite_file import RowIndex
+from yprov_mlflow.prov.sources.state_events import batches
 
 _CHUNK = 8192  # rows in memory at once
 _MOST_VALUES = 500  # values in one IN; SQLite before 3.32 takes 999 parameters
 _RUN = "run_uuid"
+_PAIR = ("key", "value")
 # Text that rows are sorted by in the database, as they may be too many to sort here.
 _SORTED_TEXT = frozenset({"key", "metric_name"})
 
@@ -40,13 +44,14 @@ _TABLES_BY_KEY = {
     "scorer_id": "scorers scorer_versions",
     "webhook_id": "webhooks webhook_events",
 }
+# Tables that have readers of their own, each with a column of all its revisions.
 KEYS = {table: key for key, tables in _TABLES_BY_KEY.items() for table in tables.split()}
-"""Tables that have readers of their own, each with a column of all its revisions."""
-
+# The table with the rows that a key refers to.
 OWNERS = {key: tables.split()[0] for key, tables in _TABLES_BY_KEY.items()}
-"""The table with the rows that a key refers to."""
 
+Row = tuple[Any, ...]
 Record = dict[str, Any]
+Where = Mapping[str, object] | None
 
 
 class Unreadable(Exception):
@@ -93,7 +98,7 @@ class Schema:
             json[name] = frozenset(typed.union(_JSON_COLUMNS.get(table, "").split()))
         if missing := [name for name in _REQUIRED_TABLES if name not in tables]:
             raise StoreError(
-                f"this database has no tables of MLflow: no {' and no '.join(missing)}",
+                f"MLflow's tables are missing: {' and '.join(missing)}",
                 location,
                 "Give the database of --backend-store-uri or MLFLOW_TRACKING_URI, and its schema"
                 " if it is not the default one",
@@ -110,6 +115,7 @@ class Schema:
         return clause is not None and all(name in clause.c for name in columns)
 
 
+@dataclasses.dataclass
 class Reader:
     """Runs queries in one transaction, one after the other, as some drivers require.
 
@@ -120,25 +126,18 @@ class Reader:
         row_index: Index of rows by run, for SQLite.
     """
 
-    def __init__(
-        self,
-        connection: sqlalchemy.Connection,
-        schema: Schema,
-        failure: Callable[[Exception], StoreError],
-        row_index: RowIndex | None = None,
-    ) -> None:
-        self.connection = connection
-        self.schema = schema
-        self.dialect = connection.dialect.name
-        driver: Any = connection.dialect.loaded_dbapi
-        self._driver_error: type[Exception] = driver.Error
-        self._failure = failure
-        self._row_index = row_index
+    connection: sqlalchemy.Connection
+    schema: Schema
+    failure: Callable[[Exception], StoreError]
+    row_index: RowIndex
 
-    def chunks(
-        self, statement: sqlalchemy.Select[Any], *, streamed: bool = True
-    ) -> Iterator[Sequence[tuple[Any, ...]]]:
-        """Yield the rows of a query in order, in lists of bounded length.
+    @property
+    def dialect(self) -> str:
+        """Name of the database's dialect, such as ``sqlite``."""
+        return self.connection.dialect.name
+
+    def select(self, statement: sqlalchemy.Select[Any], *, streamed: bool = True) -> Iterator[Row]:
+        """Yield the rows of a query, of which at most ``_CHUNK`` are in memory at once.
 
         Pass ``streamed=False`` for small results: streaming costs extra round trips to a server.
 
@@ -146,6 +145,11 @@ class Reader:
             Unreadable: The database cannot return the rows.
             StoreError: The connection is lost.
         """
+        # Chunks: a generator that yields single rows would take longer than the query.
+        return chain.from_iterable(self._chunks(statement, streamed))
+
+    def _chunks(self, statement: Any, streamed: bool) -> Iterator[Sequence[Row]]:
+        driver: Any = self.connection.dialect.loaded_dbapi
         try:
             if streamed and self.dialect != "sqlite":
                 options = {"yield_per": _CHUNK}
@@ -157,7 +161,7 @@ class Reader:
                 # The driver's cursor: SQLAlchemy's row objects double the time of a read.
                 while rows := result.cursor.fetchmany(_CHUNK):
                     yield rows
-        except (sqlalchemy.exc.DBAPIError, self._driver_error) as error:
+        except (sqlalchemy.exc.DBAPIError, driver.Error) as error:
             self._handle(error)
 
     def _handle(self, error: Exception) -> None:
@@ -172,65 +176,69 @@ class Reader:
         except sqlalchemy.exc.SQLAlchemyError:
             lost = True
         if lost or "locked" in str(original):
-            raise self._failure(error) from error
+            raise self.failure(error) from error
         raise Unreadable(" ".join(str(original).split())) from error
 
     def columns(self, table: str, names: Sequence[str]) -> list[Any]:
         """Return columns to select, NULL for those that the table does not have."""
-        columns = self.schema.tables[table].c
-        return [
-            columns[name] if name in columns else sqlalchemy.null().label(name) for name in names
-        ]
+        existing = self.schema.tables[table].c
+        return [existing[n] if n in existing else sqlalchemy.null().label(n) for n in names]
 
     def rows(
-        self, table: str, names: Sequence[str], where: Mapping[str, object] | None = None
-    ) -> Iterator[tuple[Any, ...]]:
+        self, table: str, names: Sequence[str], where: Where = None, *, distinct: bool = False
+    ) -> Iterator[Row]:
         """Yield rows of a table, nothing if it does not exist.
 
         Args:
             table: Its name.
             names: Columns to return; None for those that the table does not have.
             where: Values that columns must have; a list means any of its values.
+            distinct: Whether to yield equal rows once only.
         """
         where = where or {}
         if not self.schema.has(table, *where):
             return
         for column, values in where.items():
             if isinstance(values, list):
-                for start in range(0, len(values), _MOST_VALUES):
-                    batch = tuple(values[start : start + _MOST_VALUES])
-                    yield from self.rows(table, names, {**where, column: batch})
+                for batch in batches(values, _MOST_VALUES):
+                    yield from self.rows(table, names, {**where, column: (*batch,)})
                 return
-        for chunk in self.chunks(self._select(table, names, where), streamed=not where):
-            yield from chunk
-
-    def _select(
-        self, table: str, names: Sequence[str], where: Mapping[str, object]
-    ) -> sqlalchemy.Select[Any]:
         clause = self.schema.tables[table]
         statement = sqlalchemy.select(*self.columns(table, names)).select_from(clause)
         for name, value in where.items():
             if name == _RUN and isinstance(value, str):
-                condition = self.of_run(table, value)
+                statement = statement.where(self.of_run(table, value))
+            elif isinstance(value, tuple):
+                statement = statement.where(clause.c[name].in_(value))
             else:
-                column = clause.c[name]
-                condition = column.in_(value) if isinstance(value, tuple) else column == value
-            statement = statement.where(condition)
-        return statement
+                statement = statement.where(clause.c[name] == value)
+        if distinct:
+            statement = statement.distinct()
+        yield from self.select(statement, streamed=not where)
 
-    def records(self, table: str, where: Mapping[str, object] | None = None) -> Iterator[Record]:
+    def records(self, table: str, where: Where = None) -> Iterator[Record]:
         """Yield whole rows of a table as mappings."""
-        if not self.schema.has(table, *(where or {})):
-            return
-        names = [column.name for column in self.schema.tables[table].c]
-        for row in self.rows(table, names, where):
-            yield dict(zip(names, row, strict=True))
+        names = self.schema.tables[table].c.keys() if table in self.schema.tables else []
+        return (dict(zip(names, row, strict=True)) for row in self.rows(table, names, where))
 
-    def pairs(
-        self, table: str, where: Mapping[str, object], key: str = "key", value: str = "value"
-    ) -> list[tuple[Any, ...]]:
-        """Return keys and values of a table of tags or params, by key."""
-        return sorted(self.rows(table, (key, value), where), key=lambda pair: str(pair[0]))
+    def pairs(self, table: str, where: Where, columns: Sequence[str] = _PAIR) -> dict[str, str]:
+        """Return the keys and values of one owner in a table of tags or params."""
+        return self.grouped(table, (), where, columns)[()]
+
+    def grouped(
+        self, table: str, owner: Sequence[str], where: Where = None, columns: Sequence[str] = _PAIR
+    ) -> dict[tuple[str, ...], dict[str, str]]:
+        """Return the keys and values of a table of tags or params by owner, sorted, as text.
+
+        ``owner`` are the columns that identify the owner, which may have no tags; ``columns``
+        are those with key and value.
+        """
+        groups: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+        rows = self.rows(table, (*owner, *columns), where)
+        for *ids, key, value in sorted(rows, key=lambda row: str(row[-2])):
+            # MLflow never writes NULL here.
+            groups[tuple(map(str, ids))][str(key)] = "" if value is None else str(value)
+        return groups
 
     def ordered(self, column: Any) -> Any:
         """Return the expression to sort by; text is compared by its bytes in every database.
@@ -246,5 +254,5 @@ class Reader:
 
     def of_run(self, table: str, run_id: str) -> Any:
         """Return the condition for rows of a run."""
-        condition = self._row_index.condition(table, run_id) if self._row_index else None
+        condition = self.row_index.condition(table, run_id)
         return self.schema.tables[table].c[_RUN] == run_id if condition is None else condition

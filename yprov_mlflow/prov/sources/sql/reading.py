@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-
-import sqlalchemy
 
 from yprov_mlflow.prov.events import Event, Json
 from yprov_mlflow.prov.redaction import redact, redact_field
@@ -19,7 +17,21 @@ from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory
 
 _LONGEST_NUMBER = 40
 
-Ids = dict[str, list[str]]
+MODELS = "logged models that the run created"
+MEASURED_MODELS = "logged models that have metrics from the run"
+TRACES = "traces that the run created"
+LINKED_TRACES = "traces that were linked to the run later"
+# By kind: the table, its columns with the run and the id, and the values of other columns.
+_TABLES: dict[str, tuple[str, tuple[str, str], dict[str, str]]] = {
+    MODELS: ("logged_models", ("source_run_id", "model_id"), {}),
+    MEASURED_MODELS: ("logged_model_metrics", ("run_id", "model_id"), {}),
+    TRACES: ("trace_request_metadata", ("value", "request_id"), {"key": SOURCE_RUN}),
+    LINKED_TRACES: (
+        "entity_associations",
+        ("destination_id", "source_id"),
+        {"source_type": "trace", "destination_type": "run"},
+    ),
+}
 
 
 class Index:
@@ -31,7 +43,7 @@ class Index:
 
     def __init__(self) -> None:
         self._experiments: dict[object, str | None] | None = None
-        self._ids: dict[str, Ids] = {}
+        self._ids: dict[str, dict[str, list[str]]] = {}
 
     def experiment_name(self, reader: Reader, experiment_id: object) -> str | None:
         """Return the name of an experiment, None if it does not exist."""
@@ -40,45 +52,15 @@ class Index:
         name = self._experiments.get(experiment_id)
         return None if name is None else str(name)
 
-    def models(self, reader: Reader, run_id: str) -> list[str]:
-        """Return the ids of the logged models that the run created."""
-        columns = ("source_run_id", "model_id")
-        return self._of_run("models", run_id, lambda: reader.rows("logged_models", columns))
-
-    def measured_models(self, reader: Reader, run_id: str) -> list[str]:
-        """Return the ids of the logged models that have metrics from the run."""
-
-        def pairs() -> Iterator[tuple[Any, ...]]:
-            if reader.schema.has("logged_model_metrics", "run_id", "model_id"):
-                table = reader.schema.tables["logged_model_metrics"]
-                statement = sqlalchemy.select(table.c.run_id, table.c.model_id).distinct()
-                for chunk in reader.chunks(statement):
-                    yield from chunk
-
-        return self._of_run("measured models", run_id, pairs)
-
-    def traces(self, reader: Reader, run_id: str) -> list[str]:
-        """Return the ids of the traces that the run created."""
-        columns, where = ("value", "request_id"), {"key": SOURCE_RUN}
-        return self._of_run(
-            "traces", run_id, lambda: reader.rows("trace_request_metadata", columns, where)
-        )
-
-    def linked_traces(self, reader: Reader, run_id: str) -> list[str]:
-        """Return the ids of the traces that were linked to the run later."""
-        columns = ("destination_id", "source_id")
-        where = {"source_type": "trace", "destination_type": "run"}
-        return self._of_run(
-            "linked traces", run_id, lambda: reader.rows("entity_associations", columns, where)
-        )
-
-    def _of_run(
-        self, kind: str, run_id: str, pairs: Callable[[], Iterable[tuple[Any, ...]]]
-    ) -> list[str]:
+    def ids(self, reader: Reader, kind: str, run_id: str) -> list[str]:
+        """Return the ids of a kind (see ``_TABLES``) that belong to a run, sorted."""
         if kind not in self._ids:
-            ids: Ids = defaultdict(list)
-            for owner, item in pairs():
-                if owner is not None:
+            table, columns, where = _TABLES[kind]
+            ids: dict[str, list[str]] = defaultdict(list)
+            # A run has many points of one model.
+            rows = reader.rows(table, columns, where, distinct=kind == MEASURED_MODELS)
+            for owner, item in rows:
+                if owner is not None and item is not None:
                     ids[str(owner)].append(str(item))
             self._ids[kind] = {owner: sorted(items) for owner, items in ids.items()}
         return self._ids[kind].get(run_id, [])
@@ -93,6 +75,12 @@ class Reading:
     index: Index
     artifacts: ArtifactFinder
     report: Callable[[Problem], None]
+
+    def associated(self, source: str, source_id: str, destination: str) -> list[str]:
+        """Return the ids of one kind that are associated with an object, sorted."""
+        where = {"source_type": source, "source_id": source_id, "destination_type": destination}
+        rows = self.reader.rows("entity_associations", ("destination_id",), where)
+        return sorted(str(destination_id) for (destination_id,) in rows)
 
     def guard(self, where: str, lost: str, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events for as long as the database can be read; then report a problem."""
@@ -115,20 +103,10 @@ def json_value(value: Any) -> Json:
     return isoformat() if callable(isoformat) else str(value)
 
 
-def text_pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[str, str]:
-    """Return keys and values as text; NULL, which MLflow never writes, becomes empty text."""
-    return {str(key): "" if value is None else str(value) for key, value in pairs}
-
-
 def extra_fields(record: Record, columns: Iterable[str]) -> dict[str, Any]:
     """Return the values of columns other than these, such as those of a later schema."""
     extra = {name: redact_field(name, record[name]) for name in record if name not in columns}
     return {name: json_value(value) for name, value in extra.items() if value is not None}
-
-
-def present(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return those of the fields that are not NULL."""
-    return {name: record[name] for name in names if record.get(name) is not None}
 
 
 def redacted(uri: object) -> str | None:

@@ -7,26 +7,25 @@ from typing import Any
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.sources.source import Problem
-from yprov_mlflow.prov.sources.sql import metric_points, models, traces
+from yprov_mlflow.prov.sources.sql import metric_points, models, reading, traces
 from yprov_mlflow.prov.sources.sql.query_reader import Record, Unreadable
-from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted, text_pairs
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted
 from yprov_mlflow.prov.state import Run
 
 _COLUMNS = frozenset(
     "run_uuid name user_id status start_time end_time lifecycle_stage artifact_uri"
     " experiment_id".split()
 )
-_RUN_NAME = "mlflow.runName"
 _DATASET = ("name", "digest", "source_type", "source", "schema", "profile")
 
 
 class RunReader:
     """Reads one run, part by part: what one table cannot provide does not affect the others."""
 
-    def __init__(self, reading: Reading, run_id: str, store: dict[str, str]) -> None:
-        self._reading = reading
-        self._reader = reading.reader
-        self._events = reading.events
+    def __init__(self, run_reading: Reading, run_id: str, store: dict[str, str]) -> None:
+        self._reading = run_reading
+        self._reader = run_reading.reader
+        self._events = run_reading.events
         self._run_id = run_id
         self._run = Run(run_id, store=store)
         self._record: Record = {}
@@ -58,6 +57,9 @@ class RunReader:
             where = f"{table}, run {self._run_id}"
             yield from self._reading.guard(where, lost, read())
 
+    def _ids(self, kind: str) -> list[str]:
+        return self._reading.index.ids(self._reader, kind, self._run_id)
+
     def _report(self, reason: str, lost: str) -> None:
         self._reading.report(Problem(f"run {self._run_id}", reason, lost))
 
@@ -68,10 +70,13 @@ class RunReader:
         experiment_id = record.get("experiment_id")
         run.experiment_id = str(experiment_id)
         run.experiment_name = self._reading.index.experiment_name(self._reader, experiment_id)
-        # An empty name stays empty; only NULL means that there is no name.
-        run.name = record.get("name") or self._name_in_tags() or record.get("name")
-        run.user_id = record.get("user_id")
-        run.status = record.get("status")
+        run.name = record.get("name")
+        if not run.name:
+            # Before MLflow 1.28 the name was in a tag only. An empty name differs from NULL.
+            where = {"run_uuid": self._run_id, "key": "mlflow.runName"}
+            names = [str(name) for (name,) in self._reader.rows("tags", ("value",), where) if name]
+            run.name = names[0] if names else run.name
+        run.user_id, run.status = record.get("user_id"), record.get("status")
         run.start_time_ms = self._time("start_time")
         run.end_time_ms = self._time("end_time")
         run.lifecycle = record.get("lifecycle_stage") or "active"
@@ -81,11 +86,6 @@ class RunReader:
             run.fields["metric_timestamps"] = "s"
         yield from self._events.run(run)
 
-    def _name_in_tags(self) -> str | None:
-        """Return the name from the tag that was its only place before MLflow 1.28."""
-        where = {"run_uuid": self._run_id, "key": _RUN_NAME}
-        return next((str(v) for (v,) in self._reader.rows("tags", ("value",), where) if v), None)
-
     def _time(self, column: str) -> int | None:
         value = self._record.get(column)
         if value is None or isinstance(value, int):
@@ -94,37 +94,37 @@ class RunReader:
         return None
 
     def _params(self) -> Iterator[Event]:
-        self._run.params = text_pairs(self._reader.pairs("params", {"run_uuid": self._run_id}))
+        self._run.params = self._reader.pairs("params", {"run_uuid": self._run_id})
         yield from self._events.params(self._run)
 
     def _tags(self) -> Iterator[Event]:
-        self._run.tags = text_pairs(self._reader.pairs("tags", {"run_uuid": self._run_id}))
+        self._run.tags = self._reader.pairs("tags", {"run_uuid": self._run_id})
         yield from self._events.tags(self._run)
 
     # -- metrics and inputs ------------------------------------------------------------
 
     def _metrics(self) -> Iterator[Event]:
-        models_here = self._reading.index.measured_models(self._reader, self._run_id)
-        metrics = metric_points.Metrics(self._reader, self._run_id, models_here)
+        measured = self._ids(reading.MEASURED_MODELS)
+        metrics = metric_points.Metrics(self._reader, self._run_id, measured)
         for batch in metrics.batches():
             yield self._events.metrics(*batch)
-        for reason, lost in metrics.problems():
-            self._reading.report(Problem(f"metrics, run {self._run_id}", reason, lost))
+        if reason := metrics.problem():
+            self._reading.report(Problem(f"metrics, run {self._run_id}", reason, "these points"))
 
     def _inputs(self) -> Iterator[Event]:
         where = {"destination_type": "RUN", "destination_id": self._run_id}
         columns = ("source_id", "input_uuid", "source_type")
+        # All rows first: drivers run one query after the other.
         rows = list(self._reader.rows("inputs", columns, where))
-        datasets = [self._dataset(str(d), str(i)) for d, i, kind in rows if kind == "DATASET"]
-        datasets.sort(key=lambda dataset: (str(dataset["name"]), str(dataset["digest"])))
-        self._run.datasets = datasets
-        rows = list(self._model_rows("INPUT", "destination_id"))
-        self._run.input_models = sorted(str(model) for (model,) in rows)
+        datasets = (self._dataset(str(d), str(i)) for d, i, kind in rows if kind == "DATASET")
+        self._run.datasets = sorted(datasets, key=lambda d: (str(d["name"]), str(d["digest"])))
+        models_used = self._model_rows("INPUT", "destination_id")
+        self._run.input_models = sorted(str(model) for (model,) in models_used)
         yield from self._events.inputs(self._run)
 
     def _dataset(self, dataset_id: str, input_id: str) -> dict[str, Any]:
         record = next(self._reader.records("datasets", {"dataset_uuid": dataset_id}), None)
-        tags = text_pairs(self._reader.pairs("input_tags", {"input_uuid": input_id}, "name"))
+        tags = self._reader.pairs("input_tags", {"input_uuid": input_id}, ("name", "value"))
         if record is None:
             self._report(f"its input {dataset_id} is not in the table datasets", "the dataset")
             record = {}
@@ -143,8 +143,7 @@ class RunReader:
     # -- models, artifacts, traces -----------------------------------------------------
 
     def _models(self) -> Iterator[Event]:
-        ids = self._reading.index.models(self._reader, self._run_id)
-        yield from models.logged(self._reading, ids)
+        yield from models.logged(self._reading, self._ids(reading.MODELS))
 
     def _outputs(self) -> Iterator[Event]:
         rows = self._model_rows("OUTPUT", "destination_id", "step")
@@ -154,18 +153,15 @@ class RunReader:
     def _artifacts(self) -> Iterator[Event]:
         files = self._reading.artifacts.files(self._record.get("artifact_uri"), self._run_id)
         yield from self._events.artifacts(files)
-        ids = self._reading.index.models(self._reader, self._run_id)
-        yield from models.artifacts(self._reading, ids)
+        yield from models.artifacts(self._reading, self._ids(reading.MODELS))
 
     def _model_points(self) -> Iterator[Event]:
-        ids = self._reading.index.measured_models(self._reader, self._run_id)
-        yield from models.points(self._reading, self._run_id, ids)
+        measured = self._ids(reading.MEASURED_MODELS)
+        yield from models.points(self._reading, self._run_id, measured)
 
     def _traces(self) -> Iterator[Event]:
-        index = self._reading.index
-        yield from traces.logged(self._reading, index.traces(self._reader, self._run_id))
-        trace_ids = index.linked_traces(self._reader, self._run_id)
-        yield from self._events.linked_traces(self._run_id, trace_ids)
+        yield from traces.logged(self._reading, self._ids(reading.TRACES))
+        yield from self._events.linked_traces(self._run_id, self._ids(reading.LINKED_TRACES))
 
 
 def _fields(record: Record) -> dict[str, Any]:

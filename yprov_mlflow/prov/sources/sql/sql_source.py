@@ -15,7 +15,7 @@ from yprov_mlflow.prov.sources.source import Problem, RemoteSource, RunRef
 from yprov_mlflow.prov.sources.sql import models, other_tables, registry, traces
 from yprov_mlflow.prov.sources.sql.connection import Database
 from yprov_mlflow.prov.sources.sql.fingerprints import fingerprint
-from yprov_mlflow.prov.sources.sql.query_reader import Reader, Unreadable
+from yprov_mlflow.prov.sources.sql.query_reader import Reader, Row, Unreadable
 from yprov_mlflow.prov.sources.sql.reading import Index, Reading
 from yprov_mlflow.prov.sources.sql.run_reader import RunReader
 from yprov_mlflow.prov.sources.state_events import EventFactory
@@ -33,8 +33,12 @@ class DatabaseSource(RemoteSource):
     nothing is locked, so that writers are never blocked for long.
     """
 
+    _database: Database | None = None
+
     def _reset(self) -> None:
-        self._database: Database | None = None
+        if self._database is not None:
+            self._database.close()
+        self._database = None
         self._index = Index()
         self._artifacts: ArtifactFinder | None = None
 
@@ -66,22 +70,19 @@ class DatabaseSource(RemoteSource):
 
     def events(self, ref: RunRef) -> Iterator[Event]:
         """Yield the events of one run."""
-        store = self.store()
-        database = self._open()
+        store, database = self.store(), self._open()
         with database.transaction() as reader:
-            reading = self._reading(reader, ref.run_id)
-            yield from RunReader(reading, ref.run_id, store).events()
+            yield from RunReader(self._reading(reader, ref.run_id), ref.run_id, store).events()
             self._check(database, f"run {ref.run_id}")
 
     def store_events(self) -> Iterator[Event]:
         """Yield the events of everything that belongs to no run."""
-        store_id = ids.store_id(self.store()["uuid"])
-        database = self._open()
+        store_id, database = ids.store_id(self.store()["uuid"]), self._open()
         parts: tuple[Part, ...] = (
             ("experiments", "experiments", registry.experiments),
-            ("logged_models", "logged models without a run", models.without_run),
+            ("logged_models", "logged models without a run", models.logged),
             ("registered_models", "the registry from there on", registry.registered_models),
-            ("logged_models", "artifacts of these models", models.artifacts_without_run),
+            ("logged_models", "artifacts of these models", models.artifacts),
             ("trace_info", "traces without a run", traces.without_run),
             ("evaluation_datasets", "evaluation datasets", other_tables.evaluation_datasets),
             ("scorers", "scorers", other_tables.scorers),
@@ -94,12 +95,6 @@ class DatabaseSource(RemoteSource):
             for table, lost, read in parts:
                 yield from reading.guard(f"table {table}", lost, read(reading))
             self._check(database, "content that belongs to no run")
-
-    def close(self) -> None:
-        """Disconnect and discard everything but the problems."""
-        if self._database is not None:
-            self._database.close()
-        super().close()
 
     # -- internals ---------------------------------------------------------------------
 
@@ -130,7 +125,7 @@ class DatabaseSource(RemoteSource):
             raise database.failure(error) from error
         return created, artifact_location, database.location
 
-    def _page(self, database: Database, experiment_id: Any, last: object) -> list[tuple[Any, ...]]:
+    def _page(self, database: Database, experiment_id: Any, last: object) -> list[Row]:
         """Return the next runs of an experiment; each page has a transaction of its own."""
         with database.transaction() as reader:
             table = reader.schema.tables["runs"]
@@ -142,7 +137,7 @@ class DatabaseSource(RemoteSource):
                 .limit(_PAGE)
             )
             try:
-                return [row for rows in reader.chunks(statement, streamed=False) for row in rows]
+                return list(reader.select(statement, streamed=False))
             except Unreadable as error:
                 where = f"table runs, experiment {experiment_id}"
                 self._report(Problem(where, f"cannot be read: {error}", "runs from there on"))
@@ -159,7 +154,7 @@ class DatabaseSource(RemoteSource):
             self._report(Problem(where, "has text that is not UTF-8, read as Latin-1", ""))
 
 
-def _ref(row: tuple[Any, ...], experiment_id: Any, name: Any) -> RunRef:
+def _ref(row: Row, experiment_id: Any, name: Any) -> RunRef:
     run_id, status, start, lifecycle = row
     return RunRef(
         str(run_id),

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,9 +46,8 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.has_invalid_text = False
+        self.has_invalid_text = self.immutable = False
         self._copy: tempfile.TemporaryDirectory[str] | None = None
-        self._immutable = False
         self._wal = self._in_wal_mode()
 
     def _in_wal_mode(self) -> bool:
@@ -56,15 +55,17 @@ class SqliteFile:
             with self.path.open("rb") as file:
                 header = file.read(100)
         except FileNotFoundError as error:
-            raise StoreError("there is no such database", str(self.path), _CURE) from error
+            raise self._error("the database does not exist") from error
         except OSError as error:
-            reason = f"the database cannot be read: {error.strerror}"
-            raise StoreError(reason, str(self.path), _CURE) from error
+            raise self._error(f"the database cannot be read: {error.strerror}") from error
         if not header:
-            raise StoreError("the database is empty", str(self.path), _CURE)
+            raise self._error("the database is empty")
         if not header.startswith(_HEADER):
-            raise StoreError("this file is not a SQLite database", str(self.path), _CURE)
+            raise self._error("this file is not a SQLite database")
         return header[18:19] == _WAL_VERSION
+
+    def _error(self, reason: str, cure: str = _CURE) -> StoreError:
+        return StoreError(reason, str(self.path), cure)
 
     def state(self) -> FileState:
         """Return a value that changes when a program opens the file for writing, or writes."""
@@ -82,12 +83,7 @@ class SqliteFile:
     @property
     def reusable(self) -> bool:
         """Whether a connection stays valid when other programs change the file."""
-        return self._copy is None and not self._immutable
-
-    @property
-    def isolated(self) -> bool:
-        """Whether SQLite itself guarantees that a transaction sees one state of the file."""
-        return not self._immutable
+        return self._copy is None and not self.immutable
 
     def connect(self) -> sqlite3.Connection:
         """Return a connection, opened as the current state of the file requires.
@@ -100,13 +96,14 @@ class SqliteFile:
             try:
                 return self._open(self.path, "mode=ro")
             except sqlite3.OperationalError as error:
-                self._raise_if_locked(error)
-                if not self._unfinished():
-                    connection = self._open(self.path, "immutable=1")
-                    self._immutable = True
-                    return connection
-                self._make_copy()
-        assert self._copy is not None
+                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    cure = "Try again when the program that writes to it has finished"
+                    raise self._error("the database is locked", cure) from error
+            if not self._unfinished():
+                connection = self._open(self.path, "immutable=1")
+                self.immutable = True
+                return connection
+            self._copy = self._make_copy()
         return self._open(Path(self._copy.name, self.path.name), "mode=rw")
 
     def _unfinished(self) -> list[str]:
@@ -130,51 +127,39 @@ class SqliteFile:
             raise
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise StoreError(f"the database is broken: {error}", str(self.path), _CURE) from error
+            raise self._error(f"the database is broken: {error}") from error
         return connection
 
-    def _raise_if_locked(self, error: sqlite3.OperationalError) -> None:
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            cure = "Try again when the program that writes to it has finished"
-            raise StoreError("the database is locked", str(self.path), cure) from error
-
-    def _make_copy(self) -> None:
+    def _make_copy(self) -> tempfile.TemporaryDirectory[str]:
         """Copy the file; opening the copy completes or undoes the interrupted transaction."""
-        self._copy = tempfile.TemporaryDirectory(prefix="yprov-")
-        target = Path(self._copy.name, self.path.name)
+        copy = tempfile.TemporaryDirectory(prefix="yprov-")
         try:
             for suffix in ("", *self._unfinished()):
-                shutil.copyfile(f"{self.path}{suffix}", f"{target}{suffix}")
+                shutil.copyfile(
+                    f"{self.path}{suffix}", f"{Path(copy.name, self.path.name)}{suffix}"
+                )
         except OSError as error:
-            self.close()
+            copy.cleanup()
             reason = f"the database must be copied to be read, which failed: {error.strerror}"
             cure = "Set TMPDIR to a folder with enough space, or open it once with sqlite3"
-            raise StoreError(reason, str(self.path), cure) from error
+            raise self._error(reason, cure) from error
+        return copy
 
     def close(self) -> None:
         """Remove the copy, and the files that SQLite created next to the database."""
-        self._immutable = False
+        self.immutable = False
+        wal = Path(f"{self.path}-wal")
         if self._copy is not None:
             self._copy.cleanup()
             self._copy = None
-        elif self._wal:
-            self._remove_empty_wal()
-
-    def _remove_empty_wal(self) -> None:
-        """Make SQLite remove the empty files that it creates for readers in WAL mode.
-
-        It removes them when the last connection that could write is closed. This one opens the
-        file for writing and writes nothing.
-        """
-        wal = Path(f"{self.path}-wal")
-        if not wal.exists() or wal.stat().st_size:
-            return
-        try:
-            uri = f"file:{quote(str(self.path.absolute()))}?mode=rw"
-            with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
-                connection.execute("PRAGMA schema_version").fetchone()
-        except sqlite3.Error:
-            return  # another program uses the file and will remove them
+        elif self._wal and wal.exists() and not wal.stat().st_size:
+            # SQLite creates empty files for readers in WAL mode, and removes them when the last
+            # connection that could write is closed. This one opens the file for writing and
+            # writes nothing. If it fails, another program uses the file and will remove them.
+            with suppress(sqlite3.Error):
+                uri = f"file:{quote(str(self.path.absolute()))}?mode=rw"
+                with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+                    connection.execute("PRAGMA schema_version").fetchone()
 
     def _decode(self, value: bytes) -> str:
         try:
@@ -207,28 +192,25 @@ class RowIndex:
         version = connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return
-        for table in self._indexed:
+        for table in _INDEXED_TABLES:
             connection.execute(f"DROP TABLE IF EXISTS temp.rows_of_{table}")
         self._indexed.clear()
         self._version = version
         for table in set(tables) & set(_INDEXED_TABLES):
-            try:
+            # A broken table, or one without rowid, is scanned.
+            with suppress(sqlite3.DatabaseError):
                 last = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]
-                if last is not None and last > _SMALL_TABLE:
-                    self._create(connection, table)
-            except sqlite3.DatabaseError:
-                continue  # the table is broken or has no rowid: it is scanned
-
-    def _create(self, connection: sqlite3.Connection, table: str) -> None:
-        connection.execute(
-            f"CREATE TEMP TABLE rows_of_{table}"
-            " (run TEXT, row INTEGER, PRIMARY KEY (run, row)) WITHOUT ROWID"
-        )
-        self._indexed.add(table)
-        connection.execute(
-            f"INSERT INTO temp.rows_of_{table}"
-            f" SELECT run_uuid, rowid FROM main.{table} WHERE run_uuid IS NOT NULL ORDER BY 1, 2"
-        )
+                if last is None or last <= _SMALL_TABLE:
+                    continue
+                connection.execute(
+                    f"CREATE TEMP TABLE rows_of_{table}"
+                    " (run TEXT, row INTEGER, PRIMARY KEY (run, row)) WITHOUT ROWID"
+                )
+                connection.execute(
+                    f"INSERT INTO temp.rows_of_{table} SELECT run_uuid, rowid FROM main.{table}"
+                    " WHERE run_uuid IS NOT NULL ORDER BY 1, 2"
+                )
+                self._indexed.add(table)
 
     def condition(self, table: str, run_id: str) -> Any | None:
         """Return the condition for a run's rows; None if the table is not indexed here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy
@@ -14,41 +14,27 @@ from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 from yprov_mlflow.prov.sources.file_store.traces import SPANS, read_spans
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql.query_reader import Record
-from yprov_mlflow.prov.sources.sql.reading import (
-    Reading,
-    extra_fields,
-    json_value,
-    number_key,
-    present,
-    text_pairs,
-)
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, json_value, number_key
 from yprov_mlflow.prov.sources.state_events import (
     IN_DATABASE,
     SOURCE_RUN,
     SPANS_LOCATION,
     TRACE_LOCATION,
+    batches,
 )
 from yprov_mlflow.prov.state import Trace
 
 _ARCHIVED = "ARCHIVE_REPO"
 _PAGE = 200
-_NAME = "mlflow.traceName"
-_SESSION = "mlflow.trace.session"
-_USAGE = "mlflow.trace.tokenUsage"
-_COST = "mlflow.trace.cost"
 
 # Columns that later schemas use for values that earlier ones had in tags and metadata, where
 # MLflow's API still returns them.
 _TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "cache_creation_input_tokens_above_1hr",
-)
+    "input_tokens output_tokens total_tokens cache_read_input_tokens cache_creation_input_tokens"
+    " cache_creation_input_tokens_above_1hr"
+).split()
 _COSTS = ("input_cost", "output_cost", "total_cost")
-
+_METADATA = {"mlflow.trace.tokenUsage": _TOKENS, "mlflow.trace.cost": _COSTS}
 # Columns with attributes of their own; db_payload_generation counts MLflow's own writes.
 _COLUMNS = frozenset(
     "request_id experiment_id timestamp_ms execution_time_ms status client_request_id"
@@ -66,9 +52,8 @@ _ASSESSMENT_KINDS = ("feedback", "expectation", "issue")
 
 def logged(reading: Reading, ids: Sequence[object]) -> Iterator[Event]:
     """Yield the traces with these ids, by id."""
-    for start in range(0, len(ids), _PAGE):
-        where = {"request_id": list(ids[start : start + _PAGE])}
-        records = list(reading.reader.records("trace_info", where))
+    for page in batches(ids, _PAGE):
+        records = reading.reader.records("trace_info", {"request_id": page})
         yield from _traces(reading, sorted(records, key=lambda r: str(r["request_id"])))
 
 
@@ -76,13 +61,10 @@ def without_run(reading: Reading) -> Iterator[Event]:
     """Yield the traces that no run of this database created, page by page."""
     if not reading.reader.schema.has("trace_info", "request_id"):
         return
-    last: object = ""
-    while True:
-        chunks = reading.reader.chunks(_page_without_run(reading, last), streamed=False)
-        ids = [trace_id for chunk in chunks for (trace_id,) in chunk]
-        if not ids:
-            return
-        last = ids[-1]
+    ids: list[object] = [""]
+    while ids:
+        rows = reading.reader.select(_page_without_run(reading, ids[-1]), streamed=False)
+        ids = [trace_id for (trace_id,) in rows]
         yield from logged(reading, ids)
 
 
@@ -106,46 +88,35 @@ def _page_without_run(reading: Reading, last: object) -> Any:
 
 def _traces(reading: Reading, records: Sequence[Record]) -> Iterator[Event]:
     """Yield the traces of one page, whose tags and metadata are read with one query each."""
-    ids = [str(record["request_id"]) for record in records]
-    metadata = _by_trace(reading, "trace_request_metadata", ids)
-    tags = _by_trace(reading, "trace_tags", ids)
+    owner, where = ("request_id",), {"request_id": [str(r["request_id"]) for r in records]}
+    metadata = reading.reader.grouped("trace_request_metadata", owner, where)
+    tags = reading.reader.grouped("trace_tags", owner, where)
     for record in records:
         trace_id = str(record["request_id"])
-        trace = _trace(record, metadata.get(trace_id, []), tags.get(trace_id, []))
+        trace = _trace(record, metadata[trace_id,], tags[trace_id,])
         yield reading.events.trace(trace)
-        where = f"trace {trace_id}"
         folder = None
         if trace.tags.get(TRACE_LOCATION) and trace.tags.get(SPANS_LOCATION) != IN_DATABASE:
             folder = reading.artifacts.folder(trace.tags[TRACE_LOCATION], trace_id)
         spans = _spans(reading, trace, folder)
-        yield from reading.guard(f"spans, {where}", "spans", spans)
-        assessments = _assessments(reading, trace_id)
-        yield from reading.guard(f"assessments, {where}", "assessments", assessments)
-        trace.prompts = _prompts(reading, trace_id)
+        for lost, part in ("spans", spans), ("assessments", _assessments(reading, trace_id)):
+            yield from reading.guard(f"{lost}, trace {trace_id}", lost, part)
+        trace.prompts = reading.associated("trace", trace_id, "prompt_version")
         yield from reading.events.linked_prompts(trace)
         files = reading.artifacts.list_files(folder) if folder is not None else []
         yield from reading.events.artifacts(files, ("trace", trace_id))
 
 
-def _by_trace(reading: Reading, table: str, ids: list[str]) -> dict[str, list[tuple[Any, Any]]]:
-    pairs_by_trace: dict[str, list[tuple[Any, Any]]] = {}
-    columns = ("request_id", "key", "value")
-    for trace_id, *pair in reading.reader.rows(table, columns, {"request_id": ids}):
-        pairs_by_trace.setdefault(str(trace_id), []).append((pair[0], pair[1]))
-    return {key: sorted(pairs, key=lambda p: str(p[0])) for key, pairs in pairs_by_trace.items()}
-
-
-def _trace(
-    record: Record, metadata_pairs: list[tuple[Any, Any]], tag_pairs: list[tuple[Any, Any]]
-) -> Trace:
-    metadata, tags = text_pairs(metadata_pairs), text_pairs(tag_pairs)
+def _trace(record: Record, metadata: dict[str, str], tags: dict[str, str]) -> Trace:
     if record.get("trace_name") is not None:
-        tags[_NAME] = str(record["trace_name"])
+        tags["mlflow.traceName"] = str(record["trace_name"])
     if record.get("session_id") is not None:
-        metadata[_SESSION] = str(record["session_id"])
-    for key, columns in ((_USAGE, _TOKENS), (_COST, _COSTS)):
-        if values := present(record, *columns):
+        metadata["mlflow.trace.session"] = str(record["session_id"])
+    for key, columns in _METADATA.items():
+        if values := _present(record, columns):
             metadata[key] = json.dumps(values, default=json_value)
+    names = ("request_preview", "response_preview", "client_request_id")
+    texts: Record = {name: record.get(name) for name in names}
     return Trace(
         str(record["request_id"]),
         True,
@@ -153,23 +124,15 @@ def _trace(
         record.get("timestamp_ms"),
         record.get("execution_time_ms"),
         record.get("status"),
-        record.get("request_preview"),
-        record.get("response_preview"),
-        record.get("client_request_id"),
-        tags,
-        metadata,
-        extra_fields(record, _COLUMNS),
+        tags=tags,
+        metadata=metadata,
+        fields=extra_fields(record, _COLUMNS),
+        **texts,
     )
 
 
-def _prompts(reading: Reading, trace_id: str) -> list[str]:
-    where = {
-        "source_type": "trace",
-        "source_id": trace_id,
-        "destination_type": "prompt_version",
-    }
-    rows = reading.reader.rows("entity_associations", ("destination_id",), where)
-    return sorted(str(prompt) for (prompt,) in rows)
+def _present(record: Record, names: Iterable[str]) -> dict[str, Any]:
+    return {name: record[name] for name in names if record.get(name) is not None}
 
 
 # -- spans -------------------------------------------------------------------------------
@@ -178,31 +141,31 @@ def _prompts(reading: Reading, trace_id: str) -> list[str]:
 def _spans(reading: Reading, trace: Trace, folder: str | None) -> Iterator[Event]:
     """Yield the spans of a trace, from the database or from a file among its artifacts."""
     trace_id = trace.trace_id
-    records = list(reading.reader.records("spans", {"trace_id": trace_id}))
-    records.sort(key=_span_order)
-    spans: list[Json] = []
-    incomplete = trace.tags.get(SPANS_LOCATION) == _ARCHIVED
-    for record in records:
-        span = _parse_span(record.get("content"))
-        incomplete = incomplete or span is None
-        spans.append(_span_of_columns(record) if span is None else span)
-    if incomplete:
+    records = sorted(
+        reading.reader.records("spans", {"trace_id": trace_id}),
+        # The root first, then by start.
+        key=lambda r: (
+            r.get("parent_span_id") is not None,
+            number_key(r.get("start_time_unix_nano")),
+            str(r.get("span_id")),
+        ),
+    )
+    contents = [_parse_span(record.get("content")) for record in records]
+    spans = [
+        _span_of_columns(record) if span is None else span
+        for span, record in zip(contents, records, strict=True)
+    ]
+    if trace.tags.get(SPANS_LOCATION) == _ARCHIVED or None in contents:
         reason = "spans were moved to an archive, or are broken"
         lost = "inputs, outputs and attributes of the spans"
         reading.report(Problem(f"spans, trace {trace_id}", reason, lost))
-    path = os.path.join(folder, SPANS) if folder is not None else None
-    if not spans and path is not None and os.path.isfile(path):
+    path = os.path.join(folder or "", SPANS)
+    if not spans and folder is not None and os.path.isfile(path):
         files = StoreFiles(os.path.dirname(path))
-        spans = list(read_spans(files, path, trace_id))
+        spans = [*read_spans(files, path, trace_id)]
         for problem in files.problems():
             reading.report(problem)
     yield from reading.events.spans(trace_id, spans)
-
-
-def _span_order(record: Record) -> tuple[object, ...]:
-    """Return the sort key of spans: the root first, then by start."""
-    is_child = record.get("parent_span_id") is not None
-    return is_child, number_key(record.get("start_time_unix_nano")), str(record.get("span_id"))
 
 
 def _parse_span(content: Any) -> Json:
@@ -215,9 +178,8 @@ def _parse_span(content: Any) -> Json:
 
 def _span_of_columns(record: Record) -> dict[str, Json]:
     """Return what the columns say of a span whose content was moved to an archive."""
-    columns = ("trace_id", "span_id", "parent_span_id", "name")
-    times = ("start_time_unix_nano", "end_time_unix_nano")
-    span = {**present(record, *columns, *times), "request_id": record.get("trace_id")}
+    columns = "trace_id span_id parent_span_id name start_time_unix_nano end_time_unix_nano"
+    span = {**_present(record, columns.split()), "request_id": record.get("trace_id")}
     if record.get("status") is not None:
         span["status"] = {"code": record["status"]}
     if record.get("type") is not None:
@@ -229,11 +191,10 @@ def _span_of_columns(record: Record) -> dict[str, Json]:
 
 
 def _assessments(reading: Reading, trace_id: str) -> Iterator[Event]:
-    records = list(reading.reader.records("assessments", {"trace_id": trace_id}))
-    records.sort(
-        key=lambda r: (number_key(r.get("created_timestamp")), str(r.get("assessment_id")))
-    )
-    for record in records:
+    for record in sorted(
+        reading.reader.records("assessments", {"trace_id": trace_id}),
+        key=lambda r: (number_key(r.get("created_timestamp")), str(r.get("assessment_id"))),
+    ):
         try:
             assessment = _assessment(record)
         except (ValueError, TypeError, RecursionError) as error:

@@ -1,5 +1,107 @@
 """Translate a document back into the events of a store that holds its content."""
 
-from yprov_mlflow.prov.translate.inverse.event_stream import events_of, side_files
+from __future__ import annotations
 
-__all__ = ["events_of", "side_files"]
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from yprov_mlflow.prov import events
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.translate.inverse import point_columns, run_events, store_events
+from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
+from yprov_mlflow.prov.translate.points import PointBatch
+
+# Events that may come after changes of the run, and so cannot be moved to its beginning.
+_LAST = (events.ModelLogged, events.OutputsLogged, events.ArtifactsLogged, events.StoreCalled)
+
+
+def events_of(
+    document: Document, batches: Iterable[PointBatch] | None = None
+) -> Iterator[events.Event]:
+    """Yield the events of a document as a source of runs would, all of ``STORE_SESSION``.
+
+    Events of a source survive the way to a document and back, as far as the translation shows
+    them. A document of live capture gives the events of a store that holds its run: the last
+    values of tags, all points in the order of logging, and calls with their times.
+
+    Args:
+        document: The document of one run or store.
+        batches: The points of its metric file, if it has one.
+
+    Raises:
+        DocumentError: The document is not from this package.
+    """
+    index = DocumentIndex(document)
+    models, calls = store_events.models(index), store_events.calls(index)
+    numbers = [model[0] for model in models] + [call[0] for call in calls]
+    kept = [number for number in numbers if number is not None]
+    make = _EventFactory(index.run_id, min(kept, default=None), keep=not index.live)
+    if index.run is not None:
+        yield from _run_events(index, make, batches)
+    for number, fields in models:
+        yield make(events.ModelLogged, *fields, number=number)
+    outputs = run_events.outputs(index) if index.run is not None else []
+    if outputs:
+        yield make(events.OutputsLogged, outputs)
+    for owner, files in run_events.artifacts(index).items():
+        yield make(events.ArtifactsLogged, files, owner)
+    for number, time_ns, fields in calls:
+        yield make(events.StoreCalled, *fields, number=number, time_ns=time_ns)
+
+
+def side_files(document: Document) -> list[tuple[str, str]]:
+    """Return path and SHA-256 of the metric files beside a document."""
+    return [
+        (str(attribute(record, "mlf:path")), str(attribute(record, "mlf:sha256")))
+        for identifier, record in document.records.get("entity", {}).items()
+        if identifier.startswith("run:points/")
+    ]
+
+
+def _run_events(
+    index: DocumentIndex, make: _EventFactory, batches: Iterable[PointBatch] | None
+) -> Iterator[events.Event]:
+    if created := run_events.created(index):
+        yield make(events.RunCreated, *created)
+    number, fields = run_events.updated(index)
+    yield make(events.RunUpdated, *fields, number=number)
+    if params := run_events.params(index):
+        yield make(events.ParamsLogged, params)
+    if tags := run_events.tags(index):
+        yield make(events.TagsSet, tags)
+    for columns in point_columns.from_samples(index):
+        yield make(events.MetricsLogged, *columns)
+    for columns in point_columns.from_batches(batches or ()):
+        yield make(events.MetricsLogged, *columns)
+    datasets, models = run_events.inputs(index)
+    if datasets or models:
+        yield make(events.InputsLogged, datasets, models)
+
+
+class _EventFactory:
+    """Makes events and numbers them.
+
+    Args:
+        run_id: The run or store of the events.
+        first: The smallest number in the document, None if it lacks numbers.
+        keep: Use the numbers in the document. Otherwise all events get new numbers: each session
+            of a live run numbers its own calls, so their numbers are not unique.
+    """
+
+    def __init__(self, run_id: str, first: int | None, *, keep: bool) -> None:
+        self._run_id = run_id
+        self._first = first if keep else None
+        self._keep = keep
+        self._next = 0
+
+    def __call__(
+        self, cls: type[events.Event], *fields: Any, number: int | None = None, time_ns: int = 0
+    ) -> events.Event:
+        seq = number if self._keep else None
+        if seq is None:
+            seq = self._next
+            # Events without their own number come first, so that later changes override them.
+            if self._first is not None and cls not in _LAST:
+                seq = min(seq, self._first)
+        self._next = max(self._next, seq + 1)
+        return cls(self._run_id, events.STORE_SESSION, seq, time_ns, *fields)

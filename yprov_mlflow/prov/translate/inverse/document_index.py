@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from yprov_mlflow.prov import ids
@@ -25,6 +25,7 @@ class DocumentIndex:
     Attributes:
         run: The record of the run; None for the document of a store.
         store_uuid: Id of the store, or a placeholder.
+        live: Whether the document comes from live capture, and not from an existing store.
 
     Raises:
         DocumentError: The document describes neither a run nor a store.
@@ -34,9 +35,8 @@ class DocumentIndex:
         self.document = document
         self.entities = document.records.get("entity", {})
         self.activities = document.records.get("activity", {})
-        self._ended = {
-            str(record.get("prov:entity")) for record in self.relations("wasInvalidatedBy")
-        }
+        self.live = any("mlf:token" in record for record in self.activities.values())
+        self._ended = {str(end.get("prov:entity")) for end in self.relations("wasInvalidatedBy")}
         self.run = self.activities.get(RUN_ID) if RUN in document.prefixes else None
         if self.run is None and (RUN in document.prefixes or STORE not in document.prefixes):
             raise DocumentError(
@@ -46,12 +46,12 @@ class DocumentIndex:
             )
         match = _UUID.search(document.prefixes.get(STORE, ""))
         self.store_uuid = match[0] if match else NO_STORE
-        self._groups: dict[tuple[str, str], list[tuple[str, Record]]] | None = None
-
-    @property
-    def live(self) -> bool:
-        """Whether the document comes from live capture, and not from an existing store."""
-        return any("mlf:token" in record for record in self.activities.values())
+        # Grouping all entities once: each caller of group() would scan a large document otherwise.
+        self._groups: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+        for identifier, record in self.entities.items():
+            start, _, suffix = identifier.partition("/")
+            if suffix:
+                self._groups[start].append((suffix, record))
 
     @property
     def run_id(self) -> str:
@@ -60,21 +60,13 @@ class DocumentIndex:
             return ids.store_id(self.store_uuid)
         return str(attribute(self.run, "mlf:runId"))
 
-    def relations(self, section: str) -> Iterator[Record]:
-        """Yield all relations of one kind."""
-        yield from self.document.records.get(section, {}).values()
+    def relations(self, section: str) -> Collection[Record]:
+        """Return all relations of one kind."""
+        return self.document.records.get(section, {}).values()
 
     def group(self, prefix: str, word: str) -> list[tuple[str, Record]]:
         """Return the entities ``<prefix>:<word>/<suffix>`` as pairs of suffix and record."""
-        if self._groups is None:
-            groups: dict[tuple[str, str], list[tuple[str, Record]]] = defaultdict(list)
-            for identifier, record in self.entities.items():
-                start, _, local = identifier.partition(":")
-                head, _, suffix = local.partition("/")
-                if suffix:
-                    groups[start, head].append((suffix, record))
-            self._groups = groups
-        return self._groups.get((prefix, word), [])
+        return self._groups.get(f"{prefix}:{word}", [])
 
     def is_current(self, identifier: str) -> bool:
         """Return whether no record ends an entity."""
@@ -85,8 +77,9 @@ class DocumentIndex:
 
 
 def attribute(record: Mapping[str, Any], term: str) -> Any:
-    """Return the exact value of an attribute, None if there is none."""
+    """Return the exact value of an attribute, None if it is missing."""
     value = record.get(term)
+    # Text with lone surrogates is replaced in the attribute itself, and kept exactly as JSON.
     if EXACT in record:
         exact = json.loads(record[EXACT])
         if term in exact:
@@ -153,7 +146,7 @@ def _order(number: str) -> tuple[bool, int, str]:
     """Return the sort key of a value: numbers, else timestamps before values without time.
 
     Values of runs are numbered. Those of a store have the time of their event in their id, and
-    those that were read from an existing store have no time and are the current ones.
+    those that were read from an existing store lack a time and are the current ones.
     """
     plain = number.partition("@")[0]
     if plain.isdecimal() and len(plain) < 8:

@@ -1,7 +1,8 @@
-"""The run itself: its creation, its end, its params and tags."""
+"""The run itself, its params and tags, its inputs and outputs, and the files of any object."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
@@ -16,14 +17,23 @@ from yprov_mlflow.prov.translate.inverse.document_index import (
     param_values,
     status,
 )
+from yprov_mlflow.prov.translate.models import CONTEXT, TERMS
 
 _RECORD = f"{RUN}:record"
 _EXPERIMENT = f"{STORE}:experiment/"
 _NAME_TAG = "mlflow.runName"
+_MODEL = f"{STORE}:logged-model/"
+# Ids of artifacts: the quoted path, then the number of the version from the second on.
+_OWN_FILE = re.compile(r"(?:run|store):artifact/([^/@]+)(?:/(\d+))?(?:@.*)?\Z")
+_FILE_OF = re.compile(r"store:([^/:]+)/([^/]+)/artifact/([^/@]+)(?:/(\d+))?(?:@.*)?\Z")
+_OWNERS = {"logged-model": "model"}
+
+Owner = tuple[str, str] | None
+"""Kind and id of the object that files belong to; None for the run or the store itself."""
 
 
 def created(index: DocumentIndex) -> tuple[Any, ...] | None:
-    """Return the fields of ``RunCreated``, None if the document has no experiment."""
+    """Return the fields of ``RunCreated``, None if the document lacks the experiment."""
     assert index.run is not None
     parts = [p for p in names(index.run, "dcterms:isPartOf") if p.startswith(_EXPERIMENT)]
     if not parts:
@@ -54,7 +64,6 @@ def _run_name(index: DocumentIndex) -> str | None:
 
 
 def _user_id(index: DocumentIndex) -> str | None:
-    """Return the login name of the run's user."""
     assert index.run is not None
     user_id = attribute(index.run, "mlf:userId")
     if user_id is not None:
@@ -105,3 +114,72 @@ def tags(index: DocumentIndex) -> dict[str, str]:
     if index.live and _NAME_TAG in values and name is not None:
         values[_NAME_TAG] = name
     return values
+
+
+# -- inputs, outputs and files -------------------------------------------------------------
+
+
+def inputs(index: DocumentIndex) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return datasets and models of ``InputsLogged``, each once per context."""
+    datasets: dict[tuple[str, str | None], dict[str, Any]] = {}
+    models: dict[str, None] = {}
+    live = index.live
+    for record in sorted(index.relations("used"), key=lambda r: str(r.get("prov:time", ""))):
+        entity = str(record.get("prov:entity"))
+        if entity.startswith(_MODEL):
+            if "mlf:inputModel" in names(record, "prov:role"):
+                models[key(entity.removeprefix(_MODEL))] = None
+            continue
+        dataset = index.entities.get(entity, {})
+        if "mls:Dataset" not in names(dataset, "prov:type"):
+            continue
+        context = attribute(record, "mlf:datasetContext")
+        # MLflow keeps only the first use of a dataset in a run. A document made from a store
+        # has just what the store holds, so there all uses are kept.
+        if live and any(used == entity for used, _ in datasets):
+            continue
+        tags = {} if context is None else {CONTEXT: context}
+        datasets.setdefault(
+            (entity, context),
+            {
+                "name": attribute(dataset, "schema:name"),
+                **{field: attribute(dataset, term) for field, term in TERMS.items()},
+                "tags": {**tags, **(as_json(record, "mlf:inputTags") or {})},
+            },
+        )
+    return list(datasets.values()), list(models)
+
+
+def outputs(index: DocumentIndex) -> list[tuple[str, int]]:
+    """Return models and steps of ``OutputsLogged``."""
+    models: dict[tuple[str, int], None] = {}
+    for record in index.relations("wasInfluencedBy"):
+        if "mlf:RunOutput" in names(record, "prov:type"):
+            model = key(str(record.get("prov:influencee")).removeprefix(_MODEL))
+            models[model, attribute(record, "mlf:step") or 0] = None
+    return list(models)
+
+
+def artifacts(index: DocumentIndex) -> dict[Owner, list[dict[str, Any]]]:
+    """Return the latest version of each file that was not deleted, by owner."""
+    latest: dict[tuple[Owner, str], tuple[int, str]] = {}
+    for identifier in index.entities:
+        owner: Owner = None
+        if match := _OWN_FILE.match(identifier):
+            path, number = match[1], match[2]
+        elif match := _FILE_OF.match(identifier):
+            kind = key(match[1])
+            owner, path, number = (_OWNERS.get(kind, kind), key(match[2])), match[3], match[4]
+        else:
+            continue
+        version = int(number or 1)
+        if latest.get((owner, path), (0, ""))[0] < version:
+            latest[owner, path] = (version, identifier)
+    files: dict[Owner, list[dict[str, Any]]] = {}
+    for (owner, path), (_, identifier) in sorted(latest.items(), key=lambda item: item[1][1]):
+        if index.is_current(identifier):
+            record = index.entities[identifier]
+            file = {"path": key(path), "size": attribute(record, "mlf:size")}
+            file["sha256"] = attribute(record, "mlf:sha256")
+            files.setdefault(owner, []).append(file)
+    return files

@@ -8,11 +8,7 @@ from yprov_mlflow.prov.translate.store_calls.method_names import handler_of
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 from yprov_mlflow.prov.translate.translation import Translation
 
-HANDLERS: dict[str, Handler] = {
-    **registry.HANDLERS,
-    **traces.HANDLERS,
-    **links.HANDLERS,
-}
+HANDLERS: dict[str, Handler] = {**registry.HANDLERS, **traces.HANDLERS, **links.HANDLERS}
 """Handlers of particular methods; all other methods are handled by the words of their names."""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from yprov_mlflow.prov.model.identifiers import STORE, segment
+from yprov_mlflow.prov.model.identifiers import segment
 from yprov_mlflow.prov.model.literals import name, text
 from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.models import declare_model
-from yprov_mlflow.prov.translate.store_calls.method_names import declare_noun, update
+from yprov_mlflow.prov.translate.store_calls.method_names import on_noun, update
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
 
@@ -34,9 +34,9 @@ def _traces_to_run(call: Call, *, unlink: bool = False) -> bool:
     return True
 
 
-def _datasets_to_experiments(call: Call, *, unlink: bool = False) -> bool:
-    dataset, experiments = declare_noun(call, "dataset"), call.arguments.get("experiment_ids")
-    if dataset is None or not isinstance(experiments, list | tuple):
+def _dataset_to_experiments(call: Call, dataset: str, *, unlink: bool = False) -> bool:
+    experiments = call.arguments.get("experiment_ids")
+    if not isinstance(experiments, list | tuple):
         return False
     for experiment in experiments:
         target = call.declare(("experiment", segment(experiment)))
@@ -44,31 +44,19 @@ def _datasets_to_experiments(call: Call, *, unlink: bool = False) -> bool:
     return True
 
 
-def _prompts_to_trace(call: Call) -> bool:
-    trace = declare_noun(call, "trace")
-    if trace is None:
-        return False
+def _prompts_to_trace(call: Call, trace: str) -> bool:
     prompts = call.arguments.get("prompt_versions")
     for prompt in prompts if isinstance(prompts, list | tuple) else ():
         if isinstance(prompt, Mapping) and "name" in prompt and "version" in prompt:
-            _link(call, trace, _declare_prompt(call, prompt["name"], prompt["version"]))
+            version = call.declare_version(prompt["name"], prompt["version"])
+            call.mark_prompt(version.rpartition("/version/")[0])
+            call.mark_prompt(version)
+            _link(call, trace, version)
     return True
 
 
-def _declare_prompt(call: Call, model: object, version: object) -> str:
-    words = ("model", segment(model))
-    call.mark_prompt(call.declare(words, text(model)))
-    prompt = call.declare((*words, "version", segment(version)), text(f"{model} {version}"))
-    call.mark_prompt(prompt)
-    call.builder.specialization_of(prompt, f"{STORE}:{'/'.join(words)}")
-    return prompt
-
-
-def _prompt_to_model_or_run(call: Call) -> bool:
-    version = declare_noun(call, "prompt_version")
+def _prompt_to_model_or_run(call: Call, version: str) -> bool:
     model, run = call.arguments.get("model_id"), call.arguments.get("run_id")
-    if version is None:
-        return False
     if isinstance(model, str):
         target = declare_model(call.translation, model)
     elif isinstance(run, str):
@@ -82,13 +70,15 @@ def _prompt_to_model_or_run(call: Call) -> bool:
 
 HANDLERS: Mapping[str, Handler] = {
     # By the words of their names, these would change something called "dataset records".
-    "upsert_dataset_records": partial(update, "dataset"),
-    "delete_dataset_records": partial(update, "dataset"),
+    "upsert_dataset_records": on_noun("dataset", update),
+    "delete_dataset_records": on_noun("dataset", update),
     "link_traces_to_run": _traces_to_run,
     "unlink_traces_from_run": partial(_traces_to_run, unlink=True),
-    "link_prompts_to_trace": _prompts_to_trace,
-    "link_prompt_version_to_model": _prompt_to_model_or_run,
-    "link_prompt_version_to_run": _prompt_to_model_or_run,
-    "add_dataset_to_experiments": _datasets_to_experiments,
-    "remove_dataset_from_experiments": partial(_datasets_to_experiments, unlink=True),
+    "link_prompts_to_trace": on_noun("trace", _prompts_to_trace),
+    "link_prompt_version_to_model": on_noun("prompt_version", _prompt_to_model_or_run),
+    "link_prompt_version_to_run": on_noun("prompt_version", _prompt_to_model_or_run),
+    "add_dataset_to_experiments": on_noun("dataset", _dataset_to_experiments),
+    "remove_dataset_from_experiments": on_noun(
+        "dataset", partial(_dataset_to_experiments, unlink=True)
+    ),
 }

@@ -18,6 +18,7 @@ from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.params_tags import delete_tag, set_tags
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
+# The noun is required: set_tag and delete_tag are about runs, which have their own events.
 _TAG = re.compile(r"(set|delete|update)_(\w+?)_tags?\Z")
 _ALIAS = re.compile(r"(set|delete)_(\w+)_alias\Z")
 _VERB = re.compile(
@@ -25,7 +26,7 @@ _VERB = re.compile(
 )
 
 _Words = tuple[tuple[str, tuple[str, ...]], ...]
-
+# The words of an object's id, each with the fields of the call that contain its value.
 _NOUNS: dict[str, _Words] = {
     "registered_model": (("model", ("name",)),),
     "model_version": (("model", ("name",)), ("version", ("version",))),
@@ -40,26 +41,40 @@ _NOUNS: dict[str, _Words] = {
     "mcp_server": (("mcp-server", ("name",)),),
     "mcp_server_version": (("mcp-server", ("name",)), ("version", ("version",))),
 }
-"""The words of an object's id, each with the fields of the call that contain its value."""
-
+# Arguments that identify something, or that have records of their own.
 _NOT_PROPERTIES = frozenset(
     "name version key value tag tags alias new_name experiment_id source local_model_path".split()
 )
-"""Arguments that identify something, or that have records of their own."""
-
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
+
+
+Effect = Callable[[Call, str], bool]
+"""Adds the records of a call on an object; returns False if the call lacks arguments."""
 
 
 def handler_of(method: str) -> Handler | None:
     """Return the handler of a method, None if its name follows no known pattern."""
     if match := _TAG.match(method):
-        return partial(_delete_tag if match[1] == "delete" else _set_tags, match[2])
+        return on_noun(match[2], _delete_tag if match[1] == "delete" else _set_tags)
     if match := _ALIAS.match(method):
-        return partial(_delete_alias if match[1] == "delete" else _set_alias, match[2])
+        if match[1] == "delete":
+            return on_noun(match[2], _delete_alias)
+        version = f"{match[2].replace('registered_', '')}_version"
+        return on_noun(match[2], partial(_set_alias, version))
     if match := _VERB.match(method):
         # Of two nouns, as in "add_dataset_to_experiments", the second is the one that changes.
-        return partial(_VERBS[match[1]], re.split("_to_|_from_", match[2])[-1])
+        return on_noun(re.split("_to_|_from_", match[2])[-1], _VERBS[match[1]])
     return None
+
+
+def on_noun(noun: str, effect: Effect) -> Handler:
+    """Return the handler of calls on an object, which returns False if a call lacks its name."""
+
+    def handle(call: Call) -> bool:
+        subject = declare_noun(call, noun)
+        return subject is not None and effect(call, subject)
+
+    return handle
 
 
 def declare_noun(call: Call, noun: str) -> str | None:
@@ -100,50 +115,43 @@ def _words_of_unknown(noun: str) -> _Words:
 # -- tags and aliases --------------------------------------------------------------------
 
 
-def _set_tags(noun: str, call: Call) -> bool:
-    subject = declare_noun(call, noun)
-    if subject is None:
-        return False
+def _set_tags(call: Call, subject: str) -> bool:
     tags = pairs(call.arguments.get("tags")) or pairs(call.arguments.get("tag"))
     if not tags and isinstance(call.arguments.get("key"), str):
         tags = {call.arguments["key"]: call.arguments.get("value")}
-    set_tags(call.translation, call.ref, tags, f"{subject}/", subject)
+    set_tags(call.translation, call.ref, tags, subject)
     return bool(tags)
 
 
-def _delete_tag(noun: str, call: Call) -> bool:
-    subject, key = declare_noun(call, noun), call.arguments.get("key")
-    if subject is None or not isinstance(key, str):
+def _delete_tag(call: Call, subject: str) -> bool:
+    key = call.arguments.get("key")
+    if not isinstance(key, str):
         return False
-    delete_tag(call.translation, call.ref, key, f"{subject}/", subject)
+    delete_tag(call.translation, call.ref, key, subject)
     return True
 
 
-def _set_alias(noun: str, call: Call) -> bool:
-    subject, version = declare_noun(call, noun), call.arguments.get("version")
-    target = declare_noun(call, f"{noun.replace('registered_', '')}_version")
-    if subject is None or target is None or version is None:
-        return False
-    alias = _alias_of(call, subject)
-    if alias is None:
+def _set_alias(noun: str, call: Call, subject: str) -> bool:
+    target, alias = declare_noun(call, noun), _alias_of(call, subject)
+    if target is None or alias is None or call.arguments.get("version") is None:
         return False
     call.use(target)
     number = text(target.rpartition("/")[2])
-    assignment = call.translation.history.assign(
-        alias, call.ref, number, {"mlf:target": name(target)}, always=True
-    )
+    attributes = {"mlf:target": name(target)}
+    history = call.translation.history
+    assignment = history.assign(alias, call.ref, number, attributes, always=True)
+    # "champion" and "version 3" are two views of one thing, which neither derivation nor
+    # specialization expresses.
     if assignment is not None:
         call.builder.alternate_of(assignment, target)
     return True
 
 
-def _delete_alias(noun: str, call: Call) -> bool:
-    subject = declare_noun(call, noun)
-    alias = None if subject is None else _alias_of(call, subject)
-    if alias is None:
-        return False
-    call.translation.history.remove(alias, call.ref)
-    return True
+def _delete_alias(call: Call, subject: str) -> bool:
+    alias = _alias_of(call, subject)
+    if alias is not None:
+        call.translation.history.remove(alias, call.ref)
+    return alias is not None
 
 
 def _alias_of(call: Call, subject: str) -> VersionedProperty | None:
@@ -157,41 +165,37 @@ def _alias_of(call: Call, subject: str) -> VersionedProperty | None:
 # -- verbs -------------------------------------------------------------------------------
 
 
-def create(noun: str, call: Call) -> bool:
+def create(call: Call, subject: str) -> bool:
     """Add the creation of an object, with its tags and properties."""
-    subject = declare_noun(call, noun)
-    if subject is None:
-        return False
     call.create(subject)
     tags = pairs(call.arguments.get("tags"))
     if _PROMPT_TAG in tags:
         call.mark_prompt(subject)
-    set_tags(call.translation, call.ref, tags, f"{subject}/", subject)
+    set_tags(call.translation, call.ref, tags, subject)
     _set_properties(call, subject)
     return True
 
 
-def update(noun: str, call: Call) -> bool:
+def update(call: Call, subject: str) -> bool:
     """Add a change of the properties of an object."""
-    subject = declare_noun(call, noun)
-    if subject is None:
-        return False
     call.use(subject)
     _set_properties(call, subject)
     return True
 
 
-def _apply(effect: Callable[[Call, str], object], noun: str, call: Call) -> bool:
-    subject = declare_noun(call, noun)
-    if subject is None:
-        return False
-    effect(call, subject)
+def _delete(call: Call, subject: str) -> bool:
+    call.delete(subject)
     return True
 
 
-def _rename(noun: str, call: Call) -> bool:
-    new, subject = call.arguments.get("new_name"), declare_noun(call, noun)
-    if subject is None or not isinstance(new, str):
+def _restore(call: Call, subject: str) -> bool:
+    call.create(subject)
+    return True
+
+
+def _rename(call: Call, subject: str) -> bool:
+    new = call.arguments.get("new_name")
+    if not isinstance(new, str):
         return False
     call.builder.entity(subject, (), text(new), {"schema:name": text(new)})
     call.change(subject, "name", new, ("mlf:Name",))
@@ -200,19 +204,15 @@ def _rename(noun: str, call: Call) -> bool:
 
 def _set_properties(call: Call, subject: str) -> None:
     for key, value in call.arguments.items():
+        # None means "leave unchanged" in all update calls of MLflow.
         if value is not None and key not in _NOT_PROPERTIES and not key.endswith("_id"):
             call.change(subject, f"property/{segment(key)}", value)
 
 
-_VERBS: dict[str, Callable[[str, Call], bool]] = {
-    "create": create,
-    "register": create,
-    "add": update,
-    "delete": partial(_apply, Call.delete),
-    "remove": update,
-    "restore": partial(_apply, Call.create),
-    "update": update,
-    "upsert": update,
-    "set": update,
+_VERBS: dict[str, Effect] = {
+    **dict.fromkeys(("create", "register"), create),
+    **dict.fromkeys(("add", "remove", "update", "upsert", "set"), update),
+    "delete": _delete,
+    "restore": _restore,
     "rename": _rename,
 }

@@ -10,7 +10,7 @@ from yprov_mlflow.prov.model.literals import mapping, text
 from yprov_mlflow.prov.translate.artifacts import folder_id
 from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.models import declare_model
-from yprov_mlflow.prov.translate.store_calls.method_names import create, declare_noun
+from yprov_mlflow.prov.translate.store_calls.method_names import create, on_noun
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
 # Either a URI of MLflow, or the location that MLflow resolved it to.
@@ -19,12 +19,9 @@ _MODEL_SOURCE = re.compile(r"models:/(m-[^/]+)\Z|/models/(m-[^/]+)/artifacts/?\Z
 _ARCHIVED = "Archived"
 
 
-def _create_version(call: Call) -> bool:
-    version = declare_noun(call, "model_version")
-    if version is None or not create("model_version", call):
-        return False
-    origin = _origin(call)
-    source = call.find("source")
+def _create_version(call: Call, version: str) -> bool:
+    create(call, version)
+    origin, source = _origin(call), call.find("source")
     if isinstance(source, str):
         call.builder.entity(version, (), None, {"mlf:source": text(source)})
     if origin is not None:
@@ -55,20 +52,11 @@ def _copy_version(call: Call) -> bool:
     original = [source.get("name"), source.get("version")]
     if not all(isinstance(part, str | int) for part in (*copy, *original)):
         return False
-    new = _declare_version(call, *copy)
-    old = _declare_version(call, *original)
+    new, old = call.declare_version(*copy), call.declare_version(*original)
     call.create(new)
     if new != old:
         call.derive(new, old)
     return True
-
-
-def _declare_version(call: Call, model: object, version: object) -> str:
-    registered = call.declare(("model", segment(model)), text(model))
-    words = ("model", segment(model), "version", segment(version))
-    entity = call.declare(words, text(f"{model} {version}"))
-    call.builder.specialization_of(entity, registered)
-    return entity
 
 
 def _versions_of(call: Call, model: str) -> Iterator[str]:
@@ -79,13 +67,14 @@ def _versions_of(call: Call, model: str) -> Iterator[str]:
             yield entity
 
 
-def _transition(call: Call) -> bool:
-    version, stage = declare_noun(call, "model_version"), call.arguments.get("stage")
-    if version is None or not isinstance(stage, str):
+def _transition(call: Call, version: str) -> bool:
+    stage = call.arguments.get("stage")
+    if not isinstance(stage, str):
         return False
     call.use(version)
     history = call.translation.history
     if call.arguments.get("archive_existing_versions"):
+        # MLflow archives the versions in this stage; only those seen in this document are known.
         for other in _versions_of(call, version.rpartition("/version/")[0]):
             if other != version and history.value(_stage_of(other)) == stage:
                 history.assign(_stage_of(other), call.ref, _ARCHIVED)
@@ -97,10 +86,10 @@ def _stage_of(version: str) -> VersionedProperty:
     return VersionedProperty(f"{version}/stage", ("mlf:StageAssignment",), subject=version)
 
 
-def _rename(call: Call) -> bool:
+def _rename(call: Call, old: str) -> bool:
     # A registered model is identified by its name, so that renaming it makes a new entity.
-    new_name, old = call.arguments.get("new_name"), declare_noun(call, "registered_model")
-    if old is None or not isinstance(new_name, str):
+    new_name = call.arguments.get("new_name")
+    if not isinstance(new_name, str):
         return False
     new = call.declare(("model", segment(new_name)), text(new_name))
     if new == old:
@@ -110,6 +99,7 @@ def _rename(call: Call) -> bool:
     after = call.create(new)
     if before is not None:
         call.builder.was_revision_of(after, before)
+    # Versions keep their numbers. Those under the old name remain, as earlier calls refer to them.
     for version in _versions_of(call, old):
         words = ("model", segment(new_name), "version", version.rpartition("/")[2])
         moved = call.declare(words, text(new_name))
@@ -118,11 +108,8 @@ def _rename(call: Call) -> bool:
     return True
 
 
-def _create_prompt_version(call: Call) -> bool:
-    if not create("prompt_version", call):
-        return False
-    version = declare_noun(call, "prompt_version")
-    assert version is not None
+def _create_prompt_version(call: Call, version: str) -> bool:
+    create(call, version)
     template = call.find("template")
     if isinstance(template, str):
         call.builder.entity(version, (), None, {"prov:value": text(template)})
@@ -130,9 +117,9 @@ def _create_prompt_version(call: Call) -> bool:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "create_model_version": _create_version,
+    "create_model_version": on_noun("model_version", _create_version),
     "copy_model_version": _copy_version,
-    "transition_model_version_stage": _transition,
-    "rename_registered_model": _rename,
-    "create_prompt_version": _create_prompt_version,
+    "transition_model_version_stage": on_noun("model_version", _transition),
+    "rename_registered_model": on_noun("registered_model", _rename),
+    "create_prompt_version": on_noun("prompt_version", _create_prompt_version),
 }

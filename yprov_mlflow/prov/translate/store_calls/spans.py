@@ -7,7 +7,7 @@ document keeps, and ``rebuild_span`` puts them together again.
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,9 +19,8 @@ from yprov_mlflow.prov.translate.store_calls.store_call import Call
 from yprov_mlflow.prov.translate.timeline import event_time
 from yprov_mlflow.prov.translate.translation import SpanState, Translation
 
-_SPAN_TYPE = "mlflow.spanType"
+_SPAN_TYPE, _TRACE = "mlflow.spanType", "mlflow.traceRequestId"
 _INPUTS, _OUTPUTS = "mlflow.spanInputs", "mlflow.spanOutputs"
-_TRACE = "mlflow.traceRequestId"
 _FIELD = {_INPUTS: "inputs", _OUTPUTS: "outputs"}
 _MLFLOW_ATTRIBUTES = frozenset({_SPAN_TYPE, _INPUTS, _OUTPUTS, _TRACE})
 
@@ -53,8 +52,7 @@ def _note_span(call: Call, span: Mapping[str, Any]) -> bool:
     Records are added at the end, because MLflow logs a span when it starts and when it ends.
     """
     attributes = {str(k): _decoded(v) for k, v in mapping(span.get("attributes")).items()}
-    ids = span_key(span)
-    if ids is None:
+    if (ids := span_key(span)) is None:
         return False
     trace_id, span_id = ids
     trace = call.declare(("trace", segment(trace_id)), text(trace_id))
@@ -97,6 +95,7 @@ def _fields(span: Mapping[str, Any]) -> dict[str, Any]:
     A part is left out only if it can be rebuilt exactly as MLflow wrote it.
     """
     remainder, recorded = dict(span), []
+    # The keys of the result are part of the format of documents.
     for key in ("inputs", "outputs"):
         if span.get(key) is not None and _survives(span[key]):
             del remainder[key]
@@ -132,25 +131,19 @@ def rebuild_span(fields: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[st
     for key in ("inputs", "outputs", "events"):
         if key in recorded:
             span[key] = parts.get(key)
-    if isinstance(span.get("attributes"), Mapping):
-        attributes = {
-            key: _mlflow_json(value)
-            for key, value in (parts.get("attributes") or {}).items()
-            if key not in span["attributes"]
-        }
-        for key, field in _FIELD.items():
-            if key in recorded:
-                attributes[key] = _mlflow_json(parts.get(field))
-        span["attributes"] = {**attributes, **span["attributes"]}
+    own = span.get("attributes")
+    if isinstance(own, Mapping):
+        attributes = dict(parts.get("attributes") or {})
+        attributes |= {key: parts.get(field) for key, field in _FIELD.items() if key in recorded}
+        left_out = {k: _mlflow_json(v) for k, v in attributes.items() if k not in own}
+        span["attributes"] = {**left_out, **own}
     return span
 
 
 def _is_mlflow_json(value: object, written: object) -> bool:
-    """Return whether ``written`` is what MLflow writes for a value that is kept canonically."""
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         return _mlflow_json(json.loads(literals.canonical(value))) == written
-    except (ValueError, RecursionError):
-        return False
+    return False
 
 
 def _mlflow_json(value: object) -> str:
@@ -158,7 +151,6 @@ def _mlflow_json(value: object) -> str:
 
 
 def _survives(value: object) -> bool:
-    """Return whether a value is unchanged after being a literal of the document."""
     return literals.canonical(literals.value(plain(value))) == literals.canonical(value)
 
 
@@ -171,15 +163,11 @@ def add_spans(translation: Translation) -> None:
     root = None if translation.store_level else translation.timeline.root_activity
     for identifier, span in sorted(spans.items()):
         part_of = span.parent if span.parent is not None else root
-        start = literals.instant(span.start)
-        builder.activity(
-            identifier,
-            start,
-            literals.instant(span.end),
-            ["mlf:Span"],
-            span.label,
-            {**span.attributes, "dcterms:isPartOf": name(part_of) if part_of else None},
-        )
+        start, end = literals.instant(span.start), literals.instant(span.end)
+        attributes = {**span.attributes, "dcterms:isPartOf": name(part_of) if part_of else None}
+        builder.activity(identifier, start, end, ["mlf:Span"], span.label, attributes)
+        # Clocks of several machines, or broken instrumentation, can contradict the tree of spans;
+        # PROV allows neither an activity before its starter nor a cycle of starts.
         if span.parent is not None and _precedes(spans, span.parent, identifier):
             builder.activity(span.parent, types=["mlf:Span"])
             builder.was_started_by(identifier, span.parent, start)
@@ -191,7 +179,7 @@ def add_spans(translation: Translation) -> None:
             entity = f"{identifier}/out"
             value = {"prov:value": plain(span.outputs)}
             builder.entity(entity, ["mlf:SpanOutput"], "output", value)
-            builder.was_generated_by(entity, identifier, literals.instant(span.end))
+            builder.was_generated_by(entity, identifier, end)
 
 
 def _precedes(spans: Mapping[str, SpanState], parent: str, child: str) -> bool:
@@ -206,7 +194,7 @@ def _precedes(spans: Mapping[str, SpanState], parent: str, child: str) -> bool:
 
 
 def span_output(call: Call, trace_id: str, span_id: object) -> str | None:
-    """Return the output of a span, None if there is none at the time of the call."""
+    """Return the output of a span, None if it does not exist at the time of the call."""
     span = f"{STORE}:trace/{segment(trace_id)}/span/{segment(span_id)}"
     state = call.translation.spans.get(span)
     if state is None or state.outputs is None:
@@ -223,12 +211,10 @@ def _first_number(span: Mapping[str, Any], *keys: str) -> int | None:
 
 def _decoded(value: object) -> object:
     """Return the value of an attribute, which MLflow keeps as JSON text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
 def _hexadecimal(span_id: object) -> str | None:
@@ -236,8 +222,6 @@ def _hexadecimal(span_id: object) -> str | None:
     if not isinstance(span_id, str) or not span_id:
         return None
     if len(span_id) == 12:  # 8 bytes in Base64; 16 digits in hexadecimal
-        try:
+        with contextlib.suppress(ValueError):
             return base64.b64decode(span_id, validate=True).hex()
-        except (binascii.Error, ValueError):
-            return span_id
     return span_id

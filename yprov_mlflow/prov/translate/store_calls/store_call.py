@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.events import StoreCalled
@@ -11,21 +11,19 @@ from yprov_mlflow.prov.ids import unquote_key
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import STORE, segment
-from yprov_mlflow.prov.model.literals import Value, name, text
+from yprov_mlflow.prov.model.literals import name, text
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.translation import Translation
 
+# Fields whose values are login names.
 _LOGIN_FIELDS = frozenset(
     "user user_id users created_by updated_by last_updated_by completed_by assigned_to new_owner"
     " username source_id mlflow.user".split()
 )
-"""Fields whose values are login names."""
 
+# Arguments that have records of their own and that the result repeats. They may be megabytes, so
+# neither is kept as JSON.
 _RECORDED_ARGUMENTS = {"log_spans": "spans"}
-"""Arguments that have records of their own and that the result repeats.
-
-They may be megabytes, so neither is kept as JSON.
-"""
 
 _TYPES: Mapping[str, tuple[str, ...]] = {
     "experiment": ("mlf:Experiment", "prov:Collection"),
@@ -58,10 +56,10 @@ class Call:
         activity = f"{STORE}:event/{segment(event.method)}/{session.token}"
         self.session = session.activity
         self.ref = ActivityRef(activity, session.time, session.token)
-        self.arguments: Mapping[str, Any] = self._with_hashed_logins(
-            literals.mapping(event.arguments)
-        )
-        self.result: Any = self._with_hashed_logins(event.result)
+        self.arguments, self.result = literals.mapping(event.arguments), event.result
+        if translation.options.hash_user:
+            self.arguments = _replace_logins(self.arguments, translation.login)
+            self.result = _replace_logins(self.result, translation.login)
 
     def begin(self) -> None:
         """Add the activity of the call."""
@@ -106,26 +104,13 @@ class Call:
 
     # -- arguments and result ----------------------------------------------------------
 
+    # Methods differ in where a field is: among the arguments, in an object that is an argument,
+    # or only in the result.
     def find(self, *keys: str) -> Any:
         """Return the first of these fields in the arguments, the result, or an argument."""
-        for key in keys:
-            for source in self._sources():
-                value = source.get(key)
-                if value is not None:
-                    return value
-        return None
-
-    def _sources(self) -> Iterator[Mapping[str, Any]]:
-        yield self.arguments
-        yield literals.mapping(self.result)
-        for value in self.arguments.values():
-            if isinstance(value, Mapping):
-                yield value
-
-    def _with_hashed_logins(self, value: Any) -> Any:
-        if not self.translation.options.hash_user:
-            return value
-        return _replace_logins(value, self.translation.login)
+        sources = [self.arguments, self.result, *self.arguments.values()]
+        values = (literals.mapping(source).get(key) for key in keys for source in sources)
+        return next((value for value in values if value is not None), None)
 
     # -- effects -----------------------------------------------------------------------
 
@@ -137,7 +122,7 @@ class Call:
         Args:
             words: The words of its id, alternately its kind and its name.
             label: Its label, if the call contains one.
-            kind: MLflow's noun for it, if this package has no type for it.
+            kind: MLflow's noun for it, if this package lacks a type for it.
 
         Returns:
             The id of the entity.
@@ -152,6 +137,15 @@ class Call:
             label = text(unquote_key(words[-1]))
         return self.builder.entity(entity, types, label, attributes)
 
+    def declare_version(self, model: object, version: object) -> str:
+        """Add the entity of a model version, and that of its registered model; return the first."""
+        words = ("model", segment(model))
+        registered = self.declare(words, text(model))
+        label = text(f"{model} {version}")
+        entity = self.declare((*words, "version", segment(version)), label)
+        self.builder.specialization_of(entity, registered)
+        return entity
+
     def mark_prompt(self, subject: str) -> None:
         """Add the type of prompts to a registered model or to one of its versions."""
         kind = "mlf:PromptVersion" if "/version/" in subject else "mlf:Prompt"
@@ -164,6 +158,7 @@ class Call:
         only once. Its presence in the store is a property of it, and each period is an entry.
         """
         builder, ref = self.builder, self.ref
+        # Not after an invalidation: nothing can be generated again.
         if subject not in builder.generations and subject not in builder.invalidated:
             builder.was_generated_by(subject, ref.activity, ref.time)
         entry = self.translation.history.assign(_entry_of(subject), ref, None, always=True)
@@ -176,19 +171,15 @@ class Call:
         An object that existed before the call can only have been influenced.
         """
         builder, ref = self.builder, self.ref
-        generation, generated_by = builder.generations.get(subject, (None, None))
+        generation, generated_by = builder.generations.get(subject, ("", ""))
         if generated_by != ref.activity:
             builder.was_influenced_by(subject, origin)
             return
+        # Nothing can be used after its end: use() then adds an influence, which is not a usage.
         ended = origin in builder.invalidated
         usage = self.use(origin)
-        builder.was_derived_from(
-            subject,
-            origin,
-            activity=None if ended else ref.activity,
-            generation=None if ended else generation,
-            usage=None if ended else usage,
-        )
+        steps = () if ended else (ref.activity, generation, usage)
+        builder.was_derived_from(subject, origin, steps=steps)
 
     def delete(self, subject: str) -> None:
         """Add the deletion of an object: its entry ends."""
@@ -199,11 +190,7 @@ class Call:
         return self.translation.history.current(_entry_of(subject))
 
     def change(
-        self,
-        subject: str,
-        prop: str,
-        value: object,
-        types: tuple[str, ...] = ("mlf:Property",),
+        self, subject: str, prop: str, value: object, types: tuple[str, ...] = ("mlf:Property",)
     ) -> str | None:
         """Add a new value of a property of an object; return its entity if it changed."""
         versioned = VersionedProperty(f"{subject}/{prop}", types, subject=subject)
@@ -227,8 +214,7 @@ class Call:
         if self.result is None:
             return
         entity = f"{self.ref.activity}/result"
-        value: Value | None = literals.plain(self.result)
-        label = text(f"result of {self.method}")
+        label, value = text(f"result of {self.method}"), literals.plain(self.result)
         self.builder.entity(entity, ["mlf:Result"], label, {"prov:value": value})
         self.builder.was_generated_by(entity, self.ref.activity, self.ref.time)
 
@@ -241,25 +227,13 @@ def _entry_of(subject: str) -> VersionedProperty:
     return VersionedProperty(f"{subject}/entry", ("mlf:Entry",), subject=subject)
 
 
-def _replace_logins(value: Any, replace: Callable[[str], str]) -> Any:
-    if isinstance(value, Mapping):
+def _replace_logins(value: Any, replace: Callable[[str], str], login: bool = False) -> Any:
+    if isinstance(value, Mapping) and not login:
+        # Tags are written as {"key": "mlflow.user", "value": login}.
         key, item = value.get("key"), value.get("value")
         if isinstance(key, str) and key in _LOGIN_FIELDS and isinstance(item, str):
             return {**value, "value": replace(item)}
-        return {
-            key: _replace_login(item, replace)
-            if key in _LOGIN_FIELDS
-            else _replace_logins(item, replace)
-            for key, item in value.items()
-        }
+        return {k: _replace_logins(v, replace, k in _LOGIN_FIELDS) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_replace_logins(item, replace) for item in value]
-    return value
-
-
-def _replace_login(value: Any, replace: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return replace(value)
-    if isinstance(value, list | tuple):
-        return [_replace_login(item, replace) for item in value]
-    return value
+        return [_replace_logins(item, replace, login) for item in value]
+    return replace(value) if login and isinstance(value, str) else value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.identifiers import STORE, segment
 from yprov_mlflow.prov.model.literals import mapping, name, plain, text
-from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.params_tags import set_tags
-from yprov_mlflow.prov.translate.store_calls.method_names import declare_noun
+from yprov_mlflow.prov.translate.store_calls.method_names import on_noun
 from yprov_mlflow.prov.translate.store_calls.spans import log_spans, span_output
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
@@ -22,17 +21,10 @@ _TRACE_TERMS = {
     "request_time": "mlf:requestTimeMs",
     "state": "mlf:traceState",
 }
-_ASSESSMENT_TERMS = {
-    "rationale": "mlf:rationale",
-    "name": "schema:name",
-    "span_id": "mlf:spanId",
-}
+_ASSESSMENT_TERMS = {"rationale": "mlf:rationale", "name": "schema:name", "span_id": "mlf:spanId"}
 
 
-def _start_trace(call: Call) -> bool:
-    trace = declare_noun(call, "trace")
-    if trace is None:
-        return False
+def _start_trace(call: Call, trace: str) -> bool:
     # MLflow 2 has a call for the end of a trace as well, which must not create it again.
     if call.entry(trace) is None:
         call.create(trace)
@@ -47,7 +39,7 @@ def _start_trace(call: Call) -> bool:
         attributes["dcterms:isPartOf"] = name(run)
     call.builder.entity(trace, (), None, attributes)
     tags = literals.pairs(info.get("tags"))
-    set_tags(call.translation, call.ref, tags, f"{trace}/", trace)
+    set_tags(call.translation, call.ref, tags, trace)
     return True
 
 
@@ -64,6 +56,7 @@ def _delete_traces(call: Call) -> bool:
 
 
 def _create_assessment(call: Call) -> bool:
+    # The result wins: the store completes an assessment, with its id for example.
     result = {key: value for key, value in mapping(call.result).items() if value is not None}
     fields = {**mapping(call.arguments.get("assessment")), **result}
     assessment = _declare_assessment(call, fields)
@@ -73,7 +66,7 @@ def _create_assessment(call: Call) -> bool:
     kind = "mlf:Expectation" if fields.get("expectation") is not None else "mlf:Feedback"
     if isinstance(fields.get("issue"), Mapping):
         kind = "mlf:Assessment"
-    _describe(call, assessment, fields, kind)
+    _describe(call, assessment, fields, [kind])
     call.create(assessment)
     _set_value(call, assessment, fields)
     trace = call.declare(("trace", segment(trace_id)))
@@ -87,12 +80,12 @@ def _create_assessment(call: Call) -> bool:
 
 
 def _override(call: Call, assessment: str, trace: str, overridden: object) -> None:
-    """Add that an assessment replaces another of the same trace."""
     if not isinstance(overridden, str) or not overridden:
         return
     previous = f"{trace}/assessment/{segment(overridden)}"
     generations = call.builder.generations
     if previous != assessment and previous in generations:
+        # Only what this call generated can be a revision: it may update an older assessment.
         if generations.get(assessment, ("", ""))[1] == call.ref.activity:
             call.builder.was_revision_of(assessment, previous)
         call.delete(previous)
@@ -103,7 +96,7 @@ def _update_assessment(call: Call) -> bool:
     assessment = _declare_assessment(call, fields)
     if assessment is None:
         return False
-    _describe(call, assessment, fields, None)
+    _describe(call, assessment, fields)
     call.use(assessment)
     _set_value(call, assessment, fields)
     return True
@@ -111,10 +104,9 @@ def _update_assessment(call: Call) -> bool:
 
 def _delete_assessment(call: Call) -> bool:
     assessment = _declare_assessment(call, call.arguments)
-    if assessment is None:
-        return False
-    call.delete(assessment)
-    return True
+    if assessment is not None:
+        call.delete(assessment)
+    return assessment is not None
 
 
 def _declare_assessment(call: Call, fields: Mapping[str, Any]) -> str | None:
@@ -123,53 +115,42 @@ def _declare_assessment(call: Call, fields: Mapping[str, Any]) -> str | None:
         return None
     trace = call.builder.entity(call.declare(("trace", segment(trace_id))), (), text(trace_id))
     assessment = f"{trace}/assessment/{segment(assessment_id)}"
-    known = assessment in call.builder.records["entity"]
-    label = None if known else text(fields.get("name") or assessment_id)
+    exists = assessment in call.builder.records["entity"]
+    label = None if exists else text(fields.get("name") or assessment_id)
     return call.builder.entity(assessment, ["mlf:Assessment"], label)
 
 
-def _describe(call: Call, assessment: str, fields: Mapping[str, Any], kind: str | None) -> None:
+def _describe(
+    call: Call, assessment: str, fields: Mapping[str, Any], types: Sequence[str] = ()
+) -> None:
     metadata = mapping(fields.get("metadata"))
-    call.builder.entity(
-        assessment,
-        [kind] if kind is not None else (),
-        text(fields["name"]) if fields.get("name") else None,
-        {
-            **{term: plain(fields.get(key)) for key, term in _ASSESSMENT_TERMS.items()},
-            "mlf:assessmentMetadata": literals.canonical(dict(metadata)) if metadata else None,
-        },
-    )
+    attributes = {term: plain(fields.get(key)) for key, term in _ASSESSMENT_TERMS.items()}
+    attributes["mlf:assessmentMetadata"] = literals.canonical(dict(metadata)) if metadata else None
+    label = text(fields["name"]) if fields.get("name") else None
+    call.builder.entity(assessment, types, label, attributes)
 
 
 def _set_value(call: Call, assessment: str, fields: Mapping[str, Any]) -> None:
     """Set the value of an assessment, which later calls may change."""
-    for field in ("expectation", "feedback", "issue"):
-        content = fields.get(field)
-        if content is None:
-            continue
+    contents = [fields.get(field) for field in ("expectation", "feedback", "issue")]
+    content = next((content for content in contents if content is not None), None)
+    if content is not None:
         value = content.get("value", content) if isinstance(content, Mapping) else content
-        prop = VersionedProperty(
-            f"{assessment}/value", ("mlf:AssessmentValue",), subject=assessment
-        )
-        call.translation.history.assign(prop, call.ref, plain(value))
+        call.change(assessment, "value", value, ("mlf:AssessmentValue",))
         call.builder.entity(assessment, (), None, {"prov:value": plain(value)})
-        return
 
 
 def _judge(call: Call, source: Mapping[str, Any]) -> str:
-    judge = str(source["source_id"])
-    if source.get("source_type") == "HUMAN":
-        # Login names are hashed with the rest of the call, if the options say so.
-        agent, kind = f"{STORE}:user/{segment(judge)}", "prov:Person"
-    else:
-        agent, kind = f"{STORE}:judge/{segment(judge)}", "prov:SoftwareAgent"
-    return call.builder.agent(agent, [kind], text(judge))
+    # Login names are hashed with the rest of the call, if the options say so.
+    judge, is_person = str(source["source_id"]), source.get("source_type") == "HUMAN"
+    word, kind = ("user", "prov:Person") if is_person else ("judge", "prov:SoftwareAgent")
+    return call.builder.agent(f"{STORE}:{word}/{segment(judge)}", [kind], text(judge))
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "start_trace": _start_trace,
-    "deprecated_start_trace_v2": _start_trace,
-    "deprecated_end_trace_v2": _start_trace,
+    "start_trace": on_noun("trace", _start_trace),
+    "deprecated_start_trace_v2": on_noun("trace", _start_trace),
+    "deprecated_end_trace_v2": on_noun("trace", _start_trace),
     "log_spans": log_spans,
     "delete_traces": _delete_traces,
     "create_assessment": _create_assessment,

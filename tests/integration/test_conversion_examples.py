@@ -1,4 +1,4 @@
-"""Conversion from Python: the example, and all programs of its page."""
+"""The conversion example and all Python programs in ``docs/conversion.md`` run as described."""
 
 import re
 import runpy
@@ -24,48 +24,49 @@ def run(program: Path, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_example_tells_which_runs_used_the_rate_and_how_well(tmp_path: Path) -> None:
-    said = run(EXAMPLE, tmp_path)
-    assert "3 of 3 runs converted" in said
-    rows = [re.split(r"\s{2,}", line)[:2] for line in said.splitlines()[-2:]]
+def test_example_prints_best_loss_of_runs_with_learning_rate(tmp_path: Path) -> None:
+    output = run(EXAMPLE, tmp_path)
+    assert "3 of 3 runs converted" in output
+    rows = [re.split(r"\s{2,}", line)[:2] for line in output.splitlines()[-2:]]
     assert rows == [["fast and wide", "0.20"], ["fast", "0.40"]]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the programs of the page print, run in its order beside a tree of a few runs."""
+def page_outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Run the programs of the page in order, next to a small file store; return their output."""
     folder = tmp_path_factory.mktemp("page")
     runpy.run_path(str(EXAMPLE))["make_tree"](folder / "mlruns")
-    found = []
+    outputs = []
     for number, program in enumerate(PROGRAMS):
         path = folder / f"program_{number}.py"
         path.write_text(program, "utf-8")
-        found.append(run(path, folder))
-    return found
+        outputs.append(run(path, folder))
+    return outputs
 
 
-def test_the_page_converts(said: list[str]) -> None:
-    *results, last = said[0].splitlines()
+def test_page_converts_store(page_outputs: list[str]) -> None:
+    *results, last = page_outputs[0].splitlines()
     assert last == "3 of 3 runs, 0 losses"
     assert sum(" converted " in line for line in results) == 4
 
 
-def test_the_page_reads_a_store(said: list[str]) -> None:
-    rows = [line.split() for line in said[1].splitlines()]
+def test_page_reads_store(page_outputs: list[str]) -> None:
+    rows = [line.split() for line in page_outputs[1].splitlines()]
     assert [row[1:3] for row in rows] == [["Default", "FINISHED"]] * 3
     assert all(int(row[3]) > 10 for row in rows)
 
 
-def test_the_page_asks_in_sparql(said: list[str]) -> None:
-    assert said[2].splitlines() == ["careful lr 0.01", "fast lr 0.1", "fast and wide lr 0.1"]
+def test_page_queries_with_sparql(page_outputs: list[str]) -> None:
+    rows = page_outputs[2].splitlines()
+    assert rows == ["careful lr 0.01", "fast lr 0.1", "fast and wide lr 0.1"]
 
 
-def test_the_page_gets_events_back_and_finds_nothing_wrong(said: list[str]) -> None:
-    rows = [line.split() for line in said[3].splitlines()]
+def test_page_translates_documents_back_to_events(page_outputs: list[str]) -> None:
+    rows = [line.split() for line in page_outputs[3].splitlines()]
     assert len(rows) == 3
     assert all(row[1:] == ["run", "run_update", "params", "metrics"] for row in rows)
 
 
-def test_the_page_has_no_other_programs(said: list[str]) -> None:
-    assert len(said) == 4
+def test_page_has_four_programs(page_outputs: list[str]) -> None:
+    assert len(page_outputs) == 4

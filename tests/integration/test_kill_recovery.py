@@ -1,7 +1,7 @@
-"""``kill -9`` at random moments: what MLflow acknowledged is in the document after recovery.
+"""After ``kill -9`` at a random time, the recovered document has every call that had returned.
 
-A parent imports MLflow once and forks a child for each kill, so that fifty take a minute:
-``YPROV_MLFLOW_KILLS=50 pytest tests/integration/test_survival.py``.
+A parent process imports MLflow and forks a child for each kill, so that fifty kills take a minute:
+``YPROV_MLFLOW_KILLS=50 pytest tests/integration/test_kill_recovery.py``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from integration.conftest import Workplace
+from integration.conftest import Sandbox
 from integration.documents import RunDocument
 
 KILLS = int(os.environ.get("YPROV_MLFLOW_KILLS", "6"))
-"""How many processes are killed, half of them over each backend."""
+"""Number of processes to kill, half of them for each backend."""
 
 SEED = int(os.environ.get("YPROV_MLFLOW_SEED", random.SystemRandom().randrange(2**32)))
 
@@ -67,35 +67,35 @@ def train(pipe):
             mlflow.log_text(f"text {number}", f"texts/{number}.txt")
             acknowledge("artifact", f"texts/{number}.txt")
 
-def kill_one(wait_s):
-    reading, writing = os.pipe()
+def run_and_kill(delay_s):
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
+        os.close(read_end)
         try:
-            train(writing)
+            train(write_end)
         finally:
             os._exit(1)
-    os.close(writing)
-    pieces = []
-    pieces.append(os.read(reading, 65536))  # the run is there: the clock starts
-    end = time.monotonic() + wait_s
-    while (left := end - time.monotonic()) > 0:
-        if select.select([reading], [], [], left)[0]:
-            piece = os.read(reading, 65536)
-            if not piece:
+    os.close(write_end)
+    chunks = []
+    chunks.append(os.read(read_end, 65536))  # the run exists: the delay begins
+    end = time.monotonic() + delay_s
+    while (remaining := end - time.monotonic()) > 0:
+        if select.select([read_end], [], [], remaining)[0]:
+            chunk = os.read(read_end, 65536)
+            if not chunk:
                 break
-            pieces.append(piece)
+            chunks.append(chunk)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    while piece := os.read(reading, 65536):
-        pieces.append(piece)
-    os.close(reading)
-    assert os.WIFSIGNALED(status), "the child ended by itself"
-    return [json.loads(line) for line in b"".join(pieces).splitlines()]
+    while chunk := os.read(read_end, 65536):
+        chunks.append(chunk)
+    os.close(read_end)
+    assert os.WIFSIGNALED(status), "the child exited before it was killed"
+    return [json.loads(line) for line in b"".join(chunks).splitlines()]
 
-chance = random.Random(int(sys.argv[1]))
-print(json.dumps([kill_one(chance.uniform(0.0, 0.8)) for _ in range(int(sys.argv[2]))]))
+generator = random.Random(int(sys.argv[1]))
+print(json.dumps([run_and_kill(generator.uniform(0.0, 0.8)) for _ in range(int(sys.argv[2]))]))
 """
 
 
@@ -103,17 +103,17 @@ print(json.dumps([kill_one(chance.uniform(0.0, 0.8)) for _ in range(int(sys.argv
 def killed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> tuple[str, list[list[list[Any]]]]:
-    """Kill, recover everything with one command, and give what had been acknowledged."""
-    place = Workplace(tmp_path_factory.mktemp(request.param), empty_database)
-    uri = place.sqlite if request.param == "sqlite" else place.files
+    """Kill processes, recover all runs, and return the URI and each run's acknowledged calls."""
+    sandbox = Sandbox(tmp_path_factory.mktemp(request.param), empty_database)
+    uri = sandbox.sqlite if request.param == "sqlite" else sandbox.files
     print(f"YPROV_MLFLOW_SEED={SEED}")
     half = max(1, KILLS // 2)
-    acknowledged = place.run(PARENT, f"yprov+{uri}", str(SEED), str(half)).made
-    place.yprov("recover", uri=uri)
+    acknowledged = sandbox.run(PARENT, f"yprov+{uri}", str(SEED), str(half)).json
+    sandbox.yprov("recover", uri=uri)
     return uri, acknowledged
 
 
-def test_every_acknowledged_call_is_in_the_document(
+def test_recovered_document_has_every_acknowledged_call(
     killed: tuple[str, list[list[list[Any]]]],
 ) -> None:
     uri, runs = killed
@@ -126,28 +126,28 @@ def test_every_acknowledged_call_is_in_the_document(
             for key, points in document.points.items()
             for point in points
         }
-        for kind, *what in acknowledged:
+        for kind, *arguments in acknowledged:
             calls += 1
             match kind:
                 case "metric":
-                    found = tuple(what) in points
+                    recorded = tuple(arguments) in points
                 case "param":
-                    found = document.params.get(what[0]) == what[1]
+                    recorded = document.params.get(arguments[0]) == arguments[1]
                 case "tag":
-                    found = what[1] in document.tag_history(what[0])
+                    recorded = arguments[1] in document.tag_history(arguments[0])
                 case _:
-                    found = what[0] in document.artifacts
-            if not found:
-                lost.append((run_id, [kind, *what]))
+                    recorded = arguments[0] in document.artifacts
+            if not recorded:
+                lost.append((run_id, [kind, *arguments]))
     print(f"{calls} calls acknowledged by {len(runs)} killed processes, {len(lost)} lost")
     assert not lost
-    assert calls > len(runs), "the children were killed before they had done anything"
+    assert calls > len(runs), "the children were killed before their first call returned"
 
 
-def test_nothing_that_mlflow_holds_is_missing_or_doubled(
+def test_recovered_document_equals_store(
     killed: tuple[str, list[list[list[Any]]]],
 ) -> None:
-    """A call may reach the store in the instant before its process dies."""
+    # A killed process may have written a call to the store without acknowledging it.
     uri, runs = killed
     client = MlflowClient(tracking_uri=uri)
     for (_, run_id), *_ in runs:
@@ -155,20 +155,20 @@ def test_nothing_that_mlflow_holds_is_missing_or_doubled(
         run = client.get_run(run_id)
         assert document.params == run.data.params
         for key in run.data.metrics:
-            held = sorted(
+            stored = sorted(
                 (m.step, m.timestamp, m.value) for m in client.get_metric_history(run_id, key)
             )
-            assert [tuple(point) for point in document.points[key]] == held
+            assert [tuple(point) for point in document.points[key]] == stored
         document.as_prov()
 
 
-def test_recovering_twice_changes_nothing(workplace: Workplace) -> None:
+def test_second_recovery_changes_nothing(sandbox: Sandbox) -> None:
     script = PARENT.replace("uniform(0.0, 0.8)", "uniform(0.2, 0.3)")
-    [[(_, run_id), *_]] = workplace.run(script, f"yprov+{workplace.sqlite}", "1", "1").made
-    workplace.yprov("recover", uri=workplace.sqlite)
-    client = MlflowClient(tracking_uri=workplace.sqlite)
+    [[(_, run_id), *_]] = sandbox.run(script, f"yprov+{sandbox.sqlite}", "1", "1").json
+    sandbox.yprov("recover", uri=sandbox.sqlite)
+    client = MlflowClient(tracking_uri=sandbox.sqlite)
     first = Path(client.download_artifacts(run_id, "provenance/prov.json")).read_bytes()
-    workplace.yprov("recover", uri=workplace.sqlite)
+    sandbox.yprov("recover", uri=sandbox.sqlite)
     second = Path(client.download_artifacts(run_id, "provenance/prov.json")).read_bytes()
     assert json.loads(first) == json.loads(second)
     assert first == second

@@ -1,6 +1,6 @@
-"""What other tools lose, merge or break on: each a test that holds our document to MLflow's store.
+"""Edge cases that provenance tools often get wrong; documents are compared with MLflow's store.
 
-Most tests share one script per backend, since importing MLflow is what takes the time.
+Most tests share a script, which runs once for each backend, because importing MLflow is slow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from integration.conftest import Workplace
+from integration.conftest import Sandbox
 from integration.documents import Point, RunDocument, literal
 from yprov_mlflow.prov.events import MetricsLogged
 from yprov_mlflow.prov.sources import open_source
@@ -36,7 +36,7 @@ ODD_KEYS = [
     "UPPER",
     "upper",
 ]
-"""Names that MLflow takes (SQLite folds no case; the file store's paths are the names)."""
+"""Unusual names that MLflow accepts over SQLite and in the file store."""
 
 SCRIPT = """
 import json, math, sys, threading
@@ -45,45 +45,45 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 ODD_KEYS = json.loads(sys.argv[1])
-made = {}
+results = {}
 client = MlflowClient()
 mlflow.set_experiment("team/a experiment: 100% ünïcode")
 
 # two runs in threads
-together = threading.Barrier(2)
+barrier = threading.Barrier(2)
 def train(name):
     with mlflow.start_run(run_name=name) as run:
-        made[name] = run.info.run_id
-        together.wait()
-        mlflow.log_param("who", name)
+        results[name] = run.info.run_id
+        barrier.wait()
+        mlflow.log_param("thread", name)
         for step in range(20):
             mlflow.log_metric("shared", float(len(name) * 100 + step), step=step)
         mlflow.log_metric(f"only {name}", 1.0)
-        together.wait()
-threads = [threading.Thread(target=train, args=(name,)) for name in ("one", "second")]
+        barrier.wait()
+threads = [threading.Thread(target=train, args=(name,)) for name in ("first", "second")]
 [t.start() for t in threads]
 [t.join() for t in threads]
 
-# three runs one after another
+# three runs in sequence
 for number in range(3):
     with mlflow.start_run(run_name=f"in a row {number}") as run:
-        made[f"row{number}"] = run.info.run_id
+        results[f"row{number}"] = run.info.run_id
         mlflow.log_metric(f"m{number}", float(number))
         mlflow.log_param("number", number)
 
 # nested runs
 with mlflow.start_run(run_name="outer") as outer:
-    made["outer"] = outer.info.run_id
+    results["outer"] = outer.info.run_id
     mlflow.log_metric("depth", 0.0)
     with mlflow.start_run(run_name="inner", nested=True) as inner:
-        made["inner"] = inner.info.run_id
+        results["inner"] = inner.info.run_id
         mlflow.log_metric("depth", 1.0)
     mlflow.log_metric("after", 2.0)
 
 # odd keys and values
 import numpy
 with mlflow.start_run(run_name="odd / name: ü") as run:
-    made["odd"] = run.info.run_id
+    results["odd"] = run.info.run_id
     for number, key in enumerate(ODD_KEYS):
         mlflow.log_metric(key, float(number), step=number, timestamp=1_700_000_000_000 + number)
         mlflow.log_param(key, f"value {number}")
@@ -99,11 +99,11 @@ with mlflow.start_run(run_name="odd / name: ü") as run:
     mlflow.log_text("dash", "x-y")
     mlflow.log_text("spaced", "dir with space/ü ñ.txt")
 
-# what MLflow refuses
-with mlflow.start_run(run_name="refused") as run:
-    made["refused"] = run.info.run_id
+# calls that MLflow rejects
+with mlflow.start_run(run_name="rejected") as run:
+    results["rejected"] = run.info.run_id
     mlflow.log_param("kept", "first")
-    made["accepted"] = []
+    results["accepted"] = []
     for name, attempt in (
         ("param changed", lambda: mlflow.log_param("kept", "second")),
         ("text as metric", lambda: mlflow.log_metric("no number", "seven")),
@@ -113,50 +113,50 @@ with mlflow.start_run(run_name="refused") as run:
     ):
         try:
             attempt()
-            made["accepted"].append(name)
+            results["accepted"].append(name)
         except (MlflowException, ValueError):
             pass
     mlflow.log_param("text", "y" * 6000)
-    mlflow.log_param("cut", "z" * 7000)
-    mlflow.log_params({"cut in a batch": "z" * 7000})
-    mlflow.set_tag("cut tag", "z" * 9000)
+    mlflow.log_param("truncated", "z" * 7000)
+    mlflow.log_params({"truncated in a batch": "z" * 7000})
+    mlflow.set_tag("truncated tag", "z" * 9000)
     mlflow.log_param("kept", "first")
 
 # resumed in the same process
 with mlflow.start_run(run_name="resumed here") as run:
-    made["resumed"] = run.info.run_id
+    results["resumed"] = run.info.run_id
     mlflow.log_metric("loss", 3.0, step=0)
-with mlflow.start_run(run_id=made["resumed"]):
+with mlflow.start_run(run_id=results["resumed"]):
     mlflow.log_metric("loss", 2.0, step=1)
 
 # failed, killed, deleted
 try:
     with mlflow.start_run(run_name="failed") as run:
-        made["failed"] = run.info.run_id
+        results["failed"] = run.info.run_id
         mlflow.log_metric("loss", 1.0)
         raise RuntimeError("the training broke")
 except RuntimeError:
     pass
 with mlflow.start_run(run_name="deleted") as run:
-    made["deleted"] = run.info.run_id
+    results["deleted"] = run.info.run_id
     mlflow.log_metric("loss", 1.0)
-client.delete_run(made["deleted"])
+client.delete_run(results["deleted"])
 with mlflow.start_run(run_name="deleted while open") as run:
-    made["deleted_open"] = run.info.run_id
+    results["deleted_open"] = run.info.run_id
     mlflow.log_metric("before", 1.0)
     client.delete_run(run.info.run_id)
     try:
         mlflow.log_metric("after", 1.0)
-        made["logged_after_deletion"] = True
+        results["logged_after_deletion"] = True
     except MlflowException:
-        made["logged_after_deletion"] = False
+        results["logged_after_deletion"] = False
     client.restore_run(run.info.run_id)
 
 # a metric logged again with a model
 with mlflow.start_run(run_name="model metrics") as run:
-    made["model_metrics"] = run.info.run_id
+    results["model_metrics"] = run.info.run_id
     model = mlflow.initialize_logged_model("m")
-    made["model"] = model.model_id
+    results["model"] = model.model_id
     for step in (0, 2, 1):
         mlflow.log_metric("acc", step / 2, step=step, timestamp=1_700_000_000_000)
         mlflow.log_metric(
@@ -167,7 +167,7 @@ with mlflow.start_run(run_name="model metrics") as run:
 # artifacts
 import pathlib
 with mlflow.start_run(run_name="artifacts") as run:
-    made["artifacts"] = run.info.run_id
+    results["artifacts"] = run.info.run_id
     folder = pathlib.Path("to log")
     (folder / "sub").mkdir(parents=True)
     (folder / "a.txt").write_text("a")
@@ -179,37 +179,37 @@ with mlflow.start_run(run_name="artifacts") as run:
     mlflow.log_text("tëxt", "t.txt")
     mlflow.log_text("changed", "t.txt")
 
-# data sets, tags and their history
+# datasets, tags and their history
 import pandas as pd
 with mlflow.start_run(run_name="data", tags={"stage": "draft"}) as run:
-    made["data"] = run.info.run_id
+    results["data"] = run.info.run_id
     frame = pd.DataFrame({"x": [1.0, 2.0], "y": [0, 1]})
     data = mlflow.data.from_pandas(frame, source="https://example.org/d.csv", name="rows")
     mlflow.log_input(data, context="training")
-    made["digest"] = data.digest
+    results["digest"] = data.digest
     mlflow.set_tag("stage", "review")
     mlflow.set_tag("stage", "final")
     mlflow.set_tag("gone", "x")
     mlflow.delete_tag("gone")
     mlflow.set_tag("gone", "back")
     mlflow.delete_tag("gone")
-print(json.dumps(made))
+print(json.dumps(results))
 """
 
 
 class Case:
-    """What the script did on one backend."""
+    """The script's results on a backend: ids of runs by name, and some observations."""
 
-    def __init__(self, place: Workplace, uri: str, made: dict[str, Any]) -> None:
-        self.place = place
+    def __init__(self, sandbox: Sandbox, uri: str, results: dict[str, Any]) -> None:
+        self.sandbox = sandbox
         self.uri = uri
-        self.made = made
+        self.results = results
         self.client = MlflowClient(tracking_uri=uri)
         self._documents: dict[str, RunDocument] = {}
 
     def document(self, name: str) -> RunDocument:
         if name not in self._documents:
-            self._documents[name] = RunDocument.fetch(self.made[name], self.uri)
+            self._documents[name] = RunDocument.fetch(self.results[name], self.uri)
         return self._documents[name]
 
 
@@ -219,21 +219,21 @@ def case(
     tmp_path_factory: pytest.TempPathFactory,
     empty_database: Path,
 ) -> Case:
-    place = Workplace(tmp_path_factory.mktemp(request.param), empty_database)
-    uri = place.sqlite if request.param == "sqlite" else place.files
-    done = place.run(SCRIPT, f"yprov+{uri}", json.dumps(ODD_KEYS))
+    sandbox = Sandbox(tmp_path_factory.mktemp(request.param), empty_database)
+    uri = sandbox.sqlite if request.param == "sqlite" else sandbox.files
+    done = sandbox.run(SCRIPT, f"yprov+{uri}", json.dumps(ODD_KEYS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-        return Case(place, uri, done.made)
+        return Case(sandbox, uri, done.json)
 
 
 def history(case: Case, run_id: str, key: str) -> list[Point]:
-    found = case.client.get_metric_history(run_id, key)
-    return sorted(Point(m.step, m.timestamp, m.value) for m in found)
+    metrics = case.client.get_metric_history(run_id, key)
+    return sorted(Point(m.step, m.timestamp, m.value) for m in metrics)
 
 
-def same(first: list[Point], second: list[Point]) -> bool:
-    """Compare bit by bit, so that NaN is NaN and -0.0 is not 0.0."""
+def bitwise_equal(first: list[Point], second: list[Point]) -> bool:
+    """Return whether all points are the same, where NaN equals NaN and -0.0 differs from 0.0."""
 
     def bits(points: list[Point]) -> list[tuple[int, int, bytes]]:
         return sorted((p.step, p.timestamp_ms, struct.pack("<d", p.value)) for p in points)
@@ -241,14 +241,15 @@ def same(first: list[Point], second: list[Point]) -> bool:
     return bits(first) == bits(second)
 
 
-def assert_holds_all(case: Case, document: RunDocument, *, skip: tuple[str, ...] = ()) -> None:
-    """Nothing that MLflow holds of a run is missing from its document, nothing is in excess."""
+def assert_complete(case: Case, document: RunDocument, *, skip: tuple[str, ...] = ()) -> None:
+    """Check that a document has exactly the contents of the run, but for points of ``skip``."""
     run = case.client.get_run(document.run_id)
     assert document.params == run.data.params
     assert set(document.points) == set(run.data.metrics)
     for key in run.data.metrics:
         if key not in skip:
-            assert same(document.points[key], history(case, document.run_id, key)), key
+            expected = history(case, document.run_id, key)
+            assert bitwise_equal(document.points[key], expected), key
     assert document.counts() == {key: len(points) for key, points in document.points.items()}
     for key, value in run.data.tags.items():
         if key != "mlflow.user":
@@ -257,27 +258,27 @@ def assert_holds_all(case: Case, document: RunDocument, *, skip: tuple[str, ...]
     assert document.name == run.info.run_name
 
 
-@pytest.mark.parametrize("name", ["one", "second"])
-def test_two_runs_in_threads_have_a_document_each(case: Case, name: str) -> None:
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_runs_in_parallel_threads_have_separate_documents(case: Case, name: str) -> None:
     document = case.document(name)
-    assert_holds_all(case, document)
-    assert document.params == {"who": name}
+    assert_complete(case, document)
+    assert document.params == {"thread": name}
     assert document.values("shared") == [len(name) * 100.0 + step for step in range(20)]
     assert set(document.points) == {"shared", f"only {name}"}
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_runs_one_after_another_do_not_leak(case: Case, number: int) -> None:
+def test_consecutive_runs_have_separate_documents(case: Case, number: int) -> None:
     document = case.document(f"row{number}")
-    assert_holds_all(case, document)
+    assert_complete(case, document)
     assert set(document.points) == {f"m{number}"}
     assert document.params == {"number": str(number)}
 
 
-def test_nested_run_and_its_parent_both_have_their_own(case: Case) -> None:
+def test_nested_run_and_parent_have_separate_documents(case: Case) -> None:
     outer, inner = case.document("outer"), case.document("inner")
-    assert_holds_all(case, outer)
-    assert_holds_all(case, inner)
+    assert_complete(case, outer)
+    assert_complete(case, inner)
     assert outer.values("depth") == [0.0]
     assert outer.values("after") == [2.0]
     assert inner.values("depth") == [1.0]
@@ -286,8 +287,8 @@ def test_nested_run_and_its_parent_both_have_their_own(case: Case) -> None:
 def test_nested_run_was_started_by_its_parent(case: Case) -> None:
     inner = case.document("inner")
     prov = inner.as_prov()
-    parent = f"urn:uuid:{_uuid(case.made['outer'])}#run"
-    child = f"urn:uuid:{_uuid(case.made['inner'])}#run"
+    parent = f"urn:uuid:{_uuid(case.results['outer'])}#run"
+    child = f"urn:uuid:{_uuid(case.results['inner'])}#run"
     starters = {
         (str(start.args[0].uri), str(start.args[2].uri))
         for start in prov.get_records()
@@ -303,7 +304,7 @@ def _uuid(run_id: str) -> str:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: key[:12])
-def test_odd_keys_stay_what_they_are_and_apart(case: Case, key: str) -> None:
+def test_odd_keys_are_kept_unchanged_and_distinct(case: Case, key: str) -> None:
     document = case.document("odd")
     number = ODD_KEYS.index(key)
     assert document.points[key] == [Point(number, 1_700_000_000_000 + number, float(number))]
@@ -311,19 +312,19 @@ def test_odd_keys_stay_what_they_are_and_apart(case: Case, key: str) -> None:
     assert document.tags[key] == f"tag {number}"
 
 
-def test_odd_keys_leave_nothing_else(case: Case) -> None:
+def test_run_with_odd_keys_has_no_other_params_or_artifacts(case: Case) -> None:
     document = case.document("odd")
-    assert_holds_all(case, document, skip=("not finite", "extreme", "best"))
+    assert_complete(case, document, skip=("not finite", "extreme", "best"))
     assert len(document.params) == len(ODD_KEYS)
     assert {"x.y", "x-y", "dir with space/ü ñ.txt"} <= set(document.artifacts)
     assert document.artifacts["x.y"] != document.artifacts["x-y"]
     document.as_prov()
 
 
-def test_values_keep_every_bit(case: Case) -> None:
+def test_metric_values_are_bitwise_equal(case: Case) -> None:
     document = case.document("odd")
-    found = [struct.pack("<d", value) for value in document.values("extreme")]
-    assert found == [struct.pack("<d", v) for v in (1e308, 5e-324, -1e308, 0.1, -0.0)]
+    packed = [struct.pack("<d", value) for value in document.values("extreme")]
+    assert packed == [struct.pack("<d", v) for v in (1e308, 5e-324, -1e308, 0.1, -0.0)]
     first, second, third = document.values("not finite")
     assert (first, second) == (math.inf, -math.inf)
     assert math.isnan(third)
@@ -331,8 +332,8 @@ def test_values_keep_every_bit(case: Case) -> None:
     assert document.points["back"][0].step == -5
 
 
-def test_step_and_time_that_numpy_made(case: Case) -> None:
-    """SQLite keeps their bytes: the store has the same point, and can be converted."""
+def test_numpy_integers_as_step_and_timestamp(case: Case) -> None:
+    # SQLite stores numpy integers as blobs, which the conversion must decode.
     document = case.document("odd")
     assert document.points["best"] == [Point(2, 1_700_000_000_000, 0.5)]
     with closing(open_source(case.uri)) as source:
@@ -347,57 +348,56 @@ def test_experiment_name_with_a_slash(case: Case) -> None:
     assert literal(experiment["schema:name"]) == "team/a experiment: 100% ünïcode"
 
 
-def test_what_mlflow_refuses_is_not_recorded(case: Case) -> None:
-    document = case.document("refused")
-    assert case.made["accepted"] == []
-    assert_holds_all(case, document)
+def test_rejected_calls_are_not_recorded(case: Case) -> None:
+    document = case.document("rejected")
+    assert case.results["accepted"] == []
+    assert_complete(case, document)
     assert document.params["kept"] == "first"
     assert document.params["text"] == "y" * 6000
     assert not document.points
 
 
-def test_long_values_are_what_mlflow_kept_of_them(case: Case) -> None:
-    """MLflow cuts what is too long; a document that held the whole would differ from the run."""
-    document = case.document("refused")
-    kept = case.client.get_run(document.run_id).data
-    assert document.params["cut"] == kept.params["cut"] == "z" * 6000
-    assert document.params["cut in a batch"] == kept.params["cut in a batch"] == "z" * 6000
-    assert document.tags["cut tag"] == kept.tags["cut tag"]
+def test_truncated_values_are_recorded_as_mlflow_stores_them(case: Case) -> None:
+    document = case.document("rejected")
+    stored = case.client.get_run(document.run_id).data
+    for key in ("truncated", "truncated in a batch"):
+        assert document.params[key] == stored.params[key] == "z" * 6000
+    assert document.tags["truncated tag"] == stored.tags["truncated tag"]
 
 
-def test_run_resumed_in_the_same_process(case: Case) -> None:
+def test_run_resumed_in_same_process(case: Case) -> None:
     document = case.document("resumed")
-    assert_holds_all(case, document)
+    assert_complete(case, document)
     assert document.values("loss") == [3.0, 2.0]
 
 
-def test_failed_run_says_so(case: Case) -> None:
+def test_failed_run_has_status_and_end_time(case: Case) -> None:
     document = case.document("failed")
-    assert_holds_all(case, document)
+    assert_complete(case, document)
     assert document.status == "FAILED"
     assert "prov:endTime" in document.run
 
 
-def test_deleted_run_says_so_and_can_be_read(case: Case) -> None:
-    case.client.restore_run(case.made["deleted"])
+def test_deleted_run_has_document_after_restore(case: Case) -> None:
+    case.client.restore_run(case.results["deleted"])
     try:
         document = case.document("deleted")
         assert document.values("loss") == [1.0]
         assert document.status == "FINISHED"
     finally:
-        case.client.delete_run(case.made["deleted"])
+        case.client.delete_run(case.results["deleted"])
 
 
-def test_run_deleted_while_open_keeps_what_came_before(case: Case) -> None:
+def test_run_deleted_while_open_keeps_earlier_metrics(case: Case) -> None:
     document = case.document("deleted_open")
     assert document.values("before") == [1.0]
-    assert ("after" in document.points) == case.made["logged_after_deletion"]
+    assert ("after" in document.points) == case.results["logged_after_deletion"]
     assert document.of_type("mlf:StoreOperation")
 
 
-def test_metric_logged_again_with_a_model_is_no_second_point_lost_or_mixed(case: Case) -> None:
+def test_same_point_logged_with_and_without_model(case: Case) -> None:
     document = case.document("model_metrics")
-    assert_holds_all(case, document, skip=("acc",))
+    assert_complete(case, document, skip=("acc",))
     samples = document.of_type("mlf:MetricSample").values()
     of_model = [s for s in samples if "mlf:model" in s]
     assert sorted(literal(s["mlf:step"]) for s in samples) == [0, 0, 1, 1, 2, 2]
@@ -407,68 +407,67 @@ def test_metric_logged_again_with_a_model_is_no_second_point_lost_or_mixed(case:
         (2, 1.0),
     ]
     assert case.client.get_run(document.run_id).data.metrics["acc"] == 1.0
-    assert list(document.models) == [case.made["model"]]
+    assert list(document.models) == [case.results["model"]]
 
 
-def test_artifacts_have_the_hash_of_what_the_store_holds(case: Case, tmp_path: Path) -> None:
+def test_artifact_hashes_match_stored_files(case: Case, tmp_path: Path) -> None:
     document = case.document("artifacts")
     target = tmp_path / "downloaded"
     target.mkdir()
     case.client.download_artifacts(document.run_id, "", str(target))
-    held = {
+    hashes = {
         str(path.relative_to(target)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in target.rglob("*")
         if path.is_file() and path.relative_to(target).parts[0] != "provenance"
     }
-    assert document.artifacts == held
-    assert set(held) == {
+    assert document.artifacts == hashes
+    assert set(hashes) == {
         *("a.txt", "sub/b.bin", "empty", "into/a.txt", "into/sub/b.bin", "into/empty"),
         *("conf/d.json", "t.txt"),
     }
 
 
-def test_overwritten_artifact_is_two_versions(case: Case) -> None:
-    found = case.document("artifacts").artifact_versions("t.txt")
-    wanted = [hashlib.sha256(text.encode()).hexdigest() for text in ("tëxt", "changed")]
-    assert sorted(found) == sorted(wanted)
+def test_overwritten_artifact_has_two_versions(case: Case) -> None:
+    versions = case.document("artifacts").artifact_versions("t.txt")
+    expected = [hashlib.sha256(text.encode()).hexdigest() for text in ("tëxt", "changed")]
+    assert sorted(versions) == sorted(expected)
 
 
-def test_tags_keep_their_history(case: Case) -> None:
+def test_tag_history_has_all_values(case: Case) -> None:
     document = case.document("data")
-    assert_holds_all(case, document)
+    assert_complete(case, document)
     assert document.tag_history("stage") == ["draft", "review", "final"]
     assert document.tag_history("gone") == ["x", "back"]
     assert "gone" not in document.tags
 
 
-def test_dataset_has_name_digest_source_and_what_it_was_for(case: Case) -> None:
+def test_dataset_has_name_digest_source_and_context(case: Case) -> None:
     document = case.document("data")
     data = document.datasets["rows"]
-    assert literal(data["mlf:digest"]) == case.made["digest"]
+    assert literal(data["mlf:digest"]) == case.results["digest"]
     assert "https://example.org/d.csv" in literal(data["mlf:source"])
     usages = json.dumps(document.relations("used"))
     assert "training" in usages
 
 
-def test_nothing_of_ours_is_in_what_the_backend_stores(case: Case) -> None:
+def test_backend_stores_no_yprov_uri(case: Case) -> None:
     if case.uri.startswith("sqlite"):
-        with closing(sqlite3.connect(case.place.database)) as connection:
+        with closing(sqlite3.connect(case.sandbox.database)) as connection:
             dump = "\n".join(connection.iterdump())
         assert "yprov+" not in dump
     else:
         texts = [
             path
-            for path in (case.place.folder / "mlruns").rglob("*")
+            for path in (case.sandbox.folder / "mlruns").rglob("*")
             if path.is_file() and "provenance" not in path.parts
         ]
         assert texts
         assert not [path for path in texts if b"yprov+" in path.read_bytes()]
 
 
-def test_store_opens_whole_without_the_package(
+def test_store_is_readable_after_uninstall(
     case: Case, interpreter_without_package: list[str]
 ) -> None:
-    """No lock-in: after ``pip uninstall`` MLflow lists and downloads everything."""
     script = """
     import importlib.util, json, sys
     assert importlib.util.find_spec("yprov_mlflow") is None
@@ -483,21 +482,21 @@ def test_store_opens_whole_without_the_package(
     """
     import textwrap
 
-    done = case.place.call(
+    done = case.sandbox.call(
         *interpreter_without_package,
-        *("-c", textwrap.dedent(script), case.made["artifacts"]),
+        *("-c", textwrap.dedent(script), case.results["artifacts"]),
         uri=case.uri,
     )
-    assert done.made["text"] == "changed"
-    assert done.made["ours"] == ["provenance/prov.json"]
-    assert {"a.txt", "conf", "into", "provenance", "sub", "t.txt"} <= set(done.made["files"])
+    assert done.json["text"] == "changed"
+    assert done.json["ours"] == ["provenance/prov.json"]
+    assert {"a.txt", "conf", "into", "provenance", "sub", "t.txt"} <= set(done.json["files"])
 
 
-# -- cases that need a process of their own ------------------------------------------------------
+# -- cases in separate processes -----------------------------------------------------------------
 
 
-def test_killed_after_250_metrics_and_recovered(workplace: Workplace) -> None:
-    done = workplace.run(
+def test_recover_after_kill_has_all_metrics(sandbox: Sandbox) -> None:
+    done = sandbox.run(
         """
         import os, signal
         import mlflow
@@ -508,22 +507,22 @@ def test_killed_after_250_metrics_and_recovered(workplace: Workplace) -> None:
                 mlflow.log_metric("loss", step / 7, step=step)
             os.kill(os.getpid(), signal.SIGKILL)
         """,
-        f"yprov+{workplace.sqlite}",
+        f"yprov+{sandbox.sqlite}",
         check=False,
     )
     assert done.code == -9
-    client = MlflowClient(tracking_uri=workplace.sqlite)
-    assert not client.list_artifacts(done.made)
-    recovered = workplace.yprov("recover", uri=workplace.sqlite)
-    assert done.made in recovered.out
-    document = workplace.document(done.made)
+    client = MlflowClient(tracking_uri=sandbox.sqlite)
+    assert not client.list_artifacts(done.json)
+    recovered = sandbox.yprov("recover", uri=sandbox.sqlite)
+    assert done.json in recovered.out
+    document = sandbox.document(done.json)
     assert document.values("loss") == [step / 7 for step in range(250)]
     assert document.params == {"lr": "0.1"}
-    assert client.get_run(done.made).info.status == "RUNNING"
+    assert client.get_run(done.json).info.status == "RUNNING"
     assert document.status == "RUNNING"
 
 
-def test_run_resumed_in_a_new_process_has_both_sessions(workplace: Workplace) -> None:
+def test_run_resumed_in_new_process_has_two_sessions(sandbox: Sandbox) -> None:
     script = """
         import json, sys
         import mlflow
@@ -531,17 +530,17 @@ def test_run_resumed_in_a_new_process_has_both_sessions(workplace: Workplace) ->
             mlflow.log_metric("loss", 1.0, step=len(sys.argv))
         print(json.dumps(run.info.run_id))
         """
-    run_id = workplace.run(script, f"yprov+{workplace.sqlite}").made
-    workplace.run(script, f"yprov+{workplace.sqlite}", run_id)
-    document = workplace.document(run_id)
+    run_id = sandbox.run(script, f"yprov+{sandbox.sqlite}").json
+    sandbox.run(script, f"yprov+{sandbox.sqlite}", run_id)
+    document = sandbox.document(run_id)
     assert [point.step for point in document.points["loss"]] == [1, 2]
     assert len(document.sessions) == 2
     assert document.relations("wasInformedBy")
 
 
-def test_run_resumed_on_another_machine_is_completed_from_the_store(workplace: Workplace) -> None:
-    """Another machine has no journal of the first session; the store knows what it did."""
-    first = workplace.run(
+def test_run_resumed_on_other_machine_includes_earlier_session(sandbox: Sandbox) -> None:
+    # The second machine has no journal of the first session: it must read the store.
+    first = sandbox.run(
         """
         import json
         import mlflow
@@ -552,9 +551,9 @@ def test_run_resumed_on_another_machine_is_completed_from_the_store(workplace: W
             mlflow.log_text("first", "first.txt")
         print(json.dumps(run.info.run_id))
         """,
-        f"yprov+{workplace.sqlite}",
+        f"yprov+{sandbox.sqlite}",
     )
-    workplace.run(
+    sandbox.run(
         """
         import sys
         import mlflow
@@ -562,20 +561,20 @@ def test_run_resumed_on_another_machine_is_completed_from_the_store(workplace: W
             mlflow.log_metric("loss", 0.5, step=1)
             mlflow.log_text("second", "second.txt")
         """,
-        f"yprov+{workplace.sqlite}",
-        first.made,
-        YPROV_MLFLOW_DIR=str(workplace.folder / "other machine"),
+        f"yprov+{sandbox.sqlite}",
+        first.json,
+        YPROV_MLFLOW_DIR=str(sandbox.folder / "other machine"),
     )
-    document = workplace.document(first.made)
+    document = sandbox.document(first.json)
     assert document.params == {"a": "1"}
     assert document.tags["t"] == "v"
     assert [point[::2] for point in document.points["loss"]] == [(0, 1.0), (1, 0.5)]
     assert {"first.txt", "second.txt"} <= set(document.artifacts)
 
 
-def test_unwritable_journal_folder_warns_once_and_harms_nothing(workplace: Workplace) -> None:
-    (workplace.folder / "a file").write_text("")
-    done = workplace.run(
+def test_unwritable_journal_folder_warns_once(sandbox: Sandbox) -> None:
+    (sandbox.folder / "a file").write_text("")
+    done = sandbox.run(
         """
         import json
         import mlflow
@@ -585,20 +584,20 @@ def test_unwritable_journal_folder_warns_once_and_harms_nothing(workplace: Workp
             mlflow.log_text("t", "t.txt")
         print(json.dumps(run.info.run_id))
         """,
-        f"yprov+{workplace.sqlite}",
-        YPROV_MLFLOW_DIR=str(workplace.folder / "a file" / "below"),
+        f"yprov+{sandbox.sqlite}",
+        YPROV_MLFLOW_DIR=str(sandbox.folder / "a file" / "below"),
     )
-    client = MlflowClient(tracking_uri=workplace.sqlite)
-    assert len(client.get_metric_history(done.made, "loss")) == 5
-    assert client.get_run(done.made).info.status == "FINISHED"
+    client = MlflowClient(tracking_uri=sandbox.sqlite)
+    assert len(client.get_metric_history(done.json, "loss")) == 5
+    assert client.get_run(done.json).info.status == "FINISHED"
     warnings = [line for line in done.err.splitlines() if "rovenance" in line]
     assert len(warnings) == 1, done.err
     assert "a file" in warnings[0]
     assert "Traceback" not in done.err
 
 
-def test_torn_and_foreign_lines_cost_only_themselves(workplace: Workplace) -> None:
-    run_id = workplace.run(
+def test_recover_skips_torn_and_foreign_journal_lines(sandbox: Sandbox) -> None:
+    run_id = sandbox.run(
         """
         import json, os, signal
         import mlflow
@@ -608,23 +607,23 @@ def test_torn_and_foreign_lines_cost_only_themselves(workplace: Workplace) -> No
             mlflow.log_metric("loss", float(step), step=step)
         os.kill(os.getpid(), signal.SIGKILL)
         """,
-        f"yprov+{workplace.sqlite}",
+        f"yprov+{sandbox.sqlite}",
         check=False,
-    ).made
-    [journal] = [p for p in workplace.journals() if run_id in str(p) and p.suffix == ".journal"]
+    ).json
+    [journal] = [p for p in sandbox.journals() if run_id in str(p) and p.suffix == ".journal"]
     with journal.open("ab") as file:
         file.write(b"what is this\n")
         file.write(b'["metr')
     (journal.parent / "other.journal").write_bytes(b"\x00\xff not ours")
-    workplace.yprov("recover", uri=workplace.sqlite)
-    document = workplace.document(run_id)
+    sandbox.yprov("recover", uri=sandbox.sqlite)
+    document = sandbox.document(run_id)
     assert document.values("loss") == [float(step) for step in range(10)]
 
 
-def test_a_store_that_logs_a_metric_by_its_own_log_batch_makes_one_event(
-    workplace: Workplace,
+def test_store_whose_log_metric_calls_log_batch_records_one_event(
+    sandbox: Sandbox,
 ) -> None:
-    run_id = workplace.run(
+    run_id = sandbox.run(
         """
         import json
         import mlflow
@@ -637,13 +636,13 @@ def test_a_store_that_logs_a_metric_by_its_own_log_batch_makes_one_event(
                 mlflow.log_metric("loss", float(step), step=step)
         print(json.dumps(run.info.run_id))
         """,
-        f"yprov+{workplace.sqlite}",
-    ).made
-    assert workplace.document(run_id).values("loss") == [0.0, 1.0, 2.0]
+        f"yprov+{sandbox.sqlite}",
+    ).json
+    assert sandbox.document(run_id).values("loss") == [0.0, 1.0, 2.0]
 
 
-def test_a_metric_that_a_failing_call_has_written_is_in_the_document(workplace: Workplace) -> None:
-    run_id = workplace.run(
+def test_metric_written_by_failing_call_is_recorded(sandbox: Sandbox) -> None:
+    run_id = sandbox.run(
         """
         import json
         import mlflow
@@ -662,44 +661,43 @@ def test_a_metric_that_a_failing_call_has_written_is_in_the_document(workplace: 
                     assert str(error) == "too late"
         print(json.dumps(run.info.run_id))
         """,
-        f"yprov+{workplace.sqlite}",
-    ).made
-    assert workplace.document(run_id).values("loss") == [0.0, 1.0, 2.0]
+        f"yprov+{sandbox.sqlite}",
+    ).json
+    assert sandbox.document(run_id).values("loss") == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(
     "uri", ["yprov+nonsense://x", "yprov+", "yprov+http://127.0.0.1:9"], ids=lambda uri: uri
 )
-def test_bad_uri_fails_as_in_plain_mlflow(
-    workplace: Workplace, uri: str, capfd: pytest.CaptureFixture[str]
+def test_bad_uri_fails_like_plain_mlflow(
+    sandbox: Sandbox, uri: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script = """
         import mlflow
         mlflow.set_experiment("x")
         """
     quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    ours = workplace.run(script, uri, check=False, **quick)
-    plain = workplace.run(script, uri.removeprefix("yprov+"), check=False, **quick)
+    ours = sandbox.run(script, uri, check=False, **quick)
+    plain = sandbox.run(script, uri.removeprefix("yprov+"), check=False, **quick)
     assert (ours.code != 0) == (plain.code != 0)
     assert _last_error(ours.err) == _last_error(plain.err)
 
 
 def _last_error(err: str) -> str:
     lines = [line for line in err.strip().splitlines() if "Error" in line or "Exception" in line]
-    # Addresses of objects differ from process to process.
+    # Memory addresses in messages differ between processes.
     return lines[-1].partition(" at 0x")[0] if lines else ""
 
 
-def test_command_says_what_is_wrong_with_a_bad_uri(workplace: Workplace) -> None:
-    done = workplace.yprov("show", "0" * 32, uri="yprov+nonsense://x", check=False)
+def test_show_reports_bad_uri_without_traceback(sandbox: Sandbox) -> None:
+    done = sandbox.yprov("show", "0" * 32, uri="yprov+nonsense://x", check=False)
     assert done.code == 1
     assert "nonsense" in done.err
     assert "Traceback" not in done.err + done.out
 
 
-def test_clock_that_runs_backwards(workplace: Workplace) -> None:
-    """Times in the document never go back, whatever the wall clock does meanwhile."""
-    done = workplace.run(
+def test_times_increase_when_clock_runs_backwards(sandbox: Sandbox) -> None:
+    done = sandbox.run(
         """
         import json, time
         import mlflow
@@ -712,9 +710,9 @@ def test_clock_that_runs_backwards(workplace: Workplace) -> None:
             mlflow.log_metric("loss", 1.0, step=1)
         print(json.dumps(run.info.run_id))
         """,
-        f"yprov+{workplace.sqlite}",
+        f"yprov+{sandbox.sqlite}",
     )
-    document = workplace.document(done.made)
+    document = sandbox.document(done.json)
     assert document.values("loss") == [0.0, 1.0]
     times = {
         literal(document.data["entity"][relation["prov:entity"]].get("mlf:step")): relation[
@@ -726,8 +724,8 @@ def test_clock_that_runs_backwards(workplace: Workplace) -> None:
     assert times[0] <= times[1]
 
 
-def test_run_purged_while_open(workplace: Workplace) -> None:
-    """As by ``mlflow gc`` from elsewhere: the script sees what plain MLflow would show it."""
+def test_run_purged_while_open_behaves_like_plain_mlflow(sandbox: Sandbox) -> None:
+    # As if another process ran ``mlflow gc``.
     script = """
         import sys
         import mlflow
@@ -742,7 +740,7 @@ def test_run_purged_while_open(workplace: Workplace) -> None:
         except mlflow.exceptions.MlflowException as error:
             print("refused")
         """
-    done = workplace.run(script, f"yprov+{workplace.sqlite}", workplace.sqlite, check=False)
-    plain = workplace.run(script, workplace.sqlite, workplace.sqlite, check=False)
+    done = sandbox.run(script, f"yprov+{sandbox.sqlite}", sandbox.sqlite, check=False)
+    plain = sandbox.run(script, sandbox.sqlite, sandbox.sqlite, check=False)
     assert done.code == plain.code
     assert ("refused" in done.out) == ("refused" in plain.out)

@@ -1,4 +1,8 @@
-from yprov_mlflow.prov.capture.expected_state import ExpectedState
+"""The state that a run should have according to its events."""
+
+from __future__ import annotations
+
+from yprov_mlflow.prov.capture.run_document import ExpectedState
 from yprov_mlflow.prov.events import MetricsLogged, RunCreated, TagsSet
 
 HEAD = ("r", "s", 0, 0)

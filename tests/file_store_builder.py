@@ -1,4 +1,4 @@
-"""Writes ``mlruns`` trees by hand, as MLflow's versions wrote them; knows nothing of the reader."""
+"""Writes file stores (``mlruns``) as MLflow's versions do, without any code of the package."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 import yaml
 
 RUN = "0123456789abcdef0123456789abcde"
-"""Start of run ids; one more digit makes an id."""
+"""The first 31 digits of run ids."""
 STARTED = 1_600_000_000_000
+"""Default start time of runs, in ms."""
 
 Points = Iterable[tuple[Any, ...]]
 
 
-def describe(path: Path, **said: Any) -> None:
-    """Write a description as MLflow does."""
+def write_meta(path: Path, **fields: Any) -> None:
+    """Write a YAML file in MLflow's style."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(said, default_flow_style=False, allow_unicode=True), "utf-8")
+    path.write_text(yaml.safe_dump(fields, default_flow_style=False, allow_unicode=True), "utf-8")
 
 
-def put(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write files, by their paths below a folder, to the byte."""
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write files, given as a mapping from paths below ``folder`` to contents."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         path = folder / name
@@ -30,17 +31,21 @@ def put(folder: Path, files: Mapping[str, str | bytes]) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def lines(points: Points) -> str:
-    """Write points as a metric file has them."""
+def metric_lines(points: Points) -> str:
+    """Return the content of a metric file."""
     return "".join(" ".join(map(str, point)) + "\n" for point in points)
 
 
-class Tree:
-    """A tree under construction, with experiment 0."""
+class FileStoreBuilder:
+    """A file store with experiment 0, to which tests add experiments, runs and models.
 
-    def __init__(self, root: Path, **said: Any) -> None:
+    The methods return the new folder. Other keyword arguments, and ``meta``, are fields of
+    ``meta.yaml`` that replace or extend the defaults.
+    """
+
+    def __init__(self, root: Path, **fields: Any) -> None:
         self.root = root
-        self.experiment("0", name="Default", **said)
+        self.experiment("0", name="Default", **fields)
 
     def experiment(
         self,
@@ -49,10 +54,10 @@ class Tree:
         trash: bool = False,
         tags: Mapping[str, str] | None = None,
         meta: Mapping[str, Any] | None = None,
-        **said: Any,
+        **fields: Any,
     ) -> Path:
         folder = self.root / ".trash" / experiment_id if trash else self.root / experiment_id
-        told = {
+        defaults = {
             "artifact_location": f"file:///elsewhere/mlruns/{experiment_id}",
             "experiment_id": experiment_id,
             "lifecycle_stage": "active",
@@ -60,8 +65,8 @@ class Tree:
             "creation_time": 1,
             "last_update_time": 2,
         }
-        describe(folder / "meta.yaml", **{**told, **said, **(meta or {})})
-        put(folder / "tags", tags or {})
+        write_meta(folder / "meta.yaml", **{**defaults, **fields, **(meta or {})})
+        write_files(folder / "tags", tags or {})
         return folder
 
     def run(
@@ -74,11 +79,12 @@ class Tree:
         metrics: Mapping[str, Points | str | bytes] | None = None,
         artifacts: Mapping[str, str | bytes] | None = None,
         meta: Mapping[str, Any] | None = None,
-        **said: Any,
+        **fields: Any,
     ) -> Path:
+        """Add a run; fields with the value ``...`` are left out of ``meta.yaml``."""
         run_id = number if isinstance(number, str) else f"{RUN}{number:x}"
         folder = self.root / experiment / run_id
-        told = {
+        defaults = {
             "artifact_uri": f"file:///elsewhere/mlruns/{experiment}/{run_id}/artifacts",
             "end_time": STARTED + 5,
             "entry_point_name": "",
@@ -95,20 +101,17 @@ class Tree:
             "tags": [],
             "user_id": "alice",
         }
-        described = {
-            key: value
-            for key, value in {**told, **said, **(meta or {})}.items()
-            if value is not ...
-        }
-        describe(folder / "meta.yaml", **described)
-        put(folder / "params", params or {})
-        put(folder / "tags", tags or {})
-        put(folder / "artifacts", artifacts or {})
-        written = {
-            key: points if isinstance(points, str | bytes) else lines(points)
+        all_fields = {**defaults, **fields, **(meta or {})}
+        present = {key: value for key, value in all_fields.items() if value is not ...}
+        write_meta(folder / "meta.yaml", **present)
+        write_files(folder / "params", params or {})
+        write_files(folder / "tags", tags or {})
+        write_files(folder / "artifacts", artifacts or {})
+        metric_files = {
+            key: points if isinstance(points, str | bytes) else metric_lines(points)
             for key, points in (metrics or {}).items()
         }
-        put(folder / "metrics", written)
+        write_files(folder / "metrics", metric_files)
         return folder
 
     def model(
@@ -118,10 +121,10 @@ class Tree:
         *,
         experiment: str = "0",
         metrics: Mapping[str, Points] | None = None,
-        **said: Any,
+        **fields: Any,
     ) -> Path:
         folder = self.root / experiment / "models" / model_id
-        told = {
+        defaults = {
             "artifact_location": f"file:///elsewhere/mlruns/0/models/{model_id}/artifacts",
             "creation_timestamp": STARTED + 1,
             "experiment_id": experiment,
@@ -134,6 +137,7 @@ class Tree:
             "status": 2,
             "status_message": None,
         }
-        describe(folder / "meta.yaml", **{**told, **said})
-        put(folder / "metrics", {key: lines(points) for key, points in (metrics or {}).items()})
+        write_meta(folder / "meta.yaml", **{**defaults, **fields})
+        metric_files = {key: metric_lines(points) for key, points in (metrics or {}).items()}
+        write_files(folder / "metrics", metric_files)
         return folder

@@ -145,7 +145,7 @@ def test_no_gpu(load):
     _, collector = load(environ={"NVIDIA_VISIBLE_DEVICES": "none"})
     result = collector.probe()
     assert isinstance(result, Unavailable)
-    assert result.reason == "there is no NVIDIA GPU (NVIDIA_VISIBLE_DEVICES=none)"
+    assert result.reason == "no NVIDIA GPU (NVIDIA_VISIBLE_DEVICES=none)"
 
 
 def test_no_permission_for_any_gpu(load):
@@ -184,9 +184,7 @@ def test_no_library(tmp_path, driver):
         (tmp_path / "proc/driver/nvidia/version").touch()
     with nvml.loaded(None):
         result = Nvidia(CollectorContext(root=tmp_path, environ={})).probe()
-    assert result.reason.startswith(
-        "the NVIDIA driver is loaded" if driver else "there is no NVIDIA"
-    )
+    assert result.reason.startswith("the NVIDIA driver is loaded" if driver else "no NVIDIA driver")
     assert "container" in result.cure
 
 

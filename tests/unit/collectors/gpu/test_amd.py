@@ -353,7 +353,7 @@ def test_amdsmi_init_failure(load):
     assert result.reason.startswith("AMD SMI does not start")
     assert "/dev/kfd" in result.cure
     _, collector = load()
-    assert collector.probe().reason == "there is no AMD GPU"
+    assert collector.probe().reason == "no AMD GPU"
 
 
 # -- without ROCm -----------------------------------------------------------------------------
@@ -374,7 +374,7 @@ def package(monkeypatch, tmp_path):
 
 def test_no_driver(tmp_path, package, capfd):
     result = Amd(CollectorContext(root=tmp_path, environ={})).probe()
-    assert result.reason == "there is no AMD GPU driver (amdgpu)"
+    assert result.reason == "no AMD GPU driver (amdgpu)"
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""Every event of a real run can be read back from its journal: none lost, none misshapen."""
+"""All events of a real run are in its journal and can be read back."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ print(run.info.run_id)
 
 
 def events_of(script: str, tmp_path: Path) -> list[events.Event]:
-    """Run a script that prints a run's id; give the events of that run."""
+    """Run a script that prints the id of a run, and return the events of that run."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -80,21 +80,21 @@ def events_of(script: str, tmp_path: Path) -> list[events.Event]:
     assert "rovenance" not in done.stderr
     (path,) = JournalDirectory(tmp_path / "state", done.stdout.split()[-1]).files()
     journal = JournalReader(path)
-    found = list(journal)
+    content = list(journal)
     assert journal.problems == [] and journal.gaps == 0
-    return found
+    return content
 
 
-def test_every_event_is_read_back(tmp_path: Path) -> None:
-    found = events_of(SCRIPT, tmp_path)
-    assert {type(event) for event in found} == {*events.KINDS.values()}
+def test_events_of_every_kind_are_read_back(tmp_path: Path) -> None:
+    content = events_of(SCRIPT, tmp_path)
+    assert {type(event) for event in content} == {*events.KINDS.values()}
     names = [
-        name for event in found if isinstance(event, events.MetricsLogged) for name in event.keys
+        name for event in content if isinstance(event, events.MetricsLogged) for name in event.keys
     ]
     assert sorted(names) == ["loss", "loss", "x", "y"]
 
 
-def test_every_point_has_the_context_that_it_was_logged_in(tmp_path: Path) -> None:
+def test_points_have_the_context_they_were_logged_in(tmp_path: Path) -> None:
     points = {
         event.steps[0]: [tuple(path) for path in event.context_paths]
         for event in events_of(CONTEXTS, tmp_path)
@@ -102,8 +102,7 @@ def test_every_point_has_the_context_that_it_was_logged_in(tmp_path: Path) -> No
     }
     training = [("training",)]
     first, second = [("training", 0)], [("training", 1)]
-    # The thread is in no context of its own, and one chain of contexts is open. Step 7 is the
-    # child's.
+    # Step 6: a thread without a context uses the only open one. Step 7 belongs to the child run.
     assert points == {
         0: [],
         1: training,

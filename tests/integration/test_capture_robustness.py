@@ -1,15 +1,15 @@
-"""A guest in someone's process: nothing hangs or breaks because of us, nothing is left undone."""
+"""Capture does not block or break the user's process, and completes documents at its exit."""
 
 from __future__ import annotations
 
 import os
 import time
 
-from integration.conftest import Server, Workplace
+from integration.conftest import Sandbox, Server
 from integration.documents import RunDocument
 
 
-def test_a_run_that_is_never_ended_has_its_document_at_exit(workplace: Workplace) -> None:
+def test_run_left_open_is_written_at_exit(sandbox: Sandbox) -> None:
     script = """
         import json, mlflow
         client = mlflow.MlflowClient()
@@ -17,18 +17,18 @@ def test_a_run_that_is_never_ended_has_its_document_at_exit(workplace: Workplace
         client.log_metric(run_id, "loss", 0.5)
         print(json.dumps(run_id))
     """
-    run_id = workplace.run(script, f"yprov+{workplace.sqlite}").made
-    document = workplace.document(run_id)
+    run_id = sandbox.run(script, f"yprov+{sandbox.sqlite}").json
+    document = sandbox.document(run_id)
     assert document.status == "RUNNING"
     assert document.values("loss") == [0.5]
-    workplace.run(
+    sandbox.run(
         f"import mlflow; mlflow.MlflowClient().set_tag({run_id!r}, 'late', 'yes')",
-        f"yprov+{workplace.sqlite}",
+        f"yprov+{sandbox.sqlite}",
     )
-    assert workplace.document(run_id).tags["late"] == "yes"
+    assert sandbox.document(run_id).tags["late"] == "yes"
 
 
-def test_runs_that_are_over_hold_no_files_open(workplace: Workplace) -> None:
+def test_ended_runs_keep_no_open_files(sandbox: Sandbox) -> None:
     script = """
         import json, os, mlflow
         def run():
@@ -37,90 +37,90 @@ def test_runs_that_are_over_hold_no_files_open(workplace: Workplace) -> None:
             return len(os.listdir("/proc/self/fd"))
         print(json.dumps([run() for _ in range(10)]))
     """
-    counts = workplace.run(script, f"yprov+{workplace.sqlite}").made
+    counts = sandbox.run(script, f"yprov+{sandbox.sqlite}").json
     assert counts[-1] <= counts[1]
 
 
-def test_a_pipe_among_the_artifacts_is_mlflows_error_and_no_hang(workplace: Workplace) -> None:
+def test_named_pipe_in_artifact_folder_does_not_hang(sandbox: Sandbox) -> None:
     script = """
         import json, os, shutil, time, mlflow
         os.makedirs("out")
         os.mkfifo("out/pipe")
-        began = time.monotonic()
+        start = time.monotonic()
         with mlflow.start_run():
             try:
                 mlflow.log_artifacts("out")
             except (shutil.Error, OSError) as error:
                 print(type(error).__name__)
-        print(json.dumps(time.monotonic() - began))
+        print(json.dumps(time.monotonic() - start))
     """
-    captured = workplace.run(script, f"yprov+{workplace.sqlite}")
-    os.remove(workplace.folder / "out" / "pipe")
-    os.rmdir(workplace.folder / "out")
-    plain = workplace.run(script, workplace.sqlite)
+    captured = sandbox.run(script, f"yprov+{sandbox.sqlite}")
+    os.remove(sandbox.folder / "out" / "pipe")
+    os.rmdir(sandbox.folder / "out")
+    plain = sandbox.run(script, sandbox.sqlite)
     assert captured.out.splitlines()[-2:-1] == plain.out.splitlines()[-2:-1]
-    assert captured.made < plain.made + 20
+    assert captured.json < plain.json + 20
 
 
-SILENT = """
+UNRESPONSIVE_STORE = """
 import json, socket, time, mlflow
-silent = socket.create_server(("127.0.0.1", 0))
+server = socket.create_server(("127.0.0.1", 0))
 from yprov_mlflow.prov.capture import delivery
 delivery.TIMEOUT_S = delivery.deliver.__defaults__[0] / 15
 delivery.deliver.__defaults__ = (delivery.TIMEOUT_S,)
 client = mlflow.MlflowClient()
-place = f"http://127.0.0.1:{silent.getsockname()[1]}/artifacts"
-mlflow.set_experiment(experiment_id=client.create_experiment("silent", place))
-took = []
+location = f"http://127.0.0.1:{server.getsockname()[1]}/artifacts"
+mlflow.set_experiment(experiment_id=client.create_experiment("unresponsive", location))
+durations = []
 for _ in range(3):
     with mlflow.start_run():
-        began = time.monotonic()
+        start = time.monotonic()
         mlflow.log_metric("loss", 1)
-    took.append(time.monotonic() - began)
-print(json.dumps(took))
+    durations.append(time.monotonic() - start)
+print(json.dumps(durations))
 """
 
 
-def test_an_artifact_store_that_does_not_answer_is_waited_for_once(workplace: Workplace) -> None:
-    began = time.monotonic()
-    done = workplace.run(SILENT, f"yprov+{workplace.sqlite}")
-    first, *others = done.made
-    assert first > 1.5, "the store answered: the test shows nothing"
+def test_unresponsive_artifact_store_delays_only_first_run(sandbox: Sandbox) -> None:
+    start = time.monotonic()
+    done = sandbox.run(UNRESPONSIVE_STORE, f"yprov+{sandbox.sqlite}")
+    first, *others = done.json
+    assert first > 1.5, "the store must not answer, or the test proves nothing"
     assert max(others) < 1.5
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - start < 60
     assert "yprov-mlflow recover" in done.err
 
 
-def test_a_run_resumed_on_another_machine_keeps_its_earlier_document(workplace: Workplace) -> None:
-    begin = """
+def test_run_resumed_on_other_machine_keeps_previous_document(sandbox: Sandbox) -> None:
+    first_session = """
         import json, yprov_mlflow as mlflow
         with mlflow.start_run() as run, mlflow.prov.context("training"):
             mlflow.log_metric("loss", 0.5)
             mlflow.log_text("hello", "hello.txt")
-            mlflow.log_text("theirs", "provenance/notes.txt")
+            mlflow.log_text("user file", "provenance/notes.txt")
         print(json.dumps(run.info.run_id))
     """
-    run_id = workplace.run(begin, workplace.sqlite).made
-    before = workplace.document(run_id)
+    run_id = sandbox.run(first_session, sandbox.sqlite).json
+    before = sandbox.document(run_id)
     assert set(before.artifacts) == {"hello.txt", "provenance/notes.txt"}
-    resume = f"""
+    second_session = f"""
         import yprov_mlflow as mlflow
         for value in "ab":
             with mlflow.start_run(run_id={run_id!r}):
                 mlflow.set_tag("resumed", value)
     """
-    elsewhere = str(workplace.folder / "elsewhere")
-    workplace.run(resume, workplace.sqlite, YPROV_MLFLOW_DIR=elsewhere)
-    after = workplace.document(run_id)
+    other_machine = str(sandbox.folder / "other machine")
+    sandbox.run(second_session, sandbox.sqlite, YPROV_MLFLOW_DIR=other_machine)
+    after = sandbox.document(run_id)
     assert after.tags["resumed"] == "b"
     assert after.values("loss") == [0.5]
     assert set(after.artifacts) == set(before.artifacts)
-    (kept,) = [path for path in after.folder.glob("prov-*.json")]
-    assert RunDocument.load(kept).data == before.data
+    (previous,) = after.folder.glob("prov-*.json")
+    assert RunDocument.load(previous).data == before.data
 
 
-def test_client_and_server_may_share_the_folder_of_their_journals(
-    workplace: Workplace, capturing_server: Server
+def test_client_and_server_can_share_journal_folder(
+    sandbox: Sandbox, capturing_server: Server
 ) -> None:
     script = """
         import json, yprov_mlflow as mlflow
@@ -129,17 +129,17 @@ def test_client_and_server_may_share_the_folder_of_their_journals(
                 mlflow.log_metric("loss", step, step=step)
         print(json.dumps(run.info.run_id))
     """
-    run_id = workplace.run(
+    run_id = sandbox.run(
         script, capturing_server.uri, YPROV_MLFLOW_DIR=str(capturing_server.journal)
-    ).made
-    document = workplace.document(run_id, capturing_server.uri)
+    ).json
+    document = sandbox.document(run_id, capturing_server.uri)
     assert document.values("loss") == [0.0, 1.0, 2.0]
     assert document.counts() == {"loss": 3}
 
 
-def test_a_forked_child_writes_where_its_parent_does(workplace: Workplace) -> None:
-    (workplace.folder / "other").mkdir()
-    (workplace.folder / "other" / "pyproject.toml").write_text(
+def test_forked_child_uses_journal_folder_of_parent(sandbox: Sandbox) -> None:
+    (sandbox.folder / "other").mkdir()
+    (sandbox.folder / "other" / "pyproject.toml").write_text(
         '[tool.yprov-mlflow]\nmax-samples = "many"\n', "utf-8"
     )
     script = """
@@ -158,20 +158,20 @@ def test_a_forked_child_writes_where_its_parent_does(workplace: Workplace) -> No
         mlflow.end_run()
         print(json.dumps(run.info.run_id))
     """
-    run_id = workplace.run(script, f"yprov+{workplace.sqlite}", YPROV_MLFLOW_DIR="state").made
-    document = workplace.document(run_id)
+    run_id = sandbox.run(script, f"yprov+{sandbox.sqlite}", YPROV_MLFLOW_DIR="state").json
+    document = sandbox.document(run_id)
     assert document.values("of the child") == [1.0]
     assert len(document.sessions) == 2
 
 
 CONTEXTS = """
 import asyncio, json, threading, yprov_mlflow as mlflow
-made = {}
+run_ids = {}
 with mlflow.prov.context("sweep"):
     for name in ("first", "second"):
         with mlflow.start_run(run_name=name) as run:
             mlflow.log_metric("loss", 1)
-        made[name] = run.info.run_id
+        run_ids[name] = run.info.run_id
 
 @mlflow.prov.context("decorated")
 async def train():
@@ -183,7 +183,7 @@ barrier = threading.Barrier(2)
 @mlflow.prov.context("shared")
 def work(name):
     with mlflow.start_run(run_name=name) as run:
-        made[name] = run.info.run_id
+        run_ids[name] = run.info.run_id
         barrier.wait()
         mlflow.log_metric("loss", 1)
         barrier.wait()
@@ -192,16 +192,16 @@ def work(name):
 
 with mlflow.start_run() as run:
     asyncio.run(train())
-made["coroutine"] = run.info.run_id
+run_ids["coroutine"] = run.info.run_id
 threads = [threading.Thread(target=work, args=(name,)) for name in ("quick", "slow")]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-print(json.dumps(made))
+print(json.dumps(run_ids))
 """
 
 
-def test_contexts_hold_several_runs_coroutines_and_threads(workplace: Workplace) -> None:
-    made = workplace.run(CONTEXTS, workplace.sqlite).made
+def test_contexts_apply_to_several_runs_coroutines_and_threads(sandbox: Sandbox) -> None:
+    run_ids = sandbox.run(CONTEXTS, sandbox.sqlite).json
     expected = {
         "first": {"loss": "sweep"},
         "second": {"loss": "sweep"},
@@ -210,16 +210,16 @@ def test_contexts_hold_several_runs_coroutines_and_threads(workplace: Workplace)
         "slow": {"loss": "shared", "late": "shared"},
     }
     for name, metrics in expected.items():
-        data = workplace.document(made[name]).data
-        found = {
+        data = sandbox.document(run_ids[name]).data
+        contexts = {
             entity.rsplit("/", 2)[1]: entity.split("/")[1]
             for entity in data["entity"]
             if entity.startswith("run:metric/") and entity.endswith("/0")
         }
-        assert found == {key.replace(" ", "%20"): context for key, context in metrics.items()}
+        assert contexts == {key.replace(" ", "%20"): context for key, context in metrics.items()}
 
 
-def test_a_database_in_memory_has_its_document(workplace: Workplace) -> None:
+def test_in_memory_database_run_has_document(sandbox: Sandbox) -> None:
     script = """
         import json, mlflow
         with mlflow.start_run() as run:
@@ -227,19 +227,19 @@ def test_a_database_in_memory_has_its_document(workplace: Workplace) -> None:
         folder = mlflow.artifacts.download_artifacts(run_id=run.info.run_id)
         print(json.dumps(folder))
     """
-    done = workplace.run(script, "yprov+sqlite:///:memory:")
-    assert (workplace.folder / "mlruns").exists()
-    assert list(workplace.folder.glob("mlruns/0/*/artifacts/provenance/prov.json")), done.err
+    done = sandbox.run(script, "yprov+sqlite:///:memory:")
+    assert (sandbox.folder / "mlruns").exists()
+    assert list(sandbox.folder.glob("mlruns/0/*/artifacts/provenance/prov.json")), done.err
 
 
-def test_passwords_of_artifact_stores_are_in_no_journal(workplace: Workplace) -> None:
+def test_journal_has_no_passwords_of_artifact_stores(sandbox: Sandbox) -> None:
     script = """
         import mlflow
         client = mlflow.MlflowClient()
-        place = "ftp://bob:hunter2@127.0.0.1:9/root?password=hunter3"
-        client.create_run(client.create_experiment("remote", place))
+        location = "ftp://bob:hunter2@127.0.0.1:9/root?password=hunter3"
+        client.create_run(client.create_experiment("remote", location))
     """
-    workplace.run(script, f"yprov+{workplace.sqlite}")
-    written = b"".join(path.read_bytes() for path in workplace.journals())
-    assert b"remote" in written
-    assert b"hunter" not in written
+    sandbox.run(script, f"yprov+{sandbox.sqlite}")
+    content = b"".join(path.read_bytes() for path in sandbox.journals())
+    assert b"remote" in content
+    assert b"hunter" not in content
