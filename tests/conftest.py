@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import corpus
 import pytest
 from hypothesis import settings
+from support.readers import corpus
 
 # Machines are shared, so the duration of a single example means nothing.
 settings.register_profile("no-deadline", parent=settings(), deadline=None)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-
-from integration import servers
-from integration.documents import RunDocument
-from integration.mariadb import mariadb
+from support import servers
+from support.mariadb import mariadb
+from support.readers.documents import RunDocument
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "VIRTUAL_ENV")
 

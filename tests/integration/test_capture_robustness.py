@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 
+from support.readers.documents import RunDocument
+
 from integration.conftest import Sandbox, Server
-from integration.documents import RunDocument
 
 
 def test_run_left_open_is_written_at_exit(sandbox: Sandbox) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from mlflow import MlflowClient
+from support.readers.documents import RunDocument
 
 from integration.conftest import Sandbox, Server
-from integration.documents import RunDocument
 
 THREADS = """
 import json, sys, threading

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from validity import assert_valid
+from support.oracles.validity import assert_valid
 
 from yprov_mlflow.prov.convert import Conversion, Request, executors
 from yprov_mlflow.prov.convert.remote import is_remote
@@ -362,7 +362,7 @@ def test_dask_cluster_converts_to_the_same_files(
         assert "6 of 6" in in_process(*words, "--dask", cluster.scheduler_address)
     assert converter.files() == expected
     output = in_process(*words, "--dask", "tcp://127.0.0.1:1", exits=1)
-    assert "no Dask scheduler" in output
+    assert "the Dask scheduler cannot be reached" in output
 
 
 # -- repeated and interrupted conversions ------------------------------------------------

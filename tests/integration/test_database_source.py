@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from source_contents import SourceContents
+from support import servers
+from support.builders import full_store
+from support.builders.full_store import TIME_MS
+from support.readers.source_contents import SourceContents
 
-from integration import full_store, servers
-from integration.full_store import TIME_MS
 from yprov_mlflow.prov.errors import MissingExtraError, StoreError
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from support.readers.documents import Point, RunDocument, literal
 
 from integration.conftest import Sandbox
-from integration.documents import Point, RunDocument, literal
 from yprov_mlflow.prov.events import MetricsLogged
 from yprov_mlflow.prov.sources import open_source
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import mlflow
 import pytest
+from support.readers.documents import RunDocument, literal, literals
 
 from integration.conftest import Sandbox, Server
-from integration.documents import RunDocument, literal, literals
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, merge
 from yprov_mlflow.prov.translate import translate
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from support.readers.documents import RunDocument
 
 from integration.conftest import Sandbox
-from integration.documents import RunDocument
 
 KILLS = int(os.environ.get("YPROV_MLFLOW_KILLS", "6"))
 """Number of processes to kill, half of them for each backend."""

@@ -7,10 +7,10 @@ import time
 
 import pytest
 from mlflow import MlflowClient
+from support import servers
+from support.readers.documents import RunDocument, literal
 
-from integration import servers
 from integration.conftest import Sandbox, Server
-from integration.documents import RunDocument, literal
 from yprov_mlflow.prov.events import ArtifactsLogged, ModelLogged
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
 

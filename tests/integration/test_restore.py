@@ -13,14 +13,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import comparison
 import mlflow
 import pytest
-from comparison import Store
+from support.builders.full_store import StoreIds, dispose_engines, fill
+from support.oracles import comparison
+from support.oracles.comparison import Store
+from support.oracles.targets import Target, undeclared
 
 from integration.conftest import Sandbox, Server
-from integration.full_store import StoreIds, dispose_engines, fill
-from integration.targets import Target, undeclared
 from yprov_mlflow.prov.errors import DocumentError, StoreError
 from yprov_mlflow.prov.events import (
     STORE_SESSION,

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import comparison
-import corpus
 import pytest
-from comparison import MISSING, Difference
-from restore_round_trip import RoundTrip
-
-from integration.targets import in_order, undeclared
+from support.oracles import comparison
+from support.oracles.comparison import MISSING, Difference
+from support.oracles.restore_round_trip import RoundTrip
+from support.oracles.targets import in_order, undeclared
+from support.readers import corpus
 
 ROWS = corpus.rows()
 DATABASES = [row for row in ROWS if "alembic" in row.cells["version evidence"]]

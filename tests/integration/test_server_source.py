@@ -13,9 +13,10 @@ import time
 from collections import Counter, defaultdict
 
 import pytest
-from source_contents import SourceContents
+from support import servers
+from support.builders import full_store
+from support.readers.source_contents import SourceContents
 
-from integration import full_store, servers
 from integration.conftest import environment
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated, StoreCalled

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from support.readers.documents import RunDocument
+
 from integration.conftest import Sandbox, Server
-from integration.documents import RunDocument
 
 REGISTER = """
 import sys, mlflow

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from corpus import Row, rows
+from support.readers.corpus import Row, rows
 
 from yprov_mlflow.prov.events import (
     MetricsLogged,

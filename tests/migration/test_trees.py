@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from corpus import Row, rows
+from support.readers.corpus import Row, rows
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

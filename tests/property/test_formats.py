@@ -16,7 +16,7 @@ import rdflib
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prov.model import ProvDocument
-from strategies import NASTY, runs
+from support.builders.strategies import NASTY, runs
 
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.events import Event

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from source_events import source_runs, source_stores
-from strategies import runs
-from validity import assert_valid
+from support.builders.source_events import source_runs, source_stores
+from support.builders.strategies import runs
+from support.oracles.validity import assert_valid
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.formats import prov_json

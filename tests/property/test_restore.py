@@ -13,8 +13,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from source_events import Entry, numbered
-from strategies import RUN_ID, STORE, keys, numbers, steps, texts, timestamps
+from support.builders.source_events import Entry, numbered
+from support.builders.strategies import RUN_ID, STORE, keys, numbers, steps, texts, timestamps
 
 from yprov_mlflow.prov.events import (
     InputsLogged,

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prov.model import ProvDocument
-from strategies import START_NS, STORE, runs
-from validity import assert_valid
+from support.builders.strategies import START_NS, STORE, runs
+from support.oracles.validity import assert_valid
 
 from yprov_mlflow.prov.events import Event, MetricsLogged, ParamsLogged, RunCreated
 from yprov_mlflow.prov.formats import prov_json

@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from constraints import violations
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from strategies import runs
+from support.builders.strategies import runs
+from support.oracles.constraints import violations
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.formats import prov_json

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from energy_documents import NO_RAPL, document, facts, run_of_two_ranks
+from support.builders.energy_documents import NO_RAPL, document, facts, run_of_two_ranks
 
 from yprov_mlflow.prov.cli import main
 from yprov_mlflow.prov.translate import translate

@@ -11,7 +11,7 @@ from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate import translate
 
-SHARED = Path(__file__).parents[4] / "shared"
+EXAMPLE = Path(__file__).parents[2] / "data" / "reference" / "run-example.json"
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
 START_MS = 1_767_322_800_000
 
@@ -46,7 +46,4 @@ def documents() -> list[Document]:
 @pytest.fixture(scope="session")
 def example() -> Document:
     """Return a document with nearly every construct of the mapping."""
-    path = SHARED / "reference" / "run-example.json"
-    if not path.exists():
-        pytest.skip("the reference is not beside this checkout")
-    return prov_json.loads(path.read_bytes())
+    return prov_json.loads(EXAMPLE.read_bytes())

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from databases import make_database
+from support.builders.databases import make_database
 
 
 @pytest.fixture

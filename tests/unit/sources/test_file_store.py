@@ -9,8 +9,14 @@ import pickle
 from array import array
 
 import pytest
-from file_store_builder import RUN, STARTED, FileStoreBuilder, write_files, write_meta
-from source_contents import SourceContents
+from support.builders.file_store_builder import (
+    RUN,
+    STARTED,
+    FileStoreBuilder,
+    write_files,
+    write_meta,
+)
+from support.readers.source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

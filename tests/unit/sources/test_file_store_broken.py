@@ -10,8 +10,14 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from file_store_builder import RUN, STARTED, FileStoreBuilder, write_files, write_meta
-from source_contents import SourceContents
+from support.builders.file_store_builder import (
+    RUN,
+    STARTED,
+    FileStoreBuilder,
+    write_files,
+    write_meta,
+)
+from support.readers.source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

@@ -6,8 +6,8 @@ import os
 import tracemalloc
 
 import pytest
-from file_store_builder import RUN, FileStoreBuilder, write_files, write_meta
-from source_contents import SourceContents
+from support.builders.file_store_builder import RUN, FileStoreBuilder, write_files, write_meta
+from support.readers.source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

@@ -7,10 +7,16 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from file_store_builder import RUN, FileStoreBuilder, metric_lines, write_files, write_meta
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from source_contents import SourceContents
+from support.builders.file_store_builder import (
+    RUN,
+    FileStoreBuilder,
+    metric_lines,
+    write_files,
+    write_meta,
+)
+from support.readers.source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

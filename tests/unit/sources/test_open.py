@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from file_store_builder import RUN, FileStoreBuilder, write_files
+from support.builders.file_store_builder import RUN, FileStoreBuilder, write_files
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.sources import open_source

@@ -5,10 +5,10 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from databases import RUN, add_run, metric
 from hypothesis import given
 from hypothesis import strategies as st
-from source_contents import SourceContents
+from support.builders.databases import RUN, add_run, metric
+from support.readers.source_contents import SourceContents
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,

@@ -9,8 +9,8 @@ import sys
 from contextlib import closing
 
 import pytest
-from databases import RUN, add_run, metric
-from source_contents import SourceContents
+from support.builders.databases import RUN, add_run, metric
+from support.readers.source_contents import SourceContents
 
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunCreated

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from validity import assert_valid
+from support.oracles.validity import assert_valid
 
 from yprov_mlflow.prov.events import (
     CollectorStarted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from provn_validation import error_rules, validate_statements, warning_rules
+from support.oracles.provn_validation import error_rules, validate_statements, warning_rules
 
 VIOLATIONS = {
     "22: two ends": (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prov import Error
 from prov.model import ProvDocument
-from provn_validation import validate_statements
+from support.oracles.provn_validation import validate_statements
 
 from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError
 from yprov_mlflow.prov.validate import Finding, prov_n_reader

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from provn_validation import error_rules, validate_statements
+from support.oracles.provn_validation import error_rules, validate_statements
 
 RUN = "activity(a, 2026-01-02T00:00:00Z, 2026-01-03T00:00:00Z)"
 BEFORE, DURING, AFTER = "2026-01-01T00:00:00Z", "2026-01-02T12:00:00Z", "2026-01-04T00:00:00Z"

@@ -8,7 +8,7 @@ import pytest
 
 from yprov_mlflow.prov.validate import documents
 
-REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
+DATA = Path(__file__).parents[2] / "data"
 
 INVALID = {
     "01": "Constraint 26",
@@ -49,10 +49,8 @@ VALID = {"14", "15"}
 
 @pytest.fixture(params=[f"{n:02}" for n in range(1, 22)])
 def trap(request: pytest.FixtureRequest) -> tuple[str, Path]:
-    found = sorted((REFERENCE / "prov-traps").glob(f"{request.param}_*.provn"))
-    if not found:
-        pytest.skip("the trap files are not here")
-    return request.param, found[0]
+    (path,) = (DATA / "traps").glob(f"{request.param}_*.provn")
+    return request.param, path
 
 
 def test_every_trap_has_an_expectation() -> None:
@@ -74,7 +72,7 @@ def test_trap(trap: tuple[str, Path]) -> None:
         if number in INVALID:
             assert not any(rule.startswith("Times") for rule in rules["error"])
     assert rules["warning"] >= {
-        rule for known in (COINCIDENT, EMPTY) for n, rule in known.items() if n == number
+        rule for rules_of in (COINCIDENT, EMPTY) for n, rule in rules_of.items() if n == number
     }
     if number in VALID:
         assert not report.findings
@@ -82,9 +80,6 @@ def test_trap(trap: tuple[str, Path]) -> None:
 
 @pytest.mark.parametrize("suffix", ["json", "provn", "ttl"])
 def test_reference_document_is_valid(suffix: str) -> None:
-    path = REFERENCE / f"run-example.{suffix}"
-    if not path.is_file():
-        pytest.skip("the reference document is not here")
-    report = documents.check(path)
+    report = documents.check(DATA / "reference" / f"run-example.{suffix}")
     assert report.findings == []
     assert report.records == 143

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from energy_documents import (
+from support.builders.energy_documents import (
     GPU,
     NO_RAPL,
     document,

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from energy_documents import document
+from support.builders.energy_documents import document
 
 from yprov_mlflow.prov.views import energy, summary
 from yprov_mlflow.prov.views.view import Table, _html, cell_text

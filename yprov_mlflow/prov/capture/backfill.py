@@ -25,12 +25,7 @@ class StoreBackfill:
 
     If the journals are complete, the latest point of each metric agrees, so that one ``get_run``
     shows that there is nothing more to read.
-
-    Args:
-        capture: The session of this process.
-        artifacts: The run in its store.
-        folder: Its journals.
-        thorough: Compare every metric point, not only the latest of each metric.
+    ``thorough`` compares every metric point, not only the latest of each metric.
     """
 
     def __init__(
@@ -38,7 +33,6 @@ class StoreBackfill:
         capture: CaptureSession,
         artifacts: RunArtifacts,
         folder: JournalDirectory,
-        *,
         thorough: bool,
     ) -> None:
         self.capture = capture

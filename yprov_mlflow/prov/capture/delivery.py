@@ -188,14 +188,14 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
     with contextlib.ExitStack() as failed:
         failed.callback(setattr, state, "dirty", True)
         folder = JournalDirectory(capture.recorder.directory, run_id)
-        _write(capture, folder, state.store, thorough=state.suspect)
+        _write(capture, folder, state.store, state.suspect)
         failed.pop_all()
     if state.terminal:
         state.writer.close()
 
 
 def _write(
-    capture: CaptureSession, folder: JournalDirectory, store: Any, *, thorough: bool
+    capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool
 ) -> Written:
     with _locked(folder), _document(capture, folder, store, thorough) as (artifacts, written):
         if written.joined and not folder.delivered():
@@ -214,7 +214,7 @@ def _document(
 ) -> Iterator[tuple[RunArtifacts, Written]]:
     """Write a run's document to a temporary folder; yield the run's artifacts and the result."""
     artifacts = RunArtifacts(store, store.get_run(folder.run_id))
-    backfill = StoreBackfill(capture, artifacts, folder, thorough=thorough)
+    backfill = StoreBackfill(capture, artifacts, folder, thorough)
     with tempfile.TemporaryDirectory(prefix="yprov-") as out:
         yield artifacts, write_document(folder, Path(out), capture.recorder.settings, backfill)
 
@@ -281,7 +281,7 @@ def _recover(
                 where = str(file)
             else:
                 uri = tracking_uri or _recorded_uri(folder)
-                written = _write(capture, folder, _open_store(uri), thorough=True)
+                written = _write(capture, folder, _open_store(uri), True)
                 where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
     except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
         return Outcome(run_id, "failed", "", 0, f"{type(error).__name__}: {error}")

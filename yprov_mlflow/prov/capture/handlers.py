@@ -72,13 +72,7 @@ def _handles(*kinds: type[Event]) -> Callable[[Handler], Handler]:
 
 
 def handler(kind: str, name: str, method: Callable[..., Any]) -> Handler | None:
-    """Return the handler of a method, or None if the method only reads.
-
-    Args:
-        kind: Kind of the store, ``"tracking"`` or ``"registry"``.
-        name: Name of the method.
-        method: The method itself.
-    """
+    """Return the handler of a method of a tracking or registry store; None if it only reads."""
     if kind == "tracking" and name in HANDLERS:
         return HANDLERS[name][0]
     if name.lstrip("_").split("_")[0] in WRITES and name not in NOT_CALLS:
@@ -398,15 +392,10 @@ def _run_of_call(
     trace: str | None,
 ) -> str | None:
     """Return the run whose document a call belongs to, if any."""
+    run_id = arguments.get("run_id") or fields.get("run_id") or capture.trace_runs.get(trace or "")
     model_id = arguments.get("model_id") or fields.get("model_id")
-    candidates = (
-        arguments.get("run_id"),
-        fields.get("run_id"),
-        capture.trace_runs.get(trace) if trace else None,
-        capture.model_runs.get(model_id) if isinstance(model_id, str) else None,
-        fields.get("source_run_id"),
-    )
-    return next((str(run_id) for run_id in candidates if run_id), None)
+    run_id = run_id or capture.model_runs.get(str(model_id)) or fields.get("source_run_id")
+    return str(run_id) if run_id else None
 
 
 def _run_or_store(call: Call) -> str:

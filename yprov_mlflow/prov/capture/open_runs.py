@@ -130,10 +130,10 @@ class OpenRuns:
     # -- events ------------------------------------------------------------------------
 
     def record(self, run_id: str, cls: type[Event], *fields: Any, store: Any = None) -> None:
-        """Append an event to a run's journal.
+        """Append an event to the journal of a run, or of a store (``ids.store_id``).
 
         Args:
-            run_id: The run, or what stands for a store (``ids.store_id``).
+            run_id: The run, or the id of the store.
             cls: Class of the event.
             fields: Its fields after the header.
             store: Tracking store of the run, to deliver its document to.
@@ -166,11 +166,7 @@ class OpenRuns:
     # -- facts -------------------------------------------------------------------------
 
     def add_facts(self, wait_s: float = 0.0) -> None:
-        """Write the facts of collectors to every run that lacks them.
-
-        Args:
-            wait_s: Seconds to wait, at most, for collectors that have not reported yet.
-        """
+        """Write the facts of collectors to every run that lacks them, after a wait for facts."""
         if wait_s:
             self.collectors.wait(wait_s)
         with self._lock:
@@ -225,15 +221,11 @@ class OpenRuns:
             )
 
     def warn_only(self, state: RunState | None = None) -> Boundary:
-        """Return a context manager that turns an exception into a warning.
-
-        Args:
-            state: The run that may then lack events.
-        """
+        """Return a context manager that turns an exception into a warning."""
 
         def handle(error: Exception) -> None:
             if state is not None:
-                state.suspect = True
+                state.suspect = True  # it may lack events
             self.warn(error)
 
         return Boundary(handle)

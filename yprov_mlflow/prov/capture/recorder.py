@@ -57,13 +57,7 @@ class Recorder(OpenRuns):
             self.warn(error)
 
     def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any) -> None:
-        """Record the points of one call as one event.
-
-        Args:
-            run_id: The run.
-            metrics: MLflow's ``Metric`` objects, at least one.
-            store: Tracking store of the run.
-        """
+        """Record the points of one call, at least one, as one event."""
         with self.warn_only(self.state(run_id)):
             self.record(run_id, MetricsLogged, *self._points(run_id, metrics), store=store)
 
@@ -110,13 +104,9 @@ class Recorder(OpenRuns):
             self.record(run_id, ContextLeft, path, failed)
 
     def context_path(self, run_id: str, key: str = "") -> contexts.ContextPath:
-        """Return the context of a call from this thread.
-
-        Args:
-            run_id: The run that the call writes to.
-            key: Key of the metric. The ``system/…`` metrics of a monitor, which samples through
-                all contexts, belong to the run itself.
-        """
+        """Return the context of a call from this thread that logs to the metric ``key``, if any."""
+        # The ``system/…`` metrics of a monitor, which samples through all contexts, belong to the
+        # run itself.
         path = contexts.path_in(run_id)
         if path is None:
             state = self._runs.get(run_id)

@@ -31,14 +31,8 @@ class Publisher:
     """Logs the mean of gauges and the last value of totals, in one thread for each run."""
 
     def __init__(self, everything: bool, warn: Callable[[BaseException], None]) -> None:
-        """Start without runs.
-
-        Args:
-            everything: Whether all runs get system metrics, or only those with MLflow's own.
-            warn: Called for each error of a store; it is expected to warn once.
-        """
-        self.everything = everything
-        self.warn = warn
+        self.everything = everything  # whether all runs get them, or only those with MLflow's own
+        self.warn = warn  # called for each error of a store; expected to warn once
         self._runs: dict[str, _Run] = {}
 
     def take(

@@ -23,12 +23,7 @@ class Wrapped:
 
 
 def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
-    """Wrap a store or an artifact repository, unless it is wrapped already.
-
-    Args:
-        instance: MLflow's store or repository.
-        kind: ``"tracking"``, ``"registry"`` or ``"artifacts"``.
-        uri: URI of a store.
+    """Wrap a store of the kind ``"tracking"`` or ``"registry"``, or an ``"artifacts"`` repository.
 
     Raises:
         SettingsError: A setting has an invalid value.

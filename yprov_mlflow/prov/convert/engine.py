@@ -16,14 +16,23 @@ from yprov_mlflow.prov.convert.ledger import Ledger
 from yprov_mlflow.prov.convert.request import Request, Result, Unit, plan
 from yprov_mlflow.prov.errors import DocumentError, UsageError
 from yprov_mlflow.prov.layout import STORE_FOLDER
-from yprov_mlflow.prov.sources import Problem, open_source
+from yprov_mlflow.prov.sources import Problem
 
 _MAX_BATCH = 8
 """Runs per batch at most: small enough to keep all workers busy until the end."""
 
 
+class _Losses:
+    problems: list[Problem]
+
+    @property
+    def losses(self) -> list[Problem]:
+        """The problems due to which something is missing from the output."""
+        return [problem for problem in self.problems if problem.lost]
+
+
 @dataclasses.dataclass
-class ConversionReport:
+class ConversionReport(_Losses):
     """Figures of one conversion.
 
     ``unchanged`` counts the runs that an earlier conversion has done. ``records``, ``points`` and
@@ -52,11 +61,6 @@ class ConversionReport:
             self.points += result.points
             self.bytes += sum(result.sizes.values())
 
-    @property
-    def losses(self) -> list[Problem]:
-        """The problems due to which something is missing from the output."""
-        return [problem for problem in self.problems if problem.lost]
-
     def to_json_object(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         return dataclasses.asdict(self)
@@ -77,9 +81,10 @@ class Conversion:
         request.check()
         self.request = request
         self.workers = workers
-        source = open_source(request.source, artifacts=request.artifacts, uri=request.uri)
-        with closing(source):
-            _check_outside(request.out, source.folder)
+        with closing(request.open_source()) as source:
+            store = source.folder and Path(source.folder).resolve()
+            if store and request.out.resolve().is_relative_to(store):  # could replace its files
+                raise UsageError.into_store(str(request.out))
             refs = list(source.runs())
             self.report = ConversionReport(source.location, str(request.out))
             self.report.problems += source.problems()
@@ -143,21 +148,11 @@ class Conversion:
                 try:
                     sizes = output.assemble(units, name, self.request)
                 except DocumentError as error:  # the format cannot hold one of the parts
-                    path = str(self.request.out / folder)
-                    problem = Problem(path, str(error), f"the document in {name}")
-                    self.report.problems.append(problem)
-                    continue
-                ledger.add(Result(key, "converted", fingerprint, sizes=sizes))
-                self.report.bytes += sum(sizes.values())
-
-
-def _check_outside(out: Path, folder: str | None) -> None:
-    """Refuse to write into the store: the output could replace files of the store."""
-    if folder is not None and out.resolve().is_relative_to(Path(folder).resolve()):
-        raise UsageError.into_store(str(out))
-
-
-# -- preview -------------------------------------------------------------------------------
+                    path, lost = str(self.request.out / folder), f"the document in {name}"
+                    self.report.problems.append(Problem(path, str(error), lost))
+                else:
+                    ledger.add(Result(key, "converted", fingerprint, sizes=sizes))
+                    self.report.bytes += sum(sizes.values())
 
 
 @dataclasses.dataclass
@@ -172,7 +167,7 @@ class ExperimentPreview:
 
 
 @dataclasses.dataclass
-class Preview:
+class Preview(_Losses):
     """A dry run; ``records``, ``points`` and ``bytes`` are those of the unchanged runs."""
 
     source: str
@@ -192,11 +187,6 @@ class Preview:
     def unchanged(self) -> int:
         """Number of runs that are done and have not changed since."""
         return sum(experiment.unchanged for experiment in self.experiments)
-
-    @property
-    def losses(self) -> list[Problem]:
-        """The problems due to which something would be missing from the output."""
-        return [problem for problem in self.problems if problem.lost]
 
     def to_json_object(self) -> dict[str, Any]:
         """Return the preview as a JSON object."""
@@ -218,8 +208,7 @@ def preview(conversion: Conversion) -> Preview:
         ledger.read()
     experiments: dict[str, ExperimentPreview] = {}
     done = []
-    opened = open_source(request.source, artifacts=request.artifacts, uri=request.uri)
-    with closing(opened) as source:
+    with closing(request.open_source()) as source:
         for unit in conversion.units:
             if unit.ref is None:
                 continue

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from filelock import FileLock, Timeout
 
@@ -78,7 +78,8 @@ class Ledger:
             try:
                 fields = json.loads(line)
                 current = fields.pop("digest") == self._digest
-                result = _result(fields)
+                problems = tuple(Problem(**problem) for problem in fields.pop("problems"))
+                result = Result(problems=problems, **fields)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             # A later conversion with other options has replaced the unit's files.
@@ -113,8 +114,3 @@ class Ledger:
             self._file.flush()
         except OSError as error:
             raise OutputError.unwritable(str(self._path), error) from error
-
-
-def _result(fields: dict[str, Any]) -> Result:
-    problems = tuple(Problem(**problem) for problem in fields.pop("problems"))
-    return Result(problems=problems, **fields)

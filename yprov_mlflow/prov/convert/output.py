@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +24,6 @@ from yprov_mlflow.prov.model.document import Document
 PART = "prov-json"
 """Format of parts."""
 
-_SIDE_FILES = METRICS_STEM
 _OWN_FILES = re.compile(rf"{DOCUMENT_STEM}\.|{METRICS_STEM}\.|\.")
 """Starts of filenames that a conversion writes into a run's folder, and hidden files."""
 
@@ -44,17 +43,12 @@ def scratch_folder(out: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def output_errors(out: Path) -> Iterator[None]:
-    """Turn ``OSError`` into ``OutputError``, to distinguish failed writes from failed reads.
-
-    Raises:
-        OutputError: The output cannot be written.
-    """
+    """Turn ``OSError`` into ``OutputError``, to distinguish failed writes from failed reads."""
     try:
         yield
     except OSError as error:
@@ -67,7 +61,7 @@ def side_file_path(unit: Unit, layout: str, name: str) -> str:
         return name
     folder = PurePosixPath(unit.folder)
     file = folder.name + PurePosixPath(name).suffix
-    parent = PurePosixPath(_SIDE_FILES, folder.parent) if layout == "single" else _SIDE_FILES
+    parent = PurePosixPath(METRICS_STEM, folder.parent) if layout == "single" else METRICS_STEM
     return str(PurePosixPath(parent, file))
 
 
@@ -85,13 +79,13 @@ def publish(scratch: Path, unit: Unit, request: Request) -> dict[str, int]:
         return sizes
     folder = document_folder(unit, request.layout)
     sizes = {}
-    for entry in sorted(os.scandir(scratch), key=lambda entry: entry.name):
-        if entry.name == file_name(PART):
+    for new in sorted(scratch.iterdir()):
+        if new.name == file_name(PART):
             path = _part(unit)
         else:
-            path = f"{folder}/{side_file_path(unit, request.layout, entry.name)}"
-        sizes.update(_sizes(entry.path, path) if entry.is_dir() else {path: entry.stat().st_size})
-        _replace(Path(entry.path), request.out / path)
+            path = f"{folder}/{side_file_path(unit, request.layout, new.name)}"
+        sizes |= _sizes(new, path)
+        _replace(new, request.out / path)
     return sizes
 
 
@@ -109,8 +103,7 @@ def _check_replaceable(folder: Path) -> None:
 
 def _replace(new: Path, target: Path) -> None:
     # Within one file system, a rename is atomic: readers never see an incomplete document.
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     if new.is_dir() and target.is_dir():
         # A rename cannot replace a folder that is not empty.
         old = new.with_name(f"{new.name}.old")
@@ -121,18 +114,18 @@ def _replace(new: Path, target: Path) -> None:
         new.replace(target)
 
 
-def _sizes(folder: str | Path, path: str) -> dict[str, int]:
-    """Return the sizes of the files in a folder, as if the folder were at ``path``."""
+def _sizes(new: Path, path: str) -> dict[str, int]:
+    """Return the size of a file, or of the files in a folder, as if it were at ``path``."""
+    if not new.is_dir():
+        return {path: new.stat().st_size}
     sizes: dict[str, int] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        child = f"{path}/{entry.name}"
-        sizes.update(_sizes(entry.path, child) if entry.is_dir() else {child: entry.stat().st_size})
+    for child in sorted(new.iterdir()):
+        sizes |= _sizes(child, f"{path}/{child.name}")
     return sizes
 
 
-def assemble(units: Iterable[Unit], name: str, request: Request) -> dict[str, int]:
+def assemble(units: Sequence[Unit], name: str, request: Request) -> dict[str, int]:
     """Write one document from the parts of several units; return its size by its path."""
-    units = list(units)
     relative = PurePosixPath(document_folder(units[0], request.layout), file_name(name))
     target = request.out / relative
     with output_errors(request.out), scratch_folder(request.out) as folder:

@@ -13,7 +13,8 @@ from yprov_mlflow.prov.formats import FORMATS
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.ids import quote_key
 from yprov_mlflow.prov.layout import STORE_FOLDER
-from yprov_mlflow.prov.sources.source import Problem, RunRef
+from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
 from yprov_mlflow.prov.translate import Options
 
 LAYOUTS = ("per-run", "per-experiment", "single")
@@ -79,11 +80,18 @@ class Request:
                     "Use the layout per-run, or a format with named graphs such as trig",
                 )
 
+    def open_source(self) -> Source:
+        """Return the source; it must be closed.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return open_source(self.source, artifacts=self.artifacts, uri=self.uri)
+
     @property
     def selective(self) -> bool:
         """Whether only some of the runs are requested."""
-        chosen = self.experiments or self.runs or self.statuses
-        return bool(chosen) or self.since_ms is not None
+        return any((self.experiments, self.runs, self.statuses, self.since_ms is not None))
 
     def selects(self, ref: RunRef) -> bool:
         """Return whether a run is requested."""
@@ -116,9 +124,6 @@ class Request:
 def _check_choice(option: str, value: str, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise UsageError(f"unknown {option} {value!r}", None, f"Use one of {', '.join(allowed)}")
-
-
-# -- units ---------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

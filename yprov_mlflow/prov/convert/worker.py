@@ -73,9 +73,7 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
         with output.output_errors(request.out):
             problems += _write(document, folder, request, _location(source, unit))
             sizes = output.publish(folder, unit, request)
-    return Result(
-        unit.key, "converted", fingerprint, len(document), points, sizes, problems=problems
-    )
+    return Result(unit.key, "converted", fingerprint, len(document), points, sizes, problems)
 
 
 def _events(source: Source, unit: Unit, request: Request) -> Iterator[Event]:
@@ -98,11 +96,7 @@ def _concerns(event: Event, experiments: Collection[str]) -> bool:
 def _write(
     document: Document, folder: Path, request: Request, location: str
 ) -> tuple[Problem, ...]:
-    """Write a document in all formats; return a problem for each format that cannot hold it.
-
-    Raises:
-        DocumentError: No format can hold it.
-    """
+    """Write a document; return a problem for each format that cannot hold it, unless none can."""
     names = request.formats if request.layout == "per-run" else (output.PART,)
     problems: list[Problem] = []
     for name in names:
@@ -116,9 +110,6 @@ def _write(
             path.unlink()
             problems.append(Problem(location, error.what, f"its document in {name}"))
     return tuple(problems)
-
-
-# -- points ------------------------------------------------------------------------------
 
 
 def _translator(request: Request, unit: Unit, folder: Path) -> Translator:
@@ -149,12 +140,10 @@ class _SideFilePoints:
         self._out = request.out
 
     def write(self, batch: PointBatch) -> None:
-        """Write a batch."""
         with output.output_errors(self._out):
             self._sink.write(batch)
 
     def close(self) -> SideFile | None:
-        """Finish the side file."""
         with output.output_errors(self._out):
             side_file = self._sink.close()
         return side_file and side_file._replace(path=self._path(side_file.path))

@@ -75,7 +75,7 @@ class RestoreReport:
         """Return the report as a JSON object."""
         return {
             "target": self.target,
-            # Scripts read this key: it stays, whatever the name in Python.
+            # Scripts read this key, so it stays although the attribute has another name.
             "things": {kind: dict(counts) for kind, counts in sorted(self.counts.items())},
             "points": self.points,
             "collapsed_points": self.collapsed,

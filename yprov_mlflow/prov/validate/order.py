@@ -7,8 +7,6 @@ here. Each usage is an event of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from yprov_mlflow.prov.validate.graph import Edge
 from yprov_mlflow.prov.validate.roles import Roles
 from yprov_mlflow.prov.validate.rules import constraint, definition, inference
@@ -35,10 +33,10 @@ class EventOrder:
         self.declared = {statement.identifier for statement in groups["activity"]}
         self._groups = groups
         self._roles = roles
-        self._generation = self._events("the generation of")
-        self._invalidation = self._events("the invalidation of")
-        self._start = self._events("the start of")
-        self._end = self._events("the end of")
+        self._generations: dict[str, int] = {}
+        self._invalidations: dict[str, int] = {}
+        self._starts: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
         self._usages: dict[str, int] = {}
         # Only these entities have an invalidation: they, or a general entity of theirs, end.
         invalidated = [s.terms[0] for s in groups["wasInvalidatedBy"] if s.terms[0] is not None]
@@ -63,17 +61,24 @@ class EventOrder:
         self.descriptions.append((description, subject))
         return len(self.edges) - 1
 
-    def _events(self, description: str) -> Callable[[str], int]:
-        """Return a function that returns the only event of this type of a subject."""
-        events: dict[str, int] = {}
+    def _event(self, events: dict[str, int], description: str, subject: str) -> int:
+        # Closures over these dicts would be shorter, but keep the graph in memory as a cycle.
+        event = events.get(subject)
+        if event is None:
+            event = events[subject] = self._new(description, subject)
+        return event
 
-        def event_of(subject: str) -> int:
-            event = events.get(subject)
-            if event is None:
-                event = events[subject] = self._new(description, subject)
-            return event
+    def _generation(self, entity: str) -> int:
+        return self._event(self._generations, "the generation of", entity)
 
-        return event_of
+    def _invalidation(self, entity: str) -> int:
+        return self._event(self._invalidations, "the invalidation of", entity)
+
+    def _start(self, activity: str) -> int:
+        return self._event(self._starts, "the start of", activity)
+
+    def _end(self, activity: str) -> int:
+        return self._event(self._ends, "the end of", activity)
 
     def _set_time(self, event: int, time: str | None, statement: Statement) -> None:
         if time is not None:

@@ -3,9 +3,9 @@
 import builtins
 import json
 
-import nvml
 import pynvml
 import pytest
+from support.fakes import nvml
 
 from yprov_mlflow.prov.collectors.base import CollectorContext, Unavailable
 from yprov_mlflow.prov.collectors.gpu import device as gpus

@@ -69,7 +69,7 @@ class Syntax:
         self.typed = _Cache(self._typed)
 
     def expand(self, name: str) -> str:
-        """Return the IRI of a qualified name; some names have none, which is an error."""
+        """Return the IRI of a qualified name, or raise ``DocumentError`` if it cannot be one."""
         prefix, colon, local = name.partition(":")
         if not colon:
             prefix, local = _DEFAULT, name

@@ -6,45 +6,23 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from yprov_mlflow.prov.events import Event
-from yprov_mlflow.prov.sources.file_store import decoding, runs
+from yprov_mlflow.prov.sources.file_store import models, runs, traces
 from yprov_mlflow.prov.sources.file_store.artifacts import ARTIFACTS, find_artifacts, list_artifacts
-from yprov_mlflow.prov.sources.file_store.experiments import (
-    ExperimentFolder,
-    experiment_record,
-    run_folders,
-)
-from yprov_mlflow.prov.sources.file_store.meta import META, Meta
+from yprov_mlflow.prov.sources.file_store.meta import META
 from yprov_mlflow.prov.sources.file_store.metric_lines import Columns, MetricFile, in_events
-from yprov_mlflow.prov.sources.file_store.models import (
-    ModelFolder,
-    SharedPoints,
-    metric_files,
-    model_folders,
-    model_record,
-    point_argument,
-    read_models,
-    runs_measured,
-)
-from yprov_mlflow.prov.sources.file_store.registry import registry_events
-from yprov_mlflow.prov.sources.file_store.runs import RunLinks
+from yprov_mlflow.prov.sources.file_store.models import SharedPoints
+from yprov_mlflow.prov.sources.file_store.runs import ExperimentFolder, OwnedFolder, RunLinks
 from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
-from yprov_mlflow.prov.sources.file_store.traces import (
-    SPANS,
-    TraceFolder,
-    assessments,
-    read_spans,
-    read_traces,
-    trace_folders,
-    trace_meta,
-    trace_record,
-)
 from yprov_mlflow.prov.sources.source import RunRef
 from yprov_mlflow.prov.sources.state_events import MOST_POINTS, TRACE_LOCATION, EventFactory
 
 _PARTS = frozenset({"metrics", "params", "tags", ARTIFACTS, "inputs", "outputs"})
+
+_Folders = dict[str | None, list[OwnedFolder]]
 
 
 class OwnerIndex:
@@ -62,7 +40,7 @@ class OwnerIndex:
         """Keys of runs by folder name; several if experiments have a run of the same name."""
         keys: dict[str, list[str]] = {}
         for experiment in self._experiments:
-            for run in run_folders(self._files, experiment):
+            for run in runs.run_folders(self._files, experiment):
                 keys.setdefault(run.name, []).append(f"{experiment.key}/{run.name}")
         return keys
 
@@ -72,39 +50,47 @@ class OwnerIndex:
         key = f"{experiment.key}/{run_id}"
         return key if key in keys else next(iter(keys), None)
 
-    @cached_property
-    def _all_models(self) -> list[ModelFolder]:
-        models = [model for item in self._experiments for model in read_models(self._files, item)]
-        return sorted(models, key=lambda model: model.model_id)
+    def _by_creator(self, folders: list[OwnedFolder]) -> _Folders:
+        return _grouped((self.run_key(f.source_run_id, f.experiment), f) for f in folders)
 
     @cached_property
-    def models(self) -> dict[str | None, list[ModelFolder]]:
+    def _all_models(self) -> list[OwnedFolder]:
+        folders = (models.read_models(self._files, item) for item in self._experiments)
+        return _by_id(folders)
+
+    @cached_property
+    def models(self) -> _Folders:
         """Models by the run that logged them."""
-        models: dict[str | None, list[ModelFolder]] = {}
-        for model in self._all_models:
-            key = self.run_key(model.source_run_id, model.experiment)
-            models.setdefault(key, []).append(model)
-        return models
+        return self._by_creator(self._all_models)
 
     @cached_property
-    def measured_models(self) -> dict[str | None, list[ModelFolder]]:
+    def measured_models(self) -> _Folders:
         """Models by the runs in their metric points."""
-        models: dict[str | None, list[ModelFolder]] = {}
-        for model in self._all_models:
-            run_ids = runs_measured(self._files, model)
-            for key in {self.run_key(run_id, model.experiment) for run_id in run_ids}:
-                models.setdefault(key, []).append(model)
-        return models
+        return _grouped(
+            (key, model)
+            for model in self._all_models
+            for key in {
+                self.run_key(run_id, model.experiment)
+                for run_id in models.runs_measured(self._files, model)
+            }
+        )
 
     @cached_property
-    def traces(self) -> dict[str | None, list[TraceFolder]]:
+    def traces(self) -> _Folders:
         """Traces by the run that created them."""
-        traces: dict[str | None, list[TraceFolder]] = {}
-        folders = [trace for item in self._experiments for trace in read_traces(self._files, item)]
-        for trace in sorted(folders, key=lambda trace: os.path.basename(trace.path)):
-            key = self.run_key(trace.source_run_id, trace.experiment)
-            traces.setdefault(key, []).append(trace)
-        return traces
+        folders = (traces.read_traces(self._files, item) for item in self._experiments)
+        return self._by_creator(_by_id(folders))
+
+
+def _by_id(folders: Iterable[Iterator[OwnedFolder]]) -> list[OwnedFolder]:
+    return sorted(itertools.chain.from_iterable(folders), key=attrgetter("item_id"))
+
+
+def _grouped(pairs: Iterable[tuple[str | None, OwnedFolder]]) -> _Folders:
+    groups: _Folders = {}
+    for key, item in pairs:
+        groups.setdefault(key, []).append(item)
+    return groups
 
 
 class EventReader:
@@ -140,19 +126,13 @@ class EventReader:
         # By metric; several models may have points of the same metric.
         self._shared: dict[str, list[SharedPoints]] = {}
 
-    # -- a run -------------------------------------------------------------------------
-
     def run_events(
         self, ref: RunRef, folder: str, links: RunLinks, store: Mapping[str, str]
     ) -> Iterator[Event]:
         """Yield all events of a run."""
         files, events = self._files, self._events
-        parts = files.parts(folder, META, _PARTS)
-        meta = Meta()
-        if META in parts:
-            meta = files.meta(parts[META])
-        else:
-            files.report(folder, decoding.NO_META, "the run's status, times, user and name")
+        lost = "the run's status, times, user and name"
+        meta, parts = files.described_parts(folder, _PARTS, lost)
         runs.check_run(files, os.path.join(folder, META), meta)
         before_1_0 = runs.is_before_1_0(meta)
         tags = meta.tags()
@@ -180,8 +160,6 @@ class EventReader:
         yield from self._artifacts(folder, run.artifact_uri)
         yield from self._models_and_traces()
 
-    # -- metrics -----------------------------------------------------------------------
-
     def _metrics(self, folder: str | None, *, note_seconds: bool) -> Iterator[Event]:
         self._open_shared_points()
         for entry in self._files.walk(folder) if folder is not None else ():
@@ -199,26 +177,26 @@ class EventReader:
         for path, model in {**own, **measured}.items():
             # Problems with a model are reported once, with the run that logged it.
             files = self._files if path in own else self._files.quiet
-            for entry in metric_files(files, model):
+            for entry in models.metric_files(files, model):
                 points = SharedPoints(files, model, entry, self._run_id)
                 self._shared.setdefault(entry.name, []).append(points)
 
     def _points(self, key: str, columns: Columns, shared: list[SharedPoints]) -> Event:
-        models: list[str | None] | None = None
+        model_ids: list[str | None] | None = None
         if shared:
-            models = [
+            model_ids = [
                 next((points.model_id for points in shared if points.take(row)), None)
                 for row in columns.rows()
             ]
         return self._events.metrics(
-            key, columns.values, columns.timestamps, columns.steps, models, columns.datasets
+            key, columns.values, columns.timestamps, columns.steps, model_ids, columns.datasets
         )
 
     # -- models, artifacts, traces -------------------------------------------------------
 
     def _logged_models(self) -> Iterator[Event]:
         for model in self._models:
-            yield from self._events.logged_model(model_record(self._files, model))
+            yield from self._events.logged_model(models.model_record(self._files, model))
 
     def _artifacts(
         self, folder: str, uri: str | None, owner: tuple[str, str] | None = None
@@ -231,11 +209,10 @@ class EventReader:
             self._files.report(folder, location.reason, "its artifacts, if there are any")
 
     def _models_and_traces(self) -> Iterator[Event]:
-        """Yield artifacts and remaining points of models, and everything of traces."""
         for model in self._models:
             meta = self._files.quiet.folder_meta(model.path)
             uri = meta.text("artifact_location")
-            yield from self._artifacts(model.path, uri, ("model", model.model_id))
+            yield from self._artifacts(model.path, uri, ("model", model.item_id))
         yield from self._remaining_points()
         for trace in self._traces:
             yield from self._trace(trace)
@@ -247,56 +224,54 @@ class EventReader:
             remaining.setdefault(shared.model_id, []).append(shared.remaining())
         for model in self._models:
             if model.path in self._foreign_models or not self._has_run:
-                remaining.setdefault(model.model_id, []).append(self._foreign_points(model))
+                remaining.setdefault(model.item_id, []).append(self._foreign_points(model))
         for model_id, iterators in sorted(remaining.items()):
             points = itertools.chain.from_iterable(iterators)
             while batch := list(itertools.islice(points, MOST_POINTS)):
                 batch.sort(key=_point_order)
                 yield from self._events.model_points(model_id, batch)
 
-    def _foreign_points(self, model: ModelFolder) -> Iterator[dict[str, Any]]:
+    def _foreign_points(self, model: OwnedFolder) -> Iterator[dict[str, Any]]:
         """Yield a model's points of runs that are not in the store."""
         files = self._files.quiet if self._has_run else self._files
-        for entry in metric_files(files, model):
+        for entry in models.metric_files(files, model):
             for columns in MetricFile(files, entry.path, of_model=True).columns():
                 for row in columns.rows():
                     if self._run_key(row[4], model.experiment) is None:
-                        yield point_argument(entry.name, row)
+                        yield models.point_argument(entry.name, row)
 
-    def _trace(self, folder: TraceFolder) -> Iterator[Event]:
-        trace_id, uri = os.path.basename(folder.path), None
-        meta = trace_meta(self._files, folder)
+    def _trace(self, folder: OwnedFolder) -> Iterator[Event]:
+        trace_id, uri = folder.item_id, None
+        meta = traces.trace_meta(self._files, folder)
         if meta is not None:
-            trace = trace_record(self._files, folder, meta)
+            trace = traces.trace_record(self._files, folder, meta)
             trace_id, uri = trace.trace_id, trace.tags.get(TRACE_LOCATION)
             yield self._events.trace(trace)
-            path = os.path.join(folder.path, ARTIFACTS, SPANS)
-            yield from self._events.spans(trace_id, read_spans(self._files, path, trace_id))
-            for assessment in assessments(self._files, folder, meta):
+            path = os.path.join(folder.path, ARTIFACTS, traces.SPANS)
+            yield from self._events.spans(trace_id, traces.read_spans(self._files, path, trace_id))
+            for assessment in traces.assessments(self._files, folder, meta):
                 yield self._events.assessment(trace_id, assessment)
         yield from self._artifacts(folder.path, uri, ("trace", trace_id))
-
-    # -- no run --------------------------------------------------------------------------
 
     def store_events(
         self, experiments: Iterable[ExperimentFolder], links: RunLinks
     ) -> Iterator[Event]:
         """Yield all events of everything that belongs to no run."""
         for experiment in experiments:
-            record = experiment_record(self._files, experiment)
+            record = runs.experiment_record(self._files, experiment)
             if record is not None:
                 yield from self._events.experiment(record)
             # Only for their problems: the index reads these folders without reporting any.
-            model_folders(self._files, experiment)
-            trace_folders(self._files, experiment)
-            folders = (folder.path for folder in run_folders(self._files.quiet, experiment))
+            models.model_folders(self._files, experiment)
+            traces.trace_folders(self._files, experiment)
+            folders = (folder.path for folder in runs.run_folders(self._files.quiet, experiment))
             datasets = links.unused_datasets(experiment.path, folders)
             if datasets:
                 subjects = {"experiment": experiment.experiment_id}
                 arguments = {"experiment_id": experiment.experiment_id, "rows": datasets}
                 yield self._events.call("record_datasets", subjects, arguments)
         yield from self._logged_models()
-        yield from registry_events(self._files, self._events)
+        yield from models.registry_events(self._files, self._events)
         yield from self._models_and_traces()
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,14 @@ from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.sources.file_store import runs
 from yprov_mlflow.prov.sources.file_store.artifacts import artifact_bases, find_artifacts
 from yprov_mlflow.prov.sources.file_store.event_reader import EventReader, OwnerIndex
-from yprov_mlflow.prov.sources.file_store.experiments import (
-    MODELS,
-    TRASH,
-    ExperimentFolder,
-    read_experiments,
-    run_folders,
-)
 from yprov_mlflow.prov.sources.file_store.meta import META, Meta
-from yprov_mlflow.prov.sources.file_store.runs import RunLinks, run_ref
-from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
+from yprov_mlflow.prov.sources.file_store.runs import MODELS, TRASH, ExperimentFolder, RunLinks
+from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles, start_of
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
 
-_DEFAULT_EXPERIMENT = "0"
 _MLRUNS = "mlruns"
 _RUN_META = re.compile(rb"^run_(?:uu)?id:", re.MULTILINE)
 _EXPERIMENT_META = re.compile(rb"^(?:experiment_id|artifact_location):", re.MULTILINE)
@@ -56,7 +50,6 @@ class FileStoreSource(Source):
     def __init__(
         self,
         path: str,
-        *,
         artifacts: str | None = None,
         location: str | None = None,
         uri: str | None = None,
@@ -71,13 +64,11 @@ class FileStoreSource(Source):
 
     def __reduce__(self) -> Any:
         """Pickle the arguments only: each worker reads the store itself."""
-        return _unpickle, self._arguments
-
-    # -- the store as a whole ------------------------------------------------------------
+        return FileStoreSource, self._arguments
 
     @cached_property
     def _experiments(self) -> dict[str, ExperimentFolder]:
-        return {experiment.key: experiment for experiment in read_experiments(self._files.quiet)}
+        return {item.key: item for item in runs.read_experiments(self._files.quiet)}
 
     @cached_property
     def _index(self) -> OwnerIndex:
@@ -89,8 +80,8 @@ class FileStoreSource(Source):
 
     @cached_property
     def _store(self) -> dict[str, str]:
-        keys = (_DEFAULT_EXPERIMENT, f"{TRASH}/{_DEFAULT_EXPERIMENT}")
-        default = next((self._experiments[key] for key in keys if key in self._experiments), None)
+        experiments = self._experiments
+        default = experiments.get("0") or experiments.get(f"{TRASH}/0")
         meta = default.meta if default is not None else Meta()
         created, location = meta.whole("creation_time"), meta.text("artifact_location")
         uuid = ids.store_uuid(created, location, self._uri)
@@ -100,14 +91,12 @@ class FileStoreSource(Source):
         """Return ``uuid`` (see ``ids.store_uuid``) and ``uri``."""
         return self._store
 
-    # -- runs --------------------------------------------------------------------------
-
     def runs(self) -> Iterator[RunRef]:
         """Yield all runs, sorted by experiment and folder; report folders that are not runs."""
         for experiment in self._experiments.values():
             used: set[str] = set()
-            for folder in run_folders(self._files, experiment):
-                ref = run_ref(self._files, experiment, folder, used)
+            for folder in runs.run_folders(self._files, experiment):
+                ref = runs.run_ref(self._files, experiment, folder, used)
                 used.add(ref.run_id)
                 yield ref
 
@@ -147,7 +136,7 @@ class FileStoreSource(Source):
         """Yield the events of everything that belongs to no run."""
         run_id = ids.store_id(self._store["uuid"])
         reader = EventReader(self._files, self._index, self._bases, run_id, None)
-        yield from reader.store_events(read_experiments(self._files), self._links)
+        yield from reader.store_events(runs.read_experiments(self._files), self._links)
         self._finish()
 
     def _finish(self) -> None:
@@ -156,8 +145,6 @@ class FileStoreSource(Source):
 
     def _folder(self, ref: RunRef) -> str:
         return os.path.join(self._root, *ref.key.split("/"))
-
-    # -- problems and end ----------------------------------------------------------------
 
     def problems(self) -> list[Problem]:
         """Return the problems since the last call, and clear them."""
@@ -169,13 +156,6 @@ class FileStoreSource(Source):
         for name in ("_experiments", "_index", "_links", "_store"):
             self.__dict__.pop(name, None)
         self._files.forget_descriptions()
-
-
-def _unpickle(path: str, artifacts: str | None, location: str, uri: str | None) -> FileStoreSource:
-    return FileStoreSource(path, artifacts=artifacts, location=location, uri=uri)
-
-
-# -- fingerprints --------------------------------------------------------------------------
 
 
 def _digest(paths: Iterable[str], root: str) -> str:
@@ -199,7 +179,7 @@ def _add_files(top: str, name: str, lines: list[str]) -> None:
         lines.append(name)
         try:
             with os.scandir(path) as scan:
-                entries = sorted(scan, key=_entry_name)
+                entries = sorted(scan, key=attrgetter("name"))
         except NotADirectoryError:
             lines.append(_line(name, os.lstat(path)))
             continue
@@ -217,13 +197,6 @@ def _add_files(top: str, name: str, lines: list[str]) -> None:
 
 def _line(name: str, status: os.stat_result) -> str:
     return f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
-
-
-def _entry_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
-
-
-# -- root ----------------------------------------------------------------------------------
 
 
 def find_root(location: str) -> str:
@@ -283,18 +256,14 @@ def _has_experiments(path: str) -> bool:
         folder = Path(inner)
         if name == MODELS and (any(folder.glob(f"*/{META}")) or any(folder.glob("*/version-1"))):
             return True
-        runs = (path.parent.name for part in _RUN_PARTS for path in folder.glob(f"*/{part}"))
-        if any(map(_RUN_FOLDER.match, runs)):
+        names = (path.parent.name for part in _RUN_PARTS for path in folder.glob(f"*/{part}"))
+        if any(map(_RUN_FOLDER.match, names)):
             return True
     return False
 
 
 def _is_experiment(meta: str) -> bool:
-    try:
-        with open(meta, "rb") as file:
-            start = file.read(65536)
-    except OSError:
-        return False
+    start = start_of(meta, 65536)
     return bool(_EXPERIMENT_META.search(start)) and not _RUN_META.search(start)
 
 

@@ -52,8 +52,8 @@ class Meta(dict[str, Json]):
         """Return the first value of these keys that is not empty, as text."""
         for key in keys:
             value = self.get(key)
-            if value is not None and value != "" and not isinstance(value, dict | list):
-                return value if isinstance(value, str) else str(value)
+            if value not in (None, "") and not isinstance(value, dict | list):
+                return str(value)
         return None
 
     def text_or_empty(self, key: str) -> str | None:
@@ -190,25 +190,15 @@ def _load(text: str) -> Any:
 
 
 class _ToJson:
-    """Converts YAML values to JSON, within bounds: aliases can stand for billions of values."""
+    """Converts YAML values to JSON; ``ValueError`` if too many: aliases may stand for billions."""
 
     def __init__(self) -> None:
         self._budget = _MAX_NODES
 
     def mapping(self, mapping: Mapping[Any, Any], depth: int = 0) -> dict[str, Json]:
-        """Return a mapping as JSON, ``depth`` levels below the top.
-
-        Raises:
-            ValueError: It has too many values, or they are nested too deep.
-        """
         return {_key(key): self.value(item, depth + 1) for key, item in mapping.items()}
 
     def value(self, value: Any, depth: int) -> Json:
-        """Return any value as JSON, ``depth`` levels below the top.
-
-        Raises:
-            ValueError: It has too many values, or they are nested too deep.
-        """
         self._budget -= 1
         if self._budget < 0 or depth > _MAX_DEPTH:
             raise ValueError(_TOO_LARGE)
@@ -224,9 +214,7 @@ class _ToJson:
 
 
 def _key(key: Any) -> str:
-    if isinstance(key, datetime.date):
-        return key.isoformat()
-    return key if isinstance(key, str) else str(key)
+    return key.isoformat() if isinstance(key, datetime.date) else str(key)
 
 
 def _salvage(text: str, reason: str, notes: list[str]) -> Decoded:

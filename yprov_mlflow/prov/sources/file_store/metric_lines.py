@@ -112,9 +112,7 @@ class MetricFile:
     def columns(self) -> Iterator[Columns]:
         """Yield the points, block by block; then report what was wrong with the file."""
         for data in self.blocks():
-            columns = self._parse(data)
-            if columns is None:
-                columns = self._parse_lines(data)
+            columns = self._parse(data) or self._parse_lines(data)
             self._line += data.count(b"\n")
             if columns.values:
                 yield columns
@@ -238,8 +236,7 @@ class MetricFile:
         if b"\r\n" in data:
             self._files.note(self._path, decoding.HAS_CRLF)
             data = data.replace(b"\r\n", b"\n")
-            columns = self._parse(data)
-            if columns is not None:
+            if columns := self._parse(data):
                 return columns
         rows: list[Row] = []
         for number, line in enumerate(data.split(b"\n")[:-1], self._line + 1):

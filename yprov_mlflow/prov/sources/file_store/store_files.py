@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from functools import cached_property
+from operator import attrgetter
 from typing import NamedTuple
 
 from yprov_mlflow.prov.events import Json
@@ -130,6 +131,10 @@ class StoreFiles:
         if missing and meta:
             reason = f"lacks {', '.join(missing)}; it may have been cut off"
             self.report(path, reason, "the missing values")
+
+    def report_unknown_file(self, path: str) -> None:
+        """Report a file that MLflow does not write."""
+        self.report(path, decoding.UNKNOWN_FILE, decoding.THE_FILE)
 
     # -- files -------------------------------------------------------------------------
 
@@ -263,8 +268,8 @@ class StoreFiles:
                         self.report(entry.path, "is neither a file nor a folder", decoding.THE_FILE)
         except OSError as error:
             self.report(path, f"cannot be listed: {decoding.os_reason(error)}", decoding.CONTENT)
-        files.sort(key=_entry_name)
-        folders.sort(key=_entry_name)
+        files.sort(key=attrgetter("name"))
+        folders.sort(key=attrgetter("name"))
         return files, folders
 
     def folders(self, path: str) -> list[os.DirEntry[str]]:
@@ -273,7 +278,7 @@ class StoreFiles:
             return []
         strays, folders = self.scan(path)
         for stray in strays:
-            self.report(stray.path, decoding.UNKNOWN_FILE, decoding.THE_FILE)
+            self.report_unknown_file(stray.path)
         return folders
 
     def can_list(self, folder: str) -> bool:
@@ -288,18 +293,27 @@ class StoreFiles:
     def parts(self, folder: str, meta_name: str, expected: Set[str]) -> dict[str, str]:
         """Return the paths of the description and the expected folders; report other entries."""
         files, folders = self.scan(folder)
-        paths = {}
         for entry in files:
-            if entry.name == meta_name:
-                paths[entry.name] = entry.path
-            else:
-                self.report(entry.path, decoding.UNKNOWN_FILE, decoding.THE_FILE)
+            if entry.name != meta_name:
+                self.report_unknown_file(entry.path)
         for entry in folders:
-            if entry.name in expected:
-                paths[entry.name] = entry.path
-            else:
+            if entry.name not in expected:
                 self.report(entry.path, decoding.UNKNOWN_FOLDER, decoding.CONTENT)
-        return paths
+        paths = {entry.name: entry.path for entry in files if entry.name == meta_name}
+        return paths | {entry.name: entry.path for entry in folders if entry.name in expected}
+
+    def described_parts(
+        self, folder: str, expected: Set[str], lost: str
+    ) -> tuple[Meta, dict[str, str]]:
+        """Return the values of the ``meta.yaml`` in a folder, and ``parts``.
+
+        Without a ``meta.yaml``, the values are empty, and ``lost`` is reported.
+        """
+        parts = self.parts(folder, META, expected)
+        if META in parts:
+            return self.meta(parts[META]), parts
+        self.report(folder, decoding.NO_META, lost)
+        return Meta(), parts
 
     def walk(self, top: str) -> Iterator[FileEntry]:
         """Yield all files below a folder, sorted by relative path; linked folders only once."""
@@ -322,12 +336,11 @@ class StoreFiles:
             if not folders:
                 yield from entries
                 continue
-            start = len(stack)
-            stack += entries
-            for entry in folders:
-                name = f"{item.name}{self.name_of(entry)}/"
-                stack.append(_Folder(name, entry.path, entry.is_symlink()))
-            stack[start:] = sorted(stack[start:], key=_relative_name, reverse=True)
+            below = [
+                _Folder(f"{item.name}{self.name_of(entry)}/", entry.path, entry.is_symlink())
+                for entry in folders
+            ]
+            stack += sorted([*entries, *below], key=attrgetter("name"), reverse=True)
 
     def name_of(self, entry: os.DirEntry[str]) -> str:
         """Return the name of an entry as text; a name that is not UTF-8 is read as Latin-1."""
@@ -376,8 +389,6 @@ class StoreFiles:
                 return False
         return True
 
-    # -- names -------------------------------------------------------------------------
-
     def resolve_name(
         self, path: str, stated: str | None, folder: str, name: str, used: Container[str]
     ) -> str:
@@ -405,10 +416,7 @@ class StoreFiles:
 
 class _QuietFiles(StoreFiles):
     def report(self, path: str, reason: str, lost: str) -> None:
-        """Ignore a problem."""
-
-    def note(self, path: str, reason: str) -> None:
-        """Ignore a problem."""
+        """Ignore a problem; notes end here, too."""
 
 
 def is_name(text: str) -> bool:
@@ -416,19 +424,14 @@ def is_name(text: str) -> bool:
     return text not in ("", ".", "..") and len(text) < 256 and not _PATH_CHARACTERS.search(text)
 
 
-def _relative_name(item: FileEntry | _Folder) -> str:
-    return item.name
-
-
-def _entry_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+def start_of(path: str, size: int) -> bytes:
+    """Return the first bytes of a file; none if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def _is_apple_double(entry: os.DirEntry[str]) -> bool:
-    if not entry.is_file(follow_symlinks=False):
-        return False
-    try:
-        with open(entry.path, "rb") as file:
-            return file.read(4) == _APPLE_DOUBLE
-    except OSError:
-        return False
+    return entry.is_file(follow_symlinks=False) and start_of(entry.path, 4) == _APPLE_DOUBLE

@@ -6,14 +6,13 @@ import datetime
 import json
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import orjson
 
 from yprov_mlflow.prov.events import Json
 from yprov_mlflow.prov.sources.file_store import decoding
-from yprov_mlflow.prov.sources.file_store.experiments import ExperimentFolder
 from yprov_mlflow.prov.sources.file_store.meta import Meta, to_whole, without_password
+from yprov_mlflow.prov.sources.file_store.runs import ExperimentFolder, OwnedFolder
 from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 from yprov_mlflow.prov.sources.state_events import TRACE_LOCATION
 from yprov_mlflow.prov.state import Trace
@@ -31,22 +30,14 @@ _KNOWN = frozenset(
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
-class TraceFolder(NamedTuple):
-    """The folder of a trace, and the run that created it."""
-
-    path: str
-    source_run_id: str | None
-    experiment: ExperimentFolder
-
-
-def read_traces(files: StoreFiles, experiment: ExperimentFolder) -> Iterator[TraceFolder]:
+def read_traces(files: StoreFiles, experiment: ExperimentFolder) -> Iterator[OwnedFolder]:
     """Yield the traces of an experiment, sorted by folder."""
     for entry in trace_folders(files, experiment):
         metadata = os.path.join(entry.path, _METADATA)
         source = os.path.join(metadata, "mlflow.sourceRun")
         exists = files.has_folder(metadata) and os.path.lexists(source)
         run_id = files.value(source) if exists else None
-        yield TraceFolder(entry.path, run_id or None, experiment)
+        yield OwnedFolder(entry.path, entry.name, run_id or None, experiment)
 
 
 def trace_folders(files: StoreFiles, experiment: ExperimentFolder) -> list[os.DirEntry[str]]:
@@ -54,7 +45,7 @@ def trace_folders(files: StoreFiles, experiment: ExperimentFolder) -> list[os.Di
     return files.folders(os.path.join(experiment.path, "traces"))
 
 
-def trace_meta(files: StoreFiles, folder: TraceFolder) -> Meta | None:
+def trace_meta(files: StoreFiles, folder: OwnedFolder) -> Meta | None:
     """Return the description of a trace, perhaps empty; None if the folder is not a trace."""
     parts = files.parts(folder.path, INFO, _PARTS)
     if INFO in parts:
@@ -69,7 +60,7 @@ def trace_meta(files: StoreFiles, folder: TraceFolder) -> Meta | None:
     return None
 
 
-def trace_record(files: StoreFiles, folder: TraceFolder, meta: Meta) -> Trace:
+def trace_record(files: StoreFiles, folder: OwnedFolder, meta: Meta) -> Trace:
     """Return the state of a trace without spans and assessments, in the form of MLflow 3."""
     tags = files.values(os.path.join(folder.path, "tags"))
     location = tags.get(TRACE_LOCATION)
@@ -81,7 +72,7 @@ def trace_record(files: StoreFiles, folder: TraceFolder, meta: Meta) -> Trace:
     has_request_time = "request_time" in meta  # MLflow 2 has timestamp_ms instead
     durations = ("execution_duration_ms", "execution_duration", "execution_time_ms")
     return Trace(
-        meta.text("trace_id", "request_id") or os.path.basename(folder.path),
+        meta.text("trace_id", "request_id") or folder.item_id,
         True,
         folder.experiment.experiment_id,
         milliseconds(meta["request_time"]) if has_request_time else meta.whole("timestamp_ms"),
@@ -108,9 +99,6 @@ def milliseconds(value: Json) -> int | None:
     if time.tzinfo is None:  # MLflow writes UTC
         time = time.replace(tzinfo=datetime.UTC)
     return (time - _EPOCH) // datetime.timedelta(milliseconds=1)
-
-
-# -- spans -------------------------------------------------------------------------------
 
 
 def read_spans(files: StoreFiles, path: str, trace_id: str) -> list[dict[str, Json]]:
@@ -167,10 +155,7 @@ def _without_0x(identifier: Json) -> Json:
     return identifier.removeprefix("0x") if isinstance(identifier, str) else identifier
 
 
-# -- assessments -------------------------------------------------------------------------
-
-
-def assessments(files: StoreFiles, trace: TraceFolder, meta: Meta) -> list[dict[str, Json]]:
+def assessments(files: StoreFiles, trace: OwnedFolder, meta: Meta) -> list[dict[str, Json]]:
     """Return the assessments, oldest first: a newer one may override an older one."""
     folder = os.path.join(trace.path, "assessments")
     items: list[dict[str, Json]] = []
@@ -181,7 +166,7 @@ def assessments(files: StoreFiles, trace: TraceFolder, meta: Meta) -> list[dict[
                 fields.setdefault("assessment_id", name.removesuffix(".yaml"))
                 items.append(_assessment(fields))
             else:
-                files.report(path, decoding.UNKNOWN_FILE, decoding.THE_FILE)
+                files.report_unknown_file(path)
     # MLflow 2 had them in the description; a file of the same id has precedence.
     described = meta.get("assessments")
     ids = {str(item["assessment_id"]) for item in items}

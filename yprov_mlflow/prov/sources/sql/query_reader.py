@@ -230,7 +230,7 @@ class Reader:
     ) -> dict[tuple[str, ...], dict[str, str]]:
         """Return the keys and values of a table of tags or params by owner, sorted, as text.
 
-        ``owner`` are the columns that identify the owner, which may have no tags; ``columns``
+        ``owner`` are the columns that identify the owner, which may lack tags; ``columns``
         are those with key and value.
         """
         groups: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)

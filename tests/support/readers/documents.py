@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from validity import assert_valid
+from support.oracles.validity import assert_valid
 
 Record = dict[str, Any]
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import comparison
-from comparison import Difference, Store
-
+from support.oracles import comparison
+from support.oracles.comparison import Difference, Store
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.formats import FORMATS
 from yprov_mlflow.prov.formats.metric_files import SERIES

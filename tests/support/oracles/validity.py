@@ -9,8 +9,8 @@ from typing import Any
 
 import jsonschema
 import pyoxigraph
-from constraints import coincidences, form_errors, violations
 
+from support.oracles.constraints import coincidences, form_errors, violations
 from yprov_mlflow.prov.formats.rdf import vocabulary
 from yprov_mlflow.prov.model.vocabulary import BORROWED, NAMESPACE
 

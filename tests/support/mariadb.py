@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from integration import servers
+from support import servers
 
 PASSWORD = "se-cret"
 

@@ -6,7 +6,8 @@ from array import array
 from typing import Any
 
 from hypothesis import strategies as st
-from strategies import (
+
+from support.builders.strategies import (
     RUN_ID,
     STORE,
     assessments,
@@ -20,7 +21,6 @@ from strategies import (
     texts,
     timestamps,
 )
-
 from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import comparison
 import orjson
-from comparison import Difference, Store
 
+from support.oracles import comparison
+from support.oracles.comparison import Difference, Store
 from yprov_mlflow.prov.convert import Conversion, Request
 from yprov_mlflow.prov.convert.executors import InlineExecutor
 from yprov_mlflow.prov.restore import RestoreRequest, restore

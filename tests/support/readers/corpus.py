@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-CORPUS = Path(__file__).resolve().parents[1].parent / "shared" / "corpus"
+CORPUS = Path(__file__).resolve().parents[3].parent / "shared" / "corpus"
 _TABLE = CORPUS / "README.md"
 
 

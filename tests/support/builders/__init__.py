@@ -1,0 +1,1 @@
+"""Builders of stores, events and documents."""

@@ -1,0 +1,1 @@
+"""Fakes of what tests cannot have, such as GPUs."""

@@ -1,0 +1,1 @@
+"""Oracles: independent checks of documents and stores."""

@@ -1,0 +1,1 @@
+"""Readers of documents and stores, independent of the package."""
