@@ -199,7 +199,6 @@ for kind, name, key, value in json.load(open(sys.argv[1])):
     else:
         with mlflow.start_span(name) as span:
             span.set_inputs({key: value})
-        mlflow.flush_trace_async_logging()
         mlflow.set_trace_tag(span.trace_id, key, value)
         mlflow.log_feedback(trace_id=span.trace_id, name=name, value=True)
 """
@@ -212,6 +211,8 @@ ALLOWED_DIFFERENCES = {
     "fields": "columns that are not arguments of any call",
     "last_update_time_ms": "like the creation time",
     "last_updated_ms": "like the creation time",
+    "duration_ms": "the store computes it again from the spans",
+    "mlflow.trace.spansLocation": "the store notes where it keeps the spans",
     "valid": "true is the default, which sources omit",
 }
 
@@ -261,7 +262,9 @@ def test_registry_models_and_traces_live_equal_converted(
 ) -> None:
     sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), empty_database)
     (sandbox.folder / "changes.json").write_text(json.dumps(data))
-    sandbox.run(CHANGE, f"yprov+{sandbox.sqlite}", "changes.json")
+    # The store completes a trace differently when spans and trace arrive in another order.
+    settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    sandbox.run(CHANGE, f"yprov+{sandbox.sqlite}", "changes.json", **settings)
     sandbox.yprov("recover")
     converted = sandbox.folder / "converted"
     conversion = Conversion(Request(sandbox.sqlite, converted), InlineExecutor())
