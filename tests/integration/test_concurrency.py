@@ -71,7 +71,7 @@ print(json.dumps("done"))
 @pytest.mark.parametrize("backend", ["sqlite", "file"])
 def test_threads_logging_to_many_runs(sandbox: Sandbox, backend: str) -> None:
     uri = sandbox.sqlite if backend == "sqlite" else sandbox.files
-    run_ids = sandbox.run(THREADS, f"yprov+{uri}", "8", "4", "10").run_ids
+    run_ids = sandbox.run(THREADS, f"yprov+{uri}", "8", "4", "10").json
     assert len(run_ids) == 32
     for name, run_id in run_ids.items():
         thread, number = map(int, name.split("-"))
