@@ -12,6 +12,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 MLFLOWS = ["2.22", "3.1", "3.6", "3.12", "3.17"]
 TOUCHES_MLFLOW = [
     "tests/unit/capture",
+    "tests/unit/test_house_rules.py",
     "tests/integration/test_plugin.py",
     "tests/integration/test_dropin.py",
     "tests/integration/test_survival.py",
