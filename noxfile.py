@@ -15,7 +15,7 @@ TOUCHES_MLFLOW = [
     "tests/unit/test_house_rules.py",
     "tests/integration/test_plugin.py",
     "tests/integration/test_dropin.py",
-    "tests/integration/test_survival.py",
+    "tests/integration/test_kill_recovery.py",
     "tests/integration/test_restore.py",
 ]
 
