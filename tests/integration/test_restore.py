@@ -386,6 +386,16 @@ def test_other_experiment_with_the_same_id_is_not_changed(target: Target) -> Non
     assert target.store["experiments"]["1"]["name"] == "theirs"
 
 
+def test_renamed_experiment_without_numeric_id_is_refused(target: Target) -> None:
+    target.write("x/a", run_events("a" * 32, "my exp", "ours"))
+    number = target.restore().ids["experiment my exp"]
+    mlflow.MlflowClient(target.uri).rename_experiment(number, "theirs")
+    report = target.restore()
+    assert report.counts == {"experiment": {"refused": 1}, "run": {"refused": 1}}
+    (reason,) = (note.reason for note in report.losses if note.place == "experiment my exp")
+    assert "named 'theirs'" in reason
+
+
 def test_experiment_fields_are_restored(target: Target) -> None:
     target.write("0/a", run_events("a" * 32, "0", "Default", lifecycle="deleted"))
     arguments = {
@@ -557,6 +567,28 @@ def test_restore_through_the_client(
     ]
     assert "the models of 2 points can only be restored into a database" in left
     assert target.restore(client_uri).counts["run"] == {"unchanged": 5}
+
+
+def test_target_that_cannot_look_up_an_object_is_reported(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError("disk failed")
+
+    trace = {"trace_id": "tr-1", "experiment_id": "1", "state": "OK"}
+    calls = [("create_registered_model", {"name": "m"}), ("start_trace", {"trace_info": trace})]
+    target.write("store", store_events(*calls))
+    target.write("1/a", run_events())
+    uri = f"file://{tmp_path / 'files'}"
+    client = mlflow.MlflowClient(uri, uri)
+    monkeypatch.setattr(mlflow.MlflowClient, "get_registered_model", fail)
+    monkeypatch.setattr(type(client._tracing_client), "get_trace_info", fail)
+    report = target.restore(uri)
+    reason = "the target rejects it: disk failed"
+    losses = [(note.place, note.reason) for note in report.losses]
+    assert losses == [("registered model m", reason), ("trace tr-1", reason)]
+    assert report.counts["run"] == {"restored": 1}
+    assert report.counts["trace"] == {"refused": 1}
 
 
 def _has_traces(client: Any, report: RestoreReport, made: StoreIds) -> None:

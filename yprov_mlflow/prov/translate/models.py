@@ -98,9 +98,10 @@ def _create(translation: Translation, ref: ActivityRef, entity: str) -> None:
         same = use.activity == ref.activity
         steps = (ref.activity, generation, use.usage) if same else ()
         builder.was_derived_from(entity, use.entity, "mlf:TrainedOn", steps)
+    # Ignore inputs that this run creates later; otherwise derivations form a cycle.
+    later = translation.models_to_create - translation.models_created
     for base in translation.models_used:
-        # Ignore inputs that this run creates later; otherwise derivations form a cycle.
-        if base == entity or base in translation.models_to_create - translation.models_created:
+        if base == entity or base in later:
             continue
         if generation is None:
             builder.was_influenced_by(entity, base)
@@ -144,13 +145,13 @@ def on_inputs(translation: Translation, event: InputsLogged) -> None:
     for dataset in sorted(event.datasets, key=literals.canonical) if from_store else event.datasets:
         if isinstance(dataset, Mapping):
             _use_dataset(translation, ref, dataset)
+    later = translation.models_to_create - translation.models_created
     for model_id in event.models:
         model = declare_model(translation, str(model_id))
         # A usage before the creation of the model would be invalid PROV, so it gets no time.
-        to_come = model in translation.models_to_create - translation.models_created
-        time = None if to_come else ref.time
+        time = None if model in later else ref.time
         translation.builder.used(ref.activity, model, time, "mlf:inputModel")
-        translation.models_used.append(model)
+        translation.models_used[model] = None
 
 
 def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Translation:
         hosts: Name of each session's host, by token.
         plans: Entity of each session's code, by token.
         datasets: Datasets used so far, by entity.
-        models_used: Models used so far.
+        models_used: Models used so far, each once, in order.
         models_created: Models created so far.
         models_to_create: All models that some event of the document creates.
         artifacts: Artifacts written so far, by the entity of their first version.
@@ -59,7 +59,7 @@ class Translation:
     hosts: dict[str, str] = dataclasses.field(default_factory=dict)
     plans: dict[str, str] = dataclasses.field(default_factory=dict)
     datasets: dict[str, DatasetUse] = dataclasses.field(default_factory=dict)
-    models_used: list[str] = dataclasses.field(default_factory=list)
+    models_used: dict[str, None] = dataclasses.field(default_factory=dict)
     models_created: set[str] = dataclasses.field(default_factory=set)
     models_to_create: set[str] = dataclasses.field(default_factory=set)
     artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)

@@ -75,18 +75,15 @@ class Models:
         """Write a registered model with its versions, unless the target has one of its name."""
         label = f"registered model {model.name}"
         tags = {**model.tags, RESTORED_FROM: model.name}
-        try:
-            existing = self._client.get_registered_model(model.name)
-        except MlflowException:
-            existing = None
-        if existing is not None:
-            if dict(existing.tags).get(RESTORED_FROM) == model.name:
-                self._report.count("registered model", UNCHANGED)
-            else:
-                reason = "the target has another model with this name"
-                self._report.refuse("registered model", label, reason)
-            return
         with self._session.reporting(label):
+            existing = self._find_registered(model.name)
+            if existing is not None:
+                if dict(existing.tags).get(RESTORED_FROM) == model.name:
+                    self._report.count("registered model", UNCHANGED)
+                else:
+                    reason = "the target has another model with this name"
+                    self._report.refuse("registered model", label, reason)
+                return
             self._client.create_registered_model(model.name, tags, model.description)
             self._report.count("registered model", RESTORED)
             for number in range(1, max(map(int, model.versions), default=0) + 1):
@@ -94,6 +91,12 @@ class Models:
             for alias, version in model.aliases.items():
                 with self._session.reporting(f"{label}, alias {alias}"):
                     self._client.set_registered_model_alias(model.name, alias, str(version))
+
+    def _find_registered(self, name: str) -> Any:
+        try:
+            return self._client.get_registered_model(name)
+        except MlflowException:  # it does not exist
+            return None
 
     def _put_version(
         self, model: RegisteredModel, version: ModelVersion | None, number: int

@@ -37,11 +37,11 @@ def put_trace(
     if tracing is None or not hasattr(tracing, "start_trace"):
         report.refuse("trace", label, "this MLflow version cannot import existing traces")
         return
-    if _exists(tracing, trace.trace_id):
-        report.count("trace", UNCHANGED)
-        return
     started = False
     with session.reporting(label):
+        if _exists(tracing, trace.trace_id):
+            report.count("trace", UNCHANGED)
+            return
         info = tracing.start_trace(_trace_info(trace, experiment_id, run_ids))
         report.count("trace", RESTORED)
         started = True

@@ -65,14 +65,6 @@ class Experiments:
         if original not in self._ids:
             with self._tables.engine.begin() as connection:
                 self._ids[original] = self._reserve(connection, experiment)
-            if self._ids[original] is None:
-                row = self._tables.find("experiments", {"experiment_id": int(original)}) or {}
-                self._tables.report.refuse(
-                    "experiment",
-                    f"experiment {original}",
-                    f"the target has another experiment with this id, named"
-                    f" {row.get('name')!r}: restore into a new store, or use --overwrite",
-                )
         return self._ids[original]
 
     def mention(self, experiment_id: str) -> None:
@@ -84,6 +76,7 @@ class Experiments:
         return f"{self._root}/{experiment_id}"
 
     def _reserve(self, connection: Connection, experiment: Experiment) -> int | None:
+        """Return the id of a row for an experiment; report an experiment that is refused."""
         original = experiment.experiment_id
         number = self._as_number(original)
         if number is None:
@@ -106,6 +99,12 @@ class Experiments:
         elif str(row["name"]).startswith(_TEMPORARY) or self._is_untouched(connection, row):
             self._created.add(number)
         elif not self._tables.overwrite and not self._has_same_name(connection, row, experiment):
+            self._tables.report.refuse(
+                "experiment",
+                f"experiment {original}",
+                f"the target has another experiment with this id, named {row['name']!r}: restore"
+                " into a new store, or use --overwrite",
+            )
             return None
         return number
 
