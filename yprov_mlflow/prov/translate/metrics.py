@@ -1,4 +1,4 @@
-"""Metrics: one series per key and context, its points as samples or in a side file."""
+"""Metrics: one series per key, below it one per context and rank; points as samples or in a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes, Record
 from yprov_mlflow.prov.model.identifiers import RUN, relation, segment, unnamed
-from yprov_mlflow.prov.model.literals import name, text
+from yprov_mlflow.prov.model.literals import name, plain, text
 from yprov_mlflow.prov.translate.models import declare_model, model_entity
 from yprov_mlflow.prov.translate.points import Points, Sample, Series, SideFile
 from yprov_mlflow.prov.translate.timeline import Path
@@ -24,12 +24,20 @@ def add_metrics(translation: Translation, points: Points) -> None:
     file_id = _add_side_file(translation, side_file) if side_file is not None else None
     # Sessions of the same rank continue each other's series.
     merged: dict[str, Series] = {}
+    wholes: dict[str, str] = {}
     ids = {id(series): _series_id(translation, series) for series in points.series}
     for series in points.series:
-        new = Series(series.session, series.names, series.key)
-        merged.setdefault(ids[id(series)], new).merge(series)
+        # The series of the run has all points of a metric: its last value is what MLflow shows.
+        whole, part = f"{RUN}:metric/@run/{segment(series.key)}", ids[id(series)]
+        merged.setdefault(whole, Series("", (), series.key)).merge(series)
+        if part != whole:
+            wholes[part] = whole
+            new = Series(series.session, series.names, series.key)
+            merged.setdefault(part, new).merge(series)
     for identifier, series in merged.items():
         _add_series(translation, identifier, series, file_id)
+    for part, whole in wholes.items():
+        translation.builder.had_member(whole, part)
     if side_file is None:
         _add_samples(translation, ids, points.samples())
 
@@ -48,6 +56,7 @@ def _add_series(
     attributes: Attributes = {
         "schema:name": text(series.key),
         "mlf:context": [text(context) for context in series.names] or None,
+        "mlf:rank": plain(translation.rank(series.session) or None),
         "mlf:count": literals.integer(series.count),
         "mlf:nanCount": literals.integer(series.nan_count) if series.nan_count else None,
         "mlf:first": double(series.first),
@@ -107,7 +116,8 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
         generations[relation("generation", identifier, activity)] = generation
         member = {"prov:collection": series, "prov:entity": identifier}
         members[unnamed("hadMember", series, identifier)] = member
-    for model in sorted({sample.model for sample in order if sample.model is not None}):
+    linked = {link.model for sample in order for link in sample.links}
+    for model in sorted(linked | {sample.model for sample in order if sample.model is not None}):
         declare_model(translation, model)
 
 
@@ -116,6 +126,7 @@ def _sample_record(sample: Sample) -> Record:
     record: Record = {
         "prov:type": _SAMPLE_TYPES,
         "prov:label": f"{text(sample.series.key)} at step {sample.step}",
+        "schema:name": text(sample.series.key),
         "prov:value": value,
         "mls:hasValue": value,
         "mlf:step": literals.integer(sample.step),
@@ -127,11 +138,26 @@ def _sample_record(sample: Sample) -> Record:
         record["mlf:timestampMs"] = literals.integer(sample.timestamp_ms)
     if sample.epoch is not None:
         record["mlf:epoch"] = literals.integer(sample.epoch)
-    if sample.model is not None:
-        record["mlf:model"] = name(model_entity(sample.model))
+    _add_models(record, sample)
     dataset_name, dataset_digest = sample.dataset
     if dataset_name is not None:
         record["mlf:datasetName"] = text(dataset_name)
     if dataset_digest is not None:
         record["mlf:datasetDigest"] = text(dataset_digest)
     return record
+
+
+def _add_models(record: Record, sample: Sample) -> None:
+    """Add the models that the point evaluates; those it was logged again for come last."""
+    models = [] if sample.model is None else [sample.model]
+    models += [link.model for link in sample.links]
+    if not models:
+        return
+    values = [name(model_entity(model)) for model in models]
+    record["mlf:model"] = values[0] if len(values) == 1 else values
+    if sample.links:
+        record["mlf:repetitions"] = literals.integer(len(sample.links))
+    # MLflow names a dataset for each model; a repetition may name none, or another one.
+    others = {link.model: list(link.dataset) for link in sample.links if link.dataset[1]}
+    if others:
+        record["mlf:modelDatasets"] = literals.canonical(others)

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, MetricsLogged
+from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, STORE_SESSION, MetricsLogged
 from yprov_mlflow.prov.model.identifiers import segment
 from yprov_mlflow.prov.translate.timeline import Path, event_time
 
@@ -190,6 +190,13 @@ class Series:
             self.first, self.first_order = other.first, other.first_order
 
 
+class Link(NamedTuple):
+    """A logged model for which MLflow logged a point again, and the dataset it named then."""
+
+    model: str
+    dataset: Dataset
+
+
 class Sample(NamedTuple):
     """One point that becomes a record."""
 
@@ -203,6 +210,16 @@ class Sample(NamedTuple):
     seq: int
     model: str | None
     dataset: Dataset
+    links: Sequence[Link]
+
+
+@dataclasses.dataclass(slots=True)
+class _Logged:
+    """A point of a metric that models have: its position, own model, models it was repeated for."""
+
+    position: int
+    model: str | None
+    links: set[str] = dataclasses.field(default_factory=set)
 
 
 class _ContextPath(NamedTuple):
@@ -220,6 +237,10 @@ class Points:
     Keys, sessions and context paths repeat a thousandfold: they are interned, and points refer
     to them by number. Machine-typed arrays hold a point in about 50 bytes, where a tuple of
     Python objects takes several hundred.
+
+    When a model is logged, MLflow logs points of the run again with the id of the model. Such a
+    repetition is a link and no second measurement. A point of a model is one if an earlier
+    point has its key, step, timestamp and value and is not of this model.
     """
 
     def __init__(self, max_samples: int, sink: PointsSink | None) -> None:
@@ -237,6 +258,10 @@ class Points:
         self._series_numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
         self._path_numbers: dict[Path, int] = {}
         self._paths: list[_ContextPath] = []
+        # Of metrics that models have, all points by identity; hashes of what the sink has.
+        self._logged: dict[str, dict[int, list[_Logged]]] = {}
+        self._flushed_points: dict[str, array[int]] = {}
+        self._flushed_count = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -246,6 +271,7 @@ class Points:
         # Few points name a model or a dataset: these columns are sparse, by position.
         self._models: dict[int, str] = {}
         self._datasets: dict[int, Dataset] = {}
+        self._links: dict[int, list[Link]] = {}
 
     def add(self, event: MetricsLogged) -> None:
         """Add the points of one event."""
@@ -258,13 +284,26 @@ class Points:
         paths = [self._path_number(path) for path in event.context_paths or [()]]
         if isinstance(event.values, array) and self._add_columns(event, paths[0], time_ns):
             return
-        contexts, start = event.contexts, len(self._values)
+        contexts, models, datasets = event.contexts, event.models, event.datasets
         for i, key in enumerate(keys):
             path = paths[contexts[i] if contexts is not None else 0]
             number = self._series_number(session, path, key)
             value = float(event.values[i])
             step, timestamp_ms = _int64(event.steps[i]), _int64(event.timestamps_ms[i])
-            self.series[number].add(value, step, timestamp_ms)
+            model = models[i] if models is not None else None
+            dataset = datasets[i] if datasets is not None else None
+            earlier = None
+            if model or key in self._logged:
+                link = Link(model, _pair(dataset or ())) if model else None
+                identity = _identity(value, step, timestamp_ms)
+                earlier = self._earlier(session, key, identity, link)
+                if earlier is not None and earlier >= self._flushed_count:
+                    continue
+            # The sink has a repetition as a row of its own if the point was written before.
+            if earlier is None:
+                self.series[number].add(value, step, timestamp_ms)
+                self.total += 1
+            position = len(self._values)
             self._series_column.append(number)
             self._path_column.append(path)
             self._values.append(value)
@@ -272,11 +311,50 @@ class Points:
             self._timestamps.append(timestamp_ms)
             self._times.append(time_ns)
             self._seqs.append(event.seq)
-        if event.models is not None:
-            self._models.update((start + i, m) for i, m in enumerate(event.models) if m)
-        if event.datasets is not None:
-            self._datasets.update((start + i, _pair(d)) for i, d in enumerate(event.datasets) if d)
-        self._count(len(keys))
+            if model:
+                self._models[position] = model
+            if dataset:
+                self._datasets[position] = _pair(dataset)
+        self._flush_if_full()
+
+    def _earlier(self, session: str, key: str, identity: int, link: Link | None) -> int | None:
+        """Return the position of the point that this one repeats, and link it to the model.
+
+        The position is below ``_flushed_count`` if the point went to the sink.
+        """
+        logged = self._logged.get(key)
+        if logged is None:
+            logged = self._logged[key] = self._logged_so_far(key)
+        equal = logged.setdefault(identity, [])
+        for point in equal:
+            index = point.position - self._flushed_count
+            if link is not None and link.model != point.model and link.model not in point.links:
+                point.links.add(link.model)
+                if index >= 0:
+                    self._links.setdefault(index, []).append(link)
+                return point.position
+            # A file store has both lines, and its reader assigns the model to the first of them.
+            if link is None and session == STORE_SESSION and point.model is not None:
+                point.links.add(point.model)
+                point.model = None
+                if index >= 0:
+                    model, dataset = self._models.pop(index), self._datasets.get(index)
+                    self._links.setdefault(index, []).append(Link(model, dataset or (None, None)))
+                return point.position
+        position = self._flushed_count + len(self._values)
+        equal.append(_Logged(position, link.model if link is not None else None))
+        return None
+
+    def _logged_so_far(self, key: str) -> dict[int, list[_Logged]]:
+        logged: dict[int, list[_Logged]] = {}
+        for identity in self._flushed_points.pop(key, ()):
+            logged.setdefault(identity, []).append(_Logged(-1, None))
+        numbers = {i for i, series in enumerate(self.series) if series.key == key}
+        for i, number in enumerate(self._series_column):
+            if number in numbers:
+                identity = _identity(self._values[i], self._steps[i], self._timestamps[i])
+                logged.setdefault(identity, []).append(_Logged(self._flushed_count + i, None))
+        return logged
 
     def _add_columns(self, event: MetricsLogged, path: int, time_ns: int) -> bool:
         """Add points as whole columns, if these are arrays of one metric in one context.
@@ -293,7 +371,7 @@ class Points:
             return False
         key, count = event.keys[0], len(event.keys)
         linked = (event.contexts, event.models, event.datasets) != (None, None, None)
-        if linked or event.keys != [key] * count:
+        if linked or key in self._logged or event.keys != [key] * count:
             return False
         number = self._series_number(event.session, path, key)
         self.series[number].add_columns(values, steps, timestamps_ms)
@@ -304,7 +382,8 @@ class Points:
         self._timestamps.extend(timestamps_ms)
         self._times.extend(_repeat("q", time_ns, count))
         self._seqs.extend(_repeat("q", event.seq, count))
-        self._count(count)
+        self.total += count
+        self._flush_if_full()
         return True
 
     def _series_number(self, session: str, path: int, key: str) -> int:
@@ -325,8 +404,7 @@ class Points:
             self._paths.append(_ContextPath(path, names, _context_text(path), epoch))
         return number
 
-    def _count(self, count: int) -> None:
-        self.total += count
+    def _flush_if_full(self) -> None:
         sink = self._sink_in_use()
         if sink is not None and len(self._values) >= self._limit:
             self._flush(sink)
@@ -374,9 +452,14 @@ class Points:
                 self._seqs[i],
                 self._models.get(i),
                 self._datasets.get(i, (None, None)),
+                self._links.get(i, ()),
             )
 
     def _flush(self, sink: PointsSink) -> None:
+        self._note_identities()
+        for i, links in self._links.items():
+            for link in links:
+                self._append_copy(i, link)
         count = len(self._values)
         names = {i: name for i, (name, _) in self._datasets.items()}
         digests = {i: digest for i, (_, digest) in self._datasets.items()}
@@ -396,7 +479,32 @@ class Points:
             )
         )
         self._flushed = True
+        self._flushed_count += count
         self._clear()
+
+    def _note_identities(self) -> None:
+        """Keep what recognizes repetitions of the points that leave: eight bytes for each.
+
+        A reader of a store assigns a model to the first of equal points, so there the repetition
+        is found without this.
+        """
+        columns = (self._series_column, self._values, self._steps, self._timestamps)
+        if all(series.session == STORE_SESSION for series in self.series):
+            return
+        for number, *point in zip(*columns, strict=True):
+            key = self.series[number].key
+            if key not in self._logged:
+                self._flushed_points.setdefault(key, array("q")).append(_identity(*point))
+
+    def _append_copy(self, i: int, link: Link) -> None:
+        """Append a point again, as MLflow logged it again for a model."""
+        position = len(self._values)
+        columns = (self._series_column, self._path_column, self._values, self._steps)
+        for column in (*columns, self._timestamps, self._times, self._seqs):
+            column.append(column[i])
+        self._models[position] = link.model
+        if link.dataset != (None, None):
+            self._datasets[position] = link.dataset
 
 
 def _repeat(typecode: str, value: int, count: int) -> array[int]:
@@ -419,6 +527,11 @@ def _int64(value: Any) -> int:
         return max(INT64_MIN, min(INT64_MAX, int(value)))
     except (TypeError, ValueError, OverflowError):
         return 0
+
+
+def _identity(value: float, step: int, timestamp_ms: int) -> int:
+    """Return a hash of a point, the same for NaN as for NaN."""
+    return hash((value if value == value else "NaN", step, timestamp_ms))
 
 
 def _pair(dataset: Sequence[str]) -> Dataset:

@@ -75,10 +75,15 @@ class Translation:
         """Whether the document is of a store and not of a run."""
         return not self.namespaces.run_id
 
+    def rank(self, session: str) -> int:
+        """Return the rank of a session's process, 0 if it has none."""
+        span = self.timeline.first_session(session)
+        return span.rank if span is not None else 0
+
     def rank_suffix(self, session: str) -> str:
         """Return the suffix that keeps ids of ranks apart; empty for rank 0."""
-        span = self.timeline.first_session(session)
-        return f"@r{span.rank}" if span is not None and span.rank else ""
+        rank = self.rank(session)
+        return f"@r{rank}" if rank else ""
 
     def activity_ref(self, event: Event, path: Path = ()) -> ActivityRef:
         """Return the innermost activity that an event belongs to, and the event's time."""

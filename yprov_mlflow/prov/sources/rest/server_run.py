@@ -92,8 +92,11 @@ class ServerRun:
             history = self._server.pages(
                 self._server.store.get_metric_history, self._run_id, key, max_results=_PAGE
             )
+            seen: set[Point] = set()
             for metrics in batches(history, MOST_POINTS):
+                seen.update(map(_point, metrics))
                 yield self._points(key, metrics)
+            yield from self._repetitions(key, seen)
 
     def _points(self, key: str, metrics: list[Any]) -> Event:
         assigned: list[tuple[str | None, Any]] = []
@@ -109,6 +112,21 @@ class ServerRun:
             [model_id for model_id, _ in assigned],
             [_dataset(metric) for _, metric in assigned],
         )
+
+    def _repetitions(self, key: str, seen: set[Point]) -> Iterator[Event]:
+        """Yield points of the run again for each further model that shares them."""
+        by_point = self._model_metrics.get(key, {})
+        rows = [row for point in sorted(seen & set(by_point)) for row in by_point.pop(point)]
+        for part in batches(rows, MOST_POINTS):
+            metrics = [metric for _, metric in part]
+            yield self._events.metrics(
+                key,
+                array("d", [metric.value for metric in metrics]),
+                [metric.timestamp for metric in metrics],
+                [metric.step or 0 for metric in metrics],
+                [model_id for model_id, _ in part],
+                [_dataset(metric) for metric in metrics],
+            )
 
     def _model_points(self) -> Iterator[Event]:
         """Yield the metric points that models have from the run and that the run lacks."""

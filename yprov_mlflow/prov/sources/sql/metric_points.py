@@ -143,19 +143,24 @@ def same_point(reader: Reader, models: Sequence[str]) -> Any:
 
 
 def assign_models(rows: Sequence[Row]) -> Iterator[Row]:
-    """Yield each point once, with the first model that no equal point has been assigned.
+    """Yield each point with one model, then again for each further model that shares it.
 
     The join returns a point once for each model that shares it. MLflow stores NaN as zero, with
     a flag in the table of runs only: there two points may be equal to one of a model.
     """
     for _, equal_points in groupby(rows, lambda row: row[1:4]):
         assigned: set[object] = set()
-        for _, joined in groupby(equal_points, lambda row: row[4] not in _FALSE):
+        joined_rows = list(equal_points)
+        for _, joined in groupby(joined_rows, lambda row: row[4] not in _FALSE):
             point = list(joined)
             free = (row for row in point if row[5] is not None and row[5] not in assigned)
             row = next(free, (*point[0][:5], None, None, None))
             assigned.add(row[5])
             yield row
+        for row in joined_rows:
+            if row[5] is not None and row[5] not in assigned:
+                assigned.add(row[5])
+                yield row
 
 
 def _dataset(row: Row) -> list[str] | None:

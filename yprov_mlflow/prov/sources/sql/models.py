@@ -90,11 +90,9 @@ def points(reading: Reading, run_id: str, ids: Sequence[str]) -> Iterator[Event]
     rows = reading.reader.select(_statement(reading, run_id, ids))
     for _, group in groupby(rows, itemgetter(1, 2, 3, 4)):
         joined = list(group)
-        # Of equal points, the run's own were assigned to the first models (assign_models). The
-        # run has up to two of them, as NaN is stored as zero: with and without the flag.
-        assigned = len({row[9] not in (None, 0, False) for row in joined if row[8] is not None})
-        by_model = list({row[0]: row for row in joined}.values())
-        for row in by_model[assigned:]:
+        if any(row[8] is not None for row in joined):  # the run has it, and names its models
+            continue
+        for row in {row[0]: row for row in joined}.values():
             model_id = str(row[0])
             waiting[model_id].append(dict(zip(_POINT_FIELDS, row[1:8], strict=True)))
             if len(waiting[model_id]) == MOST_POINTS:

@@ -10,7 +10,13 @@ from typing import Any
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
-from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute, key, names
+from yprov_mlflow.prov.translate.inverse.document_index import (
+    DocumentIndex,
+    as_json,
+    attribute,
+    key,
+    names,
+)
 from yprov_mlflow.prov.translate.points import BATCH, PointBatch
 
 _MODEL = f"{STORE}:logged-model/"
@@ -36,7 +42,8 @@ def from_samples(index: DocumentIndex) -> Iterator[tuple[Any, ...]]:
         # Within a series the number orders points; across series only their times do.
         if len(bases) > 1:
             rows.sort(key=lambda row: (row[1] not in times, times.get(row[1], "")))
-        yield from _fields(key(segment), [_point(record) for _, _, record in rows])
+        points = [point for _, _, record in rows for point in _points(record)]
+        yield from _fields(key(segment), points)
 
 
 def from_batches(batches: Iterable[PointBatch]) -> Iterator[tuple[Any, ...]]:
@@ -79,14 +86,20 @@ def _times(index: DocumentIndex) -> dict[str, str]:
     }
 
 
-def _point(record: Record) -> Point:
-    moment, models = attribute(record, "mlf:timestamp"), names(record, "mlf:model")
-    return (
+def _points(record: Record) -> Iterator[Point]:
+    """Yield a point, then its repetitions for logged models."""
+    moment = attribute(record, "mlf:timestamp")
+    models = [key(model.removeprefix(_MODEL)) for model in names(record, "mlf:model")]
+    point = (
         float(attribute(record, "prov:value")),
         # Timestamps that no calendar has are kept as numbers.
         literals.milliseconds(moment) if moment else attribute(record, "mlf:timestampMs"),
         attribute(record, "mlf:step"),
-        key(models[0].removeprefix(_MODEL)) if models else None,
-        attribute(record, "mlf:datasetName"),
-        attribute(record, "mlf:datasetDigest"),
     )
+    own = len(models) - (attribute(record, "mlf:repetitions") or 0)
+    dataset = attribute(record, "mlf:datasetName"), attribute(record, "mlf:datasetDigest")
+    yield (*point, models[0] if own else None, *dataset)
+    others = as_json(record, "mlf:modelDatasets") or {}
+    for model in models[own:]:
+        name, digest = others.get(model, (None, None))
+        yield (*point, model, name, digest)
