@@ -22,6 +22,7 @@ from yprov_mlflow.prov.events import Event, MetricsLogged, ParamsLogged, RunCrea
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
 from yprov_mlflow.prov.translate import Options, PointBatch, SideFile, translate
 
 bounded = settings(
@@ -89,15 +90,29 @@ def test_documents_have_all_params_and_points(events: list[Event]) -> None:
         for entity in entities.values()
         if "mlf:MetricSample" in str(entity.get("prov:type"))
     )
-    logged = []
     for event in events:
         if isinstance(event, ParamsLogged):
             for key, value in event.params.items():
                 shown = (key.replace("\ud800", "?"), value.replace("\ud800", "?"))
                 assert shown in params
-        elif isinstance(event, MetricsLogged):
-            logged += [point_text(v, s) for v, s in zip(event.values, event.steps, strict=True)]
-    assert samples == sorted(logged)
+    assert samples == sorted(text for _, text, _ in measurements(rows(events)))
+
+
+def rows(events: list[Event]) -> list[tuple[Any, ...]]:
+    """Return all logged points as key, text, timestamp, model and session."""
+    return [
+        (key, point_text(value, step), stamp, model, event.session)
+        for event in events
+        if isinstance(event, MetricsLogged)
+        for key, value, step, stamp, model in zip(
+            event.keys,
+            event.values,
+            event.steps,
+            event.timestamps_ms,
+            event.models or [None] * len(event.keys),
+            strict=True,
+        )
+    ]
 
 
 def point_text(value: object, step: object) -> str:
@@ -152,19 +167,7 @@ def test_points_are_samples_or_go_to_the_sink(events: list[Event], most: int) ->
     sink = MemorySink()
     document = as_json(translate(events, Options(max_samples=most), sink))
     assert_valid(document)
-    logged = [
-        (key, point_text(value, step), stamp, model, event.session)
-        for event in events
-        if isinstance(event, MetricsLogged)
-        for key, value, step, stamp, model in zip(
-            event.keys,
-            event.values,
-            event.steps,
-            event.timestamps_ms,
-            event.models or [None] * len(event.keys),
-            strict=True,
-        )
-    ]
+    logged = rows(events)
     measured = measurements(logged)
     samples = sum("MetricSample" in str(e.get("prov:type")) for e in document["entity"].values())
     assert samples == (len(measured) if len(measured) <= most else 0)
@@ -181,6 +184,29 @@ def test_points_are_samples_or_go_to_the_sink(events: list[Event], most: int) ->
         if re.fullmatch("run:metric/@run/[^/@]*", identifier)
     ]
     assert sum(counts) == len(measured)
+
+
+@bounded
+@given(runs())
+def test_documents_are_connected_by_relations(events: list[Event]) -> None:
+    """Readers that know relations only, and of a start no more than its trigger, see one graph."""
+    document = translate(events)
+    parent = {}
+
+    def root(identifier: str) -> str:
+        while parent.setdefault(identifier, identifier) != identifier:
+            identifier = parent[identifier]
+        return identifier
+
+    elements = {i for kind in ELEMENTS for i in document.records.get(kind, ())}
+    relations = {section: kind for section, kind in KINDS.items() if len(kind.formals) > 1}
+    for section, kind in relations.items():
+        for relation in document.records.get(section, {}).values():
+            first, second = kind.formals[:2]
+            if first in relation and second in relation:
+                parent[root(relation[first])] = root(relation[second])
+    apart = {i for i in elements if root(i) != root("run:run")}
+    assert apart == set()
 
 
 def measurements(logged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

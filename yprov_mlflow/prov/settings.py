@@ -184,8 +184,8 @@ SETTINGS: tuple[Setting, ...] = (
         "max_samples",
         "YPROV_MLFLOW_MAX_SAMPLES",
         _count,
-        1000,
-        "1000",
+        100,
+        "100",
         "a whole number, 0 or more",
         "Number of metric points of a run that become records of the document. A run with more "
         "points has a summary of each series in the document, and every point in a Parquet file "

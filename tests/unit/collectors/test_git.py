@@ -35,6 +35,7 @@ def test_clean_repository(repository):
     facts = code.collect(["src/train.py", "--lr", "0.1"], repository)
     assert facts == {
         "commit": git(repository, "rev-parse", "HEAD").decode().strip(),
+        "commit_time": int(git(repository, "log", "-1", "--format=%ct")),
         "branch": "main",
         "remote": None,
         "dirty": False,

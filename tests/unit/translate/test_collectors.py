@@ -30,7 +30,7 @@ START_NS = 1_767_322_800 * 10**9
 JOULES = {"name": "energy", "unit": "J", "kind": "ElectricEnergy", "cumulative": True}
 GPU = {**JOULES, "scope": "device", "method": "measured", "device": "gpu0", "component": "gpu"}
 CPU = {**JOULES, "scope": "node", "method": "estimated", "component": "cpu"}
-OWN = {**JOULES, "scope": "process", "method": "estimated"}
+OWN = {**JOULES, "scope": "process", "method": "estimated", "share_of": "cpu"}
 POWER = {"name": "power", "unit": "W", "kind": "ElectricPower", "scope": "device"} | {
     "method": "measured",
     "device": "gpu0",
@@ -195,6 +195,61 @@ def test_the_total_energy_counts_each_session_and_component_once() -> None:
     }
     assert ("run:energy/gpu", "run:quantity/nvidia/1.r1/gpu0/energy") in derived
     assert ("run:emissions/total", "run:energy/total") in derived
+
+
+def test_each_sum_states_its_scope() -> None:
+    first = Session(rank=0).created()
+    first.starts(1, "nvidia", GPU).samples("nvidia", (1, 0.0), (3, 300.0))
+    first.starts(1, "cpu", CPU, OWN).samples("cpu", (1, [0.0, 0.0]), (3, [80.0, 50.0]))
+    first.at(2, FactsCollected, "carbon", {"carbon_intensity_g_per_kwh": 360.0})
+    second = Session("b" * 16, rank=1, host="node02")
+    second.starts(1, "cpu", CPU, OWN).samples("cpu", (1, [0.0, 0.0]), (3, [20.0, 3.0]))
+    document = document_of(first.ends(4), second)
+    sums = {
+        key.removeprefix("run:"): record["mlf:scope"]["$"].removeprefix("mlf:")
+        for key, record in document.records["entity"].items()
+        if key.startswith(("run:energy/", "run:emissions/", "run:sci"))
+    }
+    assert sums == {
+        "energy/gpu": "device",
+        "energy/cpu": "node",
+        "energy/total": "node",
+        "emissions/total": "node",
+        "sci": "node",
+        "energy/own": "process",
+        "energy/own/cpu": "process",
+        "emissions/own": "process",
+    }
+    assert number(document, "energy/total") == 400
+    assert number(document, "energy/own") == 53
+    assert number(document, "emissions/own") == pytest.approx(53 / 3.6e6 * 360)
+    assert entity(document, "energy/total")["mlf:nodeCount"]["$"] == "2"
+    own = entity(document, "energy/own")
+    assert "mlf:AttributedEnergy" in [kind["$"] for kind in own["prov:type"]]
+    assert own["mlf:method"]["$"] == "mlf:estimated"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "scope"),
+    [(GPU, "device"), ({**GPU, "component": "cpu"}, "node"), ({**CPU, "scope": "job"}, "job")],
+)
+def test_scope_of_a_sum_of_one_kind(quantity: dict[str, Any], scope: str) -> None:
+    session = Session().created().starts(1, "meter", quantity)
+    document = document_of(session.samples("meter", (1, 0.0), (3, 300.0)).ends(4))
+    assert entity(document, "energy/total")["mlf:scope"]["$"] == f"mlf:{scope}"
+    assert "run:energy/own" not in document.records["entity"]
+
+
+def test_overlapping_runs_are_named_on_the_sum_of_the_node() -> None:
+    session = Session().created().starts(1, "cpu", CPU).samples("cpu", (1, 0.0), (3, 80.0))
+    session.at(1, FactsCollected, "overlap", {"runs": ["b"], "count": 1})
+    session.at(2, FactsCollected, "overlap", {"runs": ["a", "b"], "count": 2})
+    other = Session("b" * 16)
+    other.at(2, FactsCollected, "overlap", {"runs": ["c"], "count": 7})
+    document = document_of(session.ends(4), other)
+    overlaps = json.loads(entity(document, "energy/total")["mlf:overlaps"])
+    assert overlaps == {"count": 7, "runs": ["a", "b", "c"]}
+    assert not [key for key in document.records["entity"] if "facts/overlap" in key]
 
 
 def test_sci_has_a_value_if_embodied_emissions_are_known() -> None:

@@ -51,10 +51,10 @@ def test_tags_about_the_code_win_over_fields() -> None:
     assert plan_of(document)["mlf:gitCommit"] == "beef"
 
 
-def test_a_plan_of_a_run_without_user_is_an_influence() -> None:
+def test_a_run_without_user_uses_its_code() -> None:
     document = translate(events(user_id="", fields={"source_version": "c0ffee"}))
-    [influence] = document.records["wasInfluencedBy"].values()
-    assert influence["prov:influencee"] == "run:run"
+    [usage] = document.records["used"].values()
+    assert (usage["prov:activity"], usage["prov:role"]["$"]) == ("run:run", "mlf:code")
     assert document.records["activity"]["run:run"]["mlf:userId"] == ""
 
 

@@ -50,7 +50,7 @@ def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
         cwd: Working directory of the process.
 
     Returns:
-        ``commit`` (None before the first), ``branch`` (None when detached), ``remote``
+        ``commit`` (None before the first), ``commit_time`` (s since the epoch), ``branch`` (None when detached), ``remote``
         (without credentials), ``dirty`` (tracked files differ from the commit),
         ``diff_sha256`` (of the output of ``git diff HEAD``; None when not dirty or on failure) and
         ``untracked`` (number of untracked entries in ``git status``), or ``unavailable``; then
@@ -120,6 +120,9 @@ def _repository(root: Path) -> dict[str, Json]:
             if kind == b"2":  # a rename: the old path is a separate entry
                 next(entries, None)
     facts |= {"dirty": dirty, "untracked": untracked, "diff_sha256": None}
+    if facts["commit"]:
+        with suppress(_GitError, ValueError):
+            facts["commit_time"] = int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD"))
     if dirty and facts["commit"]:
         with suppress(_GitError, OSError):  # timeout, or no space for the temporary file
             facts["diff_sha256"] = _diff_sha256(root)

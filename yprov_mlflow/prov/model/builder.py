@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from yprov_mlflow.prov.model.document import EXACT, Attributes, Document, Record
 from yprov_mlflow.prov.model.identifiers import relation, unnamed
@@ -45,6 +45,10 @@ class Builder:
     def document(self, prefixes: Mapping[str, str]) -> Document:
         """Return the document of all records."""
         return Document(prefixes, self.records)
+
+    def section(self, name: str) -> Collection[Record]:
+        """Return the records of a section so far."""
+        return self.records.get(name, {}).values()
 
     def entity(
         self,
@@ -167,7 +171,11 @@ class Builder:
         return self._relation("wasInvalidatedBy", (entity, activity), time=time)
 
     def was_started_by(self, activity: str, starter: str, time: str | None = None) -> str:
-        """Add the start of an activity by another one; ``time`` must be its start time."""
+        """Add the start of an activity by another one; ``time`` must be its start time.
+
+        Some readers drop a start without a trigger: the influence that follows from it is added.
+        """
+        self.was_influenced_by(activity, starter)
         return self._relation("wasStartedBy", (activity, None, starter), time=time)
 
     def was_informed_by(self, informed: str, informant: str, kind: str | None = None) -> str:
@@ -175,7 +183,12 @@ class Builder:
         return self._relation("wasInformedBy", (informed, informant), kind=kind)
 
     def was_derived_from(
-        self, generated: str, used: str, kind: str | None = None, steps: tuple[str, ...] = ()
+        self,
+        generated: str,
+        used: str,
+        kind: str | None = None,
+        steps: tuple[str, ...] = (),
+        attributes: Attributes | None = None,
     ) -> str:
         """Add a derivation; ``steps`` are its activity, generation and usage if they are known.
 
@@ -187,7 +200,7 @@ class Builder:
         if too_late or self._derives_from(used, generated):
             return self.was_influenced_by(generated, used)
         self._set_origin(generated, used)
-        return self._relation("wasDerivedFrom", (generated, used, *steps), kind=kind)
+        return self._relation("wasDerivedFrom", (generated, used, *steps), attributes, kind=kind)
 
     def was_revision_of(self, new: str, old: str) -> str:
         """Add the derivation of an entity from its previous version."""
@@ -301,7 +314,8 @@ def _set_attributes(record: Record, attributes: Attributes) -> None:
     for key, value in attributes.items():
         if value is None:
             continue
-        record[key] = value
+        # A list of one is the value: single values are scalars.
+        record[key] = value[0] if isinstance(value, list) and len(value) == 1 else value
         if inexact or type(value) is Replaced:
             inexact = True
             exact = json.loads(record.pop(EXACT, "{}"))

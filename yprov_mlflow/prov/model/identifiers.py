@@ -34,13 +34,6 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def purl(package: str, version: object) -> str:
-    """Return the package URL of a distribution as a qualified name."""
-    # The type pypi of package URLs demands this normalization, and not that of PEP 503.
-    project = segment(package.lower().replace("_", "-"))
-    return f"pypi:{project}@{segment(version)}" if version else f"pypi:{project}"
-
-
 def relation(verb: str, first: str, second: str, extra: str = "") -> str:
     """Return the id of a relation: its verb, both ends, and a part that makes it unique.
 

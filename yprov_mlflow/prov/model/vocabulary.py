@@ -12,7 +12,6 @@ PREFIXES: Mapping[str, str] = {
     "fair4ml": "https://w3id.org/fair4ml#",
     "mlf": NAMESPACE,
     "mls": "http://www.w3.org/ns/mls#",
-    "pypi": "pkg:pypi/",
     "quantitykind": "http://qudt.org/vocab/quantitykind/",
     "qudt": "http://qudt.org/schema/qudt/",
     "schema": "https://schema.org/",
@@ -48,8 +47,11 @@ UNITS: Mapping[str, frozenset[str]] = {
 
 BORROWED: Mapping[str, frozenset[str]] = {
     "dcterms": frozenset({"isPartOf"}),
-    "fair4ml": frozenset({"MLModel"}),
-    "mls": frozenset("Dataset HyperParameterSetting Model ModelEvaluation Run hasValue".split()),
+    "fair4ml": frozenset({"MLModel", "trainedOn"}),
+    "mls": frozenset(
+        "Dataset HyperParameterSetting Model ModelEvaluation Run hasInput hasOutput"
+        " hasValue".split()
+    ),
     "schema": frozenset(
         "Dataset MediaObject SoftwareSourceCode codeRepository contentUrl encodingFormat name"
         " softwareVersion".split()

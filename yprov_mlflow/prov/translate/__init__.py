@@ -1,7 +1,7 @@
 """Translate events to PROV and back; pure: no I/O, no clock, no environment."""
 
-from yprov_mlflow.prov.translate.inverse import events_of, side_files
-from yprov_mlflow.prov.translate.points import BATCH, Coded, PointBatch, PointsSink, SideFile
+from yprov_mlflow.prov.translate.inverse import events_of, malformed_record, side_files
+from yprov_mlflow.prov.translate.point_batches import BATCH, Coded, PointBatch, PointsSink, SideFile
 from yprov_mlflow.prov.translate.translation import Options
 from yprov_mlflow.prov.translate.translator import Translator, translate
 
@@ -14,6 +14,7 @@ __all__ = [
     "SideFile",
     "Translator",
     "events_of",
+    "malformed_record",
     "side_files",
     "translate",
 ]

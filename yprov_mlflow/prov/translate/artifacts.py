@@ -14,6 +14,7 @@ from yprov_mlflow.prov.translate.models import declare_model
 from yprov_mlflow.prov.translate.translation import ArtifactState, Translation
 
 _TYPES = ("mlf:Artifact", "schema:MediaObject")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _FOLDER_TYPES = ("mlf:ArtifactFolder", "prov:Collection")
 
 # Not the module `mimetypes`: its answers depend on the machine and the version of Python, and
@@ -56,6 +57,8 @@ def on_artifacts(translation: Translation, event: ArtifactsLogged) -> None:
     """Add files that were written, or end those that were deleted."""
     ref = translation.activity_ref(event, tuple(event.context_path))
     root = _root(translation, event.owner)
+    if root.owner is not None and root.owner not in translation.builder.generations:
+        translation.builder.was_influenced_by(root.owner, ref.activity)
     for file in event.files:
         path = file.get("path") if isinstance(file, Mapping) else None
         if not isinstance(path, str):
@@ -105,6 +108,10 @@ def _write(
     }
     builder.entity(entity, _TYPES, text(path), attributes)
     builder.was_generated_by(entity, ref.activity, ref.time)
+    if isinstance(sha256, str) and _SHA256.fullmatch(sha256):
+        # Equal content is one node over paths, versions and runs.
+        content = builder.entity(f"sha256:{sha256}", ["mlf:Content"], f"sha256 {sha256[:12]}")
+        builder.specialization_of(entity, content)
     if state is not None:
         if state.current is not None:
             builder.was_invalidated_by(state.current, ref.activity, ref.time)

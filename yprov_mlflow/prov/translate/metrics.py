@@ -1,18 +1,22 @@
-"""Metrics: one series per key, below it one per context and rank; points as samples or in a file."""
+"""Metrics: a series per key, below it one per context and rank; points as samples or a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from yprov_mlflow.prov.events import LARGEST_FLOAT, STORE_SESSION
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes, Record
 from yprov_mlflow.prov.model.identifiers import RUN, relation, segment, unnamed
 from yprov_mlflow.prov.model.literals import name, plain, text
 from yprov_mlflow.prov.translate.models import declare_model, model_entity
-from yprov_mlflow.prov.translate.points import Points, Sample, Series, SideFile
+from yprov_mlflow.prov.translate.point_batches import SideFile
+from yprov_mlflow.prov.translate.points import Points, Sample
+from yprov_mlflow.prov.translate.series import Series
 from yprov_mlflow.prov.translate.timeline import Path
 from yprov_mlflow.prov.translate.translation import Translation
 
+_LARGEST, _NONE = frozenset({LARGEST_FLOAT}), frozenset[float]()
 _SERIES_TYPES = ("mlf:MetricSeries", "prov:Collection")
 # One list for all samples: nothing changes it in place.
 _SAMPLE_TYPES = [name("mls:ModelEvaluation"), name("mlf:MetricSample")]
@@ -26,20 +30,35 @@ def add_metrics(translation: Translation, points: Points) -> None:
     merged: dict[str, Series] = {}
     wholes: dict[str, str] = {}
     ids = {id(series): _series_id(translation, series) for series in points.series}
+    doubtful: set[str] = set()
     for series in points.series:
         # The series of the run has all points of a metric: its last value is what MLflow shows.
         whole, part = f"{RUN}:metric/@run/{segment(series.key)}", ids[id(series)]
+        if {series.maximum, -series.minimum} & _doubtful_values(translation, series):
+            doubtful |= {whole, part}
         merged.setdefault(whole, Series("", (), series.key)).merge(series)
         if part != whole:
             wholes[part] = whole
             new = Series(series.session, series.names, series.key)
             merged.setdefault(part, new).merge(series)
     for identifier, series in merged.items():
-        _add_series(translation, identifier, series, file_id)
+        _add_series(translation, identifier, series, file_id, identifier in doubtful)
     for part, whole in wholes.items():
         translation.builder.had_member(whole, part)
     if side_file is None:
         _add_samples(translation, ids, points.samples())
+
+
+def _doubtful_values(translation: Translation, series: Series) -> frozenset[float]:
+    """Return the values of a series whose logged value is unknown, without their sign.
+
+    MLflow's SQL stores write the largest number for infinity. Files keep infinity, and so do
+    calls that were captured.
+    """
+    created = translation.created
+    uri = str(created.store.get("uri") or "") if created is not None else ""
+    in_files = not uri or uri.startswith(("file:", "/", "."))
+    return _NONE if series.session != STORE_SESSION or in_files else _LARGEST
 
 
 def _series_id(translation: Translation, series: Series) -> str:
@@ -49,7 +68,11 @@ def _series_id(translation: Translation, series: Series) -> str:
 
 
 def _add_series(
-    translation: Translation, identifier: str, series: Series, file_id: str | None
+    translation: Translation,
+    identifier: str,
+    series: Series,
+    file_id: str | None,
+    doubtful: bool,
 ) -> None:
     builder, double = translation.builder, literals.double
     has_numbers = series.count > series.nan_count
@@ -63,6 +86,7 @@ def _add_series(
         "mlf:last": double(series.last),
         "mlf:min": double(series.minimum) if has_numbers else None,
         "mlf:max": double(series.maximum) if has_numbers else None,
+        "mlf:possiblyInfinite": literals.boolean(True) if doubtful else None,
         "mlf:points": name(file_id) if file_id is not None else None,
     }
     builder.entity(
@@ -108,7 +132,9 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
         activity = activities.get(where)
         if activity is None:
             activity = activities[where] = timeline.activity_at(*where)
-        entities[identifier] = _sample_record(sample)
+        entities[identifier] = record = _sample_record(sample)
+        if abs(sample.value) == LARGEST_FLOAT and _doubtful_values(translation, sample.series):
+            record["mlf:possiblyInfinite"] = literals.boolean(True)
         generation: Record = {"prov:entity": identifier, "prov:activity": activity}
         time = literals.instant(sample.time_ns)
         if time is not None and activity != timeline.root_activity:
@@ -119,6 +145,11 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
     linked = {link.model for sample in order for link in sample.links}
     for model in sorted(linked | {sample.model for sample in order if sample.model is not None}):
         declare_model(translation, model)
+    pairs = {(sample.series.key, sample.model) for sample in order}
+    pairs |= {(sample.series.key, link.model) for sample in order for link in sample.links}
+    for key, evaluated in sorted(pair for pair in pairs if pair[1] is not None):
+        series = f"{RUN}:metric/@run/{segment(key)}"
+        translation.builder.was_influenced_by(series, model_entity(evaluated))
 
 
 def _sample_record(sample: Sample) -> Record:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from yprov_mlflow.prov.events import STORE_SESSION, InputsLogged, ModelLogged, OutputsLogged
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes
-from yprov_mlflow.prov.model.identifiers import STORE, content, segment
-from yprov_mlflow.prov.model.literals import optional_text, plain, text, whole
+from yprov_mlflow.prov.model.identifiers import STORE, content, digest, segment
+from yprov_mlflow.prov.model.literals import Value, name, optional_text, plain, text, whole
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.params_tags import add_param, delete_tag, set_tags
 from yprov_mlflow.prov.translate.sessions import status
-from yprov_mlflow.prov.translate.translation import DatasetUse, Translation, sequence
+from yprov_mlflow.prov.translate.translation import Translation, sequence
 
 CONTEXT = "mlflow.data.context"
 """MLflow's input tag for the purpose of a dataset."""
 
 TERMS = {
     "digest": "mlf:digest",
-    "source_type": "mlf:sourceType",
-    "source": "mlf:source",
     "schema": "mlf:schema",
     "profile": "mlf:profile",
 }
-"""Terms for the fields of a dataset but its name."""
+"""Terms for the fields of a dataset's content."""
+
+USAGE_TERMS = {"source_type": "mlf:sourceType", "source": "mlf:source"}
+"""Terms for the fields of a dataset that the usage has, besides its name."""
+
+# MLflow's digests are 8 or more hexadecimal digits; a date is none.
+_COMPUTED_DIGEST = re.compile(r"(?!(?:19|20)\d{6}\Z)[0-9a-f]{8,64}")
+
+_INFERRED: Attributes = {"mlf:basis": name("mlf:inferred")}
 
 _ROLES = {
     **dict.fromkeys(("train", "training"), "training"),
@@ -77,36 +84,33 @@ def on_model(translation: Translation, event: ModelLogged) -> None:
     builder.entity(entity, (), text(event.name) if event.name else None, attributes)
     if creates(event) and entity not in translation.models_created:
         _create(translation, ref, entity)
+        if ref.time is not None:
+            translation.training.add_model(entity)
+    elif entity not in translation.models_created:
+        builder.was_influenced_by(entity, ref.activity)
+    if event.status == "READY":
+        translation.training.complete_model(entity)
     _set_properties(translation, ref, event, entity)
 
 
 def _create(translation: Translation, ref: ActivityRef, entity: str) -> None:
-    """Generate a model, and derive it from the datasets and models used so far."""
-    builder = translation.builder
+    """Generate a model."""
     translation.models_created.add(entity)
     # Deleted before, by another clock: PROV forbids a generation after the invalidation.
-    if entity in builder.invalidated:
-        return
-    generation = builder.was_generated_by(entity, ref.activity, ref.time)
-    for use in translation.datasets.values():
-        if not use.trains:
-            continue
-        if generation is None:  # the model existed earlier, so it cannot derive from this
-            builder.was_influenced_by(entity, use.entity)
-            continue
-        # PROV names the activity of a derivation only if it used the one and generated the other.
-        same = use.activity == ref.activity
-        steps = (ref.activity, generation, use.usage) if same else ()
-        builder.was_derived_from(entity, use.entity, "mlf:TrainedOn", steps)
-    # Ignore inputs that this run creates later; otherwise derivations form a cycle.
-    later = translation.models_to_create - translation.models_created
-    for base in translation.models_used:
-        if base == entity or base in later:
-            continue
-        if generation is None:
-            builder.was_influenced_by(entity, base)
-        else:
-            builder.was_derived_from(entity, base, "mlf:BasedOn")
+    if entity not in translation.builder.invalidated:
+        translation.builder.was_generated_by(entity, ref.activity, ref.time)
+
+
+def add_training(translation: Translation) -> None:
+    """Derive each model from the datasets that it was trained on; the result is an inference."""
+    builder = translation.builder
+    trained_on: dict[str, list[Value]] = {}
+    for model, dataset in translation.training.pairs():
+        if model in builder.generations:
+            builder.was_derived_from(model, dataset, "mlf:TrainedOn", attributes=_INFERRED)
+            trained_on.setdefault(model, []).append(name(dataset))
+    for model, datasets in trained_on.items():
+        builder.entity(model, attributes={"fair4ml:trainedOn": datasets})
 
 
 def _set_properties(
@@ -149,29 +153,54 @@ def on_inputs(translation: Translation, event: InputsLogged) -> None:
     for model_id in event.models:
         model = declare_model(translation, str(model_id))
         # A usage before the creation of the model would be invalid PROV, so it gets no time.
-        time = None if model in later else ref.time
-        translation.builder.used(ref.activity, model, time, "mlf:inputModel")
-        translation.models_used[model] = None
+        activity, within = translation.run_usage(ref)
+        time = None if model in later else within
+        translation.builder.used(activity, model, time, "mlf:inputModel")
 
 
-def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> None:
-    fields = {key: dataset.get(key) for key in ("name", *TERMS)}
-    terms = {"name": "schema:name", **TERMS}
-    entity, types = content({"dataset": fields}), ["mls:Dataset", "schema:Dataset"]
-    attributes = {term: plain(fields[key]) for key, term in terms.items()}
-    label = text(fields["name"] or "data set")
-    translation.builder.entity(entity, types, label, attributes)
+def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> str:
+    """Add a dataset that the run used, and return its entity.
+
+    The entity is the content; its name and source, which differ from run to run, belong to the
+    usage.
+    """
+    fields = {key: dataset.get(key) for key in ("name", *TERMS, *USAGE_TERMS)}
+    entity = content({"dataset": {key: fields[key] for key in _identity(fields)}})
+    attributes: dict[str, Value | list[Value] | None] = {
+        term: plain(fields[key]) for key, term in TERMS.items()
+    }
+    builder, dataset_name = translation.builder, optional_text(fields["name"])
+    known = builder.records.get("entity", {}).get(entity, {}).get("schema:name")
+    names = known if isinstance(known, list) else [known] if known is not None else []
+    if dataset_name is not None and dataset_name not in names:
+        attributes["schema:name"] = [*names, dataset_name]
+    label = None if names else dataset_name or "dataset"
+    builder.entity(entity, ["mls:Dataset", "schema:Dataset"], label, attributes)
     tags = literals.pairs(dataset.get("tags"))
     context = tags.pop(CONTEXT, None)
+    of_usage: Attributes = {
+        "mlf:datasetContext": optional_text(context),
+        "mlf:datasetName": dataset_name,
+        **{term: plain(fields[key]) for key, term in USAGE_TERMS.items()},
+        "mlf:inputTags": literals.canonical(tags) if tags else None,
+    }
+    # One run may use a dataset for several purposes, and by several names.
+    extra = digest([context, *(fields[key] for key in ("name", *USAGE_TERMS))])[:16]
     role = _ROLES.get(str(context).lower(), "input")
-    others = literals.canonical(tags) if tags else None
-    of_usage = {"mlf:datasetContext": optional_text(context), "mlf:inputTags": others}
-    # One run may use a dataset for several purposes.
-    extra = segment(context) if context is not None else ""
-    used = translation.builder.used
-    usage = used(ref.activity, entity, ref.time, f"mlf:{role}", extra, of_usage)
-    # A dataset of unspecified purpose may have been used for training.
-    trains = role not in ("evaluation", "testing")
-    earlier = translation.datasets.get(entity)
-    if earlier is None or (trains and not earlier.trains):
-        translation.datasets[entity] = DatasetUse(entity, ref.activity, usage, trains)
+    activity, time = translation.run_usage(ref)
+    builder.used(activity, entity, time, f"mlf:{role}", extra, of_usage)
+    if role == "training" and ref.time is not None:
+        translation.training.add_dataset(entity)
+    return entity
+
+
+def _identity(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields that identify the content of a dataset.
+
+    MLflow computes a digest of the content, together with schema and profile. A digest of the
+    user's own, or one without both, is only unique for a name and source.
+    """
+    computed = isinstance(fields["digest"], str) and _COMPUTED_DIGEST.fullmatch(fields["digest"])
+    if computed and (fields["schema"] or fields["profile"]):
+        return ("digest", "schema", "profile")
+    return ("name", *TERMS, *USAGE_TERMS)

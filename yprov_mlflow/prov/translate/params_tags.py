@@ -49,7 +49,8 @@ def add_param(
         "mlf:about": name(subject) if subject else None,
     }
     builder.entity(entity, _PARAM_TYPES, text(key), attributes)
-    builder.used(ref.activity, entity, ref.time, "mlf:modelParam" if subject else "mlf:param")
+    activity, time = (ref.activity, ref.time) if subject else translation.run_usage(ref)
+    builder.used(activity, entity, time, "mlf:modelParam" if subject else "mlf:param")
     if previous is not None:
         builder.was_revision_of(entity, previous)
 

@@ -1,193 +1,26 @@
-"""Metric points: batches of columns, a buffer that spills to a sink, statistics of series."""
+"""The metric points of a run: a buffer that spills to a sink, and repetitions for models."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, STORE_SESSION, MetricsLogged
 from yprov_mlflow.prov.model.identifiers import segment
+from yprov_mlflow.prov.translate.point_batches import (
+    BATCH,
+    Coded,
+    PointBatch,
+    PointsSink,
+    SideFile,
+)
+from yprov_mlflow.prov.translate.series import Series
 from yprov_mlflow.prov.translate.timeline import Path, event_time
-
-BATCH = 8_192
-"""Number of points that are written or read at once."""
-
-_T = TypeVar("_T")
 
 Dataset = tuple[str | None, str | None]
 """Name and digest of the dataset that a point was measured on."""
-
-
-class Coded(Sequence[_T]):
-    """A dictionary-encoded column: its n-th value is ``meanings[codes[n]]``.
-
-    ``meanings`` has each value once, in order of first occurrence, so that equal columns have
-    equal codes.
-    """
-
-    __slots__ = ("codes", "meanings")
-
-    def __init__(self, meanings: list[_T], codes: array[int]) -> None:
-        self.meanings = meanings
-        self.codes = codes
-
-    @classmethod
-    def constant(cls, value: _T, count: int) -> Coded[_T]:
-        """Return a column that repeats one value."""
-        # The type "i" has four bytes on every platform that CPython supports.
-        return cls([value], array("i", bytes(4 * count)))
-
-    @classmethod
-    def of(cls, values: Sequence[_T]) -> Coded[_T]:
-        """Return a column with these values."""
-        if isinstance(values, Coded):
-            return values
-        code_of: dict[_T, int] = {}
-        codes = [code_of.setdefault(value, len(code_of)) for value in values]
-        return cls(list(code_of), array("i", codes))
-
-    @classmethod
-    def lookup(cls, table: Sequence[_T], indices: array[int]) -> Coded[_T]:
-        """Return the column of ``table[index]`` for each index, in an array of type ``i``."""
-        # Shortcuts first: mapping each point through Python costs more than all else.
-        if table.count(table[0]) == len(table):
-            return cls.constant(table[0], len(indices))
-        used = list(dict.fromkeys(indices))
-        distinct = cls.of([table[index] for index in used])
-        if list(distinct.codes) == used:
-            return cls(distinct.meanings, indices)
-        code_of = dict(zip(used, distinct.codes, strict=True))
-        return cls(distinct.meanings, array("i", map(code_of.__getitem__, indices)))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self)!r})"
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def __iter__(self) -> Iterator[_T]:
-        return map(self.meanings.__getitem__, self.codes)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self.meanings[code] for code in self.codes[index]]
-        return self.meanings[self.codes[index]]
-
-
-@dataclasses.dataclass(frozen=True)
-class PointBatch:
-    """Metric points in order of logging, as columns of equal length.
-
-    ``series`` has the metric's key. ``context`` has the quoted names of the contexts that the
-    point was logged in, joined by ``+`` and empty outside of contexts; an epoch with another
-    context inside it follows the name as ``@<n>``. ``epoch`` has the innermost epoch.
-    """
-
-    series: Sequence[str]
-    context: Sequence[str]
-    epoch: Sequence[int | None]
-    value: array[float]
-    step: array[int]
-    timestamp_ms: array[int]
-    time_ns: array[int]
-    session: Sequence[str]
-    model: Sequence[str | None]
-    dataset_name: Sequence[str | None]
-    dataset_digest: Sequence[str | None]
-
-
-class SideFile(NamedTuple):
-    """A file of metric points: its path relative to the document, hash, size and type."""
-
-    path: str
-    sha256: str
-    size: int
-    media_type: str
-
-
-class PointsSink(Protocol):
-    """Takes the points of a run that has too many for a record each."""
-
-    def write(self, batch: PointBatch) -> None:
-        """Write a batch; never called for a run with few points."""
-
-    def close(self) -> SideFile | None:
-        """Finish the file, after at least one batch; return None if nothing was written."""
-
-
-@dataclasses.dataclass(slots=True)
-class Series:
-    """Statistics of the points with one key, in one context, of one session."""
-
-    session: str
-    names: tuple[str, ...]
-    key: str
-    count: int = 0
-    nan_count: int = 0
-    first: float = math.nan
-    last: float = math.nan
-    first_order: tuple[int, int, float] | None = None
-    last_order: tuple[int, int, float] | None = None
-    minimum: float = math.inf
-    maximum: float = -math.inf
-
-    def add(self, value: float, step: int, timestamp_ms: int) -> None:
-        """Add one point."""
-        self.count += 1
-        if value == value:  # False for NaN only
-            if value < self.minimum:
-                self.minimum = value
-            if value > self.maximum:
-                self.maximum = value
-        else:
-            self.nan_count += 1
-        self._update_first_and_last(value, step, timestamp_ms)
-
-    def _update_first_and_last(self, value: float, step: int, timestamp_ms: int) -> None:
-        # By step, timestamp and value, with NaN as 0: MLflow's stores choose the metric's
-        # latest value in this way, and `last` has to be the value that MLflow shows.
-        last, first = self.last_order, self.first_order
-        if last is None or step >= last[0]:
-            order = (step, timestamp_ms, value if value == value else 0.0)
-            if last is None or order > last:
-                self.last, self.last_order = value, order
-        if first is None or step <= first[0]:
-            order = (step, timestamp_ms, value if value == value else 0.0)
-            if first is None or order < first:
-                self.first, self.first_order = value, order
-
-    def add_columns(
-        self, values: array[float], steps: array[int], timestamps_ms: array[int]
-    ) -> None:
-        """Add points, with the same result as a call of ``add`` for each, but faster."""
-        # NaN must be counted and kept out of the bounds; it shows in the sum.
-        if not math.isfinite(sum(values)):
-            for point in zip(values, steps, timestamps_ms, strict=True):
-                self.add(*point)
-            return
-        self.count += len(values)
-        self.minimum = min(self.minimum, min(values))
-        self.maximum = max(self.maximum, max(values))
-        # Only points with the lowest or highest step can be the first or the last.
-        for step in {min(steps), max(steps)}:
-            index = -1
-            for _ in range(steps.count(step)):
-                index = steps.index(step, index + 1)
-                self._update_first_and_last(values[index], step, timestamps_ms[index])
-
-    def merge(self, other: Series) -> None:
-        """Add all points of another series."""
-        self.count += other.count
-        self.nan_count += other.nan_count
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
-        if other.last_order and (self.last_order is None or other.last_order > self.last_order):
-            self.last, self.last_order = other.last, other.last_order
-        if other.first_order and (self.first_order is None or other.first_order < self.first_order):
-            self.first, self.first_order = other.first, other.first_order
 
 
 class Link(NamedTuple):
@@ -488,19 +321,20 @@ class Points:
         A reader of a store assigns a model to the first of equal points, so there the repetition
         is found without this.
         """
-        columns = (self._series_column, self._values, self._steps, self._timestamps)
         if all(series.session == STORE_SESSION for series in self.series):
             return
-        for number, *point in zip(*columns, strict=True):
+        for i, number in enumerate(self._series_column):
             key = self.series[number].key
             if key not in self._logged:
-                self._flushed_points.setdefault(key, array("q")).append(_identity(*point))
+                identity = _identity(self._values[i], self._steps[i], self._timestamps[i])
+                self._flushed_points.setdefault(key, array("q")).append(identity)
 
     def _append_copy(self, i: int, link: Link) -> None:
         """Append a point again, as MLflow logged it again for a model."""
         position = len(self._values)
-        columns = (self._series_column, self._path_column, self._values, self._steps)
-        for column in (*columns, self._timestamps, self._times, self._seqs):
+        self._values.append(self._values[i])
+        columns = (self._series_column, self._path_column, self._steps, self._timestamps)
+        for column in (*columns, self._times, self._seqs):
             column.append(column[i])
         self._models[position] = link.model
         if link.dataset != (None, None):

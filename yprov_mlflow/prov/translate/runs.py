@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from yprov_mlflow.prov.events import STORE_SESSION, RunCreated, RunUpdated
@@ -13,8 +14,11 @@ from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 from yprov_mlflow.prov.model.literals import Value, name, optional_text, text, whole
 from yprov_mlflow.prov.translate import params_tags
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
-from yprov_mlflow.prov.translate.sessions import status
+from yprov_mlflow.prov.translate.sessions import partial, status
 from yprov_mlflow.prov.translate.translation import Translation, sequence
+
+EDITION = 2
+"""Edition of the mapping from MLflow to PROV."""
 
 _RUN = f"{RUN}:run"
 _RECORD = f"{RUN}:record"
@@ -32,6 +36,7 @@ class RunFacts:
     end_time_ms: int | None = None
     run_name: str | None = None
     plan: str | None = None
+    problems: list[str] = dataclasses.field(default_factory=list)  # of the journals
 
     def update(self, event: RunUpdated) -> None:
         """Apply a change."""
@@ -48,7 +53,7 @@ class RunFacts:
 def add_store(builder: Builder, store: Mapping[str, str]) -> str:
     """Add the tracking store."""
     uri = text(store.get("uri") or "")
-    types, attributes = ["mlf:TrackingStore"], {"mlf:uri": uri or None}
+    types, attributes = ["mlf:TrackingStore", "prov:Collection"], {"mlf:uri": uri or None}
     return builder.entity(f"{STORE}:store", types, uri or "tracking store", attributes)
 
 
@@ -67,8 +72,10 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
     parts: list[Value] = []
     # The creation is missing if the journal of the creating process is lost.
     if created is not None:
-        add_store(builder, created.store)
-        parts.append(name(_add_experiment(builder, created)))
+        tracking_store = add_store(builder, created.store)
+        experiment = _add_experiment(builder, created)
+        builder.had_member(tracking_store, experiment)
+        parts.append(name(experiment))
     parent = translation.namespaces.parent_id
     if parent is not None:
         parts.append(name(translation.namespaces.of_run(parent)))
@@ -79,6 +86,7 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
         "mlf:userId": optional_text(translation.login(user_id) if user_id else user_id),
         "mlf:startTimeMs": whole(created.start_time_ms) if created is not None else None,
         "mlf:endTimeMs": whole(facts.end_time_ms),
+        "mlf:partial": partial(facts.problems),
         "dcterms:isPartOf": parts or None,
     }
     types, label = ["mls:Run", "mlf:Run"], text(facts.run_name or run_id)
@@ -90,10 +98,21 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
     if user_id:
         owner = translation.user(user_id)
         builder.was_associated_with(_RUN, owner, "mlf:owner", facts.plan)
-    elif facts.plan is not None and not timeline.sessions:
-        # A plan is part of an association, which needs an agent.
-        builder.was_influenced_by(_RUN, facts.plan)
+    if facts.plan is not None:
+        builder.used(_RUN, facts.plan, None, "mlf:code")
     _add_record(translation, created)
+
+
+def add_inputs_and_outputs(builder: Builder) -> None:
+    """Name the run's inputs and outputs in the terms of ML-Schema, too."""
+    inputs = {r["prov:entity"] for r in builder.section("used") if r["prov:activity"] == _RUN}
+    model = re.compile(f"{STORE}:logged-model/[^/]+")
+    outputs = sorted(entity for entity in builder.generations if model.fullmatch(entity))
+    terms: Attributes = {
+        "mls:hasInput": [name(entity) for entity in sorted(inputs)] or None,
+        "mls:hasOutput": [name(entity) for entity in outputs] or None,
+    }
+    builder.activity(_RUN, attributes=terms)
 
 
 def _add_experiment(builder: Builder, created: RunCreated) -> str:
@@ -111,7 +130,7 @@ def _add_experiment(builder: Builder, created: RunCreated) -> str:
 def _add_record(translation: Translation, created: RunCreated | None) -> None:
     builder = translation.builder
     activity, time = _RUN, None
-    attributes: Attributes = {"mlf:about": name(_RUN)}
+    attributes: Attributes = {"mlf:about": name(_RUN), "mlf:edition": literals.integer(EDITION)}
     if created is not None:
         ref = translation.activity_ref(created)
         activity, time = ref.activity, ref.time

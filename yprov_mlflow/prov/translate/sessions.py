@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from yprov_mlflow.prov.events import FactsCollected
+from yprov_mlflow.prov.events import JOURNAL_FACTS, OVERLAP_FACTS, FactsCollected
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
-from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, digest, purl, segment
-from yprov_mlflow.prov.model.literals import name, plain, text
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, digest, segment
+from yprov_mlflow.prov.model.literals import Value, name, plain, text
 from yprov_mlflow.prov.translate.timeline import Span
 from yprov_mlflow.prov.translate.translation import Translation
 
@@ -40,6 +40,7 @@ _CODE_TERMS = {
     "remote": "schema:codeRepository",
     "entry_point": "mlf:entryPoint",
     "entry_point_sha256": "mlf:entryPointSha256",
+    "commit_time": "mlf:gitCommitTime",
 }
 _ENVIRONMENT_TERMS = {
     "python": "mlf:pythonVersion",
@@ -69,21 +70,29 @@ def _attributes(
 def add_sessions(translation: Translation, facts: FactsBySession) -> None:
     """Add all sessions of the timeline."""
     for span in translation.timeline.sessions:
-        _add_session(translation, span, facts.get(span.token, {}).get("session", {}))
+        _add_session(translation, span, facts.get(span.token, {}))
 
 
-def _add_session(translation: Translation, span: Span, facts: Mapping[str, Any]) -> None:
+def partial(problems: Iterable[object]) -> list[Value] | None:
+    """Return the value of ``mlf:partial``: what the journal of a session lacks."""
+    return [text(problem) for problem in problems] or None
+
+
+def _add_session(
+    translation: Translation, span: Span, collected: Mapping[str, Mapping[str, Any]]
+) -> None:
+    facts = collected.get("session", {})
     builder, store_level = translation.builder, translation.store_level
-    start = literals.instant(span.start_ns)
+    lost = collected.get(JOURNAL_FACTS, {})
+    # The first event that is left need not be the first that was.
+    start = literals.instant(span.start_ns) if facts or not lost else None
     attributes = {
         **_attributes(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow")),
         "mlf:token": text(span.token),
         "mlf:status": status(span.status),
+        "mlf:partial": partial(lost.get("problems", ())),
         "dcterms:isPartOf": None if store_level else name(f"{RUN}:run"),
     }
-    # A process without a rank counts as rank 0.
-    if attributes["mlf:rank"] is None:
-        attributes["mlf:rank"] = literals.integer(span.rank)
     host = facts.get("host")
     # Other runs of the process may call the store later than this document knows.
     end = None if store_level else literals.instant(span.end_ns or 0)
@@ -91,8 +100,9 @@ def _add_session(translation: Translation, span: Span, facts: Mapping[str, Any])
     label += f", rank {span.rank}" if span.rank else ""
     label = text(f"{label} on {host}") if host else label
     builder.activity(span.identifier, start, end, ["mlf:RunSession"], label, attributes)
-    # A run that is over starts nothing.
-    if not span.after_end and not store_level:
+    if span.after_end:  # a run that is over starts nothing
+        builder.was_influenced_by(span.identifier, f"{RUN}:run")
+    elif not store_level:
         builder.was_started_by(span.identifier, f"{RUN}:run", start)
     if span.informant is not None:
         kind = "mlf:Resume" if span.resumed else None
@@ -116,12 +126,15 @@ def _add_agents(translation: Translation, span: Span, facts: Mapping[str, Any]) 
     person = translation.user(user) if user else None
     if person is not None:
         builder.was_associated_with(span.identifier, person, "mlf:operator")
+    code = translation.plans.get(span.token)
+    if code is not None:
+        _use(translation, span, code, "mlf:code")
     for key, role in _SOFTWARE.items():
         if not facts.get(key):
             continue
         agent = add_software(builder, key.replace("_", "-"), str(facts[key]))
         # The plan is the user's code: it directs MLflow, not the recorder.
-        plan = translation.plans.get(span.token) if key == "mlflow" else None
+        plan = code if key == "mlflow" else None
         builder.was_associated_with(span.identifier, agent, role, plan)
         if person is not None:
             builder.acted_on_behalf_of(agent, person, span.identifier)
@@ -158,8 +171,9 @@ def add_contexts(translation: Translation) -> None:
 def add_facts(translation: Translation, event: FactsCollected) -> None:
     """Add the facts of a collector, used by the session from its start on."""
     span, facts = translation.timeline.first_session(event.session), event.facts
-    # The facts of git became the plan of associations, before all sessions were added.
-    if span is None or event.collector == "git":
+    # The facts of git became the plan of associations, before all sessions were added; those of
+    # the journal are attributes of the session, and overlaps those of the energy of the node.
+    if span is None or event.collector in ("git", JOURNAL_FACTS, OVERLAP_FACTS):
         return
     if event.collector == "environment":
         _add_environment(translation, span, facts)
@@ -183,25 +197,24 @@ def code_plan(translation: Translation, facts: Mapping[str, Any]) -> str | None:
     label = text(f"{label} at {commit[:12]}" if commit else label)
     types = ["prov:Plan", "schema:SoftwareSourceCode"]
     attributes = _attributes(facts, _CODE_TERMS)
+    if isinstance(facts.get("commit_time"), int):
+        attributes["mlf:gitCommitTime"] = literals.timestamp(facts["commit_time"] * 1000)
     return translation.builder.entity(content({"code": facts}), types, label, attributes)
 
 
 def _add_environment(translation: Translation, span: Span, facts: Mapping[str, Any]) -> None:
-    builder, python = translation.builder, facts.get("python")
+    python = facts.get("python")
     packages = literals.mapping(facts.get("packages"))
     label = text(f"Python {python}, {len(packages)} packages" if python else "environment")
-    types = ["mlf:Environment", "prov:Collection"]
-    attributes = _attributes(facts, _ENVIRONMENT_TERMS, ("packages",))
-    environment = builder.entity(content({"environment": dict(facts)}), types, label, attributes)
-    for package, version in packages.items():
-        label = text(f"{package} {version}" if version else package)
-        member = builder.entity(
-            purl(str(package), version),
-            ["mlf:Package"],
-            label,
-            {"schema:name": text(package), "schema:softwareVersion": text(version or "") or None},
-        )
-        builder.had_member(environment, member)
+    # One text: a record for each package would be most of a small document.
+    lock = sorted(f"{package}=={v}" if v else str(package) for package, v in packages.items())
+    attributes = {
+        **_attributes(facts, _ENVIRONMENT_TERMS, ("packages",)),
+        "mlf:packages": text("\n".join(lock)) if lock else None,
+        "mlf:packageCount": literals.integer(len(lock)) if lock else None,
+    }
+    identifier = content({"environment": dict(facts)})
+    environment = translation.builder.entity(identifier, ["mlf:Environment"], label, attributes)
     _use(translation, span, environment, "mlf:environment")
 
 

@@ -11,12 +11,21 @@ import bisect
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from yprov_mlflow.prov import events
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 
+AFTER_END = f"{RUN}:session/post-"
+"""Start of the ids of sessions that write to a run after its end."""
+
 Path = tuple[str | int, ...]
 """Names of contexts and numbers of epochs, outermost first."""
+
+Gaps = Sequence[Sequence[int]]
+"""First and last number of the events of a session that are lost."""
+
+NO_GAPS: Mapping[str, Gaps] = MappingProxyType({})
 
 
 def event_time(event: events.Event) -> int:
@@ -32,7 +41,8 @@ class Span:
         token: Token of the session.
         end_ns: None while unknown.
         last_ns: Time of its last event.
-        phase: Phase of the run that a session is in, as numbered by ``RunPhases``.
+        phase: Phase of the run that a session is in, as numbered by ``RunPhases``; the last
+            one, if others ended and resumed the run meanwhile.
         after_end: Whether a session writes to a run that has ended.
         status: Status that the session gave the run when ending it.
         path: Path of a context; empty for a session.
@@ -77,6 +87,10 @@ class RunPhases:
         """Return the phase at a time."""
         return bisect.bisect_right(self._bounds, time_ns)
 
+    def is_last(self, phase: int) -> bool:
+        """Return whether the run stayed in a phase."""
+        return phase == len(self._turns)
+
     def last_change(self, phase: int) -> events.RunUpdated | None:
         """Return the end of an open phase, or the resume after a closed one."""
         return self._turns[phase] if phase < len(self._turns) else None
@@ -89,6 +103,8 @@ class Timeline:
         event_times: For each session token the times of its events.
         changes: Timed changes of the run's status, in order of time.
         ranks: Rank of each session token, where it is not 0.
+        partial: Sessions of which events are lost, by token, and the first and last number of
+            each gap: when these sessions ended, and left their contexts, may not be known.
         ended: Whether the run has ended, even if the time of the end is unknown.
         store_level: Whether the document is of a store: its sessions belong to no run.
     """
@@ -98,6 +114,7 @@ class Timeline:
         event_times: Mapping[str, Iterable[int]],
         changes: Sequence[events.RunUpdated],
         ranks: Mapping[str, int],
+        partial: Mapping[str, Gaps] = NO_GAPS,
         *,
         ended: bool = False,
         store_level: bool = False,
@@ -106,8 +123,15 @@ class Timeline:
         self.root_activity = store_activity if store_level else f"{RUN}:run"
         self._phases = RunPhases(() if store_level else changes)
         self._ranks = ranks
+        self._partial = partial
         self._ended = ended
         self._store_level = store_level
+        # Phases that each session ended itself: what it writes later is another session.
+        self._ended_phases: dict[str, set[int]] = {}
+        for change in changes if not store_level else ():
+            if change.status in events.TERMINAL:
+                phase = self._phases.at(change.time_ns)
+                self._ended_phases.setdefault(change.session, set()).add(phase)
         self._spans = {
             token: self._split_by_phase(token, sorted(set(times)))
             for token, times in event_times.items()
@@ -123,20 +147,35 @@ class Timeline:
         self._context_spans: dict[tuple[str, Path], list[Span]] = {}
 
     def _split_by_phase(self, token: str, times: list[int]) -> list[Span]:
-        """Return one span for each phase in which a process wrote."""
-        spans: dict[int, Span] = {}
+        """Return the sessions of a process: one for each time that it resumed the run."""
+        spans: list[Span] = []
         for time_ns in times:
             phase = self._phases.at(time_ns)
             # A process that resumes a run writes its first events just before the update that
             # reopens the run; they belong to the session that it starts.
             resume = self._phases.last_change(phase) if phase % 2 else None
             resumes = resume is not None and resume.session == token
-            if resumes and (not spans or phase + 1 in spans):
+            if resumes and (not spans or spans[-1].phase == phase + 1):
                 phase += 1
-            if phase not in spans:
-                spans[phase] = self._new_span(token, time_ns, phase)
-            spans[phase].last_ns = time_ns
-        return list(spans.values())
+            if not spans or not self._continues(spans[-1], phase):
+                spans.append(self._new_span(token, time_ns, phase))
+            spans[-1].phase = max(spans[-1].phase, phase)
+            spans[-1].after_end = spans[-1].after_end and phase % 2 == 1
+            spans[-1].last_ns = time_ns
+        return spans
+
+    def _continues(self, span: Span, phase: int) -> bool:
+        """Return whether a process that writes in a phase continues a session.
+
+        Others may have ended and resumed the run meanwhile, which ends no session of this one.
+        """
+        if span.phase == phase:
+            return True
+        if self._phases.is_last(phase) and phase % 2 == 1 and not span.after_end:
+            return False
+        # Also what it wrote between its own end and its own resume is a session apart.
+        first = 0 if span.after_end else span.phase
+        return not any(first <= ended < phase for ended in self._ended_phases.get(span.token, ()))
 
     def _new_span(self, token: str, time_ns: int, phase: int) -> Span:
         rank = self._ranks.get(token, 0)
@@ -147,7 +186,10 @@ class Timeline:
         for change in changes:
             spans = self._spans.setdefault(change.session, [])
             phase = self._phases.at(change.time_ns)
-            if not any(span.phase == phase for span in spans):
+            before = [span for span in spans if span.phase <= phase and not span.after_end]
+            if before and self._continues(before[-1], phase):
+                before[-1].phase = phase
+            elif not any(span.phase == phase for span in spans):
                 spans.append(self._new_span(change.session, change.time_ns, phase))
 
     def _set_ends(self) -> None:
@@ -158,7 +200,10 @@ class Timeline:
                 end_ms = change.end_time_ms if isinstance(change.end_time_ms, int) else None
                 # MLflow's end time is set by the caller and may lie in the future, or before
                 # the last event.
-                span.end_ns = max(span.last_ns, min(_ns(end_ms), change.time_ns))
+                if not self._partial.get(span.token):
+                    span.end_ns = max(span.last_ns, min(_ns(end_ms), change.time_ns))
+            elif span.token in self._partial:
+                continue
             elif change is not None or span.after_end or self._ended:
                 span.end_ns = span.last_ns
 
@@ -170,8 +215,8 @@ class Timeline:
                 continue
             counts[span.after_end, span.rank] += 1
             count = counts[span.after_end, span.rank]
-            after, suffix = "post-" if span.after_end else "", f".r{span.rank}" if span.rank else ""
-            span.identifier = f"{RUN}:session/{after}{count}{suffix}"
+            start = AFTER_END if span.after_end else f"{RUN}:session/"
+            span.identifier = f"{start}{count}" + (f".r{span.rank}" if span.rank else "")
 
     def _set_informants(self) -> None:
         """Link each session to the one before it, of the same process if there is one."""
@@ -210,6 +255,8 @@ class Timeline:
             span.identifier = _context_id(span, counts[span.rank, span.path])
             session = self.session_at(span.token, span.start_ns)
             # A context that was never left ends with its session.
+            if span.token in self._partial:
+                session = None
             if span.end_ns is None and session is not None and session.end_ns is not None:
                 span.end_ns = max(session.end_ns, span.start_ns)
             self._context_spans.setdefault((span.token, span.path), []).append(span)
@@ -264,13 +311,18 @@ class Timeline:
         return min(spans, key=lambda span: span.start_ns) if spans else None
 
 
-def context_spans(log: Iterable[events.Event], ranks: Mapping[str, int]) -> list[Span]:
+def context_spans(
+    log: Iterable[events.Event],
+    ranks: Mapping[str, int],
+    missing: Mapping[str, Gaps] = NO_GAPS,
+) -> list[Span]:
     """Return the spans of contexts from all events, which come in order of time.
 
-    Of equal contexts that are open at once, the one that was entered last is left first.
+    Of equal contexts that are open at once, the one that was entered last is left first. If
+    events are ``missing`` in between (first and last number, by session), that is not certain.
     """
     spans: list[Span] = []
-    entered: dict[tuple[str, Path], list[Span]] = {}
+    entered: dict[tuple[str, Path], list[tuple[Span, int]]] = {}
     for event in log:
         time_ns = event_time(event)
         if not time_ns or not isinstance(event, events.ContextEntered | events.ContextLeft):
@@ -282,9 +334,13 @@ def context_spans(log: Iterable[events.Event], ranks: Mapping[str, int]) -> list
         if isinstance(event, events.ContextEntered):
             rank = ranks.get(event.session, 0)
             spans.append(Span("", event.session, time_ns, None, time_ns, rank, path=path))
-            open_spans.append(spans[-1])
+            open_spans.append((spans[-1], event.seq))
         elif open_spans:
-            span = open_spans.pop()
+            span, seq = open_spans.pop()
+            if any(
+                first < event.seq and seq < last for first, last in missing.get(event.session, ())
+            ):
+                continue
             span.end_ns = max(time_ns, span.start_ns)
             span.failed = event.failed
     return spans

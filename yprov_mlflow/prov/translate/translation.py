@@ -9,10 +9,11 @@ from yprov_mlflow.prov.events import STORE_SESSION, Event, RunCreated
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Attributes
-from yprov_mlflow.prov.model.identifiers import STORE, Namespaces, digest, segment
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, Namespaces, digest, segment
 from yprov_mlflow.prov.model.literals import Value
 from yprov_mlflow.prov.translate.history import ActivityRef, PropertyHistory
-from yprov_mlflow.prov.translate.timeline import Path, Timeline, event_time
+from yprov_mlflow.prov.translate.timeline import AFTER_END, Path, Timeline, event_time
+from yprov_mlflow.prov.translate.training import TrainingStages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Options:
         base_uri: Start of identifiers, instead of ``urn:uuid:``, for published documents.
     """
 
-    max_samples: int = 1000
+    max_samples: int = 100
     hash_user: bool = False
     base_uri: str | None = None
 
@@ -39,8 +40,7 @@ class Translation:
         users: Agent of each session's user, by token.
         hosts: Name of each session's host, by token.
         plans: Entity of each session's code, by token.
-        datasets: Datasets used so far, by entity.
-        models_used: Models used so far, each once, in order.
+        training: Datasets and models in the order in which they were logged.
         models_created: Models created so far.
         models_to_create: All models that some event of the document creates.
         artifacts: Artifacts written so far, by the entity of their first version.
@@ -58,8 +58,7 @@ class Translation:
     users: dict[str, str] = dataclasses.field(default_factory=dict)
     hosts: dict[str, str] = dataclasses.field(default_factory=dict)
     plans: dict[str, str] = dataclasses.field(default_factory=dict)
-    datasets: dict[str, DatasetUse] = dataclasses.field(default_factory=dict)
-    models_used: dict[str, None] = dataclasses.field(default_factory=dict)
+    training: TrainingStages = dataclasses.field(default_factory=TrainingStages)
     models_created: set[str] = dataclasses.field(default_factory=set)
     models_to_create: set[str] = dataclasses.field(default_factory=set)
     artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)
@@ -96,6 +95,16 @@ class Translation:
         time = literals.instant(time_ns) if activity != self.timeline.root_activity else None
         return ActivityRef(activity, time, token(event), self.rank_suffix(event.session))
 
+    def run_usage(self, ref: ActivityRef) -> tuple[str, str | None]:
+        """Return the activity that uses what an event of the run names, and the time.
+
+        The run uses its params, datasets and models, whoever logged them. What was logged after
+        its end has no time.
+        """
+        if self.store_level:
+            return ref.activity, ref.time
+        return f"{RUN}:run", None if ref.activity.startswith(AFTER_END) else ref.time
+
     def user(self, login: object) -> str:
         """Add the agent of a user and return its id."""
         shown = self.login(str(login))
@@ -109,16 +118,6 @@ class Translation:
         # A login from the command line may have lone surrogates, which UTF-8 cannot encode.
         hashed = hashlib.sha256(login.encode("utf-8", "surrogatepass")).hexdigest()
         return f"user-{hashed[:16]}"
-
-
-@dataclasses.dataclass
-class DatasetUse:
-    """A dataset that the run used; ``trains`` unless it was for evaluation or testing."""
-
-    entity: str
-    activity: str
-    usage: str
-    trains: bool
 
 
 @dataclasses.dataclass

@@ -15,7 +15,8 @@ from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
 from yprov_mlflow.prov.translate.measurements import Measurements
 from yprov_mlflow.prov.translate.metrics import add_metrics
-from yprov_mlflow.prov.translate.points import Points, PointsSink
+from yprov_mlflow.prov.translate.point_batches import PointsSink
+from yprov_mlflow.prov.translate.points import Points
 from yprov_mlflow.prov.translate.store_calls import on_call
 from yprov_mlflow.prov.translate.store_calls.spans import add_spans
 from yprov_mlflow.prov.translate.timeline import Timeline, context_spans, event_time
@@ -77,6 +78,9 @@ class Translator:
         facts = runs.RunFacts(run_name=created.run_name if created is not None else None)
         for update in _of(events.RunUpdated, log):
             facts.update(update)
+        for lost in _journal_facts(log):
+            texts = map(str, lost.facts.get("problems", ()))
+            facts.problems.extend(text for text in texts if text not in facts.problems)
         timeline = self._timeline(log, facts.status in TERMINAL, not namespaces.run_id)
         translation = Translation(self.options, namespaces, timeline, created)
         translation.models_to_create = {
@@ -97,7 +101,9 @@ class Translator:
             handler = _HANDLERS.get(type(event))
             if handler is not None and (namespaces.run_id or type(event) in _STORE_LEVEL):
                 handler(translation, event)
+        models.add_training(translation)
         if namespaces.run_id:
+            runs.add_inputs_and_outputs(translation.builder)
             add_metrics(translation, self._points)
             add_measurements(translation, self._measurements, facts_by_session)
         add_spans(translation)
@@ -118,9 +124,10 @@ class Translator:
         for session, time_ns in self._points.times():
             times[session].add(time_ns)
         self._add_sample_times(times, changes)
-        timeline = Timeline(times, changes, ranks, ended=ended, store_level=store_level)
+        missing = {lost.session: lost.facts.get("missing", ()) for lost in _journal_facts(log)}
+        timeline = Timeline(times, changes, ranks, missing, ended=ended, store_level=store_level)
         if not store_level:
-            timeline.add_contexts(context_spans(log, ranks))
+            timeline.add_contexts(context_spans(log, ranks, missing))
         return timeline
 
     def _add_sample_times(
@@ -179,6 +186,11 @@ def _of(kind: type[_E], log: list[Event]) -> list[_E]:
     return [event for event in log if isinstance(event, kind)]
 
 
+def _journal_facts(log: list[Event]) -> list[events.FactsCollected]:
+    facts = _of(events.FactsCollected, log)
+    return [event for event in facts if event.collector == events.JOURNAL_FACTS]
+
+
 def _order(event: Event) -> tuple[bool, int, str, int]:
     """Sort key: by time; events read from a store come last."""
     time_ns = event_time(event)
@@ -225,6 +237,8 @@ def _facts_by_session(log: list[Event]) -> dict[str, dict[str, Mapping[str, Any]
     facts: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for event in log:
         if isinstance(event, events.FactsCollected):
+            if event.collector == events.OVERLAP_FACTS:  # each contains those before
+                facts[event.session].pop(event.collector, None)
             facts[event.session].setdefault(event.collector, event.facts)
         elif isinstance(event, events.SessionStarted):
             facts[event.session].setdefault("session", event.facts)

@@ -293,13 +293,26 @@ def _contexts(reader: DocumentReader) -> tuple[Context, ...]:
 
 
 def _datasets(reader: DocumentReader) -> tuple[Dataset, ...]:
-    contexts: dict[Any, list[Any]] = {}
-    for record in reader.section("used").values():
-        if (context := value(record.get("mlf:datasetContext"))) is not None:
-            contexts.setdefault(record.get("prov:entity"), []).append(context)
+    # The entity is the content; name and source belong to the usage. In documents of the first
+    # edition the entity has all.
+    contents = dict(reader.of_type("entity", "mls:Dataset"))
+    used: dict[str, Record] = {}
+    contexts: dict[str, list[Any]] = {}
+    for usage in reader.section("used").values():
+        content = contents.get(str(usage.get("prov:entity")))
+        if content is None:
+            continue
+        own = {term: usage[term] for term in ("mlf:source", "mlf:sourceType") if term in usage}
+        if "mlf:datasetName" in usage:
+            own["schema:name"] = usage["mlf:datasetName"]
+        record = {**content, **own}
+        same = repr([value(record.get(term)) for term in ("schema:name", "mlf:digest", *own)])
+        used.setdefault(same, record)
+        if (context := value(usage.get("mlf:datasetContext"))) is not None:
+            contexts.setdefault(same, []).append(context)
     return tuple(
-        read(Dataset, record, contexts=tuple(contexts.get(identifier, ())))
-        for identifier, record in reader.of_type("entity", "mls:Dataset")
+        read(Dataset, record, contexts=tuple(contexts.get(same, ())))
+        for same, record in used.items()
     )
 
 
@@ -320,7 +333,11 @@ def _file(record: Record) -> tuple[Any, Any]:
 
 def _environments(reader: DocumentReader) -> tuple[Environment, ...]:
     packages: dict[Any, dict[str, Any]] = {}
-    # Packages are members of the environment, which is a collection.
+    for identifier, record in reader.of_type("entity", "mlf:Environment"):
+        lines = str(value(record.get("mlf:packages", ""))).splitlines()
+        pairs = (line.partition("==") for line in lines)
+        packages[identifier] = {package: version or None for package, _, version in pairs}
+    # In documents of the first edition, packages are members of the environment.
     entities = reader.section("entity")
     for record in reader.section("hadMember").values():
         member = entities.get(str(record.get("prov:entity")), {})

@@ -9,7 +9,7 @@ from yprov_mlflow.prov import events
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.inverse import point_columns, run_events, store_events
 from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
-from yprov_mlflow.prov.translate.points import PointBatch
+from yprov_mlflow.prov.translate.point_batches import PointBatch
 
 # Events that may come after changes of the run, and so cannot be moved to its beginning.
 _LAST = (events.ModelLogged, events.OutputsLogged, events.ArtifactsLogged, events.StoreCalled)
@@ -47,6 +47,18 @@ def events_of(
         yield make(events.ArtifactsLogged, files, owner)
     for number, time_ns, fields in calls:
         yield make(events.StoreCalled, *fields, number=number, time_ns=time_ns)
+
+
+def malformed_record(document: Document) -> str | None:
+    """Return the id of the first record with a value that does not fit its type, or None."""
+    for section in document.records.values():
+        for identifier, record in section.items():
+            try:
+                if any(attribute(record, term) is None for term in record):
+                    return identifier
+            except (ValueError, TypeError, AttributeError):
+                return identifier
+    return None
 
 
 def side_files(document: Document) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from yprov_mlflow.prov.translate.inverse.document_index import (
     key,
     names,
 )
-from yprov_mlflow.prov.translate.points import BATCH, PointBatch
+from yprov_mlflow.prov.translate.point_batches import BATCH, PointBatch
 
 _MODEL = f"{STORE}:logged-model/"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
 from yprov_mlflow.prov.translate.inverse.document_index import (
     RUN_ID,
@@ -17,7 +18,7 @@ from yprov_mlflow.prov.translate.inverse.document_index import (
     param_values,
     status,
 )
-from yprov_mlflow.prov.translate.models import CONTEXT, TERMS
+from yprov_mlflow.prov.translate.models import CONTEXT, TERMS, USAGE_TERMS
 
 _RECORD = f"{RUN}:record"
 _EXPERIMENT = f"{STORE}:experiment/"
@@ -121,7 +122,7 @@ def tags(index: DocumentIndex) -> dict[str, str]:
 
 def inputs(index: DocumentIndex) -> tuple[list[dict[str, Any]], list[str]]:
     """Return datasets and models of ``InputsLogged``, each once per context."""
-    datasets: dict[tuple[str, str | None], dict[str, Any]] = {}
+    datasets: dict[tuple[Any, ...], dict[str, Any]] = {}
     models: dict[str, None] = {}
     live = index.live
     for record in sorted(index.relations("used"), key=lambda r: str(r.get("prov:time", ""))):
@@ -134,20 +135,27 @@ def inputs(index: DocumentIndex) -> tuple[list[dict[str, Any]], list[str]]:
         if "mls:Dataset" not in names(dataset, "prov:type"):
             continue
         context = attribute(record, "mlf:datasetContext")
+        fields = _dataset(dataset, record)
         # MLflow keeps only the first use of a dataset in a run. A document made from a store
         # has just what the store holds, so there all uses are kept.
-        if live and any(used == entity for used, _ in datasets):
+        key_of_use = (fields["name"], fields["digest"]) if live else tuple(fields.values())
+        if live and key_of_use in datasets:
             continue
         tags = {} if context is None else {CONTEXT: context}
-        datasets.setdefault(
-            (entity, context),
-            {
-                "name": attribute(dataset, "schema:name"),
-                **{field: attribute(dataset, term) for field, term in TERMS.items()},
-                "tags": {**tags, **(as_json(record, "mlf:inputTags") or {})},
-            },
-        )
+        fields["tags"] = {**tags, **(as_json(record, "mlf:inputTags") or {})}
+        datasets.setdefault(key_of_use if live else (*key_of_use, context), fields)
     return list(datasets.values()), list(models)
+
+
+def _dataset(content: Record, usage: Record) -> dict[str, Any]:
+    """Return the fields of a dataset that was used."""
+    # In documents of the first edition the content has what differs from usage to usage.
+    own = content if "mlf:datasetName" not in usage and "schema:name" in content else usage
+    name = attribute(own, "schema:name" if own is content else "mlf:datasetName")
+    fields: dict[str, Any] = {"name": name}
+    for field, term in {**TERMS, **USAGE_TERMS}.items():
+        fields[field] = attribute(own if field in USAGE_TERMS else content, term)
+    return fields
 
 
 def outputs(index: DocumentIndex) -> list[tuple[str, int]]:

@@ -23,3 +23,4 @@ def on_call(translation: Translation, event: StoreCalled) -> None:
     if handler is None or not handler(call):
         call.use_subjects()
         call.add_result()
+    call.end()

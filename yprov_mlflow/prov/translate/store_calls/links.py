@@ -18,9 +18,11 @@ def _link(call: Call, subject: str, target: str, *, unlink: bool = False) -> Non
     link = VersionedProperty(base, ("mlf:Link",), subject=subject)
     history = call.translation.history
     if unlink:
-        history.remove(link, call.ref)
+        entity = history.remove(link, call.ref)
     else:
-        history.assign(link, call.ref, None, {"mlf:target": name(target)})
+        entity = history.assign(link, call.ref, None, {"mlf:target": name(target)})
+    for end in (subject, target) if entity is not None else ():
+        call.builder.was_influenced_by(entity, end)
 
 
 def _traces_to_run(call: Call, *, unlink: bool = False) -> bool:

@@ -41,7 +41,7 @@ def log_spans(call: Call) -> bool:
 def span_key(span: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the ids of a span's trace and of the span, None if either is missing."""
     attribute = mapping(span.get("attributes")).get(_TRACE)
-    trace_id = _decoded(attribute) or span.get("trace_id") or span.get("request_id")
+    trace_id = decoded(attribute) or span.get("trace_id") or span.get("request_id")
     span_id = _hexadecimal(span.get("span_id"))
     return (trace_id, span_id) if isinstance(trace_id, str) and span_id is not None else None
 
@@ -51,7 +51,7 @@ def _note_span(call: Call, span: Mapping[str, Any]) -> bool:
 
     Records are added at the end, because MLflow logs a span when it starts and when it ends.
     """
-    attributes = {str(k): _decoded(v) for k, v in mapping(span.get("attributes")).items()}
+    attributes = {str(k): decoded(v) for k, v in mapping(span.get("attributes")).items()}
     if (ids := span_key(span)) is None:
         return False
     trace_id, span_id = ids
@@ -107,12 +107,12 @@ def _fields(span: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(attributes, Mapping):
         kept = dict(attributes)
         for key, value in attributes.items():
-            decoded = _decoded(value)
-            if key in (_SPAN_TYPE, _TRACE) or not _is_mlflow_json(decoded, value):
+            parsed = decoded(value)
+            if key in (_SPAN_TYPE, _TRACE) or not _is_mlflow_json(parsed, value):
                 continue
             if key not in _FIELD:
                 del kept[key]
-            elif span.get(_FIELD[key]) is None and _survives(decoded):
+            elif span.get(_FIELD[key]) is None and _survives(parsed):
                 del kept[key]
                 recorded.append(key)
         remainder["attributes"] = kept
@@ -166,6 +166,7 @@ def add_spans(translation: Translation) -> None:
         start, end = literals.instant(span.start), literals.instant(span.end)
         attributes = {**span.attributes, "dcterms:isPartOf": name(part_of) if part_of else None}
         builder.activity(identifier, start, end, ["mlf:Span"], span.label, attributes)
+        builder.was_influenced_by(identifier.partition("/span/")[0], identifier)
         # Clocks of several machines, or broken instrumentation, can contradict the tree of spans;
         # PROV allows neither an activity before its starter nor a cycle of starts.
         if span.parent is not None and _precedes(spans, span.parent, identifier):
@@ -209,7 +210,7 @@ def _first_number(span: Mapping[str, Any], *keys: str) -> int | None:
     return next((n for key in keys if (n := literals.number(span.get(key)))), None)
 
 
-def _decoded(value: object) -> object:
+def decoded(value: object) -> object:
     """Return the value of an attribute, which MLflow keeps as JSON text."""
     if isinstance(value, str):
         with contextlib.suppress(ValueError, RecursionError):

@@ -51,6 +51,7 @@ class Call:
         self.translation = translation
         self.builder = translation.builder
         self.event = event
+        self._declared: list[str] = []
         self.method = event.method
         session = translation.activity_ref(event)
         activity = f"{STORE}:event/{segment(event.method)}/{session.token}"
@@ -80,6 +81,8 @@ class Call:
         )
         if ref.time is not None:
             builder.was_started_by(ref.activity, self.session, ref.time)
+        else:
+            builder.was_influenced_by(ref.activity, self.session)
         user = self.translation.users.get(self.event.session)
         if user is not None:
             builder.was_associated_with(ref.activity, user)
@@ -133,8 +136,9 @@ class Call:
         else:
             types = _TYPES.get(words[0], _OTHER_TYPES)
         attributes = {"mlf:objectKind": text(kind)} if kind is not None else None
-        if label is None and entity not in self.builder.records.get("entity", {}):
-            label = text(unquote_key(words[-1]))
+        if entity not in self.builder.records.get("entity", {}):
+            self._declared.append(entity)
+            label = label or text(unquote_key(words[-1]))
         return self.builder.entity(entity, types, label, attributes)
 
     def declare_version(self, model: object, version: object) -> str:
@@ -199,6 +203,12 @@ class Call:
     def use(self, entity: str, role: str | None = None) -> str:
         """Add that the call used an entity; return the id of the usage."""
         return self.builder.used(self.ref.activity, entity, self.ref.time, role)
+
+    def end(self) -> None:
+        """Connect the call with the objects that it named first and did not create."""
+        for entity in self._declared:
+            if entity not in self.builder.generations:
+                self.builder.was_influenced_by(self.ref.activity, entity)
 
     # -- calls without a handler -------------------------------------------------------
 

@@ -117,7 +117,9 @@ def _declare_assessment(call: Call, fields: Mapping[str, Any]) -> str | None:
     assessment = f"{trace}/assessment/{segment(assessment_id)}"
     exists = assessment in call.builder.records["entity"]
     label = None if exists else text(fields.get("name") or assessment_id)
-    return call.builder.entity(assessment, ["mlf:Assessment"], label)
+    call.builder.entity(assessment, ["mlf:Assessment"], label)
+    call.builder.was_influenced_by(assessment, trace)
+    return assessment
 
 
 def _describe(
