@@ -63,7 +63,7 @@ def measure_idle(uri: str, seconds: float) -> dict[str, float]:
     ``process`` is measured here; ``accounted`` is the sum that the collectors report in the run's
     document; ``samples`` is the number of their samples.
     """
-    from yprov_mlflow.prov.capture import delivery
+    from yprov_mlflow.prov.capture import recovery
 
     mlflow = captured_mlflow(uri)
     with mlflow.start_run() as run:
@@ -71,7 +71,7 @@ def measure_idle(uri: str, seconds: float) -> dict[str, float]:
         cpu_0, wall_0 = time.process_time(), time.perf_counter()
         time.sleep(seconds)
         cpu_s, wall_s = time.process_time() - cpu_0, time.perf_counter() - wall_0
-    document = json.loads(delivery.fetch_document(run.info.run_id))
+    document = json.loads(recovery.fetch_document(run.info.run_id))
     accounted = 0.0
     samples = 0
     for record in document["activity"].values():

@@ -17,7 +17,8 @@ from yprov_mlflow.prov.model.vocabulary import BORROWED, NAMESPACE, PREFIXES
 
 FOLDER = Path(__file__).parent
 KINDS = {
-    "http://www.w3.org/1999/02/22-rdf-syntax-ns#Property": "property",
+    "http://www.w3.org/2002/07/owl#DatatypeProperty": "property",
+    "http://www.w3.org/2002/07/owl#ObjectProperty": "property",
     "http://www.w3.org/2002/07/owl#Class": "class",
     "http://www.w3.org/2002/07/owl#NamedIndividual": "individual",
 }
@@ -32,7 +33,8 @@ RECORDS = {
     " software as agent, its procedure as plan; devices used",
     "sample": "entity `quantity/<name>/<k>/<device>/<quantity>` (qudt:QuantityValue), generated:"
     " the growth of a total, or the mean of a gauge; energy by context and epoch as"
-    " `…/during/<context>`; `energy/total`, `emissions/total` and `sci`, wasDerivedFrom it",
+    " `…/during/<context>`; `energy/total`, `energy/own`, emissions of both and `sci`, derived"
+    " from it",
     "collector_stop": "samples, processor time and problems of the collector's activity",
     "run": "activity `run` (mls:Run) associated with its user; entities for store, experiment"
     " (a collection) and `record`, with all other fields of the run in the store; first name and"
@@ -135,6 +137,7 @@ def calls() -> str:
     """Return the page about the events and records of each call."""
     kinds_by_method = {name: kinds for name, (_, kinds) in handlers.HANDLERS.items()}
     events = {name: "`artifacts`" for name in artifacts.WRAPPERS}
+    events["upload_trace_data"] = "`artifacts`, `call`"
     for name, kinds in kinds_by_method.items():
         if kinds:
             events[name] = ", ".join(f"`{kind.kind}`" for kind in kinds)
@@ -263,6 +266,7 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER / "calls.md": calls(),
         FOLDER / "environment-variables.md": environment_variables(),
+        FOLDER / "vocabulary.ttl": vocabulary().decode(),
         FOLDER.parent / "README.md": readme(),
         FOLDER.parent / "migration" / "mapping.md": mapping(),
     }

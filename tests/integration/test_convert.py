@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -83,9 +84,10 @@ class Converter:
         self.source = folder / "mlruns"
         self.out = folder / "prov"
         self.ids = make_tree(self.source, runs, points)
+        self.before = ""
 
     def command(self, *options: str) -> list[str]:
-        code = "from yprov_mlflow.prov.cli import main; main()"
+        code = f"{self.before}\nfrom yprov_mlflow.prov.cli import main; main()"
         line = ["convert", str(self.source), "-o", str(self.out), *options]
         return [sys.executable, "-c", code, *line]
 
@@ -218,7 +220,7 @@ def test_mlflow_and_pandas_are_not_imported(tmp_path: Path) -> None:
 def test_points_none_and_points_all(tmp_path: Path) -> None:
     converter = Converter(tmp_path, runs=1, points=5000)
     folder = converter.folder(converter.ids[0])
-    converter("--points", "none")
+    assert " 0 points" in converter("--points", "none")
     assert [path.name for path in folder.iterdir()] == ["prov.json"]
     series = json.loads((folder / "prov.json").read_bytes())["entity"]["run:metric/@run/loss"]
     assert series["mlf:count"]["$"] == "5000"
@@ -251,6 +253,26 @@ def test_selection_of_runs(
     converter(*options)
     expected = {run_id for n, run_id in enumerate(converter.ids) if wanted(n)}
     assert {path.parent.name for path in converter.out.glob("[12]/*/prov.json")} == expected
+
+
+def test_folder_without_any_experiment_is_no_success(converter: Converter) -> None:
+    shutil.rmtree(converter.source)
+    converter.source.mkdir()
+    assert "contains no experiment" in converter(exits=3)
+
+
+def test_artifacts_out_of_reach_have_an_exit_code_of_their_own(converter: Converter) -> None:
+    runs = list(converter.source.glob("*/*/meta.yaml"))
+    for number, meta in enumerate(runs):
+        shutil.rmtree(meta.parent / "artifacts", ignore_errors=True)
+        uri = f"artifact_uri: s3://bucket/{number}/artifacts"
+        meta.write_text(re.sub("artifact_uri:.*", uri, meta.read_text()))
+    converter("--report", str(converter.out.parent / "report.json"), exits=4)
+    report = json.loads((converter.out.parent / "report.json").read_bytes())
+    assert {p["kind"] for p in report["problems"] if p["lost"]} == {"artifacts"}
+    (runs[0].parent / "params").mkdir(exist_ok=True)
+    (runs[0].parent / "params" / "bad").symlink_to("/etc/hostname")
+    converter(exits=3)
 
 
 def test_empty_selection_and_missing_store_are_errors(converter: Converter) -> None:
@@ -558,13 +580,28 @@ def test_broken_run_is_reported_and_others_are_converted(
     assert json.loads(report.read_text())["problems"] == summary["problems"]
 
 
+REFUSING = """
+from yprov_mlflow.prov.errors import DocumentError
+from yprov_mlflow.prov.formats import prov_xml
+
+write = prov_xml.dump
+def dump(documents, stream, *, single=False):
+    documents = list(documents)
+    if any(b"Out of memory" in document.to_json_bytes() for document in documents):
+        raise DocumentError.unwritable("PROV-XML", "a tag")
+    write(documents, stream, single=single)
+prov_xml.dump = dump
+"""
+
+
 def test_document_impossible_in_a_format_is_reported(converter: Converter, tmp_path: Path) -> None:
-    colored = converter.source / "1" / converter.ids[0] / "tags" / "error"
-    colored.write_text("\x1b[31mOut of memory\x1b[0m")
+    tag = converter.source / "1" / converter.ids[0] / "tags" / "error"
+    tag.write_text("Out of memory")
     report = tmp_path / "report.json"
+    converter.before = REFUSING
 
     def problems(*options: str) -> list[str]:
-        converter(*options, "--report", str(report), exits=3)
+        converter(*options, "--workers", "1", "--report", str(report), exits=3)
         return [problem["place"] for problem in json.loads(report.read_text())["problems"]]
 
     both = ("--to", "prov-json", "--to", "prov-xml")

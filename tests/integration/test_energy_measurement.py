@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -246,6 +247,85 @@ def test_surviving_forked_child_does_not_block_measurements(sandbox: Sandbox) ->
     assert not any("mlf:leftToOthers" in record for record in collectors)
 
 
+SWEEP = """
+    import json, subprocess, sys, time
+    import yprov_mlflow as mlflow
+
+    def work():
+        end = time.process_time() + 0.6
+        while time.process_time() < end:
+            sum(range(1000))
+
+    if sys.argv[1:]:  # a trial in a process of its own
+        with mlflow.start_run(parent_run_id=sys.argv[1]) as run:
+            work()
+        print(run.info.run_id)
+        sys.exit()
+    with mlflow.start_run() as parent:
+        time.sleep(0.5)
+        with mlflow.start_run(nested=True) as trial:
+            work()
+        command = [sys.executable, __file__, parent.info.run_id]
+        other = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(json.dumps([parent.info.run_id, trial.info.run_id, other.split()[-1]]))
+"""
+
+
+def own_j(document: dict[str, Any]) -> float:
+    return value(document["entity"]["run:energy/own"])
+
+
+def test_parent_and_trials_of_a_sweep_can_be_added(sandbox: Sandbox) -> None:
+    settings = {"YPROV_MLFLOW_INTERVAL": "0.1", "YPROV_MLFLOW_CPU_TDP": str(os.cpu_count())}
+    done = sandbox.run(SWEEP, sandbox.sqlite, YPROV_MLFLOW_COLLECTORS="cpu,host", **settings)
+    parent, *trials = [document_of(sandbox, run_id) for run_id in done.json]
+    (cpu_time,) = [
+        value(record)
+        for key, record in quantities(parent).items()
+        if key.endswith("@process/cpu_time")
+    ]
+    for trial in trials:
+        assert 0.3 < own_j(trial) < 0.9, "a watt for each of its 0.6 busy seconds"
+        overlaps = json.loads(trial["entity"]["run:energy/total"]["mlf:overlaps"])
+        assert done.json[0] in overlaps["runs"]
+    # The parent is left with what no trial did, such as the start of the other process.
+    total_j = sum(map(own_j, (parent, *trials)))
+    assert own_j(parent) <= cpu_time - 0.9
+    assert total_j == pytest.approx(cpu_time, abs=0.3)
+    overlaps = json.loads(parent["entity"]["run:energy/total"]["mlf:overlaps"])
+    assert (overlaps["count"], set(overlaps["runs"])) == (2, set(done.json[1:]))
+
+
+def test_runs_that_sleep_side_by_side_are_not_billed_for_each_other(sandbox: Sandbox) -> None:
+    script = """
+        import json, subprocess, sys, time
+        import yprov_mlflow as mlflow
+
+        others = [] if sys.argv[1:] else [
+            subprocess.Popen([sys.executable, __file__, "x"], stdout=subprocess.PIPE, text=True)
+        ]
+        with mlflow.start_run() as run:
+            for other in others:  # one works, the other sleeps
+                while other.poll() is None:
+                    sum(range(1000))
+            if not others:
+                time.sleep(2)
+        ids = [other.stdout.read().split()[-1] for other in others]
+        print(json.dumps([run.info.run_id, *ids]) if others else run.info.run_id)
+    """
+    settings = {"YPROV_MLFLOW_INTERVAL": "0.1", "YPROV_MLFLOW_CPU_TDP": str(os.cpu_count())}
+    done = sandbox.run(script, sandbox.sqlite, YPROV_MLFLOW_COLLECTORS="cpu", **settings)
+    busy, asleep = done.json
+    document = document_of(sandbox, asleep)
+    total = document["entity"]["run:energy/total"]
+    assert own_j(document) < 0.4 * value(total), "the node worked for another run"
+    assert total["mlf:scope"]["$"] == "mlf:node"
+    assert document["entity"]["run:energy/own"]["mlf:scope"]["$"] == "mlf:process"
+    assert busy in json.loads(total["mlf:overlaps"])["runs"]
+    bill = sandbox.yprov("energy", asleep, uri=sandbox.sqlite).out
+    assert "do not add them up" in " ".join(bill.split())
+
+
 # -- ranks ---------------------------------------------------------------------------------
 
 RANK = """
@@ -349,6 +429,9 @@ def test_energy_of_ranks_on_two_nodes_equals_counters(sandbox: Sandbox) -> None:
     assert energies["cpu/1.r2/cpu0/energy"] == pytest.approx(7)
     assert value(document["entity"]["run:energy/total"]) == pytest.approx(13)
     assert value(document["entity"]["run:energy/memory"]) == pytest.approx(1)
+    total = document["entity"]["run:energy/total"]
+    assert (total["mlf:scope"]["$"], int(total["mlf:nodeCount"]["$"])) == ("mlf:node", 2)
+    assert own_j(document) <= 13
     activities = document["activity"]
     for kind in ("session", "collector/cpu"):
         keys = {key for key in activities if key.startswith(f"run:{kind}/1")}

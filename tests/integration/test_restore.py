@@ -90,6 +90,16 @@ def postgres(postgres_address: str) -> Iterator[str]:
     connection.close()
 
 
+def make_database(mariadb_address: str, name: str, characters: str) -> None:
+    import pymysql
+
+    user, _, address = mariadb_address.partition("@")
+    login, _, password = user.partition(":")
+    host, _, port = address.partition(":")
+    with pymysql.connect(host=host, port=int(port), user=login, password=password) as connection:
+        connection.cursor().execute(f"CREATE DATABASE {name} CHARACTER SET {characters}")
+
+
 @pytest.mark.parametrize("to", ["prov-json", "n-quads"])
 def test_full_store_is_restored_and_repeating_changes_nothing(
     to: str, target: Target, full: str, expected: Store
@@ -126,7 +136,8 @@ def test_values_that_postgresql_cannot_hold_are_cut_and_reported(
     long_id = "azure-" + "1" * 40
     params = {"long": "y" * 9000, "nul": "a\x00b"}
     target.write("1/a", run_events(long_id, "123456789012345678", "main", (ParamsLogged, params)))
-    report = target.restore(postgres)
+    # SQLAlchemy's default driver may be another one than that of our extra.
+    report = target.restore(postgres.replace("+psycopg2", ""))
     run_id = report.ids[f"run 123456789012345678/{long_id}"]
     run = comparison.read_store(postgres)["runs"][run_id]
     assert run["experiment_id"] == report.ids["experiment 123456789012345678"]
@@ -146,16 +157,10 @@ def test_full_store_is_restored_into_mysql(
     target: Target, full: str, expected: Store, mariadb_address: str
 ) -> None:
     """MySQL has no infinity, and keys that differ only in case are equal."""
-    import pymysql
-
-    user, _, address = mariadb_address.partition("@")
-    login, _, password = user.partition(":")
-    host, _, port = address.partition(":")
-    with pymysql.connect(host=host, port=int(port), user=login, password=password) as connection:
-        connection.cursor().execute("CREATE DATABASE restored CHARACTER SET utf8mb4")
+    make_database(mariadb_address, "restored", "utf8mb4")
     uri = f"mysql+pymysql://{mariadb_address}/restored"
     target.convert(full)
-    report = target.restore(uri)
+    report = target.restore(uri.replace("+pymysql", ""))
     restored = comparison.read_store(uri)
     repeated = target.restore(uri)
     dispose_engines(uri)
@@ -166,6 +171,24 @@ def test_full_store_is_restored_into_mysql(
     assert report.counts["run"] == {"restored": 5}
     assert sorted(note.place for note in report.losses)[0] == "call create_webhook"
     assert repeated.counts["trace"] == {"unchanged": 3}
+
+
+def test_text_that_a_mysql_database_cannot_hold_is_reported(
+    target: Target, mariadb_address: str
+) -> None:
+    make_database(mariadb_address, "narrow", "latin1")
+    params = {"plain": "é", "wide": "ж"}
+    target.write("1/a", run_events("a" * 32, "1", "Ж", (ParamsLogged, params)))
+    report = target.restore(f"mysql://{mariadb_address}/narrow")
+    uri = f"mysql+pymysql://{mariadb_address}/narrow"
+    restored = comparison.read_store(uri)["runs"]["a" * 32]["params"]
+    dispose_engines(uri)
+    assert restored == {"plain": "é", "wide": "?"}
+    assert [note.place for note in report.losses] == [
+        f"run {'a' * 32}, wide, value",
+        "experiment 1, name",
+    ]
+    assert all("CHARACTER SET utf8mb4" in note.reason for note in report.losses)
 
 
 def test_converting_the_restored_store_gives_equal_documents(target: Target, full: str) -> None:
@@ -515,6 +538,79 @@ def test_run_without_available_files_keeps_its_artifact_uri(target: Target) -> N
     assert report.losses == []
 
 
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """Return a folder of this machine that is no part of the input."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "key").write_bytes(b"secret")
+    return folder
+
+
+def test_folder_that_only_the_document_names_is_not_read(target: Target, private: Path) -> None:
+    logged = (ArtifactsLogged, files_of(key=b"secret"))
+    target.write("1/a", run_events("a" * 32, "1", "main", logged, artifact_uri=str(private)))
+    report = target.restore()
+    assert not target.root.exists()
+    assert report.complete
+    [note] = report.changes
+    assert str(private) in note.reason and "--artifacts" in note.reason
+    # The same URI counts within the folder that the user gives.
+    assert target.restore(artifacts=private.parent, overwrite=True).files["copied"] == 1
+
+
+@pytest.mark.parametrize("link", ["artifacts/key", "artifacts", "artifacts/sub"])
+def test_links_out_of_the_folder_of_the_document_are_not_followed(
+    target: Target, private: Path, link: str
+) -> None:
+    name = "sub/key" if link.endswith("sub") else "key"
+    document = target.write(
+        "1/a", run_events("a" * 32, "1", "main", (ArtifactsLogged, files_of(**{name: b"secret"})))
+    )
+    source = document.parent / link
+    source.parent.mkdir(exist_ok=True)
+    source.symlink_to(private / "key" if link.endswith("key") else private)
+    target.restore()
+    assert not target.root.exists()
+
+
+def test_document_behind_a_link_out_of_the_folder_is_not_read(
+    target: Target, private: Path
+) -> None:
+    target.write("1/a", run_events("a" * 32))
+    document = target.write("1/b", run_events("b" * 32)).rename(private / "prov.json")
+    (target.out / "1" / "b" / "prov.json").symlink_to(document)
+    report = target.restore()
+    assert report.counts["run"] == {"restored": 1}
+    assert [note.reason for note in report.losses] == ["is a link that leads out of its folder"]
+
+
+def test_artifacts_above_a_lone_document_need_their_digest(target: Target, private: Path) -> None:
+    files = [*files_of(key=b"secret"), {"path": "other", "size": None, "sha256": None}]
+    events = run_events("a" * 32, "1", "main", (ArtifactsLogged, files))
+    document = target.write("1/a", events)
+    document = document.rename(_created(private / "provenance") / "prov.json")
+    (private / "other").write_bytes(b"anything")
+    report = restore(RestoreRequest((document,), target.uri, artifact_root=str(target.root)))
+    assert [path.name for path in target.root.rglob("*") if path.is_file()] == ["key"]
+    assert report.lacks_only_artifacts and not report.complete
+
+
+def _created(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("run_id", ["..", "../../x", "a/../../b"])
+def test_ids_do_not_lead_out_of_the_artifact_root(target: Target, run_id: str) -> None:
+    logged = (ArtifactsLogged, files_of(key=b"mine"))
+    document = target.write("1/a", run_events(run_id, "1", "main", logged))
+    (_created(document.parent / "artifacts") / "key").write_bytes(b"mine")
+    report = target.restore()
+    assert [path for path in target.root.parent.rglob("key") if "prov" not in path.parts] == []
+    assert "not the name of a folder" in report.losses[0].reason
+
+
 def test_folder_without_any_artifact_is_reported(target: Target, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.mkdir()
@@ -525,6 +621,52 @@ def test_folder_without_any_artifact_is_reported(target: Target, tmp_path: Path)
     (note,) = report.losses
     assert note.place == str(wrong)
     assert "contains none of 2 artifacts: give the folder" in note.reason
+
+
+# -- other tables --------------------------------------------------------------------------
+
+
+def test_rows_that_refer_to_a_secret_are_restored_without(target: Target) -> None:
+    who = {"created_at": 1, "last_updated_at": 1}
+    secret = {"secret_id": "s", "secret_name": "k", "encrypted_value": "(withheld)", **who}
+    definition = {"model_definition_id": "d", "name": "m", "provider": "p", "model_name": "gpt"}
+    mapping = {"mapping_id": "x", "endpoint_id": "e", "model_definition_id": "d", "weight": 1.0}
+    lost = {**mapping, "mapping_id": "y", "endpoint_id": "other"}
+    calls = {
+        "secrets": [secret],
+        "model_definitions": [{**definition, "secret_id": "s", **who}],
+        "endpoints": [{"endpoint_id": "e", "name": "e", **who}],
+        "endpoint_model_mappings": [
+            {**row, "linkage_type": "PRIMARY", "fallback_order": None, "created_at": 1}
+            for row in (mapping, lost)
+        ],
+    }
+    target.write("store", store_events(*((f"record_{t}", {"rows": r}) for t, r in calls.items())))
+    report = target.restore()
+    with closing(sqlite3.connect(target.database)) as connection:
+        rows = connection.execute("SELECT model_definition_id, secret_id FROM model_definitions")
+        assert rows.fetchall() == [("d", None)]
+        rows = connection.execute("SELECT mapping_id FROM endpoint_model_mappings")
+        assert rows.fetchall() == [("x",)]
+    assert {note.place: note.reason for note in report.losses} == {
+        "table secrets, s": "encrypted_value is a secret, which documents never contain;"
+        " set it in MLflow",
+        "table model_definitions, d": "secret_id refers to 's' in secrets, which the target"
+        " lacks: it is empty",
+        "table endpoint_model_mappings, y": "endpoint_id refers to 'other' in endpoints, which the"
+        " target lacks",
+    }
+
+
+def test_fields_that_no_target_writes_are_reported(target: Target) -> None:
+    experiment = {"experiment_id": "5", "name": "e", "workspace": "team", "later": None}
+    model = {"name": "m", "workspace": "team", "color": "red"}
+    calls = [("create_experiment", experiment), ("create_registered_model", model)]
+    target.write("store", store_events(*calls))
+    assert [(note.place, note.reason) for note in target.restore().losses] == [
+        ("experiment 5", "not restored: workspace"),
+        ("registered model m", "not restored: color, workspace"),
+    ]
 
 
 # -- through the client --------------------------------------------------------------------
@@ -632,6 +774,34 @@ def test_files_that_are_not_documents_are_reported_and_skipped(target: Target) -
     report = target.restore()
     assert report.counts["run"] == {"restored": 1}
     assert sorted(note.place for note in report.losses) == [str(broken), str(foreign)]
+
+
+@pytest.mark.parametrize(
+    ("section", "term", "value"),
+    [
+        ("entity", "mlf:timestamp", {"$": "no time", "type": "xsd:dateTime"}),
+        ("entity", "mlf:step", {"$": "one", "type": "xsd:int"}),
+        ("entity", "prov:value", None),
+        ("activity", "prov:startTime", "yesterday"),
+        ("activity", "mlf:startTimeMs", "yesterday"),
+        ("wasGeneratedBy", "prov:entity", 7),
+    ],
+)
+def test_malformed_document_does_not_stop_the_others(
+    target: Target, section: str, term: str, value: object
+) -> None:
+    points = (MetricsLogged, ["m"], array("d", [1]), array("q", [TIME_MS]), array("q", [0]))
+    bad = target.write("1/a", run_events("a" * 32, "1", "main", points))
+    content = json.loads(bad.read_text())
+    identifier = next((i for i, r in content[section].items() if term in r), "run:run")
+    content[section][identifier][term] = value
+    bad.write_text(json.dumps(content))
+    target.write("1/b", run_events("b" * 32))
+    report = target.restore()
+    assert "b" * 32 in target.store["runs"]
+    if section == "entity":
+        assert f"{bad}, {identifier}" in {note.place for note in report.losses}
+        assert "a" * 32 not in target.store["runs"]
 
 
 def test_purged_runs_and_runs_without_experiment_are_not_restored(target: Target) -> None:

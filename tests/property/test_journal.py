@@ -106,9 +106,10 @@ def test_truncated_file_yields_every_complete_line(entries, cut):
         path.write_bytes(content[:cut])
         journal = JournalReader(path)
         read = list(journal)
-        whole = content[:cut].count(b"\n") - 1
+        # Of a line that lacks only its newline, nothing is lost.
+        whole = content[:cut].count(b"\n") - 1 + (content[cut : cut + 1] == b"\n")
     assert len(read) == max(0, whole)
-    assert len(journal.problems) == (1 if cut and content[cut - 1 : cut] != b"\n" else 0)
+    assert len(journal.problems) == (1 if not cut or content[cut - 1 : cut] != b"\n" else 0)
 
 
 @given(st.lists(records, min_size=2, max_size=6), st.data())
@@ -124,38 +125,39 @@ def test_torn_line_loses_only_its_own_event(entries, data):
         journal = JournalReader(path)
         read = [e.seq for e in journal]
     assert read == [n for n in range(len(entries)) if n != victim - 1]
-    assert len(journal.problems) == 1
+    # A gap is reported as such, at the line that follows it.
+    assert [p.line for p in journal.problems] == [victim + 1, victim + 2][: 1 + journal.gaps]
     assert journal.gaps == (0 if victim == len(entries) else 1)
 
 
 @given(st.lists(st.none() | st.integers(0, 200), max_size=12))
-def test_full_disk_loses_only_the_events_it_rejected(limits):
+def test_full_disk_loses_nothing_that_the_process_still_holds(limits):
     """Simulate a disk that accepts only so many bytes of each line; None accepts all."""
     write = os.write
     remaining = iter(limits)
 
     def limited(fd, line):
-        n = next(remaining)
+        n = next(remaining, None)
         return write(fd, line if n is None else line[:n])
 
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         journal = JournalWriter(JournalDirectory(Path(directory), "r"), "s")
         patch.setattr(os, "write", limited)
-        written = []
-        for number, n in enumerate(limits):
+        for _ in limits:
             with contextlib.suppress(JournalError):
                 journal.append(events.TagDeleted, "key")
-                written.append(number)
-            assert n is not None or written[-1:] == [number]
-        journal.close()
         if not limits:
             return
+        # What the disk rejected is with the process, and in the file once there is space again.
+        reader = JournalReader(journal.folder.file("s"), unsaved=journal.unsaved())
+        assert [event.seq for event in reader] == list(range(len(limits)))
+        assert reader.problems == []
+        remaining = iter(())
+        journal.append(events.TagDeleted, "key")
+        journal.close()
         reader = JournalReader(journal.folder.file("s"))
-        read = [event.seq for event in reader]
-    # A line that lacks only its newline is complete as soon as another line follows.
-    assert set(written) <= set(read)
-    assert read == sorted(set(read))
-    assert reader.gaps == max(read, default=-1) + 1 - len(read)
+        assert [event.seq for event in reader] == list(range(len(limits) + 1))
+        assert reader.problems == []
 
 
 def test_head_rejected_by_a_full_disk_is_written_with_the_next_line(tmp_path, monkeypatch):
@@ -168,8 +170,8 @@ def test_head_rejected_by_a_full_disk_is_written_with_the_next_line(tmp_path, mo
     journal.append(events.TagDeleted, "key")
     journal.close()
     reader = JournalReader(journal.folder.file("s"))
-    assert [(event.run_id, event.seq) for event in reader] == [("\ud800", 1)]
-    assert (reader.problems, reader.gaps) == ([], 1)
+    assert [(event.run_id, event.seq) for event in reader] == [("\ud800", 0), ("\ud800", 1)]
+    assert reader.problems == []
 
 
 def test_foreign_array_among_the_lines_is_one_problem(tmp_path):
@@ -217,7 +219,102 @@ def test_foreign_file_yields_no_events_and_one_problem(tmp_path, content):
     path.write_bytes(content)
     journal = JournalReader(path)
     assert list(journal) == []
-    assert len(journal.problems) == (1 if content else 0)
+    assert len(journal.problems) == 1
+
+
+def three_lines(tmp_path) -> tuple[Path, list[bytes]]:
+    path = write(str(tmp_path), "r", "s", [(events.TagDeleted, (key,)) for key in "abc"])
+    return path, path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("order", "keys", "reason"),
+    [
+        ((0, 1, 2, 2, 3), "abc", "repeats event 1"),
+        ((0, 2, 1, 3), "abc", "event 0 is not in its place"),
+        ((0, 1, 3), "ac", "event 1 is missing"),
+        ((1, 2, 3), "abc", "the head of the file, with its run and session, is missing"),
+    ],
+)
+def test_moved_repeated_and_lost_lines_are_reported(tmp_path, order, keys, reason):
+    path, lines = three_lines(tmp_path)
+    path.write_bytes(b"".join(lines[number] for number in order))
+    journal = JournalReader(path)
+    assert "".join(event.key for event in journal) == keys
+    (problem,) = journal.problems
+    assert reason in problem.reason
+    assert problem.lost == (keys != "abc")
+
+
+def test_lines_of_other_runs_and_processes_are_not_believed(tmp_path):
+    path, lines = three_lines(tmp_path)
+    for run_id, session in (("other", "s"), ("r", "other")):
+        foreign = write(str(tmp_path), run_id, session, [(events.TagDeleted, ("foreign",))])
+        lines[2:2] = foreign.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines))
+    journal = JournalReader(path)
+    assert "".join(event.key for event in journal) == "abc"
+    assert [(problem.line, problem.last) for problem in journal.problems] == [(3, 6)]
+
+
+def test_newline_that_was_changed_loses_no_line(tmp_path):
+    path, lines = three_lines(tmp_path)
+    path.write_bytes(b"".join(lines).replace(b"\n", b"\v", 3))
+    journal = JournalReader(path)
+    assert "".join(event.key for event in journal) == "abc"
+    assert [problem.line for problem in journal.problems] == [1]
+
+
+def test_other_line_ends_lose_no_line_and_are_reported(tmp_path):
+    path, lines = three_lines(tmp_path)
+    path.write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
+    journal = JournalReader(path)
+    assert "".join(event.key for event in journal) == "abc"
+    assert [(problem.line, problem.lost) for problem in journal.problems] == [(1, False)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "other owner", "copy", "other run"])
+def test_only_journals_of_the_run_and_its_owner_are_read(tmp_path, kind, monkeypatch):
+    path, _ = three_lines(tmp_path)
+    folder = JournalDirectory(tmp_path, "r")
+    other = folder.file("other")
+    match kind:
+        case "pipe":
+            os.mkfifo(other)
+        case "link":
+            other.symlink_to(path)
+        case "folder":
+            other.mkdir()
+        case "other owner":
+            other.write_bytes(path.read_bytes())
+            lstat = Path.lstat
+
+            def owned(self):
+                status = list(lstat(self))
+                status[4] += self == other
+                return os.stat_result(status)
+
+            monkeypatch.setattr(Path, "lstat", owned)
+        case "copy":
+            other.write_bytes(path.read_bytes())
+        case "other run":
+            other.write_bytes(
+                write(str(tmp_path), "x", "y", [(events.TagDeleted, ("k",))]).read_bytes()
+            )
+    readers, (problem,) = folder.readers()
+    assert [reader.path for reader in readers] == [path]
+    assert problem.path == other
+
+
+def test_journal_that_shrank_or_disappeared_is_reported_each_time(tmp_path):
+    path, lines = three_lines(tmp_path)
+    folder = JournalDirectory(tmp_path, "r")
+    folder.mark_delivered({**folder.sizes(), "gone.journal": 7}, "sqlite:///m.db")
+    assert folder.delivered_store() == "sqlite:///m.db"
+    path.write_bytes(b"".join(lines[:-1]))
+    assert folder.is_current()  # a document from now would have less
+    folder.mark_delivered(folder.sizes())
+    assert {problem.path.name for problem in folder.readers()[1]} == {"s.journal", "gone.journal"}
 
 
 def test_signal_handler_can_log_while_a_line_is_written(tmp_path, monkeypatch):

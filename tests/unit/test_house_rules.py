@@ -97,7 +97,7 @@ def test_pages_name_modules_that_exist(page: Path) -> None:
 def test_modules_are_short() -> None:
     assert [module.name for module in PACKAGE if module.lines > MOST_LINES] == []
     lengths = sorted(module.lines for module in PACKAGE)
-    assert lengths[len(lengths) // 2] <= 150
+    assert lengths[len(lengths) // 2] <= 160
 
 
 def test_functions_are_short_and_take_few_parameters() -> None:

@@ -21,7 +21,7 @@ def test_defaults(tmp_path):
     loaded = settings.load()
     assert loaded.capture is False
     assert loaded.directory == tmp_path / "state" / "yprov-mlflow"
-    assert loaded.max_samples == 1000
+    assert loaded.max_samples == 100
     assert loaded.hash_user is False
     assert loaded.base_uri is None
     assert set(loaded.origin.values()) == {"default"}
@@ -123,9 +123,9 @@ def test_project_file_cannot_enable_capture(project):
 
 def test_pyproject_without_our_table_is_ignored_even_if_broken(project):
     (project / "pyproject.toml").write_text("[tool.other\nbroken")
-    assert settings.load().max_samples == 1000
+    assert settings.load().max_samples == 100
     (project / "pyproject.toml").write_text("[project]\ndependencies = ['yprov-mlflow']\n")
-    assert settings.load().max_samples == 1000
+    assert settings.load().max_samples == 100
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_own_project_file_without_a_valid_table_raises(project, text):
 
 def test_empty_project_file_is_allowed(project):
     (project / "yprov-mlflow.toml").write_text("# nothing yet\n")
-    assert settings.load().max_samples == 1000
+    assert settings.load().max_samples == 100
 
 
 def test_default_directory_without_home_or_with_relative_state_folder(monkeypatch, tmp_path):

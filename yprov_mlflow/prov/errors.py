@@ -108,6 +108,12 @@ class StoreError(YprovMlflowError):
         return cls(f"the tracking store failed: {reason}", uri, cure)
 
     @classmethod
+    def missing(cls, uri: str) -> StoreError:
+        """Report a database or folder that does not exist, and that opening would create."""
+        cure = f"Check the working directory, and set the store with {TRACKING_OPTIONS}"
+        return cls("there is no tracking store", uri, cure)
+
+    @classmethod
     def unreadable(cls, location: str, reason: str) -> StoreError:
         """Report that no runs can be read from ``location``."""
         cure = "Check the location and your permission to read it"
@@ -139,13 +145,22 @@ class JournalError(YprovMlflowError):
         cure = "Free disk space, or set YPROV_MLFLOW_DIR to a writable folder"
         return cls(f"cannot write the provenance journal: {reason}", folder, cure)
 
+    @classmethod
+    def moved(cls, folder: str) -> JournalError:
+        """Report a journal that disappeared from ``folder`` and was written there again."""
+        what = "the provenance journal was removed or moved while its run goes on"
+        return cls(what, folder, "What this process knows was written again; leave the folder")
+
 
 class DeliveryError(YprovMlflowError):
     """The document of a run is not available, or cannot be added to its artifacts."""
 
     @classmethod
-    def no_journal(cls, run_id: str, folder: str) -> DeliveryError:
-        """Report a missing journal of ``run_id`` on this machine."""
+    def no_journal(cls, run_id: str, folder: str, problems: Iterable[str] = ()) -> DeliveryError:
+        """Report that this machine lacks a readable journal of ``run_id``."""
+        if reasons := "; ".join(problems):
+            cure = "Put the journal back as a regular file of yours, if there is a copy"
+            return cls(f"no journal of {run_id!r} can be read: {reasons}", None, cure)
         cure = "Check the run id, and set YPROV_MLFLOW_DIR as it was when the run was logged"
         return cls(f"the journal of run {run_id!r} does not exist", folder, cure)
 
@@ -192,6 +207,12 @@ class DocumentError(YprovMlflowError, ValueError):
         """Report bytes that are not a document in the format ``format_name``."""
         cure = "Check that the file is complete and that its extension matches its format"
         return cls(f"not a valid {format_name} document: {first_line(reason)}", where, cure)
+
+    @classmethod
+    def too_long(cls, format_name: str, error: MemoryError) -> DocumentError:
+        """Report a term that is longer than the parser of RDF can read."""
+        cure = "Convert the store to PROV-JSON, PROV-N or PROV-XML, which have no such limit"
+        return cls(f"a text is too long for the parser of {format_name}: {error}", None, cure)
 
     @classmethod
     def unwritable(

@@ -21,6 +21,7 @@ Every event starts with the same four fields:
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -29,8 +30,17 @@ STORE_SESSION = "store"
 TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
 """Statuses of runs that have ended."""
 
+LARGEST_FLOAT = sys.float_info.max
+"""Value that MLflow's SQL stores write for infinity, with its sign (mlflow#22826)."""
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 """Bounds of times, steps and other whole numbers in journals, databases and Parquet."""
+
+JOURNAL_FACTS = "journal"
+"""``FactsCollected.collector`` for gaps in the journal of a session."""
+
+OVERLAP_FACTS = "overlap"
+"""``FactsCollected.collector`` of the runs that were measured on the machine at the same time."""
 
 Json = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of JSON values."""
@@ -83,7 +93,11 @@ class FactsCollected(Event, kind="facts"):
             (name to version); ``"host"`` has ``os``, ``machine``, ``cpu_count``,
             ``memory_bytes`` and more. A collector that does not work on this machine has
             ``unavailable`` (the reason) and ``cure``; one that works in part has ``missing``, a
-            list of mappings with ``what``, ``reason`` and ``cure``.
+            list of mappings with ``what``, ``reason`` and ``cure``. ``JOURNAL_FACTS`` has
+            ``problems``, texts about the damage of a session's journal, and ``missing``, the
+            first and last number of each gap; its time is 0.
+            ``OVERLAP_FACTS`` has ``runs``, the ids of up to 100 runs, and their ``count``; it is
+            collected again when their number has doubled.
     """
 
     collector: str

@@ -1,8 +1,16 @@
-"""Names of all files and folders that this package writes; standard library only."""
+"""Names of all files and folders that this package writes, and who may read them.
+
+Standard library only. The state folder is for its owner alone. The output of a conversion is for
+sharing: the user's umask decides its modes.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from contextlib import suppress
+from pathlib import Path
 
 # -- artifacts of a run ----------------------------------------------------------------
 
@@ -33,11 +41,59 @@ DELIVERY_LOCK = "delivery.lock"
 CLAIMS = "claims"
 """Folder of locks: which process of a run measures a node or a device."""
 
+PEERS = "measuring"
+"""Folder with a folder for each machine, and in it a file for each process that measures runs."""
+
 SERVER = "server"
 """Folder with what capture inside ``mlflow server`` writes, laid out like the state folder."""
 
 STORES = "stores"
 """Folder with a document for each store: experiments, registry, and the like."""
+
+STAGING = "staging"
+"""Folder with a copy of each remote output of a conversion."""
+
+PRIVATE_FILE = 0o600
+_OTHERS = 0o077  # the rights of group and others
+_STATE_FOLDERS = frozenset({JOURNALS, PEERS, SERVER, STORES, STAGING})
+
+
+def private_folder(folder: Path, root: Path) -> None:
+    """Create a folder in the state folder ``root`` that only its owner can read.
+
+    Group and others also lose their rights to an existing folder if it belongs to this user; but
+    not to a state folder with files of other programs.
+
+    Raises:
+        OSError: The folder cannot be created.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    parts = folder.relative_to(root).parts
+    for path in (root.joinpath(*parts[:count]) for count in range(len(parts) + 1)):
+        try:
+            path.mkdir(0o700)
+        except FileExistsError:
+            if path != root or _STATE_FOLDERS.issuperset(os.listdir(path)):
+                _withdraw(path)
+
+
+def _withdraw(folder: Path) -> None:
+    """Take the rights of group and others away, if they have any, also from all inside."""
+    with suppress(OSError):
+        status = folder.stat()
+        if status.st_uid != os.geteuid() or not status.st_mode & _OTHERS:
+            return
+        if status.st_mode & stat.S_ISVTX:  # for temporary files of all users, as /tmp is
+            return
+        folder.chmod(status.st_mode & 0o7700)
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                _withdraw(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_uid == os.geteuid() and status.st_mode & _OTHERS:
+                    os.chmod(entry.path, status.st_mode & 0o7700)
+
 
 # -- output of a conversion ------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""MLflow's objects as JSON, without secrets. Duck-typed: nothing here imports mlflow.
+"""MLflow's objects as JSON. Duck-typed: nothing here imports mlflow.
 
 This is the only place that knows which attributes MLflow's entities have. Capture uses it for
 the calls that it sees, the readers of stores for the objects that a client returns.
@@ -7,9 +7,11 @@ the calls that it sees, the readers of stores for the objects that a client retu
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import datetime
 import enum
+import functools
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -19,6 +21,7 @@ from yprov_mlflow.prov.state import Experiment, LoggedModel, ModelVersion, Regis
 
 # Deeper than any entity of MLflow; an object that contains itself ends here.
 _MAX_DEPTH = 12
+_MAX_COPIED_DEPTH = 2
 
 
 def to_json(value: Any, depth: int = 0) -> Json:
@@ -34,7 +37,7 @@ def to_json(value: Any, depth: int = 0) -> Json:
     if isinstance(value, enum.Enum):
         return to_json(value.value, depth + 1)
     if isinstance(value, Mapping):
-        return {str(k): _field_to_json(str(k), v, depth + 1) for k, v in value.items()}
+        return {str(k): to_json(v, depth + 1) for k, v in value.items()}
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, Sequence | Set):
@@ -43,13 +46,13 @@ def to_json(value: Any, depth: int = 0) -> Json:
         return value.isoformat()
     properties = _properties(value)
     if properties is not None:
-        return {name: _field_to_json(name, v, depth + 1) for name, v in properties.items()}
+        return {name: to_json(v, depth + 1) for name, v in properties.items()}
     item = getattr(value, "item", None)  # a scalar of numpy
     return item() if callable(item) else str(value)
 
 
 def arguments(method: str, values: Mapping[str, Any]) -> dict[str, Json]:
-    """Return the arguments of a call as JSON, without secrets.
+    """Return the arguments of a call as JSON; secrets in them are withheld by the event.
 
     Of methods that manage secrets only the identifying arguments are kept.
     """
@@ -60,11 +63,11 @@ def arguments(method: str, values: Mapping[str, Any]) -> dict[str, Json]:
             name: to_json(value) if name in redaction.IDENTIFYING_FIELDS else redaction.WITHHELD
             for name, value in passed.items()
         }
-    return {name: _field_to_json(name, value, 0) for name, value in passed.items()}
+    return {name: to_json(value) for name, value in passed.items()}
 
 
 def result(method: str, value: Any) -> Json:
-    """Return the result of a call as JSON, without secrets.
+    """Return the result of a call as JSON; secrets in it are withheld by the event.
 
     Of methods that manage secrets only the identifying fields are kept.
     """
@@ -75,26 +78,62 @@ def result(method: str, value: Any) -> Json:
     return {name: item for name, item in items.items() if item is not None} or None
 
 
-def _field_to_json(name: str, value: Any, depth: int) -> Json:
-    return to_json(redaction.redact_field(name, value), depth)
-
-
 def _properties(value: Any) -> Mapping[str, Any] | None:
-    """Return the public properties of an entity, or None for other objects."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    """Return the public properties of an entity, or None for other objects.
+
+    The entity belongs to the user, so reading it must not change it, nor ask a store: what is
+    loaded on demand is left out unless it is loaded already, and methods run on a copy, on which
+    they may fill caches. Names are looked up in the class, as objects may load unknown ones.
+    """
+    cls: Any = type(value)
+    if dataclasses.is_dataclass(cls):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if hasattr(value, "ListFields"):  # a protobuf message, as servers pass them on
+    if hasattr(cls, "ListFields"):  # a protobuf message, as servers pass them on
         return {field.name: item for field, item in value.ListFields()}
-    dump = getattr(value, "to_dict", None) or getattr(value, "model_dump", None)
-    if callable(dump):
-        dumped = dump()
+    getters = _getters(cls) if cls.__module__.startswith("mlflow.") else {}
+    unloaded = {name for name, getter in getters.items() if _loads(value, getter)}
+    dump = getattr(cls, "to_dict", None) or getattr(cls, "model_dump", None)
+    if callable(dump) and not unloaded:
+        dumped = dump(_copy(value))
         if isinstance(dumped, Mapping):
             return dumped
-    if type(value).__module__.startswith("mlflow."):
-        names = [n for n in dir(type(value)) if isinstance(getattr(type(value), n), property)]
-        if names:
-            return {n: _property(value, n) for n in names if not n.startswith("_")}
-    return None
+    if not getters:
+        return None
+    twin = _copy(value)
+    public = {name: item for name, item in vars(twin).items() if not name.startswith("_")}
+    return public | {name: _property(twin, name) for name in sorted(getters.keys() - unloaded)}
+
+
+def _copy(value: Any, depth: int = 0) -> Any:
+    """Return a copy with caches of its own: attributes, dictionaries and objects of MLflow.
+
+    Not through the object's own ways of copying or pickling, which may fill caches, too.
+    """
+    if not hasattr(value, "__dict__") or hasattr(type(value), "__pydantic_fields__"):
+        return copy.copy(value)
+    twin = object.__new__(type(value))
+    for name, item in vars(value).items():
+        if isinstance(item, dict):
+            item = dict(item)
+        elif type(item).__module__.startswith("mlflow.") and depth < _MAX_COPIED_DEPTH:
+            item = item if isinstance(item, enum.Enum) else _copy(item, depth + 1)
+        twin.__dict__[name] = item
+    return twin
+
+
+@functools.cache
+def _getters(cls: type) -> dict[str, Any]:
+    """Return the functions behind the public properties of a class, by name."""
+    members = ((name, getattr(cls, name)) for name in dir(cls) if not name.startswith("_"))
+    return {name: member.fget for name, member in members if isinstance(member, property)}
+
+
+def _loads(value: Any, getter: Any) -> bool:
+    """Return whether a property's value is absent so far and its getter may load it."""
+    names = getattr(getattr(getter, "__code__", None), "co_names", ())
+    # A getter that only reads one attribute does not load anything.
+    attributes = getattr(value, "__dict__", {}) if len(names) > 1 else {}
+    return any(n.startswith("_") and attributes.get(n, "") is None for n in names)
 
 
 def _property(value: Any, name: str) -> Any:
@@ -142,7 +181,7 @@ def experiment(entity: Any) -> Experiment:
     return Experiment(
         str(entity.experiment_id),
         texts["name"],
-        _redacted(entity.artifact_location),
+        entity.artifact_location or None,
         getattr(entity, "creation_time", None),
         getattr(entity, "last_update_time", None),
         texts["lifecycle_stage"],
@@ -168,7 +207,7 @@ def model_version(entity: Any) -> ModelVersion:
     """Return the state of a ``ModelVersion``."""
     names = "run_id run_link description user_id status status_message model_id current_stage"
     values = fields(entity, *names.split())
-    values["source"] = _redacted(entity.source)
+    values["source"] = entity.source or None
     values["creation_time"] = entity.creation_timestamp
     values["last_updated_time"] = entity.last_updated_timestamp
     stage = values.pop("current_stage")
@@ -181,7 +220,7 @@ def logged_model(entity: Any) -> LoggedModel:
     return LoggedModel(
         entity.model_id,
         status=None if status in ("None", "UNSPECIFIED") else status,
-        artifact_location=_redacted(entity.artifact_location),
+        artifact_location=entity.artifact_location or None,
         creation_time_ms=entity.creation_timestamp or None,
         last_updated_ms=entity.last_updated_timestamp or None,
         params=dict(sorted(dict(entity.params or {}).items())),
@@ -201,10 +240,6 @@ def _tags(entity: Any) -> dict[str, str]:
     return dict(sorted(dict(tags).items()))
 
 
-def _redacted(uri: str | None) -> str | None:
-    return redaction.redact(uri) if uri else None
-
-
 def _workspace(entity: Any) -> dict[str, Json]:
     workspace = getattr(entity, "workspace", None)
     return {} if workspace in (None, "", "default") else {"workspace": str(workspace)}
@@ -218,7 +253,7 @@ def logged_model_fields(model: Any) -> tuple[Any, ...]:
         model.model_type,
         model_status(model.status),
         model.experiment_id,
-        model.artifact_location and redaction.redact(model.artifact_location),
+        model.artifact_location,
         model.creation_timestamp,
         dict(model.params or {}),
         dict(model.tags or {}),

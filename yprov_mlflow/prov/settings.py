@@ -258,7 +258,7 @@ SETTINGS: tuple[Setting, ...] = (
         "YPROV_MLFLOW_CPU_TDP",
         _amount,
         None,
-        "4 W for each logical processor",
+        "codecarbon's value for the processor's name, else 4 W for each logical processor",
         "a number of watts",
         "Thermal design power of all processors together, for the estimate on machines that "
         "cannot measure the energy of processors.",

@@ -183,3 +183,36 @@ def run_of_two_ranks():
         yield at(5, CollectorStopped, "nvidia", {"cpu_s": 0.5, "problems": []})
         if not rank:
             yield at(6, RunUpdated, "FINISHED", (start_s + 6) * 1000)
+
+
+def run_of_a_node_and_a_process(world_size=1, runs=()):
+    """Yield the events of a run with the energy of a node, its own share, and codecarbon's."""
+    start_s, run_id, sequence = 1_767_322_800, "3f2c0a4e111142228333444455556666", iter(range(99))
+    store = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
+    joules = {"name": "energy", "unit": "J", "kind": "ElectricEnergy", "cumulative": True}
+    node = {**joules, "scope": "node", "method": "estimated"}
+    own = {**joules, "scope": "process", "method": "estimated", "share_of": "cpu"}
+    cpu = {"quantities": [{**node, "component": "cpu"}, own]}
+    parts = ("cpu", "ram")
+    devices = [{"id": part, "label": part, "facts": {}} for part in parts]
+    codecarbon = {"quantities": [{**node, "device": part} for part in parts], "devices": devices}
+
+    def at(second, cls, *fields):
+        return cls(run_id, "0" * 16, next(sequence), (start_s + second) * 10**9, *fields)
+
+    yield at(0, SessionStarted, {"pid": 1, "host": "node0", "rank": 0, "world_size": world_size})
+    yield at(0, RunCreated, "1", "exp", "fox", "ada", start_s * 1000, "file:///a", {}, store)
+    yield at(0, FactsCollected, "carbon", {"carbon_intensity_g_per_kwh": 360.0})
+    if runs:
+        yield at(0, FactsCollected, "overlap", {"runs": list(runs), "count": len(runs)})
+    for name, described, values in (
+        ("cpu", cpu, (80.0, 5.0)),
+        ("codecarbon", codecarbon, (70.0, 200.0)),
+    ):
+        yield at(0, CollectorStarted, name, described)
+        yield at(0, Sampled, name, [0.0, 0.0])
+        if name == "cpu":
+            yield at(0, ContextEntered, ["training"])
+        yield at(5, Sampled, name, list(values))
+    yield at(5, ContextLeft, ["training"])
+    yield at(6, RunUpdated, "FINISHED", (start_s + 6) * 1000)

@@ -50,6 +50,7 @@ class Gpu:
     reasons: int | None = 0
     compute_mode: int = 0
     mig_mode: int | None = 0
+    uses: list | None = MISSING  # of processes: id, time, percent
     migs: list = field(default_factory=list)
     errors: dict = field(default_factory=dict)
     lost: int = 0
@@ -259,6 +260,21 @@ class _C:
         if device.utilization is MISSING or device.mig_mode:
             return pynvml.NVML_ERROR_NOT_SUPPORTED
         pointer._obj.gpu, pointer._obj.memory = device.utilization
+        return pynvml.NVML_SUCCESS
+
+    @_device("nvmlDeviceGetProcessUtilization")
+    def nvmlDeviceGetProcessUtilization(device, samples, count, since):
+        if device.uses is MISSING or device.mig_mode:
+            return pynvml.NVML_ERROR_NOT_SUPPORTED
+        uses = [use for use in device.uses if use[1] > since.value]
+        if not uses:
+            return pynvml.NVML_ERROR_NOT_FOUND
+        if samples is None or count._obj.value < len(uses):
+            count._obj.value = len(uses)
+            return pynvml.NVML_ERROR_INSUFFICIENT_SIZE
+        for entry, (pid, time, percent) in zip(samples, uses, strict=False):
+            entry.pid, entry.timeStamp, entry.smUtil = pid, time, percent
+        count._obj.value = len(uses)
         return pynvml.NVML_SUCCESS
 
     @_device("nvmlDeviceGetTemperatureV")

@@ -222,12 +222,12 @@ class RunDocument:
 
     @cached_property
     def datasets(self) -> dict[str, Record]:
-        """Return the datasets that the run used, by name."""
-        used = {relation["prov:entity"] for relation in self.relations("used")}
+        """Return the datasets that the run used, by name: the usage with its content."""
+        contents = self.of_type("mls:Dataset")
         return {
-            literal(record["schema:name"]): record
-            for identifier, record in self.of_type("mls:Dataset").items()
-            if identifier in used and "schema:name" in record
+            literal(usage["mlf:datasetName"]): {**contents[usage["prov:entity"]], **usage}
+            for usage in self.relations("used")
+            if usage["prov:entity"] in contents and "mlf:datasetName" in usage
         }
 
     @cached_property

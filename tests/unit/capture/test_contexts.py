@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric
 
+from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import contexts
 from yprov_mlflow.prov.capture.contexts import OpenContexts, Scope
+from yprov_mlflow.prov.capture.recorder import Recorder
+from yprov_mlflow.prov.events import MetricsLogged
+from yprov_mlflow.prov.journal import JournalDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +80,23 @@ def test_worker_thread_is_in_the_innermost_of_nested_contexts() -> None:
     assert opened.only() == ("training",)
     opened.leave(("never entered",))
     assert opened.only() == ("training",)
+
+
+@pytest.mark.parametrize("keys", [("loss", "system/cpu"), ("system/cpu", "loss")])
+def test_context_of_a_metric_does_not_depend_on_the_first_of_its_batch(
+    keys: tuple[str, str], tmp_path: Path
+) -> None:
+    recorder = Recorder(settings.load(directory=tmp_path, collectors="none"))
+    recorder.state("r").contexts.enter(("training",))
+    batch = [Metric(key, 1.0, 0, 0) for key in keys]
+    recorder.record_metrics("r", batch, None)
+    recorder.attach_context("r", batch)
+    recorder.state("r").contexts.leave(("training",))
+    recorder.record_metrics("r", batch, None)
+    [journal], _ = JournalDirectory(tmp_path, "r").readers()
+    points = [event for event in journal if isinstance(event, MetricsLogged)]
+    assert len(points) == 2
+    for event in points:
+        paths = [tuple(event.context_paths[index]) for index in event.contexts or ()]
+        expected = {"loss": ("training",), "system/cpu": ()}
+        assert dict(zip(event.keys, paths, strict=True)) == expected

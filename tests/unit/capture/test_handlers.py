@@ -14,7 +14,7 @@ from mlflow.store.tracking.file_store import FileStore
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from yprov_mlflow.prov.capture import artifacts, handlers
+from yprov_mlflow.prov.capture import artifacts, handlers, owned_calls
 
 STORES = [
     (FileStore, "tracking"),
@@ -109,4 +109,4 @@ VERSION = {"name": "iris", "version": "1", "run_id": "r", "model_id": "m"}
 def test_subjects_are_those_of_converted_stores(
     method: str, arguments: dict[str, Any], answer: Any, subjects: dict[str, str]
 ) -> None:
-    assert handlers._subjects(method, arguments, answer) == subjects
+    assert owned_calls.subjects_of(method, arguments, answer) == subjects

@@ -167,3 +167,31 @@ def test_no_other_module_of_capture_uses_private_names() -> None:
         if private.search(line) and line.strip() not in allowed
     ]
     assert uses == []
+
+
+@pytest.mark.filterwarnings("default")  # MLflow does not trace if a warning is an error
+def test_open_trace_has_metadata_until_it_ends(uri: str) -> None:
+    mlflow.set_tracking_uri(uri)
+    try:
+        with mlflow.start_run() as run, mlflow.start_span("root") as span:
+            metadata = mlflow_private.metadata_of_open_trace(span.trace_id)
+            assert (metadata or {})["mlflow.sourceRun"] == run.info.run_id
+            assert mlflow_private.trace_of(span) == span.trace_id
+        mlflow.flush_trace_async_logging()
+        assert mlflow_private.metadata_of_open_trace(span.trace_id) is None
+        store = mlflow_private.open_store(uri)
+        for trace_ids in ([span.trace_id], [span.trace_id, "tr-none"]):
+            [info] = mlflow_private.trace_infos(store, trace_ids, _ask)
+            assert mlflow_private.trace_of(info) == span.trace_id
+            assert mlflow_private.trace_metadata(info)["mlflow.sourceRun"] == run.info.run_id
+        [stored] = mlflow_private.stored_spans(store, span.trace_id, server=False)
+        assert stored["name"] == "root"
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+def _ask(question: Any, *args: Any) -> Any:
+    try:
+        return question(*args)
+    except mlflow.MlflowException:
+        return None

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from yprov_mlflow import prov
-from yprov_mlflow.prov.capture import delivery, diagnosis
+from yprov_mlflow.prov.capture import diagnosis, recovery
 from yprov_mlflow.prov.errors import CollectorError, MissingExtraError, UsageError
 
 
@@ -43,7 +43,7 @@ def test_sql_store_without_sqlalchemy_needs_the_whole_of_mlflow(
 ) -> None:
     monkeypatch.setattr(diagnosis.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="pip install mlflow") as caught:
-        delivery.fetch_document("r", "yprov+sqlite:///mlflow.db")
+        recovery.fetch_document("r", "yprov+sqlite:///mlflow.db")
     assert "sqlite:///mlflow.db" in str(caught.value)
 
 

@@ -64,3 +64,24 @@ def test_help_does_not_import_mlflow():
         "assert 'mlflow' not in sys.modules, 'mlflow'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _shell(line):
+    command = line.format(cli=f"{sys.executable} -m yprov_mlflow")
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("words", ["--help", "doctor", "doctor --json"])
+def test_full_disk_under_output_is_one_line(words):
+    done = _shell(f"{{cli}} {words} > /dev/full")
+    message = "Error: standard output cannot be written: No space left on device\n"
+    assert done.returncode == 1
+    assert done.stderr.endswith(message) and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "doctor", "doctor --json"])
+def test_closed_pipe_ends_the_command_silently(words):
+    # Standard output is a pipe whose reader has gone before the command starts.
+    done = _shell(f"{{{{ sleep 0.5; {{cli}} {words}; echo $? >&2; }}}} | true")
+    # Before it, collectors of others may have logged.
+    assert done.stderr.endswith("141\n") and "Error" not in done.stderr

@@ -44,7 +44,7 @@ def call(tmp_path, monkeypatch):
         (["-o", "prov", "--report", "."], "is a directory"),
         (["-o", "prov", "--since", "yesterday"], "is not a date such as 2026-01-31"),
         (["-o", "prov", "--workers", "0"], "'--workers'"),
-        (["-o", "prov", "--to", "xml"], "'prov-xml'"),
+        (["-o", "prov", "--to", "rdf"], "'prov-xml'"),
         (["-o", "nonsense://bucket/x"], "such as s3://BUCKET"),
         ([], "'--out'"),
     ],

@@ -180,8 +180,8 @@ def test_unknown_collector(workspace, outside):
     done, checks = doctor(
         workspace, YPROV_MLFLOW_COLLECTORS="nvidea", PYTHONPATH=outside["PYTHONPATH"]
     )
-    assert done.returncode == 0
-    assert any("unknown collector 'nvidea'" in limit for limit in checks["limits"])
+    assert done.returncode == 1
+    assert any("unknown collector 'nvidea'" in problem for problem in checks["problems"])
     chosen = {c["name"] for c in checks["collectors"] if c["chosen"]}
     assert "git" in chosen and "codecarbon" not in chosen
 
@@ -190,3 +190,30 @@ def test_git_collector_outside_a_repository(workspace, outside):
     _, checks = doctor(workspace, **outside, GIT_CEILING_DIRECTORIES=str(workspace.folder.parent))
     (git,) = (c for c in checks["collectors"] if c["name"] == "git")
     assert (git["works"], "not a git repository" in git["reason"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("yprov+foo://x", "no tracking store for foo:"),
+        ("yprov+localhost:5000", "no tracking store for localhost:"),
+        ("yprov+sqlite://mlflow.db", "three slashes"),
+        ("yprov+sqlite:////proc", "/proc is a folder"),
+        ("yprov+mysql+nodriver://h/db", "nodriver"),
+        ("yprov+http://localhost:abc", "Port could not be cast"),
+        ("yprov+http:///path", "lacks the name of a host"),
+    ],
+)
+def test_uri_that_cannot_work(workspace, uri, message):
+    done, checks = doctor(workspace, "--tracking-uri", uri)
+    assert done.returncode == 1
+    assert any(message in problem for problem in checks["problems"])
+
+
+@pytest.mark.parametrize(
+    "variable", ["YPROV_MLFLOW_INTERVALL", "YPROV_MLFLOW_X", "YPROV_MFLOW_COLLECTORS"]
+)
+def test_unknown_variable_is_a_problem(workspace, variable):
+    done, checks = doctor(workspace, **{variable: "1"})
+    assert done.returncode == 1
+    assert any(variable in problem for problem in checks["problems"])

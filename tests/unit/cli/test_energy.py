@@ -4,7 +4,13 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from support.builders.energy_documents import NO_RAPL, document, facts, run_of_two_ranks
+from support.builders.energy_documents import (
+    NO_RAPL,
+    document,
+    facts,
+    run_of_a_node_and_a_process,
+    run_of_two_ranks,
+)
 
 from yprov_mlflow.prov.cli import main
 from yprov_mlflow.prov.translate import translate
@@ -42,7 +48,8 @@ def test_tables(written):
         "measured, device",
         "training/epoch 0",
         "energy, cpu     not measured",
-        "10.8 MJ = 3 kWh, estimated",
+        "Whole devices, during the run, used by anyone",
+        "10.8 MJ = 3 kWh, estimated, device",
         "843 g CO2e at 281 g/kWh (codecarbon 3.0, ITA)",
         "M unknown",
         f"cpu: not measured: {NO_RAPL['unavailable']}.",
@@ -59,7 +66,7 @@ def test_power_without_energy_is_not_shown_as_zero(written):
     del records["entity"]["run:emissions/total"]
     shown = energy(written(records))
     assert shown.exit_code == 0
-    assert "energy, total   not measured" in shown.output
+    assert "energy, sum     not measured" in shown.output
     assert "unknown: energy not measured" in shown.output
     assert "0 J" not in shown.output
 
@@ -83,4 +90,24 @@ def test_document_without_measurements_exits_with_3(written):
 def test_tables_of_several_ranks(written):
     shown = energy(written(translate(run_of_two_ranks()).to_json_object())).output
     assert "training (rank 1)" in shown
-    assert "801 J = 0.000222 kWh, measured" in shown
+    assert "Whole devices, during the run, used by anyone" in shown
+    assert "801 J = 0.000222 kWh, measured, device" in shown
+
+
+def test_what_must_not_be_added_is_said(written):
+    records = translate(run_of_a_node_and_a_process(world_size=64, runs=("r2",))).to_json_object()
+    shown = " ".join(energy(written(records)).output.split())
+    for text in (
+        "Whole node, during the run, used by anyone energy, cpu 80 J",
+        "This run's own share (process), part of the above energy, cpu 5 J",
+        "energy, sum 5 J = 1.39e-06 kWh, estimated, process",
+        "difference 75 J: other processes",
+        "Runs measured on the same node at the same time: 1 (r2).",
+        "do not add them up. Own shares can be added.",
+        "63 of 64 ranks logged nothing to this run",
+        "Not in the sum: memory: it has no energy counter here.",
+        "Not in the sum: idle power of processors",
+        "Not in the sum: codecarbon's total (270 J): another estimate of the same hardware, 3.38"
+        " times the sum, which contains 200 J that it assumes for memory: do not add it.",
+    ):
+        assert text in shown, text

@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,49 @@ def test_store_name_cannot_leave_the_folder(workspace):
     where = Path(outcome["where"]).resolve()
     assert where.is_file()
     assert where.parent.parent == (state / "stores").resolve()
+
+
+def test_prune_removes_only_journals_of_ended_runs(after_a_crash):
+    workspace, finished, killed, env = after_a_crash
+    state = Path(env["YPROV_MLFLOW_DIR"])
+    assert workspace.command("recover", "--prune", "1", **env).stdout.count("pruned") == 0
+    done = workspace.command("recover", "--prune", "0", **env)
+    assert f"pruned   {finished}" in done.stdout
+    assert not JournalDirectory(state, finished).path.exists()
+    assert JournalDirectory(state, killed).files()
+    assert workspace.document(finished).is_file()
+
+
+def test_closed_output_is_no_error_of_the_store(after_a_crash):
+    workspace, _, _, env = after_a_crash
+    command = f"'{sys.executable}' -m yprov_mlflow recover --again"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true"],
+        env={**workspace.env, **env},
+        cwd=workspace.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.count("tracking store") == 0
+
+
+def test_lock_that_cannot_be_opened_costs_no_document(after_a_crash):
+    workspace, finished, _, env = after_a_crash
+    lock = Path(env["YPROV_MLFLOW_DIR"]) / "journal" / finished / "delivery.lock"
+    lock.unlink()
+    lock.mkdir()
+    done = workspace.command("recover", "--run", finished, "--again", "--json", **env)
+    (outcome,) = json.loads(done.stdout)
+    assert (outcome["state"], outcome["reason"]) == ("written", "")
+
+
+def test_journal_of_a_store_that_is_not_read_is_named(workspace):
+    folder = JournalDirectory(workspace.folder / "state", "store:x")
+    folder.path.mkdir(parents=True)
+    os.mkfifo(folder.file("session"))
+    (outcome,) = json.loads(workspace.command("recover", "--json").stdout)
+    assert outcome["state"] == "failed"
+    assert "session.journal: it is not a regular file" in outcome["reason"]
 
 
 def test_no_journals(workspace):

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -133,3 +135,38 @@ def test_control_characters_are_replaced(tmp_path):
     shown = show(path).output
     assert "red" in shown
     assert "\x1b" not in shown and "\x07" not in shown
+
+
+@pytest.mark.parametrize("command", ["show", "energy"])
+def test_missing_store_is_not_created(workspace, command):
+    folder = workspace.folder / f"empty-{command}"
+    folder.mkdir()
+    uris = (f"sqlite:///{folder}/new.db", f"file://{folder}/mlruns")
+    for uri in uris:
+        done = workspace.command(command, "0" * 32, "--tracking-uri", uri)
+        assert done.returncode == 1
+        assert "there is no tracking store" in done.stderr
+    assert not list(folder.iterdir())
+
+
+LOST = """\
+import mlflow
+with mlflow.start_run() as run:
+    mlflow.log_param("lr", 0.5)
+print(run.info.run_id)
+"""
+
+
+def test_run_of_a_deleted_store_is_shown_from_its_journal(workspace, tmp_path):
+    lost = tmp_path / "lost.db"
+    env = {"MLFLOW_TRACKING_URI": f"yprov+sqlite:///{lost}"}
+    script = workspace.folder / workspace.script(LOST, "lost.py")
+    command = [sys.executable, str(script)]
+    run_id = subprocess.run(
+        command, cwd=tmp_path, env={**workspace.env, **env}, capture_output=True, text=True
+    ).stdout.split()[-1]
+    lost.unlink()
+    done = workspace.command("show", run_id, "--json")
+    assert json.loads(done.stdout)["params"] == {"lr": "0.5"}
+    assert "is used alone" in done.stderr
+    assert not lost.exists()

@@ -23,9 +23,9 @@ class Node:
         (root / "proc/self").mkdir(parents=True)
         self.times(0, 0)
 
-    def times(self, busy_s, own_s, **files):
-        ticks = int(busy_s * TICKS_PER_S)
-        lines = [f"cpu  {ticks} 0 0 1000 0 0 0 0 0 0", *(f"cpu{n} 1 0" for n in range(4))]
+    def times(self, busy_s, own_s, idle_s=10):
+        ticks, idle = int(busy_s * TICKS_PER_S), int(idle_s * TICKS_PER_S)
+        lines = [f"cpu  {ticks} 0 0 {idle} 0 0 0 0 0 0", *(f"cpu{n} 1 0" for n in range(4))]
         (self.root / "proc/stat").write_text("\n".join(lines))
         pid = os.getpid()
         (self.root / f"proc/{pid}/task/{pid}").mkdir(parents=True, exist_ok=True)
@@ -372,6 +372,53 @@ def test_process_share_of_measured_energy(two_packages):
     node.energy("intel-rapl:1", 2100)
     node.energy("intel-rapl:0:1", 250)  # memory is not shared out
     assert sample()["process", "energy"] == pytest.approx(200 * 2 / 8)
+
+
+def test_idle_power_is_not_in_the_share_of_a_process(two_packages):
+    node = two_packages
+    available, sample = started(node.collector())
+    assert available.quantities[-1].share_of == "cpu"
+    node.now_s += 100
+    node.times(busy_s=1, own_s=1, idle_s=10 + 399)  # 4 processors
+    node.energy("intel-rapl:0", 3000)
+    assert sample()["process", "energy"] == pytest.approx(2000 / 400)
+
+
+def test_work_of_children_with_runs_of_their_own_is_not_in_the_share(node):
+    children_s = 0.0
+    _, sample = started(node.collector(children_cpu_s=lambda: children_s))
+    node.now_s += 10
+    node.times(20, 5)
+    children_s = 4.0
+    assert sample()["process", "energy"] == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("model", "watts"),
+    [
+        ("AMD EPYC 7763 64-Core Processor", 2 * 280),
+        ("Intel(R) Xeon(R) Platinum 8358 CPU @ 2.60GHz", 2 * 250),
+        ("Intel(R) Xeon(R) Platinum 8358Q CPU @ 2.60GHz", None),  # similar is not equal
+        ("AMD EPYC", None),
+    ],
+)
+def test_design_power_from_the_name_of_the_processor(node, model, watts):
+    lines = [f"physical id\t: {number}\nmodel name\t: {model}\n" for number in (0, 0, 1, 1)]
+    (node.root / "proc/cpuinfo").write_text("\n".join(lines))
+    available = node.collector().probe()
+    per_processor = 4 if watts is None else watts / 4
+    assert available.facts["watts_per_processor"] == per_processor
+    source = "codecarbon's value for unknown processors" if watts is None else "cpu_power.csv"
+    assert source in available.facts["design_power_source"]
+    assert source in available.procedure
+
+
+def test_design_power_is_that_of_the_processor_and_not_of_a_virtual_machine(node):
+    text = "model name\t: AMD EPYC 7763 64-Core Processor\nflags\t: fpu hypervisor\n"
+    (node.root / "proc/cpuinfo").write_text(text)
+    available = node.collector().probe()
+    assert available.facts["watts_per_processor"] == 4
+    assert "unknown part of the 280 W" in available.procedure
 
 
 @pytest.mark.parametrize(

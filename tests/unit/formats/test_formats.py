@@ -18,7 +18,7 @@ from yprov_mlflow.prov.formats.file_formats import HEAD, detect_format
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.validate.documents import check_bytes
 
-EXACT = ["prov-json", "turtle", "trig", "n-quads", "json-ld"]
+EXACT = ["prov-json", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
 MANY = [name for name, form in FORMATS.items() if form.many]
 
 
@@ -51,9 +51,8 @@ def test_reference_reads_back_equal(name, flat, example, tmp_path):
     assert prov_json.dumps(document) == prov_json.dumps(example)
 
 
-@pytest.mark.parametrize("name", ["prov-n", "prov-xml"])
-def test_reference_reads_back_equal_in_the_model_of_prov(name, example):
-    (document,) = FORMATS[name].load(io.BytesIO(written(name, [example], single=True)))
+def test_reference_in_prov_n_reads_back_equal_in_the_model_of_prov(example):
+    (document,) = FORMATS["prov-n"].load(io.BytesIO(written("prov-n", [example], single=True)))
     assert prov_json.to_prov(document) == prov_json.to_prov(example)
 
 
@@ -64,7 +63,7 @@ def test_several_documents_in_a_file_read_back_equal(name, documents):
     assert list(map(prov_json.to_prov, loaded)) == list(map(prov_json.to_prov, documents))
     assert [d.prefixes for d in loaded] == [d.prefixes for d in documents]
     assert not any(isinstance(d, Bundle) for d in loaded)
-    if name not in ("prov-n", "prov-xml"):  # prov normalizes the texts of times
+    if name != "prov-n":  # prov normalizes the texts of times
         assert written(name, loaded, single=False) == content
 
 

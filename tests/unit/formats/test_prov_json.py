@@ -130,6 +130,6 @@ def test_loads_error_for_bundles_names_load():
 
 def test_lone_surrogates_are_an_error():
     document = Document({"ex": "http://e/"}, {"entity": {"ex:e": {"ex:a": "\ud800"}}})
-    for name in FORMATS:
+    for name in FORMATS.keys() - {"prov-xml"}:
         with pytest.raises(DocumentError):
             FORMATS[name].dump([document], io.BytesIO(), single=True)

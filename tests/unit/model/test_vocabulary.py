@@ -19,11 +19,18 @@ def test_every_term_has_a_kind_a_label_and_a_sentence() -> None:
     for term in terms:
         name = str(term).removeprefix(NAMESPACE)
         is_class = (term, rdflib.RDF.type, rdflib.RDFS.Class) in graph
-        assert is_class or graph.value(term, rdflib.RDF.type) in {
-            rdflib.RDF.Property,
-            rdflib.OWL.NamedIndividual,
-        }
+        kinds = set(graph.objects(term, rdflib.RDF.type))
+        assert is_class or kinds & {rdflib.RDF.Property, rdflib.OWL.NamedIndividual}, name
+        if is_class:
+            assert graph.value(term, rdflib.RDFS.subClassOf) is not None, name
+        if rdflib.RDF.Property in kinds:
+            assert kinds & {rdflib.OWL.ObjectProperty, rdflib.OWL.DatatypeProperty}, name
         assert name[0].isupper() == (is_class or name.isupper())
         assert re.fullmatch(r"[a-z0-9 ]+", str(graph.value(term, rdflib.RDFS.label))), name
         assert re.fullmatch(r"[A-Z].*\.", str(graph.value(term, rdflib.RDFS.comment))), name
         assert graph.value(term, rdflib.RDFS.isDefinedBy) == ONTOLOGY
+
+
+def test_the_ontology_has_a_version() -> None:
+    graph = rdflib.Graph().parse(data=vocabulary(), format="turtle")
+    assert graph.value(ONTOLOGY, rdflib.OWL.versionInfo) is not None

@@ -20,6 +20,7 @@ from yprov_mlflow.prov.events import (
     CollectorStarted,
     CollectorStopped,
     Event,
+    FactsCollected,
     MetricsLogged,
     ParamsLogged,
     RunCreated,
@@ -101,6 +102,26 @@ def test_new_choice_does_not_affect_open_runs(
     recorder.finish(SECOND)
     names = [events(recorder, run, CollectorStarted)[0].collector for run in (FIRST, SECOND)]
     assert names == ["meter", "other"]
+
+
+def test_overlapping_runs_are_written_when_their_number_doubles(
+    make_recorder: Callable[[], Recorder],
+) -> None:
+    recorder = make_recorder()
+    trials = [f"{number:032x}" for number in range(1, 6)]
+    recorder.record(FIRST, *CREATED)
+    for trial in trials:
+        recorder.record(trial, *CREATED)
+        wait_for(lambda trial=trial: events(recorder, trial, Sampled))
+        recorder.finish(trial)
+    recorder.finish(FIRST)
+    overlaps = [
+        e.facts for e in events(recorder, FIRST, FactsCollected) if e.collector == "overlap"
+    ]
+    assert [facts["count"] for facts in overlaps] == [1, 2, 4, 5]
+    assert overlaps[-1]["runs"] == trials
+    (only,) = [e.facts for e in events(recorder, trials[0], FactsCollected)]
+    assert only == {"runs": [FIRST], "count": 1}
 
 
 def test_same_choice_keeps_the_sampler(

@@ -1,6 +1,7 @@
 """SQLite databases of old and future schema revisions, and with invalid contents."""
 
 import sqlite3
+import sys
 from collections import Counter
 from contextlib import closing
 
@@ -22,11 +23,31 @@ from yprov_mlflow.prov.events import (
 )
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.sql.metric_points import assign_models
+from yprov_mlflow.prov.translate import translate
 
 
 @pytest.mark.parametrize("name", ["", None])
 def test_empty_run_name_differs_from_a_missing_one(make, name):
     assert SourceContents(make(name=name)).single(RunCreated).run_name == name
+
+
+def test_largest_float_is_marked_as_possibly_infinite(make):
+    largest = sys.float_info.max
+    location = make(
+        *(metric("m", v, i, i) for i, v in enumerate((0.5, -largest, largest))),
+        metric("other", 1.0, 1, 1),
+    )
+    with closing(open_source(location)) as source:
+        document = translate(source.events(next(source.runs())))
+        [problem] = source.problems()
+    marked = {
+        i.rpartition("metric/")[2]: r["prov:value"]["$"] if "prov:value" in r else None
+        for i, r in document.records["entity"].items()
+        if "mlf:possiblyInfinite" in r
+    }
+    assert marked == {"@run/m": None, "@run/m/1": repr(-largest), "@run/m/2": repr(largest)}
+    assert problem.reason.startswith("2 metric values") and "INF" in problem.reason
+    assert problem.lost == ""
 
 
 # -- revisions -----------------------------------------------------------------------------

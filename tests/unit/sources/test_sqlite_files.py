@@ -214,7 +214,7 @@ def test_corrupt_schema_is_an_error(make, path):
         list(open_source(location).runs())
 
 
-def test_locked_file_is_an_error(make, path, monkeypatch):
+def test_locked_file_is_an_error_after_a_warning(make, path, monkeypatch, caplog):
     from yprov_mlflow.prov.sources.sql import sqlite_file
 
     monkeypatch.setattr(sqlite_file, "_WAIT_S", 0.1)
@@ -223,6 +223,7 @@ def test_locked_file_is_an_error(make, path, monkeypatch):
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="locked"):
             list(open_source(location).runs())
+        assert "is locked by another program: waiting" in caplog.text
         writer.execute("ROLLBACK")
 
 

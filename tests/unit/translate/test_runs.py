@@ -104,6 +104,26 @@ def test_a_resuming_session_starts_with_its_own_first_event() -> None:
     assert "run:session/post-1" not in document.records["activity"]
 
 
+def test_process_among_others_has_one_session_for_each_of_its_resumes() -> None:
+    log = Log()
+    for number in range(5):
+        other = f"{number}" * 16
+        log.add(SessionStarted, {}, session=other)
+        log.add(RunUpdated, "RUNNING", session=other)
+        log.metric("m", 1.0, session=other)
+        log.metric("m", 2.0)  # of a process that goes on while others end and resume the run
+        log.add(RunUpdated, "FINISHED", (START_S + int(log.second)) * 1000, session=other)
+        log.metric("m", 3.0)
+    log.add(RunUpdated, "RUNNING")
+    log.add(RunUpdated, "FINISHED", (START_S + int(log.second)) * 1000)
+    sessions = [
+        record["mlf:token"]
+        for i, record in log.document().records["activity"].items()
+        if i.startswith("run:session/")
+    ]
+    assert sorted(sessions) == sorted([A, *(f"{number}" * 16 for number in range(5))])
+
+
 def test_events_after_the_end_have_a_session_of_their_own() -> None:
     log = Log()
     log.add(RunUpdated, "FINISHED", START_S * 1000 + 1)

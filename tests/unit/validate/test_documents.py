@@ -90,6 +90,12 @@ def test_huge_numbers() -> None:
     assert all(message.startswith("not a valid prov-json") for message in messages(text.encode()))
 
 
+def test_text_that_is_too_long_for_the_parser_of_rdf() -> None:
+    label = f'<urn:e> <http://www.w3.org/2000/01/rdf-schema#label> "{"x" * (17 << 20)}" .\n'
+    (message,) = messages(label.encode())
+    assert message.startswith("a text is too long for the parser of N-Quads")
+
+
 @pytest.mark.parametrize("name", ["ex:" + "x" * 100_000, "ex:\x1b[31m", "ex:\u202e", "ex:", ":"])
 def test_unusual_ids(name: str) -> None:
     document = {**DOCUMENT, "entity": {name: {}}, "used": {"ex:u": {"prov:activity": name}}}

@@ -11,8 +11,8 @@ from prov import Error
 from prov.model import ProvDocument
 from support.oracles.provn_validation import validate_statements
 
-from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError
-from yprov_mlflow.prov.validate import Finding, prov_n_reader
+from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError, parse
+from yprov_mlflow.prov.validate import Finding, parsed_reader
 
 CORPUS = Path(str(resources("prov"))) / "tests" / "provn"
 CASES = sorted(CORPUS.rglob("*.provn"))
@@ -43,7 +43,7 @@ def test_corpus() -> None:
         theirs = count_by_prov(text)
         found: list[Finding] = []
         try:
-            instances = list(prov_n_reader.instances(text))
+            instances = list(parsed_reader.instances(parse(text)))
         except ProvNSyntaxError:
             ours = None
         else:
@@ -87,7 +87,7 @@ def test_corpus() -> None:
 )
 def test_error_names_line_and_column(text: str, reason: str) -> None:
     with pytest.raises(ProvNSyntaxError) as caught:
-        list(prov_n_reader.instances(text))
+        list(parse(text))
     assert reason in str(caught.value)
 
 

@@ -12,6 +12,7 @@ from support.builders.energy_documents import (
     facts,
     q,
     quantity,
+    run_of_a_node_and_a_process,
     run_of_two_ranks,
 )
 
@@ -159,10 +160,47 @@ def test_report_of_translated_events():
     assert early.what == "the first 1 s of 6 s"
 
 
+def test_hardware_and_own_share_have_scopes():
+    report = energy.from_document(translate(run_of_a_node_and_a_process(64, ("r2", "r3"))))
+    assert (report.total.energy_j, report.total.scope, report.total.nodes) == (80, "node", 1)
+    assert (report.own.energy_j, report.own.scope, report.own.method) == (5, "process", "estimated")
+    assert report.own.components["cpu"].energy_j == 5
+    assert (report.emissions.scope, report.own_emissions.scope) == ("node", "process")
+    assert report.own_emissions.emissions_g == pytest.approx(5 / 3.6e6 * 360)
+    assert report.sci.scope == "node"
+    (context,) = report.contexts
+    assert (context.energy_j, context.scope, context.own_j) == (80, "node", 5)
+    assert (report.overlap.count, report.overlap.runs) == (2, ("r2", "r3"))
+    assert (report.ranks.world_size, report.ranks.logged) == (64, 1)
+    asides = {aside.what: aside.energy_j for aside in report.not_in_sum}
+    assert asides == {"memory": None, "idle power of processors": None, "codecarbon's total": 270}
+
+
+def test_measured_idle_power_and_shared_gpus_are_not_in_the_own_share():
+    records = document()
+    own = quantity("energy", 5)
+    records["entity"]["run:energy/own"] = {**own, "mlf:scope": q("mlf:process")}
+    records["entity"]["run:energy/cpu"] = quantity("energy", 100)
+    asides = {aside.what: aside for aside in energy.from_document(records).not_in_sum}
+    assert set(asides) == {"memory", "idle power, in that of the run", "GPUs, in that of the run"}
+    assert asides["GPUs, in that of the run"].energy_j == 10_800_000
+
+
+def test_document_without_scopes_is_read():
+    records = document()
+    for record in records["entity"].values():
+        record.pop("mlf:scope", None)
+    report = energy.from_document(records)
+    assert (report.total.energy_kwh, report.total.scope, report.own) == (3, None, None)
+    assert "Total" in [table.title for table in report.tables()]
+    assert list(report.notes())
+
+
 def test_json_keys_are_stable():
     report = energy.from_document(document()).to_dict()
     assert list(report) == (
-        "run measured collectors devices contexts total emissions sci not_measured".split()
+        "run measured collectors devices contexts total own emissions own_emissions sci not_in_sum"
+        " not_measured".split()
     )
     assert report["run"] == {"id": "abc", "status": "FINISHED", "start": None, "end": None}
     assert report["collectors"][0] == {
@@ -175,8 +213,8 @@ def test_json_keys_are_stable():
     }
     first = report["devices"][0]
     assert list(first) == (
-        "session rank node collector device label what component scope method energy_j power_w "
-        "utilization_percent quantities".split()
+        "session rank node collector device label what component share_of scope method energy_j "
+        "power_w utilization_percent quantities".split()
     )
     assert first["quantities"]["power"] == {
         "value": 310.5,
@@ -187,16 +225,17 @@ def test_json_keys_are_stable():
         "component": None,
     }
     assert list(report["contexts"][0]) == (
-        "context rank start end seconds energy_j components method devices".split()
+        "context rank start end seconds energy_j components method scope own_j devices".split()
     )
     assert report["emissions"] == {
         "emissions_g": 843,
         "carbon_intensity": 281,
         "source": "codecarbon 3.0, ITA",
         "method": "measured",
+        "scope": "device",
     }
     assert set(report["sci"]) == {
-        *("energy_kwh", "carbon_intensity", "embodied_g", "value_g", "functional_unit")
+        *("energy_kwh", "carbon_intensity", "embodied_g", "value_g", "functional_unit", "scope")
     }
     assert set(report["not_measured"][0]) == {"collector", "what", "reason", "cure"}
     json.dumps(report, allow_nan=False)

@@ -20,7 +20,7 @@ def test_energy_report_is_shown_as_tables():
     assert tags(html) == {"table", "caption", "tr", "th", "td", "p"}
     assert "<caption>Devices</caption>" in html
     assert "<td>7.2 MJ</td>" in html
-    assert "<td>10.8 MJ = 3 kWh, estimated</td>" in html
+    assert "<td>10.8 MJ = 3 kWh, estimated, device</td>" in html
 
 
 def replaced(value):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import posixpath
 import stat
@@ -18,7 +19,7 @@ from typing import Any
 
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.session import ArtifactOwner, CaptureSession
-from yprov_mlflow.prov.events import ArtifactsLogged
+from yprov_mlflow.prov.events import ArtifactsLogged, StoreCalled
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.layout import OWN_ARTIFACT, PROVENANCE
 
@@ -52,11 +53,14 @@ def _start_hashing(targets: list[tuple[str, str]]) -> Callable[[], Files]:
     # Hashing releases the GIL, so it takes no time from the repository's own work.
     thread = threading.Thread(target=_hash, args=(large,), name="yprov-hash", daemon=True)
     if large:
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # too many threads, or Python 3.12 and later at exit
+            small += large
     _hash(small)
 
     def finish() -> Files:
-        if large:
+        if thread.ident is not None:
             thread.join()
         return files
 
@@ -145,12 +149,30 @@ async def _write_async_stream(
     return result
 
 
+def _write_spans(original: Wrapper, repository: Any, trace_data: str) -> None:
+    """Call the original, by which stores without spans keep those of a trace, in a file."""
+    original(repository, trace_data)
+    current = process.get()
+    if current.guard.here.off:
+        return
+    with current.recorder.warn_only():
+        owner = _owner(current, repository, "")
+        store = current.store_behind(repository)
+        if owner is not None and owner.kind == "trace" and store is not None:
+            run_id = current.run_of(owner, store)
+            run_id = run_id or store_id(current.store_reference(store)["uuid"])
+            spans = {"spans": json.loads(trace_data)["spans"]}
+            subjects = {"trace": owner.id}
+            current.recorder.record(run_id, StoreCalled, "log_spans", subjects, spans, None)
+
+
 WRAPPERS: dict[str, Wrapper] = {
     "log_artifact": functools.partial(_write_files, _one_file, False),
     "log_artifacts": functools.partial(_write_files, _folder, False),
     "delete_artifacts": functools.partial(_write_files, _deleted, True),
     "log_artifact_from_async_stream": _write_async_stream,
     "log_artifact_from_stream": _write_stream,
+    "upload_trace_data": _write_spans,
 }
 """Wrappers of the methods of a repository that write, by name."""
 
@@ -214,15 +236,15 @@ def _record(
 ) -> None:
     for entry in files:
         entry["path"] = posixpath.join(owner.path, entry["path"]).rstrip("/")
-    run_id = current.run_of(owner)
+    store = current.store_behind(repository)
+    run_id = current.run_of(owner, store)
     of_users = [f for f in files if owner.kind != "run" or not OWN_ARTIFACT.match(f["path"])]
     # A client that delivers its own document knows more than this server does.
     if len(of_users) < len(files) and current.server and run_id is not None:
         current.delivered_by_client[run_id] = PROVENANCE
     if files and not of_users:
         return
-    if run_id is None:
-        store = current.store_behind(repository)
+    if not run_id:
         if store is None:
             return
         run_id = store_id(current.store_reference(store)["uuid"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,8 +13,10 @@ from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import ExpectedState, Latest, journal_points
 from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.events import STORE_SESSION, Event
-from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
+from yprov_mlflow.prov.journal import JournalDirectory
+from yprov_mlflow.prov.redaction import redact_event, redact_field
 from yprov_mlflow.prov.sources.state_events import integer
+from yprov_mlflow.prov.translate.store_calls.spans import span_key
 
 _MAX_FILES = 10_000
 
@@ -51,21 +52,24 @@ class StoreBackfill:
         yield from self._info(state)
         yield from self._params_and_tags(state)
         yield from self._metrics(state, thorough=self.thorough or state.joined or not complete)
-        yield from self._inputs_and_outputs(state)
-        if state.joined or not complete:
+        yield from self._inputs_and_outputs(state, complete)
+        yield from self._spans(state, complete)
+        if self.thorough or state.joined or not complete:
             yield from self._artifacts()
 
     def _event(self, cls: type[Event], *fields: Any, time_ms: int = 0) -> Event:
         self._seq += 1
+        fields = redact_event(cls.kind, fields)
         return cls(self.folder.run_id, STORE_SESSION, self._seq - 1, time_ms * 1_000_000, *fields)
 
     def _info(self, state: ExpectedState) -> Iterator[Event]:
         info = self.run.info
+        run_name = redact_field("", info.run_name)
         pairs = (
-            (info.status, state.status or "RUNNING"),
+            (info.status, state.status if state.joined else state.status or "RUNNING"),
             (info.end_time, state.end_time_ms),
             # The event of the run's creation has the name.
-            (info.run_name, info.run_name if state.joined else state.run_name),
+            (run_name, run_name if state.joined else state.run_name),
             (info.lifecycle_stage, state.lifecycle or "active"),
         )
         changes = [stored if stored != expected else None for stored, expected in pairs]
@@ -78,8 +82,13 @@ class StoreBackfill:
             (events.ParamsLogged, data.params, state.params),
             (events.TagsSet, data.tags, state.tags),
         ):
+            # Journals are without secrets.
+            stored = redact_field("", stored)
             if missing := {k: v for k, v in stored.items() if not _is_stored(logged.get(k), v)}:
                 yield self._event(cls, missing)
+        # A deletion that the journals lost; no client can take a tag back in another way.
+        for key in sorted(state.tags.keys() - data.tags.keys()):
+            yield self._event(events.TagDeleted, key)
 
     def _metrics(self, state: ExpectedState, *, thorough: bool) -> Iterator[Event]:
         doubtful = [
@@ -109,11 +118,11 @@ class StoreBackfill:
                 columns = map(list, zip(*missing, strict=True))
                 yield self._event(events.MetricsLogged, [key] * len(missing), *columns)
 
-    def _inputs_and_outputs(self, state: ExpectedState) -> Iterator[Event]:
+    def _inputs_and_outputs(self, state: ExpectedState, complete: bool) -> Iterator[Event]:
         datasets = [
             serialize.dataset(item)
             for item in self._linked("inputs", "dataset_inputs")
-            if (item.dataset.name, item.dataset.digest) not in state.datasets
+            if (redact_field("", item.dataset.name), item.dataset.digest) not in state.datasets
         ]
         used = [item.model_id for item in self._linked("inputs", "model_inputs")]
         models = [model_id for model_id in used if model_id not in state.models_in]
@@ -121,21 +130,54 @@ class StoreBackfill:
             yield self._event(events.InputsLogged, datasets, models)
         produced = self._linked("outputs", "model_outputs")
         outputs = [(m.model_id, m.step) for m in produced if m.model_id not in state.models_out]
-        for model_id, _ in outputs:
-            model = self.store.get_logged_model(model_id)
-            yield self._event(events.ModelLogged, *serialize.logged_model_fields(model))
+        created = [self.store.get_logged_model(model_id) for model_id, _ in outputs]
+        if self.thorough or state.joined or not complete:
+            created.extend(self._own_models())
+        for model in {model.model_id: model for model in created}.values():
+            if model.model_id not in state.models:
+                yield self._event(events.ModelLogged, *serialize.logged_model_fields(model))
         if outputs:
             yield self._event(events.OutputsLogged, outputs)
+
+    def _own_models(self) -> Iterator[Any]:
+        """Yield the logged models that the run created."""
+        # MLflow 2 has no logged models.
+        search = getattr(self.store, "search_logged_models", None)
+        info, token, more = self.run.info, None, True
+        query = f"source_run_id = '{info.run_id}'"
+        while search is not None and more:
+            page = search([info.experiment_id], query, page_token=token)
+            yield from page
+            token = page.token
+            more = bool(token)
 
     def _linked(self, direction: str, kind: str) -> Sequence[Any]:
         # Runs of MLflow 2 lack outputs, and models among their inputs.
         return getattr(getattr(self.run, direction, None), kind, None) or ()
 
+    def _spans(self, state: ExpectedState, complete: bool) -> Iterator[Event]:
+        """Yield spans whose events went to another process, such as a worker of a server."""
+        for trace_id, count in sorted(state.span_counts.items()):
+            captured = state.spans.get(trace_id, set())
+            if complete and len(captured) >= count:
+                continue
+            spans = self.capture.ask(
+                mlflow_private.stored_spans, self.store, trace_id, self.capture.server
+            )
+            keys = [(span_key(span), span) for span in spans or ()]
+            if missing := [
+                span for key, span in keys if key is not None and key[1] not in captured
+            ]:
+                arguments = {"spans": missing}
+                yield self._event(
+                    events.StoreCalled, "log_spans", {"trace": trace_id}, arguments, None
+                )
+
     def _artifacts(self) -> Iterator[Event]:
         journaled = {
             str(file["path"])
-            for path in self.folder.files()
-            for event in JournalReader(path)
+            for journal in self.folder.readers()[0]
+            for event in journal
             if isinstance(event, events.ArtifactsLogged) and event.owner is None
             for file in event.files
         }
@@ -160,5 +202,5 @@ def _stored(point: Latest) -> tuple[int, int, str]:
     """
     step, timestamp, value = point
     if math.isinf(value):
-        value = math.copysign(sys.float_info.max, value)
+        value = math.copysign(events.LARGEST_FLOAT, value)
     return step, timestamp, repr(float(value) + 0.0)

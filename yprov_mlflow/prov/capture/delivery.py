@@ -6,50 +6,39 @@ The document of a store, which is not a run, goes to the state folder (``recover
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import mlflow
 from filelock import FileLock
-from mlflow.exceptions import MlflowException
 
-from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import mlflow_private
-from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.backfill import StoreBackfill
-from yprov_mlflow.prov.capture.diagnosis import needs_full_mlflow
+from yprov_mlflow.prov.capture.open_runs import RunState
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
-from yprov_mlflow.prov.capture.switch import LOGGER
+from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.collectors import ranks
-from yprov_mlflow.prov.errors import DeliveryError, MissingExtraError, RunNotFoundError
-from yprov_mlflow.prov.events import RunCreated
-from yprov_mlflow.prov.ids import quote_key, store_id, store_of
-from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
-from yprov_mlflow.prov.layout import PROV_JSON, PROVENANCE, SERVER, STORES
-from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.uris import strip_prefix
+from yprov_mlflow.prov.errors import (
+    first_line,
+)
+from yprov_mlflow.prov.ids import store_of
+from yprov_mlflow.prov.journal import JournalDirectory
+from yprov_mlflow.prov.layout import PRIVATE_FILE
 
 TIMEOUT_S = 30.0  # how long the end of a run or process waits; ``recover`` writes later documents
 SERVER_TIMEOUT_S = 5.0  # the same in a server, where a client waits for the response
+SETTLE_TIMEOUT_S = 5.0  # how long the exit waits for the owners of spans without a trace
 FACTS_TIMEOUT_S = 2.0  # how long a document waits for the first facts of collectors
 QUIET_S = 2.0  # how long a finished run must be quiet before late events make a new document
 
-
-class Outcome(NamedTuple):
-    """The result of ``recover`` for one run or store."""
-
-    run_id: str  # or what stands for a store (``ids.store_id``)
-    state: str  # "written", "current" or "failed"
-    where: str  # location of a written document
-    events: int  # number of events in that document
-    reason: str  # of a failure, or the damaged lines of journals
+_SETTLE = "settle"  # a job of the delivery thread that is not the id of a run
 
 
 # -- the thread ----------------------------------------------------------------------------
@@ -104,12 +93,21 @@ class _DeliveryWorker:
                 run_id, done = self._jobs.get(timeout=timeout_s)
             except queue.Empty:
                 run_id, done = "", threading.Event()
+            if run_id == _SETTLE:
+                with self.capture.recorder.warn_only():
+                    self.capture.settle()
+                run_id = ""
             due, timeout_s = self._due()
             for run in dict.fromkeys([run_id, *due] if run_id else due):
-                with self.capture.recorder.warn_only():
+                with Boundary(functools.partial(_warn_failed, run)):
                     _deliver_now(self.capture, run)
             done.set()
             self.stuck = False
+
+
+def deliver_later(capture: CaptureSession, run_id: str) -> None:
+    """Write a run's document again once the run has been quiet for a while."""
+    _worker(capture).deliver_later(run_id)
 
 
 def _worker(capture: CaptureSession) -> _DeliveryWorker:
@@ -130,7 +128,7 @@ def deliver(capture: CaptureSession, run_id: str, timeout_s: float = TIMEOUT_S) 
             worker = _worker(capture)
     timeout_s = min(timeout_s, SERVER_TIMEOUT_S) if capture.server else timeout_s
     if worker is None:
-        with _not_captured(capture):
+        with Boundary(functools.partial(_warn_failed, run_id)), capture.uncaptured():
             _deliver_now(capture, run_id)
     elif not worker.deliver(run_id, timeout_s):
         LOGGER.warning(
@@ -139,6 +137,18 @@ def deliver(capture: CaptureSession, run_id: str, timeout_s: float = TIMEOUT_S) 
             run_id,
             run_id,
         )
+
+
+def _warn_failed(run_id: str, error: Exception) -> None:
+    LOGGER.debug("delivery", exc_info=error)
+    LOGGER.warning(
+        "The provenance of run %s could not be written (%s: %s). Once the cause is removed, "
+        "`yprov-mlflow recover --run %s` writes it from the journal.",
+        run_id,
+        type(error).__name__,
+        first_line(error),
+        run_id,
+    )
 
 
 def _is_in_memory(uri: object) -> bool:
@@ -151,28 +161,23 @@ def at_exit(capture: CaptureSession) -> None:
     """Write the documents of all runs with events since their last one, within one timeout."""
     end = time.monotonic() + TIMEOUT_S
     for run_id in capture.recorder.runs():
-        capture.recorder.finish(run_id)
-        capture.publisher.finish(run_id, max(0.0, end - time.monotonic()))
-    if ranks.collect().get("rank"):
-        # Rank 0, or recover, writes the one document from the journals of all ranks.
-        return
+        with capture.recorder.warn_only():  # no run may cost another its document
+            capture.recorder.finish(run_id)
+            capture.publisher.finish(run_id, max(0.0, end - time.monotonic()))
+    # In a thread, as the store may not answer. A server has journaled these spans already.
+    if capture.early_spans and not capture.server:
+        with contextlib.suppress(RuntimeError):
+            _worker(capture).deliver(_SETTLE, SETTLE_TIMEOUT_S)
+    # Of a run of several ranks, the one that created it writes the one document for all.
+    others = bool(ranks.collect().get("rank"))
     for run_id, state in capture.recorder.runs().items():
-        if state.dirty and state.store is not None and not store_of(run_id):
+        if not state.dirty or state.store is None or store_of(run_id):
+            continue
+        if state.created or not others:
             deliver(capture, run_id, max(0.0, end - time.monotonic()))
 
 
 # -- one document --------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _not_captured(capture: CaptureSession) -> Iterator[None]:
-    """Capture nothing that this thread does."""
-    guard = capture.guard.here
-    off, guard.off = guard.off, True
-    try:
-        yield
-    finally:
-        guard.off = off
 
 
 def _deliver_now(capture: CaptureSession, run_id: str) -> None:
@@ -187,29 +192,43 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
     state.dirty = False
     with contextlib.ExitStack() as failed:
         failed.callback(setattr, state, "dirty", True)
-        folder = JournalDirectory(capture.recorder.directory, run_id)
-        _write(capture, folder, state.store, state.suspect)
+        folder = own_folder(capture, run_id, state)
+        written = write(capture, folder, state.store, state.suspect)
+        if written.damaged and not state.damaged:
+            state.damaged = True
+            LOGGER.warning(
+                "The journal of run %s is damaged, and its document may be partial: %s. "
+                "This is logged once for each run.",
+                run_id,
+                "; ".join(written.problems),
+            )
         failed.pop_all()
     if state.terminal:
         state.writer.close()
 
 
-def _write(
-    capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool
-) -> Written:
-    with _locked(folder), _document(capture, folder, store, thorough) as (artifacts, written):
-        if written.joined and not folder.delivered():
+def own_folder(capture: CaptureSession, run_id: str, state: RunState) -> JournalDirectory:
+    """Return the journals of a run of this process, and the events that they lack."""
+    with capture.recorder.warn_only(state):
+        state.writer.flush()
+    unsaved = {state.writer.session: data} if (data := state.writer.unsaved()) else {}
+    return JournalDirectory(capture.recorder.directory, run_id, unsaved)
+
+
+def write(capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool) -> Written:
+    """Write a run's document, and upload it to the run's artifacts."""
+    with locked(folder), document(capture, folder, store, thorough) as (artifacts, written):
+        if (written.joined or written.problems) and not folder.delivered():
             artifacts.keep_earlier()
         artifacts.put(written.files)
-        if written.sizes:
-            folder.mark_delivered(written.sizes)
-    for problem in written.problems:
-        LOGGER.debug("journal: %s", problem)
+        # Without the mark, recover writes the document again.
+        with contextlib.suppress(OSError):
+            folder.mark_delivered(written.sizes, capture.recorder.journaled_uri(store))
     return written
 
 
 @contextlib.contextmanager
-def _document(
+def document(
     capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool
 ) -> Iterator[tuple[RunArtifacts, Written]]:
     """Write a run's document to a temporary folder; yield the run's artifacts and the result."""
@@ -219,165 +238,13 @@ def _document(
         yield artifacts, write_document(folder, Path(out), capture.recorder.settings, backfill)
 
 
-def _locked(folder: JournalDirectory) -> contextlib.AbstractContextManager[object]:
+@contextlib.contextmanager
+def locked(folder: JournalDirectory) -> Iterator[None]:
     """Let one process at a time write a run's document."""
-    # Without a journal folder, the document is made from the store alone.
-    return FileLock(folder.lock) if folder.path.is_dir() else contextlib.nullcontext()
-
-
-# -- on demand -----------------------------------------------------------------------------
-
-
-def recover(
-    tracking_uri: str | None = None, run_ids: Sequence[str] = (), *, again: bool = False
-) -> Iterator[Outcome]:
-    """Write the documents of runs and stores whose journals are newer than their document.
-
-    Args:
-        tracking_uri: Store of the runs; by default the store that each journal names.
-        run_ids: Only these runs, or what stands for a store (``ids.store_id``).
-        again: Write current documents again, too.
-
-    Yields:
-        One outcome per run or store, in the order of the journal folder.
-    """
-    capture = process.get()
-    for folder in _folders(run_ids):
-        file = _store_document(folder)
-        exists = folder.files() and (file is None or file.is_file())
-        if exists and folder.is_current() and not again:
-            yield Outcome(folder.run_id, "current", "", 0, "")
-        else:
-            yield _recover(capture, folder, file, tracking_uri)
-
-
-def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
-    """Yield the journals of clients, then those of servers for runs without client journals.
-
-    A server's journal of a store is read in any case: it has more than those of clients.
-    """
-    directory = settings.load().directory
-    roots = (directory, directory / SERVER)
-    for run_id in run_ids:
-        folders = [JournalDirectory(root, run_id) for root in roots]
-        yield next((folder for folder in folders if folder.files()), folders[0])
-    if run_ids:
-        return
-    seen: set[str] = set()
-    for root in roots:
-        folders = list(JournalDirectory.all(root))
-        yield from (folder for folder in folders if folder.run_id not in seen)
-        seen.update(folder.run_id for folder in folders if not store_of(folder.run_id))
-
-
-def _recover(
-    capture: CaptureSession, folder: JournalDirectory, file: Path | None, tracking_uri: str | None
-) -> Outcome:
-    run_id = folder.run_id
-    try:
-        with _not_captured(capture):
-            if file is not None:
-                written = _write_store_document(file, capture, folder)
-                where = str(file)
-            else:
-                uri = tracking_uri or _recorded_uri(folder)
-                written = _write(capture, folder, _open_store(uri), True)
-                where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {uri}"
-    except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
-        return Outcome(run_id, "failed", "", 0, f"{type(error).__name__}: {error}")
-    return Outcome(run_id, "written", where, written.event_count, "; ".join(written.problems))
-
-
-def _store_document(folder: JournalDirectory) -> Path | None:
-    """Return the path of a store's document; None for the journals of a run.
-
-    Its folder is named as the journals' folder is, so that no name of a store leads elsewhere.
-    A server's documents are below its own folder, as its journals are.
-    """
-    if not store_of(folder.run_id):
-        return None
-    name = folder.path.name.removeprefix(quote_key(store_id("")))
-    return folder.path.parents[1] / STORES / name / PROV_JSON
-
-
-def _write_store_document(file: Path, capture: CaptureSession, folder: JournalDirectory) -> Written:
-    """Write the document of a store, atomically."""
-    if not folder.files():
-        raise DeliveryError.no_journal(folder.run_id, str(folder.path))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), tempfile.TemporaryDirectory(prefix="yprov-", dir=file.parent) as out:
-        written = write_document(folder, Path(out), capture.recorder.settings)
-        written.files[-1].replace(file)
-        folder.mark_delivered(written.sizes)
-    return written
-
-
-def _recorded_uri(folder: JournalDirectory) -> str:
-    """Return the URI of the store that a run's journals name, or MLflow's current one."""
-    if not folder.files():
-        raise DeliveryError.no_journal(folder.run_id, str(folder.path))
-    current = str(mlflow.get_tracking_uri())
-    for path in folder.files():
-        for event in JournalReader(path):
-            if isinstance(event, RunCreated):
-                # Journals lack passwords; MLflow's own setting may have the right one.
-                recorded = event.store["uri"]
-                return current if redact(process.absolute(current)) == recorded else recorded
-    return current
-
-
-def _open_store(uri: str) -> Any:
-    uri = strip_prefix(uri)
-    if needs_full_mlflow(uri):
-        raise MissingExtraError(
-            "SQL stores need the whole of MLflow, not mlflow-skinny",
-            redact(uri),
-            "Install it with: pip install mlflow",
-        )
-    store = mlflow_private.open_store(uri)
-    mlflow_private.set_store_uri(store, uri)
-    return store
-
-
-def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
-    """Return a run's ``prov.json``: from its journals if they are here, else from its artifacts.
-
-    Raises:
-        RunNotFoundError: The store does not have the run.
-        DeliveryError: There is neither a journal nor a document.
-        MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
-    """
-    capture = process.get()
-    (folder,) = _folders([run_id])
-    with _not_captured(capture):
-        state = capture.recorder.get(run_id)
-        if state is not None and state.store is not None:
-            capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
-            return _rebuild(capture, folder, state.store)
-        journaled = bool(folder.files())
-        uri = tracking_uri or (_recorded_uri(folder) if journaled else mlflow.get_tracking_uri())
-        store = _open_store(uri)
-        if journaled and not folder.is_current():
-            return _rebuild(capture, folder, store)
-        artifacts = RunArtifacts(store, _get_run(store, run_id))
-        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            try:
-                local = artifacts.fetch(PROV_JSON, out)
-            except Exception as error:  # each artifact repository raises errors of its own
-                raise DeliveryError.no_document(run_id, str(error)) from error
-            return local.read_bytes()
-
-
-def _get_run(store: Any, run_id: str) -> Any:
-    try:
-        return store.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        where = redact(str(mlflow_private.store_uri(store) or "the tracking store"))
-        raise RunNotFoundError.of(run_id, where) from error
-
-
-def _rebuild(capture: CaptureSession, folder: JournalDirectory, store: Any) -> bytes:
-    with _document(capture, folder, store, False) as (_, written):
-        return written.files[-1].read_bytes()
+    with contextlib.ExitStack() as stack:
+        # Without a journal folder, the document is made from the store alone. A lock that cannot
+        # be opened, as in a folder that is read-only, must not cost a run its document.
+        if folder.path.is_dir():
+            with contextlib.suppress(OSError):
+                stack.enter_context(FileLock(folder.lock, mode=PRIVATE_FILE))
+        yield

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from importlib.metadata import entry_points
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
+from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.switch import VARIABLE, switch
+from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.uris import PREFIX, SCHEME, has_prefix, strip_prefix
 
@@ -15,6 +19,7 @@ _GROUPS = ("mlflow.tracking_store", "mlflow.model_registry_store", "mlflow.artif
 _SQL = ("sqlite", "postgresql", "mysql", "mssql")
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
 _ALLOW_FILES = "MLFLOW_ALLOW_FILE_STORE"
+_KINDS = "sqlite:///mlflow.db, another database, http://…, databricks or a folder"
 _FIRST_WITHOUT_FILES = (3, 13)  # first MLflow that refuses file stores by default
 
 
@@ -67,6 +72,29 @@ def needs_full_mlflow(uri: str) -> bool:
     return _scheme(uri) in _SQL and importlib.util.find_spec("sqlalchemy") is None
 
 
+def is_missing(uri: str) -> bool:
+    """Return whether a store is a file or folder that is not there, and MLflow would create it."""
+    path = local_path(uri)
+    if path is None:
+        return False
+    # MLflow makes its tables in an empty file.
+    return not path.is_dir() if not uri.startswith("sqlite") else not _has_content(path)
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the database file or folder of a store; None for those in memory or elsewhere."""
+    if uri.startswith("sqlite"):
+        path = uri.partition(":///")[2].partition("?")[0]
+        return None if not path or path.startswith((":memory:", "file:")) else Path(path)
+    if uri.startswith("file:"):
+        return Path(unquote(urlsplit(uri).path))
+    return Path(uri) if "://" not in uri and uri != "databricks" else None
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 def _scheme(uri: str) -> str:
     return uri.partition(":")[0].partition("+")[0] if ":" in uri else ""
 
@@ -77,9 +105,56 @@ def _obstacles(inner: str, version: str) -> tuple[str, ...]:
         return (f"{inner!r} is not a store: write the URI of a store after {PREFIX}",)
     if needs_full_mlflow(inner):
         return ("SQL stores need the whole of MLflow, not mlflow-skinny: pip install mlflow",)
+    if not mlflow_private.has_store_type(inner):
+        return (f"MLflow has no tracking store for {scheme}: URIs; use {_KINDS}",)
     if scheme in ("", "file") and inner != "databricks" and not _file_stores_allowed(version):
         return (f"this MLflow refuses file stores unless {_ALLOW_FILES}=true is set",)
-    return ()
+    reason = _sql_obstacle(inner) if scheme in _SQL else _address_obstacle(inner)
+    reason = reason or _path_obstacle(inner)
+    return (reason,) if reason else ()
+
+
+def _sql_obstacle(uri: str) -> str | None:
+    """Return why SQLAlchemy cannot use a database's URI here."""
+    from sqlalchemy.engine import make_url  # mlflow-skinny has no SQLAlchemy
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        url = make_url(uri)
+        dialect: Any = url.get_dialect()
+        (getattr(dialect, "import_dbapi", None) or dialect.dbapi)()  # the latter before 2.0
+    except ImportError as error:
+        return f"the driver of this database is not installed ({first_line(error)})"
+    except (SQLAlchemyError, ValueError) as error:
+        return first_line(error)
+    if url.get_backend_name() == "sqlite" and url.host:
+        return (
+            "a path of SQLite comes after three slashes: sqlite:///mlflow.db, and an absolute one "
+            "after four: sqlite:////home/me/mlflow.db"
+        )
+    return None
+
+
+def _address_obstacle(uri: str) -> str | None:
+    """Return why the address of a server is not one."""
+    try:
+        parts = urlsplit(uri)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:  # the port is not a number
+        return str(error)
+    is_server = parts.scheme in ("http", "https")
+    return "the address lacks the name of a host" if is_server and not has_host else None
+
+
+def _path_obstacle(uri: str) -> str | None:
+    """Return why MLflow could not write the file or folder of a local store."""
+    path = local_path(uri)
+    if path is None:
+        return None
+    if path.exists() and path.is_dir() == uri.startswith("sqlite"):
+        return f"{path} is a {'folder' if path.is_dir() else 'file'}"
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return None if os.access(parent, os.W_OK) else f"{parent} is not writable"
 
 
 def _file_stores_allowed(version: str) -> bool:

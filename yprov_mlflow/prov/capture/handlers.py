@@ -10,31 +10,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlflow.entities import RunStatus
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils import validation
 
 from yprov_mlflow.prov import events, serialize
-from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES, store_uri
+from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES
+from yprov_mlflow.prov.capture.owned_calls import Call, store_called
 from yprov_mlflow.prov.capture.session import CaptureSession
-from yprov_mlflow.prov.events import FIELDS, TERMINAL, Event, Json
-from yprov_mlflow.prov.ids import store_id
+from yprov_mlflow.prov.events import FIELDS, TERMINAL, Event
 
 Handler = Callable[..., None]
-
-
-class Call(NamedTuple):
-    """A call of a wrapped store that has succeeded."""
-
-    capture: CaptureSession
-    store: Any
-    result: Any
-
-    def record(self, run_id: str, cls: type[Event], *fields: Any) -> None:
-        """Append an event to the journal of a run in this store."""
-        self.capture.recorder.record(run_id, cls, *fields, store=self.store)
 
 
 SYSTEM_METRICS_TIMEOUT_S = 5.0  # how long the end of a run waits for its last system metrics
@@ -76,7 +64,7 @@ def handler(kind: str, name: str, method: Callable[..., Any]) -> Handler | None:
     if kind == "tracking" and name in HANDLERS:
         return HANDLERS[name][0]
     if name.lstrip("_").split("_")[0] in WRITES and name not in NOT_CALLS:
-        return functools.partial(_store_called, name, inspect.signature(method))
+        return functools.partial(store_called, name, inspect.signature(method))
     return None
 
 
@@ -97,6 +85,7 @@ def create_run(call: Call, experiment_id: Any, *_: Any, **__: Any) -> None:
     call.capture.remember_root(info.artifact_uri, "run", info.run_id)
     fields = call.capture.creation_fields(call.store, info, dict(call.result.data.tags))
     call.record(info.run_id, events.RunCreated, *fields)
+    call.capture.recorder.state(info.run_id).created = True
 
 
 @_handles(events.RunUpdated)
@@ -111,7 +100,7 @@ def update_run_info(
     capture, status = call.capture, run_status
     if status is not None and not isinstance(status, str):
         status = str(RunStatus.to_string(status))
-    state = capture.recorder.state(run_id)
+    state = capture.recorder.state(run_id, call.store)
     if status is not None:
         state.terminal = False  # the update itself is not a late event
     if status in TERMINAL:
@@ -232,21 +221,19 @@ def log_outputs(call: Call, run_id: str, models: Any) -> None:
 @_handles(events.ModelLogged)
 def create_logged_model(call: Call, *_: Any, **__: Any) -> None:
     """Record a new model, and remember its run."""
-    _remember_model(
-        call.capture, call.result, call.result.source_run_id or call.capture.active_run()
-    )
+    _remember_model(call)
     _record_model(call, *serialize.logged_model_fields(call.result))
 
 
-def _remember_model(capture: CaptureSession, model: Any, run_id: str | None) -> None:
-    capture.remember_root(model.artifact_location, "model", model.model_id)
-    if run_id:
-        capture.model_runs[model.model_id] = run_id
+def _remember_model(call: Call) -> None:
+    model = call.result
+    call.capture.remember_root(model.artifact_location, "model", model.model_id)
+    call.capture.model_runs[model.model_id] = model.source_run_id or ""
 
 
 def _record_model(call: Call, model_id: str, *fields: Any) -> None:
-    run_id = call.capture.model_runs.get(model_id) or _run_or_store(call)
-    call.record(run_id, events.ModelLogged, model_id, *fields)
+    run_id = call.capture.run_of_model(model_id, call.store)
+    call.record(run_id or call.store_id(), events.ModelLogged, model_id, *fields)
 
 
 def _change_model(call: Call, model_id: str, **changes: Any) -> None:
@@ -258,15 +245,12 @@ def _change_model(call: Call, model_id: str, **changes: Any) -> None:
 @_handles()
 def get_logged_model(call: Call, *_: Any, **__: Any) -> None:
     """Remember the model's run and artifact root; a read makes no event."""
-    _remember_model(call.capture, call.result, call.result.source_run_id)
+    _remember_model(call)
 
 
 @_handles(events.ModelLogged)
 def finalize_logged_model(call: Call, model_id: str, status: Any) -> None:
     """Record the final status of a model."""
-    run_id = getattr(call.result, "source_run_id", None)
-    if run_id:
-        call.capture.model_runs[model_id] = run_id
     _change_model(call, model_id, status=serialize.model_status(status))
 
 
@@ -295,110 +279,3 @@ def delete_logged_model(call: Call, model_id: str) -> None:
 
 
 HANDLERS[HARD_DELETES["model"]] = HANDLERS["delete_logged_model"]
-
-
-# -- all others --------------------------------------------------------------------------
-
-# Kinds of subjects by the argument, or field of a result, that identifies one.
-_SUBJECTS = {
-    "experiment_id": "experiment",
-    "trace_id": "trace",
-    "request_id": "trace",
-    "model_id": "logged-model",
-    "run_id": "run",
-    "dataset_id": "dataset",
-    "assessment_id": "assessment",
-    "webhook_id": "webhook",
-    **{kind: kind for kind in ("version", "alias", "key")},
-}
-
-# Nouns of methods about registered models, which MLflow's prompts are, too.
-_IN_REGISTRY = ("registered_model", "model_version", "prompt")
-_OF_REGISTRY = frozenset({"model", "version", "alias", "key"})
-
-
-def _store_called(
-    method: str, signature: inspect.Signature, call: Call, /, *args: Any, **kwargs: Any
-) -> None:
-    capture, store = call.capture, call.store
-    bound = signature.bind(store, *args, **kwargs)
-    values = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
-    arguments = serialize.arguments(method, values)
-    answer = serialize.result(method, call.result)
-    fields = answer if isinstance(answer, dict) else {}
-    trace = _trace_of_call(capture, arguments, fields)
-    subjects = _subjects(method, arguments, answer)
-    if trace:
-        subjects.setdefault("trace", trace)
-    if "experiment" in method:
-        capture.forget_experiment(store, subjects.get("experiment", ""))
-    run_id = _run_of_call(capture, arguments, fields, trace) or capture.active_run_in(store)
-    event = (method, subjects, arguments, answer)
-    # A registry store cannot take the document of a run; the tracking store with its URI can.
-    home = capture.tracking.get(store_uri(store)) if run_id else None
-    capture.recorder.record(run_id or _run_or_store(call), events.StoreCalled, *event, store=home)
-    # MLflow exports the spans of a trace before the trace itself, which names its run.
-    if run_id is None and method == "log_spans" and trace:
-        capture.early_spans[trace] = event
-    elif (early := capture.early_spans.pop(trace or "", None)) and run_id is not None:
-        capture.recorder.record(run_id, events.StoreCalled, *early)
-
-
-def _subjects(method: str, arguments: Mapping[str, Json], answer: Json) -> dict[str, str]:
-    """Return the ids of a call's objects by their kind, the same ones as of converted stores."""
-    fields = answer if isinstance(answer, dict) else {}
-    subjects: dict[str, str] = {}
-    for source in (arguments, fields):
-        for field, kind in _SUBJECTS.items():
-            if kind not in subjects and isinstance(source.get(field), str | int):
-                subjects[kind] = str(source[field])
-    if method == "create_experiment" and isinstance(answer, str | int):
-        return {"experiment": str(answer)}
-    in_registry = any(noun in method for noun in _IN_REGISTRY)
-    # A name identifies models of the registry, and objects without an id, such as scorers.
-    if isinstance(name := arguments.get("name"), str):
-        if in_registry:
-            subjects["model"] = name
-        elif method.rpartition("_")[2] not in subjects:
-            subjects["name"] = name
-    if in_registry and not method.startswith("link_"):
-        return {kind: subjects[kind] for kind in subjects if kind in _OF_REGISTRY}
-    return subjects
-
-
-def _trace_of_call(
-    capture: CaptureSession, arguments: Mapping[str, Any], fields: Mapping[str, Any]
-) -> str | None:
-    """Return the id of the trace of a call, and remember which run the trace belongs to."""
-    info = arguments.get("trace_info")
-    info = info if isinstance(info, dict) else {}
-    sources = (arguments, fields, info)
-    ids = (source.get(key) for source in sources for key in ("trace_id", "request_id"))
-    trace = next((str(i) for i in ids if isinstance(i, str | int)), None)
-    spans = arguments.get("spans")
-    if trace is None and isinstance(spans, list) and spans and isinstance(spans[0], dict):
-        attribute = (spans[0].get("attributes") or {}).get("mlflow.traceRequestId", "")
-        trace = str(attribute).strip('"') or None
-    run_id = (info.get("trace_metadata") or {}).get("mlflow.sourceRun")
-    if trace and run_id:
-        capture.trace_runs[trace] = str(run_id)
-    return trace
-
-
-def _run_of_call(
-    capture: CaptureSession,
-    arguments: Mapping[str, Any],
-    fields: Mapping[str, Any],
-    trace: str | None,
-) -> str | None:
-    """Return the run whose document a call belongs to, if any."""
-    run_id = arguments.get("run_id") or fields.get("run_id") or capture.trace_runs.get(trace or "")
-    model_id = arguments.get("model_id") or fields.get("model_id")
-    run_id = run_id or capture.model_runs.get(str(model_id)) or fields.get("source_run_id")
-    return str(run_id) if run_id else None
-
-
-def _run_or_store(call: Call) -> str:
-    """Return the active run or, without one, the id that stands for the store."""
-    capture, store = call.capture, call.store
-    return capture.active_run_in(store) or store_id(capture.store_reference(store)["uuid"])

@@ -7,7 +7,12 @@ says otherwise. MLflow imports this module at every start, so it imports mlflow 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+import json
+import sys
+import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,6 +78,16 @@ def open_store(uri: str) -> Any:
     return tracking_utils()._get_store(uri)
 
 
+def has_store_type(uri: str) -> bool:
+    """Return whether MLflow has a kind of tracking store for a URI; none is opened."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(tracking_utils()._tracking_store_registry.get_store_builder(uri))
+    except MlflowException:
+        return False
+
+
 def rebind_async_queue(store: Any) -> None:
     """Have a store's queue of asynchronous logging call the method that the store has now."""
     # ``AbstractStore.__init__`` passes the bound method of the original class to its queue.
@@ -117,7 +132,6 @@ def server_artifact_repository(root: str) -> tuple[Any, str]:
 # Recorder.record_metric reads these attributes itself: a call for each would cost its hot path.
 MODEL_ID = "_model_id"  # the logged model that the point is about; from MLflow 3 on
 DATASET_NAME = "_dataset_name"  # what the point was computed on; from MLflow 3 on
-CONTEXT = "_yprov_context"  # ours, of a queued point: unknown to the thread that logs it
 
 
 def latest_metrics(run: Any) -> Sequence[Any]:
@@ -125,15 +139,27 @@ def latest_metrics(run: Any) -> Sequence[Any]:
     return getattr(run.data, "_metric_objs", ())
 
 
+# Context paths of points that wait in a queue, by their ``id``: the metrics are the user's.
+QUEUED: dict[int, tuple[weakref.ref[Any], ContextPath]] = {}
+
+
 def set_metric_context(metrics: Sequence[Any], path: ContextPath) -> None:
-    """Attach a context path to metrics that another thread will log."""
+    """Remember the context path of metrics that another thread will log."""
     for metric in metrics:
-        metric.__dict__[CONTEXT] = path
+        key = id(metric)
+        forget = functools.partial(_forget_metric, key)
+        QUEUED[key] = weakref.ref(metric, forget), path
+
+
+def _forget_metric(key: int, _: object) -> None:
+    QUEUED.pop(key, None)
 
 
 def metric_contexts(metrics: Sequence[Any], default: ContextPath) -> list[ContextPath]:
-    """Return the context path that was attached to each metric, or the default."""
-    return [metric.__dict__.get(CONTEXT, default) for metric in metrics]
+    """Return the context path that is remembered of each metric, or the default."""
+    if not QUEUED:
+        return [default] * len(metrics)
+    return [queued[1] if (queued := QUEUED.get(id(m))) else default for m in metrics]
 
 
 def metric_models(metrics: Sequence[Any]) -> list[str | None]:
@@ -147,6 +173,63 @@ def metric_datasets(metrics: Sequence[Any]) -> list[tuple[str, str] | None]:
     if not any(names):
         return [None] * len(names)
     return [n and (n, m.dataset_digest) for n, m in zip(names, metrics, strict=True)]
+
+
+def metadata_of_open_trace(trace_id: str) -> dict[str, str] | None:
+    """Return the metadata of a trace that this process is recording.
+
+    Return None for traces that another process began.
+    """
+    module = sys.modules.get("mlflow.tracing.trace_manager")
+    if module is None:
+        return None
+    with module.InMemoryTraceManager.get_instance().get_trace(trace_id) as trace:
+        if trace is None or getattr(trace, "is_remote_trace", False):
+            return None
+        return trace_metadata(trace.info)
+
+
+def stored_spans(store: Any, trace_id: str, server: bool) -> list[dict[str, Any]]:
+    """Return the spans of a trace in a store or, inside a server, among its artifacts."""
+    info = store.get_trace_info(trace_id)
+    if info.tags.get("mlflow.trace.spansLocation") == "TRACKING_STORE":
+        # Without this, MLflow waits for spans that may be on their way.
+        partial = "allow_partial" in inspect.signature(store.get_trace).parameters
+        trace = store.get_trace(trace_id, **({"allow_partial": True} if partial else {}))
+        spans = [span.to_dict() for span in trace.data.spans]
+    elif server:
+        spans = _server_handlers()._get_trace_artifact_repo(info).download_trace_data()["spans"]
+    else:
+        return []
+    return list(json.loads(json.dumps(spans, default=str)))
+
+
+def trace_infos(store: Any, trace_ids: Sequence[str], ask: Callable[..., Any]) -> list[Any]:
+    """Return the ``TraceInfo`` of those traces that a store has; few stores answer for several.
+
+    Args:
+        store: A tracking store.
+        trace_ids: The traces.
+        ask: Calls a function of the store, and returns None if it raises.
+    """
+    several = getattr(store, "batch_get_trace_infos", None) if len(trace_ids) > 1 else None
+    infos = ask(several, list(trace_ids)) if several is not None else None
+    if infos is None:
+        single = getattr(store, "get_trace_info", None)
+        infos = [ask(single, trace_id) for trace_id in trace_ids] if single is not None else []
+    return [info for info in infos if info is not None]
+
+
+def trace_of(entity: Any) -> str | None:
+    """Return the trace of a span or of a ``TraceInfo``, which MLflow 2 names otherwise."""
+    trace = getattr(entity, "trace_id", None) or getattr(entity, "request_id", None)
+    return str(trace) if trace else None
+
+
+def trace_metadata(info: Any) -> dict[str, str]:
+    """Return the metadata of a ``TraceInfo``, which MLflow 2 names otherwise; empty for None."""
+    names = ("trace_metadata", "request_metadata")
+    return dict(next((m for name in names if (m := getattr(info, name, None))), ()))
 
 
 def upload_trace_data(client: Any, info: Any, data: Any) -> None:

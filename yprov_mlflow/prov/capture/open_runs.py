@@ -17,14 +17,16 @@ from typing import Any
 
 from yprov_mlflow.prov.capture.contexts import OpenContexts
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
-from yprov_mlflow.prov.events import Event, FactsCollected, SessionStarted
+from yprov_mlflow.prov.events import Event, FactsCollected, RunCreated, SessionStarted
 from yprov_mlflow.prov.ids import session_token
 from yprov_mlflow.prov.journal import JournalDirectory, JournalWriter
 from yprov_mlflow.prov.journal.writer import now_ns
 from yprov_mlflow.prov.layout import SERVER
+from yprov_mlflow.prov.redaction import redact, redact_event
 from yprov_mlflow.prov.sampling.bridge import CollectorBridge
 from yprov_mlflow.prov.settings import Settings
 
+_MAX_WARNINGS = 10
 _MAX_RUNS = 4096  # runs that are kept; a server that never stops sees more of them
 
 
@@ -35,9 +37,11 @@ class RunState:
     writer: JournalWriter
     contexts: OpenContexts = dataclasses.field(default_factory=OpenContexts)
     store: Any = None  # the wrapped tracking store to deliver the document to, if known
+    created: bool = False  # this process made the run
     terminal: bool = False  # the run has ended
     suspect: bool = False  # events may be missing, so the store has to be read back in full
     dirty: bool = False  # there are events since the last document
+    damaged: bool = False  # a warning about damaged journals was logged
     measured: bool = False  # collectors sample for the run
     facts: set[str] = dataclasses.field(default_factory=set)  # collectors in the journal
 
@@ -58,16 +62,18 @@ class OpenRuns:
         # A server's journals are kept apart: a client on the same machine journals the same calls.
         self.directory = settings.directory / SERVER if side == "server" else settings.directory
         self.on_late_event: Callable[[str], None] | None = None
+        # Returns the URI of a store as journals have it: absolute and without password.
+        self.journaled_uri: Callable[[Any], str] = str
         self._runs: dict[str, RunState] = {}
         # Reentrant, as a signal handler may log in the middle of a call of its own thread.
         self._lock = threading.RLock()
-        self._warned = False
+        self._warned: set[str] = set()
         self.collectors = CollectorBridge(self)
 
     # -- runs --------------------------------------------------------------------------
 
-    def state(self, run_id: str) -> RunState:
-        """Return the state of a run; the first call for a run starts its session."""
+    def state(self, run_id: str, store: Any = None) -> RunState:
+        """Return the state of a run of a store; the first call for a run starts its session."""
         if (state := self._runs.get(run_id)) is not None:
             return state
         with self._lock:
@@ -77,7 +83,10 @@ class OpenRuns:
             session = self.session
             if os.path.exists(folder.file(session)):  # this process has dropped the run before
                 session = session_token(self.host, self.pid, now_ns())
-            state = RunState(JournalWriter(folder, session))
+            uri = ""
+            with self.warn_only():
+                uri = self.journaled_uri(store) if store is not None else ""
+            state = RunState(JournalWriter(folder, session, uri))
             with self.warn_only():
                 self.collectors.probe()
             self._append(state, SessionStarted, self._session_facts())
@@ -138,15 +147,16 @@ class OpenRuns:
             fields: Its fields after the header.
             store: Tracking store of the run, to deliver its document to.
         """
-        state = self.state(run_id)
+        state = self.state(run_id, store)
         if store is not None:
             state.store = store
         state.dirty = True
         self._append(state, cls, *fields)
         if not (state.measured or state.terminal) and self.collectors.is_training(cls, fields):
             state.measured = True
+            tags = fields[6] if cls is RunCreated else None
             with self.warn_only():
-                self.collectors.begin(run_id)
+                self.collectors.begin(run_id, tags)
         self._note_late_event(state)
 
     def append_if_open(self, run_id: str, cls: type[Event], *fields: Any) -> None:
@@ -157,7 +167,7 @@ class OpenRuns:
 
     def _append(self, state: RunState, cls: type[Event], *fields: Any) -> None:
         with self.warn_only(state):
-            state.writer.append(cls, *fields)
+            state.writer.append(cls, *redact_event(cls.kind, fields))
 
     def _note_late_event(self, state: RunState) -> None:
         if state.terminal and self.on_late_event is not None:
@@ -209,15 +219,16 @@ class OpenRuns:
         LOGGER.warning("%s", message)
 
     def warn(self, error: BaseException) -> None:
-        """Log a warning that capture failed, once; the run continues as under plain MLflow."""
+        """Log a warning that capture failed, once for each kind of failure."""
         self.note(error)
-        if not self._warned:
-            self._warned = True
+        kind = f"{type(error).__name__} {getattr(error, 'what', '')}"
+        if kind not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(kind)
             self.complain(
-                f"Provenance capture failed ({type(error).__name__}: {error}). The run itself is "
-                "not affected and continues; missing events are read back from MLflow where "
-                "possible. This warning is logged once; set the log level of 'yprov_mlflow' to "
-                "DEBUG for later ones."
+                f"Provenance capture failed ({type(error).__name__}: {redact(str(error))}). The "
+                "run itself is not affected and continues; missing events are read back from "
+                "MLflow where possible. Such a warning is logged once; set the log level of "
+                "'yprov_mlflow' to DEBUG for later ones."
             )
 
     def warn_only(self, state: RunState | None = None) -> Boundary:

@@ -13,14 +13,17 @@ is imported until then, because MLflow imports this module at every start.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from yprov_mlflow.prov.capture import mlflow_private
-from yprov_mlflow.prov.capture.switch import Boundary, switch
+from yprov_mlflow.prov.capture.switch import LOGGER, Boundary, switch
 
-_PATCHED = "_yprov_mlflow_patched"  # attribute of a module of MLflow that is patched already
+_PATCHED = "_yprov_mlflow_patched"  # attribute of functions that replace one of MLflow
+Function = Callable[..., Any]
 _SESSION = "yprov_mlflow.prov.capture.session"
 
 
@@ -30,47 +33,34 @@ def install_tracking() -> None:
     MLflow loads the entry point while it imports the module of these functions. That is the only
     moment when they can be replaced before other modules import them by name.
     """
-    utils = mlflow_private.tracking_utils()
-    if _is_patched(utils):
-        return
     # Exit functions run in reverse order: registered before MLflow's own, which still log, this
     # one runs after them.
-    atexit.register(_at_exit)
+    _register_exit()
+    utils = mlflow_private.tracking_utils()
     _unwrap_results(utils, "get_tracking_uri")
     _unwrap_results(utils, mlflow_private.RESOLVE_TRACKING_URI)
-    original = utils.set_tracking_uri
-
-    @functools.wraps(original)
-    def set_tracking_uri(uri: Any) -> None:
-        original(switch.unwrap(uri))
-
-    utils.set_tracking_uri = set_tracking_uri
+    _replace(utils, "set_tracking_uri", lambda original: lambda uri: original(switch.unwrap(uri)))
     _wrap_stores(utils.TrackingStoreRegistry, "tracking")
 
 
 def install_registry() -> None:
     """Patch the model registry's URI and stores."""
-    utils = mlflow_private.registry_utils()
-    if not _is_patched(utils):
-        _unwrap_results(utils, mlflow_private.RESOLVE_REGISTRY_URI)
-        _wrap_stores(mlflow_private.registry_store_registry(), "registry")
+    _unwrap_results(mlflow_private.registry_utils(), mlflow_private.RESOLVE_REGISTRY_URI)
+    _wrap_stores(mlflow_private.registry_store_registry(), "registry")
 
 
 def install_artifacts() -> None:
     """Patch the method through which all artifact repositories are made."""
     from mlflow.store.artifact import artifact_repository_registry as module
 
-    if _is_patched(module):
-        return
-    cls: Any = module.ArtifactRepositoryRegistry
-    original = cls.get_artifact_repository
+    def make(original: Function) -> Function:
+        def get_artifact_repository(self: Any, *args: Any, **kwargs: Any) -> Any:
+            repository = original(self, *args, **kwargs)
+            return switch.attempt(_wrap, repository, "artifacts") if switch.on else repository
 
-    @functools.wraps(original)
-    def get_artifact_repository(self: Any, *args: Any, **kwargs: Any) -> Any:
-        repository = original(self, *args, **kwargs)
-        return switch.attempt(_wrap, repository, "artifacts") if switch.on else repository
+        return get_artifact_repository
 
-    cls.get_artifact_repository = get_artifact_repository
+    _replace(module.ArtifactRepositoryRegistry, "get_artifact_repository", make)
 
 
 def activate() -> None:
@@ -85,32 +75,44 @@ def activate() -> None:
         switch.attempt(_wrap, repository, "artifacts")
 
 
+def _replace(owner: Any, name: str, make: Callable[[Function], Function]) -> None:
+    """Replace a function of MLflow by what ``make`` returns for it, once.
+
+    The mark is on the function: a module that is reloaded has new ones.
+    """
+    original = getattr(owner, name)
+    if not getattr(original, _PATCHED, False):
+        replacement = functools.wraps(original)(make(original))
+        setattr(replacement, _PATCHED, True)
+        setattr(owner, name, replacement)
+
+
 def _unwrap_results(module: Any, name: str) -> None:
     """Have a function return URIs without our prefix."""
-    original = getattr(module, name)
 
-    @functools.wraps(original)
-    def unwrapped(*args: Any, **kwargs: Any) -> Any:
-        return switch.unwrap(original(*args, **kwargs))
+    def make(original: Function) -> Function:
+        return lambda *args, **kwargs: switch.unwrap(original(*args, **kwargs))
 
-    setattr(module, name, unwrapped)
+    _replace(module, name, make)
 
 
 def _wrap_stores(cls: Any, kind: str) -> None:
     """Have a registry of stores wrap those that are captured."""
-    original = getattr(cls, mlflow_private.GET_STORE)
 
-    @functools.wraps(original)
-    def get_store(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
-        store = original(self, uri, *args, **kwargs)
-        # Several calls of this are made for each call of a user: the usual answer is one look-up.
-        if switch.on and type(store) not in switch.wrapped and switch.captures(uri):
-            store = switch.attempt(_wrap, store, kind, uri)
-        return store
+    def make(original: Any) -> Function:
+        def get_store(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
+            store = original(self, uri, *args, **kwargs)
+            # Several calls of this are made for each call of a user: the usual answer is one
+            # look-up.
+            if switch.on and type(store) not in switch.wrapped and switch.captures(uri):
+                store = switch.attempt(_wrap, store, kind, uri)
+            return store
 
-    for name in {"cache_clear", "cache_info", "cache_parameters"} & set(dir(original)):
-        setattr(get_store, name, getattr(original, name))
-    setattr(cls, mlflow_private.GET_STORE, get_store)
+        for name in {"cache_clear", "cache_info", "cache_parameters"} & set(dir(original)):
+            setattr(get_store, name, getattr(original, name))
+        return get_store
+
+    _replace(cls, mlflow_private.GET_STORE, make)
 
 
 def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
@@ -120,19 +122,49 @@ def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     return wrappers.wrap(instance, kind, uri)
 
 
-def _is_patched(module: Any) -> bool:
-    """Return whether a module is patched, and mark it as patched."""
-    patched = getattr(module, _PATCHED, False)
-    setattr(module, _PATCHED, True)
-    return bool(patched)
+@functools.cache
+def _register_exit() -> None:
+    atexit.register(_at_exit)
 
 
 def _at_exit() -> None:
     session = sys.modules.get(_SESSION)
     if session is None or session.existing is None:  # nothing was captured
         return
-    with Boundary(switch.give_up):
-        # Imported only now: it loads the translator and the formats (0.3 s).
-        from yprov_mlflow.prov.capture import delivery
+    interrupted = _is_interrupted()
+    try:
+        with Boundary(_warn_at_exit):
+            # Imported only now: it loads the translator and the formats (0.3 s).
+            from yprov_mlflow.prov.capture import delivery
 
-        delivery.at_exit(session.existing)
+            delivery.at_exit(session.existing)
+    finally:
+        if interrupted:
+            _end_by_interrupt()
+
+
+def _warn_at_exit(error: Exception) -> None:
+    LOGGER.warning(
+        "Provenance could not be completed at exit (%s: %s). `yprov-mlflow recover` writes the "
+        "documents that are missing.",
+        type(error).__name__,
+        error,
+    )
+
+
+def _is_interrupted() -> bool:
+    """Return whether the main program ended with an unhandled ``KeyboardInterrupt``."""
+    trace = getattr(sys, "last_traceback", None)
+    # Shells and test runners set these names, too, for programs inside of them.
+    outermost = trace is not None and trace.tb_frame.f_back is None and not hasattr(sys, "ps1")
+    return outermost and getattr(sys, "last_type", None) is KeyboardInterrupt
+
+
+def _end_by_interrupt() -> None:
+    """Have the interpreter end this process by SIGINT, as it does after a ``KeyboardInterrupt``.
+
+    It remembers one that left the source text that it ran last. Imports run source text, too
+    (that of dataclasses and named tuples), and ours at exit would leave exit code 1.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from yprov_mlflow.prov.capture import contexts, mlflow_private
-from yprov_mlflow.prov.capture.mlflow_private import CONTEXT, DATASET_NAME, MODEL_ID
+from yprov_mlflow.prov.capture.mlflow_private import DATASET_NAME, MODEL_ID, QUEUED
 from yprov_mlflow.prov.capture.open_runs import OpenRuns
 from yprov_mlflow.prov.events import ContextEntered, ContextLeft, MetricsLogged
 from yprov_mlflow.prov.settings import Settings
+
+_MONITORED = "system/"  # first part of the keys that MLflow's monitor logs
 
 
 class Recorder(OpenRuns):
@@ -40,7 +42,7 @@ class Recorder(OpenRuns):
                 or (self._is_rank and not state.measured)
                 or path is None
                 or (scope is None and state.contexts.any)
-                or CONTEXT in attributes
+                or id(metric) in QUEUED
                 or attributes.get(MODEL_ID)
                 or attributes.get(DATASET_NAME)
             ):
@@ -58,7 +60,7 @@ class Recorder(OpenRuns):
 
     def record_metrics(self, run_id: str, metrics: Sequence[Any], store: Any) -> None:
         """Record the points of one call, at least one, as one event."""
-        with self.warn_only(self.state(run_id)):
+        with self.warn_only(self.state(run_id, store)):
             self.record(run_id, MetricsLogged, *self._points(run_id, metrics), store=store)
 
     def _points(self, run_id: str, metrics: Sequence[Any]) -> tuple[Any, ...]:
@@ -70,7 +72,12 @@ class Recorder(OpenRuns):
             [m.timestamp for m in metrics],
             [m.step or 0 for m in metrics],
         )
-        paths = mlflow_private.metric_contexts(metrics, self.context_path(run_id, columns[0][0]))
+        path, monitored = self.context_path(run_id), self.context_path(run_id, _MONITORED)
+        paths = mlflow_private.metric_contexts(metrics, path)
+        if path != monitored:
+            others = mlflow_private.metric_contexts(metrics, monitored)
+            of_monitor = [key.startswith(_MONITORED) for key in columns[0]]
+            paths = [b if m else a for a, b, m in zip(paths, others, of_monitor, strict=True)]
         models = mlflow_private.metric_models(metrics)
         datasets = mlflow_private.metric_datasets(metrics)
         linked = any(models) or any(datasets)
@@ -110,11 +117,14 @@ class Recorder(OpenRuns):
         path = contexts.path_in(run_id)
         if path is None:
             state = self._runs.get(run_id)
-            path = state.contexts.only() if state and not key.startswith("system/") else ()
+            path = state.contexts.only() if state and not key.startswith(_MONITORED) else ()
         return path
 
     def attach_context(self, run_id: str, metrics: Sequence[Any]) -> None:
         """Attach the context of this thread to metrics that another thread will log."""
         self.enter_contexts(run_id)
-        if path := self.context_path(run_id, metrics[0].key if metrics else ""):
-            mlflow_private.set_metric_context(metrics, path)
+        of_monitor = [m for m in metrics if m.key.startswith(_MONITORED)]
+        others = [m for m in metrics if not m.key.startswith(_MONITORED)]
+        for part, key in ((others, ""), (of_monitor, _MONITORED)):
+            if part and (path := self.context_path(run_id, key)):
+                mlflow_private.set_metric_context(part, path)

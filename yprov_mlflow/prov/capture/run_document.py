@@ -5,19 +5,25 @@ Meanwhile the events are reduced to the state that the run should have in its st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from yprov_mlflow.prov import events
-from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.events import JOURNAL_FACTS, Event
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, merge
 from yprov_mlflow.prov.layout import PROV_JSON
+from yprov_mlflow.prov.model.literals import mapping, number
 from yprov_mlflow.prov.settings import Settings
 from yprov_mlflow.prov.translate import Options, Translator
+from yprov_mlflow.prov.translate.store_calls.spans import decoded, span_key
+
+_MAX_PROBLEMS = 20  # that a document has for each session
 
 Latest = tuple[int, int, float]
 """Step, timestamp in ms and value: MLflow's latest point is the greatest in this order."""
@@ -38,6 +44,10 @@ class ExpectedState:
     end_time_ms: int | None = None
     run_name: str | None = None
     lifecycle: str | None = None
+    models: set[str] = field(default_factory=set)  # whose creation the events have
+    # By trace: the spans in the events, and the number that MLflow counted, 0 if it did not.
+    spans: dict[str, set[str]] = field(default_factory=dict)
+    span_counts: dict[str, int] = field(default_factory=dict)
     event_count: int = 0
 
     def feed(self, event: Event) -> None:
@@ -57,6 +67,10 @@ class ExpectedState:
                 self.models_in.update(event.models)
             case events.OutputsLogged():
                 self.models_out.update(model for model, _ in event.models)
+            case events.ModelLogged() if event.name is not None:
+                self.models.add(event.model_id)
+            case events.StoreCalled():
+                self._feed_call(event)
             case events.RunCreated():
                 self.joined = False
                 self.tags.update(event.tags)
@@ -65,6 +79,20 @@ class ExpectedState:
             case events.RunUpdated():
                 for name in ("status", "end_time_ms", "run_name", "lifecycle"):
                     setattr(self, name, getattr(event, name) or getattr(self, name))
+
+    def _feed_call(self, event: events.StoreCalled) -> None:
+        arguments = mapping(event.arguments)
+        if event.method == "log_spans":
+            for span in arguments.get("spans") or ():
+                if isinstance(span, Mapping) and (key := span_key(span)) is not None:
+                    self.spans.setdefault(key[0], set()).add(key[1])
+        elif event.method == "start_trace" and (trace := event.subjects.get("trace")):
+            metadata = mapping(mapping(arguments.get("trace_info")).get("trace_metadata"))
+            sizes = decoded(metadata.get("mlflow.trace.sizeStats"))
+            self.span_counts[trace] = number(mapping(sizes).get("num_spans")) or 0
+        elif event.method == "delete_traces":
+            for trace in arguments.get("trace_ids") or ():
+                self.span_counts.pop(str(trace), None)
 
     def _feed_points(self, event: events.MetricsLogged) -> None:
         rows = zip(event.keys, event.steps, event.timestamps_ms, event.values, strict=True)
@@ -90,7 +118,8 @@ class Written(NamedTuple):
     joined: bool  # the journals lack the start of the run
     sizes: dict[str, int]  # sizes of the journals that the document includes, by file name
     event_count: int
-    problems: tuple[str, ...]  # lines of journals that could not be read
+    problems: tuple[str, ...]  # damage of the journals, and what was read back from the store
+    damaged: bool  # whether the journals are damaged
 
 
 def write_document(
@@ -102,33 +131,76 @@ def write_document(
     """
     # Sizes come first: events that are appended meanwhile make the document not current.
     sizes = folder.sizes()
-    journals = [JournalReader(folder.path / name) for name in sizes]
+    journals, problems = folder.readers()
     options = Options(settings.max_samples, settings.hash_user, settings.base_uri)
     translator = Translator(options, SERIES["parquet"].sink(out))
     state = ExpectedState()
+    moved = _moved_traces(folder) if store_of(folder.run_id) else set()
     for event in merge(journals):
+        if isinstance(event, events.StoreCalled) and event.subjects.get("trace") in moved:
+            continue
         state.feed(event)
         translator.feed(event)
+    problems = [*problems, *(problem for journal in journals for problem in journal.problems)]
+    added: Counter[str] = Counter()
     if backfill is not None:
-        complete = not any(journal.gaps or journal.problems for journal in journals)
+        complete = not any(problem.lost for problem in problems)
         for event in backfill(state, complete):
             state.event_count += 1
+            added[event.kind] += 1
             translator.feed(event)
+    losses = [(problem.path, str(problem.short())) for problem in problems if problem.lost]
+    texts = [str(problem) for problem in problems]
+    if backfill is not None and (added or state.joined):
+        # Other clients may have logged it; but it may also be the lost end of a journal.
+        texts.append(f"read from the store, because no journal has it: {', '.join(sorted(added))}")
+        losses.extend((journal.path, texts[-1]) for journal in journals)
+        losses.append((folder.file(events.STORE_SESSION), texts[-1]))
+    for event in _losses(folder.run_id, losses, {j.path: j for j in journals}):
+        translator.feed(event)
     document = out / PROV_JSON
     document.write_bytes(prov_json.dumps(translator.finish()))
-    problems = tuple(
-        f"{p.path}, line {p.line}: {p.reason}" for journal in journals for p in journal.problems
-    )
     files = (*sorted(path for path in out.iterdir() if path != document), document)
-    return Written(files, state.joined, sizes, state.event_count, problems)
+    damaged = bool(problems)
+    return Written(files, state.joined, sizes, state.event_count, tuple(texts), damaged)
+
+
+def _losses(
+    run_id: str, losses: Iterable[tuple[Path, str]], journals: Mapping[Path, JournalReader]
+) -> Iterator[Event]:
+    """Yield an event for each session whose journal lost events."""
+    texts: dict[Path, list[str]] = {}
+    for path, text in losses:
+        texts.setdefault(path, []).append(text)
+    for path, lines in texts.items():
+        journal = journals.get(path)
+        missing = [[part.start, part.stop - 1] for part in journal.missing] if journal else []
+        facts = {"problems": lines[:_MAX_PROBLEMS], "missing": missing}
+        session = journal.session if journal else path.stem
+        yield events.FactsCollected(run_id, session, 0, 0, JOURNAL_FACTS, facts)
+
+
+def _moved_traces(folder: JournalDirectory) -> set[str]:
+    """Return the traces in a store's journal that turned out to belong to a run.
+
+    A server writes spans there for as long as their trace has not named its run.
+    """
+    return {
+        event.subjects["trace"]
+        for journal in folder.readers()[0]
+        for event in journal
+        if isinstance(event, events.StoreCalled)
+        and event.method == "start_trace"
+        and "run" in event.subjects
+    }
 
 
 def journal_points(
     folder: JournalDirectory, keys: frozenset[str]
 ) -> Iterable[tuple[str, int, int, float]]:
     """Yield key, step, timestamp and value of the journaled points of some metrics."""
-    for path in folder.files():
-        for event in JournalReader(path):
+    for journal in folder.readers()[0]:
+        for event in journal:
             if isinstance(event, events.MetricsLogged):
                 rows = zip(event.keys, event.steps, event.timestamps_ms, event.values, strict=True)
                 yield from (row for row in rows if row[0] in keys)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import orjson
 
 from yprov_mlflow.prov.errors import DocumentError, UsageError
-from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.formats import FORMATS, open_documents, prov_json
+from yprov_mlflow.prov.formats.file_formats import SUFFIXES
 from yprov_mlflow.prov.model.document import Document
 
 if TYPE_CHECKING:
@@ -77,23 +78,31 @@ def summary(run: Source = None) -> Summary:
 def load_document(run: Source, tracking_uri: str | None = None) -> Document | dict[str, Any]:
     """Return a document, that of a run, or a file's PROV-JSON object.
 
-    A text is a path if it has a folder or the suffix .json, or if there is such a file.
+    A text is a path if it has a folder or the suffix of a format, or if there is such a file.
     """
     if isinstance(run, Document):
         return run
     if run is None or isinstance(run, (str, os.PathLike)):
-        return _load_json(run, tracking_uri)
-    documents = list(prov_json.from_prov(run))
-    if len(documents) != 1:
-        raise UsageError(f"expected one document, but this one has {len(documents)} bundles")
-    return documents[0]
+        return _load(run, tracking_uri)
+    return _single(prov_json.from_prov(run))
 
 
-def _load_json(run: str | os.PathLike[str] | None, tracking_uri: str | None) -> dict[str, Any]:
+def _single(documents: Iterable[Document]) -> Document:
+    found = list(documents)
+    if len(found) != 1:
+        raise UsageError(f"expected one document, but there are {len(found)}")
+    return found[0]
+
+
+def _load(
+    run: str | os.PathLike[str] | None, tracking_uri: str | None
+) -> Document | dict[str, Any]:
     source = run if run is None else os.fspath(run)
     path = Path(source or "")
-    if path.is_file() or path.suffix == ".json" or len(path.parts) > 1:
+    if path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1:
         try:
+            if SUFFIXES.get(path.suffix, FORMATS["prov-json"]).name != "prov-json":
+                return _single(open_documents(path))
             return _parse(path.read_bytes(), str(source))
         except OSError as error:
             raise DocumentError.malformed(str(source), error.strerror or str(error)) from error
@@ -103,10 +112,10 @@ def _load_json(run: str | os.PathLike[str] | None, tracking_uri: str | None) -> 
 
 def _fetch(run_id: str | None, tracking_uri: str | None = None) -> tuple[str, bytes]:
     """Return the id of a run, by default of the current one, and its PROV-JSON."""
-    from yprov_mlflow.prov.capture import delivery, session  # they load MLflow, files do not
+    from yprov_mlflow.prov.capture import recovery, session  # they load MLflow, files do not
 
     run_id = session.get().current_run() if run_id is None else run_id
-    return run_id, delivery.fetch_document(run_id, tracking_uri)
+    return run_id, recovery.fetch_document(run_id, tracking_uri)
 
 
 def _parse(content: bytes, source: str) -> dict[str, Any]:

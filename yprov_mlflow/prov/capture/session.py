@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import mlflow
@@ -31,7 +32,8 @@ _RUNS_SCHEME = re.compile(r"^runs:/+([^/]+)(?:/(.*))?$")
 _ARTIFACT_ROOTS = (("run", _RUNS_SCHEME), ("model", _MODEL), ("trace", _TRACE), ("run", _RUN))
 _NAMED_STORES = {"databricks", "databricks-uc", "uc"}
 
-_MAX_EARLY_SPANS = 16
+SOURCE_RUN = "mlflow.sourceRun"  # metadata of a trace: the run that it belongs to
+_SCHEMA_VERSION = "mlflow.trace_schema.version"  # metadata that every started trace has
 
 Value = TypeVar("Value")
 
@@ -42,6 +44,13 @@ class ArtifactOwner(NamedTuple):
     kind: str
     id: str
     path: str
+
+
+class EarlySpans(NamedTuple):
+    """Spans that were logged before their trace: their store, and a ``StoreCalled``."""
+
+    store: Any
+    fields: tuple[Any, ...]
 
 
 class BoundedDict(OrderedDict[str, Value]):
@@ -83,6 +92,7 @@ class CaptureSession:
         self.recorder: Recorder = Recorder(config, side="server" if self.server else "client")
         self.publisher = Publisher(config.system_metrics, self.recorder.warn)
         self.recorder.collectors.on_sample = self._publish
+        self.recorder.journaled_uri = lambda store: redact(absolute(store_uri(store) or ""))
         self.guard = ThreadGuard()
         # Reentrant, as a signal handler may end a run in the middle of a call.
         self.lock = threading.RLock()
@@ -91,12 +101,13 @@ class CaptureSession:
         self.artifact_roots: BoundedDict[tuple[str, str]] = (
             parent.artifact_roots if parent else BoundedDict()
         )
-        # Runs of logged models and of traces, by their ids.
+        # Runs of logged models and of traces, by their ids; empty for those that no run owns.
         self.model_runs: BoundedDict[str] = parent.model_runs if parent else BoundedDict()
         self.trace_runs: BoundedDict[str] = parent.trace_runs if parent else BoundedDict()
-        # Calls that log the spans of traces whose run is not known yet, by trace id.
-        self.early_spans: BoundedDict[tuple[Any, ...]] = BoundedDict()
-        self.early_spans.max_size = _MAX_EARLY_SPANS
+        # Spans of traces whose run is not known yet, by trace id.
+        self.early_spans: dict[str, list[EarlySpans]] = {}
+        # Records these spans, as the process exits.
+        self.settle: Callable[[], None] = lambda: None
         # Wrapped tracking stores, by URI.
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
         # Runs whose clients deliver their documents themselves.
@@ -111,7 +122,7 @@ class CaptureSession:
         if (state := self.recorder.get(run_id)) is not None:
             self.publisher.take(run_id, state.store, quantities, values, time.time_ns())
 
-    def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
+    def ask(self, question: Callable[..., Any], *args: Any) -> Any:
         """Return an answer of MLflow, or None if it raises: no answer is worth a run."""
         with Boundary(self.recorder.note):
             return question(*args)
@@ -124,7 +135,7 @@ class CaptureSession:
         uri = store_uri(store) or type(store).__name__
         if uri in self._references:
             return self._references[uri]
-        first = self._ask(self._first_experiment, store, uri)
+        first = self.ask(self._first_experiment, store, uri)
         created = getattr(first, "creation_time", None)
         location = getattr(first, "artifact_location", None)
         reference = {
@@ -158,7 +169,7 @@ class CaptureSession:
         # A client reads each name once. Only a server sees when others rename an experiment.
         key = f"{store_uri(store) or ''} {experiment_id}"
         if key not in self._experiments or self.server:
-            experiment = self._ask(store.get_experiment, experiment_id)
+            experiment = self.ask(store.get_experiment, experiment_id)
             if experiment is None:
                 return None
             self._experiments[key] = experiment.name
@@ -176,7 +187,7 @@ class CaptureSession:
             info.run_name,
             info.user_id,
             info.start_time,
-            info.artifact_uri and redact(info.artifact_uri),
+            info.artifact_uri,
             tags,
             self.store_reference(store),
         )
@@ -208,16 +219,68 @@ class CaptureSession:
             return self.recorder.get(owner_id) is not None
         return owner_id in (self.model_runs if kind == "model" else self.trace_runs)
 
-    def run_of(self, owner: ArtifactOwner) -> str | None:
-        """Return the run whose document has the owner's artifacts."""
+    def run_of(self, owner: ArtifactOwner, store: Any) -> str | None:
+        """Return the run whose document has the owner's artifacts; None if no run owns them."""
         if owner.kind == "run":
             return owner.id
-        runs = self.model_runs if owner.kind == "model" else self.trace_runs
-        return runs.get(owner.id) or self.active_run()
+        if owner.kind == "model":
+            return self.run_of_model(owner.id, store)
+        return self.run_of_trace(owner.id, store, ask=True)
+
+    def run_of_model(self, model_id: str, store: Any) -> str | None:
+        """Return the run that created a logged model; None if no run did."""
+        if model_id not in self.model_runs and hasattr(store, "get_logged_model"):
+            with self.uncaptured():
+                model = self.ask(store.get_logged_model, model_id)
+            if model is not None:
+                self.model_runs[model_id] = model.source_run_id or ""
+        return self.model_runs.get(model_id) or None
+
+    def run_of_trace(self, trace_id: str, store: Any, *, ask: bool) -> str | None:
+        """Return the run that a trace belongs to.
+
+        Args:
+            trace_id: The trace.
+            store: Its wrapped tracking store.
+            ask: Whether to ask the store, if this process has not made the trace.
+
+        Returns:
+            The run; empty if the trace belongs to no run of the store, None if that is not known.
+        """
+        if trace_id not in self.trace_runs:
+            metadata = mlflow_private.metadata_of_open_trace(trace_id)
+            if metadata is not None:
+                self.trace_runs[trace_id] = metadata.get(SOURCE_RUN) or ""
+            elif ask:
+                self.remember_traces((trace_id,), store)
+        run_id = self.trace_runs.get(trace_id)
+        return "" if run_id and self._is_elsewhere(run_id, store) else run_id
+
+    def remember_traces(self, trace_ids: Iterable[str], store: Any) -> None:
+        """Ask the store for the runs of traces that are not known."""
+        unknown = [trace_id for trace_id in trace_ids if trace_id not in self.trace_runs]
+        with self.uncaptured():
+            for info in mlflow_private.trace_infos(store, unknown, self.ask):
+                metadata = mlflow_private.trace_metadata(info)
+                # Without these, the store has only spans of the trace so far.
+                if {SOURCE_RUN, _SCHEMA_VERSION} & metadata.keys():
+                    self.trace_runs[str(mlflow_private.trace_of(info))] = (
+                        metadata.get(SOURCE_RUN) or ""
+                    )
+
+    @contextlib.contextmanager
+    def uncaptured(self) -> Iterator[None]:
+        """Capture nothing that this thread does."""
+        guard = self.guard.here
+        off, guard.off = guard.off, True
+        try:
+            yield
+        finally:
+            guard.off = off
 
     def active_run(self) -> str | None:
         """Return the id of the caller's active fluent run, without starting one."""
-        run = None if self.server else self._ask(mlflow.active_run)
+        run = None if self.server else self.ask(mlflow.active_run)
         return run.info.run_id if run is not None else None
 
     def current_run(self) -> str:
@@ -237,12 +300,14 @@ class CaptureSession:
     def active_run_in(self, store: Any) -> str | None:
         """Return the caller's active run, unless it belongs to another captured store."""
         run_id = self.active_run()
-        state = self.recorder.get(run_id) if run_id else None
-        if state is not None and state.store is not None:
-            uris = {store_uri(state.store), store_uri(store)}
-            if len(uris & set(self.tracking)) > 1:
-                return None
-        return run_id
+        return None if run_id and self._is_elsewhere(run_id, store) else run_id
+
+    def _is_elsewhere(self, run_id: str, store: Any) -> bool:
+        """Return whether a run belongs to another captured store."""
+        state = self.recorder.get(run_id)
+        if state is None or state.store is None:
+            return False
+        return len({store_uri(state.store), store_uri(store)} & set(self.tracking)) > 1
 
 
 def absolute(uri: str) -> str:

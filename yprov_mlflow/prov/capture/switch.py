@@ -5,6 +5,7 @@ Standard library only: MLflow loads this at every start.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Switch:
         self.everything = _everything()
         self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))  # without our prefix
         self.on = self.everything or bool(self.uris)
+        self._opened: dict[Any, Any] = {}
         self.wrapped: set[type] = set()  # classes of stores that are wrapped already
         self.broken = False  # capture failed to start; this process continues without it
         self.unwrap(os.environ.get(SERVER_STORE_VARIABLE))
@@ -73,6 +75,17 @@ class Switch:
             uri = strip_prefix(uri)
             self.capture(uri)
         return uri
+
+    def opened(self, uri: Any) -> Any:
+        """Return the URI that MLflow opens for a store: with an installed driver, if captured."""
+        if uri not in self._opened and isinstance(uri, str) and self.captures(uri):
+            # Imported for captured stores only: this module is loaded at every start.
+            from yprov_mlflow.prov.drivers import with_driver
+
+            self._opened[uri] = uri
+            with contextlib.suppress(ImportError):  # MLflow names the missing driver itself
+                self._opened[uri] = with_driver(uri)
+        return self._opened.get(uri, uri)
 
     def attempt(self, wrap: Callable[..., Any], instance: Any, *args: Any) -> Any:
         """Return ``wrap(instance, *args)``, or the instance itself if that fails."""

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
-from yprov_mlflow.prov.capture import artifacts, handlers, mlflow_private, session
+from yprov_mlflow.prov.capture import artifacts, handlers, mlflow_private, owned_calls, session
 from yprov_mlflow.prov.capture.switch import switch
 
 _HIDDEN_METHODS = frozenset(mlflow_private.HARD_DELETES.values())
@@ -95,6 +95,7 @@ def _wrap_method(
     base: type, name: str, function: Any, handler: handlers.Handler
 ) -> Callable[..., Any]:
     """Wrap a method of a store: the original runs first and, if it succeeds, the handler."""
+    removes = name in owned_calls.REMOVALS
 
     @functools.wraps(function)
     def captured_call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -105,11 +106,14 @@ def _wrap_method(
             return getattr(base, name)(self, *args, **kwargs)
         guard.store = self
         done = False
+        if removes:
+            with current.recorder.warn_only():
+                owned_calls.before_removal(current, self, function, *args, **kwargs)
         try:
             result = getattr(base, name)(self, *args, **kwargs)
             done = True
             with current.recorder.warn_only():
-                handler(handlers.Call(current, self, result), *args, **kwargs)
+                handler(owned_calls.Call(current, self, result), *args, **kwargs)
             return result
         finally:
             guard.store = outer

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yprov_mlflow.prov.cli.console import FAILED, printable
+from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.doctor import doctor
 from yprov_mlflow.prov.cli.recover import recover
@@ -23,6 +23,11 @@ _WRONG_USAGE = 2  # click's own exit code for an unknown command or option
 class _Commands(click.Group):
     """A group that reports an error of this package in one line, with exit code 1 or 2."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; standard output that cannot be written ends it in one line."""
+        with checked_output():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
         try:
@@ -36,8 +41,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 130 interrupted. "
-    "`run` exits as the script does.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 only artifacts are "
+    "out of reach, 130 interrupted. `run` exits as the script does.",
 )
 @click.version_option(None, "-V", "--version", package_name="yprov-mlflow")
 def main() -> None:

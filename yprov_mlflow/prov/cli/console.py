@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yprov_mlflow.prov import errors
+from yprov_mlflow.prov.formats.file_formats import ALIASES, FORMATS
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.views.view import Note, Table, cell_text
 
-FAILED, PARTLY = 1, 3
-"""Exit codes; 2 is click's own for wrong usage."""
+FAILED, PARTLY, NO_ARTIFACTS = 1, 3, 4
+"""Exit codes; 2 is click's own for wrong usage. The last one means that all data are there, and
+only artifact files are out of reach."""
+
+_READER_GONE = 141  # as a shell reports the end by SIGPIPE
 
 _MOST_LINES = 20
 _STYLES = {"warning": "yellow", "hint": "", "detail": "dim"}
@@ -91,7 +96,76 @@ def store_errors(
         raise errors.StoreError.failed(where, errors.first_line(error), option) from error
 
 
+# -- standard output ---------------------------------------------------------------------
+
+
+class _OutputFailed(BaseException):
+    """Standard output cannot be written; not an error of what wrote to it."""
+
+
+class _Output:
+    """Standard output, with errors that nothing between it and ``checked_output`` handles."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _failures():
+            return int(self._stream.write(text))
+
+    def flush(self) -> None:
+        with _failures():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _OutputFailed from error
+
+
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """End the process where standard output fails: silently if its reader has gone."""
+    if sys.stdout is None:  # closed before the start
+        yield
+        return
+    output: Any = _Output(sys.stdout)
+    try:
+        with redirect_stdout(output):
+            try:
+                yield
+            finally:
+                output.flush()
+    except _OutputFailed as failure:
+        # What is still in the buffer would fail again while the interpreter exits.
+        discard = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(discard, output.fileno())
+        if isinstance(failure.__cause__, BrokenPipeError):
+            sys.exit(_READER_GONE)
+        reason = getattr(failure.__cause__, "strerror", None) or failure.__cause__
+        click.echo(f"Error: standard output cannot be written: {reason}", err=True)
+        sys.exit(FAILED)
+
+
 # -- options -----------------------------------------------------------------------------
+
+
+class FormatChoice(click.Choice[str]):
+    """The name of a format, or the extension of its files, such as ttl."""
+
+    def __init__(self) -> None:
+        super().__init__(list(FORMATS), case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name of the format."""
+        word = str(value).lower().lstrip(".")
+        return super().convert(ALIASES.get(word, word), param, ctx)
 
 
 def not_empty(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yprov_mlflow.prov.cli import console
-from yprov_mlflow.prov.formats import FORMATS
 from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.layout import STORE_FOLDER
 from yprov_mlflow.prov.redaction import redact
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ _PROGRESS_S = 60.0
 
 @click.command(
     epilog="Exit codes: 0 everything is converted, 1 failed, 2 wrong usage, 3 some things could "
-    "not be converted; they are listed, 130 interrupted."
+    "not be converted; they are listed, 4 everything is converted but artifacts that are out of "
+    "reach (see --artifacts), 130 interrupted."
 )
 @click.argument("source")
 @click.option(
@@ -48,8 +49,8 @@ _PROGRESS_S = 60.0
     multiple=True,
     default=("prov-json",),
     show_default=True,
-    type=click.Choice(list(FORMATS)),
-    help="Format of the documents; repeatable.",
+    type=console.FormatChoice(),
+    help="Format of the documents, or the extension of its files; repeatable.",
 )
 @click.option("--experiment", "experiments", multiple=True, metavar="NAME|ID", help="Repeatable.")
 @click.option("--run", "runs", multiple=True, metavar="ID", help="Only this run; repeatable.")
@@ -129,7 +130,7 @@ def convert(
     from yprov_mlflow.prov.translate import Options
 
     settings = load()
-    remote = RemoteOutput(out, settings.directory / "staging", source) if is_remote(out) else None
+    remote = RemoteOutput(out, settings.directory, source) if is_remote(out) else None
     with local_source(source) as location:
         request = Request(
             source=location,
@@ -148,7 +149,7 @@ def convert(
         count = remote.upload()
         click.echo(f"{count} files uploaded to {redact(out)}")
     if report.losses:
-        sys.exit(console.PARTLY)
+        sys.exit(console.NO_ARTIFACTS if report.lacks_only_artifacts else console.PARTLY)
 
 
 def _convert(request: Request, executor: Executor, report_file: Path | None) -> ConversionReport:
@@ -157,9 +158,10 @@ def _convert(request: Request, executor: Executor, report_file: Path | None) -> 
     conversion = Conversion(request, executor)
     try:
         # Iterating converts; the report has the results.
-        with _progress(len(conversion.units)) as advance:
-            for _ in conversion:
-                advance()
+        with _progress(conversion.report.runs) as advance:
+            for result in conversion:
+                if result.key != STORE_FOLDER:  # the unit of what belongs to no run
+                    advance()
     except KeyboardInterrupt:
         click.echo("Interrupted. Repeat the command to continue.", err=True)
         sys.exit(_INTERRUPTED)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from yprov_mlflow.prov.journal import JournalDirectory
 
 _PACKAGES = ("yprov-mlflow", "mlflow", "mlflow-skinny", "prov", "pyarrow", "sqlalchemy")
 _PROBE_LIMIT_S = 5.0
+_SIMILAR = 0.85  # of 1: how alike the name of a variable and a misspelt one are
 
 
 def check(tracking_uri: str | None = None) -> dict[str, Any]:
@@ -52,7 +54,8 @@ def check(tracking_uri: str | None = None) -> dict[str, Any]:
     else:
         checks["settings"] = _origins(loaded)
         checks["journals"] = _journals(loaded.directory, problems, limits)
-        checks["collectors"] = _collectors(loaded, limits)
+        checks["collectors"] = _collectors(loaded, problems)
+    problems.extend(_unknown_variables())
     checks["tracking"] = _tracking(tracking_uri, problems)
     checks["code"] = _code(limits)
     return {**checks, "problems": problems, "limits": limits}
@@ -64,6 +67,16 @@ def _versions() -> dict[str, str | None]:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions
+
+
+def _unknown_variables() -> Iterator[str]:
+    """Yield a problem for each variable that looks like one of ours and is not."""
+    names = [setting.variable for setting in settings.SETTINGS]
+    for variable in sorted(os.environ.keys() - set(names)):
+        near = difflib.get_close_matches(variable.upper(), names, 1, _SIMILAR)
+        if near or variable.startswith("YPROV_MLFLOW"):
+            cure = f"Do you mean {near[0]}?" if near else f"There are {', '.join(names)}."
+            yield f"{variable} is not a variable of this package and has no effect. {cure}"
 
 
 def _origins(loaded: settings.Settings) -> dict[str, Any]:
@@ -147,11 +160,11 @@ def _code(limits: list[str]) -> dict[str, Any]:
 # -- collectors --------------------------------------------------------------------------
 
 
-def _collectors(loaded: settings.Settings, limits: list[str]) -> list[dict[str, Any]]:
+def _collectors(loaded: settings.Settings, problems: list[str]) -> list[dict[str, Any]]:
     try:
         chosen = catalog.choose(loaded.collectors)
     except CollectorError as error:
-        limits.append(f"{error} Until then the default collectors measure.")
+        problems.append(f"{error} Until then the default collectors measure.")
         chosen = catalog.choose(("default",))
     return _probe(loaded, chosen)
 

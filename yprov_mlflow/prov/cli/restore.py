@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="Exit codes: 0 everything is restored, 1 nothing is, 2 wrong usage, 3 some things "
-    "were skipped or restored in part; they are listed."
+    "were skipped or restored in part; they are listed, 4 everything is restored but artifact "
+    "files that are out of reach (see --artifacts)."
 )
 @click.argument(
     "paths",
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     "--artifacts",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the artifacts, such as mlruns; they are copied to the target store.",
+    help="Folder with the artifacts, such as mlruns; they are copied to the target store. "
+    "Without it only files beside the documents are copied.",
 )
 @click.option(
     "--artifact-root",
@@ -80,7 +82,8 @@ def restore(report_file: Path | None, **chosen: Any) -> None:
         console.write_report(report_file, report.to_json())
     _print_report(report)
     if not report.complete:
-        sys.exit(console.PARTLY if report.total else console.FAILED)
+        partly = console.NO_ARTIFACTS if report.lacks_only_artifacts else console.PARTLY
+        sys.exit(partly if report.total else console.FAILED)
 
 
 def _print_report(report: RestoreReport) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,8 @@ class CollectorContext:
         country: Three-letter ISO 3166 code; None if not configured, it is never guessed.
         carbon_intensity: Grams of CO2 equivalent per kWh; None if not configured.
         cpu_tdp_w: Thermal design power of all processors together in watts, if configured.
+        children_cpu_s: Returns the CPU seconds of child processes that measure runs of their own.
+        children_pids: Returns the ids of such processes and of their children.
     """
 
     root: Path = Path("/")
@@ -60,6 +62,8 @@ class CollectorContext:
     country: str | None = None
     carbon_intensity: float | None = None
     cpu_tdp_w: float | None = None
+    children_cpu_s: Callable[[], float] = float
+    children_pids: Callable[[], set[int]] = set
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Quantity:
         component: ``"gpu"``, ``"cpu"`` or ``"memory"`` for energy in joules that is added to the
             total energy of the run; "" for everything else, including energy that another
             quantity already contains.
+        share_of: The same for energy of the scope ``"process"`` that estimates how much of the
+            energy of that component is the process's; it is divided among the runs of the process.
         claim: Lock that makes sure that only one process of a run measures this: ``"node"``,
             ``"job"`` or the device's unique id; "" for quantities of this process alone.
         system_metric: MLflow's name for this reading, without ``system/``
@@ -99,6 +105,7 @@ class Quantity:
     claim: str = ""
     system_metric: str = ""
     scale: float = 1.0
+    share_of: str = ""
 
 
 energy = partial(Quantity, "energy", "J", "ElectricEnergy", cumulative=True)

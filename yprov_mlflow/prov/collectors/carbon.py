@@ -58,9 +58,17 @@ def intensity(context: CollectorContext) -> tuple[dict[str, Any], list[Unavailab
 
 
 def _energy_mix(country: str) -> dict[str, Any]:
+    mixes: dict[str, Any] = json.loads(data(_MIX) or "{}")
+    return mixes.get(country) or {}
+
+
+def data(name: str) -> str:
+    """Return the text of a file of codecarbon; empty without codecarbon or without the file."""
     # Located without importing codecarbon, which takes seconds and configures logging.
     spec = find_spec("codecarbon")
     if spec is None or spec.origin is None:
-        return {}
-    mixes: dict[str, Any] = json.loads((Path(spec.origin).parent / _MIX).read_bytes())
-    return mixes.get(country) or {}
+        return ""
+    try:
+        return (Path(spec.origin).parent / name).read_text("utf-8")
+    except OSError:
+        return ""

@@ -18,7 +18,7 @@ _REFRESH_DELAY_S = 2.0
 # Shorter than the shortest interval, long enough for clocks that tick in 1/100 s.
 _MIN_RATE_S = 0.04
 
-# Node CPU time after which a share is final: 100 clock ticks, an error of 1 % at most.
+# CPU time after which a share is final: 100 clock ticks, an error of 1 % at most.
 _SHARE_STEP_S = 1.0
 
 
@@ -138,7 +138,7 @@ class EnergyShare:
     """A process's share of the energy of the node's processors, in proportion to CPU time.
 
     The kernel counts CPU time in 1/100 s, too coarse for two samples in quick succession. A step
-    therefore lasts until the node has been busy for a second.
+    therefore lasts until a second of CPU time has passed.
     """
 
     def __init__(self) -> None:
@@ -146,21 +146,21 @@ class EnergyShare:
         self._finished_j = 0.0
         self._step_start = (0.0, 0.0, 0.0)
 
-    def update(self, energy_j: float, busy_s: float, own_s: float) -> float:
+    def update(self, energy_j: float, cpu_s: float, own_s: float) -> float:
         """Return the process's energy in joules; all arguments are totals since the same start.
 
         Args:
             energy_j: Energy of the processors.
-            busy_s: CPU seconds during which the node was busy.
+            cpu_s: CPU seconds in which it was used: all of them, or only busy ones.
             own_s: CPU seconds of the process.
         """
-        totals = (energy_j, busy_s, own_s)
-        step_j, busy, own = (
+        totals = (energy_j, cpu_s, own_s)
+        step_j, cpu, own = (
             now - start for now, start in zip(totals, self._step_start, strict=True)
         )
-        share_j = step_j * min(own / busy, 1.0) if busy > 0 else 0.0
+        share_j = step_j * min(own / cpu, 1.0) if cpu > 0 else 0.0
         self._total_j = max(self._total_j, self._finished_j + share_j)
-        if busy >= _SHARE_STEP_S:
+        if cpu >= _SHARE_STEP_S:
             self._finished_j += share_j
             self._step_start = totals
         return self._total_j

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from yprov_mlflow.prov.collectors import base, container
+from yprov_mlflow.prov.collectors import base, container, design_power
 from yprov_mlflow.prov.collectors.base import Available, Unavailable
 from yprov_mlflow.prov.collectors.counters import EnergyShare, MonotonicTotal, Rate
+from yprov_mlflow.prov.collectors.design_power import DesignPower
 from yprov_mlflow.prov.collectors.system import cgroups, node, powercap, processes
 from yprov_mlflow.prov.events import Json
 
@@ -36,13 +37,17 @@ _ESTIMATE = (
     " of its {count} logical processors, {origin}. Idle processors and memory are not included."
 )
 _SHARE = (
-    " The share of this process and its children is their part of the node's busy CPU seconds"
-    " applied to the energy of its processors."
+    " The share of the run is an estimate: the energy of the processors times the CPU seconds of"
+    " the process and its children, divided by {divisor}. CPU seconds of children that measure"
+    " runs of their own are not in it. Runs that are open in one process at the same time divide"
+    " its energy evenly, and a run has none while runs nested in it are open."
 )
+_OF_ALL = "those of all processors, idle ones included: idle power is no run's"
+_OF_BUSY = "the node's busy CPU seconds"
 
 
 class Cpu(base.Collector):
-    """Energy and power of each processor package and its memory, and the process's share."""
+    """Energy and power of each processor package and its memory, and the run's share."""
 
     name = "cpu"
 
@@ -64,12 +69,12 @@ class Cpu(base.Collector):
         count, procedure = node.cpu_count(), _RAPL
         facts: dict[str, Json] = {"source": "RAPL" if measured else "estimate", "cpu_count": count}
         if not measured:
-            self._watts, origin = _W_PER_PROCESSOR, "codecarbon's value for unknown processors"
-            if tdp_w := self.context.cpu_tdp_w:
-                self._watts = tdp_w / count
-                origin = f"which is {tdp_w:.4g} W of thermal design power divided by {count}"
-            facts["watts_per_processor"] = self._watts
+            power, origin = self._design_power(count)
+            self._watts = power.watts / count
+            facts |= {"watts_per_processor": self._watts, "design_power_source": power.source}
             procedure = _ESTIMATE.format(watts=self._watts, count=count, origin=origin)
+        if self._has_times:
+            procedure += _SHARE.format(divisor=_OF_ALL if measured else _OF_BUSY)
         return Available(
             facts,
             list(self._quantities()),
@@ -77,8 +82,26 @@ class Cpu(base.Collector):
                 base.Device(zone.id, zone.label, {"zone": zone.path.name, "range_j": zone.range_j})
                 for zone in readable
             ],
-            procedure=procedure + (_SHARE if self._has_times else "") + self._coverage(count),
+            procedure=procedure + self._coverage(count),
             missing=missing,
+        )
+
+    def _design_power(self, count: int) -> tuple[DesignPower, str]:
+        """Return the design power of the processors, and its origin in words."""
+        root, tdp_w = self.context.root, self.context.cpu_tdp_w
+        power = DesignPower(tdp_w, "YPROV_MLFLOW_CPU_TDP") if tdp_w else design_power.look_up(root)
+        if power is not None and (tdp_w or not node.is_virtual_machine(root)):
+            return power, (
+                f"which is {power.watts:.4g} W of thermal design power divided by {count}"
+                f" ({power.source})"
+            )
+        default = DesignPower(_W_PER_PROCESSOR * count, "codecarbon's value for unknown processors")
+        if power is None:
+            return default, default.source
+        # The table knows the whole processor, of which this machine has some threads.
+        return default, (
+            f"{default.source}: a virtual machine has an unknown part of the {power.watts:.4g} W"
+            f" of its processor ({power.source})"
         )
 
     def _missing(
@@ -132,13 +155,14 @@ class Cpu(base.Collector):
             yield energy("node", "estimated", component="cpu", system_metric="cpu_energy_joules")
             yield power("node", "estimated", system_metric="cpu_power_watts")
         if self._has_times:
-            yield base.energy("process", "estimated", system_metric="process_cpu_energy_joules")
+            metric = "process_cpu_energy_joules"
+            yield base.energy("process", "estimated", share_of="cpu", system_metric=metric)
 
     def start(self) -> None:
         """Reset all energies to 0."""
         for counter in self._counters:
             counter.start()
-        self._busy_s, self._own_s = MonotonicTotal(), MonotonicTotal()
+        self._cpu_s, self._own_s = MonotonicTotal(), MonotonicTotal()
         self._share, self._power = EnergyShare(), Rate()
         self.sample()
 
@@ -150,16 +174,22 @@ class Cpu(base.Collector):
         if not self._has_times:
             return values
         times = node.cpu_times()
-        busy_s = self._busy_s.update(times and times.busy_s)
-        own_s = self._own_s.update(processes.shared_tree(self.context.root).read().cpu_s)
-        if busy_s is None or own_s is None:
-            return [*values, *([None] * (1 if self._watts is None else 3))]
+        measured = self._watts is None
+        cpu_s = self._cpu_s.update(times and (times.total_s if measured else times.busy_s))
+        own_s = self._own_s.update(self._own_cpu_s())
+        if cpu_s is None or own_s is None:
+            return [*values, *([None] * (1 if measured else 3))]
         if self._watts is None:
             # A counter that cannot be read now contributes its last total.
             packages = (c for c in self._counters if c.zone.component == "cpu")
-            cpu_j = sum(counter.total_j for counter in packages)
+            energy_j = sum(counter.total_j for counter in packages)
         else:
-            cpu_j = busy_s * self._watts
-            values += (cpu_j, self._power.update(cpu_j, time.monotonic()))
-        values.append(self._share.update(cpu_j, busy_s, own_s))
+            energy_j = cpu_s * self._watts
+            values += (energy_j, self._power.update(energy_j, time.monotonic()))
+        values.append(self._share.update(energy_j, cpu_s, own_s))
         return values
+
+    def _own_cpu_s(self) -> float | None:
+        children_s = self.context.children_cpu_s()
+        tree_s = processes.shared_tree(self.context.root).read().cpu_s
+        return None if tree_s is None else tree_s - children_s

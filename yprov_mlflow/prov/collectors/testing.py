@@ -172,6 +172,7 @@ def _quantity_problems(quantity: Quantity, devices: set[str]) -> Iterator[str]:
         "scope": get_args(base.Scope),
         "method": get_args(base.Method),
         "component": ("", *COMPONENTS),
+        "share_of": ("", *COMPONENTS),
     }
     for field, allowed in choices.items():
         value = getattr(quantity, field)
@@ -188,6 +189,8 @@ def _quantity_problems(quantity: Quantity, devices: set[str]) -> Iterator[str]:
     is_energy = (quantity.name, quantity.unit, quantity.cumulative) == ("energy", "J", True)
     if quantity.component and not is_energy:
         yield "has a component but is not cumulative energy in J"
+    if quantity.share_of and (quantity.scope != "process" or not is_energy):
+        yield "is a share but not cumulative energy in J with the scope 'process'"
     if not (math.isfinite(quantity.scale) and quantity.scale > 0):
         yield f"has the scale {quantity.scale!r}, which is not a number above 0"
 

@@ -30,6 +30,11 @@ class _Losses:
         """The problems due to which something is missing from the output."""
         return [problem for problem in self.problems if problem.lost]
 
+    @property
+    def lacks_only_artifacts(self) -> bool:
+        """Whether all that is missing is artifact files out of reach."""
+        return all(problem.kind == "artifacts" for problem in self.losses)
+
 
 @dataclasses.dataclass
 class ConversionReport(_Losses):
@@ -88,9 +93,12 @@ class Conversion:
             refs = list(source.runs())
             self.report = ConversionReport(source.location, str(request.out))
             self.report.problems += source.problems()
+            of_documents = source.of_documents
         # The unit without a run comes first: it may take long.
-        self.units = [Unit(STORE_FOLDER, STORE_FOLDER, None), *plan(refs, request)]
-        self.report.runs = len(self.units) - 1
+        self.units = [*plan(refs, request)]
+        self.report.runs = len(self.units)
+        if not of_documents:
+            self.units.insert(0, Unit(STORE_FOLDER, STORE_FOLDER, None))
         if request.selective and not self.report.runs:
             raise UsageError(
                 f"none of the {len(refs)} runs matches the selection",

@@ -11,19 +11,20 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from yprov_mlflow.prov.errors import MissingExtraError, OutputError, StoreError, UsageError
-from yprov_mlflow.prov.layout import CONVERSION
+from yprov_mlflow.prov.layout import CONVERSION, STAGING, private_folder
 from yprov_mlflow.prov.redaction import redact
 
 _URL = re.compile(r"([a-z][a-z0-9+]+)://", re.IGNORECASE)
 _TRACKING_URI = re.compile(
-    r"(file|yprov|https?|databricks|sqlite|postgres(ql)?|mysql|mariadb|mssql)\b"
+    r"(file|yprov|https?|databricks|uc|sqlite|postgres(ql)?|mysql|mariadb|mssql"
+    r"|oracle|db2|ibm_db_sa|redshift|cockroachdb|snowflake|bigquery|duckdb|clickhouse)\b"
 )
-"""Schemes of MLflow's tracking URIs, which fsspec must not open."""
+"""Schemes of tracking URIs and of databases, also of those that MLflow lacks: not of files."""
 
 _UPLOADED = "uploaded.json"
 
@@ -60,7 +61,7 @@ class RemoteOutput:
 
     Args:
         url: URL of the remote folder.
-        staging: Parent of the local folder, whose name is derived from the URL.
+        directory: State folder; the name of the local folder in it is derived from the URL.
         source: Location of the store, into which nothing may be written.
 
     Raises:
@@ -68,13 +69,15 @@ class RemoteOutput:
         UsageError: The kind of URL is unknown, or it is inside ``source``.
     """
 
-    def __init__(self, url: str, staging: Path, source: str) -> None:
+    def __init__(self, url: str, directory: Path, source: str) -> None:
         if f"{url.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
             raise UsageError.into_store(redact(url))
         self._url = redact(url)
         self._files, self._root = _file_system(url)
         name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
-        self.folder = staging / name
+        self.folder = directory / STAGING / name
+        with suppress(OSError):  # reported when the output is written
+            private_folder(self.folder, directory)
 
     def upload(self) -> int:
         """Upload new and changed files; return their number.

@@ -23,7 +23,7 @@ LAYOUTS = ("per-run", "per-experiment", "single")
 POINTS = ("auto", "all", "none")
 """Metric points as records up to a threshold and else in a side file; always as records; never."""
 
-_OUTPUT_VERSION = 1
+_OUTPUT_VERSION = 2
 """Increase when the same events are written differently: all units are then converted again."""
 
 _MAX_NAME_BYTES = 150

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from yprov_mlflow.prov.convert import output
+from yprov_mlflow.prov.convert import captured, output
 from yprov_mlflow.prov.convert.request import Request, Result, Unit
 from yprov_mlflow.prov.errors import DocumentError, YprovMlflowError
 from yprov_mlflow.prov.events import Event, MetricsLogged, StoreCalled
@@ -17,6 +17,7 @@ from yprov_mlflow.prov.formats import FORMATS, prov_json
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.document_source import DocumentSource
 from yprov_mlflow.prov.sources.source import Problem, Source
 from yprov_mlflow.prov.translate import PointBatch, SideFile, Translator
 
@@ -61,11 +62,18 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
     with output.scratch_folder(request.out) as folder:
         translator, points = _translator(request, unit, folder), 0
         for event in _events(source, unit, request):
-            if type(event) is MetricsLogged:  # exact: this loop sees every event
+            # Exact: this loop sees every event.
+            if type(event) is MetricsLogged and request.points != "none":
                 points += len(event.keys)
             translator.feed(event)
         document = translator.finish()
         problems = tuple(source.problems())
+        if isinstance(source, DocumentSource) and unit.ref is not None:
+            document, beside = source.document(unit.ref)
+            captured.copy_points(document, Path(beside), unit, request, folder)
+        else:
+            document, more = captured.completed(source, unit, request, document, folder)
+            problems += more
         if fingerprint is None:  # the unit without a run: only its document shows a change
             fingerprint = hashlib.sha256(prov_json.dumps(document)).hexdigest()
             if fingerprint == unit.previous_fingerprint:

@@ -12,7 +12,7 @@ from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-BUNDLE_PREFIX = re.compile(r"(run|store)-[0-9a-f]{32}\Z")
+BUNDLE_PREFIX = re.compile(r"(run|store)-[0-9a-f]{32}(-[0-9]+)*\Z")
 """Matches prefixes that a file declares for the ids of its bundles."""
 
 

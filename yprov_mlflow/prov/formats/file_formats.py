@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import prov_json, prov_n
+from yprov_mlflow.prov.formats import prov_json, prov_n, prov_xml
 from yprov_mlflow.prov.formats.rdf import json_ld, turtle
 from yprov_mlflow.prov.model.document import Document
 
@@ -26,14 +26,14 @@ class Format:
         suffix: The extension of its files, with the dot.
         media_type: Its registered media type, or the one in common use.
         many: Whether one file can hold several documents, each under its own name.
-        codec: Returns the module or object with the functions ``dump`` and ``load``.
+        codec: The module or object with the functions ``dump`` and ``load``.
     """
 
     name: str
     suffix: str
     media_type: str
     many: bool
-    codec: Callable[[], Any] = dataclasses.field(repr=False)
+    codec: Any = dataclasses.field(repr=False)
 
     def dump(
         self, documents: Iterable[Document], stream: BinaryIO, *, single: bool = False
@@ -51,7 +51,7 @@ class Format:
             UsageError: There is not exactly one document where only one is possible.
             DocumentError: The format cannot hold a value of a document.
         """
-        self.codec().dump(documents, stream, single=single or not self.many)
+        self.codec.dump(documents, stream, single=single or not self.many)
 
     def load(self, stream: BinaryIO) -> Iterator[Document]:
         """Yield documents: one per bundle or graph, and one for the records outside of them.
@@ -59,30 +59,26 @@ class Format:
         Raises:
             DocumentError: The bytes are not in this format, or are not PROV.
         """
-        documents: Iterator[Document] = self.codec().load(stream)
+        documents: Iterator[Document] = self.codec.load(stream)
         return documents
-
-
-def _prov_xml() -> Any:
-    # lxml and prov take longer to import than capture may delay a training script.
-    from yprov_mlflow.prov.formats import prov_xml
-
-    return prov_xml
 
 
 FORMATS: Mapping[str, Format] = {
     form.name: form
     for form in (
-        Format("prov-json", ".json", "application/json", True, lambda: prov_json),
-        Format("prov-n", ".provn", "text/provenance-notation", True, lambda: prov_n),
-        Format("prov-xml", ".xml", "application/provenance+xml", True, _prov_xml),
-        Format("turtle", ".ttl", "text/turtle", False, lambda: turtle.TURTLE),
-        Format("trig", ".trig", "application/trig", True, lambda: turtle.TRIG),
-        Format("n-quads", ".nq", "application/n-quads", True, lambda: turtle.N_QUADS),
-        Format("json-ld", ".jsonld", "application/ld+json", True, lambda: json_ld),
+        Format("prov-json", ".json", "application/json", True, prov_json),
+        Format("prov-n", ".provn", "text/provenance-notation", True, prov_n),
+        Format("prov-xml", ".xml", "application/provenance+xml", True, prov_xml),
+        Format("turtle", ".ttl", "text/turtle", False, turtle.TURTLE),
+        Format("trig", ".trig", "application/trig", True, turtle.TRIG),
+        Format("n-quads", ".nq", "application/n-quads", True, turtle.N_QUADS),
+        Format("json-ld", ".jsonld", "application/ld+json", True, json_ld),
     )
 }
 """All formats by name."""
+
+ALIASES: Mapping[str, str] = {form.suffix[1:]: name for name, form in FORMATS.items()}
+"""Names of formats by the extension of their files, without the dot."""
 
 SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in FORMATS.values()} | {
     ".nt": FORMATS["n-quads"],

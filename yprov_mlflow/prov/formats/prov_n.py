@@ -6,20 +6,19 @@ of the time of the parser of ``prov``.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import prov_model, prov_n_parser
-from yprov_mlflow.prov.formats.bundles import NameAllocator, inherited, single_document, with_name
-from yprov_mlflow.prov.formats.prov_json import merge, records_of
-from yprov_mlflow.prov.formats.prov_n_parser import ParsedBundle, ParsedStatement
-from yprov_mlflow.prov.model.document import Document, Record
-from yprov_mlflow.prov.model.identifiers import unnamed
-from yprov_mlflow.prov.model.relations import FORMAL, KINDS
+from yprov_mlflow.prov.formats import parsed, prov_json, prov_n_parser
+from yprov_mlflow.prov.formats.bundles import DocumentName, NameAllocator, single_document
+from yprov_mlflow.prov.model.document import Document
+
+if TYPE_CHECKING:
+    from prov.model import ProvBundle
 
 NAME = "PROV-N"
 # Bytes of bundles that are kept in memory before a temporary file is used.
@@ -32,17 +31,17 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
     from prov.identifier import Namespace, QualifiedName
 
     if single:
-        converted = prov_model.flat(single_document(documents, NAME), NAME)
-        with prov_model.writing(NAME):
-            stream.write(converted.get_provn().encode() + b"\n")
+        document = single_document(documents, NAME)
+        with _writing():
+            stream.write(prov_json.to_prov(document).get_provn().encode() + b"\n")
         return
     names = NameAllocator()
     # Bundles are preceded by the prefixes of their ids, which are known only after the last one.
     with SpooledTemporaryFile(_IN_MEMORY) as bundles:
         for document in documents:
             name = names.allocate(document)
-            bundle = prov_model.bundle(document, name, NAME)
-            with prov_model.writing(NAME, name.iri):
+            with _writing(name.iri):
+                bundle = _bundle(document, name)
                 # prov writes the bundle's id with a prefix that it makes up and never declares.
                 _, _, records = bundle.get_provn(1).strip().partition("\n")
                 qualified = QualifiedName(Namespace(name.prefix, name.namespace), name.local)
@@ -58,51 +57,28 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
 
 def load(stream: BinaryIO) -> Iterator[Document]:
     """Yield each bundle, then the records outside bundles as one document."""
-    bundles = False
     try:
-        for bundle in prov_n_parser.parse(stream.read().decode()):
-            document = _document(bundle)
-            if bundle.identifier is not None:
-                bundles = True
-                yield with_name(document, _iri(bundle.identifier, bundle), bundle.outer)
-            elif len(document) or not bundles:
-                yield document
+        yield from parsed.documents(prov_n_parser.parse(stream.read().decode()))
     except (prov_n_parser.ProvNSyntaxError, UnicodeDecodeError) as error:
         raise DocumentError.unreadable(NAME, error) from error
 
 
-def _document(bundle: ParsedBundle) -> Document:
-    sections: dict[str, dict[str, list[Record]]] = {}
-    unnamed_count = 0
-    for statement in bundle.statements:
-        kind = KINDS.get(statement.kind)
-        if kind is None:  # an extension
-            continue
-        key = statement.identifier
-        # Keys of relations without ids: from both ends if PROV allows nothing else in them, so
-        # that they do not depend on the order of statements; else a number.
-        if key is None and not kind.named and None not in statement.terms:
-            key = unnamed(statement.kind, *map(str, statement.terms[:2]))
-        elif key is None:
-            unnamed_count += 1
-            key = f"_:id{unnamed_count}"
-        record = _record(statement)
-        records = sections.setdefault(statement.kind, {}).setdefault(key, [])
-        if record not in records:
-            records.append(record)
-    return Document(inherited(bundle.declared, bundle.outer), records_of(sections))
+def _bundle(document: Document, name: DocumentName) -> ProvBundle:
+    """Return a document as the only bundle of a ``prov`` document."""
+    outer = Document(
+        {name.prefix: name.namespace}, {"bundle": {name.qualified: document.to_json_object()}}
+    )
+    (only,) = prov_json.to_prov(outer).bundles
+    return only
 
 
-def _record(statement: ParsedStatement) -> Record:
-    values = (*statement.terms, *statement.times)
-    formal = zip(FORMAL[statement.kind], values, strict=True)
-    written = [(key, argument) for key, argument in formal if argument is not None]
-    return merge(chain(written, statement.attributes or ()))
-
-
-def _iri(name: str, bundle: ParsedBundle) -> str:
-    prefix, colon, local = name.partition(":")
-    if not colon:
-        prefix, local = "default", name
-    namespace = bundle.declared.get(prefix, bundle.outer.get(prefix))
-    return namespace + local if namespace is not None else ""
+@contextlib.contextmanager
+def _writing(where: str | None = None) -> Iterator[None]:
+    """Turn the exceptions of ``prov`` about a document into a ``DocumentError``."""
+    try:
+        yield
+    except DocumentError:
+        raise
+    # Bad names and values raise many types.
+    except Exception as error:
+        raise DocumentError.unwritable(NAME, error, where) from error

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
+from yprov_mlflow.prov.formats.parsed import ParsedBundle, ParsedStatement
 from yprov_mlflow.prov.model.literals import Value, integer
 from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
 
@@ -63,42 +64,6 @@ _EXTENSION = re.compile(rf"{_STRING}|'(?:[^'\\\r\n]++|\\.)*+'|<[^>\r\n]*+>|[()]"
 
 class ProvNSyntaxError(ValueError):
     """The text is not PROV-N; the message has line and column."""
-
-
-class ParsedStatement(NamedTuple):
-    """One statement, with names as they are written but without escapes.
-
-    Args:
-        kind: One of ``KINDS``, or the name of an extension, whose other fields are unset.
-        identifier: Its id; None if it lacks one.
-        terms: The ids that are its arguments, in the order of PROV-DM; None if omitted.
-        times: Its time, or start and end of an activity; None if omitted.
-        attributes: Names and values in order; None without a list of attributes.
-        complete: Whether all optional arguments are written, or none, as the grammar wants it.
-    """
-
-    kind: str
-    identifier: str | None = None
-    terms: tuple[str | None, ...] = ()
-    times: tuple[str | None, ...] = ()
-    attributes: list[tuple[str, Value]] | None = None
-    complete: bool = True
-
-
-class ParsedBundle(NamedTuple):
-    """A bundle, or everything outside bundles.
-
-    Args:
-        identifier: Its id; None outside bundles.
-        declared: The prefixes that it declares; the default namespace is ``default``.
-        outer: The prefixes that the document declares, for a bundle.
-        statements: Its statements.
-    """
-
-    identifier: str | None
-    declared: dict[str, str]
-    outer: dict[str, str]
-    statements: list[ParsedStatement]
 
 
 def is_time(text: str) -> bool:

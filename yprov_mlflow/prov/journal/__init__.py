@@ -6,7 +6,7 @@ because nothing is synced to disk.
 """
 
 from yprov_mlflow.prov.journal.directory import JournalDirectory
-from yprov_mlflow.prov.journal.reader import JournalReader, merge
+from yprov_mlflow.prov.journal.reader import JournalReader, Problem, merge
 from yprov_mlflow.prov.journal.writer import JournalWriter
 
-__all__ = ["JournalDirectory", "JournalReader", "JournalWriter", "merge"]
+__all__ = ["JournalDirectory", "JournalReader", "JournalWriter", "Problem", "merge"]

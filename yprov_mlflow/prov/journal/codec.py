@@ -1,29 +1,51 @@
-"""Events to lines of a journal and back: each line is a JSON array.
+"""Events to lines of a journal and back: a JSON array, then its checksum as a number.
 
-No proper prefix of a JSON array is a JSON array, so a line that was cut off is recognized without
-a checksum.
+The checksum starts from the run and the session, so a line that was changed, cut off, or copied
+from the journal of another run or process is recognized. ``seq`` shows lines that were lost,
+repeated or moved.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 from orjson import OPT_APPEND_NEWLINE, OPT_NON_STR_KEYS, dumps, loads
 
 from yprov_mlflow.prov.events import KINDS, Event, MetricsLogged
 
-FORMAT = 2
+FORMAT = 3
 """Version of the lines, in the head of each file."""
 
 _HEAD = "journal"
+_HEAD_SEED = 0
 _METRICS = MetricsLogged.kind
-_OPTIONS = OPT_APPEND_NEWLINE | OPT_NON_STR_KEYS
+_END = re.compile(rb"(?<=\])\d{1,10}(?!\d)")
+"""The checksum at the end of a line; in JSON, no digit follows a bracket."""
+
+_OTHER_HEAD = re.compile(rb'\["journal",(\d+),')
+_JSON_TYPES = {"Mapping": dict, "Sequence": list, "tuple": list, "str": str, "bool": bool}
 
 
-def encode(value: Sequence[Any]) -> bytes:
+class Head(NamedTuple):
+    """The first line of a file: whose journal it is; ``store`` is the URI of the run's store."""
+
+    run_id: str
+    session: str
+    store: str
+
+
+def seed(run_id: str, session: str) -> int:
+    """Return the start value of the checksums of a journal's lines."""
+    return crc32(f"{run_id}\n{session}".encode("utf-8", "surrogatepass"))
+
+
+def encode(value: Sequence[Any], start: int) -> bytes:
     """Return the line, with its newline, of an event: kind, ``seq``, ``time_ns``, fields.
 
     Run id and session are in the head of the file. The event comes as a tuple, because creating
@@ -33,46 +55,77 @@ def encode(value: Sequence[Any]) -> bytes:
     if value[0] == _METRICS and not isfinite(sum(value[4])):
         value = (*value[:4], [v if isfinite(v) else repr(v) for v in value[4]], *value[5:])
     try:
-        return dumps(value, _to_json, _OPTIONS)
+        line = dumps(value, _to_json, OPT_NON_STR_KEYS)
     except TypeError:
         # JSON allows lone surrogates and integers over 64 bits, orjson does not. The leading
         # space tells the reader to use the slower library, too.
-        return b" %b\n" % json.dumps(value, default=_to_json, separators=(",", ":")).encode()
+        line = b" " + json.dumps(value, default=_to_json, separators=(",", ":")).encode()
+    # orjson writes a number faster than Python does.
+    return line + dumps(crc32(line, start), None, OPT_APPEND_NEWLINE)
 
 
-def parse(line: bytes) -> list[Any]:
-    """Return the array in a line.
+def early(start: int) -> int:
+    """Return the start value for a line that is written before one with a smaller ``seq``.
+
+    A signal handler may log between the numbering and the writing of a line, and a full disk may
+    reject one. Lines that were moved lack this mark.
+    """
+    return start ^ 1
+
+
+def pieces(line: bytes) -> list[bytes]:
+    """Return the lines in a line of which a newline was changed or lost."""
+    ends = [match.end() for match in _END.finditer(line)]
+    starts = [0, *(end + 1 for end in ends)]
+    return [line[start:end] for start, end in zip(starts, [*ends, len(line)], strict=True)]
+
+
+def parse(line: bytes, start: int) -> tuple[list[Any], bool]:
+    """Return the array in a line without its newline, and whether the line was written early.
 
     Raises:
-        ValueError: The line was cut off, or is not from a journal.
+        ValueError: The line was damaged, or belongs to another journal.
     """
-    if not line.endswith(b"\n"):
-        raise ValueError("the line is incomplete: its newline is missing")
-    try:
-        value = json.loads(line) if line.startswith(b" ") else loads(line)
-    except ValueError as error:
-        raise ValueError(f"the line is incomplete or not from a journal: {error}") from None
+    end = line.rfind(b"]") + 1
+    content, checksum = line[:end], line[end:]
+    if checksum == b"%d" % crc32(content, start):
+        is_early = False
+    elif checksum == b"%d" % crc32(content, early(start)):
+        is_early = True
+    else:
+        raise ValueError("the line is damaged or from another journal: its checksum is wrong")
+    value = json.loads(content) if content.startswith(b" ") else loads(content)
     if not isinstance(value, list):
         raise ValueError("the line is not from a journal")
-    return value
+    return value, is_early
 
 
-def head(run_id: str, session: str) -> bytes:
+def head(run_id: str, session: str, store: str = "") -> bytes:
     """Return the first line of a file."""
-    return encode((_HEAD, FORMAT, run_id, session))
+    return encode((_HEAD, FORMAT, run_id, session, store), _HEAD_SEED)
 
 
-def parse_head(value: list[Any]) -> tuple[str, str] | None:
-    """Return run id and session if the array is the head of a file, else None.
+def parse_head(line: bytes) -> Head | None:
+    """Return the content of a head, without its newline; None if the line is not a head.
 
     Raises:
         ValueError: It is the head of a file in another format.
     """
-    if value[:1] != [_HEAD]:
+    if not line.lstrip(b" ").startswith(b'["journal",'):
         return None
-    if value[1:2] != [FORMAT] or len(value) != 4:
+    try:
+        value, _ = parse(line, _HEAD_SEED)
+    except ValueError:
+        match = _OTHER_HEAD.match(line)
+        if match and int(match[1]) != FORMAT and line.endswith(b"]"):
+            raise ValueError(
+                f"the journal was written in format {int(match[1])}, which this version of "
+                f"yprov-mlflow cannot read; it reads format {FORMAT}"
+            ) from None
+        raise
+    if value[1:2] != [FORMAT] or len(value) != 5:
         raise ValueError("the journal was written in another format")
-    return str(value[2]), str(value[3])
+    return Head(*map(str, value[2:]))
 
 
 def decode(value: list[Any], run_id: str, session: str) -> Event:
@@ -86,11 +139,29 @@ def decode(value: list[Any], run_id: str, session: str) -> Event:
         cls = KINDS[kind]
         if not (isinstance(fields[0], int) and isinstance(fields[1], int)):
             raise ValueError("seq or time_ns is missing")
+        for field, expected, optional in zip(fields[2:], *_SHAPES[cls], strict=False):
+            if not (isinstance(field, expected) or (optional and field is None)):
+                raise ValueError(f"{field!r} is not {expected}")
         if cls is MetricsLogged:
             fields[3] = [float(v) for v in fields[3]]
+            if len({len(column) for column in fields[2:6]}) != 1:
+                raise ValueError("its columns differ in length")
         return cls(run_id, session, *fields)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"the line is not an event of this version: {error!r}") from None
+
+
+def _shape(cls: type[Event]) -> tuple[list[type], list[bool]]:
+    """Return the JSON type of each field after the header, and whether it may be None."""
+    annotations = [str(field.type) for field in dataclasses.fields(cls)[4:]]
+    names = (re.match(r"\w*", annotation) for annotation in annotations)
+    types = [_JSON_TYPES.get(match[0], object) if match else object for match in names]
+    return types, ["None" in annotation for annotation in annotations]
+
+
+_SHAPES: Mapping[type[Event], tuple[list[type], list[bool]]] = {
+    cls: _shape(cls) for cls in KINDS.values()
+}
 
 
 def _to_json(value: object) -> object:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from yprov_mlflow.prov.ids import quote_key, unquote_key
-from yprov_mlflow.prov.layout import DELIVERED, DELIVERY_LOCK, JOURNAL_SUFFIX, JOURNALS
+from yprov_mlflow.prov.journal import codec
+from yprov_mlflow.prov.journal.files import open_regular, reason_to_refuse
+from yprov_mlflow.prov.journal.reader import JournalReader, Problem
+from yprov_mlflow.prov.layout import (
+    DELIVERED,
+    DELIVERY_LOCK,
+    JOURNAL_SUFFIX,
+    JOURNALS,
+    PRIVATE_FILE,
+    SERVER,
+)
+
+_SESSION = re.compile("[0-9a-f]{16}")  # see ``ids.session_token``
+_MAX_HEAD = 2**16
+_MAX_DELIVERED = 2**24
 
 
 class JournalDirectory:
@@ -17,11 +32,16 @@ class JournalDirectory:
     Args:
         directory: State folder.
         run_id: Run, or id of the store. Creating the object touches no disk.
+        unsaved: By session, the bytes that this process could not write to its journal.
     """
 
-    def __init__(self, directory: Path, run_id: str) -> None:
+    def __init__(
+        self, directory: Path, run_id: str, unsaved: Mapping[str, bytes] | None = None
+    ) -> None:
         self.run_id = run_id
+        self.unsaved = unsaved or {}
         # Dots are quoted, too: a run with the id ".." must not lead out of the folder.
+        self.root = directory.parent if directory.name == SERVER else directory
         self.path = directory / JOURNALS / quote_key(run_id).replace(".", "%2E")
 
     @classmethod
@@ -42,12 +62,67 @@ class JournalDirectory:
 
     def files(self) -> list[Path]:
         """Return the paths of all journals of the run, sorted by name."""
-        return sorted(self.path.glob(f"*{JOURNAL_SUFFIX}"))
+        return [self.path / name for name in self.sizes()]
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of every journal in bytes, by filename."""
-        # Journals only grow: with equal sizes their content is equal, too.
-        return {path.name: path.stat().st_size for path in self.files()}
+        """Return the size of every journal in bytes, by filename in order."""
+        return {path.name: size for path, size, reason in self._entries() if reason is None}
+
+    def readers(self) -> tuple[list[JournalReader], list[Problem]]:
+        """Return a reader for each journal, and a problem for each file that is not one."""
+        problems: list[Problem] = []
+        readers: dict[str, JournalReader] = {}
+        entries = {path: reason for path, _, reason in self._entries()}
+        for session, unsaved in self.unsaved.items():
+            if self.file(session) not in entries:
+                readers[session] = JournalReader(self.file(session), session, unsaved)
+        for path, reason in entries.items():
+            head = self._head(path) if reason is None else None
+            session = path.stem
+            if head is not None and head.session != session:
+                # A renamed journal is read; of a copy, nothing is.
+                if head.session in readers or self.file(head.session) in entries:
+                    reason = f"it is a copy of {head.session}{JOURNAL_SUFFIX}, and is not read"
+                session = head.session
+            if head is not None and head.run_id != self.run_id:
+                reason = f"it is the journal of run {head.run_id!r}, and is not read"
+            if reason is not None:
+                # Under the name of a session it has replaced a journal.
+                lost = _SESSION.fullmatch(path.stem) is not None
+                problems.append(Problem(path, 0, reason, lost=lost))
+            else:
+                unsaved = self.unsaved.get(session, b"")
+                readers[session] = JournalReader(path, session, unsaved)
+        for name, size in self.delivered().items():
+            now = next((path.stat().st_size for path in entries if path.name == name), None)
+            if now is None or now < size:
+                state = "is missing" if now is None else f"has only {now} of its {size} bytes"
+                problems.append(Problem(self.path / name, 0, f"the journal {state}"))
+        return list(readers.values()), problems
+
+    def store(self) -> str:
+        """Return the URI of the run's store, as far as the heads of its journals say."""
+        heads = (self._head(path) for path in self.files())
+        return next((head.store for head in heads if head and head.store), "")
+
+    def _head(self, path: Path) -> codec.Head | None:
+        """Return the head of a file, if it is readable."""
+        try:
+            with open_regular(path) as file:
+                return codec.parse_head(file.readline(_MAX_HEAD).removesuffix(b"\n"))
+        except (OSError, ValueError):  # the reader of the file reports it
+            return None
+
+    def _entries(self) -> list[tuple[Path, int, str | None]]:
+        """Return path and size of all files with our suffix, and why one is not read, by name."""
+        entries = []
+        for path in sorted(self.path.glob(f"*{JOURNAL_SUFFIX}")):
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                continue
+            entries.append((path, status.st_size, reason_to_refuse(status, self.path)))
+        return entries
 
     @property
     def lock(self) -> Path:
@@ -56,18 +131,38 @@ class JournalDirectory:
 
     def delivered(self) -> dict[str, int]:
         """Return the sizes that the journals had when the document was last written."""
-        try:
-            sizes = json.loads((self.path / DELIVERED).read_text("utf-8"))
-        except (FileNotFoundError, ValueError):  # a broken file only means another delivery
-            return {}
-        return sizes if isinstance(sizes, dict) else {}
+        return self._delivery()[0]
 
-    def mark_delivered(self, sizes: dict[str, int]) -> None:
-        """Save the sizes of the journals that the document was made from."""
+    def delivered_store(self) -> str:
+        """Return the URI of the store that has the document."""
+        return self._delivery()[1]
+
+    def _delivery(self) -> tuple[dict[str, int], str]:
+        try:
+            with open_regular(self.path / DELIVERED) as file:
+                line = file.readline(_MAX_DELIVERED).removesuffix(b"\n")
+            (sizes, store), _ = codec.parse(line, codec.seed(self.run_id, DELIVERED))
+        except (OSError, ValueError):  # a broken file only means another delivery
+            return {}, ""
+        return sizes, store
+
+    def mark_delivered(self, sizes: dict[str, int], store: str = "") -> None:
+        """Save the sizes of the journals that the document was made from, and its store.
+
+        Journals only grow: one that lost bytes or is missing keeps the size it had, so that
+        the loss is reported each time.
+        """
+        earlier = self.delivered()
+        sizes = {
+            name: max(sizes.get(name, 0), earlier.get(name, 0)) for name in {**earlier, **sizes}
+        }
+        value: Any = [sizes, store or self.delivered_store()]
         partial = self.path / f"{DELIVERED}.{os.getpid()}"
-        partial.write_text(json.dumps(sizes, sort_keys=True), "utf-8")
+        partial.touch(PRIVATE_FILE)
+        partial.write_bytes(codec.encode(value, codec.seed(self.run_id, DELIVERED)))
         partial.replace(self.path / DELIVERED)  # atomic: readers see the old or the new sizes
 
     def is_current(self) -> bool:
         """Return whether the last document contains everything in the journals."""
-        return self.delivered() == self.sizes()
+        delivered, sizes = self.delivered(), self.sizes()
+        return bool(delivered) and all(size <= delivered.get(n, -1) for n, size in sizes.items())

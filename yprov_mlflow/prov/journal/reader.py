@@ -1,4 +1,4 @@
-"""Read journals: every complete line, and a problem for each other line."""
+"""Read journals: every line that is whole, once and in order, and a problem for all else."""
 
 from __future__ import annotations
 
@@ -8,58 +8,213 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.ids import unquote_key
 from yprov_mlflow.prov.journal import codec
+from yprov_mlflow.prov.journal.files import open_regular
+
+_MAX_LINE = 2**28  # bytes; a file without newlines must not fill the memory
+_MAX_HELD = 100_000  # events that are held until one with a smaller number appears
 
 
 class Problem(NamedTuple):
-    """A line that is not an event."""
+    """Lines that are not events, or are not where they should be; line 0 is the file itself."""
 
     path: Path
     line: int
     reason: str
+    last: int = 0  # the last line, if there are several
+    lost: bool = True  # whether events may be lost
+
+    def __str__(self) -> str:
+        lines = f", lines {self.line}-{self.last}" if self.last else f", line {self.line}"
+        return f"{self.path}{lines if self.line else ''}: {self.reason}"
+
+    def short(self) -> Problem:
+        """Return the problem without the folder, which means nothing on other machines."""
+        return self._replace(path=Path(self.path.name))
+
+
+class _Read(NamedTuple):
+    """An event that was read, sorted by its number; ``moved`` if the line was moved."""
+
+    seq: int
+    line: int
+    event: Event
+    moved: bool
 
 
 class JournalReader:
-    """One journal file; iterate over it for its events in the order of writing.
+    """One journal file; iterate over it for its events, in the order of their numbers.
 
-    ``problems`` and ``gaps``, the number of events that are known to be missing, are complete
-    after the iteration. The file is opened by the iteration.
+    ``problems`` and ``missing``, the numbers of events that are known to be missing, are
+    complete after the iteration. The file is opened by the iteration.
+
+    Args:
+        path: The file, in the folder of its run.
+        session: The session that wrote it; by default the one that its name says.
+        unsaved: Bytes that its process could not write to the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, session: str | None = None, unsaved: bytes = b"") -> None:
         self.path = path
+        self.run_id = unquote_key(path.parent.name)
+        self.session = session or path.stem
         self.problems: list[Problem] = []
-        self.gaps = 0
+        self.missing: list[range] = []
+        self.store = ""
+        self._unsaved = unsaved
+        self._early: list[range] = []
+        self._last = -1
+        self._has_head = False
+        self._last_line = 0
+
+    @property
+    def gaps(self) -> int:
+        """Number of events that are missing."""
+        return sum(map(len, self.missing))
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events; lines that are not events go to ``problems``."""
-        head: tuple[str, str] | None = None
+        self.problems, self.missing, self._early, self._last = [], [], [], -1
+        self._has_head, self._last_line = False, 0
         expected = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line == b"\n":  # the writer completes a torn line before the next one
-                    continue
-                try:
-                    value = codec.parse(line)
-                    if new_head := codec.parse_head(value):
-                        head = new_head
-                        continue
-                    if head is None:
-                        raise ValueError("the file is not a journal: its first line is missing")
-                    event = codec.decode(value, *head)
-                except ValueError as error:
-                    # Without a head no line of the file is readable: one problem, not thousands.
-                    if head is not None or not self.problems:
-                        self.problems.append(Problem(self.path, number, str(error)))
-                    continue
-                # A signal handler that logs in the middle of a write takes a later number, but
-                # its line comes first: what looked like a gap is filled by the next line.
-                if event.seq < expected:
-                    self.gaps -= 1
-                else:
-                    self.gaps += event.seq - expected
-                    expected = event.seq + 1
+        waiting: list[_Read] = []
+        numbers: set[int] = set()  # of the events that are waiting
+        for read in self._events():
+            # Later than expected, but not twice: more events were waiting than memory allows.
+            late = read.seq < expected and self._fill(read.seq)
+            if read.seq in numbers or (read.seq < expected and not late):
+                self._add_problem(read.line, f"repeats event {read.seq}", lost=False)
+                continue
+            if read.moved:
+                self._add_problem(read.line, f"event {read.seq} is not in its place", lost=False)
+            if late:
+                yield read.event
+                continue
+            heapq.heappush(waiting, read)
+            numbers.add(read.seq)
+            while waiting and (waiting[0].seq == expected or len(waiting) > _MAX_HELD):
+                event, expected = self._take(waiting, numbers, expected)
                 yield event
+        while waiting:
+            event, expected = self._take(waiting, numbers, expected)
+            yield event
+        if not self.missing:  # then lines between events were not events of this journal
+            self.problems = [
+                problem._replace(lost=problem.lost and not 0 < problem.line < self._last_line)
+                for problem in self.problems
+            ]
+
+    def _take(self, waiting: list[_Read], numbers: set[int], expected: int) -> tuple[Event, int]:
+        """Return the first waiting event, and the number that should follow it."""
+        seq, line, event, _ = heapq.heappop(waiting)
+        numbers.discard(seq)
+        if seq > expected:
+            self.missing.append(range(expected, seq))
+            which = f"{expected}-{seq - 1} are" if seq - expected > 1 else f"{expected} is"
+            self.problems.append(Problem(self.path, line, f"before it, event {which} missing"))
+        return event, seq + 1
+
+    def _fill(self, seq: int) -> bool:
+        """Return whether an event was missing, and note that it is no longer."""
+        for index, numbers in enumerate(self.missing):
+            if seq in numbers:
+                parts = range(numbers.start, seq), range(seq + 1, numbers.stop)
+                self.missing[index : index + 1] = [part for part in parts if part]
+                return True
+        return False
+
+    def _events(self) -> Iterator[_Read]:
+        """Yield the events in the order of the file."""
+        start = codec.seed(self.run_id, self.session)
+        if self.session != self.path.stem:
+            self._add_problem(0, f"the journal of session {self.session} was renamed", lost=False)
+        try:
+            for number, line in self._lines():
+                for piece in self._pieces(number, line, start):
+                    if (read := self._parse(number, piece, start)) is not None:
+                        yield read
+        except OSError as error:
+            self._add_problem(0, f"the file cannot be read: {error.strerror or error}")
+        else:
+            if not (self._has_head or any(problem.line == 1 for problem in self.problems)):
+                reason = "the head of the file, with its run and session, is missing"
+                self._add_problem(1, reason, lost=self._last < 0)
+
+    def _pieces(self, number: int, line: bytes, start: int) -> list[bytes]:
+        """Return what should be one event each, without newline."""
+        content, complete = line.removesuffix(b"\n"), line.endswith(b"\n")
+        try:
+            codec.parse(content, start)
+        except ValueError:
+            if not complete:
+                self._add_problem(number, "the line is incomplete")
+            pieces = [piece for piece in codec.pieces(content) if piece] or [b""]
+            if pieces != [content]:
+                self._add_problem(number, "a newline was changed or is missing", lost=False)
+            return pieces
+        if not complete:
+            self._add_problem(number, "the newline is missing", lost=False)
+        return [content]
+
+    def _parse(self, number: int, line: bytes, start: int) -> _Read | None:
+        """Return the event of a line; None for heads, and for lines that are not events."""
+        try:
+            if head := codec.parse_head(line):
+                if head.run_id != self.run_id:
+                    raise ValueError(f"the journal of run {head.run_id!r} begins here")
+                if head.session != self.session:
+                    raise ValueError(f"the journal of session {head.session!r} begins here")
+                if self._has_head or number > 1:
+                    raise ValueError("the head of the file is not in its place, or repeated")
+                self._has_head = True
+                self.store = head.store
+                return None
+            value, early = codec.parse(line, start)
+            event = codec.decode(value, self.run_id, self.session)
+        except ValueError as error:
+            self._add_problem(number, str(error))
+            return None
+        self._last_line = number
+        return _Read(event.seq, number, event, self._is_moved(event.seq, early=early))
+
+    def _is_moved(self, seq: int, *, early: bool) -> bool:
+        """Return whether a line was written before others that come before it now."""
+        if seq < self._last:
+            return not any(seq in numbers for numbers in self._early)
+        if early and seq > self._last + 1:
+            self._early.append(range(self._last + 1, seq))
+        self._last = seq
+        return False
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines of the file with their numbers, then those that are not in the file."""
+        number, remainder = 0, b""
+        try:
+            with open_regular(self.path) as file:
+                while line := file.readline(_MAX_LINE):
+                    number += 1
+                    if self._unsaved and not line.endswith(b"\n"):
+                        remainder, number = line, number - 1
+                    else:
+                        yield number, line
+        except OSError:
+            if not self._unsaved:  # then the process has all that the file should have
+                raise
+        for line in (remainder + self._unsaved).split(b"\n")[:-1]:
+            number += 1
+            yield number, line + b"\n"
+
+    def _add_problem(self, line: int, reason: str, *, lost: bool = True) -> None:
+        """Add a problem; one for neighboring lines."""
+        last = self.problems[-1] if self.problems else None
+        if last is not None and line and last.lost == lost:
+            if line in (last.line, last.last):
+                return
+            if line == (last.last or last.line) + 1:
+                self.problems[-1] = last._replace(last=line)
+                return
+        self.problems.append(Problem(self.path, line, reason, lost=lost))
 
 
 def merge(journals: Sequence[JournalReader]) -> Iterator[Event]:

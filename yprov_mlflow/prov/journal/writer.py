@@ -7,17 +7,32 @@ possible: no ``Event`` object, no buffering, one system call.
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterator
 from time import monotonic_ns, time_ns
 from typing import Any
 
 from yprov_mlflow.prov.errors import JournalError
 from yprov_mlflow.prov.events import Event
-from yprov_mlflow.prov.journal.codec import encode, head
+from yprov_mlflow.prov.journal import codec
+from yprov_mlflow.prov.journal.codec import encode
 from yprov_mlflow.prov.journal.directory import JournalDirectory
+from yprov_mlflow.prov.layout import private_folder
 
 _WALL_NS = time_ns() - monotonic_ns()
+_CHECK_INTERVAL_NS = 1_000_000_000
+_MAX_HELD = 2**26  # bytes that all journals of the process together hold in memory
+
+
+class _Count:
+    """A number of bytes; concurrent changes may get lost, as it only limits memory."""
+
+    value = 0
+
+
+_held_bytes = _Count()
 
 
 def now_ns() -> int:
@@ -50,6 +65,7 @@ class _OpenFiles:
         """Forget the parent's files; a thread that the fork did not copy may hold the lock."""
         self._lock = threading.RLock()
         self._writers.clear()
+        _held_bytes.value = 0
 
 
 _open_files = _OpenFiles(limit=256)
@@ -59,55 +75,116 @@ os.register_at_fork(after_in_child=_open_files.reset_in_child)
 class JournalWriter:
     """The journal of one run in one process; threads may share it.
 
-    The file is created by the first event.
+    The file is created by the first event. If the file cannot be written, or its folder is gone,
+    the lines are held in memory, and written as soon as that is possible again.
+
+    Args:
+        folder: Folder of the run.
+        session: Token of the process.
+        store: URI of the run's store, without password, for the head of the file.
     """
 
-    def __init__(self, folder: JournalDirectory, session: str) -> None:
+    def __init__(self, folder: JournalDirectory, session: str, store: str = "") -> None:
         self.folder = folder
         self.session = session
+        self.store = store
         # Reentrant: a signal handler may log while its own thread is writing a line.
         self._lock = threading.RLock()
         self._fd = -1
+        self._file = (0, 0)  # device and inode of the open file
         self._seq = 0
-        # Bytes that must precede the next line: the file's head, or the end of a torn line.
-        self._before = b""
+        self._written = -1  # number of the last line that is in the file
+        self._start = codec.seed(folder.run_id, session)
+        self._check_ns = 0  # when to look whether the file is still where it was
+        self._held: deque[bytes] = deque()  # what the disk did not accept
 
     def append(self, cls: type[Event], *fields: Any) -> None:
         """Write one event; the operating system has it when this returns.
 
         Raises:
-            JournalError: The folder or the disk does not accept it.
+            JournalError: The folder or the disk does not accept it, or lost the file. The event
+                is held in memory until it does, unless it holds too much already.
         """
         with self._lock:
-            # The number of an event that cannot be written is not reused: readers see the gap.
+            # The number of an event that is lost is not reused: readers see the gap.
             seq = self._seq
             self._seq = seq + 1
-            line = encode((cls.kind, seq, _WALL_NS + monotonic_ns(), *fields))
+            now = _WALL_NS + monotonic_ns()
+            start = self._start if seq == self._written + 1 else codec.early(self._start)
+            line = encode((cls.kind, seq, now, *fields), start)
+            if now < self._check_ns:
+                try:
+                    size = os.write(self._fd, line)
+                except OSError:
+                    size = 0  # tried again below, for an error that names the remedy
+                if size == len(line):
+                    self._written = seq
+                    return
+                line = line[size:]
+            if self._held and _held_bytes.value + len(line) > _MAX_HELD:
+                raise JournalError.unwritable(str(self.folder.path), "too much is held in memory")
+            self._hold(line)
+            self.flush()
+            self._written = seq
+
+    def _hold(self, line: bytes, *, first: bool = False) -> None:
+        _held_bytes.value += len(line)
+        self._check_ns = 0
+        (self._held.appendleft if first else self._held.append)(line)
+
+    def flush(self) -> None:
+        """Write all lines that are held, to a file that is where it should be.
+
+        Raises:
+            JournalError: The folder or the disk does not accept them, or lost the file.
+        """
+        with self._lock:
             try:
-                if self._fd < 0:
-                    self._open()
-                if self._before:
-                    line = self._before + line
-                # A full disk may take part of a line. The event is lost then; the next event
-                # first ends the torn line with a newline.
-                if os.write(self._fd, line) != len(line):
-                    raise OSError("the disk accepted only part of a line")
-                self._before = b""
+                moved = self._locate()
+                while self._held:
+                    self._write_held()
             except OSError as error:
-                self._before = b"\n" + self._before.lstrip(b"\n")
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
+            self._check_ns = now_ns() + _CHECK_INTERVAL_NS
+        if moved:
+            raise JournalError.moved(str(self.folder.path))
+
+    def _write_held(self) -> None:
+        """Write the first line that is held."""
+        # Taken out first: a signal handler that logs meanwhile must not write it again.
+        line = self._held.popleft()
+        _held_bytes.value -= len(line)
+        size = 0
+        try:
+            size = os.write(self._fd, line)
+        finally:
+            if size != len(line):
+                self._hold(line[size:], first=True)
+        if size != len(line):
+            raise OSError("the disk accepted only part of a line")
+
+    def unsaved(self) -> bytes:
+        """Return what the file lacks: lines that it did not accept, or all if it is gone."""
+        with self._lock:
+            content = b"" if self._fd < 0 or self._is_in_place() else b"".join(_content(self._fd))
+            return content + b"".join(self._held)
 
     def close(self) -> None:
         """Close the file; the next event reopens it."""
-        _open_files.remove(self)
-        with self._lock:
-            self.close_in_child()
+        if self.close_if_idle():
+            _open_files.remove(self)
 
     def close_if_idle(self) -> bool:
-        """Close the file unless an event is being written; return whether it is closed."""
+        """Close the file unless it is in use or holds what no other file has.
+
+        Returns:
+            Whether it is closed.
+        """
         if not self._lock.acquire(blocking=False):
             return False
         try:
+            if self._fd >= 0 and not self._is_in_place():
+                return False
             self.close_in_child()
         finally:
             self._lock.release()
@@ -116,15 +193,56 @@ class JournalWriter:
     def close_in_child(self) -> None:
         """Close the file without the lock, which a thread that a fork did not copy may hold."""
         fd, self._fd = self._fd, -1
+        self._check_ns = 0
         if fd >= 0:
             os.close(fd)
 
-    def _open(self) -> None:
+    # -- the file --------------------------------------------------------------------------
+
+    def _locate(self) -> bool:
+        """Open the file if it is not open; return whether it was lost."""
+        if self._fd >= 0 and self._is_in_place():
+            return False
         path = self.folder.file(self.session)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent, self.folder.root)
         # O_APPEND and one write per line keep lines whole if other processes write to the file.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd, old = os.open(path, flags, 0o600), self._fd
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is not a regular file")
+            if status.st_size == 0 and old >= 0:
+                # The file was removed or moved, but it can still be read.
+                for chunk in _content(old):
+                    if os.write(fd, chunk) != len(chunk):
+                        raise OSError("the disk accepted only part of the journal")
+            elif status.st_size == 0:
+                self._hold(codec.head(self.folder.run_id, self.session, self.store), first=True)
+        except OSError:
+            if old >= 0:
+                os.ftruncate(fd, 0)
+            os.close(fd)
+            raise
+        # Not new, but empty: its content is gone with the file.
+        lost = old >= 0 or (status.st_size == 0 and self._written >= 0)
+        self._fd, self._file = fd, (status.st_dev, status.st_ino)
+        if old >= 0:
+            os.close(old)
         _open_files.add(self)
-        if os.fstat(self._fd).st_size == 0:
-            self._before = head(self.folder.run_id, self.session)
+        return lost
+
+    def _is_in_place(self) -> bool:
+        try:
+            status = os.lstat(self.folder.file(self.session))
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._file
+
+
+def _content(fd: int) -> Iterator[bytes]:
+    """Yield the content of an open file, whose name may be gone."""
+    position = 0
+    while chunk := os.pread(fd, 2**20, position):
+        position += len(chunk)
+        yield chunk

@@ -7,25 +7,52 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from yprov_mlflow.prov.layout import PROVENANCE
-from yprov_mlflow.prov.restore.restore_report import RestoreReport
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.restore.restore_report import ARTIFACTS, DATA, RestoreReport
+from yprov_mlflow.prov.sources.file_store.store_files import is_name
 from yprov_mlflow.prov.state import LoggedModel, Run, Trace
 
 TRACE_LOCATION = "mlflow.artifactLocation"
 """Tag of a trace with the location of its files, which depends on the store."""
 
 _ARTIFACTS = "artifacts"
+_ABSENT = "does not exist"
+
+
+class _Candidate(NamedTuple):
+    """A folder that may contain artifacts.
+
+    Neither the folder may leave ``top`` by a link, nor a file the folder. ``proven`` files must
+    have the digest that the document gives: the user did not name the folder.
+    """
+
+    folder: Path
+    top: Path
+    proven: bool = False
 
 
 class ArtifactFiles:
-    """Looks for artifacts beside the document, below the user's folder and at their URI."""
+    """Looks for artifacts beside the document and below folders of the user, and nowhere else.
 
-    def __init__(self, root: Path | None, report: RestoreReport) -> None:
+    A document from elsewhere could name any file of this machine: the artifact URI in it counts
+    only within these folders.
+
+    Args:
+        root: Folder that the user gave for artifacts.
+        inputs: Folders of documents that the user gave.
+        report: Counts and losses.
+    """
+
+    def __init__(self, root: Path | None, inputs: Sequence[Path], report: RestoreReport) -> None:
         self._root = root
+        self._inputs = inputs
         self._report = report
+        self._left = 0
+        self._left_at = ""
 
     def find(
         self, record: Run | LoggedModel | Trace, label: str, document: Path
@@ -37,21 +64,26 @@ class ArtifactFiles:
             label: Its name in the report.
             document: Document that lists the files.
         """
-        candidates = dict.fromkeys(self._candidates(document, *_original_places(record)))
-        existing = [folder for folder in candidates if folder.is_dir()]
+        uri, owner, folders = _original_places(record)
+        if not is_name(owner):  # the files would leave the target's folder as well
+            if record.artifacts:
+                self._report.add_loss(label, "its id is not the name of a folder: no artifacts")
+            return {}
+        candidates = dict.fromkeys(self._candidates(document, uri, folders))
+        existing = [c for c in candidates if c.folder.is_dir() and _is_inside(c.folder, c.top)]
+        if not existing and record.artifacts:
+            self._left += len(record.artifacts)
+            self._left_at = self._left_at or redact(uri or "")
         files: dict[str, Path] = {}
         for path, expected in record.artifacts.items() if existing else ():
             if not _stays_inside(path):
                 self._report.add_loss(label, f"the path of an artifact leaves its folder: {path!r}")
-                continue
-            copies = [folder / path for folder in existing if (folder / path).is_file()]
-            match = next((file for file in copies if _is_same(file, expected)), None)
-            if match is not None:
+            elif isinstance(match := _match(existing, path, expected), Path):
                 files[path] = match
-                continue
-            self._report.files["missing"] += 1
-            problem = "has changed" if copies else "does not exist"
-            self._report.add_loss(label, f"artifact {path}: {problem}")
+            else:
+                self._report.files["missing"] += 1
+                kind = ARTIFACTS if match == _ABSENT else DATA
+                self._report.add_loss(label, f"artifact {path}: {match}", kind)
         if self._root is not None:
             self._report.files["looked for"] += len(record.artifacts)
             below_root = [file for file in files.values() if file.is_relative_to(self._root)]
@@ -60,29 +92,43 @@ class ArtifactFiles:
 
     def _candidates(
         self, document: Path, uri: str | None, folders: Sequence[Sequence[str]]
-    ) -> Iterator[Path]:
+    ) -> Iterator[_Candidate]:
         if document.parent.name == PROVENANCE:
-            yield document.parent.parent
-        yield document.parent / _ARTIFACTS
-        if self._root is not None:
+            above = document.parent.parent
+            yield _Candidate(above, above, not any(_is_inside(above, top) for top in self._inputs))
+        yield _Candidate(document.parent / _ARTIFACTS, document.parent)
+        local = local_path(uri)
+        for top in (self._root, *self._inputs):
+            if top is None:
+                continue
             for names in folders:
                 # Ids come from documents: they must not lead out of the folder.
-                if not any(name in ("", ".", "..") or "/" in name for name in names):
-                    yield self._root.joinpath(*names, _ARTIFACTS)
-                    yield self._root.joinpath(".trash", *names, _ARTIFACTS)
-        local = local_path(uri)
-        if local is not None:
-            yield local
+                if all(map(is_name, names)):
+                    yield _Candidate(top.joinpath(*names, _ARTIFACTS), top)
+                    yield _Candidate(top.joinpath(".trash", *names, _ARTIFACTS), top)
+            if local is not None and local.is_relative_to(os.path.abspath(top)):
+                yield _Candidate(local, top)
 
-    def check_root(self) -> None:
-        """Report a folder of the user that contains none of the artifacts."""
+    def finish(self, *, keeps_locations: bool) -> None:
+        """Report artifacts that were not looked for, and a folder that contains none of them.
+
+        Args:
+            keeps_locations: Whether the target's records still name the original artifacts.
+        """
+        if self._left and self._root is None:
+            where = f" at {self._left_at}" if self._left_at else ""
+            reason = f"{self._left} files{where} and the like were not copied: give --artifacts"
+            if keeps_locations:
+                self._report.add_change("artifacts", f"{reason}, or leave them where they are")
+            else:
+                self._report.add_loss("artifacts", reason, ARTIFACTS)
         wanted = self._report.files["looked for"]
         if wanted and not self._report.files["found in --artifacts"]:
             reason = (
                 f"contains none of {wanted} artifacts: give the folder that contains"
                 " EXPERIMENT/RUN/artifacts, such as mlruns or mlartifacts"
             )
-            self._report.add_loss(str(self._root), reason)
+            self._report.add_loss(str(self._root), reason, ARTIFACTS)
 
     def copy(self, files: Mapping[str, Path], uri: str, label: str) -> None:
         """Copy files to an artifact root; files that are there already are not written again."""
@@ -108,15 +154,37 @@ class ArtifactFiles:
 
 def _original_places(
     record: Run | LoggedModel | Trace,
-) -> tuple[str | None, Sequence[Sequence[str]]]:
-    """Return the artifact root in the original store, and folders below an ``mlruns``."""
+) -> tuple[str | None, str, Sequence[Sequence[str]]]:
+    """Return the original artifact URI, the owner's id, and folders below an ``mlruns``."""
     experiment_id = str(record.experiment_id)
     if isinstance(record, Run):
         # The user may also give the folder of one experiment.
-        return record.artifact_uri, [(experiment_id, record.run_id), (record.run_id,)]
+        run_id = record.run_id
+        return record.artifact_uri, run_id, [(experiment_id, run_id), (run_id,)]
     if isinstance(record, LoggedModel):
-        return record.artifact_location, [(experiment_id, "models", record.model_id)]
-    return record.tags.get(TRACE_LOCATION), [(experiment_id, "traces", record.trace_id)]
+        model_id = record.model_id
+        return record.artifact_location, model_id, [(experiment_id, "models", model_id)]
+    uri, trace_id = record.tags.get(TRACE_LOCATION), record.trace_id
+    return uri, trace_id, [(experiment_id, "traces", trace_id)]
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path stays in a folder when links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _match(candidates: Sequence[_Candidate], path: str, expected: Mapping[str, Any]) -> Path | str:
+    """Return the file that was logged at a path, or the reason why it is missing."""
+    problem = _ABSENT
+    for folder, _, proven in candidates:
+        file = folder / path
+        if not _is_inside(file, folder):
+            problem = "is a link that leads out of its folder"
+        elif file.is_file() and not (proven and expected.get("sha256") is None):
+            if _is_same(file, expected):
+                return file
+            problem = "has changed"
+    return problem
 
 
 def _stays_inside(path: str) -> bool:

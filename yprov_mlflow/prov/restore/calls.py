@@ -62,6 +62,11 @@ class Call:
         value = self.arguments.get(key)
         return required(value if isinstance(value, list) else None)
 
+    def others(self, *known: str) -> dict[str, Any]:
+        """Return the arguments that have a value and none of these names."""
+        items = self.arguments.items()
+        return {key: value for key, value in items if value is not None and key not in known}
+
     def tags(self) -> dict[str, str]:
         """Return the tags that the call sets: ``tags``, ``tag``, or ``key`` and ``value``."""
         arguments = self.arguments

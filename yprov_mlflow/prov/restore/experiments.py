@@ -21,6 +21,10 @@ _DATASET_COLUMNS = (
     *("name", "schema", "profile", "digest", "created_time", "last_update_time"),
     *("created_by", "last_updated_by"),
 )
+_EXPERIMENT_ARGUMENTS = (
+    *("experiment_id", "name", "artifact_location", "creation_time", "last_update_time"),
+    *("lifecycle_stage", "tags"),
+)
 _SCORER_COLUMNS = ("scorer_id", "scorer_version", "serialized_scorer", "creation_time")
 
 
@@ -40,6 +44,7 @@ def _create(state: StoreState, call: Call) -> None:
         call.time("last_update_time"),
         str(call.arguments.get("lifecycle_stage") or "active"),
         call.tags(),
+        call.others(*_EXPERIMENT_ARGUMENTS),
     )
 
 

@@ -15,6 +15,9 @@ _FIELDS = (
     *("source", "run_id", "run_link", "description", "user_id", "status", "status_message"),
     *("storage_location", "model_id"),
 )
+_MODEL_ARGUMENTS = (
+    *("name", "description", "creation_timestamp", "last_updated_timestamp", "tags"),
+)
 # Only this tag distinguishes a prompt from a model.
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 
@@ -46,6 +49,7 @@ def _create_model(state: StoreState, call: Call) -> None:
         call.time("creation_timestamp"),
         call.integer("last_updated_timestamp"),
         is_prompt | call.tags(),
+        fields=call.others(*_MODEL_ARGUMENTS),
     )
 
 

@@ -12,6 +12,7 @@ from yprov_mlflow.prov.events import STORE_SESSION, ArtifactsLogged, Event, Stor
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.restore import experiments, registry, traces
 from yprov_mlflow.prov.restore.calls import Call, Handler, IncompleteCallError, required
+from yprov_mlflow.prov.restore.restore_report import MALFORMED
 from yprov_mlflow.prov.state import LoggedModel, Points, Run, StoreState
 
 RUN_NAME = "mlflow.runName"
@@ -33,6 +34,14 @@ class StateBuilder:
 
     def feed(self, events: Iterable[Event]) -> Run | None:
         """Take the events of one document; return its run, or None for a store's document."""
+        kept = len(self._shared)
+        try:
+            return self._feed(events)
+        except MALFORMED:
+            del self._shared[kept:]  # a document counts as a whole or not at all
+            raise
+
+    def _feed(self, events: Iterable[Event]) -> Run | None:
         run: Run | None = None
         for event in events:
             candidate = run or Run(event.run_id)
@@ -97,6 +106,7 @@ def _create_run(run: Run, event: ev.RunCreated) -> None:
     run.created = True
     for name in ("experiment_id", "experiment_name", "user_id", "start_time_ms", "artifact_uri"):
         setattr(run, name, getattr(event, name))
+    _require_whole(event.start_time_ms)
     run.name = event.run_name
     run.tags.update(event.tags)
     run.store, run.fields = dict(event.store), dict(event.fields)
@@ -110,6 +120,7 @@ def _update_run(run: Run, event: ev.RunUpdated) -> None:
         run.status = event.status
         if event.status == "RUNNING":  # the run was resumed
             run.end_time_ms = None
+    _require_whole(event.end_time_ms)
     if event.end_time_ms is not None:
         run.end_time_ms = event.end_time_ms
     # MLflow keeps the name of a run twice.
@@ -117,6 +128,12 @@ def _update_run(run: Run, event: ev.RunUpdated) -> None:
         run.name = run.tags[RUN_NAME] = event.run_name
     if event.lifecycle is not None:
         run.lifecycle = event.lifecycle
+
+
+def _require_whole(time_ms: object) -> None:
+    """Refuse the times of a malformed document: MLflow cannot list a run without one."""
+    if time_ms is not None and not isinstance(time_ms, int):
+        raise ValueError(f"{time_ms!r} is not a time in ms")
 
 
 def _add_points(run: Run, event: ev.MetricsLogged) -> None:
@@ -209,7 +226,7 @@ HANDLERS: Mapping[str, Handler] = {
 
 def _on_call(state: StoreState, event: StoreCalled) -> None:
     if handler := HANDLERS.get(event.method):
-        with contextlib.suppress(IncompleteCallError):
+        with contextlib.suppress(IncompleteCallError, *MALFORMED):
             handler(state, Call(event))
             return
     rows = event.arguments.get("rows")

@@ -9,20 +9,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from yprov_mlflow.prov.errors import DocumentError, MissingExtraError
+from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, first_line
+from yprov_mlflow.prov.events import Event, MetricsLogged
 from yprov_mlflow.prov.formats import FORMATS, open_documents
 from yprov_mlflow.prov.formats.metric_files import digest, read_points
 from yprov_mlflow.prov.layout import DOCUMENT_STEM, STORE_FOLDER, STORES
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.redaction import WITHHELD, redact
 from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
 from yprov_mlflow.prov.restore.replay import StateBuilder
-from yprov_mlflow.prov.restore.restore_report import RestoreReport
+from yprov_mlflow.prov.restore.restore_report import MALFORMED, RestoreReport
 from yprov_mlflow.prov.state import Run, StoreState
-from yprov_mlflow.prov.translate import PointBatch, events_of, side_files
+from yprov_mlflow.prov.translate import PointBatch, events_of, malformed_record, side_files
 
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_FASTEST_FIRST = ("prov-json", "n-quads", "trig", "turtle", "json-ld", "prov-n", "prov-xml")
+_DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql")
+_FASTEST_FIRST = ("prov-json", "prov-xml", "prov-n", "trig", "turtle", "n-quads", "json-ld")
 """Formats by the time to read them: a folder may contain one document in several formats."""
 
 _CURE = "Give the output of `yprov-mlflow convert`, or the prov.json of a run"
@@ -54,6 +55,8 @@ class _Target(Protocol):
     ``finish`` writes everything that belongs to no single run.
     """
 
+    @property
+    def keeps_locations(self) -> bool: ...
     def put_run(self, run: Run, document: Path) -> None: ...
     def finish(self, state: StoreState, document: Path) -> None: ...
     def close(self) -> None: ...
@@ -73,7 +76,8 @@ def restore(request: RestoreRequest) -> RestoreReport:
     first = next(sources, None)
     if first is None and not report.losses:
         raise DocumentError("no document found", ", ".join(map(str, request.paths)), _CURE)
-    files = ArtifactFiles(request.artifacts, report)
+    inputs = [path for path in request.paths if path.is_dir()]
+    files = ArtifactFiles(request.artifacts, inputs, report)
     target = _target(request, report, files)
     builder = StateBuilder()
     last = request.paths[0]
@@ -81,12 +85,27 @@ def restore(request: RestoreRequest) -> RestoreReport:
         for last, document in itertools.chain([first] if first is not None else [], sources):
             run = _replay(last, document, builder, report)
             if run is not None and _is_restorable(run, report):
-                target.put_run(run, last)
-        target.finish(builder.finish(), last)
-        files.check_root()
+                with report.guard(f"{last}, run {run.run_id}"):
+                    target.put_run(run, last)
+        state = builder.finish()
+        target.finish(state, last)
+        _report_fields(state, report)
+        files.finish(keeps_locations=target.keeps_locations)
     finally:
         target.close()
     return report
+
+
+def _report_fields(state: StoreState, report: RestoreReport) -> None:
+    """Report fields of other MLflow versions, which no target writes."""
+    for experiment in state.experiments.values():
+        if experiment.fields:
+            names = ", ".join(sorted(experiment.fields))
+            report.add_loss(f"experiment {experiment.experiment_id}", f"not restored: {names}")
+    for model in state.registered_models.values():
+        if model.fields:
+            names = ", ".join(sorted(model.fields))
+            report.add_loss(f"registered model {model.name}", f"not restored: {names}")
 
 
 def _replay(
@@ -95,15 +114,33 @@ def _replay(
     """Return the run of a document; report metric points that are missing."""
     losses = len(report.losses)
     try:
-        run = builder.feed(events_of(document, _points(path, document, report)))
+        events = events_of(document, _points(path, document, report))
+        run = builder.feed(_note_withheld(path, events, report))
     except DocumentError as error:
         report.add_loss(str(path), error.what)
+        return None
+    except MALFORMED as error:
+        record = malformed_record(document)
+        place = f"{path}, {record}" if record is not None else str(path)
+        report.add_loss(place, f"has a malformed value: {first_line(error)}")
         return None
     if run is not None and len(report.losses) == losses:
         missing = _point_count(document) - sum(len(p.values) for p in run.points.values())
         if missing > 0:
             report.add_loss(str(path), f"{missing} of its metric points are missing")
     return run
+
+
+def _note_withheld(path: Path, events: Iterator[Event], report: RestoreReport) -> Iterator[Event]:
+    """Yield the events; report how often secrets were withheld from them."""
+    count = 0
+    for event in events:
+        if not isinstance(event, MetricsLogged):
+            count += repr(event).count(WITHHELD)
+        yield event
+    if count:
+        reason = f"{count} secrets were withheld from it; the target has {WITHHELD} in their place"
+        report.add_change(str(path), reason)
 
 
 def _is_restorable(run: Run, report: RestoreReport) -> bool:
@@ -140,7 +177,7 @@ def _documents(paths: Sequence[Path], report: RestoreReport) -> Iterator[tuple[P
     Raises:
         DocumentError: A path does not exist.
     """
-    for path in _files(paths):
+    for path in _files(paths, report):
         try:
             for document in open_documents(path):
                 yield path, document
@@ -148,12 +185,16 @@ def _documents(paths: Sequence[Path], report: RestoreReport) -> Iterator[tuple[P
             report.add_loss(str(path), _reason(error))
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _files(paths: Sequence[Path], report: RestoreReport) -> list[Path]:
     """Return the files that hold documents, those of stores first: they have the most detail."""
     files: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            files.update(dict.fromkeys(_files_below(path)))
+            for file in _files_below(path):
+                if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(path)):
+                    files[file] = None
+                else:
+                    report.add_loss(str(file), "is a link that leads out of its folder")
         elif path.exists():
             files[path] = None
         else:
@@ -178,7 +219,7 @@ def _points(path: Path, document: Document, report: RestoreReport) -> Iterator[P
     for name, sha256 in side_files(document):
         file = folder / name
         # A document from elsewhere must not make us read other files of this machine.
-        if not Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder)):
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
             report.add_loss(str(path), f"names a file of metric points outside its folder: {name}")
             continue
         try:

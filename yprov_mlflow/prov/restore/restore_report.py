@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from yprov_mlflow.prov.errors import first_line
+
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""Errors of code that reads values of another type than any document of ours has."""
 
 RESTORED, UNCHANGED, REPLACED, REFUSED = "restored", "unchanged", "replaced", "refused"
 RESTORED_FROM = "yprov.restored_from"
 """Tag with the original id of a record that has another id in the target."""
 
 
+DATA, ARTIFACTS = "data", "artifacts"
+"""Kinds of notes: about the documents' content, or about artifact files that are out of reach."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """A difference between the target and the documents: where it is, and its reason."""
+    """A difference between the target and the documents: where it is, its reason and kind."""
 
     place: str
     reason: str
+    kind: str = DATA
 
 
 @dataclasses.dataclass
@@ -51,9 +63,17 @@ class RestoreReport:
         """Add a difference that loses nothing; ``label`` names the record or file."""
         self.changes.append(Note(label, reason))
 
-    def add_loss(self, label: str, reason: str) -> None:
+    def add_loss(self, label: str, reason: str, kind: str = DATA) -> None:
         """Add something that is lost in part or entirely; ``label`` names the record or file."""
-        self.losses.append(Note(label, reason))
+        self.losses.append(Note(label, reason, kind))
+
+    @contextmanager
+    def guard(self, label: str) -> Iterator[None]:
+        """Report a value that no document should have as a loss; others must go on."""
+        try:
+            yield
+        except MALFORMED as error:
+            self.add_loss(label, f"has a malformed value: {first_line(error)}")
 
     def refuse(self, kind: str, label: str, reason: str) -> None:
         """Count a record that was not restored, and add it to the losses."""
@@ -65,6 +85,12 @@ class RestoreReport:
         """The number of records that the target holds as they should be."""
         outcomes = (RESTORED, UNCHANGED, REPLACED)
         return sum(counts[outcome] for counts in self.counts.values() for outcome in outcomes)
+
+    @property
+    def lacks_only_artifacts(self) -> bool:
+        """Whether everything is restored but artifact files that are out of reach."""
+        refused = any(counts[REFUSED] for counts in self.counts.values())
+        return not refused and all(note.kind == ARTIFACTS for note in self.losses)
 
     @property
     def complete(self) -> bool:

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from yprov_mlflow.prov import events
 from yprov_mlflow.prov.collectors import catalog, ranks
 from yprov_mlflow.prov.collectors.base import CollectorContext, Quantity
 from yprov_mlflow.prov.errors import CollectorError
 from yprov_mlflow.prov.events import Event, Json
-from yprov_mlflow.prov.ids import store_of
+from yprov_mlflow.prov.ids import quote_key, store_of
 from yprov_mlflow.prov.journal import JournalDirectory
+from yprov_mlflow.prov.layout import PEERS
 from yprov_mlflow.prov.sampling.claims import Claims, excluded_claims
 from yprov_mlflow.prov.sampling.sampler import Output, Sampler
+from yprov_mlflow.prov.sampling.shares import OpenFamilies
 from yprov_mlflow.prov.settings import Settings
+
+if TYPE_CHECKING:
+    from yprov_mlflow.prov.collectors.system.peers import Peers
 
 OnSample = Callable[[str, Sequence[Quantity], Sequence[float | None]], None]
 """Receives a run id, quantities and their values, in the sampler thread."""
 
 _STARTS = frozenset({events.RunCreated, events.ContextEntered})
 _LOGS = frozenset({events.MetricsLogged, events.ParamsLogged})
+_PARENT = "mlflow.parentRunId"
+_MAX_NAMED = 100  # overlapping runs that a document names
+
+
+@dataclasses.dataclass
+class _Overlap:
+    """The runs that are measured on this machine at the same time as a run."""
+
+    runs: set[str] = dataclasses.field(default_factory=set)
+    written: int = 0  # how many of them its journal has
 
 
 class OpenRuns(Protocol):
@@ -56,6 +72,8 @@ class CollectorBridge:
         self._open_runs = open_runs
         self._sampler: Sampler | None = None  # for new runs
         self._samplers: dict[str, Sampler] = {}  # by run
+        self._families = OpenFamilies()
+        self._overlaps: dict[str, _Overlap] = {}
 
     def is_training(self, cls: type[Event], fields: Sequence[Any]) -> bool:
         """Return whether an event shows that this process trains, rather than edits a run."""
@@ -80,13 +98,15 @@ class CollectorBridge:
             write, warn = self._open_runs.append_if_open, self._open_runs.complain
             debug = self._open_runs.note
             output = Output(write, self._add_facts, self._publish, warn, debug, self.claims)
-            self._sampler = Sampler(*self._selection(), output)
+            self._sampler = Sampler(*self._selection(), output, self._families)
             self._sampler.probe()
 
-    def begin(self, run_id: str) -> None:
-        """Start to measure for a run."""
+    def begin(self, run_id: str, tags: Mapping[str, str] | None = None) -> None:
+        """Start to measure for a run; the tags of one that is created name its parent."""
         if not store_of(run_id):
             self.probe()
+            if parent := (tags or {}).get(_PARENT):
+                self._families.set_parent(run_id, parent)
             if self._sampler is not None:
                 self._samplers[run_id] = self._sampler
                 self._sampler.begin(run_id)
@@ -110,6 +130,8 @@ class CollectorBridge:
         """Release the parent's claims in a forked child."""
         for sampler in self._samplers.values():
             sampler.release_in_child()
+        if "_peers" in vars(self):
+            self._peers.close_in_child()
 
     def _selection(self) -> tuple[CollectorContext, list[str]]:
         settings = self._open_runs.settings
@@ -118,6 +140,8 @@ class CollectorBridge:
             country=settings.country,
             carbon_intensity=settings.carbon_intensity,
             cpu_tdp_w=settings.cpu_tdp_w,
+            children_cpu_s=lambda: self._peers.children_cpu_s(),
+            children_pids=lambda: self._peers.children_pids(),
         )
         try:
             return context, catalog.choose(settings.collectors)
@@ -136,13 +160,45 @@ class CollectorBridge:
     ) -> None:
         if self.on_sample is not None:
             self.on_sample(run_id, quantities, values)
+        self._note_overlaps(run_id)
 
     def claims(self, run_id: str) -> Claims:
-        """Return the claims of this process for a run."""
-        # Imports psutil, here in the sampler thread rather than when the training starts.
+        """Return the claims of this process for a run, which it measures until their release."""
+        folder = JournalDirectory(self._open_runs.directory, run_id).path
+        self._peers.begin(run_id)
+        self._overlaps[run_id] = _Overlap()
+        release = functools.partial(self._release, run_id)
+        return Claims(folder, self._machine, excluded_claims(self.ranks), release)
+
+    def _release(self, run_id: str) -> None:
+        self._note_overlaps(run_id, last=True)
+        self._overlaps.pop(run_id, None)
+        self._peers.end(run_id)
+
+    def _note_overlaps(self, run_id: str, *, last: bool = False) -> None:
+        """Write which runs were measured at the same time, again when their number doubles."""
+        if (overlap := self._overlaps.get(run_id)) is None:
+            return
+        overlap.runs |= self._peers.overlapping(run_id, overlap.runs)
+        count = len(overlap.runs)
+        # In a sweep with a thousand trials the parent must not write a list for each of them.
+        if count >= max(2 * overlap.written, 1) or (last and count > overlap.written):
+            overlap.written = count
+            facts = {"runs": sorted(overlap.runs)[:_MAX_NAMED], "count": count}
+            name = events.OVERLAP_FACTS
+            self._open_runs.append_if_open(run_id, events.FactsCollected, name, facts)
+
+    @functools.cached_property
+    def _machine(self) -> str:
+        # Imports psutil, in the sampler thread rather than when the training starts.
         from yprov_mlflow.prov.collectors.system import node
 
-        folder = JournalDirectory(self._open_runs.directory, run_id).path
         # Containers of one machine have different host names but share its boot id.
-        machine = node.boot_id(CollectorContext().root) or self._open_runs.host
-        return Claims(folder, machine, excluded_claims(self.ranks))
+        return node.boot_id(CollectorContext().root) or self._open_runs.host
+
+    @functools.cached_property
+    def _peers(self) -> Peers:
+        from yprov_mlflow.prov.collectors.system.peers import Peers
+
+        folder = self._open_runs.directory / PEERS / quote_key(self._machine)
+        return Peers(folder, CollectorContext().root)

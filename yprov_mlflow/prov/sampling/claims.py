@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from yprov_mlflow.prov.events import Json
@@ -32,9 +32,17 @@ class Claims:
         folder: Folder of the run's journals.
         machine: Id of this machine; processes on several machines may share the folder.
         excluded: Claims that are left to other ranks.
+        on_release: Called when the process stops measuring for the run.
     """
 
-    def __init__(self, folder: Path, machine: str, excluded: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        machine: str,
+        excluded: frozenset[str] = frozenset(),
+        on_release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_release = on_release
         self._folder = folder / CLAIMS
         self._machine = machine
         self._excluded = excluded
@@ -49,7 +57,7 @@ class Claims:
             return False
         path = self._folder / quote_key(name if name == "job" else f"{name}@{self._machine}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(0o700, parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:  # nothing can be written here; the journal reports that
             return True
@@ -65,7 +73,12 @@ class Claims:
         return True
 
     def release(self) -> None:
-        """Release all claims; in a forked child, without effect on the parent's."""
+        """Release all claims, because the process does not measure for the run any more."""
+        self._on_release()
+        self.close()
+
+    def close(self) -> None:
+        """Close the locks; in a forked child, without effect on the parent's."""
         # Closed, not unlocked: parent and child share the locks, and an unlock in the child would
         # release the parent's.
         while self._locks:

@@ -24,6 +24,7 @@ from yprov_mlflow.prov.events import CollectorStopped, Json
 from yprov_mlflow.prov.journal.writer import now_ns
 from yprov_mlflow.prov.sampling import contract
 from yprov_mlflow.prov.sampling.claims import Claims
+from yprov_mlflow.prov.sampling.shares import Division, OpenFamilies
 from yprov_mlflow.prov.sampling.watchdog import SupervisedThread
 
 PROBE_DELAY_S = 0.2  # lets start_run return first
@@ -64,6 +65,9 @@ class _ActiveCollector:
     started: bool = False
     cpu_s: float = 0.0
     failed: bool = False
+
+    def __post_init__(self) -> None:
+        self.division = Division(self.probe.quantities)
 
     @property
     def extra_from_s(self) -> float:
@@ -108,9 +112,17 @@ class Sampler:
         context: The environment of the collectors.
         names: The selected collectors, in probing order.
         output: Receiver of the results.
+        families: The measured runs of this process, whichever sampler measures them.
     """
 
-    def __init__(self, context: CollectorContext, names: Sequence[str], output: Output) -> None:
+    def __init__(
+        self,
+        context: CollectorContext,
+        names: Sequence[str],
+        output: Output,
+        families: OpenFamilies | None = None,
+    ) -> None:
+        self._families = families or OpenFamilies()
         self._context = context
         self._names = names
         self._output = output
@@ -209,7 +221,7 @@ class Sampler:
     def release_in_child(self) -> None:
         """Close the parent's locks in a forked child, where the threads do not exist."""
         for run in self._runs.values():
-            run.claims.release()
+            run.claims.close()
 
     # -- in the prober thread ----------------------------------------------------------
 
@@ -247,6 +259,7 @@ class Sampler:
             return
         self._idle_since_s = None
         run = self._runs[run_id] = _MeasuredRun(self._output.claims(run_id))
+        self._families.open(run_id)
         for active in list(self._active.values()):
             self._assign(run_id, run, active)
         self._sample_all()
@@ -324,8 +337,9 @@ class Sampler:
                 self._handle_error(active, runs.values(), error)
             else:
                 self._adapt_interval(active, time.monotonic() - start_s)
+                parts = active.division.divide(values, runs.keys(), self._families)
                 for run_id, quantities in runs.items():
-                    self._write_sample(run_id, quantities, values)
+                    self._write_sample(run_id, quantities, parts[run_id])
             active.cpu_s += time.thread_time() - start_cpu_s
         active.last_s = start_s
         self._schedule(active, start_s)
@@ -377,6 +391,7 @@ class Sampler:
 
     def _close(self, run_id: str, done: threading.Event) -> None:
         try:
+            self._families.close(run_id)
             if (run := self._runs.pop(run_id, None)) is not None:
                 for name, quantities in run.collectors.items():
                     self._write(run_id, CollectorStopped, name, quantities.report())

@@ -101,7 +101,7 @@ class ArtifactFinder:
         root = root_of(uri, owner)
         if root not in self._reported_roots:
             self._reported_roots.add(root)
-            self._report(Problem(root, reason, _LOST))
+            self._report(Problem(root, reason, _LOST, "artifacts"))
 
     def list_files(self, folder: str) -> list[File]:
         """Return the files in a folder by path, without our own documents."""

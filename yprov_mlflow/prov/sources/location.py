@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from yprov_mlflow.prov.errors import MissingExtraError, StoreError
 from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.sources.document_source import DocumentSource, document_files
 from yprov_mlflow.prov.sources.source import Source
 from yprov_mlflow.prov.uris import strip_prefix
 
@@ -68,7 +69,12 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
     if os.path.isdir(path):
         from yprov_mlflow.prov.sources.file_store import FileStoreSource
 
-        return FileStoreSource(path, artifacts=artifacts, location=uri or location, uri=uri)
+        try:
+            return FileStoreSource(path, artifacts=artifacts, location=uri or location, uri=uri)
+        except StoreError:
+            if not document_files(path):
+                raise
+            return DocumentSource(path)
     if not os.path.exists(path):
         raise StoreError("no such file or folder", location, _CURE)
     try:
@@ -78,4 +84,6 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
         raise StoreError(f"cannot be read: {error.strerror}", location, _CURE) from error
     if header == _SQLITE_HEADER:
         return _open_database(path, artifacts)
-    raise StoreError("this file is not a SQLite database", location, _CURE)
+    if document_files(path):
+        return DocumentSource(path)
+    raise StoreError("this file is neither a SQLite database nor a document", location, _CURE)

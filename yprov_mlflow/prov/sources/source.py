@@ -43,11 +43,18 @@ class Problem:
         place: Where it is: a path, or a table and a key.
         reason: The fault, as a clause.
         lost: Content that is not converted because of it; empty if nothing is lost.
+        kind: ``"artifacts"`` if only artifact files are out of reach, else ``"data"``.
     """
 
     place: str
     reason: str
     lost: str
+    kind: str = "data"
+
+    def __post_init__(self) -> None:
+        # Lines of files and messages of drivers may quote a URI.
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, redact(getattr(self, field.name)))
 
 
 class Source(abc.ABC):
@@ -59,6 +66,9 @@ class Source(abc.ABC):
 
     location: str
     """Where the store is, as the user named it, without a password."""
+
+    of_documents = False
+    """Whether the runs are documents already; see ``DocumentSource``."""
 
     folder: str | None = None
     """Folder that belongs to the store alone, if there is one; nothing may be written to it."""
@@ -78,6 +88,10 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def events(self, ref: RunRef) -> Iterator[Event]:
         """Yield the events of one run, numbered from 0."""
+
+    def artifact_folder(self, ref: RunRef) -> str | None:
+        """Return the local folder of the run's artifacts, None if they are not on this machine."""
+        return None
 
     @abc.abstractmethod
     def store_events(self) -> Iterator[Event]:

@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from yprov_mlflow.prov import events, state
-from yprov_mlflow.prov.events import Event, Json
-from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.events import LARGEST_FLOAT, Event, Json
+from yprov_mlflow.prov.redaction import redact_event
+from yprov_mlflow.prov.sources.source import Problem
 
 DELETED = "deleted"  # lifecycle of a deleted run, experiment or logged model
 DELETED_STAGE = "Deleted_Internal"  # stage of a deleted version of a registered model
@@ -43,10 +44,12 @@ class EventFactory:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self._seq = 0
+        self._largest = 0
 
     def event(self, cls: type[Event], *fields: Any) -> Event:
         """Return the next event, with these fields after the header."""
         self._seq += 1
+        fields = redact_event(cls.kind, fields)
         return cls(self.run_id, events.STORE_SESSION, self._seq - 1, 0, *fields)
 
     def call(
@@ -55,6 +58,15 @@ class EventFactory:
         """Return a call of a store method as the next event."""
         names = {kind: str(name) for kind, name in subjects.items()}
         return self.event(events.StoreCalled, method, names, dict(arguments), result)
+
+    def possibly_infinite(self) -> Iterator[Problem]:
+        """Yield a problem if points so far have the value that SQL stores write for infinity."""
+        if self._largest:
+            reason = (
+                f"{self._largest} metric values are {LARGEST_FLOAT} or its negative, which MLflow's"
+                " SQL stores write for INF and -INF (mlflow#22826); the values logged are unknown"
+            )
+            yield Problem(f"metrics, run {self.run_id}", reason, "")
 
     # -- runs --------------------------------------------------------------------------
 
@@ -96,6 +108,7 @@ class EventFactory:
         datasets: Sequence[Sequence[str] | None] | None = None,
     ) -> Event:
         """Return points of one metric, given as columns of at most ``MOST_POINTS``."""
+        self._largest += values.count(LARGEST_FLOAT) + values.count(-LARGEST_FLOAT)
         return self.event(
             events.MetricsLogged,
             [key] * len(values),
@@ -215,6 +228,7 @@ class EventFactory:
     def model_points(self, model_id: str, points: Sequence[Fields]) -> Iterator[Event]:
         """Yield metric points of a logged model that its run does not have."""
         for batch in batches(points, MOST_POINTS):
+            self._largest += sum(p.get("value") in (LARGEST_FLOAT, -LARGEST_FLOAT) for p in batch)
             arguments = {"model_id": model_id, "metrics": batch}
             yield self.call("log_logged_model_metrics", {"logged-model": model_id}, arguments)
 
@@ -222,8 +236,6 @@ class EventFactory:
 
     def trace(self, trace: state.Trace) -> Event:
         """Return the start of a trace, without its spans and assessments."""
-        # The tag with the location is a URI, which may have a password.
-        tags = {k: redact(v) if k == TRACE_LOCATION else v for k, v in trace.tags.items()}
         experiment = {"experiment_id": trace.experiment_id}
         info = {
             "trace_id": trace.trace_id,
@@ -235,7 +247,7 @@ class EventFactory:
             "response_preview": trace.response_preview,
             "client_request_id": trace.client_request_id,
             "trace_metadata": trace.metadata,
-            "tags": tags,
+            "tags": trace.tags,
             **trace.fields,
         }
         return self.call("start_trace", {"trace": trace.trace_id}, {"trace_info": info})

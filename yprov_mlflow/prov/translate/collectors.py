@@ -1,43 +1,23 @@
-"""Measurements of collectors: quantities, energy by context, totals and emissions of the run."""
+"""Measurements of collectors: quantities, and energy by context."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from yprov_mlflow.prov.model import literals
-from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, content, segment
 from yprov_mlflow.prov.model.literals import double, integer, mapping, name, text
 from yprov_mlflow.prov.model.vocabulary import BORROWED
-from yprov_mlflow.prov.translate import measurements
-from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
+from yprov_mlflow.prov.translate import measurements, totals
+from yprov_mlflow.prov.translate.measurements import COMPONENTS
 from yprov_mlflow.prov.translate.sessions import FactsBySession, add_software, host_id
 from yprov_mlflow.prov.translate.timeline import Span
 from yprov_mlflow.prov.translate.translation import Translation
 
-_SCOPES = frozenset({"device", "process", "job", "node"})
 _METHODS = frozenset({"measured", "estimated"})
-_QUANTITY_TYPES = ["qudt:QuantityValue", "sosa:Result", "mlf:Quantity"]
-
-
-class _EnergyPart(NamedTuple):
-    """An energy of one component of the machine, measured by one session."""
-
-    component: str
-    entity: str
-    energy_j: float
-    method: str
-    session: str
-
-
-class _Carbon(NamedTuple):
-    """Grams of CO2 equivalent per kWh, and their source."""
-
-    g_per_kwh: float
-    source: str
 
 
 def add_measurements(
@@ -45,7 +25,7 @@ def add_measurements(
 ) -> None:
     """Add the quantities of all collectors and the totals of the run."""
     timeline = translation.timeline
-    parts: list[_EnergyPart] = []
+    parts: list[totals.EnergyPart] = []
     counts: Counter[str] = Counter()
     for samples in run_samples:
         start_ns = samples.times_ns[0] if samples.times_ns else 0
@@ -61,7 +41,7 @@ def add_measurements(
         writer = _CollectionWriter(translation, samples, local)
         writer.write(span)
         parts += writer.energy_parts
-    _add_totals(translation.builder, parts, facts)
+    totals.add_totals(translation, parts, facts)
 
 
 class _CollectionWriter:
@@ -70,7 +50,7 @@ class _CollectionWriter:
     def __init__(
         self, translation: Translation, samples: measurements.CollectorSamples, local: str
     ) -> None:
-        self.energy_parts: list[_EnergyPart] = []
+        self.energy_parts: list[totals.EnergyPart] = []
         self._translation = translation
         self._builder = translation.builder
         self._samples = samples
@@ -125,6 +105,7 @@ class _CollectionWriter:
             types, label = ["prov:Plan", "mlf:Procedure"], f"how {self._samples.collector} measures"
             plan = content({"procedure": procedure})
             self._builder.entity(plan, types, text(label), {"mlf:procedure": text(procedure)})
+            self._builder.used(self._activity, plan, None, "mlf:measuringProcedure")
         self._builder.was_associated_with(self._activity, agent, "mlf:collectorAgent", plan)
 
     def _add_device(self, device: Mapping[str, Any]) -> str:
@@ -168,10 +149,12 @@ class _CollectionWriter:
             self._add_value(entity, label, value, attributes, "mlf:Gauge")
             return
         self._add_value(entity, label, value, attributes, "mlf:Total")
-        # Only whole components add up to the run: the energy of a process is part of them.
-        if component := _component(quantity):
-            method, session = str(quantity.get("method")), self._samples.session
-            self.energy_parts.append(_EnergyPart(component, entity, value, method, session))
+        # The share of a process is part of a component: the two are never in one sum.
+        for own, component in ((False, _component(quantity)), (True, _share_of(quantity))):
+            if component is not None:
+                method, session = str(quantity.get("method")), self._samples.session
+                part = totals.EnergyPart(component, entity, value, method, session, scope, own)
+                self.energy_parts.append(part)
         if quantity.get("unit") == "J":
             self._add_energy_by_context(entity, label, attributes, times_ns, values)
 
@@ -213,20 +196,21 @@ class _CollectionWriter:
         self, entity: str, label: str, value: float, attributes: Attributes, kind: str
     ) -> None:
         attributes = {"qudt:numericValue": double(value), **attributes}
-        self._builder.entity(entity, [*_QUANTITY_TYPES, kind], text(label), attributes)
+        self._builder.entity(entity, [*totals.QUANTITY_TYPES, kind], text(label), attributes)
         self._builder.was_generated_by(entity, self._activity, self._end)
 
 
 def _quantity_attributes(quantity: Mapping[str, Any]) -> dict[str, Any]:
-    component = _component(quantity)
+    component, share_of = _component(quantity), _share_of(quantity)
     scope, method = quantity.get("scope"), quantity.get("method")
     return {
         "schema:name": text(quantity.get("name")),
         "qudt:hasUnit": _term("unit", str(quantity.get("unit") or "")),
         "qudt:hasQuantityKind": _term("quantitykind", str(quantity.get("kind") or "")),
-        "mlf:scope": name(f"mlf:{scope}") if scope in _SCOPES else None,
+        "mlf:scope": name(f"mlf:{scope}") if scope in totals.SCOPES else None,
         "mlf:method": name(f"mlf:{method}") if method in _METHODS else None,
         "mlf:component": text(component) if component else None,
+        "mlf:shareOf": text(share_of) if share_of else None,
     }
 
 
@@ -234,6 +218,13 @@ def _component(quantity: Mapping[str, Any]) -> str | None:
     """Return the component whose energy a quantity is; other packages may name unknown ones."""
     component = quantity.get("component")
     return component if component in COMPONENTS and quantity.get("unit") == "J" else None
+
+
+def _share_of(quantity: Mapping[str, Any]) -> str | None:
+    """Return the component of which a quantity is the share of the run."""
+    component = quantity.get("share_of")
+    is_share = quantity.get("scope") == "process" and not _component(quantity)
+    return component if component in COMPONENTS and is_share else None
 
 
 def _term(prefix: str, local: str) -> literals.Value | None:
@@ -249,102 +240,3 @@ def _double(value: object) -> literals.Value | None:
 
 def _json(value: object) -> str | None:
     return literals.canonical(value) if value else None
-
-
-def _add_totals(builder: Builder, parts: list[_EnergyPart], facts: FactsBySession) -> None:
-    """Add energy by component and of the run, its emissions, and the terms of the SCI."""
-    totals = []
-    for component in COMPONENTS:
-        of_component = [part for part in parts if part.component == component]
-        if of_component:
-            entity = f"{RUN}:energy/{component}"
-            _add_energy(builder, entity, f"energy, {component}", of_component)
-            builder.entity(entity, attributes={"mlf:component": component})
-            for part in of_component:
-                builder.was_derived_from(entity, part.entity)
-            totals.append(entity)
-    if not totals:
-        return
-    total = f"{RUN}:energy/total"
-    energy_kwh = _add_energy(builder, total, "energy of the run", parts) / JOULES_PER_KWH
-    builder.entity(total, ["mlf:TotalEnergy"])
-    for entity in totals:
-        builder.was_derived_from(total, entity)
-    carbon = _carbon(parts, facts)
-    if carbon is not None:
-        _add_emissions(builder, energy_kwh, carbon)
-        sessions = (by_collector.get("session", {}) for by_collector in facts.values())
-        embodied = (session.get("embodied_g") for session in sessions)
-        embodied_g = next((grams for grams in embodied if grams is not None), None)
-        _add_sci(builder, energy_kwh, carbon.g_per_kwh, embodied_g)
-
-
-def _carbon(parts: list[_EnergyPart], facts: FactsBySession) -> _Carbon | None:
-    """Return the carbon intensity of the run's energy: of all sessions, weighted by energy.
-
-    A session without one takes that of the first session with one.
-    """
-    by_session = {}
-    for session, by_collector in facts.items():
-        carbon = by_collector.get("carbon", {})
-        intensity = carbon.get("carbon_intensity_g_per_kwh")
-        if isinstance(intensity, int | float):
-            source = str(carbon.get("carbon_intensity_source") or "given")
-            by_session[session] = _Carbon(intensity, source)
-    if not by_session:
-        return None
-    first = next(iter(by_session.values()))
-    used = [by_session.get(part.session, first) for part in parts]
-    energy_j = sum(part.energy_j for part in parts)
-    # Weighting equal intensities would only add rounding errors.
-    if len(set(used)) == 1 or not energy_j:
-        return used[0]
-    grams = sum(part.energy_j * carbon.g_per_kwh for part, carbon in zip(parts, used, strict=True))
-    sources = dict.fromkeys(f"{carbon.g_per_kwh:g}: {carbon.source}" for carbon in used)
-    return _Carbon(grams / energy_j, f"mean by energy of {'; '.join(sources)}")
-
-
-def _add_emissions(builder: Builder, energy_kwh: float, carbon: _Carbon) -> None:
-    attributes = {
-        "schema:name": "emissions",
-        "qudt:numericValue": double(energy_kwh * carbon.g_per_kwh),
-        "qudt:hasUnit": name("unit:GM"),
-        "qudt:hasQuantityKind": name("quantitykind:CO2Equivalent"),
-        "mlf:method": name("mlf:estimated"),
-        "mlf:carbonIntensity": double(carbon.g_per_kwh),
-        "mlf:carbonIntensitySource": text(carbon.source),
-    }
-    emissions, types = f"{RUN}:emissions/total", [*_QUANTITY_TYPES, "mlf:Emissions"]
-    builder.entity(emissions, types, "emissions of the run, CO2 equivalent", attributes)
-    builder.was_derived_from(emissions, f"{RUN}:energy/total")
-
-
-def _add_sci(builder: Builder, energy_kwh: float, intensity: float, embodied_g: object) -> None:
-    """Add E, I, M and R of the Software Carbon Intensity; its value only if M is known."""
-    attributes: dict[str, Any] = {
-        "mlf:sciEnergyKwh": double(energy_kwh),
-        "mlf:sciIntensity": double(intensity),
-        "mlf:sciFunctionalUnit": "run",
-    }
-    if isinstance(embodied_g, int | float):
-        attributes["mlf:sciEmbodiedGrams"] = double(embodied_g)
-        attributes["qudt:numericValue"] = double(energy_kwh * intensity + embodied_g)
-        attributes["qudt:hasUnit"] = name("unit:GM")
-    types = ["mlf:SoftwareCarbonIntensity"]
-    sci = builder.entity(f"{RUN}:sci", types, "Software Carbon Intensity, a run", attributes)
-    builder.was_derived_from(sci, f"{RUN}:emissions/total")
-
-
-def _add_energy(builder: Builder, entity: str, label: str, parts: list[_EnergyPart]) -> float:
-    """Add a sum of energies and return it in joules; it is measured only if all parts are."""
-    energy_j = sum(part.energy_j for part in parts)
-    measured = all(part.method == "measured" for part in parts)
-    attributes = {
-        "schema:name": "energy",
-        "qudt:numericValue": double(energy_j),
-        "qudt:hasUnit": name("unit:J"),
-        "qudt:hasQuantityKind": name("quantitykind:ElectricEnergy"),
-        "mlf:method": name("mlf:measured" if measured else "mlf:estimated"),
-    }
-    builder.entity(entity, _QUANTITY_TYPES, text(label), attributes)
-    return energy_j

@@ -145,11 +145,11 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
     linked = {link.model for sample in order for link in sample.links}
     for model in sorted(linked | {sample.model for sample in order if sample.model is not None}):
         declare_model(translation, model)
-    pairs = {(sample.series.key, sample.model) for sample in order}
+    pairs = {(sample.series.key, sample.model) for sample in order if sample.model is not None}
     pairs |= {(sample.series.key, link.model) for sample in order for link in sample.links}
-    for key, evaluated in sorted(pair for pair in pairs if pair[1] is not None):
+    for key, model in sorted(pairs):
         series = f"{RUN}:metric/@run/{segment(key)}"
-        translation.builder.was_influenced_by(series, model_entity(evaluated))
+        translation.builder.was_influenced_by(series, model_entity(model))
 
 
 def _sample_record(sample: Sample) -> Record:

@@ -104,7 +104,7 @@ def add_run(translation: Translation, created: RunCreated | None, facts: RunFact
 
 
 def add_inputs_and_outputs(builder: Builder) -> None:
-    """Name the run's inputs and outputs in the terms of ML-Schema, too."""
+    """Add the run's inputs and outputs in the terms of ML-Schema."""
     inputs = {r["prov:entity"] for r in builder.section("used") if r["prov:activity"] == _RUN}
     model = re.compile(f"{STORE}:logged-model/[^/]+")
     outputs = sorted(entity for entity in builder.generations if model.fullmatch(entity))

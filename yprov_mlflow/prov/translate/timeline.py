@@ -202,8 +202,8 @@ class Timeline:
                 # the last event.
                 if not self._partial.get(span.token):
                     span.end_ns = max(span.last_ns, min(_ns(end_ms), change.time_ns))
-            elif span.token in self._partial:
-                continue
+            elif self._partial:
+                continue  # a change of status may be lost, in any of the journals
             elif change is not None or span.after_end or self._ended:
                 span.end_ns = span.last_ns
 

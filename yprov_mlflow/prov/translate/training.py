@@ -18,10 +18,10 @@ class _Stage:
 class TrainingStages:
     """Assigns models to the training datasets that were logged before them.
 
-    MLflow does not say what a model was trained on. A dataset with the context ``training``
-    that is logged before a model is completed is what the model was trained on if no other
-    reading is possible: the stage has one dataset, or its datasets led to one model. A later
-    stage with several models may have trained some of them on earlier datasets.
+    MLflow does not record the training data of a model. A model was trained on a dataset with
+    the context ``training`` that was logged before the model was ready, if no other reading is
+    possible: the stage has one dataset, or its datasets led to one model. A later stage with
+    several models may have trained some of them on earlier datasets.
     """
 
     def __init__(self) -> None:

@@ -75,7 +75,7 @@ class Translation:
         return not self.namespaces.run_id
 
     def rank(self, session: str) -> int:
-        """Return the rank of a session's process, 0 if it has none."""
+        """Return the rank of a session's process, 0 without a launcher."""
         span = self.timeline.first_session(session)
         return span.rank if span is not None else 0
 
@@ -96,10 +96,10 @@ class Translation:
         return ActivityRef(activity, time, token(event), self.rank_suffix(event.session))
 
     def run_usage(self, ref: ActivityRef) -> tuple[str, str | None]:
-        """Return the activity that uses what an event of the run names, and the time.
+        """Return the activity that uses the inputs of an event, and the time.
 
-        The run uses its params, datasets and models, whoever logged them. What was logged after
-        its end has no time.
+        The run uses its params, datasets and models, regardless of the session that logged them.
+        Inputs that were logged after its end lack a time.
         """
         if self.store_level:
             return ref.activity, ref.time

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import FORMATS, Format
+from yprov_mlflow.prov.formats import FORMATS, Format, prov_n_parser, prov_xml_parser
 from yprov_mlflow.prov.formats.bundles import Bundle, name_of
 from yprov_mlflow.prov.formats.file_formats import HEAD, SUFFIXES, detect_format
-from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
-from yprov_mlflow.prov.validate import prov_json_reader, prov_n_reader, prov_xml_reader, strict_json
+from yprov_mlflow.prov.validate import parsed_reader, prov_json_reader, strict_json, xsd_datetime
 from yprov_mlflow.prov.validate.instance import Instance
 from yprov_mlflow.prov.validate.names import Names
 from yprov_mlflow.prov.validate.rules import SYNTAX, Finding, error, warning
@@ -174,8 +173,8 @@ def _unread(name: str, reason: str, format_name: str = "unknown") -> FileReport:
 # Exceptions of the readers that the content of a file causes. Libraries recurse into nested JSON.
 _MALFORMED = (
     strict_json.Malformed,
-    ProvNSyntaxError,
-    prov_xml_reader.ProvXmlSyntaxError,
+    prov_n_parser.ProvNSyntaxError,
+    prov_xml_parser.ProvXmlSyntaxError,
     UnicodeDecodeError,
     RecursionError,
 )
@@ -186,10 +185,16 @@ def _instances(format_name: str, content: Any) -> Iterator[Instance]:
         return prov_json_reader.instances(strict_json.parse(content))
     if format_name == "prov-xml":
         starts = range(0, len(content), _CHUNK)
-        return prov_xml_reader.instances(content[start : start + _CHUNK] for start in starts)
+        chunks = (content[start : start + _CHUNK] for start in starts)
+        return parsed_reader.instances(prov_xml_parser.parse(chunks))
     if format_name == "prov-n":
-        return prov_n_reader.instances(str(content[:], "utf-8"))
+        bundles = prov_n_parser.parse(str(content[:], "utf-8"), _is_time)
+        return parsed_reader.instances(bundles)
     return _rdf_instances(FORMATS[format_name], BytesIO(content))
+
+
+def _is_time(text: str) -> bool:
+    return xsd_datetime.parse(text) is not None
 
 
 def _rdf_instances(form: Format, stream: BinaryIO) -> Iterator[Instance]:

@@ -31,7 +31,6 @@ class Names:
         self.resolved: dict[str, str] = {}
         self._ambiguous = _ambiguous(self.prefixes)
         self._spellings: dict[str, str] = {}
-        self._iris: dict[str, str] = {}
         self._undeclared: dict[str, str] = {}
 
     def resolve(self, name: str) -> str:
@@ -39,19 +38,6 @@ class Names:
         spelling = self.resolved.get(name)
         if spelling is None:
             spelling = self.resolved[name] = self._resolve(name)
-        return spelling
-
-    def resolve_iri(self, name: str, iri: str) -> str:
-        """Resolve a name with a known IRI, in formats where a prefix can change its meaning.
-
-        The result is not comparable with that of ``resolve``.
-        """
-        spelling = self._spellings.get(iri)
-        if spelling is None:
-            if iri == name:  # its prefix is not declared, which resolve records
-                self.resolve(name)
-            used_for_other = self._iris.setdefault(name, iri) != iri
-            spelling = self._spellings[iri] = iri if used_for_other else name
         return spelling
 
     def expand(self, name: str) -> str:

@@ -20,6 +20,7 @@ from yprov_mlflow.prov.views.document_reader import (
     types,
     value,
 )
+from yprov_mlflow.prov.views.energy_asides import asides
 from yprov_mlflow.prov.views.summary import Run
 from yprov_mlflow.prov.views.view import terms
 
@@ -45,17 +46,23 @@ def from_document(document: Document | Mapping[str, Records]) -> energy_report.E
     reader = DocumentReader(document)
     measurements = list(_measurements(reader))
     collections = _collections(reader)
-    whole_run = (m for m in measurements if m.during is None)
+    devices = _devices(collections, (m for m in measurements if m.during is None))
+    total, own = _total(reader, "total", ""), _total(reader, "own", "own/")
     run = reader.section("activity").get("run:run", {})
     return energy_report.EnergyReport(
         run=read(Run, run, start=run.get("prov:startTime"), end=run.get("prov:endTime")),
         measured=bool(measurements),
         collectors=tuple(collections.values()),
-        devices=_devices(collections, whole_run),
+        devices=devices,
         contexts=_contexts(reader, collections, measurements),
-        total=_total(reader),
-        emissions=_emissions(reader),
+        total=total,
+        own=own,
+        emissions=_emissions(reader, "total"),
+        own_emissions=_emissions(reader, "own"),
         sci=_carbon_intensity(reader),
+        overlap=_overlap(reader),
+        ranks=_ranks(reader),
+        not_in_sum=tuple(asides(devices, total, own)),
         not_measured=_not_measured(reader),
         reason=None if measurements else _NOTHING_MEASURED,
     )
@@ -101,6 +108,7 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
                 method=_local(record, "mlf:method"),
                 scope=_local(record, "mlf:scope"),
                 component=_local(record, "mlf:component"),
+                share_of=text(record.get("mlf:shareOf")),
             ),
         )
 
@@ -170,7 +178,7 @@ def _devices(
         if is_energy:
             # The method of the row is that of its energy: its power may come from elsewhere.
             row["energy_j"], row["component"] = quantity.value, quantity.component
-            row["method"] = quantity.method
+            row["method"], row["share_of"] = quantity.method, quantity.share_of
         elif field := _GAUGES.get((name, quantity.unit)):
             row[field] = energy_report.Gauge(mean=quantity.value, max=quantity.max)
     return tuple(energy_report.DeviceEnergy(**row) for row in rows.values())
@@ -196,7 +204,8 @@ def _contexts(
         session = activities.get(text(record.get("mlf:session")) or "", {})
         start, end = record.get("prov:startTime"), record.get("prov:endTime")
         devices = _devices(collections, parts)
-        counted = [row for row in devices if row.component and row.energy_j is not None]
+        energies = [row for row in devices if row.energy_j is not None]
+        counted = [row for row in energies if row.component]
         contexts.append(
             energy_report.ContextEnergy(
                 context=_path(reader, identifier),
@@ -210,6 +219,8 @@ def _contexts(
                     for name in COMPONENTS
                 },
                 method=_method(counted),
+                scope=_scope(counted),
+                own_j=_sum([row for row in energies if row.share_of]),
                 devices=devices,
             )
         )
@@ -249,14 +260,25 @@ def _method(rows: list[energy_report.DeviceEnergy]) -> str | None:
     return None if not rows else "measured" if measured else "estimated"
 
 
+def _scope(rows: list[energy_report.DeviceEnergy]) -> str | None:
+    """Return the scope of a sum: all processors of a node are the node's."""
+    scopes = {
+        "node" if row.component != "gpu" and row.scope == "device" else row.scope for row in rows
+    }
+    return None if not rows else scopes.pop() if len(scopes) == 1 else "node"
+
+
 # -- totals ------------------------------------------------------------------------------
 
 
-def _total(reader: DocumentReader) -> energy_report.TotalEnergy | None:
-    if (total := _energy(reader, "total")) is None:
+def _total(reader: DocumentReader, name: str, path: str) -> energy_report.TotalEnergy | None:
+    if (total := _energy(reader, name)) is None:
         return None
-    components = {name: _energy(reader, name) for name in COMPONENTS}
-    return energy_report.TotalEnergy(**vars(total), components=components)
+    components = {component: _energy(reader, f"{path}{component}") for component in COMPONENTS}
+    nodes = _number(reader.section("entity")[f"run:energy/{name}"], "mlf:nodeCount")
+    return energy_report.TotalEnergy(
+        **vars(total), components=components, nodes=None if nodes is None else int(nodes)
+    )
 
 
 def _energy(reader: DocumentReader, name: str) -> energy_report.Energy | None:
@@ -264,14 +286,16 @@ def _energy(reader: DocumentReader, name: str) -> energy_report.Energy | None:
     energy_j = _number(record, "qudt:numericValue")
     if energy_j is None:
         return None
-    method = _local(record, "mlf:method")
     return energy_report.Energy(
-        energy_j=energy_j, energy_kwh=energy_j / JOULES_PER_KWH, method=method
+        energy_j=energy_j,
+        energy_kwh=energy_j / JOULES_PER_KWH,
+        method=_local(record, "mlf:method"),
+        scope=_local(record, "mlf:scope"),
     )
 
 
-def _emissions(reader: DocumentReader) -> energy_report.Emissions | None:
-    record = reader.section("entity").get("run:emissions/total", {})
+def _emissions(reader: DocumentReader, name: str) -> energy_report.Emissions | None:
+    record = reader.section("entity").get(f"run:emissions/{name}", {})
     emissions_g = _number(record, "qudt:numericValue")
     if emissions_g is None:
         return None
@@ -280,6 +304,7 @@ def _emissions(reader: DocumentReader) -> energy_report.Emissions | None:
         carbon_intensity=_number(record, "mlf:carbonIntensity"),
         source=text(record.get("mlf:carbonIntensitySource")),
         method=_local(record, "mlf:method"),
+        scope=_local(record, "mlf:scope"),
     )
 
 
@@ -292,7 +317,26 @@ def _carbon_intensity(reader: DocumentReader) -> energy_report.CarbonIntensity |
         embodied_g=_number(record, "mlf:sciEmbodiedGrams"),
         value_g=_number(record, "qudt:numericValue"),
         functional_unit=text(record.get("mlf:sciFunctionalUnit")),
+        scope=_local(record, "mlf:scope"),
     )
+
+
+def _overlap(reader: DocumentReader) -> energy_report.Overlap | None:
+    total = reader.section("entity").get("run:energy/total", {})
+    overlap = _mapping(_json(total.get("mlf:overlaps")))
+    if not isinstance(count := overlap.get("count"), int):
+        return None
+    return energy_report.Overlap(count=count, runs=tuple(map(str, _list(overlap.get("runs")))))
+
+
+def _ranks(reader: DocumentReader) -> energy_report.Ranks | None:
+    """Return how many ranks logged, of a run whose processes know the number of all."""
+    sessions = [record for _, record in reader.of_type("activity", "mlf:RunSession")]
+    sizes = [int(size) for s in sessions if (size := _number(s, "mlf:worldSize")) is not None]
+    if not sizes:
+        return None
+    logged = {_number(s, "mlf:rank") for s in sessions if "mlf:worldSize" in s}
+    return energy_report.Ranks(world_size=max(sizes), logged=len(logged))
 
 
 # -- what is missing ---------------------------------------------------------------------

@@ -13,6 +13,7 @@ from yprov_mlflow.prov.views.summary import Run
 from yprov_mlflow.prov.views.view import Note, Table, View, term
 
 NOT_MEASURED = "not measured"
+_MAX_NAMES = 3
 _NO_EMISSIONS = (
     "unknown: set YPROV_MLFLOW_COUNTRY or YPROV_MLFLOW_CARBON_INTENSITY before the next run"
 )
@@ -50,6 +51,7 @@ class Quantity(View):
     method: str | None
     scope: str | None
     component: str | None
+    share_of: str | None = term()
 
 
 class Gauge(View):
@@ -63,7 +65,8 @@ class DeviceEnergy(View):
     """The measurements of a device by one collector in one process.
 
     Quantities without a device are grouped by scope. ``what`` names an energy other than the
-    device's own, such as a process's share of it; ``component`` is cpu, gpu or memory.
+    device's own, such as a process's share of it; ``component`` is cpu, gpu or memory, and
+    ``share_of`` the same for the share of a process.
     """
 
     session: str | None
@@ -74,6 +77,7 @@ class DeviceEnergy(View):
     label: str | None
     what: str | None
     component: str | None = None
+    share_of: str | None = None
     scope: str | None
     method: str | None
     energy_j: float | None = None
@@ -86,7 +90,8 @@ class ContextEnergy(View):
     """The energy of a context or epoch, including those inside it.
 
     ``context`` is the path of labels from the outermost context; ``components`` maps cpu, gpu
-    and memory to joules.
+    and memory to joules. These and ``energy_j`` are the hardware's, of the given ``scope``;
+    ``own_j`` is the run's own share of them.
     """
 
     context: tuple[str, ...]
@@ -97,21 +102,31 @@ class ContextEnergy(View):
     energy_j: float | None
     components: Mapping[str, float | None]
     method: str | None
+    scope: str | None
+    own_j: float | None
     devices: tuple[DeviceEnergy, ...]
 
 
 class Energy(View):
-    """An amount of energy; ``method`` is measured only if all of its parts are."""
+    """An amount of energy; ``method`` is measured only if all of its parts are.
+
+    ``scope`` is device, process, job or node: whose energy it is. Older documents lack it.
+    """
 
     energy_j: float
     energy_kwh: float
     method: str | None
+    scope: str | None
 
 
 class TotalEnergy(Energy):
-    """The energy of the run; ``components`` maps cpu, gpu and memory to their parts."""
+    """A sum of energies; ``components`` maps cpu, gpu and memory to their parts.
+
+    ``nodes`` is the number of nodes in it.
+    """
 
     components: Mapping[str, Energy | None]
+    nodes: int | None = term()
 
 
 class Emissions(View):
@@ -121,6 +136,32 @@ class Emissions(View):
     carbon_intensity: float | None
     source: str | None
     method: str | None
+    scope: str | None
+
+
+class Overlap(View):
+    """Runs that were measured on the same machines at the same time; ``runs`` names up to 100.
+
+    The sums of whole nodes and devices of these runs contain the same energy.
+    """
+
+    count: int
+    runs: tuple[str, ...]
+
+
+class Ranks(View):
+    """The ranks of a distributed run that logged to it, out of ``world_size``."""
+
+    world_size: int
+    logged: int
+
+
+class Aside(View):
+    """Energy that is not in the sum of the hardware; ``energy_j`` is None if it is unknown."""
+
+    what: str
+    energy_j: float | None
+    reason: str
 
 
 class CarbonIntensity(View):
@@ -134,6 +175,7 @@ class CarbonIntensity(View):
     embodied_g: float | None
     value_g: float | None
     functional_unit: str | None
+    scope: str | None
 
 
 class Missing(View):
@@ -148,8 +190,10 @@ class Missing(View):
 class EnergyReport(View):
     """Energy, emissions and hardware use of a run, and quantities that could not be measured.
 
-    ``total``, ``emissions`` and ``sci`` are None where the document lacks them. ``reason`` says
-    why nothing was measured, if ``measured`` is false.
+    ``total`` is the energy of the hardware while the run was measured, for all of its users.
+    ``own`` is the run's share of it, an estimate; own shares of several runs can be added up.
+    These, ``emissions``, ``own_emissions`` and ``sci`` are None where the document lacks them.
+    ``reason`` says why nothing was measured, if ``measured`` is false.
     """
 
     run: Run
@@ -158,41 +202,68 @@ class EnergyReport(View):
     devices: tuple[DeviceEnergy, ...]
     contexts: tuple[ContextEnergy, ...]
     total: TotalEnergy | None
+    own: TotalEnergy | None
     emissions: Emissions | None
+    own_emissions: Emissions | None
     sci: CarbonIntensity | None
+    not_in_sum: tuple[Aside, ...]
     not_measured: tuple[Missing, ...]
+    overlap: Overlap | None = term()
+    ranks: Ranks | None = term()
     reason: str | None = term()
 
     def tables(self) -> Iterator[Table]:
-        """Yield the tables: run, devices, contexts and totals."""
+        """Yield the tables: run, devices, contexts, and the bills of the hardware and the run."""
         yield from self.run.tables()
         if self.measured:
             yield _device_table(self.devices)
             yield _context_table(self.contexts)
-            yield Table("Total", (), list(self._totals()))
+            title = _title(self.total)
+            yield Table(title, (), [*_bill(self.total, self.emissions), *self._sci()])
+            rows = [*_bill(self.own, self.own_emissions), *self._difference()]
+            if self.own is not None:
+                yield Table(f"This run's own share ({self.own.scope}), part of the above", (), rows)
 
     def notes(self) -> Iterator[Note]:
-        """Yield a line for each thing that could not be measured, with reason and cure."""
+        """Yield what the sums lack and what must not be added, then what was not measured."""
         if not self.measured:
             yield Note(f"Nothing was measured: {self.reason}.", "warning")
+        if self.overlap is not None:
+            names = [*self.overlap.runs[:_MAX_NAMES]]
+            names += ["…"] if self.overlap.count > len(names) else []
+            yield Note(
+                f"Runs measured on the same node at the same time: {self.overlap.count}"
+                f" ({', '.join(names)}). Their sums of the node contain the same energy: do not"
+                " add them up. Own shares can be added.",
+                "warning",
+            )
+        if self.ranks is not None and self.ranks.logged < self.ranks.world_size:
+            yield Note(
+                f"{self.ranks.world_size - self.ranks.logged} of {self.ranks.world_size} ranks"
+                " logged nothing to this run: neither their own shares nor the nodes on which no"
+                " rank logged are in it.",
+                "warning",
+            )
+        for aside in self.not_in_sum:
+            amount = "" if aside.energy_j is None else f" ({_joules(aside.energy_j)})"
+            yield Note(f"Not in the sum: {aside.what}{amount}: {_sentence(aside.reason)}", "detail")
         for missing in self.not_measured:
             what = f"{missing.collector}, {missing.what}" if missing.what else missing.collector
             yield Note(f"{what}: {NOT_MEASURED}: {_sentence(missing.reason)}", "warning")
             if missing.cure:
                 yield Note(f"  {_sentence(missing.cure)}", "hint")
 
-    def _totals(self) -> Iterator[tuple[str, str]]:
-        total, emissions, sci = self.total, self.emissions, self.sci
-        for name in COMPONENTS:
-            yield f"energy, {name}", _energy(total.components[name] if total else None)
-        yield "energy, total", _energy(total)
-        if emissions is None:
-            yield "emissions", _NO_EMISSIONS if total else f"unknown: energy {NOT_MEASURED}"
-        else:
-            source = f" ({emissions.source})" if emissions.source else ""
-            intensity = _number(emissions.carbon_intensity, "g/kWh")
-            yield "emissions", f"{_number(emissions.emissions_g, 'g CO2e')} at {intensity}{source}"
-        if sci is not None:
+    def _difference(self) -> Iterator[tuple[str, str]]:
+        if self.total is not None and self.own is not None:
+            rest_j = max(self.total.energy_j - self.own.energy_j, 0.0)
+            parts = [part for part in self.total.components.values() if part is not None]
+            causes = ["idle hardware"] if any(part.method == "measured" for part in parts) else []
+            causes += ["memory"] if self.total.components["memory"] is not None else []
+            causes.append("other processes")
+            yield "difference", f"{_joules(rest_j)}: {', '.join(causes)}"
+
+    def _sci(self) -> Iterator[tuple[str, str]]:
+        if (sci := self.sci) is not None:
             # The letters of ISO/IEC 21031, whose formula is (E * I + M) per functional unit.
             terms = (
                 f"E {_number(sci.energy_kwh, 'kWh')}, I {_number(sci.carbon_intensity, 'g/kWh')}, "
@@ -200,6 +271,29 @@ class EnergyReport(View):
             )
             score = _number(sci.value_g, "g CO2e")
             yield f"SCI per {sci.functional_unit or 'run'}", f"{score}; {terms}"
+
+
+def _title(total: TotalEnergy | None) -> str:
+    if total is None or total.scope is None:
+        return "Total"
+    nodes = total.nodes or 1
+    subject = {"node": f"nodes ({nodes})" if nodes > 1 else "node", "device": "devices"}
+    return f"Whole {subject.get(total.scope, total.scope)}, during the run, used by anyone"
+
+
+def _bill(total: TotalEnergy | None, emissions: Emissions | None) -> Iterator[tuple[str, str]]:
+    for name in COMPONENTS:
+        part = total.components[name] if total else None
+        # The own share of a component without one is not zero, so it has no line.
+        if part is not None or total is None or total.scope != "process":
+            yield f"energy, {name}", _energy(part)
+    yield "energy, sum", _energy(total)
+    if emissions is None:
+        yield "emissions", _NO_EMISSIONS if total else f"unknown: energy {NOT_MEASURED}"
+    else:
+        source = f" ({emissions.source})" if emissions.source else ""
+        intensity = _number(emissions.carbon_intensity, "g/kWh")
+        yield "emissions", f"{_number(emissions.emissions_g, 'g CO2e')} at {intensity}{source}"
 
 
 def _device_table(devices: tuple[DeviceEnergy, ...]) -> Table:
@@ -228,14 +322,15 @@ def _device_table(devices: tuple[DeviceEnergy, ...]) -> Table:
 
 def _context_table(contexts: tuple[ContextEnergy, ...]) -> Table:
     several_ranks = len({context.rank for context in contexts}) > 1
-    columns = ("context", "time", *COMPONENTS, "total", "how")
+    columns = ("context", "time", *COMPONENTS, "sum", "how, whose", "own share")
     rows: list[tuple[Any, ...]] = [
         (
             "/".join(context.context) + (f" (rank {context.rank})" if several_ranks else ""),
             None if context.seconds is None else _number(context.seconds, "s"),
             *(_joules(context.components[name]) for name in COMPONENTS),
             _joules(context.energy_j),
-            context.method,
+            ", ".join(text for text in (context.method, context.scope) if text),
+            _joules(context.own_j),
         )
         for context in contexts
     ]
@@ -251,7 +346,7 @@ def _energy(energy: Energy | None) -> str:
     if energy is None:
         return NOT_MEASURED
     amount = f"{_joules(energy.energy_j)} = {energy.energy_j / JOULES_PER_KWH:.3g} kWh"
-    return f"{amount}, {energy.method}" if energy.method else amount
+    return ", ".join(text for text in (amount, energy.method, energy.scope) if text)
 
 
 def _joules(energy_j: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 
 import pynvml
 import pytest
@@ -10,6 +11,7 @@ from support.fakes import nvml
 from yprov_mlflow.prov.collectors.base import CollectorContext, Unavailable
 from yprov_mlflow.prov.collectors.gpu import device as gpus
 from yprov_mlflow.prov.collectors.gpu.nvidia import Nvidia
+from yprov_mlflow.prov.collectors.system import processes
 from yprov_mlflow.prov.errors import CollectorError
 
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
@@ -69,6 +71,7 @@ def test_one_gpu(load, clock):
         "power_limit_w": 700.0,
         "compute_mode": "default",
         "mig_mode": False,
+        "use_by_process": "unknown: Not Supported",
     }
     assert result.devices[0].label == "NVIDIA H100 80GB HBM3"
     assert (result.agent, result.missing) == ("nvidia-ml-py", [])
@@ -638,3 +641,40 @@ def test_sample_calls_each_gauge_once(load):
     library.reads = 0
     collector.sample()
     assert library.reads == 8 * 9
+
+
+# -- share of the run -----------------------------------------------------------------------
+
+
+def test_share_of_a_gpu_that_others_use_too(load, clock, monkeypatch):
+    child, other = 7, 99_999_999
+    library, collector = load(nvml.Gpu(uses=[(other, 1, 90)]))
+    context = CollectorContext(environ={}, children_pids=lambda: {child})
+    collector.context = context
+    monkeypatch.setattr(processes, "in_first_namespace", lambda root: True)
+    result = collector.probe()
+    assert [(q.scope, q.method, q.share_of) for q in result.quantities][-1] == (
+        *("process", "estimated", "gpu"),
+    )
+    collector.start()
+    (gpu,) = library.gpus
+
+    def share(joules, *uses):
+        gpu.energy_mj += joules * 1000
+        gpu.uses = [*gpu.uses, *uses]
+        clock.now += 1
+        return collector.sample()[-1]
+
+    own = os.getpid()
+    assert share(100) == 0, "nobody uses it: idle power is no run's"
+    assert share(100, (own, 2, 30)) == pytest.approx(30)
+    assert share(100, (own, 3, 20), (own, 4, 40), (other, 4, 50)) == pytest.approx(60)
+    assert share(100, (own, 5, 90), (other, 5, 90)) == pytest.approx(110)
+    assert share(100, (child, 6, 90)) == pytest.approx(110), "it has a run of its own"
+
+
+def test_share_of_a_gpu_is_unknown_in_a_container(load, tmp_path):
+    _, collector = load(nvml.Gpu(uses=[]), root=tmp_path)
+    result = collector.probe()
+    assert "numbers processes as the host" in result.devices[0].facts["use_by_process"]
+    assert not any(quantity.share_of for quantity in result.quantities)

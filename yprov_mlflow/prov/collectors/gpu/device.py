@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from yprov_mlflow.prov.collectors import base, counters
 from yprov_mlflow.prov.collectors.base import Quantity, Unavailable
 from yprov_mlflow.prov.collectors.counters import MAX_POWER_W
+from yprov_mlflow.prov.collectors.system import processes
 from yprov_mlflow.prov.errors import CollectorError
 from yprov_mlflow.prov.events import Json
 
@@ -56,6 +57,18 @@ class Gauge(NamedTuple):
     read: Callable[[Any], tuple[float | None, ...]]
 
 
+class Use(NamedTuple):
+    """How much a process used a GPU in the last moments; ``time`` is the library's own."""
+
+    pid: int
+    percent: float
+    time: int
+
+
+ReadUse: TypeAlias = Callable[[Any, int], Sequence[Use]]
+"""Returns the use of a GPU by each process since a time; takes the GPU's handle and that time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """A GPU, or an instance of one, to be sampled."""
@@ -66,6 +79,7 @@ class Gpu:
     facts: Mapping[str, Json]
     gauges: Sequence[Gauge]  # the calls that work on it
     unit_j: float = 0.001  # joules per count of its energy counter
+    read_use: ReadUse | None = None  # None if the use by each process is unknown
 
     def readings(self) -> set[str]:
         """Return the names of all its readings."""
@@ -89,6 +103,9 @@ class Gpu:
             total = partial(base.energy, "device", "measured", self.id, component="gpu")
             metric = f"{prefix}_energy_joules"
             quantities.insert(0, total(claim=self.key, system_metric=metric))
+            if self.read_use is not None:
+                own = partial(base.energy, "process", "estimated", self.id, share_of="gpu")
+                quantities.append(own(system_metric=f"{prefix}_process_energy_joules"))
         return quantities
 
 
@@ -101,7 +118,12 @@ class _Meter:
         self.energy_j: float | None = None  # the last total that was returned
         self.failure = ""  # why nothing could be read; "" after a successful reading
         self.reported = False  # whether that failure was raised
-        self._names = [quantity.name for quantity in gpu.quantities()]
+        # The share of the process has the same name as the energy, and comes last.
+        quantities = gpu.quantities()
+        self._names = [quantity.name for quantity in quantities if not quantity.share_of]
+        self.has_share = len(self._names) < len(quantities)
+        self._share_j, self._shared_j = 0.0, 0.0  # of the process; the total when it last grew
+        self._use_time = 0
         self._source = COUNTER if COUNTER in gpu.readings() else "power"
         self._energy = (
             counters.EnergyCounter(gpu.unit_j)
@@ -117,6 +139,31 @@ class _Meter:
         valid["energy"] = None if total_j == self.energy_j else total_j
         self.energy_j = self.energy_j if total_j is None else total_j
         return [valid.get(name) for name in self._names]
+
+    def share(self, own_pids: Collection[int], errors: tuple[type[Exception], ...]) -> float | None:
+        """Return the joules of some processes since the start; None if their use is unknown.
+
+        They are the growth of the energy times the processes' part of the GPU's time. Idle time
+        belongs to the hardware. Where processes use the GPU at the same time, their parts are
+        scaled down.
+        """
+        read_use = self.gpu.read_use
+        if read_use is None or self.energy_j is None or not self.handle:
+            return None
+        try:
+            uses = read_use(self.handle, self._use_time)
+        except errors:
+            return None
+        self._use_time = max((use.time for use in uses), default=self._use_time)
+        samples: dict[int, list[float]] = {}
+        for use in uses:
+            samples.setdefault(use.pid, []).append(use.percent)
+        means = {pid: sum(percents) / len(percents) for pid, percents in samples.items()}
+        own = sum(percent for pid, percent in means.items() if pid in own_pids)
+        growth_j = max(self.energy_j - self._shared_j, 0.0)
+        self._share_j += growth_j * own / max(100.0, sum(means.values()))
+        self._shared_j = self.energy_j
+        return self._share_j
 
 
 def validated(name: str, value: float | None) -> float | None:
@@ -251,7 +298,19 @@ class GpuCollector(base.Collector):
         self.close()
 
     def _read_all(self) -> list[float | None]:
-        return [value for meter in self._meters for value in self._read(meter)]
+        shared = any(meter.has_share for meter in self._meters)
+        pids = self._own_pids() if shared else set()
+        values: list[float | None] = []
+        for meter in self._meters:
+            values += self._read(meter)
+            if meter.has_share:
+                values.append(meter.share(pids, self.errors))
+        return values
+
+    def _own_pids(self) -> set[int]:
+        tree = processes.shared_tree(self.context.root)
+        tree.read()
+        return tree.pids() - self.context.children_pids()
 
     def _read(self, meter: _Meter) -> list[float | None]:
         readings: dict[str, float | None] = {}

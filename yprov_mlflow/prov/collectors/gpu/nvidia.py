@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.collectors.base import Available, Unavailable
 from yprov_mlflow.prov.collectors.gpu import visibility
-from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, GpuCollector
+from yprov_mlflow.prov.collectors.gpu.device import (
+    COUNTER,
+    Gauge,
+    Gpu,
+    GpuCollector,
+    Use,
+)
+from yprov_mlflow.prov.collectors.system import processes
 from yprov_mlflow.prov.events import Json
 
 _PROCEDURE = (
@@ -20,7 +27,10 @@ _PROCEDURE = (
     "start; if a GPU lacks it, power integrated by trapezoids between samples. Power is NVML's "
     "value, which newer GPUs average over one second. Memory in use includes the driver's own. "
     "A GPU is throttled (100 %, else 0) while heat, power or the hardware's protection hold its "
-    "clocks down; idleness and clocks that someone set do not count."
+    "clocks down; idleness and clocks that someone set do not count. The share of the run is an "
+    "estimate: the growth of the energy times the percent of time in which NVML saw kernels of the "
+    "process and its children; if the percents of all processes exceed 100, they are scaled down. "
+    "Idle time is no run's."
 )
 _COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 
@@ -268,7 +278,31 @@ class Nvidia(GpuCollector):
         }
         gauges = self._gauges(gpu.id, gpu.handle, _CALLS)
         name = fact(nvml.nvmlDeviceGetName, gpu.handle) or "NVIDIA GPU"
-        return Gpu(gpu.id, gpu.uuid, name, facts, gauges)
+        obstacle = self._obstacle_to_use(gpu.handle)
+        facts["use_by_process"] = obstacle
+        read_use = None if obstacle else self._use
+        return Gpu(gpu.id, gpu.uuid, name, facts, gauges, read_use=read_use)
+
+    def _obstacle_to_use(self, handle: Any) -> str | None:
+        """Return why the use of a GPU by each process is unknown; None if NVML knows it."""
+        if not processes.in_first_namespace(self.context.root):
+            return "unknown: NVML numbers processes as the host does, this container differently"
+        try:
+            self._use(handle, 0)
+        except self.errors as error:
+            return f"unknown: {self.reason(error)}"
+        return None
+
+    def _use(self, handle: Any, since: int) -> list[Use]:
+        nvml = self._nvml
+        try:
+            samples = nvml.nvmlDeviceGetProcessUtilization(handle, since)
+        except nvml.NVMLError as error:
+            # pynvml raises even for success without samples: no process used the GPU.
+            if error.value in (nvml.NVML_SUCCESS, nvml.NVML_ERROR_NOT_FOUND):
+                return []
+            raise
+        return [Use(s.pid, min(s.smUtil, 100), s.timeStamp) for s in samples if s.timeStamp > since]
 
     def _gauges(self, device: str, handle: Any, calls: Iterable[_Call]) -> list[Gauge]:
         candidates = [(call.readings, call.gauges(self._nvml)) for call in calls]

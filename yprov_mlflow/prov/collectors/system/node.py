@@ -92,6 +92,12 @@ def cpu_vendor(root: Path) -> str | None:
     return _cpuinfo(root, "vendor_id")
 
 
+def cpu_packages(root: Path) -> int:
+    """Return the number of processor packages (sockets); 1 if unknown."""
+    lines = read_text(root / "proc/cpuinfo").splitlines()
+    return len({line for line in lines if line.startswith("physical id")}) or 1
+
+
 def is_virtual_machine(root: Path) -> bool:
     """Return whether the processors are those of a virtual machine."""
     return "hypervisor" in (_cpuinfo(root, "flags") or "").split()

@@ -15,7 +15,7 @@ from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats.bundles import with_name
 from yprov_mlflow.prov.formats.prov_json import values_of
 from yprov_mlflow.prov.formats.rdf import prov_o
-from yprov_mlflow.prov.formats.rdf.json_form import PROPERTY, is_list, restored
+from yprov_mlflow.prov.formats.rdf.json_form import PROPERTY, restored
 from yprov_mlflow.prov.formats.rdf.terms import QualifiedNames
 from yprov_mlflow.prov.model.document import Document, Record
 from yprov_mlflow.prov.model.identifiers import unnamed
@@ -83,6 +83,8 @@ def load(stream: BinaryIO, syntax: str, format_name: str) -> Iterator[Document]:
             graph.add(quad.subject, quad.predicate.value, quad.object)
     except (SyntaxError, UnicodeDecodeError) as error:
         raise DocumentError.unreadable(format_name, error) from error
+    except MemoryError as error:  # pyoxigraph's limit for one term
+        raise DocumentError.too_long(format_name, error) from error
     if current is not None:
         yield _document(graph, current, parser.prefixes)
 
@@ -321,7 +323,7 @@ class Graph:
             if value not in values:
                 values.append(value)
         if values:
-            record[key] = values if len(values) > 1 or is_list(identifier, key) else values[0]
+            record[key] = values if len(values) > 1 else values[0]
 
     def _value(self, term: Any) -> Any:
         datatype = getattr(term, "datatype", None)

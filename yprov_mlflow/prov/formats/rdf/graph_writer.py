@@ -17,7 +17,7 @@ from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats.bundles import DocumentName
 from yprov_mlflow.prov.formats.prov_json import values_of
 from yprov_mlflow.prov.formats.rdf import prov_o
-from yprov_mlflow.prov.formats.rdf.json_form import LISTS, PROPERTY, JsonForm
+from yprov_mlflow.prov.formats.rdf.json_form import PROPERTY, JsonForm
 from yprov_mlflow.prov.formats.rdf.terms import Syntax, quote
 from yprov_mlflow.prov.model.document import Document, Record
 from yprov_mlflow.prov.model.identifiers import unnamed
@@ -28,7 +28,7 @@ Statement = tuple[str, list[str]]
 
 _Attribute = tuple[str, str, int]  # its key, its property, and which kind of value it has
 
-_VALUE, _TYPES, _LIST, _NAME, _TIME = range(5)
+_VALUE, _TYPES, _NAME, _TIME = range(4)
 _FIRST = ("prov:type", "prov:label", "prov:value")
 
 
@@ -178,7 +178,7 @@ class Statements:
             if key != subject:
                 kind = _NAME if key in ends else _TIME if key in times else _VALUE
                 if kind == _VALUE:
-                    kind = _TYPES if key == "prov:type" else _LIST if key in LISTS else kind
+                    kind = _TYPES if key == "prov:type" else kind
                 iri = others.get(key) or prov_o.PROPERTIES.get(key) or self._syntax.expand(key)
                 attributes.append((key, self._syntax.property(iri), kind))
         return attributes

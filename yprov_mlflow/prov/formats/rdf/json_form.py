@@ -22,9 +22,6 @@ from yprov_mlflow.prov.model.vocabulary import NAMESPACE
 
 PROPERTY = NAMESPACE + "jsonForm"
 
-LISTS: Mapping[str, str] = {"mlf:context": "", "dcterms:isPartOf": "run:run"}
-"""Attributes that are a list even for one value, with the only record of which (empty: all)."""
-
 _NAME_TYPES = ("xsd:QName", "prov:QUALIFIED_NAME", "prov:QualifiedName")
 
 
@@ -42,7 +39,7 @@ class JsonForm:
     ) -> list[tuple[str, bool]]:
         """Return the text of each distinct value, and whether it is a qualified name."""
         try:
-            normal = normalized(identifier, key, value)
+            normal = normalized(key, value)
         except (TypeError, ValueError) as error:
             raise DocumentError.unwritable("RDF", f"{key}: {error}", identifier) from None
         if normal != value:
@@ -108,7 +105,7 @@ def restored(
                 record = sections.get(section, {}).get(identifier, {})
                 for key, value in values.items():
                     # Somebody may have edited the triples since: then they win.
-                    if key in record and _same(normalized(identifier, key, value), record[key]):
+                    if key in record and _same(normalized(key, value), record[key]):
                         record[key] = value
     except (AttributeError, TypeError) as error:
         raise ValueError(f"{PROPERTY} is malformed: {error}") from None
@@ -130,12 +127,7 @@ def _same(recorded: Any, read: Any) -> bool:
     return bool(recorded == read)
 
 
-def is_list(identifier: str, key: str) -> bool:
-    """Return whether an attribute is a list even for one value."""
-    return key in LISTS and LISTS[key] in ("", identifier)
-
-
-def normalized(identifier: str, key: str, value: Any) -> Any:
+def normalized(key: str, value: Any) -> Any:
     """Return a value in the form in which it reads back from RDF: names first, no duplicates.
 
     Raises:
@@ -148,9 +140,7 @@ def normalized(identifier: str, key: str, value: Any) -> Any:
             values.append(normal)
     if key == "prov:type":
         values.sort(key=lambda item: not _is_name(item))
-    if is_list(identifier, key) or len(values) != 1:
-        return values
-    return values[0]
+    return values[0] if len(values) == 1 else values
 
 
 def _is_name(value: Any) -> bool:

@@ -24,6 +24,8 @@ _ONLY_DATABASES = "can only be restored into a database"
 class ClientTarget:
     """Logs runs again with their original times; the original ids become tags."""
 
+    keeps_locations = False
+
     def __init__(self, uri: str, report: RestoreReport, files: ArtifactFiles) -> None:
         """Connect to the target.
 

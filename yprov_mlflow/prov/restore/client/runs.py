@@ -107,11 +107,20 @@ class Runs:
         session.put_batches(label, items, 100, lambda batch: log_batch(run_id, params=batch))
         items = [RunTag(key, value) for key, value in tags.items()]
         session.put_batches(label, items, 100, lambda batch: log_batch(run_id, tags=batch))
+        with_model = 0
         for key, points in run.points.items():
             rows = zip(points.values, points.timestamps_ms, points.steps, strict=True)
-            items = [Metric(key, *row) for row in rows]
+            # A point that comes again for another model is one point of the run.
+            named: set[tuple[str, int, int]] = set()
+            items = []
+            for i, (value, timestamp_ms, step) in enumerate(rows):
+                point = (repr(value), timestamp_ms, step)
+                if i not in points.models or point not in named:
+                    items.append(Metric(key, value, timestamp_ms, step))
+                if i in points.models:
+                    named.add(point)
+            with_model += len(named)
             session.put_batches(label, items, 1000, lambda batch: log_batch(run_id, metrics=batch))
-        with_model = sum(len(points.models) for points in run.points.values())
         if with_model:
             reason = f"the models of {with_model} points can only be restored into a database"
             self._report.add_loss(f"{label}, metrics", reason)

@@ -102,8 +102,8 @@ def _metric_rows(
             reason = f"a metric point is missing: the target lacks run {point['run_id']!r}"
             tables.report.add_loss(label, reason)
             continue
-        finite, is_nan = tables.number(float(point["metric_value"]))
-        value = None if is_nan else finite  # this table has no column for NaN
+        # Like MLflow: NaN is 0 here, and only the point of the run is marked as NaN.
+        value, _ = tables.number(float(point["metric_value"]))
         row = tables.fit("logged_model_metrics", label, {**keys, **point, "metric_value": value})
         key = tuple(row[name] for name in _POINT_KEY)
         if key in rows and rows[key]["metric_value"] != value:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from yprov_mlflow.prov.redaction import manages_secrets
+from yprov_mlflow.prov.redaction import WITHHELD, manages_secrets
 from yprov_mlflow.prov.restore.sql.experiments import Experiments
 from yprov_mlflow.prov.restore.sql.runs import derived_id
 from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
@@ -112,7 +112,35 @@ def _put_row(tables: Tables, table: str, row: Row) -> None:
     if None in key.values():
         tables.report.refuse("row", label, "a row lacks its primary key")
         return
+    label = f"{label}, {', '.join(map(str, key.values()))}"
+    absent = {**_withheld(row), **_dangling(tables, table, row)}
+    for column, reason in absent.items():
+        if column in columns and not columns[column].nullable:
+            tables.report.refuse("row", label, f"{column} {reason}")
+            return
+        tables.report.add_loss(label, f"{column} {reason}: it is empty")
+    row = {**row, **dict.fromkeys(absent)}
     tables.put(Record("row", label, [tables.part(table, label, key, [row])]))
+
+
+def _withheld(row: Row) -> dict[str, str]:
+    """Return the columns whose values are secrets, each with the reason why it stays empty."""
+    reason = "is a secret, which documents never contain; set it in MLflow"
+    return {column: reason for column, value in row.items() if value == WITHHELD}
+
+
+def _dangling(tables: Tables, table: str, row: Row) -> dict[str, str]:
+    """Return the columns that refer to rows that the target lacks, each with the reason."""
+    absent = {}
+    for foreign in tables.all[table].foreign_keys:
+        column, other = foreign.parent.name, foreign.column
+        value = row.get(column)
+        # Keys of several columns are left to the database.
+        if value is None or foreign.constraint is None or len(foreign.constraint.columns) > 1:
+            continue
+        if tables.find(other.table.name, {other.name: value}) is None:
+            absent[column] = f"refers to {value!r} in {other.table.name}, which the target lacks"
+    return absent
 
 
 def _with_equal_columns(rows: list[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
+from yprov_mlflow.prov.drivers import missing_driver, with_driver
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.restore.artifact_files import TRACE_LOCATION, ArtifactFiles
@@ -29,6 +30,8 @@ _MAX_ID_LENGTH = 32
 
 class DatabaseTarget:
     """Writes to MLflow's tables, which MLflow itself creates in an empty database."""
+
+    keeps_locations = True
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class DatabaseTarget:
         run_id = self._unique_id(run, experiment_id)
         default = f"{self._experiments.location(experiment_id)}/{run_id}/artifacts"
         artifacts = self._files.find(run, label, document)
-        uri = default if artifacts or run.artifact_uri is None else run.artifact_uri
+        uri = default if artifacts else run.artifact_uri
         record, points = run_record(self._tables, run, run_id, experiment_id, uri)
         with self._engine.begin() as connection:
             inputs = list(self._inputs.parts(connection, run, run_id, experiment_id))
@@ -125,11 +128,14 @@ class DatabaseTarget:
         # Experiments first: all other rows refer to them.
         self._experiments.finish(state)
         for model in state.models.values():
-            self._put_model(model, document)
+            with self._report.guard(f"logged model {model.model_id}"):
+                self._put_model(model, document)
         for registered in state.registered_models.values():
-            self._tables.put(models.registered_record(self._tables, registered))
+            with self._report.guard(f"registered model {registered.name}"):
+                self._tables.put(models.registered_record(self._tables, registered))
         for trace in state.traces.values():
-            self._put_trace(trace, document)
+            with self._report.guard(f"trace {trace.trace_id}"):
+                self._put_trace(trace, document)
         put_other_rows(self._tables, self._experiments, state)
 
     def _experiment_id(self, original: str | None) -> int | None:
@@ -187,12 +193,21 @@ class DatabaseTarget:
 
 
 def _open(uri: str, artifact_root: str | None) -> Any:
+    dialect, separator, address = with_driver(uri).partition("://")
+    # MLflow knows MariaDB by the name of MySQL only.
+    dialect = dialect.replace("mariadb", "mysql", 1)
     try:
-        return SqlAlchemyStore(uri, artifact_root or DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+        return SqlAlchemyStore(
+            f"{dialect}{separator}{address}", artifact_root or DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+        )
+    except ModuleNotFoundError as error:
+        raise missing_driver(dialect.partition("+")[0], str(error.name)) from error
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        raise StoreError(
-            f"the target cannot be opened: {message_of(error)}",
-            redact(uri),
+        message = message_of(error)
+        cure = (
             "Give an empty database, or one with the schema of this MLflow version (`mlflow db"
-            " upgrade` converts older ones)",
-        ) from error
+            " upgrade` converts older ones)"
+        )
+        if "locked" in message:
+            cure = "Try again when the program that writes to it has finished"
+        raise StoreError(f"the target cannot be opened: {message}", redact(uri), cure) from error

@@ -8,19 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlflow.store.db.base_sql_model import Base
-from sqlalchemy import Connection, Engine, Table, and_, delete, insert, select
+from sqlalchemy import Connection, Engine, Integer, Table, and_, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from yprov_mlflow.prov.errors import first_line
-from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
+from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, LARGEST_FLOAT
+from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.restore import restore_report
 from yprov_mlflow.prov.restore.restore_report import REFUSED, REPLACED, RESTORED, UNCHANGED
 
 Row = dict[str, Any]
 
 _BATCH = 5_000
-_LARGEST = 1.7976931348623157e308
-"""Value that MLflow writes for infinity to databases that cannot hold it."""
+_NARROW_ENCODINGS = {"latin1": "cp1252", "ascii": "ascii", "latin2": "iso8859-2"}
+"""Encodings of MySQL databases that are not Unicode, by MySQL's names."""
 
 
 class Part(NamedTuple):
@@ -63,6 +64,7 @@ class Tables:
         self.all: Mapping[str, Table] = Base.metadata.tables
         self.in_order = [table.name for table in Base.metadata.sorted_tables]
         self.dialect = engine.dialect.name
+        self._encoding = _narrow_encoding(engine)
         self._holds_infinity = self.dialect in ("sqlite", "postgresql")
 
     def has(self, name: str, *columns: str) -> bool:
@@ -204,6 +206,11 @@ class Tables:
         ]
 
     def _fitted(self, column: Any, label: str, value: Any) -> Any:
+        if isinstance(column.type, Integer) and isinstance(value, str | float):
+            whole = literals.number(value)
+            if whole is None:
+                self.report.add_loss(label, f"is not an integer: {value!r}")
+            value = whole
         if isinstance(value, str):
             return self._text(column, label, value)
         is_integer = isinstance(value, int) and not isinstance(value, bool)
@@ -218,8 +225,12 @@ class Tables:
             text = value.encode("utf-8", "replace").decode()
         if self.dialect == "postgresql":  # its text cannot contain NUL
             text = text.replace("\x00", "\ufffd")
+        reason = "has characters that the database cannot hold"
+        if self._encoding is not None and not value.isascii():
+            text = text.encode(self._encoding, "replace").decode(self._encoding)
+            reason += "; use one with CHARACTER SET utf8mb4"
         if text != value:
-            self.report.add_loss(label, "has characters that the database cannot hold")
+            self.report.add_loss(label, reason)
         limit = getattr(column.type, "length", None)
         # SQLite ignores the length of columns, and MLflow reads longer values.
         if limit is not None and len(text) > limit and self.dialect != "sqlite":
@@ -232,13 +243,22 @@ class Tables:
         if math.isnan(value):
             return 0.0, True
         if math.isinf(value) and not self._holds_infinity:
-            return math.copysign(_LARGEST, value), False
+            return math.copysign(LARGEST_FLOAT, value), False
         return value, False
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     iterator = iter(rows)
     return iter(lambda: list(itertools.islice(iterator, _BATCH)), [])
+
+
+def _narrow_encoding(engine: Engine) -> str | None:
+    """Return Python's name of a database's encoding if that cannot hold all text, else None."""
+    if engine.dialect.name != "mysql":
+        return None
+    with engine.connect() as connection:
+        name = connection.exec_driver_sql("SELECT @@character_set_database").scalar()
+    return _NARROW_ENCODINGS.get(str(name))
 
 
 def message_of(error: BaseException) -> str:

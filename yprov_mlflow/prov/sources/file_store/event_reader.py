@@ -206,7 +206,8 @@ class EventReader:
             files = list(list_artifacts(self._files, location.path))
             yield from self._events.artifacts(files, owner)
         elif location.reason:
-            self._files.report(folder, location.reason, "its artifacts, if there are any")
+            lost = "its artifacts, if there are any"
+            self._files.report(folder, location.reason, lost, "artifacts")
 
     def _models_and_traces(self) -> Iterator[Event]:
         for model in self._models:

@@ -93,6 +93,10 @@ class FileStoreSource(Source):
 
     def runs(self) -> Iterator[RunRef]:
         """Yield all runs, sorted by experiment and folder; report folders that are not runs."""
+        if not self._experiments and not _has_experiments(self._root):
+            # A folder that is not mounted is empty, too.
+            reason = "contains no experiment, run or model"
+            self._files.report(self._root, reason, "all runs, if there should be any")
         for experiment in self._experiments.values():
             used: set[str] = set()
             for folder in runs.run_folders(self._files, experiment):
@@ -125,6 +129,12 @@ class FileStoreSource(Source):
             location = find_artifacts(self._files.quiet, folder, uri, self._bases)
             if location.path is not None:
                 yield location.path
+
+    def artifact_folder(self, ref: RunRef) -> str | None:
+        """Return the local folder of the run's artifacts, None if they are not on this machine."""
+        folder = self._folder(ref)
+        uri = self._files.quiet.folder_meta(folder).text("artifact_uri")
+        return find_artifacts(self._files.quiet, folder, uri, self._bases).path
 
     def events(self, ref: RunRef) -> Iterator[Event]:
         """Yield the events of one run."""

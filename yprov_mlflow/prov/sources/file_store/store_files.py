@@ -80,11 +80,12 @@ class StoreFiles:
 
     # -- problems ----------------------------------------------------------------------
 
-    def report(self, path: str, reason: str, lost: str) -> None:
+    def report(self, path: str, reason: str, lost: str, kind: str = "data") -> None:
         """Add a problem with a file or folder."""
         # Exceptions may quote whole files.
         short = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}..."
-        self._problems[Problem(decoding.printable(path), decoding.printable(short), lost)] = None
+        problem = Problem(decoding.printable(path), decoding.printable(short), lost, kind)
+        self._problems[problem] = None
 
     def note(self, path: str, reason: str) -> None:
         """Add a problem that loses nothing; the same one of several files is reported once."""
@@ -415,7 +416,7 @@ class StoreFiles:
 
 
 class _QuietFiles(StoreFiles):
-    def report(self, path: str, reason: str, lost: str) -> None:
+    def report(self, path: str, reason: str, lost: str, kind: str = "data") -> None:
         """Ignore a problem; notes end here, too."""
 
 

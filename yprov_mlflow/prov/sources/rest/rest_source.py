@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.layout import OWN_ARTIFACT, PROVENANCE
 from yprov_mlflow.prov.sources.artifact_finder import ArtifactFinder
 from yprov_mlflow.prov.sources.rest import store_contents
 from yprov_mlflow.prov.sources.rest.server_client import NotOffered, Refused, Server
@@ -42,6 +45,7 @@ class ServerSource(RemoteSource):
         self._server = Server(self._location)
         self._index = Index(self._server)
         self._artifacts = ArtifactFinder(self._artifacts_folder, None, self._report)
+        self._downloads: tempfile.TemporaryDirectory[str] | None = None
 
     def runs(self) -> Iterator[RunRef]:
         """Yield all runs by experiment, the oldest first."""
@@ -89,6 +93,26 @@ class ServerSource(RemoteSource):
             yield from reading.guard(self.location, lost, read(reading))
         self._report(Problem(self.location, _LIMITS, ""))
 
+    def artifact_folder(self, ref: RunRef) -> str | None:
+        """Return a local folder with the artifacts, or with a download of the run's document."""
+        with suppress(Refused, NotOffered):
+            run = self._server.ask(self._server.store.get_run, ref.run_id)
+            folder, _ = self._artifacts.find(run.info.artifact_uri or "", ref.run_id)
+            return folder if folder is not None else self._download(ref.run_id)
+        return None
+
+    def _download(self, run_id: str) -> str | None:
+        client = self._server.client
+        with suppress(OSError):
+            files = self._server.ask(client.list_artifacts, run_id, PROVENANCE)
+            if any(OWN_ARTIFACT.match(file.path) for file in files):
+                self._downloads = self._downloads or tempfile.TemporaryDirectory()
+                folder = os.path.join(self._downloads.name, run_id)
+                os.makedirs(folder, exist_ok=True)
+                self._server.ask(client.download_artifacts, run_id, PROVENANCE, folder)
+                return folder
+        return None
+
     # -- internals ---------------------------------------------------------------------
 
     def _reading(self, run_id: str) -> Reading:
@@ -113,7 +137,7 @@ class ServerSource(RemoteSource):
             for model_id in sorted(models):
                 yield reading.model(model_id).to_dictionary()
             with suppress(NotOffered):  # an old server without traces
-                for trace, assessments in reading.search_traces(ref.experiment_id, ref.run_id):
+                for trace, assessments in reading.search_traces(None, ref.run_id):
                     yield [dataclasses.asdict(trace), assessments]
             folder, _ = self._artifacts.find(run.info.artifact_uri or "", ref.run_id)
             if folder is not None:

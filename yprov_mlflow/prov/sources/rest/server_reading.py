@@ -125,17 +125,22 @@ class Reading:
     # -- traces ------------------------------------------------------------------------
 
     def search_traces(
-        self, experiment_id: str, run_id: str | None
+        self, experiment_id: str | None, run_id: str | None
     ) -> Iterator[tuple[Trace, list[dict[str, Any]]]]:
-        """Yield the traces of a run, or of an experiment, each with its assessments."""
+        """Yield the traces of a run, or of an experiment, each with its assessments.
+
+        The traces of a run may be in any experiment.
+        """
+        ids = (str(experiment.experiment_id) for experiment in self.index.experiments())
         # MLflow before 2.13 lacks traces.
         search = getattr(self.server.store, "search_traces", None)
         options: dict[str, Any] = {"max_results": _PAGE, "order_by": list(_TRACE_ORDER)}
         if run_id is not None:
             options["filter_string"] = f"attribute.run_id = '{run_id}'"
-        for entity in self.server.pages(search, [experiment_id], **options):
-            assessments = getattr(entity, "assessments", None) or ()
-            yield serialize.trace(entity), [serialize.assessment(a) for a in assessments]
+        for batch in batches(ids if experiment_id is None else [experiment_id], _EXPERIMENTS):
+            for entity in self.server.pages(search, batch, **options):
+                assessments = getattr(entity, "assessments", None) or ()
+                yield serialize.trace(entity), [serialize.assessment(a) for a in assessments]
 
     def trace(self, trace: Trace, assessments: list[dict[str, Any]]) -> Iterator[Event]:
         """Yield a trace with its spans, assessments and files."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from yprov_mlflow.prov import serialize
 from yprov_mlflow.prov.events import Event
-from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.rest.server_client import NotOffered, Refused
 from yprov_mlflow.prov.sources.rest.server_reading import Reading
 from yprov_mlflow.prov.sources.source import Problem
@@ -57,6 +56,8 @@ class ServerRun:
         )
         for lost, read in parts:
             yield from self._reading.guard(f"run {self._run_id}", lost, read())
+        for problem in self._events.possibly_infinite():
+            self._reading.report(problem)
 
     def _info(self) -> Iterator[Event]:
         run, info, data = self._run, self._entity.info, self._entity.data
@@ -70,7 +71,7 @@ class ServerRun:
         run.start_time_ms = info.start_time or None
         run.end_time_ms = info.end_time or None
         run.lifecycle = info.lifecycle_stage
-        run.artifact_uri = redact(info.artifact_uri) if info.artifact_uri else None
+        run.artifact_uri = info.artifact_uri or None
         yield from self._events.run(run)
         yield from self._events.params(run)
         yield from self._events.tags(run)
@@ -169,7 +170,7 @@ class ServerRun:
 
     def _traces(self) -> Iterator[Event]:
         try:
-            traces = list(self._reading.search_traces(self._run.experiment_id, self._run_id))
+            traces = list(self._reading.search_traces(None, self._run_id))
         except NotOffered:
             return
         linked = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,23 +11,12 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import event, pool
 
-from yprov_mlflow.prov.errors import MissingExtraError, StoreError
+from yprov_mlflow.prov.drivers import missing_driver, with_driver
+from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.redaction import WITHHELD, redact
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Schema
 from yprov_mlflow.prov.sources.sql.sqlite_file import FileState, RowIndex, SqliteFile
 
-# SQLAlchemy's names of drivers for URIs without one, by dialect, in order of preference.
-_DRIVERS = {
-    "postgresql": ("psycopg2", "psycopg", "pg8000"),
-    "mysql": ("pymysql", "mysqldb", "mysqlconnector"),
-    "mariadb": ("pymysql", "mysqldb", "mariadbconnector"),
-}
-# Names of their modules, where they differ.
-_MODULES = {
-    "mysqldb": "MySQLdb",
-    "mysqlconnector": "mysql.connector",
-    "mariadbconnector": "mariadb",
-}
 _CONNECT_TIMEOUT_S = 30
 
 
@@ -41,11 +29,9 @@ def url_of(location: str) -> sqlalchemy.URL:
     """
     if "://" not in location:
         return sqlalchemy.URL.create("sqlite", database=location)
-    # SQLAlchemy 1.4 dropped this old name of the scheme.
-    if location.startswith("postgres://"):
-        location = location.replace("postgres", "postgresql", 1)
+    location = with_driver(location)
     try:
-        url = sqlalchemy.make_url(location)
+        return sqlalchemy.make_url(location)
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise StoreError(
             "this is not a valid database URI",
@@ -53,21 +39,6 @@ def url_of(location: str) -> sqlalchemy.URL:
             "Give it as MLflow takes it: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME,"
             " with / @ : and # in a password written as %2F %40 %3A and %23",
         ) from error
-    drivers = _DRIVERS.get(url.drivername, ())
-    if not drivers:
-        return url
-    driver = next((name for name in drivers if _installed(_MODULES.get(name, name))), None)
-    if driver is None:
-        library = f"a driver such as {drivers[0]}"
-        raise MissingExtraError.of(library, "sql", f"Reading {url.drivername}")
-    return url.set(drivername=f"{url.drivername}+{driver}")
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the parent package of mysql.connector
-        return False
 
 
 class Database:
@@ -173,9 +144,8 @@ class Database:
         try:
             engine = sqlalchemy.create_engine(self.url, **options)
         except ModuleNotFoundError as error:
-            library = f"the driver {error.name}"
-            raise MissingExtraError.of(library, "sql", f"Reading {self.dialect}") from error
-        except sqlalchemy.exc.ArgumentError as error:
+            raise missing_driver(self.dialect, str(error.name)) from error
+        except (sqlalchemy.exc.ArgumentError, ImportError) as error:  # a library of a driver
             raise self.failure(error) from error
         if begin:
 

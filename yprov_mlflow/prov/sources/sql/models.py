@@ -13,7 +13,7 @@ import sqlalchemy
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.sources.sql.metric_points import same_point
 from yprov_mlflow.prov.sources.sql.query_reader import Record
-from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, text_or_none
 from yprov_mlflow.prov.sources.state_events import MOST_POINTS
 from yprov_mlflow.prov.state import LoggedModel
 
@@ -44,7 +44,7 @@ def _model(reading: Reading, record: Record) -> LoggedModel:
         record.get("model_type"),
         _STATUSES.get(status, str(status)) if status is not None else None,
         record.get("status_message"),
-        redacted(record.get("artifact_location")),
+        text_or_none(record.get("artifact_location")),
         record.get("source_run_id"),
         record.get("creation_timestamp_ms"),
         record.get("last_updated_timestamp_ms"),

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy
 
 from yprov_mlflow.prov.events import Event, Json
-from yprov_mlflow.prov.redaction import WITHHELD, redact_field
+from yprov_mlflow.prov.redaction import WITHHELD
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql.query_reader import KEYS, OWNERS, Record, Unreadable
 from yprov_mlflow.prov.sources.sql.reading import Reading, json_value, number_key
@@ -189,11 +189,10 @@ def _table_rows(reading: Reading, table: str) -> Iterator[Event]:
 
 
 def _json_row(reading: Reading, table: str, record: Record) -> dict[str, Json]:
-    """Return a row as JSON, without NULLs, secrets, and MLflow's default workspace."""
+    """Return a row as JSON, without NULLs and MLflow's default workspace."""
     json_columns = reading.reader.schema.json[table]
     row = {}
     for name, value in record.items():
-        value = redact_field(name, value)
         item = _parse(value) if name in json_columns else json_value(value)
         if item is not None and not (name == "workspace" and item == "default"):
             row[name] = item

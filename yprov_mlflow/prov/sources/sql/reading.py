@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from yprov_mlflow.prov.events import Event, Json
-from yprov_mlflow.prov.redaction import redact, redact_field
 from yprov_mlflow.prov.sources.artifact_finder import ArtifactFinder
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Record, Unreadable
@@ -105,13 +104,13 @@ def json_value(value: Any) -> Json:
 
 def extra_fields(record: Record, columns: Iterable[str]) -> dict[str, Any]:
     """Return the values of columns other than these, such as those of a later schema."""
-    extra = {name: redact_field(name, record[name]) for name in record if name not in columns}
+    extra = {name: record[name] for name in record if name not in columns}
     return {name: json_value(value) for name, value in extra.items() if value is not None}
 
 
-def redacted(uri: object) -> str | None:
-    """Return a URI without its password."""
-    return redact(str(uri)) if uri is not None else None
+def text_or_none(value: object) -> str | None:
+    """Return a value, of any type in a damaged table, as text; None for NULL."""
+    return str(value) if value is not None else None
 
 
 def number_key(value: object) -> tuple[bool, int, str]:

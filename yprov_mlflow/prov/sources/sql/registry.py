@@ -7,7 +7,7 @@ from typing import Any
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.sources.sql.query_reader import Record
-from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, number_key, redacted
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, number_key, text_or_none
 from yprov_mlflow.prov.state import Experiment, ModelVersion, RegisteredModel
 
 _EXPERIMENT = frozenset(
@@ -29,7 +29,7 @@ def experiments(reading: Reading) -> Iterator[Event]:
         experiment = Experiment(
             experiment_id,
             record.get("name"),
-            redacted(record.get("artifact_location")),
+            text_or_none(record.get("artifact_location")),
             record.get("creation_time"),
             record.get("last_update_time"),
             record.get("lifecycle_stage", "active"),

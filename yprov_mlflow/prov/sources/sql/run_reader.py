@@ -9,7 +9,7 @@ from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql import metric_points, models, reading, traces
 from yprov_mlflow.prov.sources.sql.query_reader import Record, Unreadable
-from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, redacted
+from yprov_mlflow.prov.sources.sql.reading import Reading, extra_fields, text_or_none
 from yprov_mlflow.prov.state import Run
 
 _COLUMNS = frozenset(
@@ -56,6 +56,8 @@ class RunReader:
         for table, lost, read in parts:
             where = f"{table}, run {self._run_id}"
             yield from self._reading.guard(where, lost, read())
+        for problem in self._events.possibly_infinite():
+            self._reading.report(problem)
 
     def _ids(self, kind: str) -> list[str]:
         return self._reading.index.ids(self._reader, kind, self._run_id)
@@ -80,7 +82,7 @@ class RunReader:
         run.start_time_ms = self._time("start_time")
         run.end_time_ms = self._time("end_time")
         run.lifecycle = record.get("lifecycle_stage") or "active"
-        run.artifact_uri = redacted(record.get("artifact_uri"))
+        run.artifact_uri = text_or_none(record.get("artifact_uri"))
         run.fields = _fields(record)
         if metric_points.in_seconds(self._reader, self._run_id):
             run.fields["metric_timestamps"] = "s"

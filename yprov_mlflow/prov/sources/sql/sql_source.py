@@ -75,6 +75,13 @@ class DatabaseSource(RemoteSource):
             yield from RunReader(self._reading(reader, ref.run_id), ref.run_id, store).events()
             self._check(database, f"run {ref.run_id}")
 
+    def artifact_folder(self, ref: RunRef) -> str | None:
+        """Return the local folder of the run's artifacts, None if they are not on this machine."""
+        with self._open().transaction() as reader:
+            rows = reader.rows("runs", ("artifact_uri",), {"run_uuid": ref.run_id})
+            uri = next(iter(rows), (None,))[0]
+        return self._finder().find(str(uri), ref.run_id)[0] if uri else None
+
     def store_events(self) -> Iterator[Event]:
         """Yield the events of everything that belongs to no run."""
         store_id, database = ids.store_id(self.store()["uuid"]), self._open()

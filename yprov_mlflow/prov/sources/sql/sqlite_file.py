@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -18,7 +19,9 @@ from yprov_mlflow.prov.errors import StoreError
 
 _HEADER = b"SQLite format 3\0"
 _WAL_VERSION = b"\2"  # byte 18 of the header, of a file in WAL mode
-_WAIT_S = 60.0
+_QUIET_S, _WAIT_S = 2.0, 30.0
+"""Seconds to wait for a lock, in silence and altogether."""
+_LOG = logging.getLogger(__name__)
 _UNFINISHED = ("-wal", "-journal")
 _CURE = "Give the database that MLflow writes to: a SQLite file with its tables"
 
@@ -27,6 +30,10 @@ _INDEXED_TABLES = ("metrics", "latest_metrics", "params", "tags")
 _SMALL_TABLE = 20_000
 
 FileState = tuple[object, ...]
+
+
+def _is_lock(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class SqliteFile:
@@ -94,11 +101,10 @@ class SqliteFile:
         self._wal = self._in_wal_mode()
         if self._copy is None:
             try:
-                return self._open(self.path, "mode=ro")
+                return self._open(self.path, "mode=ro", min(_QUIET_S, _WAIT_S))
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    cure = "Try again when the program that writes to it has finished"
-                    raise self._error("the database is locked", cure) from error
+                if _is_lock(error):
+                    return self._open_when_unlocked()
             if not self._unfinished():
                 connection = self._open(self.path, "immutable=1")
                 self.immutable = True
@@ -106,22 +112,34 @@ class SqliteFile:
             self._copy = self._make_copy()
         return self._open(Path(self._copy.name, self.path.name), "mode=rw")
 
+    def _open_when_unlocked(self) -> sqlite3.Connection:
+        _LOG.warning("%s is locked by another program: waiting up to %g s", self.path, _WAIT_S)
+        try:
+            return self._open(self.path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if not _is_lock(error):
+                raise
+            cure = "Try again when the program that writes to it has finished"
+            raise self._error("the database is locked", cure) from error
+
     def _unfinished(self) -> list[str]:
         """Return the suffixes of files with changes that are not in the database file yet."""
         paths = {suffix: Path(f"{self.path}{suffix}") for suffix in _UNFINISHED}
         return [suffix for suffix, path in paths.items() if path.exists() and path.stat().st_size]
 
-    def _open(self, path: Path, mode: str) -> sqlite3.Connection:
+    def _open(self, path: Path, mode: str, wait_s: float | None = None) -> sqlite3.Connection:
         uri = f"file:{quote(str(path.absolute()))}?{mode}"
         # isolation_level=None: transactions begin where Database begins them, and not only before
         # writes, as sqlite3 would do it.
+        timeout = _WAIT_S if wait_s is None else wait_s
         connection = sqlite3.connect(
-            uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+            uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
         )
         connection.text_factory = self._decode
         try:
             # Connecting alone reads nothing; this fails where reading does.
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {int(_WAIT_S * 1000)}")
         except sqlite3.OperationalError:
             connection.close()
             raise

@@ -21,8 +21,9 @@ def _link(call: Call, subject: str, target: str, *, unlink: bool = False) -> Non
         entity = history.remove(link, call.ref)
     else:
         entity = history.assign(link, call.ref, None, {"mlf:target": name(target)})
-    for end in (subject, target) if entity is not None else ():
-        call.builder.was_influenced_by(entity, end)
+    if entity is not None:
+        for end in (subject, target):
+            call.builder.was_influenced_by(entity, end)
 
 
 def _traces_to_run(call: Call, *, unlink: bool = False) -> bool:

@@ -1,27 +1,24 @@
-"""PROV-N as statements for validation."""
+"""The statements of the parsers of PROV-N and PROV-XML for validation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from yprov_mlflow.prov.formats import prov_n_parser
-from yprov_mlflow.prov.formats.prov_n_parser import ParsedBundle, ParsedStatement
-from yprov_mlflow.prov.model.relations import KINDS, PROV
-from yprov_mlflow.prov.validate import xsd_datetime
+from yprov_mlflow.prov.formats.parsed import ParsedBundle, ParsedStatement
+from yprov_mlflow.prov.formats.prov_json import values_of
+from yprov_mlflow.prov.formats.prov_n_parser import QUALIFIED_NAME
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS, PROV
 from yprov_mlflow.prov.validate.instance import Instance
 from yprov_mlflow.prov.validate.names import Names
 from yprov_mlflow.prov.validate.rules import SYNTAX, warning
 from yprov_mlflow.prov.validate.statements import Statement
 
+_NAME_TYPES = (QUALIFIED_NAME, "xsd:QName")
 
-def instances(text: str) -> Iterator[Instance]:
-    """Yield each bundle, and last the statements outside bundles.
 
-    Raises:
-        ProvNSyntaxError: The text is not PROV-N.
-    """
-    for bundle in prov_n_parser.parse(text, lambda time: xsd_datetime.parse(time) is not None):
-        yield _instance(bundle)
+def instances(bundles: Iterable[ParsedBundle]) -> Iterator[Instance]:
+    """Yield an instance for each bundle, as soon as it is parsed."""
+    return map(_instance, bundles)
 
 
 def _instance(bundle: ParsedBundle) -> Instance:
@@ -49,17 +46,22 @@ def _instance(bundle: ParsedBundle) -> Instance:
 def _statement(parsed: ParsedStatement, names: Names) -> Statement:
     resolve = names.resolve
     types: list[str] = []
-    for key, value in parsed.attributes or ():
+    for key, several in parsed.attributes or ():
         resolve(key)
-        if isinstance(value, dict):
-            if "type" in value:
-                resolve(value["type"])
-            if value.get("type") == prov_n_parser.QUALIFIED_NAME:
-                resolve(value["$"])
-        if names.expand(key) == f"{PROV}type":
-            types.append(value["$"] if isinstance(value, dict) else value)
+        is_type = names.expand(key) == f"{PROV}type"
+        for value in values_of(several):
+            if isinstance(value, dict):
+                if "type" in value:
+                    resolve(value["type"])
+                if value.get("type") in _NAME_TYPES:
+                    resolve(str(value["$"]))
+            if is_type:
+                types.append(str(value["$"] if isinstance(value, dict) else value))
+    identifier = parsed.identifier
+    if parsed.kind not in ELEMENTS and (identifier or "").startswith("_:"):
+        identifier = None
     described = parsed.attributes is not None
     statement = Statement(
-        parsed.kind, parsed.identifier, parsed.terms, parsed.times, tuple(types), described
+        parsed.kind, identifier, parsed.terms, parsed.times, tuple(types), described
     )
     return statement.resolved(resolve)

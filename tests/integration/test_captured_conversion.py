@@ -1,0 +1,153 @@
+"""Conversion of stores with captured runs keeps what capture saw, and adds what came later."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunUpdated
+from yprov_mlflow.prov.formats import FORMATS, open_documents
+from yprov_mlflow.prov.formats.metric_files import read_points
+from yprov_mlflow.prov.translate import events_of
+from yprov_mlflow.prov.validate.documents import check
+
+CAPTURED = """
+import pathlib, sys
+import yprov_mlflow as mlflow
+
+points = int(sys.argv[2])
+mlflow.set_tracking_uri(sys.argv[1])
+with mlflow.start_run() as run, mlflow.prov.context("training"):
+    mlflow.log_param("lr", 0.1)
+    mlflow.set_tags({"color": "red", "gone": "soon", "same": "same"})
+    for step in range(points):
+        mlflow.log_metric("loss", 1.0 / (step + 1), step=step)
+    mlflow.log_text("first", "notes.txt")
+print(run.info.run_id, run.info.artifact_uri)
+"""
+
+
+class Captured:
+    """A captured run in a store, and the folder of its document."""
+
+    def __init__(self, folder: Path, points: int, scheme: str) -> None:
+        self.folder, self.uri = folder, f"{scheme}{folder}/m.db"
+        script = folder / "train.py"
+        script.write_text(CAPTURED)
+        env = {
+            **os.environ,
+            "YPROV_MLFLOW_DIR": str(folder / "state"),
+            "YPROV_MLFLOW_COLLECTORS": "host,environment",
+            "MLFLOW_ALLOW_FILE_STORE": "true",
+        }
+        command = [sys.executable, str(script), self.uri, str(points)]
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, check=True
+        )
+        self.run_id, artifact_uri = done.stdout.split()[-2:]
+        self.provenance = Path(artifact_uri.removeprefix("file://")) / "provenance"
+        self.client = mlflow.MlflowClient(self.uri)
+
+    def convert(self, source: str, *options: str) -> str:
+        command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", "out", *options]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def converted(self, suffix: str = ".json") -> Path:
+        (path,) = (self.folder / "out").glob(f"*/{self.run_id}/prov{suffix}")
+        return path
+
+
+@pytest.fixture(params=["sqlite:///", "file://"])
+def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return str(request.param)
+
+
+def test_unchanged_run_keeps_its_own_document(tmp_path: Path, scheme: str) -> None:
+    run = Captured(tmp_path, 5, scheme)
+    run.convert(run.uri)
+    (own,) = open_documents(run.provenance / "prov.json")
+    (converted,) = open_documents(run.converted())
+    assert converted.records == own.records
+
+
+@pytest.mark.parametrize("points", [5, 150])
+def test_later_changes_are_added(tmp_path: Path, scheme: str, points: int) -> None:
+    run = Captured(tmp_path, points, scheme)
+    run.client.set_tag(run.run_id, "color", "blue")
+    run.client.set_tag(run.run_id, "new", "tag")
+    run.client.delete_tag(run.run_id, "gone")
+    run.client.log_param(run.run_id, "late", "1")
+    run.client.log_metric(run.run_id, "loss", 7.0, step=points)
+    run.client.log_metric(run.run_id, "other", float("nan"))
+    run.client.log_text(run.run_id, "second", "notes.txt")
+    run.client.log_text(run.run_id, "more", "more.txt")
+    run.client.delete_run(run.run_id)
+    run.convert(run.uri)
+    (own,) = open_documents(run.provenance / "prov.json")
+    (converted,) = open_documents(run.converted())
+    for section in ("entity", "activity", "agent"):
+        assert own.records.get(section, {}).keys() <= converted.records.get(section, {}).keys()
+    report = check(run.converted())
+    assert not report.errors, report
+    metrics = run.converted().with_name("metrics.parquet")
+    assert metrics.exists() == (points > 100)
+    events = list(events_of(converted, read_points(metrics) if metrics.exists() else None))
+    stored = run.client.get_run(run.run_id).data
+    state = {
+        "tags": {k: v for e in events if hasattr(e, "tags") for k, v in e.tags.items()},
+        "params": {k: v for e in events if hasattr(e, "params") for k, v in e.params.items()},
+    }
+    assert state == {"tags": stored.tags, "params": stored.params}
+    logged = [
+        (key, step, repr(value))
+        for event in events
+        if isinstance(event, MetricsLogged)
+        for key, step, value in zip(event.keys, event.steps, event.values, strict=True)
+    ]
+    expected = [
+        (key, metric.step, repr(metric.value))
+        for key in ("loss", "other")
+        for metric in run.client.get_metric_history(run.run_id, key)
+    ]
+    assert sorted(logged) == sorted(expected)
+    files = {
+        str(file["path"]): file["sha256"]
+        for event in events
+        if isinstance(event, ArtifactsLogged)
+        for file in event.files
+    }
+    texts = {"notes.txt": b"second", "more.txt": b"more"}
+    assert files == {path: hashlib.sha256(text).hexdigest() for path, text in texts.items()}
+    assert [e.lifecycle for e in events if isinstance(e, RunUpdated)] == ["deleted"]
+
+
+def test_documents_become_every_format_and_back(tmp_path: Path) -> None:
+    run = Captured(tmp_path, 5, "sqlite:///")
+    (own,) = open_documents(run.provenance / "prov.json")
+    targets = [option for name in FORMATS for option in ("--to", name)]
+    run.convert(str(run.provenance / "prov.json"), *targets)
+    for form in FORMATS.values():
+        (document,) = open_documents(run.converted(form.suffix))
+        assert document.records == own.records, form.name
+    output = run.convert(str(tmp_path / "out"), "--to", "turtle")
+    assert "1 of 1 runs" in output
+
+
+def test_broken_captured_document_costs_no_run(tmp_path: Path) -> None:
+    run = Captured(tmp_path, 5, "sqlite:///")
+    (run.provenance / "prov.json").write_text("{")
+    command = [sys.executable, "-m", "yprov_mlflow", "convert", run.uri, "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "cannot be used" in done.stdout + done.stderr
+    (converted,) = open_documents(run.converted())
+    assert any("mlf:step" in record for record in converted.records["entity"].values())

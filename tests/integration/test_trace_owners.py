@@ -1,0 +1,365 @@
+"""Spans and assessments stand in the document of the run that MLflow says owns their trace.
+
+Random programs trace in several runs and threads, and in none. ``MlflowClient`` says afterwards
+which trace belongs to which run; each document, and that of the store, must have exactly these.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from support.readers.documents import RunDocument, literal
+
+from integration.conftest import Sandbox, Server
+from yprov_mlflow.prov.convert import Conversion, Request
+from yprov_mlflow.prov.convert.executors import InlineExecutor
+
+TRACE = """
+import base64, contextlib, json, sys, threading, time
+import mlflow
+from mlflow.entities import Span
+from mlflow.tracing.client import TracingClient
+
+client, tracing = mlflow.MlflowClient(), TracingClient()
+program, prefix = json.load(open(sys.argv[1])), sys.argv[2]
+experiments = [client.create_experiment(f"{prefix} {number}") for number in range(2)]
+mlflow.set_experiment(experiment_id=experiments[0])
+runs, traces, unended = [], [], []
+
+
+def run():
+    new = mlflow.start_run(experiment_id=experiments[len(runs) % 2])
+    runs.append(new.info.run_id)
+    return new
+
+
+def trace(spans, name=None):
+    name = name or f"root {len(traces)}"
+    with mlflow.start_span(name) as root:
+        root.set_inputs({"secret": name})
+        for number in range(spans - 1):
+            with mlflow.start_span(f"step {number}") as step:
+                step.set_outputs(name)
+    traces.append(root.trace_id)
+
+
+def flush():
+    mlflow.flush_trace_async_logging()
+    time.sleep(0.3)
+
+
+def stored(number):
+    flush()
+    return client.get_trace(traces[number % len(traces)]).data.spans
+
+
+def log(spans):
+    with contextlib.suppress(NotImplementedError):  # the file store
+        tracing.log_spans(experiments[0], spans)
+
+
+def copied(span, number):
+    # A span of a trace that never starts by a call of its own, as OpenTelemetry's clients log it.
+    fields, name = span.to_dict(), f"{abs(hash(prefix)) % 2**64:016x}{number:016x}"
+    fields["trace_id"] = base64.b64encode(bytes.fromhex(name)).decode()
+    own = {"mlflow.traceRequestId": json.dumps("tr-" + name)}
+    fields["attributes"] = {**fields["attributes"], **own}
+    return Span.from_dict(fields)
+
+
+def together(threads):
+    def work(spans):
+        if spans % 2:
+            with run():
+                trace(spans)
+        else:
+            trace(spans)
+
+    started = [threading.Thread(target=work, args=(spans,)) for spans in threads]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+
+
+def act(number, kind, value):
+    if kind == "trace":
+        trace(value)
+    elif kind == "threads":
+        together([value, value + 1])
+    elif kind == "late":
+        unended.append(mlflow.start_span_no_context(f"late {number}", inputs={"secret": number}))
+    elif kind == "elsewhere":  # in an experiment that is not the run's
+        for experiment in experiments:
+            mlflow.start_span_no_context(f"{number}", experiment_id=experiment).end()
+    elif not traces:
+        return
+    elif kind == "again":
+        log([span for i in range(value + 1) for span in stored(i)])
+    elif kind == "foreign":
+        copies = [copied(span, 100 * number + i) for i in range(value) for span in stored(i)]
+        log(copies[:1])  # the first trace arrives in two batches
+        log(copies[1:])
+    elif kind == "assess":
+        flush()
+        mlflow.log_feedback(trace_id=traces[value % len(traces)], name=f"f{number}", value=True)
+    elif kind == "tag":
+        flush()
+        mlflow.set_trace_tag(traces[value % len(traces)], f"t{number}", "x")
+    elif kind == "link" and mlflow.active_run():
+        flush()
+        with contextlib.suppress(mlflow.MlflowException, NotImplementedError):
+            client.link_traces_to_run(
+                [traces[value % len(traces)]], mlflow.active_run().info.run_id
+            )
+
+
+for number, (in_run, actions) in enumerate(program):
+    with run() if in_run else contextlib.nullcontext():
+        for offset, action in enumerate(actions):
+            act(10 * number + offset, *action)
+for span in unended:
+    span.end()
+flush()
+time.sleep(2)
+print(json.dumps({"runs": runs, "experiments": experiments}))
+"""
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("trace"), st.integers(1, 4)),
+    st.tuples(
+        st.sampled_from("trace threads late elsewhere again foreign assess tag link".split()),
+        st.integers(1, 3),
+    ),
+)
+PROGRAMS = st.lists(
+    st.tuples(st.booleans(), st.lists(ACTIONS, min_size=1, max_size=5)), min_size=4, max_size=7
+).map(
+    # Every kind of batch in every program; what comes before and between varies.
+    lambda parts: [
+        (True, [("trace", 2)]),
+        (True, [("trace", 1), ("foreign", 2)]),
+        *parts,
+        (False, [("trace", 3), ("again", 3), ("late", 1)]),
+        (
+            True,
+            [
+                ("elsewhere", 1),
+                ("again", 4),
+                ("assess", 1),
+                ("tag", 2),
+                ("threads", 1),
+                ("late", 1),
+            ],
+        ),
+    ]
+)
+
+Owned = dict[str, set[str]]
+"""By run, or by "store": spans and assessments, each as the end of its id in a document."""
+
+few_examples = settings(
+    max_examples=2,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes seconds
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+def truth(uri: str, experiments: Iterable[str]) -> Owned:
+    """Return what plain MLflow says, for these experiments."""
+    from mlflow import MlflowClient
+
+    owned: Owned = defaultdict(set)
+    token: str | None = ""
+    while token is not None:
+        page = MlflowClient(uri).search_traces(
+            locations=list(experiments), max_results=50, page_token=token or None
+        )
+        for trace in page:
+            owner = owned[trace.info.trace_metadata.get("mlflow.sourceRun") or "store"]
+            base = f"trace/{trace.info.trace_id}"
+            spans = [f"{base}/span/{span.span_id}" for span in trace.data.spans]
+            assert len(set(spans)) == len(spans)
+            owner.update(spans)
+            owner.update(f"{base}/assessment/{a.assessment_id}" for a in trace.info.assessments)
+        token = page.token or None
+    return owned
+
+
+def described(path_or_document: Path | RunDocument, only: Iterable[str] = ()) -> set[str]:
+    """Return the spans and assessments that a document has records of."""
+    document = (
+        RunDocument.load(path_or_document)
+        if isinstance(path_or_document, Path)
+        else path_or_document
+    )
+    pattern = re.compile(r"trace/([^/]+)/(span|assessment)/[^/]+$")
+    kinds = ("mlf:Span", "mlf:Assessment")
+    ids = {identifier for kind in kinds for identifier in document.of_type(kind)}
+    matches = {match for identifier in ids if (match := pattern.search(identifier))}
+    wanted = set(only)
+    return {match[0] for match in matches if not wanted or match[1] in wanted}
+
+
+def traces_of(owned: Owned) -> set[str]:
+    return {name.split("/")[1] for names in owned.values() for name in names}
+
+
+def assert_no_foreign_text(document: RunDocument, own: set[str]) -> None:
+    """Assert that no inputs of spans are in the document that are not of its own traces."""
+    text = json.dumps(document.data)
+    for identifier, record in document.of_type("mlf:SpanInput").items():
+        assert identifier.partition(":")[2].rpartition("/")[0] in own, literal(record["prov:value"])
+    assert text.count('"mlf:SpanInput"') == len(document.of_type("mlf:SpanInput"))
+
+
+def run_program(sandbox: Sandbox, uri: str, program: Any, prefix: str) -> dict[str, list[str]]:
+    (sandbox.folder / "program.json").write_text(json.dumps(program))
+    done = sandbox.run(TRACE, uri, "program.json", prefix, MLFLOW_ENABLE_ASYNC_TRACE_LOGGING="true")
+    assert "Provenance capture failed" not in done.err
+    result: dict[str, list[str]] = done.json
+    assert result["runs"]
+    return result
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "files"])
+@few_examples
+@given(program=PROGRAMS)
+def test_live_and_converted_documents_have_the_spans_of_their_run(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, backend: str, program: Any
+) -> None:
+    sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), empty_database)
+    uri: str = getattr(sandbox, backend)
+    result = run_program(sandbox, f"yprov+{uri}", program, "live")
+    owned = truth(uri, result["experiments"])
+    assert owned["store"]
+    for run_id in result["runs"]:
+        document = sandbox.document(run_id, uri)
+        assert described(document) == owned[run_id]
+        assert_no_foreign_text(document, owned[run_id])
+    sandbox.yprov("recover", uri=uri)
+    [store] = sandbox.journal.glob("stores/*/prov.json")
+    assert described(store) == owned["store"]
+    converted = sandbox.folder / "converted"
+    conversion = Conversion(Request(uri, converted), InlineExecutor())
+    assert [outcome.problems for outcome in conversion if outcome.problems] == []
+    for run_id in result["runs"]:
+        [path] = converted.glob(f"*/{run_id}/prov.json")
+        assert described(path) == owned[run_id]
+    assert described(converted / "store" / "prov.json") == owned["store"]
+
+
+@settings(few_examples, max_examples=1)
+@given(program=PROGRAMS)
+def test_documents_of_a_server_have_the_spans_of_their_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_database: Path,
+    capturing_server: Server,
+    program: Any,
+) -> None:
+    sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), empty_database)
+    uri = capturing_server.uri
+    result = run_program(sandbox, uri, program, sandbox.folder.name)
+    owned = truth(uri, result["experiments"])
+    for run_id in result["runs"]:
+        assert_eventually(
+            lambda run_id=run_id: described(RunDocument.fetch(run_id, uri)), owned[run_id]
+        )
+    environment = {"YPROV_MLFLOW_DIR": str(capturing_server.journal)}
+    sandbox.call("yprov-mlflow", "recover", uri=uri, check=False, **environment)
+    [store] = (capturing_server.journal / "server").glob("stores/*/prov.json")
+    assert described(store, traces_of(owned)) == owned["store"]
+    converted = sandbox.folder / "converted"
+    list(Conversion(Request(uri, converted), InlineExecutor()))
+    for run_id in result["runs"]:
+        [path] = converted.glob(f"*/{run_id}/prov.json")
+        assert described(path) == owned[run_id]
+
+
+def assert_eventually(actual: Callable[[], set[str]], expected: set[str]) -> None:
+    """Wait for the documents that a server writes after a run's late events."""
+    end = time.monotonic() + 20
+    while actual() != expected and time.monotonic() < end:
+        time.sleep(0.5)
+    assert actual() == expected
+
+
+REMOVE = """
+import json, sys
+import mlflow
+
+client, traces, runs = mlflow.MlflowClient(), [], []
+experiment = mlflow.set_experiment("removal").experiment_id
+for name in ("first", "second", None):
+    active = mlflow.start_run(run_name=name) if name else None
+    with mlflow.start_span("root") as span:
+        pass
+    traces.append(span.trace_id)
+    model = client.create_logged_model(
+        experiment, f"model of {name}", source_run_id=active and active.info.run_id
+    )
+    if active:
+        mlflow.end_run()
+        runs.append(active.info.run_id)
+    runs.append(model.model_id)
+mlflow.flush_trace_async_logging()
+print(json.dumps({"traces": traces, "runs": runs}))
+"""
+
+BY_ANOTHER_PROCESS = """
+import json, sys
+import mlflow
+
+client, made = mlflow.MlflowClient(), json.loads(sys.argv[1])
+experiment = mlflow.set_experiment("removal").experiment_id
+with mlflow.start_run() as run:
+    for model_id in made["runs"][1::2] + made["runs"][-1:]:
+        client.set_logged_model_tags(model_id, {"checked": "yes"})
+        client.delete_logged_model(model_id)
+    client.delete_traces(experiment, trace_ids=made["traces"])
+    mlflow.set_tracking_uri(sys.argv[2])  # the trace names a run of another store
+    mlflow.set_experiment("elsewhere")
+    with mlflow.start_span("root of another store"):
+        pass
+    mlflow.flush_trace_async_logging()
+    mlflow.set_tracking_uri(None)
+print(json.dumps(run.info.run_id))
+"""
+
+
+def test_removal_by_another_run_is_filed_with_each_owner(sandbox: Sandbox) -> None:
+    uri = f"yprov+{sandbox.sqlite}"
+    made = sandbox.run(REMOVE, uri).json
+    other = f"yprov+sqlite:///{sandbox.folder / 'other.db'}"
+    remover = sandbox.run(BY_ANOTHER_PROCESS, uri, json.dumps(made), other).json
+    sandbox.yprov("recover", uri=sandbox.sqlite)
+    stores = [RunDocument.load(path) for path in sandbox.journal.glob("stores/*/prov.json")]
+    [store] = [document for document in stores if "root of another" not in str(document.data)]
+    [elsewhere] = [document for document in stores if document is not store]
+    assert len(elsewhere.of_type("mlf:Span")) == 1
+    first, model_1, second, model_2, model_3 = made["runs"]
+    documents = [
+        (sandbox.document(first), made["traces"][0], model_1),
+        (sandbox.document(second), made["traces"][1], model_2),
+        (store, made["traces"][2], model_3),
+    ]
+    for document, trace, model in documents:
+        calls = document.of_type("mlf:StoreOperation").values()
+        [call] = [c for c in calls if literal(c["mlf:method"]) == "delete_traces"]
+        assert json.loads(literal(call["mlf:arguments"]))["trace_ids"] == [trace]
+        assert "mlf:result" not in call  # MLflow's number is that of all
+        models = document.of_type("mlf:LoggedModel")
+        assert [i.rpartition("/")[2] for i in models] == [model]
+        assert any("tag/checked" in identifier for identifier in document.data["entity"])
+    document = sandbox.document(remover)
+    assert not document.of_type("mlf:LoggedModel") and not document.of_type("mlf:Trace")

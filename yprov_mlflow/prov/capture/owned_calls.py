@@ -1,0 +1,276 @@
+"""Record calls about several objects once for each owner.
+
+MLflow decides: a trace belongs to the run in its metadata, a logged model to its source
+run. A call about several traces is recorded once for each owner, with the elements that are its
+own, so that the data of a run never appear in the document of another. Objects without a run go to
+the document of the store; calls about other objects belong to the active run that made them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from yprov_mlflow.prov import events, serialize
+from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES, store_uri
+from yprov_mlflow.prov.capture.session import SOURCE_RUN, CaptureSession, EarlySpans
+from yprov_mlflow.prov.events import TERMINAL, Event, Json
+from yprov_mlflow.prov.ids import store_id, store_of
+
+
+class Call(NamedTuple):
+    """A call of a wrapped store that has succeeded."""
+
+    capture: CaptureSession
+    store: Any
+    result: Any
+
+    def record(self, run_id: str, cls: type[Event], *fields: Any) -> None:
+        """Append an event to the journal of a run in this store, or of the store."""
+        self.capture.recorder.record(run_id, cls, *fields, store=self.store)
+
+    def store_id(self) -> str:
+        """Return the id that stands for this store."""
+        return store_id(self.capture.store_reference(self.store)["uuid"])
+
+
+# Kinds of subjects by the argument, or field of a result, that identifies one.
+_SUBJECTS = {
+    "experiment_id": "experiment",
+    "trace_id": "trace",
+    "request_id": "trace",
+    "model_id": "logged-model",
+    "run_id": "run",
+    "dataset_id": "dataset",
+    "assessment_id": "assessment",
+    "webhook_id": "webhook",
+    **{kind: kind for kind in ("version", "alias", "key")},
+}
+
+# Nouns of methods about registered models, which MLflow's prompts are, too.
+_IN_REGISTRY = ("registered_model", "model_version", "prompt")
+_OF_REGISTRY = frozenset({"model", "version", "alias", "key"})
+
+REMOVALS = frozenset({"delete_traces", "delete_logged_model", HARD_DELETES["model"]})
+"""Methods that remove what only the store can tell the owner of."""
+
+_MAX_EARLY_TRACES = 64
+
+# Methods about several traces: the argument with the elements, and the trace of one.
+_ELEMENTS: dict[str, tuple[str, Callable[[Any], str | None]]] = {
+    "log_spans": ("spans", mlflow_private.trace_of),
+    "delete_traces": ("trace_ids", str),
+}
+
+
+def store_called(
+    method: str, signature: inspect.Signature, call: Call, /, *args: Any, **kwargs: Any
+) -> None:
+    """Record a call for its owner, or a part of it for each of its owners."""
+    bound = signature.bind(call.store, *args, **kwargs)
+    values = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
+    arguments = serialize.arguments(method, values)
+    if method in _ELEMENTS and values.get(_ELEMENTS[method][0]):
+        _elements_called(call, method, values, arguments)
+        return
+    answer = serialize.result(method, call.result)
+    fields = answer if isinstance(answer, dict) else {}
+    trace = _trace_of_call(arguments, fields)
+    subjects = subjects_of(method, arguments, answer)
+    if trace:
+        subjects.setdefault("trace", trace)
+    if "experiment" in method:
+        call.capture.forget_experiment(call.store, subjects.get("experiment", ""))
+    if trace and "start_trace" in method:
+        _trace_started(call, trace, _run_in_metadata(arguments, fields))
+    owner = _owner(call, arguments, fields, trace)
+    _record(call, owner, (method, subjects, arguments, answer))
+
+
+def _record(call: Call, owner: str, fields: tuple[Any, ...]) -> None:
+    # A registry store cannot take the document of a run; the tracking store with its URI can.
+    home = None if store_of(owner) else call.capture.tracking.get(store_uri(call.store))
+    call.capture.recorder.record(owner, events.StoreCalled, *fields, store=home)
+    if call.capture.server and home is not None:
+        _note_end(call.capture, owner, home)
+
+
+def _note_end(capture: CaptureSession, run_id: str, store: Any) -> None:
+    """Deliver again if another worker of the server has ended the run."""
+    state = capture.recorder.state(run_id)
+    if state.terminal or len(state.writer.folder.files()) < 2:
+        return
+    with capture.uncaptured():
+        run = capture.ask(store.get_run, run_id)
+    if run is not None and run.info.status in TERMINAL:
+        # Imported as late as by the end of a run: it loads the translator and the formats.
+        from yprov_mlflow.prov.capture import delivery
+
+        state.terminal = True
+        delivery.deliver_later(capture, run_id)
+
+
+def subjects_of(method: str, arguments: Mapping[str, Json], answer: Json) -> dict[str, str]:
+    """Return the ids of a call's objects by their kind, the same ones as of converted stores."""
+    fields = answer if isinstance(answer, dict) else {}
+    subjects: dict[str, str] = {}
+    for source in (arguments, fields):
+        for field, kind in _SUBJECTS.items():
+            if kind not in subjects and isinstance(source.get(field), str | int):
+                subjects[kind] = str(source[field])
+    if method == "create_experiment" and isinstance(answer, str | int):
+        return {"experiment": str(answer)}
+    in_registry = any(noun in method for noun in _IN_REGISTRY)
+    # A name identifies models of the registry, and objects without an id, such as scorers.
+    if isinstance(name := arguments.get("name"), str):
+        if in_registry:
+            subjects["model"] = name
+        elif method.rpartition("_")[2] not in subjects:
+            subjects["name"] = name
+    if in_registry and not method.startswith("link_"):
+        return {kind: subjects[kind] for kind in subjects if kind in _OF_REGISTRY}
+    return subjects
+
+
+# -- owners ------------------------------------------------------------------------------
+
+
+def _owner(
+    call: Call, arguments: Mapping[str, Any], fields: Mapping[str, Any], trace: str | None
+) -> str:
+    """Return the run, or what stands for the store, whose document a call belongs to."""
+    capture, store = call.capture, call.store
+    run_id: str | None = arguments.get("run_id")
+    if run_id is None and trace is not None:
+        return capture.run_of_trace(trace, store, ask=True) or call.store_id()
+    model_id = arguments.get("model_id") or fields.get("model_id")
+    run_id = run_id or fields.get("run_id") or fields.get("source_run_id")
+    if not run_id and model_id:
+        # A call on a registry, which lacks logged models, is about them, too.
+        tracking = capture.tracking.get(store_uri(store), store)
+        run_id = capture.run_of_model(str(model_id), tracking)
+    return str(run_id or capture.active_run_in(store) or call.store_id())
+
+
+def _trace_of_call(arguments: Mapping[str, Any], fields: Mapping[str, Any]) -> str | None:
+    """Return the id of the trace that a call is about."""
+    sources = (arguments, fields, _object(arguments, "trace_info"))
+    ids = [source.get(key) for source in sources for key in ("trace_id", "request_id")]
+    ids.append(_object(arguments, "assessment").get("trace_id"))
+    return next((str(i) for i in ids if isinstance(i, str | int)), None)
+
+
+def _object(arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = arguments.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _run_in_metadata(arguments: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
+    """Return the run in the metadata of a new trace, empty without one."""
+    for source in (_object(arguments, "trace_info"), arguments, fields):
+        for key in ("trace_metadata", "request_metadata"):  # MLflow 2 has the latter
+            metadata = source.get(key)
+            if isinstance(metadata, dict) and metadata.get(SOURCE_RUN):
+                return str(metadata[SOURCE_RUN])
+    return ""
+
+
+def before_removal(
+    capture: CaptureSession, store: Any, method: Callable[..., Any], *args: Any, **kwargs: Any
+) -> None:
+    """Remember the owners of objects that a call removes, because afterwards no store has them."""
+    with contextlib.suppress(TypeError):  # MLflow raises it for wrong arguments
+        arguments = inspect.signature(method).bind(store, *args, **kwargs).arguments
+        if model_id := arguments.get("model_id"):
+            capture.run_of_model(model_id, store)
+        capture.remember_traces(map(str, arguments.get("trace_ids") or ()), store)
+
+
+# -- several traces ----------------------------------------------------------------------
+
+
+def _elements_called(
+    call: Call, method: str, values: Mapping[str, Any], arguments: dict[str, Json]
+) -> None:
+    """Record the part of each owner; only the whole call has a result."""
+    name, trace_of = _ELEMENTS[method]
+    items = arguments[name]
+    assert isinstance(items, list)
+    parts: dict[str, dict[str | None, list[Json]]] = {}
+    groups = _by_trace(values[name], items, trace_of)
+    if call.capture.server:  # other processes make the traces
+        call.capture.remember_traces(filter(None, groups), call.store)
+    with call.capture.lock:  # no other thread may start a trace between question and answer
+        for trace, elements in groups.items():
+            run_id = trace and call.capture.run_of_trace(trace, call.store, ask=False)
+            owner = run_id or call.store_id()
+            if run_id is None and trace and method == "log_spans":
+                part = {**arguments, name: elements}
+                _keep(call, trace, (method, {"trace": trace}, part, None))
+            else:
+                parts.setdefault(owner, {})[trace] = elements
+    answer = None
+    if len(parts) == 1 and method != "log_spans":  # which returns its argument
+        answer = serialize.result(method, call.result)
+    for owner, by_trace in parts.items():
+        traces = [trace for trace in by_trace if trace is not None]
+        subjects = {"trace": traces[0]} if len(by_trace) == len(traces) == 1 else {}
+        part = {**arguments, name: [item for group in by_trace.values() for item in group]}
+        _record(call, owner, (method, subjects, part, answer))
+
+
+def _by_trace(
+    elements: Any, items: list[Json], trace_of: Callable[[Any], str | None]
+) -> dict[str | None, list[Json]]:
+    groups: dict[str | None, list[Json]] = {}
+    for element, item in zip(elements, items, strict=True):
+        groups.setdefault(trace_of(element), []).append(item)
+    return groups
+
+
+# MLflow exports most spans before their trace itself, which names its run.
+
+
+def _keep(call: Call, trace: str, fields: tuple[Any, ...]) -> None:
+    """Keep spans until their trace names its run.
+
+    A server also journals them for its store, as many traces never start by a call of their own.
+    ``_trace_started`` notes in the same journal those that a run turns out to own.
+    """
+    early = call.capture.early_spans
+    call.capture.settle = functools.partial(settle_all, call.capture)
+    early[trace] = [*early.get(trace, ()), EarlySpans(call.store, fields)]
+    if call.capture.server:
+        _record(call, call.store_id(), fields)
+    while len(early) > _MAX_EARLY_TRACES:
+        _settle(call.capture, next(iter(early)))
+
+
+def _trace_started(call: Call, trace: str, run_id: str) -> None:
+    """Remember the run of a new trace, and record the spans that came before."""
+    with call.capture.lock:
+        call.capture.trace_runs[trace] = run_id
+        _settle(call.capture, trace)
+    if run_id and call.capture.server:
+        # Another worker of this server may have journaled spans.
+        _record(call, call.store_id(), ("start_trace", {"trace": trace, "run": run_id}, {}, None))
+
+
+def _settle(capture: CaptureSession, trace: str) -> None:
+    """Record the early spans of a trace for the run that it belongs to, or for the store."""
+    for store, fields in capture.early_spans.pop(trace, ()):
+        call = Call(capture, store, None)
+        run_id = capture.run_of_trace(trace, store, ask=True)
+        if run_id or not capture.server:
+            _record(call, run_id or call.store_id(), fields)
+
+
+def settle_all(capture: CaptureSession) -> None:
+    """Record all early spans; the process exits."""
+    with capture.lock:
+        for trace in list(capture.early_spans):
+            _settle(capture, trace)

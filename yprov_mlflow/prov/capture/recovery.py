@@ -1,0 +1,283 @@
+"""Documents on demand: ``recover``, and the document of a run as its journals are now.
+
+The document of a store, which is not a run, goes to the state folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from yprov_mlflow.prov import settings
+from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture import session as process
+from yprov_mlflow.prov.capture.delivery import (
+    FACTS_TIMEOUT_S,
+    document,
+    locked,
+    own_folder,
+    write,
+)
+from yprov_mlflow.prov.capture.diagnosis import is_missing, needs_full_mlflow
+from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
+from yprov_mlflow.prov.capture.run_document import ExpectedState, Written, write_document
+from yprov_mlflow.prov.capture.session import CaptureSession
+from yprov_mlflow.prov.capture.switch import LOGGER
+from yprov_mlflow.prov.errors import (
+    DeliveryError,
+    MissingExtraError,
+    RunNotFoundError,
+    StoreError,
+    first_line,
+)
+from yprov_mlflow.prov.events import TERMINAL, RunCreated
+from yprov_mlflow.prov.ids import quote_key, store_id, store_of
+from yprov_mlflow.prov.journal import JournalDirectory, merge
+from yprov_mlflow.prov.layout import (
+    PRIVATE_FILE,
+    PROV_JSON,
+    PROVENANCE,
+    SERVER,
+    STORES,
+    private_folder,
+)
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.uris import strip_prefix
+
+_DAY_S = 86_400
+
+
+class Outcome(NamedTuple):
+    """The result of ``recover`` for one run or store."""
+
+    run_id: str  # or what stands for a store (``ids.store_id``)
+    state: str  # "written", "current", "pruned" or "failed"
+    where: str  # location of a written document
+    events: int  # number of events in that document
+    reason: str  # of a failure, or the damaged lines of journals
+
+
+def recover(
+    tracking_uri: str | None = None,
+    run_ids: Sequence[str] = (),
+    *,
+    again: bool = False,
+    prune_days: float | None = None,
+) -> Iterator[Outcome]:
+    """Write the documents of runs and stores whose journals are newer than their document.
+
+    Args:
+        tracking_uri: Store of the runs; by default the store that each journal names.
+        run_ids: Only these runs, or what stands for a store (``ids.store_id``).
+        again: Write current documents again, too.
+        prune_days: Remove the journals of runs that ended and whose documents are current, if
+            nothing was written to them for so many days.
+
+    Yields:
+        One outcome per run or store, in the order of the journal folder.
+    """
+    capture = process.get()
+    for folder in _folders(run_ids):
+        file = _store_document(folder)
+        if prune_days is not None and file is None and _prune(folder, prune_days):
+            yield Outcome(folder.run_id, "pruned", "", 0, "")
+            continue
+        exists = file is None or file.is_file()
+        if exists and folder.is_current() and not again:
+            # The document is from before the damage, and better than a new one.
+            problems = folder.readers()[1]
+            yield Outcome(folder.run_id, "current", "", 0, "; ".join(map(str, problems)))
+        else:
+            yield _recover(capture, folder, file, tracking_uri)
+
+
+def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
+    """Yield the journals of clients, then those of servers for runs without client journals.
+
+    A server's journal of a store is read in any case: it has more than those of clients.
+    """
+    directory = settings.load().directory
+    roots = (directory, directory / SERVER)
+    for run_id in run_ids:
+        folders = [JournalDirectory(root, run_id) for root in roots]
+        yield next((folder for folder in folders if folder.files()), folders[0])
+    if run_ids:
+        return
+    seen: set[str] = set()
+    for root in roots:
+        folders = list(JournalDirectory.all(root))
+        yield from (folder for folder in folders if folder.run_id not in seen)
+        seen.update(folder.run_id for folder in folders if not store_of(folder.run_id))
+
+
+def _recover(
+    capture: CaptureSession, folder: JournalDirectory, file: Path | None, tracking_uri: str | None
+) -> Outcome:
+    run_id = folder.run_id
+    try:
+        with capture.uncaptured():
+            if file is not None:
+                written = _write_store_document(file, capture, folder)
+                where = str(file)
+            else:
+                uri = tracking_uri or _recorded_uri(folder)
+                written = write(capture, folder, _open_store(uri), True)
+                where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {redact(uri)}"
+    except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
+        return Outcome(run_id, "failed", "", 0, redact(f"{type(error).__name__}: {error}"))
+    return Outcome(run_id, "written", where, written.event_count, "; ".join(written.problems))
+
+
+def _prune(folder: JournalDirectory, days: float) -> bool:
+    """Remove the journals of a run that has its document, and return whether they are removed."""
+    latest_s = max((path.stat().st_mtime for path in folder.files()), default=time.time())
+    if not folder.is_current() or time.time() - latest_s < days * _DAY_S:
+        return False
+    readers, problems = folder.readers()
+    state = ExpectedState()
+    for event in merge(readers):
+        state.feed(event)
+    # A run that has not ended may be written to again, and damage is to be looked at.
+    if problems or any(reader.problems for reader in readers) or state.status not in TERMINAL:
+        return False
+    with locked(folder):
+        shutil.rmtree(folder.path)
+    return True
+
+
+def _store_document(folder: JournalDirectory) -> Path | None:
+    """Return the path of a store's document; None for the journals of a run.
+
+    Its folder is named as the journals' folder is, so that no name of a store leads elsewhere.
+    A server's documents are below its own folder, as its journals are.
+    """
+    if not store_of(folder.run_id):
+        return None
+    name = folder.path.name.removeprefix(quote_key(store_id("")))
+    return folder.path.parents[1] / STORES / name / PROV_JSON
+
+
+def _write_store_document(file: Path, capture: CaptureSession, folder: JournalDirectory) -> Written:
+    """Write the document of a store, atomically."""
+    if not folder.files():
+        problems = [str(problem) for problem in folder.readers()[1]]
+        raise DeliveryError.no_journal(folder.run_id, str(folder.path), problems)
+    private_folder(file.parent, folder.root)
+    with locked(folder), tempfile.TemporaryDirectory(prefix="yprov-", dir=file.parent) as out:
+        written = write_document(folder, Path(out), capture.recorder.settings)
+        written.files[-1].chmod(PRIVATE_FILE)
+        written.files[-1].replace(file)
+        folder.mark_delivered(written.sizes)
+    return written
+
+
+def _recorded_uri(folder: JournalDirectory) -> str:
+    """Return the URI of the store that a run's journals name, or MLflow's current one."""
+    if not folder.path.is_dir():
+        raise DeliveryError.no_journal(folder.run_id, str(folder.path))
+    current = str(mlflow.get_tracking_uri())
+    # Three places have it, so that no damage in one of them costs the run its document.
+    recorded = folder.store() or folder.delivered_store() or _created_in(folder)
+    # Journals lack passwords; MLflow's own setting may have the right one.
+    shown = redact(process.absolute(current))
+    if not recorded:
+        stores = {other.store() for other in JournalDirectory.all(folder.path.parents[1])} - {""}
+        candidates = sorted(stores) if shown not in stores else []
+        recorded = next((uri for uri in candidates if _has_run(uri, folder.run_id)), shown)
+    return current if recorded == shown else recorded
+
+
+def _has_run(uri: str, run_id: str) -> bool:
+    """Return whether a store that another run's journal names has this run."""
+    with contextlib.suppress(Exception):  # each kind of store has its own errors
+        return _open_store(uri).get_run(run_id) is not None
+    return False
+
+
+def _created_in(folder: JournalDirectory) -> str:
+    """Return the URI of the store that the event of a run's creation names."""
+    for journal in folder.readers()[0]:
+        for event in journal:
+            if isinstance(event, RunCreated):
+                return str(event.store["uri"])
+    return ""
+
+
+def _open_store(uri: str) -> Any:
+    uri = strip_prefix(uri)
+    if needs_full_mlflow(uri):
+        raise MissingExtraError(
+            "SQL stores need the whole of MLflow, not mlflow-skinny",
+            redact(uri),
+            "Install it with: pip install mlflow",
+        )
+    if is_missing(uri):
+        raise StoreError.missing(redact(uri))
+    store = mlflow_private.open_store(uri)
+    mlflow_private.set_store_uri(store, uri)
+    return store
+
+
+def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
+    """Return a run's ``prov.json``: from its journals if they are here, else from its artifacts.
+
+    Raises:
+        RunNotFoundError: The store does not have the run.
+        DeliveryError: There is neither a journal nor a document.
+        MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
+    """
+    capture = process.get()
+    (folder,) = _folders([run_id])
+    with capture.uncaptured():
+        state = capture.recorder.get(run_id)
+        if state is not None and state.store is not None:
+            capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
+            return _rebuild(capture, own_folder(capture, run_id, state), state.store)
+        journaled = folder.path.is_dir()
+        uri = tracking_uri or (_recorded_uri(folder) if journaled else mlflow.get_tracking_uri())
+        if not journaled:
+            return _fetch(_open_store(uri), run_id)
+        try:
+            store = _open_store(uri)
+            current = folder.is_current()
+            return _fetch(store, run_id) if current else _rebuild(capture, folder, store)
+        except Exception as error:  # noqa: BLE001 - each kind of store has its own errors
+            reason = redact(first_line(error))
+            LOGGER.warning("%s. The journal of run %s is used alone.", reason.rstrip("."), run_id)
+        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+            written = write_document(folder, Path(out), capture.recorder.settings)
+            return written.files[-1].read_bytes()
+
+
+def _fetch(store: Any, run_id: str) -> bytes:
+    """Return the document among the artifacts of a run."""
+    artifacts = RunArtifacts(store, _get_run(store, run_id))
+    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        try:
+            local = artifacts.fetch(PROV_JSON, out)
+        except Exception as error:  # each artifact repository raises errors of its own
+            raise DeliveryError.no_document(run_id, str(error)) from error
+        return local.read_bytes()
+
+
+def _get_run(store: Any, run_id: str) -> Any:
+    try:
+        return store.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        where = redact(str(mlflow_private.store_uri(store) or "the tracking store"))
+        raise RunNotFoundError.of(run_id, where) from error
+
+
+def _rebuild(capture: CaptureSession, folder: JournalDirectory, store: Any) -> bytes:
+    with document(capture, folder, store, False) as (_, written):
+        return written.files[-1].read_bytes()

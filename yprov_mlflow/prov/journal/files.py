@@ -1,0 +1,33 @@
+"""Open files of the state folder without trusting what lies there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+def reason_to_refuse(status: os.stat_result, folder: Path) -> str | None:
+    """Return why a file in ``folder`` is not read; None if it is a regular file of the owner."""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file, and is not read"
+    # On some network drives all files belong to another user: then the folder does, too.
+    if status.st_uid not in (os.geteuid(), os.stat(folder).st_uid):
+        return "it belongs to another user, and is not read"
+    return None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file of the owner; never wait for a pipe, and never follow a link.
+
+    Raises:
+        OSError: The file cannot be opened, or is refused.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.fdopen(os.open(path, flags), "rb")
+    reason = reason_to_refuse(os.fstat(file.fileno()), path.parent)
+    if reason is not None:
+        file.close()
+        raise PermissionError(None, reason)
+    return file

@@ -1,0 +1,109 @@
+"""Documents as a source: files that this package wrote, in any format, and folders of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from yprov_mlflow.prov.errors import DocumentError, StoreError
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.formats import open_documents
+from yprov_mlflow.prov.formats.file_formats import SUFFIXES
+from yprov_mlflow.prov.layout import DOCUMENT_STEM
+from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
+from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute, key, names
+
+_EXPERIMENT = "store:experiment/"
+
+
+def document_files(path: str) -> list[str]:
+    """Return the documents at a path: the file itself, or those below a folder, sorted.
+
+    In a folder, documents are the files that conversion and capture name so.
+    """
+    if os.path.isfile(path):
+        return [path] if os.path.splitext(path)[1].lower() in SUFFIXES else []
+    stems = {f"{DOCUMENT_STEM}{suffix}" for suffix in SUFFIXES}
+    documents: list[str] = []
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # One document in several formats is one document.
+        documents += [os.path.join(folder, name) for name in sorted(files) if name in stems][:1]
+    return documents
+
+
+class DocumentSource(Source):
+    """Reads documents; each is passed on as it is, only in another format."""
+
+    of_documents = True
+
+    def __init__(self, location: str) -> None:
+        self.location = self._path = location
+        self.folder = location if os.path.isdir(location) else None
+        self._problems: list[Problem] = []
+
+    def store(self) -> Mapping[str, str]:
+        """Return the location: documents may be of several stores."""
+        return {"uri": self.location}
+
+    def runs(self) -> Iterator[RunRef]:
+        """Yield a reference for each document, also for those of stores."""
+        for path in document_files(self._path):
+            for number, document in enumerate(self._documents(path)):
+                index = DocumentIndex(document)
+                run = index.run or {}
+                parts = names(run, "dcterms:isPartOf")
+                experiment = next((p for p in parts if p.startswith(_EXPERIMENT)), "")
+                name = attribute(index.entities.get(experiment, {}), "schema:name")
+                status = attribute(run, "mlf:status")
+                yield RunRef(
+                    index.run_id,
+                    key(experiment.removeprefix(_EXPERIMENT)) if experiment else "store",
+                    None if name is None else str(name),
+                    None if status is None else str(status).removeprefix("mlf:"),
+                    attribute(run, "mlf:startTimeMs"),
+                    "active",
+                    f"{path}\n{number}",
+                )
+
+    def _documents(self, path: str) -> Iterator[Document]:
+        try:
+            yield from open_documents(Path(path))
+        except (DocumentError, OSError) as error:
+            self._problems.append(Problem(path, str(error), "the document"))
+
+    def fingerprint(self, ref: RunRef) -> str:
+        """Return a digest of the file's content."""
+        with open(ref.key.partition("\n")[0], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def document(self, ref: RunRef) -> tuple[Document, str]:
+        """Return a document, and the folder that its metric file is in.
+
+        Raises:
+            StoreError: The file no longer has it.
+        """
+        path, _, number = ref.key.partition("\n")
+        for position, document in enumerate(self._documents(path)):
+            if position == int(number):
+                return document, os.path.dirname(path)
+        raise StoreError("the document is no longer there", path, "Repeat the conversion")
+
+    def events(self, ref: RunRef) -> Iterator[Event]:
+        """Yield nothing: see ``document``."""
+        return iter(())
+
+    def store_events(self) -> Iterator[Event]:
+        """Yield nothing: documents of stores are among ``runs``."""
+        return iter(())
+
+    def problems(self) -> list[Problem]:
+        """Return the problems since the last call, and clear them."""
+        problems, self._problems = self._problems, []
+        return problems
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""

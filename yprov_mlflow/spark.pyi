@@ -1,0 +1,3 @@
+"""MLflow's own module, for type checkers."""
+
+from mlflow.spark import *
