@@ -181,7 +181,7 @@ _LOCATION_TAGS = ("mlflow.artifactLocation",)
 """Tags whose values are locations."""
 
 _ENVIRONMENT_TYPES = {
-    *("mlf:Environment", "mlf:Package", "sosa:Platform", "schema:SoftwareSourceCode"),
+    *("mlf:Environment", "mlf:Content", "sosa:Platform", "schema:SoftwareSourceCode"),
     *("mlf:Collection", "mlf:Quantity", "mlf:Procedure", "mlf:SoftwareCarbonIntensity"),
 }
 """Declared difference 3: code, packages and host, which a server does not know of its clients, and

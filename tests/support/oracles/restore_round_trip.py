@@ -155,8 +155,10 @@ def _with_points(document: Records) -> Records:
         time_keys = ("mlf:timestamp", "mlf:timestampMs")
         [time] = [record[key]["$"] for key in time_keys if key in record]
         values = [record[key]["$"] for key in ("mlf:step", "prov:value")]
+        # MLflow's databases keep a point once, however often it was logged for models.
+        kept = {key: value for key, value in record.items() if key != "mlf:repetitions"}
         series.setdefault(parent, []).append(
-            (int(number), [time, *values, record, relations[identifier]])
+            (int(number), [time, *values, kept, relations[identifier]])
         )
     for parent, points in series.items():
         ordered = [point for _, point in sorted(points, key=lambda point: point[0])]

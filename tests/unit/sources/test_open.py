@@ -98,5 +98,5 @@ def test_location_without_store_is_an_error(location, message):
 
 def test_file_that_is_not_a_database_is_an_error(tmp_path):
     write_files(tmp_path, {"notes.txt": "SQLite"})
-    with pytest.raises(StoreError, match="not a SQLite database"):
+    with pytest.raises(StoreError, match="neither a SQLite database nor a document"):
         open_source(str(tmp_path / "notes.txt"))

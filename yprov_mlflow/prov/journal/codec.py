@@ -24,7 +24,6 @@ FORMAT = 3
 
 _HEAD = "journal"
 _HEAD_SEED = 0
-_METRICS = MetricsLogged.kind
 _END = re.compile(rb"(?<=\])\d{1,10}(?!\d)")
 """The checksum at the end of a line; in JSON, no digit follows a bracket."""
 
@@ -46,22 +45,24 @@ def seed(run_id: str, session: str) -> int:
 
 
 def encode(value: Sequence[Any], start: int) -> bytes:
-    """Return the line, with its newline, of an event: kind, ``seq``, ``time_ns``, fields.
+    """Return the line, with its newline, of an array; ``JournalWriter.append`` has a copy."""
+    line = dump(value)
+    return line + dumps(crc32(line, start), None, OPT_APPEND_NEWLINE)
 
-    Run id and session are in the head of the file. The event comes as a tuple, because creating
-    an ``Event`` would take as long again as encoding it.
-    """
-    # JSON lacks NaN and infinities; the sum finds them faster than a test of each value.
-    if value[0] == _METRICS and not isfinite(sum(value[4])):
-        value = (*value[:4], [v if isfinite(v) else repr(v) for v in value[4]], *value[5:])
+
+def dump(value: Sequence[Any]) -> bytes:
+    """Return an array as JSON, whatever its values are."""
     try:
-        line = dumps(value, _to_json, OPT_NON_STR_KEYS)
+        return dumps(value, to_json, OPT_NON_STR_KEYS)
     except TypeError:
         # JSON allows lone surrogates and integers over 64 bits, orjson does not. The leading
         # space tells the reader to use the slower library, too.
-        line = b" " + json.dumps(value, default=_to_json, separators=(",", ":")).encode()
-    # orjson writes a number faster than Python does.
-    return line + dumps(crc32(line, start), None, OPT_APPEND_NEWLINE)
+        return b" " + json.dumps(value, default=to_json, separators=(",", ":")).encode()
+
+
+def spell_out(value: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the array of a ``MetricsLogged`` with NaN and infinities as text: JSON lacks them."""
+    return (*value[:4], [v if isfinite(v) else repr(v) for v in value[4]], *value[5:])
 
 
 def early(start: int) -> int:
@@ -164,7 +165,7 @@ _SHAPES: Mapping[type[Event], tuple[list[type], list[bool]]] = {
 }
 
 
-def _to_json(value: object) -> object:
+def to_json(value: object) -> object:
     """Convert what JSON libraries cannot: numpy scalars, sets and tuples; anything else to text."""
     item = getattr(value, "item", None)
     if callable(item):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -93,41 +93,30 @@ class ServerRun:
             history = self._server.pages(
                 self._server.store.get_metric_history, self._run_id, key, max_results=_PAGE
             )
-            seen: set[Point] = set()
             for metrics in batches(history, MOST_POINTS):
-                seen.update(map(_point, metrics))
                 yield self._points(key, metrics)
-            yield from self._repetitions(key, seen)
 
     def _points(self, key: str, metrics: list[Any]) -> Event:
-        assigned: list[tuple[str | None, Any]] = []
+        """Return points with their models; a point of several models comes once for each."""
         unassigned = self._model_metrics.get(key, {})
-        for metric in metrics if unassigned else ():
-            equal = unassigned.get(_point(metric))
-            assigned.append(equal.pop(0) if equal else (None, None))
+        rows: list[tuple[Any, str | None, Any]] = []
+        left = Counter(map(_point, metrics)) if unassigned else Counter[Point]()
+        for metric in metrics:
+            point = _point(metric)
+            equal = unassigned.get(point, [])
+            rows.append((metric, *(equal.pop(0) if equal else (None, None))))
+            left[point] -= 1
+            if equal and not left[point]:
+                rows += [(metric, model_id, named) for model_id, named in equal]
+                equal.clear()
         return self._events.metrics(
             key,
-            array("d", [metric.value for metric in metrics]),
-            [metric.timestamp for metric in metrics],
-            [metric.step or 0 for metric in metrics],
-            [model_id for model_id, _ in assigned],
-            [_dataset(metric) for _, metric in assigned],
+            array("d", [metric.value for metric, _, _ in rows]),
+            [metric.timestamp for metric, _, _ in rows],
+            [metric.step or 0 for metric, _, _ in rows],
+            [model_id for _, model_id, _ in rows],
+            [_dataset(named) for _, _, named in rows],
         )
-
-    def _repetitions(self, key: str, seen: set[Point]) -> Iterator[Event]:
-        """Yield points of the run again for each further model that shares them."""
-        by_point = self._model_metrics.get(key, {})
-        rows = [row for point in sorted(seen & set(by_point)) for row in by_point.pop(point)]
-        for part in batches(rows, MOST_POINTS):
-            metrics = [metric for _, metric in part]
-            yield self._events.metrics(
-                key,
-                array("d", [metric.value for metric in metrics]),
-                [metric.timestamp for metric in metrics],
-                [metric.step or 0 for metric in metrics],
-                [model_id for model_id, _ in part],
-                [_dataset(metric) for metric in metrics],
-            )
 
     def _model_points(self) -> Iterator[Event]:
         """Yield the metric points that models have from the run and that the run lacks."""
