@@ -51,7 +51,7 @@ def encode(value: Sequence[Any], start: int) -> bytes:
 
 
 def dump(value: Sequence[Any]) -> bytes:
-    """Return an array as JSON, whatever its values are."""
+    """Return an array with values of any kind as JSON."""
     try:
         return dumps(value, to_json, OPT_NON_STR_KEYS)
     except TypeError:
