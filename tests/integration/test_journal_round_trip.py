@@ -81,7 +81,7 @@ def events_of(script: str, tmp_path: Path) -> list[events.Event]:
     (path,) = JournalDirectory(tmp_path / "state", done.stdout.split()[-1]).files()
     journal = JournalReader(path)
     content = list(journal)
-    assert journal.problems == [] and journal.gaps == 0
+    assert (journal.problems, journal.missing) == ([], [])
     return content
 
 

@@ -17,6 +17,7 @@ from yprov_mlflow.prov import events
 from yprov_mlflow.prov.errors import JournalError
 from yprov_mlflow.prov.ids import quote_key, unquote_key
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, JournalWriter, merge, writer
+from yprov_mlflow.prov.journal.files import open_regular
 
 texts = st.text(st.characters(), max_size=30)
 keys = st.text(st.characters(), min_size=1, max_size=30)
@@ -63,6 +64,20 @@ def same(left, right) -> bool:
     return left == right
 
 
+@pytest.fixture
+def deadline():
+    """Fail where a pipe without a writer is waited for."""
+
+    def expire(number, frame):
+        raise AssertionError("it waits for a pipe")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 run_ids = st.text(st.characters(), min_size=1, max_size=20) | st.sampled_from([".", "..", "a/b"])
 
 
@@ -76,7 +91,7 @@ def test_events_are_read_back_equal(run_id, entries):
             return
         journal = JournalReader(path)
         read = list(journal)
-    assert journal.problems == [] and journal.gaps == 0
+    assert (journal.problems, journal.missing) == ([], [])
     assert [e.seq for e in read] == list(range(len(entries)))
     assert all(e.run_id == run_id and e.session == "s1" for e in read)
     times = [e.time_ns for e in read]
@@ -126,8 +141,11 @@ def test_torn_line_loses_only_its_own_event(entries, data):
         read = [e.seq for e in journal]
     assert read == [n for n in range(len(entries)) if n != victim - 1]
     # A gap is reported as such, at the line that follows it.
-    assert [p.line for p in journal.problems] == [victim + 1, victim + 2][: 1 + journal.gaps]
-    assert journal.gaps == (0 if victim == len(entries) else 1)
+    assert [p.line for p in journal.problems] == [victim + 1, victim + 2][
+        : 1 + len(journal.missing)
+    ]
+    missing = [] if victim == len(entries) else [range(victim - 1, victim)]
+    assert journal.missing == missing
 
 
 @given(st.lists(st.none() | st.integers(0, 200), max_size=12))
@@ -172,6 +190,64 @@ def test_head_rejected_by_a_full_disk_is_written_with_the_next_line(tmp_path, mo
     reader = JournalReader(journal.folder.file("s"))
     assert [(event.run_id, event.seq) for event in reader] == [("\ud800", 0), ("\ud800", 1)]
     assert reader.problems == []
+
+
+def test_file_closed_on_a_full_disk_gets_one_head(tmp_path, monkeypatch):
+    journal = JournalWriter(JournalDirectory(tmp_path, "r"), "s")
+    with monkeypatch.context() as patch, pytest.raises(JournalError):
+        patch.setattr(os, "write", lambda fd, line: 0)
+        journal.append(events.TagDeleted, "key")
+    journal.close()
+    journal.append(events.TagDeleted, "key")
+    journal.close()
+    reader = JournalReader(journal.folder.file("s"))
+    assert [event.seq for event in reader] == [0, 1]
+    assert reader.problems == []
+
+
+def test_memory_for_what_the_disk_rejects_is_limited(tmp_path, monkeypatch):
+    journal = JournalWriter(JournalDirectory(tmp_path, "r"), "s")
+    monkeypatch.setattr(writer, "_held_bytes", writer._Count())
+    monkeypatch.setattr(writer, "_MAX_HELD", 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, line: 0)
+        for _ in range(50):
+            with pytest.raises(JournalError):
+                journal.append(events.TagDeleted, "k" * 100)
+        assert 500 < len(journal.unsaved()) <= 1000
+    journal.append(events.TagDeleted, "key")
+    assert writer._held_bytes.value == 0
+    journal.close()
+    reader = JournalReader(journal.folder.file("s"))
+    read = [event.seq for event in reader]
+    assert reader.missing == [range(read[-2] + 1, 50)]
+
+
+@pytest.mark.usefixtures("deadline")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_journal_that_was_replaced_while_open_is_read_from_its_process(tmp_path, kind):
+    journal = JournalWriter(JournalDirectory(tmp_path, "r"), "0" * 16)
+    journal.append(events.TagDeleted, "a")
+    path = journal.folder.file(journal.session)
+    path.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to("nowhere")
+    journal._check_ns = 0
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for key in "bc":
+        with pytest.raises(JournalError):
+            journal.append(events.TagDeleted, key)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    folder = JournalDirectory(tmp_path, "r", {journal.session: journal.unsaved()})
+    (reader,), (problem,) = folder.readers()
+    assert "".join(event.key for event in reader) == "abc"
+    assert not problem.lost
+    journal.close_in_child()
 
 
 def test_foreign_array_among_the_lines_is_one_problem(tmp_path):
@@ -246,6 +322,17 @@ def test_moved_repeated_and_lost_lines_are_reported(tmp_path, order, keys, reaso
     assert problem.lost == (keys != "abc")
 
 
+@pytest.mark.parametrize("order", [(3, 1, 2), (2, 3, 1, 2, 3), (3, 2, 1, 1)])
+def test_moved_line_beyond_what_is_held_is_read_once(tmp_path, order, monkeypatch):
+    path, lines = three_lines(tmp_path)
+    monkeypatch.setattr("yprov_mlflow.prov.journal.reader._MAX_HELD", 1)
+    path.write_bytes(b"".join([lines[0], *(lines[number] for number in order)]))
+    journal = JournalReader(path)
+    assert sorted(event.key for event in journal) == ["a", "b", "c"]
+    assert journal.missing == []
+    assert journal.problems
+
+
 def test_lines_of_other_runs_and_processes_are_not_believed(tmp_path):
     path, lines = three_lines(tmp_path)
     for run_id, session in (("other", "s"), ("r", "other")):
@@ -265,6 +352,18 @@ def test_newline_that_was_changed_loses_no_line(tmp_path):
     assert [problem.line for problem in journal.problems] == [1]
 
 
+def test_text_like_the_end_of_a_line_is_not_one(tmp_path):
+    path = write(str(tmp_path), "r", "s", [(events.TagDeleted, (key,)) for key in ("a]2b", "c")])
+    content = path.read_bytes()
+    for damaged in (content.replace(b"\n", b" ", 2), content.replace(b"\n", b"\r\n")):
+        path.write_bytes(damaged)
+        assert [event.key for event in JournalReader(path)] == ["a]2b", "c"]
+    path.write_bytes(content[: content.index(b"]2b") + 3] + b"\n")
+    journal = JournalReader(path)
+    assert list(journal) == []
+    assert [problem.reason[:19] for problem in journal.problems] == ["the line is damaged"]
+
+
 def test_other_line_ends_lose_no_line_and_are_reported(tmp_path):
     path, lines = three_lines(tmp_path)
     path.write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
@@ -273,6 +372,32 @@ def test_other_line_ends_lose_no_line_and_are_reported(tmp_path):
     assert [(problem.line, problem.lost) for problem in journal.problems] == [(1, False)]
 
 
+@pytest.mark.usefixtures("deadline")
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "other owner"])
+def test_file_is_opened_only_if_regular_and_of_the_owner(tmp_path, kind, monkeypatch):
+    path = tmp_path / "file"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            (tmp_path / "other").write_bytes(b"")
+            path.symlink_to(tmp_path / "other")
+        case "folder":
+            path.mkdir()
+        case "other owner":
+            path.write_bytes(b"")
+            fstat = os.fstat
+            other = os.geteuid() + 1
+            monkeypatch.setattr(
+                os, "fstat", lambda fd: os.stat_result([*fstat(fd)[:4], other, *fstat(fd)[5:]])
+            )
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError):
+        open_regular(path)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder", "other owner", "copy", "other run"])
 def test_only_journals_of_the_run_and_its_owner_are_read(tmp_path, kind, monkeypatch):
     path, _ = three_lines(tmp_path)
@@ -304,6 +429,17 @@ def test_only_journals_of_the_run_and_its_owner_are_read(tmp_path, kind, monkeyp
     readers, (problem,) = folder.readers()
     assert [reader.path for reader in readers] == [path]
     assert problem.path == other
+
+
+def test_delivered_journal_behind_a_link_is_reported(tmp_path):
+    path, _ = three_lines(tmp_path)
+    folder = JournalDirectory(tmp_path, "r")
+    folder.mark_delivered(folder.sizes())
+    path.unlink()
+    path.symlink_to("nowhere")
+    readers, problems = folder.readers()
+    assert not readers
+    assert {problem.path for problem in problems} == {path}
 
 
 def test_journal_that_shrank_or_disappeared_is_reported_each_time(tmp_path):
@@ -342,7 +478,7 @@ def test_signal_handler_can_log_while_a_line_is_written(tmp_path, monkeypatch):
     (path,) = JournalDirectory(tmp_path, "r").files()
     reader = JournalReader(path)
     assert sorted(e.key for e in reader) == ["inner", "inner", "outer", "outer again"]
-    assert (reader.problems, reader.gaps) == ([], 0)
+    assert (reader.problems, reader.missing) == ([], [])
 
 
 def test_child_forked_while_another_thread_opens_a_journal_can_write(tmp_path):

@@ -61,8 +61,9 @@ _STATE_FOLDERS = frozenset({JOURNALS, PEERS, SERVER, STORES, STAGING})
 def private_folder(folder: Path, root: Path) -> None:
     """Create a folder in the state folder ``root`` that only its owner can read.
 
-    Group and others also lose their rights to an existing folder if it belongs to this user; but
-    not to a state folder with files of other programs.
+    Group and others also lose their rights to existing folders if these belong to this user. A
+    folder with files of other programs keeps its modes, and only ``folder`` and the folders above
+    it are private in it.
 
     Raises:
         OSError: The folder cannot be created.
@@ -73,26 +74,25 @@ def private_folder(folder: Path, root: Path) -> None:
         try:
             path.mkdir(0o700)
         except FileExistsError:
-            if path != root or _STATE_FOLDERS.issuperset(os.listdir(path)):
-                _withdraw(path)
+            with suppress(OSError):
+                if path not in (root, root / SERVER):
+                    _withdraw(path)
+                elif _STATE_FOLDERS.issuperset(os.listdir(path)) and _withdraw(path.resolve()):
+                    for inside in path.rglob("*"):
+                        _withdraw(inside)
 
 
-def _withdraw(folder: Path) -> None:
-    """Take the rights of group and others away, if they have any, also from all inside."""
-    with suppress(OSError):
-        status = folder.stat()
-        if status.st_uid != os.geteuid() or not status.st_mode & _OTHERS:
-            return
-        if status.st_mode & stat.S_ISVTX:  # for temporary files of all users, as /tmp is
-            return
-        folder.chmod(status.st_mode & 0o7700)
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                _withdraw(Path(entry.path))
-            elif entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                if status.st_uid == os.geteuid() and status.st_mode & _OTHERS:
-                    os.chmod(entry.path, status.st_mode & 0o7700)
+def _withdraw(path: Path) -> bool:
+    """Take the rights of group and others to a folder or file away; return whether they had any."""
+    status = path.lstat()
+    if status.st_uid != os.geteuid() or not status.st_mode & _OTHERS:
+        return False
+    is_plain = stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)
+    # The sticky bit is for folders with temporary files of all users, as /tmp is.
+    if not is_plain or status.st_mode & stat.S_ISVTX:
+        return False
+    path.chmod(status.st_mode & 0o7700)
+    return True
 
 
 # -- output of a conversion ------------------------------------------------------------

@@ -87,6 +87,41 @@ def test_prune_removes_only_journals_of_ended_runs(after_a_crash):
     assert workspace.document(finished).is_file()
 
 
+def test_prune_leaves_no_journal_of_a_server_that_would_replace_the_document(after_a_crash):
+    workspace, finished, _, env = after_a_crash
+    state = Path(env["YPROV_MLFLOW_DIR"])
+    shutil.copytree(state / "journal" / finished, state / "server" / "journal" / finished)
+    (state / "server" / "journal" / finished / "delivered.json").unlink()
+    done = workspace.command("recover", "--prune", "0", **env)
+    assert f"pruned   {finished}" in done.stdout
+    assert finished not in workspace.command("recover", **env).stdout
+
+
+def test_prune_keeps_damaged_journals(after_a_crash):
+    workspace, finished, _, env = after_a_crash
+    folder = JournalDirectory(Path(env["YPROV_MLFLOW_DIR"]), finished)
+    (file,) = folder.files()
+    file.write_bytes(file.read_bytes().replace(b'"lr"', b'"xx"'))
+    assert folder.is_current()
+    done = workspace.command("recover", "--prune", "0", **env)
+    assert f"current  {finished}" in done.stdout
+    assert file.is_file()
+
+
+def test_document_of_another_machine_is_kept(after_a_crash):
+    workspace, finished, _, env = after_a_crash
+    document = workspace.document(finished)
+    before = document.read_bytes()
+    # As on the machine of a server, whose journal has the same calls.
+    state = Path(env["YPROV_MLFLOW_DIR"])
+    (state / "server").mkdir()
+    (state / "journal").rename(state / "server" / "journal")
+    (state / "server" / "journal" / finished / "delivered.json").unlink()
+    done = workspace.command("recover", "--run", finished, **env)
+    assert f"written  {finished}" in done.stdout
+    assert before in [path.read_bytes() for path in document.parent.glob("prov-*.json")]
+
+
 def test_closed_output_is_no_error_of_the_store(after_a_crash):
     workspace, _, _, env = after_a_crash
     command = f"'{sys.executable}' -m yprov_mlflow recover --again"

@@ -79,7 +79,7 @@ class OpenRuns:
         with self._lock:
             if (state := self._runs.get(run_id)) is not None:
                 return state
-            folder = JournalDirectory(self.directory, run_id)
+            folder = JournalDirectory(self.directory, run_id, root=self.settings.directory)
             session = self.session
             if os.path.exists(folder.file(session)):  # this process has dropped the run before
                 session = session_token(self.host, self.pid, now_ns())

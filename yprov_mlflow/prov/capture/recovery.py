@@ -86,17 +86,13 @@ def recover(
     """
     capture = process.get()
     for folder in _folders(run_ids):
-        file = _store_document(folder)
-        if prune_days is not None and file is None and _prune(folder, prune_days):
-            yield Outcome(folder.run_id, "pruned", "", 0, "")
-            continue
-        exists = file is None or file.is_file()
-        if exists and folder.is_current() and not again:
-            # The document is from before the damage, and better than a new one.
-            problems = folder.readers()[1]
-            yield Outcome(folder.run_id, "current", "", 0, "; ".join(map(str, problems)))
-        else:
-            yield _recover(capture, folder, file, tracking_uri)
+        try:
+            with capture.uncaptured():
+                outcome = _recover(capture, folder, tracking_uri, again, prune_days)
+        except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
+            reason = redact(f"{type(error).__name__}: {error}")
+            outcome = Outcome(folder.run_id, "failed", "", 0, reason)
+        yield outcome
 
 
 def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
@@ -119,20 +115,28 @@ def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
 
 
 def _recover(
-    capture: CaptureSession, folder: JournalDirectory, file: Path | None, tracking_uri: str | None
+    capture: CaptureSession,
+    folder: JournalDirectory,
+    tracking_uri: str | None,
+    again: bool,
+    prune_days: float | None,
 ) -> Outcome:
     run_id = folder.run_id
-    try:
-        with capture.uncaptured():
-            if file is not None:
-                written = _write_store_document(file, capture, folder)
-                where = str(file)
-            else:
-                uri = tracking_uri or _recorded_uri(folder)
-                written = write(capture, folder, _open_store(uri), True)
-                where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {redact(uri)}"
-    except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
-        return Outcome(run_id, "failed", "", 0, redact(f"{type(error).__name__}: {error}"))
+    file = _store_document(folder)
+    if prune_days is not None and file is None and _prune(folder, prune_days):
+        return Outcome(run_id, "pruned", "", 0, "")
+    exists = file is None or file.is_file()
+    if exists and folder.is_current() and not again:
+        # The document is from before the damage, and better than a new one.
+        problems = folder.readers()[1]
+        return Outcome(run_id, "current", "", 0, "; ".join(map(str, problems)))
+    if file is not None:
+        written = _write_store_document(file, capture, folder)
+        where = str(file)
+    else:
+        uri = tracking_uri or _recorded_uri(folder)
+        written = write(capture, folder, _open_store(uri), True)
+        where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {redact(uri)}"
     return Outcome(run_id, "written", where, written.event_count, "; ".join(written.problems))
 
 
@@ -148,9 +152,15 @@ def _prune(folder: JournalDirectory, days: float) -> bool:
     # A run that has not ended may be written to again, and damage is to be looked at.
     if problems or any(reader.problems for reader in readers) or state.status not in TERMINAL:
         return False
-    with locked(folder):
+    with locked(folder):  # waits for a delivery
+        is_current = folder.is_current()
+    # Without the lock: NFS does not remove a folder while a file in it is open.
+    if is_current:
         shutil.rmtree(folder.path)
-    return True
+        # From a server's journal, recover would replace the document of the client.
+        server = JournalDirectory(folder.path.parents[1] / SERVER, folder.run_id)
+        shutil.rmtree(server.path, ignore_errors=True)
+    return is_current
 
 
 def _store_document(folder: JournalDirectory) -> Path | None:
@@ -170,7 +180,7 @@ def _write_store_document(file: Path, capture: CaptureSession, folder: JournalDi
     if not folder.files():
         problems = [str(problem) for problem in folder.readers()[1]]
         raise DeliveryError.no_journal(folder.run_id, str(folder.path), problems)
-    private_folder(file.parent, folder.root)
+    private_folder(file.parent, folder.path.parents[1])
     with locked(folder), tempfile.TemporaryDirectory(prefix="yprov-", dir=file.parent) as out:
         written = write_document(folder, Path(out), capture.recorder.settings)
         written.files[-1].chmod(PRIVATE_FILE)

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -25,7 +26,7 @@ FORMAT = 3
 _HEAD = "journal"
 _HEAD_SEED = 0
 _END = re.compile(rb"(?<=\])\d{1,10}(?!\d)")
-"""The checksum at the end of a line; in JSON, no digit follows a bracket."""
+"""The checksum at the end of a line; in JSON, digits follow a bracket only within a text."""
 
 _OTHER_HEAD = re.compile(rb'\["journal",(\d+),')
 _JSON_TYPES = {"Mapping": dict, "Sequence": list, "tuple": list, "str": str, "bool": bool}
@@ -74,11 +75,32 @@ def early(start: int) -> int:
     return start ^ 1
 
 
-def pieces(line: bytes) -> list[bytes]:
-    """Return the lines in a line of which a newline was changed or lost."""
-    ends = [match.end() for match in _END.finditer(line)]
-    starts = [0, *(end + 1 for end in ends)]
-    return [line[start:end] for start, end in zip(starts, [*ends, len(line)], strict=True)]
+def pieces(line: bytes, start: int) -> list[bytes]:
+    """Return the lines in a line of which a newline was changed or lost, and what is between them.
+
+    As text may look like the end of a line, what is not a line stays in one piece.
+    """
+    spans: list[tuple[int, int, bool]] = []
+    begin = 0
+    for end in [*(match.end() for match in _END.finditer(line)), len(line)]:
+        if begin < end:
+            is_line = _is_line(line[begin:end], start)
+            if spans and not (is_line or spans[-1][2]):
+                begin = spans.pop()[0]
+            spans.append((begin, end, is_line))
+        elif spans and not _is_line(line[spans[-1][0] : spans[-1][1]], start):
+            spans[-1] = (spans[-1][0], end, False)
+        begin = end + 1
+    return [line[first:last] for first, last, _ in spans]
+
+
+def _is_line(line: bytes, start: int) -> bool:
+    """Return whether the checksum is right, of a line of this journal or of a head."""
+    for value in (start, _HEAD_SEED):
+        with suppress(ValueError):
+            parse(line, value)
+            return True
+    return False
 
 
 def parse(line: bytes, start: int) -> tuple[list[Any], bool]:

@@ -18,7 +18,6 @@ from yprov_mlflow.prov.layout import (
     JOURNAL_SUFFIX,
     JOURNALS,
     PRIVATE_FILE,
-    SERVER,
 )
 
 _SESSION = re.compile("[0-9a-f]{16}")  # see ``ids.session_token``
@@ -33,15 +32,20 @@ class JournalDirectory:
         directory: State folder.
         run_id: Run, or id of the store. Creating the object touches no disk.
         unsaved: By session, the bytes that this process could not write to its journal.
+        root: The user's state folder, if ``directory`` is the one of a server in it.
     """
 
     def __init__(
-        self, directory: Path, run_id: str, unsaved: Mapping[str, bytes] | None = None
+        self,
+        directory: Path,
+        run_id: str,
+        unsaved: Mapping[str, bytes] | None = None,
+        root: Path | None = None,
     ) -> None:
         self.run_id = run_id
         self.unsaved = unsaved or {}
+        self.root = root or directory
         # Dots are quoted, too: a run with the id ".." must not lead out of the folder.
-        self.root = directory.parent if directory.name == SERVER else directory
         self.path = directory / JOURNALS / quote_key(run_id).replace(".", "%2E")
 
     @classmethod
@@ -72,11 +76,12 @@ class JournalDirectory:
         """Return a reader for each journal, and a problem for each file that is not one."""
         problems: list[Problem] = []
         readers: dict[str, JournalReader] = {}
-        entries = {path: reason for path, _, reason in self._entries()}
+        entries = {path: (size, reason) for path, size, reason in self._entries()}
         for session, unsaved in self.unsaved.items():
-            if self.file(session) not in entries:
-                readers[session] = JournalReader(self.file(session), session, unsaved)
-        for path, reason in entries.items():
+            path = self.file(session)
+            if path not in entries or entries[path][1] is not None:
+                readers[session] = JournalReader(path, session, unsaved)
+        for path, (_, reason) in entries.items():
             head = self._head(path) if reason is None else None
             session = path.stem
             if head is not None and head.session != session:
@@ -88,13 +93,13 @@ class JournalDirectory:
                 reason = f"it is the journal of run {head.run_id!r}, and is not read"
             if reason is not None:
                 # Under the name of a session it has replaced a journal.
-                lost = _SESSION.fullmatch(path.stem) is not None
+                lost = _SESSION.fullmatch(path.stem) is not None and path.stem not in readers
                 problems.append(Problem(path, 0, reason, lost=lost))
             else:
                 unsaved = self.unsaved.get(session, b"")
                 readers[session] = JournalReader(path, session, unsaved)
         for name, size in self.delivered().items():
-            now = next((path.stat().st_size for path in entries if path.name == name), None)
+            now, _ = entries.get(self.path / name, (None, None))
             if now is None or now < size:
                 state = "is missing" if now is None else f"has only {now} of its {size} bytes"
                 problems.append(Problem(self.path / name, 0, f"the journal {state}"))

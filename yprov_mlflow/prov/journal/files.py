@@ -13,7 +13,7 @@ def reason_to_refuse(status: os.stat_result, folder: Path) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file, and is not read"
     # On some network drives all files belong to another user: then the folder does, too.
-    if status.st_uid not in (os.geteuid(), os.stat(folder).st_uid):
+    if status.st_uid != os.geteuid() and status.st_uid != os.stat(folder).st_uid:
         return "it belongs to another user, and is not read"
     return None
 
@@ -25,9 +25,12 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: The file cannot be opened, or is refused.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = os.fdopen(os.open(path, flags), "rb")
-    reason = reason_to_refuse(os.fstat(file.fileno()), path.parent)
-    if reason is not None:
-        file.close()
-        raise PermissionError(None, reason)
-    return file
+    fd = os.open(path, flags)
+    try:
+        reason = reason_to_refuse(os.fstat(fd), path.parent)
+        if reason is not None:
+            raise PermissionError(None, reason)
+        return os.fdopen(fd, "rb")
+    except OSError:
+        os.close(fd)
+        raise

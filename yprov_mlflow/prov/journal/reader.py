@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.ids import unquote_key
@@ -14,6 +15,8 @@ from yprov_mlflow.prov.journal.files import open_regular
 
 _MAX_LINE = 2**28  # bytes; a file without newlines must not fill the memory
 _MAX_HELD = 100_000  # events that are held until one with a smaller number appears
+
+_Array = tuple[list[Any], bool]  # of a line, and whether the line was written early
 
 
 class Problem(NamedTuple):
@@ -61,17 +64,11 @@ class JournalReader:
         self.session = session or path.stem
         self.problems: list[Problem] = []
         self.missing: list[range] = []
-        self.store = ""
         self._unsaved = unsaved
         self._early: list[range] = []
         self._last = -1
         self._has_head = False
         self._last_line = 0
-
-    @property
-    def gaps(self) -> int:
-        """Number of events that are missing."""
-        return sum(map(len, self.missing))
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events; lines that are not events go to ``problems``."""
@@ -117,12 +114,13 @@ class JournalReader:
 
     def _fill(self, seq: int) -> bool:
         """Return whether an event was missing, and note that it is no longer."""
-        for index, numbers in enumerate(self.missing):
-            if seq in numbers:
-                parts = range(numbers.start, seq), range(seq + 1, numbers.stop)
-                self.missing[index : index + 1] = [part for part in parts if part]
-                return True
-        return False
+        index = bisect_right(self.missing, seq, key=lambda numbers: numbers.start) - 1
+        if index < 0 or seq not in self.missing[index]:
+            return False
+        numbers = self.missing[index]
+        parts = range(numbers.start, seq), range(seq + 1, numbers.stop)
+        self.missing[index : index + 1] = [part for part in parts if part]
+        return True
 
     def _events(self) -> Iterator[_Read]:
         """Yield the events in the order of the file."""
@@ -131,8 +129,8 @@ class JournalReader:
             self._add_problem(0, f"the journal of session {self.session} was renamed", lost=False)
         try:
             for number, line in self._lines():
-                for piece in self._pieces(number, line, start):
-                    if (read := self._parse(number, piece, start)) is not None:
+                for value, early in self._arrays(number, line, start):
+                    if (read := self._decode(number, value, early=early)) is not None:
                         yield read
         except OSError as error:
             self._add_problem(0, f"the file cannot be read: {error.strerror or error}")
@@ -141,24 +139,26 @@ class JournalReader:
                 reason = "the head of the file, with its run and session, is missing"
                 self._add_problem(1, reason, lost=self._last < 0)
 
-    def _pieces(self, number: int, line: bytes, start: int) -> list[bytes]:
-        """Return what should be one event each, without newline."""
+    def _arrays(self, number: int, line: bytes, start: int) -> Iterator[_Array]:
+        """Yield the array of a line; several if newlines were lost, none of a head or damage."""
         content, complete = line.removesuffix(b"\n"), line.endswith(b"\n")
         try:
-            codec.parse(content, start)
+            array = codec.parse(content, start)
         except ValueError:
             if not complete:
                 self._add_problem(number, "the line is incomplete")
-            pieces = [piece for piece in codec.pieces(content) if piece] or [b""]
+            pieces = codec.pieces(content, start) or [b""]
             if pieces != [content]:
                 self._add_problem(number, "a newline was changed or is missing", lost=False)
-            return pieces
-        if not complete:
-            self._add_problem(number, "the newline is missing", lost=False)
-        return [content]
+            arrays = (self._parse(number, piece, start) for piece in pieces)
+            yield from (array for array in arrays if array is not None)
+        else:
+            if not complete:
+                self._add_problem(number, "the newline is missing", lost=False)
+            yield array
 
-    def _parse(self, number: int, line: bytes, start: int) -> _Read | None:
-        """Return the event of a line; None for heads, and for lines that are not events."""
+    def _parse(self, number: int, line: bytes, start: int) -> _Array | None:
+        """Return the array of a piece of a line; None for heads, and for damaged lines."""
         try:
             if head := codec.parse_head(line):
                 if head.run_id != self.run_id:
@@ -168,9 +168,15 @@ class JournalReader:
                 if self._has_head or number > 1:
                     raise ValueError("the head of the file is not in its place, or repeated")
                 self._has_head = True
-                self.store = head.store
                 return None
-            value, early = codec.parse(line, start)
+            return codec.parse(line, start)
+        except ValueError as error:
+            self._add_problem(number, str(error))
+            return None
+
+    def _decode(self, number: int, value: list[Any], *, early: bool) -> _Read | None:
+        """Return the event in an array; None if it is not an event."""
+        try:
             event = codec.decode(value, self.run_id, self.session)
         except ValueError as error:
             self._add_problem(number, str(error))

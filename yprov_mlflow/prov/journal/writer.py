@@ -226,16 +226,14 @@ class JournalWriter:
                 raise OSError("it is not a regular file")
             if status.st_size == 0 and old >= 0:
                 # The file was removed or moved, but it can still be read.
-                for chunk in _content(old):
-                    if os.write(fd, chunk) != len(chunk):
-                        raise OSError("the disk accepted only part of the journal")
-            elif status.st_size == 0:
-                self._hold(codec.head(self.folder.run_id, self.session, self.store), first=True)
+                _copy(old, fd)
         except OSError:
-            if old >= 0:
-                os.ftruncate(fd, 0)
             os.close(fd)
             raise
+        if status.st_size == 0 and old < 0:
+            head = codec.head(self.folder.run_id, self.session, self.store)
+            if not (self._held and self._held[0] == head):  # not written before the file's close
+                self._hold(head, first=True)
         # Not new, but empty: its content is gone with the file.
         lost = old >= 0 or (status.st_size == 0 and self._written >= 0)
         self._fd, self._file = fd, (status.st_dev, status.st_ino)
@@ -250,6 +248,17 @@ class JournalWriter:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._file
+
+
+def _copy(source: int, target: int) -> None:
+    """Copy an open file to an empty one, which stays empty if it cannot have all."""
+    try:
+        for chunk in _content(source):
+            if os.write(target, chunk) != len(chunk):
+                raise OSError("the disk accepted only part of the journal")
+    except OSError:
+        os.ftruncate(target, 0)
+        raise
 
 
 def _content(fd: int) -> Iterator[bytes]:
