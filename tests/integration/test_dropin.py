@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -152,3 +153,14 @@ def test_type_stub_declares_name(name: str) -> None:
     stub = Path(importlib.util.find_spec("yprov_mlflow").origin).with_suffix(".pyi")
     text = stub.read_text()
     assert "from mlflow import *" in text or name in text
+
+
+def test_type_stubs_of_modules_are_mlflows_modules() -> None:
+    folder = Path(importlib.util.find_spec("yprov_mlflow").origin).parent
+    stubs = {path.stem: path.read_text("utf-8") for path in folder.glob("*.pyi")}
+    attributes = re.findall(r"^from mlflow import (\w+) as", stubs.pop("__init__"), re.MULTILINE)
+    assert {*attributes} - {"__version__"} <= stubs.keys()
+    for name, text in stubs.items():
+        assert text.split('"""')[2] == f"\n\nfrom mlflow.{name} import *\n"
+    absent = {name for name in stubs if importlib.util.find_spec(f"mlflow.{name}") is None}
+    assert absent <= {"genai"}, "it is new in MLflow 3"

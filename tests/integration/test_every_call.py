@@ -182,7 +182,7 @@ _LOCATION_TAGS = ("mlflow.artifactLocation",)
 
 _ENVIRONMENT_TYPES = {
     *("mlf:Environment", "mlf:Content", "sosa:Platform", "schema:SoftwareSourceCode"),
-    *("mlf:Collection", "mlf:Quantity", "mlf:Procedure", "mlf:SoftwareCarbonIntensity"),
+    *("mlf:Measuring", "mlf:Quantity", "mlf:Procedure", "mlf:SoftwareCarbonIntensity"),
 }
 """Declared difference 3: code, packages and host, which a server does not know of its clients, and
 measurements, which always differ."""

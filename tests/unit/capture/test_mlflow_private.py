@@ -70,6 +70,18 @@ def test_open_store_returns_the_store_of_a_uri(uri: str, run_id: str) -> None:
     assert mlflow_private.open_store(uri).get_run(run_id).info.run_id == run_id
 
 
+def test_open_store_uses_an_installed_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_private.tracking_utils(), "_get_store", lambda uri: uri)
+    assert mlflow_private.open_store("mysql://h/x") == "mysql+pymysql://h/x"
+    assert mlflow_private.open_store("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_kinds_of_stores_are_known_by_their_uris() -> None:
+    uris = ("sqlite:///a.db", "postgresql+psycopg2://h/x", "http://h", "file:///a", "a/b")
+    assert all(mlflow_private.has_store_type(uri) for uri in uris)
+    assert not mlflow_private.has_store_type("foo://h")
+
+
 def test_async_queue_calls_the_method_of_the_new_class(store: Any, run_id: str) -> None:
     batches = []
 
@@ -129,6 +141,10 @@ def test_metric_contexts_are_attached_to_metrics() -> None:
     first, second = Metric("a", 1.0, 0, 0), Metric("b", 1.0, 0, 0)
     mlflow_private.set_metric_context([first], ("training",))
     assert mlflow_private.metric_contexts([first, second], ()) == [("training",), ()]
+    key = id(first)
+    assert key in mlflow_private.QUEUED
+    del first  # another metric may have its id from now on
+    assert key not in mlflow_private.QUEUED
 
 
 def test_metrics_have_models_and_datasets() -> None:

@@ -149,21 +149,14 @@ async def _write_async_stream(
     return result
 
 
-def _write_spans(original: Wrapper, repository: Any, trace_data: str) -> None:
+def _write_spans(original: Wrapper, repository: Any, *args: Any, **kwargs: Any) -> Any:
     """Call the original, by which stores without spans keep those of a trace, in a file."""
-    original(repository, trace_data)
+    result = original(repository, *args, **kwargs)
     current = process.get()
-    if current.guard.here.off:
-        return
-    with current.recorder.warn_only():
-        owner = _owner(current, repository, "")
-        store = current.store_behind(repository)
-        if owner is not None and owner.kind == "trace" and store is not None:
-            run_id = current.run_of(owner, store)
-            run_id = run_id or store_id(current.store_reference(store)["uuid"])
-            spans = {"spans": json.loads(trace_data)["spans"]}
-            subjects = {"trace": owner.id}
-            current.recorder.record(run_id, StoreCalled, "log_spans", subjects, spans, None)
+    if not current.guard.here.off:
+        with current.recorder.warn_only():
+            _record_spans(current, repository, *args, **kwargs)
+    return result
 
 
 WRAPPERS: dict[str, Wrapper] = {
@@ -225,6 +218,16 @@ def _record_stream(
             path = posixpath.basename(artifact_file_name)
             entry = {"path": path, "size": stream.size, "sha256": stream.sha256()}
             _record(current, repository, owner, [entry], deleted=False)
+
+
+def _record_spans(current: CaptureSession, repository: Any, trace_data: str) -> None:
+    owner = _owner(current, repository, "")
+    store = current.store_behind(repository)
+    if owner is not None and owner.kind == "trace" and store is not None:
+        run_id = current.run_of(owner, store)
+        run_id = run_id or store_id(current.store_reference(store)["uuid"])
+        spans = {"spans": json.loads(trace_data)["spans"]}
+        current.recorder.record(run_id, StoreCalled, "log_spans", {"trace": owner.id}, spans, None)
 
 
 def _owner(current: CaptureSession, repository: Any, folder: str) -> ArtifactOwner | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import events, serialize
 from yprov_mlflow.prov.capture import mlflow_private
@@ -19,6 +21,8 @@ from yprov_mlflow.prov.sources.state_events import integer
 from yprov_mlflow.prov.translate.store_calls.spans import span_key
 
 _MAX_FILES = 10_000
+_MIN_TRUNCATED = 250  # characters; no version of MLflow truncates a value to fewer
+_ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND"})
 
 
 class StoreBackfill:
@@ -87,7 +91,10 @@ class StoreBackfill:
             if missing := {k: v for k, v in stored.items() if not _is_stored(logged.get(k), v)}:
                 yield self._event(cls, missing)
         # A deletion that the journals lost; no client can take a tag back in another way.
-        for key in sorted(state.tags.keys() - data.tags.keys()):
+        if deleted := state.tags.keys() - data.tags.keys():
+            # Another thread or process may have set it since the run was read.
+            deleted -= self.store.get_run(self.folder.run_id).data.tags.keys()
+        for key in sorted(deleted):
             yield self._event(events.TagDeleted, key)
 
     def _metrics(self, state: ExpectedState, *, thorough: bool) -> Iterator[Event]:
@@ -130,7 +137,9 @@ class StoreBackfill:
             yield self._event(events.InputsLogged, datasets, models)
         produced = self._linked("outputs", "model_outputs")
         outputs = [(m.model_id, m.step) for m in produced if m.model_id not in state.models_out]
-        created = [self.store.get_logged_model(model_id) for model_id, _ in outputs]
+        # A model that was deleted since must not cost the run its document.
+        models_out = [_if_there(self.store.get_logged_model, model_id) for model_id, _ in outputs]
+        created = [model for model in models_out if model is not None]
         if self.thorough or state.joined or not complete:
             created.extend(self._own_models())
         for model in {model.model_id: model for model in created}.values():
@@ -141,14 +150,14 @@ class StoreBackfill:
 
     def _own_models(self) -> Iterator[Any]:
         """Yield the logged models that the run created."""
-        # MLflow 2 has no logged models.
+        # MLflow 2 has no logged models, neither in its clients nor in its servers.
         search = getattr(self.store, "search_logged_models", None)
         info, token, more = self.run.info, None, True
         query = f"source_run_id = '{info.run_id}'"
         while search is not None and more:
-            page = search([info.experiment_id], query, page_token=token)
-            yield from page
-            token = page.token
+            page = _if_there(search, [info.experiment_id], query, page_token=token)
+            yield from page or ()
+            token = getattr(page, "token", None)
             more = bool(token)
 
     def _linked(self, direction: str, kind: str) -> Sequence[Any]:
@@ -185,9 +194,20 @@ class StoreBackfill:
             yield self._event(events.ArtifactsLogged, files)
 
 
+def _if_there(question: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return an answer of the store; None if it lacks the object, or such questions."""
+    try:
+        return question(*args, **options)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        return None
+
+
 def _is_stored(logged: str | None, stored: str) -> bool:
     """Return whether the store has a logged value; MLflow may have truncated it."""
-    return logged is not None and (logged == stored or (bool(stored) and logged.startswith(stored)))
+    is_truncated = len(stored) >= _MIN_TRUNCATED and (logged or "").startswith(stored)
+    return logged == stored or is_truncated
 
 
 def _point(metric: Any) -> Latest:

@@ -25,12 +25,11 @@ from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.collectors import ranks
-from yprov_mlflow.prov.errors import (
-    first_line,
-)
+from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import PRIVATE_FILE
+from yprov_mlflow.prov.redaction import redact
 
 TIMEOUT_S = 30.0  # how long the end of a run or process waits; ``recover`` writes later documents
 SERVER_TIMEOUT_S = 5.0  # the same in a server, where a client waits for the response
@@ -146,7 +145,7 @@ def _warn_failed(run_id: str, error: Exception) -> None:
         "`yprov-mlflow recover --run %s` writes it from the journal.",
         run_id,
         type(error).__name__,
-        first_line(error),
+        redact(first_line(error)),
         run_id,
     )
 
@@ -218,7 +217,8 @@ def own_folder(capture: CaptureSession, run_id: str, state: RunState) -> Journal
 def write(capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool) -> Written:
     """Write a run's document, and upload it to the run's artifacts."""
     with locked(folder), document(capture, folder, store, thorough) as (artifacts, written):
-        if (written.joined or written.problems) and not folder.delivered():
+        # Recover is thorough: it may see less than the client that wrote the run's document.
+        if (thorough or written.joined or written.problems) and not folder.delivered():
             artifacts.keep_earlier()
         artifacts.put(written.files)
         # Without the mark, recover writes the document again.
@@ -243,8 +243,9 @@ def locked(folder: JournalDirectory) -> Iterator[None]:
     """Let one process at a time write a run's document."""
     with contextlib.ExitStack() as stack:
         # Without a journal folder, the document is made from the store alone. A lock that cannot
-        # be opened, as in a folder that is read-only, must not cost a run its document.
+        # be opened, as in a folder that is read-only or without locks, must not cost a run its
+        # document.
         if folder.path.is_dir():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NotImplementedError):
                 stack.enter_context(FileLock(folder.lock, mode=PRIVATE_FILE))
         yield

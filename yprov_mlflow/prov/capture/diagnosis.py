@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.switch import VARIABLE, switch
+from yprov_mlflow.prov.drivers import with_driver
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.uris import PREFIX, SCHEME, has_prefix, strip_prefix
@@ -55,7 +56,7 @@ def tracking(uri: str | None = None) -> Tracking:
         )
     captured = switch.everything or has_prefix(uri)
     return Tracking(
-        redact(uri), redact(inner), origin, captured, why, _obstacles(inner, mlflow.version.VERSION)
+        redact(uri), redact(inner), origin, captured, why, _obstacles(uri, mlflow.version.VERSION)
     )
 
 
@@ -78,12 +79,12 @@ def is_missing(uri: str) -> bool:
     if path is None:
         return False
     # MLflow makes its tables in an empty file.
-    return not path.is_dir() if not uri.startswith("sqlite") else not _has_content(path)
+    return not (_has_content(path) if _scheme(uri) == "sqlite" else path.is_dir())
 
 
 def local_path(uri: str) -> Path | None:
     """Return the database file or folder of a store; None for those in memory or elsewhere."""
-    if uri.startswith("sqlite"):
+    if _scheme(uri) == "sqlite":
         path = uri.partition(":///")[2].partition("?")[0]
         return None if not path or path.startswith((":memory:", "file:")) else Path(path)
     if uri.startswith("file:"):
@@ -99,7 +100,8 @@ def _scheme(uri: str) -> str:
     return uri.partition(":")[0].partition("+")[0] if ":" in uri else ""
 
 
-def _obstacles(inner: str, version: str) -> tuple[str, ...]:
+def _obstacles(uri: str, version: str) -> tuple[str, ...]:
+    inner = strip_prefix(uri)
     scheme = _scheme(inner)
     if scheme == SCHEME:
         return (f"{inner!r} is not a store: write the URI of a store after {PREFIX}",)
@@ -109,7 +111,7 @@ def _obstacles(inner: str, version: str) -> tuple[str, ...]:
         return (f"MLflow has no tracking store for {scheme}: URIs; use {_KINDS}",)
     if scheme in ("", "file") and inner != "databricks" and not _file_stores_allowed(version):
         return (f"this MLflow refuses file stores unless {_ALLOW_FILES}=true is set",)
-    reason = _sql_obstacle(inner) if scheme in _SQL else _address_obstacle(inner)
+    reason = _sql_obstacle(uri) if scheme in _SQL else _address_obstacle(inner)
     reason = reason or _path_obstacle(inner)
     return (reason,) if reason else ()
 
@@ -120,7 +122,8 @@ def _sql_obstacle(uri: str) -> str | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        url = make_url(uri)
+        # Capture chooses a driver; plain MLflow leaves that to SQLAlchemy.
+        url = make_url(with_driver(strip_prefix(uri)) if has_prefix(uri) else uri)
         dialect: Any = url.get_dialect()
         (getattr(dialect, "import_dbapi", None) or dialect.dbapi)()  # the latter before 2.0
     except ImportError as error:
@@ -151,9 +154,10 @@ def _path_obstacle(uri: str) -> str | None:
     path = local_path(uri)
     if path is None:
         return None
-    if path.exists() and path.is_dir() == uri.startswith("sqlite"):
+    # Unlike ``Path.exists``, this does not raise in a folder that must not be entered.
+    if os.path.exists(path) and path.is_dir() == (_scheme(uri) == "sqlite"):
         return f"{path} is a {'folder' if path.is_dir() else 'file'}"
-    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    parent = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
     return None if os.access(parent, os.W_OK) else f"{parent} is not writable"
 
 

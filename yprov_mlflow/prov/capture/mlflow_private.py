@@ -74,8 +74,10 @@ def store_uri(store: Any) -> Any:
 
 
 def open_store(uri: str) -> Any:
-    """Return MLflow's tracking store for a URI."""
-    return tracking_utils()._get_store(uri)
+    """Return MLflow's tracking store for a URI, with an installed driver if it names none."""
+    from yprov_mlflow.prov.drivers import with_driver
+
+    return tracking_utils()._get_store(with_driver(uri))
 
 
 def has_store_type(uri: str) -> bool:

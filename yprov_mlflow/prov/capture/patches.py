@@ -101,7 +101,7 @@ def _wrap_stores(cls: Any, kind: str) -> None:
 
     def make(original: Any) -> Function:
         def get_store(self: Any, uri: Any, *args: Any, **kwargs: Any) -> Any:
-            store = original(self, uri, *args, **kwargs)
+            store = original(self, switch.opened.get(uri, uri), *args, **kwargs)
             # Several calls of this are made for each call of a user: the usual answer is one
             # look-up.
             if switch.on and type(store) not in switch.wrapped and switch.captures(uri):

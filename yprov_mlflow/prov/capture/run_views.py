@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from yprov_mlflow.prov.views.summary import Summary
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", Document, "ProvDocument", None]
-"""A run id, the path of a prov.json, a document, or None for the current run."""
+"""A run id, the path of a file in any format, a document, or None for the current run."""
 
 
 def document(run_id: str | None = None) -> ProvDocument:
@@ -48,14 +48,14 @@ def energy(run: Source = None) -> EnergyReport:
     A notebook shows it as tables; ``to_dict()`` has what ``yprov-mlflow energy --json`` prints.
 
     Args:
-        run: MLflow's run id, the path of a prov.json, or a document; by default the active
-            run, else the last one.
+        run: MLflow's run id, the path of a file in any format, or a document; by default the
+            active run, else the last one.
 
     Raises:
         UsageError: No run was passed, and this process has not started one.
         RunNotFoundError: The tracking store does not contain the run.
         DeliveryError: The run lacks a document.
-        DocumentError: The file is not PROV-JSON.
+        DocumentError: The file is not a document of PROV.
     """
     from yprov_mlflow.prov.views import energy as view  # each command needs one view only
 

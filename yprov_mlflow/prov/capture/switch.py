@@ -50,9 +50,12 @@ class Switch:
         self.everything = _everything()
         self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))  # without our prefix
         self.on = self.everything or bool(self.uris)
-        self._opened: dict[Any, Any] = {}
         self.wrapped: set[type] = set()  # classes of stores that are wrapped already
         self.broken = False  # capture failed to start; this process continues without it
+        # URIs with which MLflow opens captured stores, where they differ: with a driver.
+        self.opened: dict[str, str] = {}
+        for uri in self.uris:
+            self._choose_driver(uri)
         self.unwrap(os.environ.get(SERVER_STORE_VARIABLE))
 
     def capture(self, uri: str | None = None) -> None:
@@ -62,6 +65,7 @@ class Switch:
             os.environ[VARIABLE] = "1"
         elif uri not in self.uris:
             self.uris.add(uri)
+            self._choose_driver(uri)
             os.environ[_URIS] = "\n".join(sorted(self.uris))
         self.on = True
 
@@ -76,16 +80,14 @@ class Switch:
             self.capture(uri)
         return uri
 
-    def opened(self, uri: Any) -> Any:
-        """Return the URI that MLflow opens for a store: with an installed driver, if captured."""
-        if uri not in self._opened and isinstance(uri, str) and self.captures(uri):
-            # Imported for captured stores only: this module is loaded at every start.
-            from yprov_mlflow.prov.drivers import with_driver
+    def _choose_driver(self, uri: str) -> None:
+        """Have MLflow open a database with an installed driver, if its URI names none."""
+        # Imported for captured stores only: this module is loaded at every start.
+        from yprov_mlflow.prov.drivers import with_driver
 
-            self._opened[uri] = uri
-            with contextlib.suppress(ImportError):  # MLflow names the missing driver itself
-                self._opened[uri] = with_driver(uri)
-        return self._opened.get(uri, uri)
+        with contextlib.suppress(ImportError):  # MLflow names the missing driver itself
+            if (opened := with_driver(uri)) != uri:
+                self.opened[uri] = opened
 
     def attempt(self, wrap: Callable[..., Any], instance: Any, *args: Any) -> Any:
         """Return ``wrap(instance, *args)``, or the instance itself if that fails."""

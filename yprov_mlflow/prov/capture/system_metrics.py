@@ -97,6 +97,7 @@ class _Run:
     def take(
         self, quantities: Sequence[Quantity], values: Sequence[float | None], time_ns: int
     ) -> None:
+        """Add one sample of a collector; warn if a call of the store hangs."""
         self._read_monitor()
         with self._lock:
             for quantity, value in zip(quantities, values, strict=True):
@@ -113,6 +114,7 @@ class _Run:
             self._warn(TimeoutError(f"the store takes no system metrics for {HANGING_S:g} s"))
 
     def finish(self, timeout_s: float) -> None:
+        """Log the remaining samples, and wait until the store has them."""
         self._ending.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():

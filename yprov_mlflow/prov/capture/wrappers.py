@@ -98,29 +98,31 @@ def _wrap_method(
     removes = name in owned_calls.REMOVALS
 
     @functools.wraps(function)
-    def captured_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def _captured_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         current = session.existing or session.get()
         guard = current.guard.here
         outer = guard.store
         if outer is self or guard.off:
             return getattr(base, name)(self, *args, **kwargs)
-        guard.store = self
         done = False
-        if removes:
-            with current.recorder.warn_only():
-                owned_calls.before_removal(current, self, function, *args, **kwargs)
+        guard.store = self
         try:
+            if removes:
+                with current.recorder.warn_only():
+                    owned_calls.before_removal(current, self, function, *args, **kwargs)
             result = getattr(base, name)(self, *args, **kwargs)
             done = True
-            with current.recorder.warn_only():
+            try:  # costs nothing, unlike a context manager
                 handler(owned_calls.Call(current, self, result), *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - provenance must never break the training
+                current.recorder.warn(error)
             return result
         finally:
             guard.store = outer
             if not done:
                 handlers.failed(current, args, kwargs)
 
-    return captured_call
+    return _captured_call
 
 
 def _wrap_log_metric(base: Any, function: Any) -> Callable[..., Any]:
@@ -130,14 +132,14 @@ def _wrap_log_metric(base: Any, function: Any) -> Callable[..., Any]:
     """
 
     @functools.wraps(function)
-    def captured_log_metric(self: Any, run_id: Any, metric: Any) -> Any:
+    def _captured_log_metric(self: Any, run_id: Any, metric: Any) -> Any:
         current = session.existing or session.get()
         guard = current.guard.here
         outer = guard.store
         if outer is self or guard.off:
             return base.log_metric(self, run_id, metric)
-        guard.store = self
         done = False
+        guard.store = self
         try:
             result = base.log_metric(self, run_id, metric)
             done = True
@@ -148,7 +150,7 @@ def _wrap_log_metric(base: Any, function: Any) -> Callable[..., Any]:
             if not done:
                 handlers.failed(current, (run_id,), {})
 
-    return captured_log_metric
+    return _captured_log_metric
 
 
 def _has_usual_parameters(log_metric: Callable[..., Any]) -> bool:

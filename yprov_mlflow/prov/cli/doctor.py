@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from yprov_mlflow.prov.views.view import Table
 
 
-@click.command(epilog="Exit codes: 0 runs can be captured, 1 they cannot.")
+@click.command(
+    epilog="Exit codes: 0 runs can be captured, 1 they cannot, or not with these settings."
+)
 @click.option("--tracking-uri", metavar="URI", help="A tracking URI to check.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(tracking_uri: str | None, as_json: bool) -> None:

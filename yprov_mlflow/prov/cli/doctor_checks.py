@@ -35,8 +35,9 @@ def check(tracking_uri: str | None = None) -> dict[str, Any]:
 
     Returns:
         ``versions``, ``settings`` (name to value and origin), ``tracking``, ``journals``,
-        ``code``, ``collectors`` (see ``_probe``); ``problems``, each of which prevents capture,
-        and ``limits``, each of which only keeps something out of the documents.
+        ``code``, ``collectors`` (see ``_probe``); ``problems``, each of which prevents capture or
+        disables a setting, and ``limits``, each of which only keeps something out of the
+        documents.
     """
     problems: list[str] = []
     limits: list[str] = []

@@ -1,0 +1,83 @@
+"""Calls of wrapped stores that fail or are interrupted, in MLflow or in capture."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from yprov_mlflow.prov.capture import owned_calls, session, wrappers
+from yprov_mlflow.prov.capture.switch import switch
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> session.CaptureSession:
+    monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("YPROV_MLFLOW_COLLECTORS", "none")
+    monkeypatch.setattr(switch, "wrapped", set())
+    capture = session.CaptureSession()
+    monkeypatch.setattr(session, "existing", capture)
+    return capture
+
+
+@pytest.fixture
+def store(capture: session.CaptureSession, empty_database: Path, tmp_path: Path) -> Iterator[Any]:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    yield wrappers.wrap(SqlAlchemyStore(uri, str(tmp_path / "artifacts")), "tracking", uri)
+    assert capture.guard.here == session.CallGuard()
+
+
+@pytest.fixture
+def run_id(store: Any) -> str:
+    return str(store.create_run("0", "ada", 1, [], "run").info.run_id)
+
+
+def fail(*_: Any, **__: Any) -> None:
+    raise OSError("capture is broken")
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_call_that_mlflow_refuses_is_no_event_and_makes_the_run_suspect(
+    capture: session.CaptureSession, store: Any, run_id: str
+) -> None:
+    for call, entity in (
+        (store.log_param, Param("", "1")),
+        (store.log_metric, Metric("", 1, 1, 1)),
+    ):
+        capture.recorder.state(run_id).suspect = False
+        with pytest.raises(MlflowException):
+            call(run_id, entity)
+        assert capture.recorder.state(run_id).suspect
+
+
+def test_call_that_capture_cannot_record_succeeds_with_one_warning(
+    capture: session.CaptureSession,
+    store: Any,
+    run_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(type(capture.recorder), "record", fail)
+    for number in range(2):
+        store.log_param(run_id, Param(f"p{number}", "1"))
+    assert store.get_run(run_id).data.params == {"p0": "1", "p1": "1"}
+    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "capture is broken" in warning
+
+
+def test_interrupted_call_is_over(store: Any, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owned_calls, "before_removal", interrupt)
+    monkeypatch.setattr(SqlAlchemyStore, "set_tag", interrupt)
+    for call in (store.delete_traces, store.set_tag):
+        with pytest.raises(KeyboardInterrupt):
+            call("0", None)
