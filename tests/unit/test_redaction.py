@@ -73,6 +73,8 @@ W = WITHHELD
         ("http://host:8080/x@y", "http://host:8080/x@y"),
         ("http://host/a?tokens=3&page=2", "http://host/a?tokens=3&page=2"),
         ("https://h/get?key=data/train.csv&code=49", "https://h/get?key=data/train.csv&code=49"),
+        ("https://h/get?key=iris&code=US", "https://h/get?key=iris&code=US"),
+        ("http://h:5000, or write to me@example.org", "http://h:5000, or write to me@example.org"),
         ("file:///home/me/mlruns", "file:///home/me/mlruns"),
         ("write to me@example.org", "write to me@example.org"),
         ("git@github.com:me/r.git", "git@github.com:me/r.git"),
@@ -87,6 +89,7 @@ def test_redact_removes_only_user_password_and_secret_parameters(uri: str, redac
     ("text", "redacted"),
     [
         ("run --api-key ab --lr 0.1", f"run --api-key {W} --lr 0.1"),
+        ("--token ab", f"--token {W}"),
         ("HF_TOKEN=ab python t.py", f"HF_TOKEN={W} python t.py"),
         ("Authorization: Bearer ab", f"Authorization: {W}"),
         ("curl -H 'X-Api-Key: ab' h", f"curl -H 'X-Api-Key: {W}' h"),
@@ -94,6 +97,7 @@ def test_redact_removes_only_user_password_and_secret_parameters(uri: str, redac
         ("DRIVER={ODBC 17};UID=sa;PWD=ab", f"DRIVER={{ODBC 17}};UID=sa;PWD={W}"),
         ("{'password': 'a\\'b', 'x': 1}", f"{{'password': '{W}', 'x': 1}}"),
         ('{"api_key": 12345, "x": 1}', f'{{"api_key": "{W}", "x": 1}}'),
+        ('{"password": "a text that was cut\\', f'{{"password": "{W}"'),
         ("Config(password='ab', lr=1)", f"Config(password='{W}', lr=1)"),
         ("id AKIAABCDEFGHIJKLMNOP", f"id {W}"),
         ("ghp_0123456789abcdefghijABCDEFGHIJ012345", W),
@@ -121,10 +125,12 @@ def test_redact_withholds_values_of_secret_names_and_known_tokens(text: str, red
         '{"mlflow_colspec": [{"type": "string", "name": "password"}]}',
         '{"token": {"dtype": "int64"}, "password": "string"}',
         "--num-tokens 5 --sort-key date",
+        "--initializer_token toy --use_auth_token train.py",
+        "secretion='high', secreted_proteins='all'",
         "PWD=/home/me",
         "keys=a,b; monkey=1; keyboard=2; author=me; secretary=you; primary_key='id'",
         "sk-learn-random-forest-classifier-with-many-trees",
-        "hf_transformersmodelnamelongword",
+        "hf_LlamaForSequenceClassification",
     ],
 )
 def test_redact_keeps_what_only_resembles_a_secret(text: str) -> None:
@@ -185,6 +191,8 @@ def test_arguments_of_a_command_line() -> None:
         "-p": "-p",
         "80": "80",
         "https://me:pa55@h/": "https://h/",
+        "--hub-token": "--hub-token",
+        "None": "None",
         "--pass": "--pass",
         "xy": W,
     }
@@ -223,7 +231,13 @@ def test_deeply_nested_value_does_not_exhaust_the_stack() -> None:
     assert "pa55" not in str(redact_field("", value))
 
 
-@pytest.mark.parametrize("piece", ["a", "://", "http://", "http://a:b", "a@", " a://b:", "&", "?a"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("a", "://", "http://", "http://a:b", "a@", " a://b:", "&", "?a", "?a;b=1", "?;verify=1"),
+        *("(http://h?a=b)", "-sk-a", "-eyJaaaaaaaa", "a='", "password: ", "-----BEGIN "),
+    ],
+)
 def test_redact_takes_linear_time_for_long_text(piece: str) -> None:
     """Quadratic time would be a quarter of an hour and more."""
     text = piece * (1_000_000 // len(piece))

@@ -31,8 +31,9 @@ _KEY_OWNERS = (
 )
 # Searched in the words of a name, joined by "_".
 _SURE = re.compile(
-    r"passw(?:or)?d|passphrase|passcode|secret(?!ar)|credential|apikey|accesskey|privatekey"
-    r"|(?:\A|_)pwd(?:_|\Z)|authorization|auth_config|(?:\A|_)encrypted_|wrapped_[dk]ek"
+    r"passw(?:or)?d|passphrase|passcode|secret(?!ar|ed|ion|or|ome)|credential|apikey"
+    r"|accesskey|privatekey|(?:\A|_)pwd(?:_|\Z)|authorization|auth_config|(?:\A|_)encrypted_"
+    r"|wrapped_[dk]ek"
     rf"|(?:\A|_)(?:(?:{_KEY_OWNERS})_keys?|jwt|bearer)(?:_|\Z)|connection_string|shared_access"
 )
 _TOKEN = re.compile(r"token(?:_hash|_value)?\Z")
@@ -41,7 +42,8 @@ _NO_SECRET_TOKEN = re.compile(
     r"(?:\A|_)(?:pad|eos|bos|unk|cls|sep|mask|fim|special|extra|image|img|audio|video|speech|word"
     r"|text|chat|system|assistant|think|tool|turn|class|patch|start|end|begin|stop|blank|space"
     r"|first|last|next|prev|page|continuation|prefix|suffix|middle|max|min|num|n|per|new|input"
-    r"|output|prompt|context|query|placeholder|eot|boi|eoi)_token(?:_hash|_value)?\Z"
+    r"|output|prompt|context|query|placeholder|initializer|modifier|trigger|separator|delimiter"
+    r"|newline|answer|response|pooling|register|eot|sot|boi|eoi)_token(?:_hash|_value)?\Z"
 )
 # Names that end like this are about secrets, but their values are not secret: secret_id.
 _PUBLIC = frozenset(
@@ -49,7 +51,7 @@ _PUBLIC = frozenset(
     " strength policy type kind field column accuracy score loss rate precision recall auc min max"
     " required enabled arn env var expiry expires age ttl scope hint manager provider".split()
 )
-# Values that are no secrets: absent ones, types, variables, and placeholders such as <pad>.
+# Values that are not secrets: absent ones, types, variables, and placeholders such as <pad>.
 _HARMLESS = re.compile(
     r"|none|null|nil|true|false|yes|no|u?int\d*|integer|float\d*|double|bool(?:ean)?|str(?:ing)?"
     r"|object|long|binary|\*+|\(withheld\)|<[^<>\"]*>|\[[A-Z0-9_]*\]|\$\w+|\$\{[^}]*\}"
@@ -57,6 +59,10 @@ _HARMLESS = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[-+]?\d[\d.]*(?:e[-+]?\d+)?", re.IGNORECASE)
+# In a URI, the name of a row or file: ?key=iris, ?key=data/train.csv, ?code=49.
+_NO_KEY = re.compile(r"\d{1,6}|[a-z_\-]{1,12}|[A-Z]{1,6}|[\w./\-]+\.\w{1,5}")
+# Longer values are withheld without a look: a text may have any number of names before them.
+_MOST_HARMLESS = 500
 
 
 def _words(name: str) -> str:
@@ -78,12 +84,17 @@ def is_secret(name: str) -> bool:
 
 
 def _is_harmless(name: str, value: str) -> bool:
+    if len(value) > _MOST_HARMLESS:
+        return False
     value = value.strip()
     if _HARMLESS.fullmatch(value) or value == name:
         return True
-    if name.lower().endswith("pwd"):  # of shells, the working directory
+    name = name.lower()
+    if name.endswith("pwd"):  # of shells, the working directory
         return value.startswith(("/", "~", "."))
-    return name.lower().endswith("token") and bool(_NUMBER.fullmatch(value))
+    if name in ("key", "code"):
+        return bool(_NO_KEY.fullmatch(value))
+    return name.endswith("token") and bool(_NUMBER.fullmatch(value))
 
 
 def manages_secrets(method: str) -> bool:
@@ -97,13 +108,13 @@ def manages_secrets(method: str) -> bool:
 # A word of text. Quotes end it: a URI in JSON or in an error message is quoted.
 _URI_WORD = re.compile(r'[^\s"<>]+')
 _USER = re.compile(r"([A-Za-z][\w+.\-]{0,63})://((?:[^\s/?#@]*@)+)")
-# What is before an @ and no secret: the container in Azure, a profile of Databricks.
+# Before an @, these have a name and not a user: a container of Azure, a profile of Databricks.
 _CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 _DIGESTS = ("sha256:", "sha512:")  # after the name of a container image
 _DATABRICKS = re.compile(r"databricks(?![\w.\-])")
 # A user whose password has characters that should have been quoted (u:p#w@host); not a port.
 _LOOSE_USER = re.compile(r"(?<!file)://(?!\[)(?=[^/:@?#]*:(?!\d+(?:[/?#;,]|\Z)))")
-_SPACED_USER = re.compile(r"([A-Za-z][\w+.\-]{0,63}://)[^\s/?#:@]+:(?!\d+\s)[^/?#\n@]*@")
+_SPACED_USER = re.compile(r"([A-Za-z][\w+.\-]{0,63}://)[^\s/?#:@]+:(?!\d+[\s,;.:)])[^/?#\n@]*@")
 
 # Names are bounded in length, so that a long text that is not a URI takes linear time.
 _PARAMETER = re.compile(r"(?:[?&;#]|\\u0026)(?P<name>[^=&;#?\s/]{1,80})=")
@@ -114,24 +125,25 @@ _PARAMETERS = frozenset(
     " ticket assertion sessionid awsaccesskeyid googleaccessid ossaccesskeyid odbcconnect".split()
 )
 _PARAMETER_ENDS = frozenset({"signature", "sig", "hmac", "jwt"})
-_NO_KEY = re.compile(r"\d{1,6}|[\w./\-]+\.\w{1,5}")  # a number or a file: ?key=data/train.csv
 _CLOUDFLARE = re.compile(r"\d{10}-.")
 _QUOTED_URI = re.compile("%3A%2F%2F", re.IGNORECASE)
 
-_Head = re.Match[str]
-
 
 def _withhold(
-    text: str, heads: re.Pattern[str], values: re.Pattern[str], secret: Callable[[str, _Head], bool]
+    text: str,
+    heads: re.Pattern[str],
+    values: re.Pattern[str],
+    has_secret: Callable[[re.Match[str]], bool],
 ) -> str:
-    """Replace the values that follow names; ``secret`` decides by value and by the name's match."""
+    """Replace the values that follow the names for which ``has_secret`` is true."""
     parts: list[str] = []
     end = 0
     for head in heads.finditer(text):
-        if head.start() < end:  # inside of a value that is withheld
+        # Values inside of one that is withheld are gone already.
+        if head.start() < end or not has_secret(head):
             continue
         value = values.match(text, head.end())
-        if value is None or not secret(value[0].strip("\\\"'"), head):
+        if value is None or _is_harmless(head["name"], value[0].strip("\\\"'")):
             continue
         quote_mark = value["quote"] or head.groupdict().get("named") or ""
         parts += text[end : head.end()], quote_mark, WITHHELD, quote_mark
@@ -139,16 +151,13 @@ def _withhold(
     return "".join((*parts, text[end:])) if parts else text
 
 
-def _is_secret_parameter(value: str, head: _Head) -> bool:
+def _is_secret_parameter(head: re.Match[str]) -> bool:
     name = unquote(head["name"])
     words = _words(name)
     joined = words.replace("_", "")
-    if joined in ("key", "code"):
-        return not (_HARMLESS.fullmatch(value) or _NO_KEY.fullmatch(value))
     if joined == "verify":
-        return bool(_CLOUDFLARE.match(value))
-    named = joined in _PARAMETERS or words.rpartition("_")[2] in _PARAMETER_ENDS
-    return (named or is_secret(name)) and not _is_harmless(name, value)
+        return bool(_CLOUDFLARE.match(head.string, head.end()))
+    return joined in _PARAMETERS or words.rpartition("_")[2] in _PARAMETER_ENDS or is_secret(name)
 
 
 def _without_user(match: re.Match[str]) -> str:
@@ -184,7 +193,7 @@ def _redact_quoted(parameter: str) -> str:
 
 
 def _redact_uris(text: str) -> str:
-    if "://" not in text and "?" not in text:
+    if ("@" not in text and "=" not in text) or ("://" not in text and "?" not in text):
         return text
     user = _SPACED_USER.match(text)
     if user is not None and " " in user[0]:
@@ -203,17 +212,17 @@ def _redact_uris(text: str) -> str:
 _SHAPES = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|\bgh[oprsu]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w\-]{20,}"
-    r"|\bhf_(?=[A-Za-z]*[A-Z0-9])[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{36}|\bpypi-AgE[\w\-]{20,}"
-    r"|\bsk-(?=[\w\-]*\d)(?:(?:proj|ant|svcacct|admin|or)-[\w\-]{16,}|[A-Za-z0-9]{32,})"
+    r"|\bhf_[A-Za-z0-9]{34}\b|\bnpm_[A-Za-z0-9]{36}|\bpypi-AgE[\w\-]{20,}"
+    r"|(?<![\w\-])sk-(?=[\w\-]*\d)(?:(?:proj|ant|svcacct|admin|or)-[\w\-]{16,}|[A-Za-z0-9]{32,})"
     r"|\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|\bxox[abeoprs]-[\w\-]{10,}|\bxapp-[\w\-]{16,}"
     r"|\bAIza[\w\-]{35}|\bya29\.[\w\-]{20,}|\bdapi[0-9a-f]{32}"
-    r"|\beyJ[\w\-]{8,}\.eyJ[\w\-]{8,}\.[\w\-]*"
+    r"|(?<![\w\-])eyJ[\w\-]{8,}\.eyJ[\w\-]{8,}\.[\w\-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<=hooks\.slack\.com/services/)[\w/]+|(?<=/api/webhooks/)\d+/[\w\-]+"
     r"|(?<=api\.telegram\.org/bot)\d+:[\w\-]+"
     r"|(?<=[Bb]earer )(?=[\w.~+/\-]*\d)[\w.~+/\-]{16,}=*"
 )
-# Without one of these a text has no such token, or no name of a secret: cheaper to search for.
+# Each such token, and each name of a secret, has one of these, which are cheaper to search for.
 _SHAPE_MARKS = (
     "AKIA ASIA gh glpat- hf_ npm_ pypi- sk- k_live k_test xox xapp- AIza ya29. dapi eyJ PRIVATE"
     " hooks. /webhooks/ telegram earer".split()
@@ -228,27 +237,23 @@ _ASSIGNMENT = re.compile(
 )
 _OPTION = re.compile(r"(?<![\w\-])--?(?P<name>[A-Za-z][\w.\-]{0,63})\s{1,3}(?=[^\s\-])")
 _VALUE = re.compile(
-    r"(?P<quote>\\*[\"'])(?:(?!(?P=quote))(?:\\[\s\S]|[^\\]))*(?:(?P=quote)|\Z)"
+    r"(?P<quote>\\*[\"'])(?:(?!(?P=quote))(?:\\[\s\S]|[^\\]|\\\Z))*(?:(?P=quote)|\Z)"
     r"|\(withheld\)|(?:(?:bearer|basic|digest)\s+)?(?![{\[])[^\s\"'&,;<>)\]}]+",
     re.IGNORECASE,
 )
-# Options that ask for a secret or say where it is, and have no value: --use-auth-token.
-_SWITCH = re.compile(r"(?:no|use|ask|with|prompt|enable|disable|show|save)\b", re.IGNORECASE)
+# Options without a value that ask for a secret or say where it is: --use-auth-token.
+_SWITCH = re.compile(r"(?:no|use|ask|with|prompt|enable|disable|show|save)(?![a-z])", re.IGNORECASE)
 _SHORT_OPTIONS = frozenset({"pass", "pw"})
 
 
-def _is_secret_assignment(value: str, head: _Head) -> bool:
+def _is_secret_assignment(head: re.Match[str]) -> bool:
     name, equals = head["name"], head["equals"]
-    if not is_secret(name) or _is_harmless(name, value):
+    if not is_secret(name):
         return False
     if ":" in equals and not head["named"]:  # prose, unless it is a header of HTTP
         return "-" in name or name.lower() == "authorization"
     is_quoted = head.string.startswith(("'", '"', "\\"), head.end())
     return bool(head["named"]) or is_quoted or equals == "=" or ":" in equals
-
-
-def _is_secret_option(value: str, head: _Head) -> bool:
-    return _takes_secret(head["name"]) and not _is_harmless(head["name"], value)
 
 
 def _takes_secret(option: str) -> bool:
@@ -264,7 +269,7 @@ def redact(text: str) -> str:
     These are users and passwords of URIs, their secret parameters, tokens of a known shape, and
     values after a secret name: ``password=x``, ``"api_key": "x"``, ``--token x``.
     """
-    if len(text) < 16 and ":" not in text and "=" not in text:
+    if len(text) < 16 and not (":" in text or "=" in text or "--" in text):
         return text
     text = redact_content(text)
     if not ("=" in text or ":" in text or "-" in text):
@@ -273,7 +278,7 @@ def redact(text: str) -> str:
     if any(mark in lower for mark in _NAME_MARKS):
         text = _withhold(text, _ASSIGNMENT, _VALUE, _is_secret_assignment)
         if "-" in text:
-            text = _withhold(text, _OPTION, _VALUE, _is_secret_option)
+            text = _withhold(text, _OPTION, _VALUE, lambda head: _takes_secret(head["name"]))
     return text
 
 
@@ -289,19 +294,19 @@ def redact_arguments(arguments: Sequence[Any]) -> list[Any]:
     Options of one letter mean something else in each program; their values are recorded.
     """
     redacted: list[Any] = []
-    is_value = False
+    secret_option = ""
     for argument in arguments:
         text = str(argument)
         option, equals, value = text.partition("=")
         name = option.lstrip("-+")
         is_name = text.startswith("-") and not equals
-        if is_value and not text.startswith("-"):
-            redacted.append(WITHHELD)
+        if secret_option and not text.startswith("-"):
+            redacted.append(text if _is_harmless(secret_option, text) else WITHHELD)
         elif equals and _takes_secret(name) and not _is_harmless(name, value.strip("\"'")):
             redacted.append(f"{option}={WITHHELD}")
         else:
             redacted.append(redact(text))
-        is_value = is_name and _takes_secret(name)
+        secret_option = name if is_name and _takes_secret(name) else ""
     return redacted
 
 

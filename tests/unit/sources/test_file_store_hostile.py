@@ -17,6 +17,9 @@ from yprov_mlflow.prov.events import (
     StoreCalled,
 )
 from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.sources.file_store.decoding import excerpt
+from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
+from yprov_mlflow.prov.sources.source import Problem
 
 SECRET = "the secret"
 
@@ -30,6 +33,19 @@ def tree(tmp_path):
 
 def contents(reading):
     return repr([reading.runs, reading.store, reading.refs])
+
+
+def test_problems_have_no_passwords():
+    problem = Problem("https://me:hush@h/x", "cannot open https://me:hush@h", "its token=hush12")
+    assert "hush" not in repr(problem)
+
+
+def test_password_at_the_end_of_a_text_that_is_cut_is_withheld(tree):
+    files = StoreFiles(str(tree.root))
+    files.report("meta.yaml", f"{'x' * 280} https://me:{'hush' * 20}@host", "its content")
+    (problem,) = files.problems()
+    assert problem.reason.endswith("x https://host")
+    assert excerpt(f"at https://me:{'hush' * 20}@host") == "'at https://host'"
 
 
 # -- YAML --------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.builders.file_store_builder import RUN, FileStoreBuilder, write_files
@@ -10,6 +13,7 @@ from support.builders.file_store_builder import RUN, FileStoreBuilder, write_fil
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.file_store import FileStoreSource
+from yprov_mlflow.prov.sources.rest import ServerSource
 
 
 @pytest.fixture
@@ -96,7 +100,34 @@ def test_location_without_store_is_an_error(location, message):
     assert "secret" not in str(raised.value)
 
 
+def test_empty_folder_is_reported(tmp_path):
+    (tmp_path / "mlruns").mkdir()
+    source = open_source(str(tmp_path / "mlruns"))
+    assert list(source.runs()) == []
+    assert [problem.reason for problem in source.problems()] == [
+        "contains no experiment, run or model"
+    ]
+
+
 def test_file_that_is_not_a_database_is_an_error(tmp_path):
     write_files(tmp_path, {"notes.txt": "SQLite"})
     with pytest.raises(StoreError, match="neither a SQLite database nor a document"):
         open_source(str(tmp_path / "notes.txt"))
+
+
+def test_id_of_a_run_does_not_lead_out_of_the_downloads(tmp_path, monkeypatch):
+    folders = []
+    client = SimpleNamespace(
+        list_artifacts=lambda *_: [SimpleNamespace(path="provenance/prov.json")],
+        download_artifacts=lambda run_id, path, folder: folders.append(Path(folder)),
+    )
+    server = SimpleNamespace(client=client, ask=lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a" / "b"))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    source = ServerSource("http://localhost:5000")
+    source._server = server
+    source._download("../../x")
+    assert folders[0].is_dir() and folders[0].is_relative_to(tmp_path / "a" / "b")
+    assert ".." not in folders[0].parts
+    source.close()
+    assert not any((tmp_path / "a" / "b").iterdir())

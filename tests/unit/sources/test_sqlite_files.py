@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from support.builders.databases import RUN, add_run, metric
@@ -212,6 +213,14 @@ def test_corrupt_schema_is_an_error(make, path):
     path.write_bytes(data)
     with pytest.raises(StoreError):
         list(open_source(location).runs())
+
+
+def test_opened_file_waits_longer_for_a_lock_than_opening_in_silence(make, path):
+    from yprov_mlflow.prov.sources.sql.sqlite_file import SqliteFile
+
+    make()
+    with closing(SqliteFile(Path(path)).connect()) as connection:
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
 
 
 def test_locked_file_is_an_error_after_a_warning(make, path, monkeypatch, caplog):

@@ -334,3 +334,13 @@ def test_sources_create_events_in_state_events_only():
         and getattr(node.func, "id", None) != "isinstance"
     }
     assert creators == {"state_events.py"}
+
+
+def test_points_of_runs_and_models_are_counted_as_possibly_infinite():
+    factory = EventFactory(RUN_ID)
+    largest = event_types.LARGEST_FLOAT
+    factory.metrics("m", array("d", [1.0, largest, -largest]), [0, 0, 0], [0, 0, 0])
+    list(factory.model_points("m-1", [{"key": "m", "value": v} for v in (largest, 1.0, None)]))
+    (problem,) = factory.possibly_infinite()
+    assert problem.reason.startswith("3 metric values")
+    assert not list(EventFactory(RUN_ID).possibly_infinite())

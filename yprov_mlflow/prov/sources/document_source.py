@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from yprov_mlflow.prov.errors import DocumentError, StoreError
 from yprov_mlflow.prov.events import Event
@@ -44,6 +46,12 @@ class DocumentSource(Source):
         self.location = self._path = location
         self.folder = location if os.path.isdir(location) else None
         self._problems: list[Problem] = []
+        self._open: tuple[str, int, Iterator[Document]] = ("", 0, iter(()))
+        self._digests: dict[str, str] = {}
+
+    def __reduce__(self) -> Any:
+        """Pickle the location only: each worker reads the documents itself."""
+        return DocumentSource, (self._path,)
 
     def store(self) -> Mapping[str, str]:
         """Return the location: documents may be of several stores."""
@@ -77,8 +85,11 @@ class DocumentSource(Source):
 
     def fingerprint(self, ref: RunRef) -> str:
         """Return a digest of the file's content."""
-        with open(ref.key.partition("\n")[0], "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        path = ref.key.partition("\n")[0]
+        if path not in self._digests:  # one file may have the documents of many runs
+            with open(path, "rb") as file:
+                self._digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digests[path]
 
     def document(self, ref: RunRef) -> tuple[Document, str]:
         """Return a document, and the folder that its metric file is in.
@@ -87,10 +98,16 @@ class DocumentSource(Source):
             StoreError: The file no longer has it.
         """
         path, _, number = ref.key.partition("\n")
-        for position, document in enumerate(self._documents(path)):
-            if position == int(number):
-                return document, os.path.dirname(path)
-        raise StoreError("the document is no longer there", path, "Repeat the conversion")
+        position = int(number)
+        # Runs of one file come in order: the file is read on, and not from its start each time.
+        if self._open[0] != path or self._open[1] > position:
+            self._open = (path, 0, self._documents(path))
+        _, next_position, documents = self._open
+        document = next(itertools.islice(documents, position - next_position, None), None)
+        self._open = (path, position + 1, documents)
+        if document is None:
+            raise StoreError("the document is missing now", path, "Repeat the conversion")
+        return document, os.path.dirname(path)
 
     def events(self, ref: RunRef) -> Iterator[Event]:
         """Yield nothing: see ``document``."""
@@ -106,4 +123,5 @@ class DocumentSource(Source):
         return problems
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Close the file that is being read."""
+        self._open = ("", 0, iter(()))

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from yprov_mlflow.prov.layout import OWN_ARTIFACT
 from yprov_mlflow.prov.sources.file_store import decoding
-from yprov_mlflow.prov.sources.file_store.meta import LONGEST_URI, without_password
 from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 
 ARTIFACTS = "artifacts"
@@ -19,6 +18,7 @@ ARTIFACTS = "artifacts"
 _SERVER_ARTIFACTS = "mlartifacts"
 # Folders above a run's in its URI that are looked for in other locations.
 _MAX_PARENTS = 16
+_LONGEST_URI = 4_096
 _DRIVE = re.compile(r"/?[A-Za-z]:[\\/]")
 _LFS_FIELDS = re.compile(rb"^oid sha256:([0-9a-f]{64})$.*?^size ([0-9]{1,18})$", re.M | re.S)
 _SMALL = 1 << 16
@@ -48,13 +48,13 @@ def find_artifacts(
         return ArtifactFolder(beside)
     if not uri:
         return ArtifactFolder(None)
-    if len(uri) > LONGEST_URI:
+    if len(uri) > _LONGEST_URI:
         return ArtifactFolder(None, "its artifact URI is too long")
     parts = _path_parts(uri)
     name = os.path.basename(owner)
     # Only folders named after their owner are read, so that a URI cannot point to other files.
     if name not in parts:
-        return ArtifactFolder(None, f"its artifacts are elsewhere: {without_password(uri)}")
+        return ArtifactFolder(None, f"its artifacts are elsewhere: {uri}")
     last = len(parts) - 1 - parts[::-1].index(name)
     for base in bases:
         for start in range(max(0, last - _MAX_PARENTS), last + 1):
@@ -68,7 +68,7 @@ def find_artifacts(
     if local and parts[max(0, last - 1) : last] == [os.path.basename(os.path.dirname(owner))]:
         # They would be beside the owner: there are none, and version control omits empty folders.
         return ArtifactFolder(None)
-    return ArtifactFolder(None, f"its artifacts are out of reach: {without_password(uri)}")
+    return ArtifactFolder(None, f"its artifacts are out of reach: {uri}")
 
 
 def artifact_bases(root: str, artifacts: str | None) -> tuple[str, ...]:

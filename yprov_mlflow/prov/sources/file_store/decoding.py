@@ -6,6 +6,8 @@ Every reader of the file store describes the damage in the words of this module.
 
 from __future__ import annotations
 
+from yprov_mlflow.prov.redaction import redact
+
 LFS = b"version https://git-lfs.github.com/spec/"
 """Start of the pointers that Git LFS leaves in place of large files."""
 
@@ -69,6 +71,8 @@ def printable(text: str) -> str:
 
 def excerpt(data: bytes | str) -> str:
     """Return the start of damaged content, quoted, for a problem."""
+    if isinstance(data, str):  # before the cut, as a password without its @ is not recognized
+        data = redact(data)
     start = data[:_EXCERPT]
     text = start if isinstance(start, str) else start.decode("utf-8", "backslashreplace")
     return ascii(text) + ("..." if len(data) > _EXCERPT else "")

@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from yprov_mlflow.prov.events import Json
-from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.file_store import decoding
 
 META = "meta.yaml"
-LONGEST_URI = 4_096
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,7 +35,6 @@ _LINE = re.compile(
 _WORDS = frozenset("y n yes no on off true false null".split())
 
 _SALVAGEABLE = re.compile(r"([A-Za-z_][\w.\-]*):(?:[ \t]+(.*))?\Z", re.ASCII)
-_MAY_HAVE_PASSWORD = re.compile("[@?&;]")
 _MAX_NODES = 200_000
 _MAX_DEPTH = 64
 # A text with fewer characters that open a collection cannot be nested too deep.
@@ -59,11 +56,6 @@ class Meta(dict[str, Json]):
     def text_or_empty(self, key: str) -> str | None:
         """Return the value of a key as text, which may be empty; None without one."""
         return "" if self.get(key) == "" else self.text(key)
-
-    def uri(self, key: str) -> str | None:
-        """Return the value of a key as a URI without secrets."""
-        uri = self.text(key)
-        return None if uri is None else without_password(uri)
 
     def whole(self, *keys: str) -> int | None:
         """Return the first value of these keys that is a whole number."""
@@ -196,9 +188,11 @@ class _ToJson:
         self._budget = _MAX_NODES
 
     def mapping(self, mapping: Mapping[Any, Any], depth: int = 0) -> dict[str, Json]:
+        """Return a mapping with keys of text."""
         return {_key(key): self.value(item, depth + 1) for key, item in mapping.items()}
 
     def value(self, value: Any, depth: int) -> Json:
+        """Return a value as JSON; dates become text, and bytes Base64."""
         self._budget -= 1
         if self._budget < 0 or depth > _MAX_DEPTH:
             raise ValueError(_TOO_LARGE)
@@ -249,15 +243,6 @@ def _scalar(text: str) -> Json:
         return _ToJson().value(_load(text), 0)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
         return text
-
-
-def without_password(uri: str) -> str:
-    """Return a URI without secrets; only the length of one that is unreasonably long."""
-    if not _MAY_HAVE_PASSWORD.search(uri):
-        return uri
-    if len(uri) > LONGEST_URI:
-        return f"(a URI of {len(uri)} characters)"
-    return redact(uri)
 
 
 def to_whole(value: Json) -> int | None:

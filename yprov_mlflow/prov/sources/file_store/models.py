@@ -79,7 +79,7 @@ def model_record(files: StoreFiles, model: OwnedFolder) -> LoggedModel:
         meta.text_or_empty("model_type"),
         status,
         meta.get("status_message"),
-        meta.uri("artifact_location"),
+        meta.text("artifact_location"),
         meta.get("source_run_id"),
         meta.whole("creation_timestamp"),
         meta.whole("last_updated_timestamp"),
@@ -237,8 +237,8 @@ def _version(files: StoreFiles, number: str, folder: str) -> ModelVersion:
     texts = ("run_id", "run_link", "description", "user_id", "status_message")
     fields = {
         **{name: meta.text_or_empty(name) for name in texts},
-        "source": meta.uri("source"),
-        "storage_location": meta.uri("storage_location"),
+        "source": meta.text("source"),
+        "storage_location": meta.text("storage_location"),
         "status": meta.text("status"),
         "model_id": meta.text("model_id"),
         "creation_time": meta.whole("creation_timestamp"),

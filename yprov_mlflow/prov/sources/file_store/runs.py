@@ -161,7 +161,7 @@ def experiment_record(files: StoreFiles, experiment: ExperimentFolder) -> Experi
     return Experiment(
         experiment.experiment_id,
         experiment.name,
-        meta.uri("artifact_location"),
+        meta.text("artifact_location"),
         meta.whole("creation_time"),
         meta.whole("last_update_time"),
         DELETED if experiment.deleted else "active",
@@ -245,7 +245,7 @@ def run_record(meta: Meta, ref: RunRef, tags: dict[str, str], store: dict[str, s
         ref.start_time_ms,
         meta.whole("end_time"),
         ref.lifecycle,
-        meta.uri("artifact_uri"),
+        meta.text("artifact_uri"),
         True,
         store,
         _fields(meta, ref),

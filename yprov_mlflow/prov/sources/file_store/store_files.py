@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from yprov_mlflow.prov.events import Json
+from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.file_store import decoding
 from yprov_mlflow.prov.sources.file_store.meta import META, Decoded, Meta, decode_meta, to_whole
 from yprov_mlflow.prov.sources.source import Problem
@@ -82,7 +83,8 @@ class StoreFiles:
 
     def report(self, path: str, reason: str, lost: str, kind: str = "data") -> None:
         """Add a problem with a file or folder."""
-        # Exceptions may quote whole files.
+        # Exceptions may quote whole files. A password that is cut before its @ is not recognized.
+        reason = redact(reason)
         short = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}..."
         problem = Problem(decoding.printable(path), decoding.printable(short), lost, kind)
         self._problems[problem] = None

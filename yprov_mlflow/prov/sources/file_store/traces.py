@@ -11,10 +11,9 @@ import orjson
 
 from yprov_mlflow.prov.events import Json
 from yprov_mlflow.prov.sources.file_store import decoding
-from yprov_mlflow.prov.sources.file_store.meta import Meta, to_whole, without_password
+from yprov_mlflow.prov.sources.file_store.meta import Meta, to_whole
 from yprov_mlflow.prov.sources.file_store.runs import ExperimentFolder, OwnedFolder
 from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
-from yprov_mlflow.prov.sources.state_events import TRACE_LOCATION
 from yprov_mlflow.prov.state import Trace
 
 INFO = "trace_info.yaml"
@@ -63,9 +62,6 @@ def trace_meta(files: StoreFiles, folder: OwnedFolder) -> Meta | None:
 def trace_record(files: StoreFiles, folder: OwnedFolder, meta: Meta) -> Trace:
     """Return the state of a trace without spans and assessments, in the form of MLflow 3."""
     tags = files.values(os.path.join(folder.path, "tags"))
-    location = tags.get(TRACE_LOCATION)
-    if location:
-        tags[TRACE_LOCATION] = without_password(location)
     fields = meta.others(_KNOWN)
     if meta.get("trace_location"):
         fields["trace_location"] = meta["trace_location"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -107,11 +106,17 @@ class ServerSource(RemoteSource):
             files = self._server.ask(client.list_artifacts, run_id, PROVENANCE)
             if any(OWN_ARTIFACT.match(file.path) for file in files):
                 self._downloads = self._downloads or tempfile.TemporaryDirectory()
-                folder = os.path.join(self._downloads.name, run_id)
-                os.makedirs(folder, exist_ok=True)
+                # Not named after the run: its id is the server's, and may be a path.
+                folder = tempfile.mkdtemp(dir=self._downloads.name)
                 self._server.ask(client.download_artifacts, run_id, PROVENANCE, folder)
                 return folder
         return None
+
+    def close(self) -> None:
+        """Disconnect, and delete the downloads."""
+        if self._downloads is not None:
+            self._downloads.cleanup()
+        super().close()
 
     # -- internals ---------------------------------------------------------------------
 

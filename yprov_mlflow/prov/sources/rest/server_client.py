@@ -21,7 +21,6 @@ _REFUSED = frozenset(
 )
 # Messages of MLflow's client after it has already retried.
 _RETRIED = re.compile(r"Max retries|too many \d+ error|timeout", re.IGNORECASE)
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
 
 Function = Callable[..., Any] | None
 
@@ -167,5 +166,5 @@ class Server:
 
 
 def _message(error: Exception) -> str:
-    """Return an error's message in one line, without user and password."""
-    return _USER.sub("", " ".join(str(error).split()))[:500]
+    """Return an error's message in one line, without secrets."""
+    return redact(" ".join(str(error).split()))[:500]
