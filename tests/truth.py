@@ -2,8 +2,8 @@
 
 Run as ``python tests/truth.py --programs 1000 --seed 0 --store sqlite``. Each program calls MLflow
 in a random order. While it runs, the oracle notes what is true, from the rules in this file alone,
-and then compares this with the live and the converted documents. A difference is a statement that
-is missing, false, or made twice.
+and then compares this with the live document, the converted one, and the one converted again after
+restoring. A difference is a statement that is missing, false, or made twice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -123,6 +124,10 @@ class Program:
         self.mlflow.log_param(key, value)
         truth.params[key] = value
 
+    def param_again(self, run_id: str, truth: RunTruth) -> None:
+        for key, value in list(truth.params.items())[:1]:
+            self.mlflow.log_param(key, value)
+
     def tag(self, run_id: str, truth: RunTruth) -> None:
         key, value = self.random.choice("abc"), self._name("v")
         self.mlflow.set_tag(key, value)
@@ -215,10 +220,10 @@ class Program:
 
 
 STEPS = (
-    *(Program.param, Program.tag, Program.tag, Program.delete_tag, Program.metric, Program.metric),
-    *(Program.batch, Program.in_context, Program.in_thread, Program.asynchronous),
-    *(Program.dataset, Program.dataset, Program.model, Program.repeat_for_model),
-    *(Program.artifact, Program.trace),
+    *(Program.param, Program.param_again, Program.tag, Program.tag, Program.delete_tag),
+    *(Program.metric, Program.metric, Program.batch, Program.in_context, Program.in_thread),
+    *(Program.asynchronous, Program.dataset, Program.dataset, Program.dataset, Program.model),
+    *(Program.model, Program.repeat_for_model, Program.artifact, Program.artifact, Program.trace),
 )
 
 
@@ -295,10 +300,10 @@ class Statements:
             if "mlf:TrainedOn" in _plain_list(d.get("prov:type"))
         }
 
-    def files(self) -> dict[str, str]:
+    def files(self) -> list[tuple[str, str]]:
         rows = self.of_type("mlf:Artifact")
         own = [r for i, r in rows if i.startswith("run:artifact/") and i not in self.ended]
-        return {r["mlf:path"]: r["mlf:sha256"] for r in own}
+        return sorted((r["mlf:path"], r["mlf:sha256"]) for r in own)
 
     def spans(self) -> Counter[str]:
         return Counter(r["prov:label"] for _, r in self.of_type("mlf:Span"))
@@ -317,7 +322,7 @@ def _number(value: Any) -> float:
 
 
 def differences(
-    truth: RunTruth, document: dict[str, Any], *, live: bool, in_sql: bool
+    truth: RunTruth, document: dict[str, Any], live: bool, from_sql: bool
 ) -> Iterator[str]:
     """Yield what a document says wrongly of a run, or does not say.
 
@@ -325,7 +330,7 @@ def differences(
     databases keep infinity as the largest float, and that is what conversion can know.
     """
     points = truth.points
-    if in_sql and not live:
+    if from_sql:
         points = [(key, step, value.replace("inf", _LARGEST)) for key, step, value in points]
     said = Statements(document)
     claims = trained_on(truth.order)
@@ -340,7 +345,7 @@ def differences(
         ("datasets", sorted(truth.datasets, key=str), said.datasets()),
         ("models", sorted(truth.models.values()), said.models()),
         ("trained on", claims if live else claims & said.trained_on(), said.trained_on()),
-        ("files", truth.files, said.files()),
+        ("files", sorted(truth.files.items()), said.files()),
         ("spans", truth.spans, said.spans()),
     ]
     for what, true, stated in pairs:
@@ -349,14 +354,6 @@ def differences(
 
 
 # -- main ------------------------------------------------------------------------------------
-
-
-def convert(uri: str, out: Path) -> None:
-    """Convert a store in this process."""
-    from yprov_mlflow.prov.convert import Conversion, Request
-    from yprov_mlflow.prov.convert.executors import InlineExecutor
-
-    list(Conversion(Request(source=uri, out=out), InlineExecutor()))
 
 
 def check(programs: int, seed: int, store: str, folder: Path) -> list[str]:
@@ -380,23 +377,44 @@ def check(programs: int, seed: int, store: str, folder: Path) -> list[str]:
         program.execute()
         truths |= {run_id: (number, truth) for run_id, truth in program.runs.items()}
     time.sleep(SPANS_S)
-    for run_id, (number, truth) in truths.items():
+    for run_id in truths:
         uri_of = mlflow.get_run(run_id).info.artifact_uri.removeprefix("file://")
         path = Path(uri_of, "provenance", "prov.json")
-        document = json.loads(path.read_text())
-        found += [
-            f"{number} live: {d}" for d in differences(truth, document, live=True, in_sql=in_sql)
-        ]
-        path.unlink()  # converted documents must stand on the store alone
-    convert(uri, folder / "out")
-    for run_id, (number, truth) in truths.items():
-        (path,) = (folder / "out").glob(f"*/{run_id}/prov.json")
-        document = json.loads(path.read_text())
-        found += [
-            f"{number} converted: {d}"
-            for d in differences(truth, document, live=False, in_sql=in_sql)
-        ]
+        (folder / "live").mkdir(exist_ok=True)
+        # Converted documents must stand on the store alone.
+        shutil.move(path, folder / "live" / f"{run_id}.json")
+    restored = f"sqlite:///{folder}/restored.db"
+    convert(uri, folder / "converted")
+    restore(folder / "converted", restored, folder)
+    convert(restored, folder / "again")
+    roads = (("live", False), ("converted", in_sql), ("again", True))
+    for road, from_sql in roads:
+        for run_id, (number, truth) in truths.items():
+            pattern = f"{run_id}.json" if road == "live" else f"*/{run_id}/prov.json"
+            (path,) = (folder / road).glob(pattern)
+            document = json.loads(path.read_text())
+            found += [
+                f"{number} {road}: {difference}"
+                for difference in differences(truth, document, road == "live", from_sql)
+            ]
     return found
+
+
+def convert(uri: str, out: Path) -> None:
+    """Convert a store in this process."""
+    from yprov_mlflow.prov.convert import Conversion, Request
+    from yprov_mlflow.prov.convert.executors import InlineExecutor
+
+    list(Conversion(Request(source=uri, out=out), InlineExecutor()))
+
+
+def restore(documents: Path, uri: str, folder: Path) -> None:
+    """Restore documents into a database, with the artifacts of the store."""
+    from yprov_mlflow.prov.restore import RestoreRequest
+    from yprov_mlflow.prov.restore import restore as restore_documents
+
+    root = str(folder / "restored")
+    restore_documents(RestoreRequest((documents,), uri, folder / "mlruns", artifact_root=root))
 
 
 def main() -> int:

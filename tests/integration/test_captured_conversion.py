@@ -12,7 +12,7 @@ import mlflow
 import pytest
 
 from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunUpdated
-from yprov_mlflow.prov.formats import FORMATS, open_documents
+from yprov_mlflow.prov.formats import FORMATS, open_documents, prov_json
 from yprov_mlflow.prov.formats.metric_files import read_points
 from yprov_mlflow.prov.translate import events_of
 from yprov_mlflow.prov.validate.documents import check
@@ -54,8 +54,8 @@ class Captured:
         self.provenance = Path(artifact_uri.removeprefix("file://")) / "provenance"
         self.client = mlflow.MlflowClient(self.uri)
 
-    def convert(self, source: str, *options: str) -> str:
-        command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", "out", *options]
+    def convert(self, source: str, *options: str, out: str = "out") -> str:
+        command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", out, *options]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -137,8 +137,9 @@ def test_documents_become_every_format_and_back(tmp_path: Path) -> None:
     run.convert(str(run.provenance / "prov.json"), *targets)
     for form in FORMATS.values():
         (document,) = open_documents(run.converted(form.suffix))
-        assert document.records == own.records, form.name
-    output = run.convert(str(tmp_path / "out"), "--to", "turtle")
+        assert prov_json.to_prov(document) == prov_json.to_prov(own), form.name
+    # One document in several formats is one document.
+    output = run.convert(str(tmp_path / "out"), "--to", "turtle", out="other")
     assert "1 of 1 runs" in output
 
 

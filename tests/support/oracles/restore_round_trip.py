@@ -23,6 +23,7 @@ Records = dict[str, dict[str, Record]]
 """Records of a PROV-JSON object by section and identifier."""
 
 _ELEMENTS = ("prefix", "entity", "activity", "agent")
+_CONTENT = {"$": "mlf:Content", "type": "xsd:QName"}
 _EVENT = re.compile(r"store:event/\w+/([0-9a-f]{8})")
 
 
@@ -78,7 +79,7 @@ def differences(name: str, first: str, second: str) -> Iterator[Difference]:
     If any point of a metric differs, the points become one attribute of their series, so that one
     lost point does not make all following ones differ.
     """
-    pair = [_with_stable_event_ids(first), _with_stable_event_ids(second)]
+    pair = [_without_contents(_with_stable_event_ids(text)) for text in (first, second)]
     if _samples(pair[0]) != _samples(pair[1]):
         pair = [_with_points(document) for document in pair]
     result = comparison.Comparison()
@@ -89,6 +90,18 @@ def differences(name: str, first: str, second: str) -> Iterator[Difference]:
             if sides[0] != sides[1]:
                 result.compare(*sides, (name, section, identifier))
     yield from result.differences
+
+
+def _without_contents(document: Records) -> Records:
+    """Return the document without the contents of files, which the artifacts name by their hash."""
+    result = {section: dict(records) for section, records in document.items()}
+    for section, key in (("entity", ""), ("specializationOf", "prov:generalEntity")):
+        for identifier, record in document.get(section, {}).items():
+            if re.fullmatch("sha256:[0-9a-f]{64}", record.get(key, identifier)) and (
+                section != "entity" or record["prov:type"] == _CONTENT
+            ):
+                del result[section][identifier]
+    return result
 
 
 # -- ids of events -------------------------------------------------------------------------
@@ -155,10 +168,8 @@ def _with_points(document: Records) -> Records:
         time_keys = ("mlf:timestamp", "mlf:timestampMs")
         [time] = [record[key]["$"] for key in time_keys if key in record]
         values = [record[key]["$"] for key in ("mlf:step", "prov:value")]
-        # MLflow's databases keep a point once, however often it was logged for models.
-        kept = {key: value for key, value in record.items() if key != "mlf:repetitions"}
         series.setdefault(parent, []).append(
-            (int(number), [time, *values, kept, relations[identifier]])
+            (int(number), [time, *values, record, relations[identifier]])
         )
     for parent, points in series.items():
         ordered = [point for _, point in sorted(points, key=lambda point: point[0])]

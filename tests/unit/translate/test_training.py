@@ -46,6 +46,7 @@ CASES: dict[str, tuple[list[str], set[tuple[str, str]]]] = {
     "after the model": (["m A", "d x"], set()),
     "while the model is pending": (["p A", "d x", "r A"], {("A", "x")}),
     "before and while it is pending": (["d x", "p A", "d y", "r A"], set()),
+    "two models, one of them pending": (["d x", "d y", "p A", "m B", "d z", "r A"], set()),
     "never ready": (["d x", "p A"], {("A", "x")}),
 }
 

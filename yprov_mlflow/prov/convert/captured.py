@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from yprov_mlflow.prov.convert import output
 from yprov_mlflow.prov.convert.request import Request, Unit
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import prov_json
-from yprov_mlflow.prov.formats.metric_files import read_points
+from yprov_mlflow.prov.formats.metric_files import digest, read_points
 from yprov_mlflow.prov.layout import PROV_JSON, PROVENANCE
-from yprov_mlflow.prov.model.document import Document, Record
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
-from yprov_mlflow.prov.translate import completion, events_of
+from yprov_mlflow.prov.translate import completion, events_of, side_files
 
 _LOST = "what only capture saw: times of calls, contexts, processes, hardware"
 
@@ -35,9 +36,9 @@ def completed(
         return stored, (Problem(str(path), reason, _LOST),)
     try:
         own = prov_json.loads(path.read_bytes())
-        points = copy_points(own, path.parent, unit, request, scratch)
         if not _is_of(own, unit.ref):
             raise DocumentError("is of another run", str(path), "")
+        points = _metric_file(own, path.parent)
         keys = completion.metrics_with_more(own, stored)
         more: list[completion.Point] = []
         if keys:
@@ -45,36 +46,49 @@ def completed(
             stored_events = source.events(unit.ref)
             more = [*completion.missing_points(events_of(own, batches), stored_events, keys)]
             source.problems()  # they were reported when the run was read first
-        return completion.complete(own, stored, more), ()
+        document = completion.complete(own, stored, more)
     except (DocumentError, OSError, KeyError, ValueError) as error:
         return stored, (Problem(str(path), f"cannot be used: {error}", _LOST),)
+    copy_points(document, path.parent, unit, request, scratch)
+    return document, ()
 
 
 def copy_points(
     document: Document, folder: Path, unit: Unit, request: Request, scratch: Path
-) -> Path | None:
-    """Copy the metric file of a document to the scratch folder, and return the copy.
+) -> None:
+    """Have the metric file of a document in the scratch folder, and no other one.
 
     Raises:
         DocumentError: The document names a file outside its folder.
-        OSError: The file is missing or cannot be read.
+        OutputError: The file cannot be copied.
     """
-    for old in scratch.iterdir():  # the metric file of the stored document
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
-    for record in _point_files(document):
-        name = Path(str(record["mlf:path"])).name
-        source, target = folder / str(record["mlf:path"]), scratch / name
-        if source.is_symlink() or not source.resolve().is_relative_to(folder.resolve()):
-            raise DocumentError("names a metric file outside its folder", str(source), "")
-        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
-        record["mlf:path"] = output.side_file_path(unit, request.layout, name)
-        return target
+    source = _metric_file(document, folder)
+    with output.output_errors(request.out):
+        for old in scratch.iterdir():
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        if source is not None:
+            copy = shutil.copytree if source.is_dir() else shutil.copyfile
+            copy(source, scratch / source.name)
+    for identifier, record in document.records.get("entity", {}).items():
+        if source is not None and identifier.startswith("run:points/"):
+            record["mlf:path"] = output.side_file_path(unit, request.layout, source.name)
+
+
+def _metric_file(document: Document, folder: Path) -> Path | None:
+    """Return the metric file of a document, None if its points are records.
+
+    Raises:
+        DocumentError: The file is outside the folder, or not the one that is described.
+        OSError: The file cannot be read.
+    """
+    for name, sha256 in side_files(document):
+        file = folder / name
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+            raise DocumentError("names a metric file outside its folder", str(file), "")
+        if digest(file)[0] != sha256:
+            raise DocumentError("describes another metric file", str(file), "")
+        return file
     return None
-
-
-def _point_files(document: Document) -> list[Record]:
-    entities = document.records.get("entity", {})
-    return [record for i, record in entities.items() if i.startswith("run:points/")]
 
 
 def _is_of(document: Document, ref: RunRef) -> bool:

@@ -23,16 +23,25 @@ class Builder:
     used before its generation or after its invalidation, and no derivations form a cycle.
     Adding a relation again keeps the first one. Times are ISO 8601 in UTC, which sort as text.
 
+    Args:
+        records: Records of a document to extend; the sections are copied.
+
     Attributes:
         records: The records of each section by id.
         generations: For each generated entity the id of its generation and the activity.
         invalidated: Entities that were invalidated.
     """
 
-    def __init__(self) -> None:
-        self.records: dict[str, dict[str, Record]] = {}
-        self.generations: dict[str, tuple[str, str]] = {}
-        self.invalidated: set[str] = set()
+    def __init__(self, records: Mapping[str, Mapping[str, Record]] | None = None) -> None:
+        self.records: dict[str, dict[str, Record]] = {
+            section: dict(by_id) for section, by_id in (records or {}).items()
+        }
+        self.generations: dict[str, tuple[str, str]] = {
+            str(record["prov:entity"]): (identifier, str(record.get("prov:activity")))
+            for identifier, record in self.records.get("wasGeneratedBy", {}).items()
+        }
+        ends = self.records.get("wasInvalidatedBy", {}).values()
+        self.invalidated: set[str] = {str(end["prov:entity"]) for end in ends}
         self._kinds: dict[str, str] = {}
         # The earliest time by which an entity must have existed; empty if that is unknown.
         self._existed_by: dict[str, str] = {}

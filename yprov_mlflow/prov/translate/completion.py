@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from yprov_mlflow.prov.events import LARGEST_FLOAT, Event, MetricsLogged
 from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Document, Record
-from yprov_mlflow.prov.model.identifiers import RUN, STORE, relation, segment, unnamed
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
+from yprov_mlflow.prov.translate.inverse.document_index import value_order
+from yprov_mlflow.prov.translate.metrics import sample_record
+from yprov_mlflow.prov.translate.points import Sample
+from yprov_mlflow.prov.translate.series import Series
 
 Point = tuple[str, float, int, int]
 """Metric, value, step and timestamp in ms."""
 
 _RUN = f"{RUN}:run"
+_RECORDS = f"{RUN}:record/"
 _STATE = ("mlf:status", "mlf:endTimeMs")
 _STATISTICS = ("mlf:count", "mlf:nanCount", "mlf:first", "mlf:last", "mlf:min", "mlf:max")
 _APART = (f"{RUN}:metric/", f"{RUN}:points/", f"{RUN}:record", f"{RUN}:session/")
@@ -46,10 +52,10 @@ def missing_points(
         stored: The events of the store.
         keys: The metrics to compare.
     """
-    known = Counter(_points(own, keys))
+    known = Counter(_as_stored(point) for point in _points(own, keys))
     for point in _points(stored, keys):
-        if known[point]:
-            known[point] -= 1
+        if known[_as_stored(point)]:
+            known[_as_stored(point)] -= 1
         else:
             yield point
 
@@ -68,7 +74,7 @@ def complete(own: Document, stored: Document, points: Iterable[Point] = ()) -> D
     completion.add_files()
     completion.add_records()
     completion.add_points(points)
-    return Document({**stored.prefixes, **own.prefixes}, completion.records)
+    return completion.builder.document({**stored.prefixes, **own.prefixes})
 
 
 def _series(document: Document) -> dict[str, Record]:
@@ -81,43 +87,34 @@ def _points(events: Iterable[Event], keys: set[str]) -> Iterator[Point]:
     for event in events:
         if isinstance(event, MetricsLogged):
             columns = zip(event.keys, event.values, event.steps, event.timestamps_ms, strict=True)
-            for key, value, step, timestamp_ms in columns:
-                if key in keys:
-                    yield key, _comparable(value), step, timestamp_ms
+            yield from (point for point in columns if point[0] in keys)
 
 
-def _comparable(value: float) -> float:
-    """Return a value as a store has it: infinity is the largest float, NaN one object."""
+def _as_stored(point: Point) -> Point:
+    """Return a point as databases have it: infinity is the largest float, NaN one object."""
+    key, value, step, timestamp_ms = point
     if value != value:
-        return _NAN
-    return math.copysign(LARGEST_FLOAT, value) if math.isinf(value) else value
-
-
-_NAN = float("nan")
+        value = math.nan
+    elif math.isinf(value):
+        value = math.copysign(LARGEST_FLOAT, value)
+    return key, value, step, timestamp_ms
 
 
 class _Completion:
     """Adds the store's records to those of a captured document."""
 
     def __init__(self, own: Document, stored: Document) -> None:
-        self.records = {section: dict(by_id) for section, by_id in own.records.items()}
+        self.builder = Builder(own.records)
         self._stored = stored.records
         self._same_store = own.prefixes.get(STORE) == stored.prefixes.get(STORE)
-        self._ended = {str(r.get("prov:entity")) for r in self._own("wasInvalidatedBy").values()}
         self._own_values = _values(own)
         self._left_out: set[str] = set()
 
     def _own(self, section: str) -> dict[str, Record]:
-        return self.records.setdefault(section, {})
+        return self.builder.records.setdefault(section, {})
 
-    def _relate(self, section: str, first: str, second: str, kind: str | None = None) -> None:
-        formals = KINDS[section].formals
-        record: Record = {formals[0]: first, formals[1]: second}
-        if kind is not None:
-            record["prov:type"] = literals.name(kind)
-        verb = KINDS[section].node.lower()
-        named = relation(verb, first, second) if verb else unnamed(section, first, second)
-        self._own(section).setdefault(named, record)
+    def _is_current(self, entity: str) -> bool:
+        return entity not in self.builder.invalidated
 
     def update_state(self) -> None:
         """Copy status, end and name from the store; end the record of a deleted run."""
@@ -126,66 +123,62 @@ class _Completion:
         if "prov:endTime" not in run and "prov:endTime" in stored:
             newer["prov:endTime"] = max(stored["prov:endTime"], run.get("prov:startTime", ""))
         self._own("activity")[_RUN] = {**run, **newer}
-        for key, end in self._stored.get("wasInvalidatedBy", {}).items():
-            if str(end.get("prov:entity")).startswith(f"{RUN}:record/"):
-                self._end_record(key, str(end.get("prov:activity")))
+        for end in self._stored.get("wasInvalidatedBy", {}).values():
+            if str(end.get("prov:entity")).startswith(_RECORDS):
+                self._end_record(str(end.get("prov:activity")))
 
-    def _end_record(self, key: str, activity: str) -> None:
-        records = [i for i in self._own("entity") if i.startswith(f"{RUN}:record/")]
-        last = max(records, key=lambda i: int(i.rpartition("/")[2]), default=None)
-        if last is not None and last not in self._ended:
+    def _end_record(self, activity: str) -> None:
+        records = [i for i in self._own("entity") if i.startswith(_RECORDS)]
+        last = max(records, key=lambda i: int(i.removeprefix(_RECORDS)), default=None)
+        if last is not None and self._is_current(last):
             self._own("activity")[activity] = self._stored["activity"][activity]
-            self._relate("wasInvalidatedBy", last, activity)
+            self.builder.was_invalidated_by(last, activity)
 
     def add_values(self) -> None:
         """Add the current values of tags and the like that differ, and end those that are gone."""
         ends = self._stored.get("wasInvalidatedBy", {}).values()
-        stored_ended = {end.get("prov:entity") for end in ends}
+        ended = {end.get("prov:entity") for end in ends}
         for base, values in _values(Document({}, self._stored)).items():
             own = self._own_values.get(base)
-            current = next((v for v in values if v not in stored_ended), None)
             if own is None or (base.startswith(f"{STORE}:") and not self._same_store):
                 continue
             self._left_out.update(values)
-            last = own[-1] if own[-1] not in self._ended else None
-            if current is not None:
-                self._set_value(base, last, own, self._stored["entity"][current])
+            if values[-1] not in ended:
+                self._set_value(base, own, self._stored["entity"][values[-1]])
         for base, own in self._own_values.items():
-            gone = base.startswith(f"{RUN}:tag/") and base not in self._stored["entity"]
-            if gone and own[-1] not in self._ended:
-                self._relate("wasInvalidatedBy", own[-1], _RUN)
+            if base.startswith(f"{RUN}:tag/") and base not in self._stored["entity"]:
+                self.builder.was_invalidated_by(own[-1], _RUN)
 
-    def _set_value(self, base: str, last: str | None, own: list[str], value: Record) -> None:
-        entities = self._own("entity")
-        if last is not None and entities[last].get("prov:value") == value.get("prov:value"):
+    def _set_value(self, base: str, own: list[str], value: Record) -> None:
+        last = self._own("entity")[own[-1]]
+        if self._is_current(own[-1]) and last.get("prov:value") == value.get("prov:value"):
             return
-        entity = f"{base}/{len(own) + 1}"
-        entities[entity] = value
-        self._relate("specializationOf", entity, base)
-        self._relate("wasGeneratedBy", entity, _RUN)
-        self._relate("wasDerivedFrom", entity, own[-1], "prov:Revision")
-        if last is not None:
-            self._relate("wasInvalidatedBy", last, _RUN)
+        entity = self._add_version(f"{base}/{len(own) + 1}", value, own[-1])
+        self.builder.specialization_of(entity, base)
+
+    def _add_version(self, entity: str, record: Record, previous: str) -> str:
+        """Add a version that only the store has, and end the previous one."""
+        self._own("entity")[entity] = record
+        self.builder.was_generated_by(entity, _RUN)
+        self.builder.was_invalidated_by(previous, _RUN)
+        self.builder.was_revision_of(entity, previous)
+        return entity
 
     def add_files(self) -> None:
         """Add a version of each file whose content in the store is another one."""
         versions: dict[str, list[str]] = defaultdict(list)
         for identifier in self._own("entity"):
             if "artifact/" in identifier:
-                versions[_first_version(identifier)].append(identifier)
+                versions[_file(identifier)[0]].append(identifier)
         for identifier, record in self._stored.get("entity", {}).items():
-            own = versions.get(identifier)
-            sha256 = record.get("mlf:sha256")
-            if not own or sha256 is None or "artifact/" not in identifier:
+            own, sha256 = versions.get(identifier), record.get("mlf:sha256")
+            if not own or sha256 is None:
                 continue
-            if any(self._own("entity")[v].get("mlf:sha256") in (sha256, None) for v in own):
-                continue
-            entity = f"{identifier}/{len(own) + 1}"
-            self._own("entity")[entity] = record
-            self._relate("wasGeneratedBy", entity, _RUN)
-            self._relate("wasDerivedFrom", entity, own[-1], "prov:Revision")
-            if own[-1] not in self._ended:
-                self._relate("wasInvalidatedBy", own[-1], _RUN)
+            last = max(own, key=lambda version: _file(version)[1])
+            # Without a hash, as after a failed read, nobody can say that the content changed.
+            same = self._own("entity")[last].get("mlf:sha256") in (sha256, None)
+            if not (same and self._is_current(last)):
+                self._add_version(f"{identifier}/{_file(last)[1] + 1}", record, last)
 
     def add_records(self) -> None:
         """Add all other records that the captured document lacks, with their relations."""
@@ -205,7 +198,6 @@ class _Completion:
 
     def _add_relations(self, added: set[str]) -> None:
         present = {identifier for section in ELEMENTS for identifier in self._own(section)}
-        generated = {r.get("prov:entity") for r in self._own("wasGeneratedBy").values()}
         for section, kind in KINDS.items():
             if section in ELEMENTS:
                 continue
@@ -215,7 +207,10 @@ class _Completion:
                 new = ends & added or section == "used"
                 if not new or not ends <= present or ends & self._left_out:
                     continue
-                if section == "wasGeneratedBy" and record["prov:entity"] in generated:
+                if (
+                    section == "wasGeneratedBy"
+                    and record["prov:entity"] in self.builder.generations
+                ):
                     continue
                 others = {f for f in kind.formals[2:] if record.get(f) not in present}
                 kept = {term: value for term, value in record.items() if term not in others}
@@ -224,20 +219,26 @@ class _Completion:
     def add_points(self, points: Iterable[Point]) -> None:
         """Add points as samples of the run, and take the store's statistics of their metrics."""
         stored, entities = _series(Document({}, self._stored)), self._own("entity")
+        numbers: dict[str, int] = {}
         for key, value, step, timestamp_ms in points:
             series = f"{RUN}:metric/@run/{segment(key)}"
-            if series not in entities:
-                entities[series] = stored[series]
-                self._relate("wasGeneratedBy", series, _RUN)
-            statistics = {s: stored[series][s] for s in _STATISTICS if s in stored[series]}
-            number = int(literals.value(entities[series]["mlf:count"]))
-            entities[series] = {**entities[series], **statistics}
-            while f"{series}/{number}" in entities:
-                number += 1
-            entity = f"{series}/{number}"
-            entities[entity] = _sample(key, value, step, timestamp_ms)
-            self._relate("wasGeneratedBy", entity, _RUN)
-            self._relate("hadMember", series, entity)
+            if series not in numbers:
+                numbers[series] = int(literals.value(entities.get(series, {}).get("mlf:count", 0)))
+                taken = {t: v for t, v in stored[series].items() if t != "mlf:points"}
+                if series in entities:
+                    taken = {t: taken[t] for t in _STATISTICS if t in taken}
+                else:
+                    self.builder.was_generated_by(series, _RUN)
+                entities[series] = {**entities.get(series, {}), **taken}
+            entity = f"{series}/{numbers[series]}"
+            numbers[series] += 1
+            point = (value, step, timestamp_ms, 0, None, 0, None, (None, None), ())
+            record = sample_record(Sample(Series("", (), key), (), *point))
+            if abs(value) == LARGEST_FLOAT and "mlf:possiblyInfinite" in stored[series]:
+                record["mlf:possiblyInfinite"] = literals.boolean(True)
+            entities[entity] = record
+            self.builder.was_generated_by(entity, _RUN)
+            self.builder.had_member(series, entity)
 
 
 def _values(document: Document) -> dict[str, list[str]]:
@@ -245,14 +246,18 @@ def _values(document: Document) -> dict[str, list[str]]:
     values: dict[str, list[str]] = defaultdict(list)
     for record in document.records.get("specializationOf", {}).values():
         base, value = str(record.get("prov:generalEntity")), str(record.get("prov:specificEntity"))
-        if value.startswith(f"{base}/") and "/record" not in base and base != f"{RUN}:record":
+        if value.startswith(f"{base}/") and base != f"{RUN}:record":
             values[base].append(value)
+    for of_base in values.values():
+        of_base.sort(key=lambda value: value_order(value.rpartition("/")[2]))
     return dict(values)
 
 
-def _first_version(identifier: str) -> str:
+def _file(identifier: str) -> tuple[str, int]:
+    """Return the id of an artifact's first version, and the number of the version."""
     start, _, path = identifier.partition("artifact/")
-    return f"{start}artifact/{path.partition('/')[0].partition('@')[0]}"
+    name, _, version = path.partition("@")[0].partition("/")
+    return f"{start}artifact/{name}", int(version or 1)
 
 
 def _call(record: Record) -> tuple[str, str] | None:
@@ -261,19 +266,3 @@ def _call(record: Record) -> tuple[str, str] | None:
         return None
     subjects = record.get("mlf:subjects") or record.get("mlf:arguments") or ""
     return str(record["mlf:method"]), str(subjects)
-
-
-def _sample(key: str, value: float, step: int, timestamp_ms: int) -> Record:
-    number, timestamp = literals.double(value), literals.timestamp(timestamp_ms)
-    when: Mapping[str, object] = {"mlf:timestamp": timestamp}
-    if timestamp is None:
-        when = {"mlf:timestampMs": literals.integer(timestamp_ms)}
-    return {
-        "prov:type": [literals.name("mls:ModelEvaluation"), literals.name("mlf:MetricSample")],
-        "prov:label": f"{literals.text(key)} at step {step}",
-        "schema:name": literals.text(key),
-        "prov:value": number,
-        "mls:hasValue": number,
-        "mlf:step": literals.integer(step),
-        **when,
-    }

@@ -132,7 +132,7 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
         activity = activities.get(where)
         if activity is None:
             activity = activities[where] = timeline.activity_at(*where)
-        entities[identifier] = record = _sample_record(sample)
+        entities[identifier] = record = sample_record(sample)
         if abs(sample.value) == LARGEST_FLOAT and _doubtful_values(translation, sample.series):
             record["mlf:possiblyInfinite"] = literals.boolean(True)
         generation: Record = {"prov:entity": identifier, "prov:activity": activity}
@@ -152,7 +152,8 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
         translation.builder.was_influenced_by(series, model_entity(model))
 
 
-def _sample_record(sample: Sample) -> Record:
+def sample_record(sample: Sample) -> Record:
+    """Return the record of a point."""
     value = literals.double(sample.value)
     record: Record = {
         "prov:type": _SAMPLE_TYPES,

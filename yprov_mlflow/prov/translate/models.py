@@ -158,8 +158,8 @@ def on_inputs(translation: Translation, event: InputsLogged) -> None:
         translation.builder.used(activity, model, time, "mlf:inputModel")
 
 
-def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> str:
-    """Add a dataset that the run used, and return its entity.
+def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> None:
+    """Add a dataset that the run used.
 
     The entity is the content; its name and source, which differ from run to run, belong to the
     usage.
@@ -191,7 +191,6 @@ def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[st
     builder.used(activity, entity, time, f"mlf:{role}", extra, of_usage)
     if role == "training" and ref.time is not None:
         translation.training.add_dataset(entity)
-    return entity
 
 
 def _identity(fields: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass
 class _Stage:
-    """Training datasets in order, and the models that were completed before the next one."""
+    """Training datasets in order, and the models that were created before the next one.
+
+    ``models`` has False for a model that later datasets may have trained as well.
+    """
 
     datasets: dict[str, None] = dataclasses.field(default_factory=dict)
-    models: dict[str, None] = dataclasses.field(default_factory=dict)
+    models: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
 class TrainingStages:
@@ -40,7 +43,7 @@ class TrainingStages:
         """Note a model that was created; training may go on until it is ready."""
         self._created_in[entity] = len(self._stages)
         if self._stages:
-            self._stages[-1].models[entity] = None
+            self._stages[-1].models[entity] = True
 
     def complete_model(self, entity: str) -> None:
         """Note that a model is ready."""
@@ -48,13 +51,14 @@ class TrainingStages:
         if created_in is None or created_in == len(self._stages):
             return
         if created_in:  # datasets came before its creation and after it
-            self._stages[created_in - 1].models.pop(entity)
+            self._stages[created_in - 1].models[entity] = False
         else:
-            self._stages[-1].models[entity] = None
+            self._stages[-1].models[entity] = True
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Yield each model with each dataset that it was trained on."""
         for number, stage in enumerate(self._stages):
             one_dataset = len(stage.datasets) == 1 and number == 0
             if one_dataset or len(stage.models) == 1:
-                yield from itertools.product(stage.models, stage.datasets)
+                certain = [model for model, is_certain in stage.models.items() if is_certain]
+                yield from itertools.product(certain, stage.datasets)

@@ -132,7 +132,7 @@ def last_values(
     for suffix, record in rows:
         segment, slash, number = suffix.partition("/")
         if slash and "prov:value" in record:
-            order = _order(number)
+            order = value_order(number)
             if segment not in latest or latest[segment][0] < order:
                 latest[segment] = (order, f"{base}{suffix}", record)
     return {
@@ -142,7 +142,7 @@ def last_values(
     }
 
 
-def _order(number: str) -> tuple[bool, int, str]:
+def value_order(number: str) -> tuple[bool, int, str]:
     """Return the sort key of a value: numbers, else timestamps before values without time.
 
     Values of runs are numbered. Those of a store have the time of their event in their id, and
