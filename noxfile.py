@@ -68,7 +68,7 @@ assert mlflow.prov.summary(run.info.run_id).metrics
 @nox.session(python="3.11")
 def skinny(session: nox.Session) -> None:
     """Capture with MLflow's skinny client, installed as docs/compatibility.md says."""
-    session.install("mlflow-skinny>=2.22,<4", "prov[xml]", "orjson", "pyarrow", "pyoxigraph")
+    session.install("mlflow-skinny>=2.22,<4", "prov", "orjson", "pyarrow", "pyoxigraph")
     session.install("psutil", "pyyaml", "click", "rich", "filelock", "rdflib", "nvidia-ml-py")
     session.install("--no-deps", ".")
     folder = session.create_tmp()

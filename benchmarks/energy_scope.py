@@ -64,19 +64,14 @@ with mlflow.start_run() as run:
     work(4)
 print(run.info.run_id)
 """
+CREATE = """
+print(mlflow.MlflowClient().create_run("0").info.run_id)
+"""
 RANK = """
-ids = pathlib.Path("run-id")
-while rank and not ids.exists():
-    time.sleep(0.05)
-with mlflow.start_run(ids.read_text() if rank else None) as run:
-    if not rank:
-        pathlib.Path("run-id.new").write_text(run.info.run_id)
-        os.replace("run-id.new", "run-id")
+with mlflow.start_run():  # that of MLFLOW_RUN_ID
     mlflow.log_param(f"rank{rank}", 1)
-    pathlib.Path(f"ready{rank}").touch()
     while not pathlib.Path(f"end{min(rank, 1)}").exists():
         time.sleep(0.05)
-print(run.info.run_id)
 """
 
 
@@ -172,13 +167,13 @@ def ranks_on_two_nodes(bench: Bench) -> None:
         (zone / "name").write_text("package-0")
         (zone / "max_energy_range_uj").write_text("262143328850")
         (zone / "energy_uj").write_text("0")
+    run_id = _run_id(bench.start(CREATE, "none"))
     sizes = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "NODES": str(nodes)}
     ranks = [
-        bench.start(RANK, RANK=str(rank), LOCAL_RANK=str(rank % 2), **sizes) for rank in range(4)
+        bench.start(RANK, RANK=str(rank), LOCAL_RANK=str(rank % 2), MLFLOW_RUN_ID=run_id, **sizes)
+        for rank in range(4)
     ]
-    while not all((bench.folder / f"ready{rank}").exists() for rank in range(4)):
-        time.sleep(0.05)
-    folder = bench.folder / "state/journal" / (bench.folder / "run-id").read_text()
+    folder = bench.folder / "state/journal" / run_id
     while sum(b'"cpu",[' in path.read_bytes() for path in folder.glob("*.journal")) < 4:
         time.sleep(0.05)  # until all of them have a sample
     for name, joules in (("node0", 100), ("node1", 40)):
@@ -189,7 +184,7 @@ def ranks_on_two_nodes(bench: Bench) -> None:
         (bench.folder / name).touch()
         for process in ended:
             process.wait(120)
-    report = bench.report("4 ranks on 2 pretended nodes (100 J + 40 J)", _run_id(ranks[0]))
+    report = bench.report("4 ranks on 2 pretended nodes (100 J + 40 J)", run_id)
     bench.check(abs(_total(report) - 140) < 0.01, "the sum is not that of the counters")
     bench.check(report.total is not None and report.total.nodes == 2, "the nodes are not 2")
 

@@ -29,7 +29,7 @@ RECORDS = {
     " agents for user and software; host entity, used",
     "facts": "git: prov:Plan of the association; environment: collection of packages, used;"
     " host: attributes of the host entity; others: entity mlf:Facts, used",
-    "collector": "activity `collector/<name>/<k>` (mlf:Collection), part of the session; its"
+    "collector": "activity `collector/<name>/<k>` (mlf:Measuring), part of the session; its"
     " software as agent, its procedure as plan; devices used",
     "sample": "entity `quantity/<name>/<k>/<device>/<quantity>` (qudt:QuantityValue), generated:"
     " the growth of a total, or the mean of a gauge; energy by context and epoch as"

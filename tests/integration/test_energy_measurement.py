@@ -79,7 +79,7 @@ def test_energy_by_context_and_epoch(sandbox: Sandbox) -> None:
         context = energies[f"{total_key}/during/context/training"]
         assert sum(map(value, epochs)) == pytest.approx(value(context), rel=0.05, abs=1e-6)
         assert value(context) <= value(energies[total_key])
-        assert energies[total_key]["mlf:method"]["$"] in ("mlf:measured", "mlf:estimated")
+        assert energies[total_key]["mlf:basis"]["$"] in ("mlf:measured", "mlf:estimated")
     total = document["entity"]["run:energy/total"]
     assert 0 < value(total) < 3000, "plausible energy of one or two seconds, in joules"
     emissions = document["entity"]["run:emissions/total"]

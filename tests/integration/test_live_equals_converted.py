@@ -55,7 +55,7 @@ ONLY_CAPTURED = {
     "mlf:Package": "its packages",
     "sosa:Platform": "its host",
     "prov:Plan": "its code: commit, differences, digest; a store has the name of the script",
-    "mlf:Collection": "the activities of its collectors",
+    "mlf:Measuring": "the activities of its collectors",
     "mlf:Facts": "their facts about the hardware",
     "mlf:Quantity": "their measurements",
     "mlf:SoftwareCarbonIntensity": "emissions calculated from these",

@@ -39,6 +39,7 @@ from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.restore import RestoreReport, RestoreRequest, restore
 from yprov_mlflow.prov.sources import open_source
+from yprov_mlflow.prov.state import Run
 from yprov_mlflow.prov.translate import translate
 
 EVERY_CALL = Path(__file__).parents[2] / "examples" / "every_call.py"
@@ -465,6 +466,17 @@ def test_changed_or_missing_file_of_points_is_reported(target: Target) -> None:
     assert not target.restore(overwrite=True).complete
 
 
+def test_link_to_a_file_of_points_outside_is_not_followed(target: Target) -> None:
+    points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
+    document = target.write("1/a", run_events("a" * 32, "1", "main", points), series="csv")
+    [side] = document.parent.glob("metrics.*")
+    side.symlink_to(side.rename(target.out / side.name))
+    report = target.restore()
+    assert [note.reason for note in report.losses] == [
+        f"names a file of metric points outside its folder: {side.name}"
+    ]
+
+
 def test_file_of_points_outside_the_folder_of_the_document_is_ignored(target: Target) -> None:
     points = (MetricsLogged, ["m"] * 9, *(array(t, range(9)) for t in "dqq"))
     document = target.write("1/a", run_events("a" * 32, "1", "main", points), series="csv")
@@ -540,7 +552,7 @@ def test_run_without_available_files_keeps_its_artifact_uri(target: Target) -> N
 
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
-    """Return a folder of this machine that is no part of the input."""
+    """Return a folder of this machine outside of the input."""
     folder = tmp_path / "private"
     folder.mkdir()
     (folder / "key").write_bytes(b"secret")
@@ -658,6 +670,12 @@ def test_rows_that_refer_to_a_secret_are_restored_without(target: Target) -> Non
     }
 
 
+def test_text_in_a_column_of_integers_is_reported(target: Target) -> None:
+    endpoint = {"endpoint_id": "e", "name": "e", "created_at": 1, "last_updated_at": "soon"}
+    target.write("store", store_events(("record_endpoints", {"rows": [endpoint]})))
+    assert "is not an integer: 'soon'" in {note.reason for note in target.restore().losses}
+
+
 def test_fields_that_no_target_writes_are_reported(target: Target) -> None:
     experiment = {"experiment_id": "5", "name": "e", "workspace": "team", "later": None}
     model = {"name": "m", "workspace": "team", "color": "red"}
@@ -733,6 +751,16 @@ def test_target_that_cannot_look_up_an_object_is_reported(
     assert report.counts["trace"] == {"refused": 1}
 
 
+def test_point_of_several_models_is_logged_once(target: Target, tmp_path: Path) -> None:
+    columns = ["m"] * 3, array("d", [1] * 3), array("q", [TIME_MS] * 3), array("q", [0] * 3)
+    points = (MetricsLogged, *columns, (), None, ["m-1", "m-2", None])
+    target.write("1/a", run_events("a" * 32, "1", "main", points))
+    uri = f"file://{tmp_path / 'files'}"
+    run_id = target.restore(uri).ids[f"run {'a' * 32}"]
+    history = mlflow.MlflowClient(uri, uri).get_metric_history(run_id, "m")
+    assert len(history) == 2  # the point of both models, and one that is equal to it
+
+
 def _has_traces(client: Any, report: RestoreReport, made: StoreIds) -> None:
     """Check that traces and their assessments belong to the restored runs."""
     parent = report.ids[f"run {made.runs['parent']}"]
@@ -802,6 +830,27 @@ def test_malformed_document_does_not_stop_the_others(
     if section == "entity":
         assert f"{bad}, {identifier}" in {note.place for note in report.losses}
         assert "a" * 32 not in target.store["runs"]
+
+
+def test_run_that_cannot_be_written_does_not_stop_the_others(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yprov_mlflow.prov.restore.sql.sql_target import DatabaseTarget
+
+    put_run = DatabaseTarget.put_run
+
+    def fail_once(self: DatabaseTarget, run: Run, document: Path) -> None:
+        if run.run_id == "a" * 32:
+            raise KeyError("odd")
+        put_run(self, run, document)
+
+    monkeypatch.setattr(DatabaseTarget, "put_run", fail_once)
+    target.write("1/a", run_events("a" * 32))
+    target.write("1/b", run_events("b" * 32))
+    report = target.restore()
+    assert report.counts["run"] == {"restored": 1}
+    [note] = report.losses
+    assert note.reason.startswith("has a malformed value") and "a" * 32 in note.place
 
 
 def test_purged_runs_and_runs_without_experiment_are_not_restored(target: Target) -> None:

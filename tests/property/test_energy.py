@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -123,19 +125,38 @@ steps = st.lists(
 IDLE = dict.fromkeys(TREE, 0)
 
 
-@example([(IDLE, 10, {10, 20}), (IDLE, 10, {20, 30}), (IDLE | {30: 1}, 10, set())])
-@settings(max_examples=30)  # each writes hundreds of files
-@given(steps)
-def test_own_shares_add_up_to_the_hardware_at_most(
-    history: list[tuple[dict[int, int], int, set[int]]],
-) -> None:
+@contextmanager
+def measured_node() -> Iterator[tuple[Node, dict[int, Process]]]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         node = Node(Path(folder))
         patch.setattr("time.monotonic", lambda: node.now_s)
         patch.setattr(psutil, "PROCFS_PATH", f"{folder}/proc")
         patch.setattr(psutil, "cpu_count", lambda: PROCESSORS)
         processes._tree_of.cache_clear()
-        measured = {pid: Process(node, pid) for pid in TREE}
+        yield node, {pid: Process(node, pid) for pid in TREE}
+    processes._tree_of.cache_clear()
+
+
+def test_each_process_of_a_family_is_billed_for_its_own_work() -> None:
+    with measured_node() as (node, measured):
+        for pid, process in measured.items():
+            process.toggle(f"run of {pid}")
+        # The first samples are idle: a process learns of the runs of others at its next sample.
+        for cpu_s in (IDLE, *[{10: 1, 20: 2, 30: 3, 40: 0}] * 4):
+            node.run(cpu_s, watts=80)
+            for process in measured.values():
+                process.sample()
+        own_j = {pid: process.own_j() for pid, process in measured.items()}
+    assert own_j == pytest.approx({10: 40, 20: 80, 30: 120, 40: 0})
+
+
+@example([(IDLE, 10, {10, 20}), (IDLE, 10, {20, 30}), (IDLE | {30: 1}, 10, set())])
+@settings(max_examples=30)  # each writes hundreds of files
+@given(steps)
+def test_own_shares_add_up_to_the_hardware_at_most(
+    history: list[tuple[dict[int, int], int, set[int]]],
+) -> None:
+    with measured_node() as (node, measured):
         start_j = node.joules
         for number, (cpu_s, watts, toggled) in enumerate(history):
             for pid in toggled:
@@ -148,4 +169,3 @@ def test_own_shares_add_up_to_the_hardware_at_most(
         # Each second, only the busy part of the hardware can be somebody's.
         busy_j = sum(watts * sum(cpu_s.values()) / PROCESSORS for cpu_s, watts, _ in history)
         assert sum(own_j) <= busy_j * (1 + 1e-6) + 1e-6
-    processes._tree_of.cache_clear()

@@ -108,6 +108,24 @@ def test_what_an_entity_loads_on_demand_is_left_out_until_it_is_loaded() -> None
     assert entity._cache == {}
 
 
+class Holder:
+    """An entity of MLflow with another inside."""
+
+    __module__ = "mlflow.entities"
+
+    def __init__(self) -> None:
+        self.inner = Lazy()
+
+    def to_dict(self) -> dict[str, object]:
+        return {"size": self.inner.size}
+
+
+def test_caches_of_entities_in_entities_stay_empty() -> None:
+    holder = Holder()
+    assert serialize.to_json(holder) == {"size": 1}
+    assert holder.inner._cache == {}
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),

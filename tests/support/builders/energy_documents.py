@@ -38,7 +38,7 @@ def quantity(name, number, unit="J", **more):
         "schema:name": name,
         "qudt:numericValue": double(number),
         "qudt:hasUnit": q(f"unit:{unit}"),
-        "mlf:method": q("mlf:measured"),
+        "mlf:basis": q("mlf:measured"),
         "mlf:scope": q("mlf:device"),
         **{f"mlf:{term}": value for term, value in more.items()},
     }
@@ -55,7 +55,7 @@ def sessions():
         session = f"run:session/0.r{rank}"
         activities[session] = {"prov:type": q("mlf:RunSession"), "mlf:rank": rank}
         activities[f"run:collector/nvidia/0.r{rank}"] = {
-            "prov:type": q("mlf:Collection"),
+            "prov:type": q("mlf:Measuring"),
             "dcterms:isPartOf": q(session),
             "mlf:collector": "nvidia",
             "mlf:samples": {"$": "60", "type": "xsd:int"},
@@ -111,7 +111,7 @@ def document():
             "mlf:partOfTotal": q(whole),
         },
         f"{whole}/during/training/epoch/0": gpu(5000, during=q(epoch), partOfTotal=q(whole)),
-        "run:energy/total": {**quantity("energy", 10_800_000), "mlf:method": q("mlf:estimated")},
+        "run:energy/total": {**quantity("energy", 10_800_000), "mlf:basis": q("mlf:estimated")},
         "run:energy/gpu": quantity("energy", 10_800_000),
         "run:emissions/total": {
             **quantity("emissions", 843, "GM"),

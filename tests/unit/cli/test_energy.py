@@ -101,13 +101,13 @@ def test_what_must_not_be_added_is_said(written):
         "Whole node, during the run, used by anyone energy, cpu 80 J",
         "This run's own share (process), part of the above energy, cpu 5 J",
         "energy, sum 5 J = 1.39e-06 kWh, estimated, process",
-        "difference 75 J: other processes",
+        "difference 75 J: other processes and runs",
         "Runs measured on the same node at the same time: 1 (r2).",
         "do not add them up. Own shares can be added.",
         "63 of 64 ranks logged nothing to this run",
-        "Not in the sum: memory: it has no energy counter here.",
-        "Not in the sum: idle power of processors",
-        "Not in the sum: codecarbon's total (270 J): another estimate of the same hardware, 3.38"
+        "Not counted: memory: none of its energy counters was read.",
+        "Not counted: idle power of processors",
+        "Not counted: codecarbon's total (270 J): its own account of the same hardware, 3.38"
         " times the sum, which contains 200 J that it assumes for memory: do not add it.",
     ):
         assert text in shown, text

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from yprov_mlflow.prov.cli import main
+from yprov_mlflow.prov.cli.console import FormatChoice
+from yprov_mlflow.prov.formats import FORMATS, open_documents
 from yprov_mlflow.prov.views import summary
 
 
@@ -52,6 +54,19 @@ def test_json_has_the_logged_data(captured, document):
     assert sum(shown["records"].values()) == sum(
         len(section) for name, section in records.items() if name != "prefix"
     )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_documents_in_every_format_are_shown(document, tmp_path, name):
+    path = tmp_path / f"run{FORMATS[name].suffix}"
+    with path.open("wb") as stream:
+        FORMATS[name].dump(open_documents(document[0]), stream, single=True)
+    assert show(path, "--json").output == show(document[0], "--json").output
+
+
+@pytest.mark.parametrize("word", ["turtle", "ttl", ".TTL", "Turtle"])
+def test_format_is_chosen_by_name_or_extension(word):
+    assert FormatChoice().convert(word, None, None) == "turtle"
 
 
 def test_tables(document):

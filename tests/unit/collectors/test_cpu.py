@@ -399,6 +399,7 @@ def test_work_of_children_with_runs_of_their_own_is_not_in_the_share(node):
         ("AMD EPYC 7763 64-Core Processor", 2 * 280),
         ("Intel(R) Xeon(R) Platinum 8358 CPU @ 2.60GHz", 2 * 250),
         ("Intel(R) Xeon(R) Platinum 8358Q CPU @ 2.60GHz", None),  # similar is not equal
+        ("AMD EPYC 7763 Custom 64-Core Processor", None),
         ("AMD EPYC", None),
     ],
 )

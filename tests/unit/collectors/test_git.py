@@ -27,7 +27,7 @@ def repository(tmp_path, monkeypatch):
     git(folder, "init", "-b", "main")
     (folder / "src" / "train.py").write_text("print('training')\n")
     git(folder, "add", ".")
-    git(folder, "commit", "-m", "first")
+    git(folder, "commit", "-m", "first", "--date=2001-02-03T04:05:06Z")
     return folder.resolve()
 
 

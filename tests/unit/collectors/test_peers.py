@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ from yprov_mlflow.prov.collectors.system.peers import Peers
 
 peers = Peers(Path(sys.argv[1]), Path("/"))
 peers.begin("child")
-print("begun", flush=True)
+print("measuring", flush=True)
 end_s = time.process_time() + 0.3
 while time.process_time() < end_s:
     sum(range(1000))
@@ -48,7 +49,7 @@ def child(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
+        assert process.stdout.readline() == "measuring\n"
         yield process
         process.kill()
 
@@ -139,3 +140,61 @@ def test_without_a_folder_the_own_runs_are_known(tmp_path: Path) -> None:
     peers.begin("second")
     assert peers.overlapping("first") == {"second"}
     assert peers.children_cpu_s() == 0
+
+
+def test_a_sweep_does_not_grow_the_file(tmp_path: Path, peers: Peers) -> None:
+    peers.begin("parent")
+    for number in range(250):
+        peers.begin(f"trial {number}")
+        assert peers.overlapping(f"trial {number}") == {"parent"}
+        peers.end(f"trial {number}")
+    runs = json.loads((tmp_path / processes.lineage(ROOT)[0]).read_text())["runs"]
+    assert list(runs) == ["parent", *(f"trial {number}" for number in range(150, 250))]
+    assert "trial 249" in peers.overlapping("parent")
+
+
+def test_without_locks_the_first_run_is_written(
+    tmp_path: Path, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    peers.begin("own")
+    file = tmp_path / processes.lineage(ROOT)[0]
+    assert list(json.loads(file.read_text())["runs"]) == ["own"]
+
+
+def test_another_process_may_remove_old_files_first(
+    tmp_path: Path, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(path: str) -> None:
+        raise FileNotFoundError(path)
+
+    (tmp_path / "1-1").write_text("{}")
+    os.utime(tmp_path / "1-1", (0, 0))
+    monkeypatch.setattr("os.unlink", vanish)
+    peers.begin("own")
+    assert (tmp_path / processes.lineage(ROOT)[0]).stat().st_size
+
+
+def test_a_change_at_the_time_of_the_last_one_is_read(peers: Peers, tmp_path: Path) -> None:
+    peers.begin("own")
+    now_ns = time.time_ns()
+    for runs in (["a"], ["a", "b"]):
+        spans = {run: [now_ns - 10**9, now_ns + 10**12] for run in runs}
+        content = {"lineage": ["1-1"], "billed_s": 0, "since_s": None, "runs": spans}
+        (tmp_path / "1-1").write_text(json.dumps(content))
+        os.utime(tmp_path / "1-1", ns=(now_ns, now_ns))  # as on a file system with a coarse clock
+        time.sleep(0.05)
+        assert peers.overlapping("own") == set(runs)
+
+
+def test_a_child_is_in_the_tree_that_its_work_is_subtracted_from(
+    peers: Peers, child: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes.ProcessTree, "_search", lambda _: None)
+    peers.begin("own")
+    worked(child)
+    assert peers.children_cpu_s() > 0
+    assert child.pid in processes.shared_tree(ROOT).pids()

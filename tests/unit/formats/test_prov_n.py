@@ -87,6 +87,7 @@ def test_values_keep_their_text():
 def test_statements_without_ids_get_keys():
     document = load_flat(
         "used(ex:a, ex:e, 2026-01-01T00:00:00Z)\nused(ex:a, ex:f, -)\nhadMember(ex:c, ex:e)"
+        "\nhadMember(ex:c, ex:e)"
     )
     assert list(document.records["used"]) == ["_:id1", "_:id2"]
     assert document.records["used"]["_:id1"]["prov:time"] == "2026-01-01T00:00:00Z"
@@ -100,6 +101,11 @@ def test_bundles_inherit_prefixes_and_come_first():
     assert bundle.name.iri == "http://example.org/b"
     assert bundle.prefixes == {"ex": "http://example.org/", "in": "urn:in:"}
     assert list(outer.records) == ["entity"]
+
+
+def test_id_of_a_bundle_may_have_a_prefix_that_only_the_bundle_declares():
+    (bundle,) = load("document bundle in:b prefix in <urn:in:> agent(in:x) endBundle endDocument")
+    assert bundle.name.iri == "urn:in:b"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""PROV-XML: what the schema allows, what reads back, files of other programs."""
+"""PROV-XML: validity against the schema, round trips, files of other programs."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ def test_characters_that_xml_forbids_read_back(text):
         ({"$": "x", "lang": "de"}, '<ex:a xml:lang="de">x</ex:a>'),
         (True, '<ex:a xsi:type="xsd:boolean">true</ex:a>'),
         (["x"], "<ex:a>x</ex:a>"),
+        (["x", "y", "x"], "<ex:a>y</ex:a>"),
     ],
 )
 def test_values_are_typed_where_the_schema_allows_it(value, element):
@@ -238,3 +239,12 @@ def test_statements_about_one_id_are_one_record():
     assert read(content) == [document]
     findings = check_bytes("test", content).findings
     assert [finding.rule[:13] for finding in findings] == ["Constraint 23"]
+
+
+def test_blank_ids_do_not_identify_statements():
+    used = (
+        '<prov:used yprov:jsonForm=\'{{"@id":"_:u"}}\'>'
+        '<prov:activity prov:ref="ex:a"/><prov:entity prov:ref="ex:{}"/></prov:used>'
+    )
+    text = f"{HEAD}{used.format('e')}{used.format('f')}</prov:document>"
+    assert check_bytes("test", text.encode()).findings == []

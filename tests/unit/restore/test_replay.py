@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
@@ -46,6 +49,28 @@ def state_after(*calls: tuple[Any, ...]) -> StoreState:
     entries = [(StoreCalled, c[0], {}, c[1], *c[2:]) if isinstance(c[0], str) else c for c in calls]
     assert builder.feed(events(*entries)) is None
     return builder.finish()
+
+
+def test_time_that_is_not_a_number_breaks_off() -> None:
+    with pytest.raises(ValueError, match="'late' is not a time"):
+        run_after((RunUpdated, "FINISHED", "late"))
+
+
+def test_call_with_a_malformed_value_is_left_unhandled() -> None:
+    info = {"trace_id": "t", "execution_duration": f"{'9' * 400}s"}
+    [(method, _)] = state_after(("start_trace", {"trace_info": info})).unhandled_calls
+    assert method == "start_trace"
+
+
+def test_document_that_breaks_off_leaves_nothing() -> None:
+    def broken() -> Iterator[Event]:
+        yield from events((StoreCalled, "create_registered_model", {}, {"name": "m"}))
+        raise ValueError("not a time")
+
+    builder = StateBuilder()
+    with pytest.raises(ValueError, match="not a time"):
+        builder.feed(broken())
+    assert builder.finish() == StoreState()
 
 
 # -- runs --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,6 +123,31 @@ def test_overlapping_runs_are_written_when_their_number_doubles(
     assert overlaps[-1]["runs"] == trials
     (only,) = [e.facts for e in events(recorder, trials[0], FactsCollected)]
     assert only == {"runs": [FIRST], "count": 1}
+
+
+def test_a_parent_has_no_share_while_its_tags_name_it_in_an_open_run(
+    make_recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joules = itertools.count(1.0)
+    monkeypatch.setattr(Meter, "sample", lambda _: [next(joules)])
+    nested = (*CREATED[:-2], {"mlflow.parentRunId": FIRST}, CREATED[-1])
+    recorder = make_recorder()
+
+    def values(run_id: str) -> list[float]:
+        return [event.values[0] for event in events(recorder, run_id, Sampled)]
+
+    recorder.record(FIRST, *CREATED)
+    wait_for(lambda: len(values(FIRST)) > 2)
+    recorder.record(SECOND, *nested)
+    wait_for(lambda: len(values(SECOND)) > 2)
+    assert values(FIRST)[0] < values(FIRST)[1]
+    assert values(FIRST)[-1] == values(FIRST)[-2]
+    assert values(SECOND)[-1] - values(SECOND)[-2] == 1
+    recorder.finish(SECOND)
+    count = len(values(FIRST))
+    wait_for(lambda: len(values(FIRST)) > count + 1)
+    assert values(FIRST)[-1] > values(FIRST)[count - 1]
+    recorder.finish(FIRST)
 
 
 def test_same_choice_keeps_the_sampler(

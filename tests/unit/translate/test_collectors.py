@@ -106,7 +106,7 @@ def test_a_total_is_the_growth_of_its_counter() -> None:
     ]
     assert energy["qudt:hasUnit"]["$"] == "unit:J"
     assert energy["qudt:hasQuantityKind"]["$"] == "quantitykind:ElectricEnergy"
-    assert (energy["mlf:method"]["$"], energy["mlf:scope"]["$"]) == ("mlf:measured", "mlf:device")
+    assert (energy["mlf:basis"]["$"], energy["mlf:scope"]["$"]) == ("mlf:measured", "mlf:device")
     assert energy["mlf:deviceName"] == "gpu0"
     device = document.records["entity"][energy["mlf:ofDevice"]["$"]]
     assert device["prov:label"] == "A GPU"
@@ -183,8 +183,8 @@ def test_the_total_energy_counts_each_session_and_component_once() -> None:
     assert number(document, "energy/gpu") == 500
     assert number(document, "energy/cpu") == 80
     assert number(document, "energy/total") == 580, "a process's share is in it already"
-    assert entity(document, "energy/gpu")["mlf:method"]["$"] == "mlf:measured"
-    assert entity(document, "energy/total")["mlf:method"]["$"] == "mlf:estimated"
+    assert entity(document, "energy/gpu")["mlf:basis"]["$"] == "mlf:measured"
+    assert entity(document, "energy/total")["mlf:basis"]["$"] == "mlf:estimated"
     assert number(document, "emissions/total") == pytest.approx(580 / 3.6e6 * 360)
     sci = entity(document, "sci")
     assert float(sci["mlf:sciEnergyKwh"]["$"]) == pytest.approx(580 / 3.6e6)
@@ -226,7 +226,7 @@ def test_each_sum_states_its_scope() -> None:
     assert entity(document, "energy/total")["mlf:nodeCount"]["$"] == "2"
     own = entity(document, "energy/own")
     assert "mlf:AttributedEnergy" in [kind["$"] for kind in own["prov:type"]]
-    assert own["mlf:method"]["$"] == "mlf:estimated"
+    assert own["mlf:basis"]["$"] == "mlf:estimated"
 
 
 @pytest.mark.parametrize(
@@ -237,6 +237,13 @@ def test_scope_of_a_sum_of_one_kind(quantity: dict[str, Any], scope: str) -> Non
     session = Session().created().starts(1, "meter", quantity)
     document = document_of(session.samples("meter", (1, 0.0), (3, 300.0)).ends(4))
     assert entity(document, "energy/total")["mlf:scope"]["$"] == f"mlf:{scope}"
+    assert "run:energy/own" not in document.records["entity"]
+
+
+def test_a_share_in_another_unit_is_not_energy() -> None:
+    session = Session().created().starts(1, "meter", CPU, {**OWN, "unit": "W"})
+    document = document_of(session.samples("meter", (1, [0.0, 0.0]), (3, [9.0, 3.0])).ends(4))
+    assert number(document, "energy/total") == 9
     assert "run:energy/own" not in document.records["entity"]
 
 

@@ -13,6 +13,7 @@ from support.oracles.provn_validation import validate_statements
 
 from yprov_mlflow.prov.formats.prov_n_parser import ProvNSyntaxError, parse
 from yprov_mlflow.prov.validate import Finding, parsed_reader
+from yprov_mlflow.prov.validate.documents import check_bytes
 
 CORPUS = Path(str(resources("prov"))) / "tests" / "provn"
 CASES = sorted(CORPUS.rglob("*.provn"))
@@ -124,3 +125,9 @@ def test_content_beyond_the_grammar() -> None:
         'dict:hadMembers(ex:a, {("k", ex:b)}) entity(ex:a) prefix', None
     )[:1]
     assert finding.severity == "error"
+
+
+def test_prefix_of_a_value_must_be_declared() -> None:
+    text = "document prefix ex <urn:e:> entity(ex:e, [ex:a='other:x']) endDocument"
+    (finding,) = check_bytes("test", text.encode()).findings
+    assert finding.message == "'other:x' uses the prefix 'other', which is not declared"

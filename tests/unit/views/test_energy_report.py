@@ -128,7 +128,7 @@ def test_records_without_attributes():
     report = energy.from_document(
         {
             "prefix": {},
-            "activity": {"run:collector/x": {"prov:type": "mlf:Collection"}},
+            "activity": {"run:collector/x": {"prov:type": "mlf:Measuring"}},
             "entity": {
                 "ex:a": {"prov:type": "mlf:Quantity"},
                 "ex:b": {"prov:type": "mlf:Quantity", "mlf:during": q("ex:gone")},
@@ -176,14 +176,93 @@ def test_hardware_and_own_share_have_scopes():
     assert asides == {"memory": None, "idle power of processors": None, "codecarbon's total": 270}
 
 
-def test_measured_idle_power_and_shared_gpus_are_not_in_the_own_share():
+def titles(report):
+    return [table.title for table in report.tables()]
+
+
+def document_with_own_share():
     records = document()
-    own = quantity("energy", 5)
-    records["entity"]["run:energy/own"] = {**own, "mlf:scope": q("mlf:process")}
+    own = {**quantity("energy", 5), "mlf:scope": q("mlf:process")}
+    records["entity"] |= {"run:energy/own": own, "run:energy/own/cpu": own}
     records["entity"]["run:energy/cpu"] = quantity("energy", 100)
+    return records
+
+
+def test_measured_idle_power_and_undivided_gpus_are_not_in_the_own_share():
+    records = document_with_own_share()
+    report = energy.from_document(records)
+    asides = {aside.what: aside for aside in report.not_in_sum}
+    assert set(asides) == {"memory", "idle power in the own share", "GPUs in the own share"}
+    assert asides["GPUs in the own share"].energy_j == 10_800_000
+    (difference,) = [
+        row[1] for table in report.tables() for row in table.rows if row[0] == "difference"
+    ]
+    assert difference == "10.8 MJ: idle hardware, undivided gpu, other processes and runs"
+    share = "run:quantity/nvidia/0.r0/gpu0/energy@2"
+    part = quantity("energy", 3, **GPU, shareOf="gpu")
+    records["entity"][share] = {**part, "mlf:scope": q("mlf:process")}
+    records["wasGeneratedBy"]["share"] = {
+        "prov:entity": share,
+        "prov:activity": "run:collector/nvidia/0.r0",
+    }
     asides = {aside.what: aside for aside in energy.from_document(records).not_in_sum}
-    assert set(asides) == {"memory", "idle power, in that of the run", "GPUs, in that of the run"}
-    assert asides["GPUs, in that of the run"].energy_j == 10_800_000
+    assert asides["GPUs in the own share"].energy_j == 3_600_000, "that of the other node"
+
+
+@pytest.mark.parametrize(
+    ("scope", "title"),
+    [
+        ("node", "Whole nodes (2) with visible GPUs, during the run, used by anyone"),
+        ("device", "Whole devices, during the run, used by anyone"),
+        ("job", "Total"),
+    ],
+)
+def test_the_title_says_which_hardware_was_measured(scope, title):
+    records = document_with_own_share()
+    count = {"$": "2", "type": "xsd:int"}
+    records["entity"]["run:energy/total"] |= {
+        "mlf:scope": q(f"mlf:{scope}"),
+        "mlf:nodeCount": count,
+    }
+    assert titles(energy.from_document(records))[-2:] == [
+        title,
+        "This run's own share (process), part of the above",
+    ]
+    del records["entity"]["run:energy/total"]
+    assert titles(energy.from_document(records))[-1] == "This run's own share (process)"
+
+
+@pytest.mark.parametrize(("scope", "where"), [("node", "of the node"), ("device", "for devices")])
+def test_overlapping_runs_share_what_both_measured(scope, where):
+    records = document()
+    overlaps = {"mlf:scope": q(f"mlf:{scope}"), "mlf:overlaps": '{"count":1,"runs":["r2"]}'}
+    records["entity"]["run:energy/total"] |= overlaps
+    (note,) = [n.text for n in energy.from_document(records).notes() if "same time" in n.text]
+    assert f"Their sums {where}" in note
+
+
+def test_a_rank_that_logged_in_two_sessions_counts_once():
+    session = {"prov:type": q("mlf:RunSession"), "mlf:rank": 0, "mlf:worldSize": 2}
+    report = energy.from_document(
+        {"activity": {"run:session/1": session, "run:session/2": session}}
+    )
+    assert (report.ranks.world_size, report.ranks.logged) == (2, 1)
+    assert any(note.text.startswith("1 of 2 ranks") for note in report.notes())
+
+
+def test_energy_of_a_job_is_not_counted():
+    records = document()
+    record = {**quantity("energy", 9), "mlf:scope": q("mlf:job")}
+    records["entity"]["run:quantity/slurm/0.r0/@job/energy"] = record
+    asides = energy.from_document(records).not_in_sum
+    assert [aside.energy_j for aside in asides if aside.what.endswith("job")] == [9]
+
+
+def test_documents_of_the_first_edition_are_read():
+    text = json.dumps(document()).replace("mlf:Measuring", "mlf:Collection")
+    first = json.loads(text.replace("mlf:basis", "mlf:method"))
+    assert first != document()
+    assert energy.from_document(first) == energy.from_document(document())
 
 
 def test_document_without_scopes_is_read():

@@ -24,7 +24,7 @@ def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
     """Summarize the provenance document of a run.
 
     RUN is MLflow's run id: the document comes from the journal on this machine, or else from
-    the run's artifacts. FILE is a prov.json from anywhere.
+    the run's artifacts. FILE is a document from anywhere, in any format.
 
     \b
     Examples:

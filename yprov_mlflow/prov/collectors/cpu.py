@@ -42,7 +42,7 @@ _SHARE = (
     " runs of their own are not in it. Runs that are open in one process at the same time divide"
     " its energy evenly, and a run has none while runs nested in it are open."
 )
-_OF_ALL = "those of all processors, idle ones included: idle power is no run's"
+_OF_ALL = "those of all processors, idle ones included: idle power belongs to no run"
 _OF_BUSY = "the node's busy CPU seconds"
 
 

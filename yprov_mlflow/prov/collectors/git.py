@@ -52,10 +52,9 @@ def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
     Returns:
         ``commit`` (None before the first), ``commit_time`` (s since the epoch), ``branch`` (None
         when detached), ``remote`` (without credentials), ``dirty`` (tracked files differ from the
-        commit),
-        ``diff_sha256`` (of the output of ``git diff HEAD``; None when not dirty or on failure) and
-        ``untracked`` (number of untracked entries in ``git status``), or ``unavailable``; then
-        ``entry_point`` (path in the repository, absolute when outside) and
+        commit), ``diff_sha256`` (of the output of ``git diff HEAD``; None when not dirty or on
+        failure) and ``untracked`` (number of untracked entries in ``git status``), or
+        ``unavailable``; then ``entry_point`` (path in the repository, absolute when outside) and
         ``entry_point_sha256`` if the script is a file.
     """
     script = _script(argv, cwd)

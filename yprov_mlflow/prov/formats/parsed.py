@@ -81,7 +81,8 @@ def _document(bundle: ParsedBundle) -> Document:
             key = f"_:id{unnamed_count}"
         record = _record(statement)
         records = sections.setdefault(statement.kind, {}).setdefault(key, [])
-        if record not in records:
+        # Those with an id are merged below.
+        if not (key.startswith("_:") and record in records):
             records.append(record)
     return Document(inherited(bundle.declared, bundle.outer), records_of(sections))
 

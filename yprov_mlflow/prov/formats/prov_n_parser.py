@@ -95,6 +95,7 @@ class _Parser:
         self._names: dict[str, str] = {}
 
     def bundles(self) -> Iterator[ParsedBundle]:
+        """Yield each bundle, and last everything outside bundles."""
         match = _NEXT_WORD.match(self._text, self._position)
         if match is None or match[1] != "document":
             self._fail("a document starts with 'document'")

@@ -118,6 +118,9 @@ class _OpenStatement:
         if not isinstance(form, dict):
             raise TypeError("it is not an object")
         formal = FORMAL[self.section]
+        written: dict[str, list[Any]] = {}
+        for key, item in self.attributes:
+            written.setdefault(key, []).append(item)
         for key, value in form.items():
             if key == "@id" or key in formal:
                 if not isinstance(value, str):
@@ -129,10 +132,10 @@ class _OpenStatement:
                 continue
             if not all(map(is_value, values_of(value))):
                 raise TypeError(f"{key} is not a value")
-            texts = [shown(item) for other, item in self.attributes if other == key]
-            if texts == [shown(item) for item in values_of(value)][: len(texts)]:
-                self.attributes = [pair for pair in self.attributes if pair[0] != key]
-                self.attributes.append((key, value))
+            items = written.get(key, [])
+            if [*map(shown, items)] == [*map(shown, values_of(value)[: len(items)])]:
+                written[key] = [value]
+        self.attributes = [(key, item) for key, items in written.items() for item in items]
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -360,7 +363,7 @@ class _Parser:
         bundle = self._bundles[-1]
         key = bundle.tags.get(tag)
         if key is None:
-            # Without a namespace it is only the name, in the default namespace it has no prefix.
+            # Without a namespace it is only the name; the default namespace has no prefix.
             namespace, local, raw, *_ = (*tag.split(_SEPARATOR), "", "")
             key = bundle.lead(raw, namespace) + unescaped(local) if local else unescaped(tag)
             bundle.tags[tag] = key

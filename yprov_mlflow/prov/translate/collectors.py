@@ -17,7 +17,7 @@ from yprov_mlflow.prov.translate.sessions import FactsBySession, add_software, h
 from yprov_mlflow.prov.translate.timeline import Span
 from yprov_mlflow.prov.translate.translation import Translation
 
-_METHODS = frozenset({"measured", "estimated"})
+_BASES = frozenset({"measured", "estimated"})
 
 
 def add_measurements(
@@ -38,13 +38,13 @@ def add_measurements(
         counts[local] += 1
         if counts[local] > 1:  # the collector was stopped and started again
             local += f"@{counts[local]}"
-        writer = _CollectionWriter(translation, samples, local)
+        writer = _MeasuringWriter(translation, samples, local)
         writer.write(span)
         parts += writer.energy_parts
     totals.add_totals(translation, parts, facts)
 
 
-class _CollectionWriter:
+class _MeasuringWriter:
     """Adds what one collector measured: an activity, its agent, and an entity per quantity."""
 
     def __init__(
@@ -82,7 +82,7 @@ class _CollectionWriter:
             "mlf:leftToOthers": _json(description.get("left_to_others")),
             "dcterms:isPartOf": name(span.identifier),
         }
-        types, label = ["mlf:Collection"], text(f"{samples.collector} measures")
+        types, label = ["mlf:Measuring"], text(f"{samples.collector} measures")
         self._builder.activity(self._activity, start, self._end, types, label, attributes)
         self._builder.was_started_by(self._activity, f"{RUN}:run", start)
         self._add_agent()
@@ -208,7 +208,7 @@ def _quantity_attributes(quantity: Mapping[str, Any]) -> dict[str, Any]:
         "qudt:hasUnit": _term("unit", str(quantity.get("unit") or "")),
         "qudt:hasQuantityKind": _term("quantitykind", str(quantity.get("kind") or "")),
         "mlf:scope": name(f"mlf:{scope}") if scope in totals.SCOPES else None,
-        "mlf:method": name(f"mlf:{method}") if method in _METHODS else None,
+        "mlf:basis": name(f"mlf:{method}") if method in _BASES else None,
         "mlf:component": text(component) if component else None,
         "mlf:shareOf": text(share_of) if share_of else None,
     }
@@ -223,7 +223,8 @@ def _component(quantity: Mapping[str, Any]) -> str | None:
 def _share_of(quantity: Mapping[str, Any]) -> str | None:
     """Return the component of which a quantity is the share of the run."""
     component = quantity.get("share_of")
-    is_share = quantity.get("scope") == "process" and not _component(quantity)
+    is_energy = quantity.get("scope") == "process" and quantity.get("unit") == "J"
+    is_share = is_energy and not _component(quantity)
     return component if component in COMPONENTS and is_share else None
 
 

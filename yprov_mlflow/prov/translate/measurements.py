@@ -6,7 +6,7 @@ import bisect
 import itertools
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.events import CollectorStarted, CollectorStopped, Sampled
@@ -82,6 +82,17 @@ class Measurements:
             if samples.times_ns:
                 times[samples.session] = max(samples.times_ns[-1], times.get(samples.session, 0))
         return times
+
+
+def sum_scope(parts: Iterable[tuple[str | None, str]]) -> str:
+    """Return the scope of a sum of energies, whose parts have a component and a scope each.
+
+    All processors and all memory of a node together are the node's.
+    """
+    scopes = {
+        "node" if scope == "device" and component != "gpu" else scope for component, scope in parts
+    }
+    return scopes.pop() if len(scopes) == 1 else "node"
 
 
 def rising(values: list[float]) -> list[float]:

@@ -10,7 +10,7 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.identifiers import RUN
 from yprov_mlflow.prov.model.literals import double, integer, name, text
-from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
+from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH, sum_scope
 from yprov_mlflow.prov.translate.sessions import FactsBySession
 from yprov_mlflow.prov.translate.translation import Translation
 
@@ -46,13 +46,12 @@ class _Bill(NamedTuple):
 
     path: str
     total: str
-    emissions: str
     types: list[str]
     subject: str
 
 
-_HARDWARE = _Bill("", "total", "total", ["mlf:TotalEnergy"], "the {scope} while the run ran")
-_OWN = _Bill("own/", "own", "own", ["mlf:AttributedEnergy"], "the run itself")
+_HARDWARE = _Bill("", "total", ["mlf:TotalEnergy"], "the {scope} while the run ran")
+_OWN = _Bill("own/", "own", ["mlf:AttributedEnergy"], "the run itself")
 
 
 def add_totals(
@@ -108,7 +107,7 @@ def _add_bill(
             builder.was_derived_from(total, entity)
     carbon = _carbon(parts, facts)
     if carbon is not None:
-        emissions = f"{RUN}:emissions/{bill.emissions}"
+        emissions = f"{RUN}:emissions/{bill.total}"
         label = f"emissions of {subject}, CO2 equivalent"
         attributes = _emissions(energy_j / JOULES_PER_KWH, carbon, _scope(parts))
         types = [*QUANTITY_TYPES, "mlf:Emissions"]
@@ -118,12 +117,7 @@ def _add_bill(
 
 
 def _scope(parts: Sequence[EnergyPart]) -> str:
-    """Return the scope of a sum; all processors and all memory together are those of a node."""
-    scopes = {
-        "node" if part.scope == "device" and part.component != "gpu" else part.scope
-        for part in parts
-    }
-    return scopes.pop() if len(scopes) == 1 else "node"
+    return sum_scope((part.component, part.scope) for part in parts)
 
 
 def _term(scope: str) -> literals.Value | None:
@@ -162,7 +156,7 @@ def _emissions(energy_kwh: float, carbon: _Carbon, scope: str) -> dict[str, Any]
         "qudt:numericValue": double(energy_kwh * carbon.g_per_kwh),
         "qudt:hasUnit": name("unit:GM"),
         "qudt:hasQuantityKind": name("quantitykind:CO2Equivalent"),
-        "mlf:method": name("mlf:estimated"),
+        "mlf:basis": name("mlf:estimated"),
         "mlf:scope": _term(scope),
         "mlf:carbonIntensity": double(carbon.g_per_kwh),
         "mlf:carbonIntensitySource": text(carbon.source),
@@ -197,7 +191,7 @@ def _add_energy(builder: Builder, entity: str, label: str, parts: Sequence[Energ
         "qudt:numericValue": double(energy_j),
         "qudt:hasUnit": name("unit:J"),
         "qudt:hasQuantityKind": name("quantitykind:ElectricEnergy"),
-        "mlf:method": name("mlf:measured" if measured else "mlf:estimated"),
+        "mlf:basis": name("mlf:measured" if measured else "mlf:estimated"),
         "mlf:scope": _term(_scope(parts)),
     }
     builder.entity(entity, QUANTITY_TYPES, text(label), attributes)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
+from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH, sum_scope
 from yprov_mlflow.prov.views import energy_report
 from yprov_mlflow.prov.views.document_reader import (
     DocumentReader,
@@ -45,16 +45,16 @@ def from_document(document: Document | Mapping[str, Records]) -> energy_report.E
     """Return the energy report of a document, or of a PROV-JSON object."""
     reader = DocumentReader(document)
     measurements = list(_measurements(reader))
-    collections = _collections(reader)
-    devices = _devices(collections, (m for m in measurements if m.during is None))
+    measuring = _measuring(reader)
+    devices = _devices(measuring, (m for m in measurements if m.during is None))
     total, own = _total(reader, "total", ""), _total(reader, "own", "own/")
     run = reader.section("activity").get("run:run", {})
     return energy_report.EnergyReport(
         run=read(Run, run, start=run.get("prov:startTime"), end=run.get("prov:endTime")),
         measured=bool(measurements),
-        collectors=tuple(collections.values()),
+        collectors=tuple(measuring.values()),
         devices=devices,
-        contexts=_contexts(reader, collections, measurements),
+        contexts=_contexts(reader, measuring, measurements),
         total=total,
         own=own,
         emissions=_emissions(reader, "total"),
@@ -105,7 +105,7 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
                     for name, term in terms(energy_report.Quantity).items()
                 },
                 unit=_local(record, "qudt:hasUnit"),
-                method=_local(record, "mlf:method"),
+                method=_basis(record),
                 scope=_local(record, "mlf:scope"),
                 component=_local(record, "mlf:component"),
                 share_of=text(record.get("mlf:shareOf")),
@@ -127,11 +127,22 @@ def _local(record: Record, term: str) -> str | None:
     return None if name is None else name.rpartition(":")[2]
 
 
+def _basis(record: Record) -> str | None:
+    """Return whether a quantity is measured or estimated, in documents of both editions."""
+    return _local(record, "mlf:basis" if "mlf:basis" in record else "mlf:method")
+
+
+def _activities(reader: DocumentReader) -> Iterator[tuple[str, Record]]:
+    """Yield the activities of collectors, in documents of both editions."""
+    for kind in ("mlf:Measuring", "mlf:Collection"):
+        yield from reader.of_type("activity", kind)
+
+
 # -- devices -----------------------------------------------------------------------------
 
 
-def _collections(reader: DocumentReader) -> dict[str, energy_report.Collection]:
-    """Return the collections by the ids of their activities."""
+def _measuring(reader: DocumentReader) -> dict[str, energy_report.Measuring]:
+    """Return the work of each collector by the id of its activity."""
     activities = reader.section("activity")
     entities = reader.section("entity")
     # A session uses the host that it runs on.
@@ -140,20 +151,20 @@ def _collections(reader: DocumentReader) -> dict[str, energy_report.Collection]:
         host = entities.get(str(usage.get("prov:entity")), {})
         if "mlf:Host" in types(host):
             nodes[usage.get("prov:activity")] = text(host.get("prov:label"))
-    collections = {}
-    for identifier, record in reader.of_type("activity", "mlf:Collection"):
+    measuring = {}
+    for identifier, record in _activities(reader):
         session = text(record.get("dcterms:isPartOf"))
         rank = value(activities.get(session or "", {}).get("mlf:rank"))
-        collections[identifier] = read(
-            energy_report.Collection, record, session=session, rank=rank, node=nodes.get(session)
+        measuring[identifier] = read(
+            energy_report.Measuring, record, session=session, rank=rank, node=nodes.get(session)
         )
-    return collections
+    return measuring
 
 
 def _devices(
-    collections: Mapping[str, energy_report.Collection], measurements: Iterable[_Measurement]
+    measuring: Mapping[str, energy_report.Measuring], measurements: Iterable[_Measurement]
 ) -> tuple[energy_report.DeviceEnergy, ...]:
-    """Return a row for each device of each collection, or for each scope without a device."""
+    """Return a row for each device of each collector, or for each scope without a device."""
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for activity, device, label, _, name, quantity in measurements:
         is_energy = quantity.unit == "J"
@@ -161,10 +172,10 @@ def _devices(
         what = name if is_energy and name != "energy" else ""
         key = (activity, device, quantity.scope or "", what)
         if (row := rows.get(key)) is None:
-            collection = collections.get(activity)
+            collector = measuring.get(activity)
             row = rows[key] = {
                 **{
-                    field: getattr(collection, field, None)
+                    field: getattr(collector, field, None)
                     for field in ("session", "rank", "node", "collector")
                 },
                 "device": device or None,
@@ -189,7 +200,7 @@ def _devices(
 
 def _contexts(
     reader: DocumentReader,
-    collections: Mapping[str, energy_report.Collection],
+    measuring: Mapping[str, energy_report.Measuring],
     measurements: Iterable[_Measurement],
 ) -> tuple[energy_report.ContextEnergy, ...]:
     """Return the contexts and epochs with measurements, outer ones first."""
@@ -203,7 +214,7 @@ def _contexts(
         record = activities.get(identifier, {})
         session = activities.get(text(record.get("mlf:session")) or "", {})
         start, end = record.get("prov:startTime"), record.get("prov:endTime")
-        devices = _devices(collections, parts)
+        devices = _devices(measuring, parts)
         energies = [row for row in devices if row.energy_j is not None]
         counted = [row for row in energies if row.component]
         contexts.append(
@@ -261,11 +272,9 @@ def _method(rows: list[energy_report.DeviceEnergy]) -> str | None:
 
 
 def _scope(rows: list[energy_report.DeviceEnergy]) -> str | None:
-    """Return the scope of a sum: all processors of a node are the node's."""
-    scopes = {
-        "node" if row.component != "gpu" and row.scope == "device" else row.scope for row in rows
-    }
-    return None if not rows else scopes.pop() if len(scopes) == 1 else "node"
+    """Return the scope of a sum; documents before the scopes lack it."""
+    parts = [(row.component, row.scope or "") for row in rows]
+    return sum_scope(parts) or None if parts else None
 
 
 # -- totals ------------------------------------------------------------------------------
@@ -289,7 +298,7 @@ def _energy(reader: DocumentReader, name: str) -> energy_report.Energy | None:
     return energy_report.Energy(
         energy_j=energy_j,
         energy_kwh=energy_j / JOULES_PER_KWH,
-        method=_local(record, "mlf:method"),
+        method=_basis(record),
         scope=_local(record, "mlf:scope"),
     )
 
@@ -303,7 +312,7 @@ def _emissions(reader: DocumentReader, name: str) -> energy_report.Emissions | N
         emissions_g=emissions_g,
         carbon_intensity=_number(record, "mlf:carbonIntensity"),
         source=text(record.get("mlf:carbonIntensitySource")),
-        method=_local(record, "mlf:method"),
+        method=_basis(record),
         scope=_local(record, "mlf:scope"),
     )
 
@@ -367,7 +376,7 @@ def _unavailable(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any
 def _late(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the longest time before a collector's first sample, if it was a notable share."""
     longest: dict[str, tuple[float, float]] = {}
-    for _, record in reader.of_type("activity", "mlf:Collection"):
+    for _, record in _activities(reader):
         session = reader.section("activity").get(text(record.get("dcterms:isPartOf")) or "", {})
         start = session.get("prov:startTime")
         before_s = _seconds(start, record.get("prov:startTime"))
@@ -382,7 +391,7 @@ def _late(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _failed(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the quantities that were never read, and the errors while measuring."""
-    for _, record in reader.of_type("activity", "mlf:Collection"):
+    for _, record in _activities(reader):
         collector = text(record.get("mlf:collector")) or ""
         for path in _list(_json(record.get("mlf:notMeasured"))):
             # The path is device/quantity; "@node" stands for the scope of a missing device.

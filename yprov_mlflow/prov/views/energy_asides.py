@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from yprov_mlflow.prov.views.energy_report import Aside, DeviceEnergy, TotalEnergy
 
 _MEMORY = (
-    "it has no energy counter here. Tools that assume a power for it have higher totals: codecarbon"
-    " assumes one by its size, often 20 W, which can be more than all the rest"
+    "none of its energy counters was read. Tools that assume a power for it have higher totals:"
+    " codecarbon assumes one by its size, often 20 W, which can be more than all the rest"
 )
 _IDLE = "the estimate counts busy CPU seconds only"
-_IDLE_OF_RUN = "it is in the sum of the hardware, but no run's own share has it"
+_IDLE_OF_RUN = "the sum of the hardware has it, but no run's own share"
 _GPU = (
     "it is that of whole devices, and the run's own share has none of it: the use by each process"
     " is unknown, as with MIG, AMD, and in containers with process ids of their own"
 )
 _CODECARBON = (
-    "another estimate of the same hardware, {factor}which contains {memory:.3g} J that it assumes"
+    "its own account of the same hardware, {factor}which contains {memory:.3g} J that it assumes"
     " for memory: do not add it"
 )
 _JOB = "energy of the job's nodes, which contains that of their processors: do not add it"
@@ -28,7 +28,7 @@ def asides(
 ) -> Iterator[Aside]:
     """Yield what is not in the sum of the hardware or in the run's own share, and why."""
     if total is not None:
-        yield from _missing(total, own)
+        yield from _missing(devices, total, own)
     energies = [row for row in devices if row.energy_j is not None and not row.component]
     codecarbon = [row for row in energies if row.collector == "codecarbon"]
     if codecarbon:
@@ -44,7 +44,9 @@ def asides(
             yield Aside(what=f"{row.collector} job", energy_j=row.energy_j, reason=_JOB)
 
 
-def _missing(total: TotalEnergy, own: TotalEnergy | None) -> Iterator[Aside]:
+def _missing(
+    devices: Sequence[DeviceEnergy], total: TotalEnergy, own: TotalEnergy | None
+) -> Iterator[Aside]:
     if total.components["memory"] is None:
         yield Aside(what="memory", energy_j=None, reason=_MEMORY)
     if (cpu := total.components["cpu"]) is not None and cpu.method == "estimated":
@@ -52,7 +54,9 @@ def _missing(total: TotalEnergy, own: TotalEnergy | None) -> Iterator[Aside]:
     if own is None:
         return
     if cpu is not None and cpu.method == "measured":
-        yield Aside(what="idle power, in that of the run", energy_j=None, reason=_IDLE_OF_RUN)
-    gpu = total.components["gpu"]
-    if gpu is not None and own.components["gpu"] is None:
-        yield Aside(what="GPUs, in that of the run", energy_j=gpu.energy_j, reason=_GPU)
+        yield Aside(what="idle power in the own share", energy_j=None, reason=_IDLE_OF_RUN)
+    divided = {(row.node, row.device) for row in devices if row.share_of == "gpu"}
+    gpus = [row for row in devices if row.component == "gpu"]
+    if whole := [row for row in gpus if (row.node, row.device) not in divided]:
+        energy_j = sum(row.energy_j or 0.0 for row in whole)
+        yield Aside(what="GPUs in the own share", energy_j=energy_j, reason=_GPU)

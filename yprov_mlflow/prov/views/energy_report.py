@@ -19,7 +19,7 @@ _NO_EMISSIONS = (
 )
 
 
-class Collection(View):
+class Measuring(View):
     """The work of one collector in one process.
 
     ``cpu_s`` is the CPU time that measuring took, ``interval_s`` the time between two samples.
@@ -157,7 +157,7 @@ class Ranks(View):
 
 
 class Aside(View):
-    """Energy that is not in the sum of the hardware; ``energy_j`` is None if it is unknown."""
+    """Energy that a sum lacks, and why; ``energy_j`` is None if it is unknown."""
 
     what: str
     energy_j: float | None
@@ -198,7 +198,7 @@ class EnergyReport(View):
 
     run: Run
     measured: bool
-    collectors: tuple[Collection, ...]
+    collectors: tuple[Measuring, ...]
     devices: tuple[DeviceEnergy, ...]
     contexts: tuple[ContextEnergy, ...]
     total: TotalEnergy | None
@@ -220,9 +220,11 @@ class EnergyReport(View):
             yield _context_table(self.contexts)
             title = _title(self.total)
             yield Table(title, (), [*_bill(self.total, self.emissions), *self._sci()])
-            rows = [*_bill(self.own, self.own_emissions), *self._difference()]
             if self.own is not None:
-                yield Table(f"This run's own share ({self.own.scope}), part of the above", (), rows)
+                title = f"This run's own share ({self.own.scope})"
+                title += ", part of the above" if self.total is not None else ""
+                rows = [*_bill(self.own, self.own_emissions), *self._difference()]
+                yield Table(title, (), rows)
 
     def notes(self) -> Iterator[Note]:
         """Yield what the sums lack and what must not be added, then what was not measured."""
@@ -231,9 +233,11 @@ class EnergyReport(View):
         if self.overlap is not None:
             names = [*self.overlap.runs[:_MAX_NAMES]]
             names += ["…"] if self.overlap.count > len(names) else []
+            of_devices = self.total is not None and self.total.scope == "device"
+            where = "for devices that they share" if of_devices else "of the node"
             yield Note(
                 f"Runs measured on the same node at the same time: {self.overlap.count}"
-                f" ({', '.join(names)}). Their sums of the node contain the same energy: do not"
+                f" ({', '.join(names)}). Their sums {where} contain the same energy: do not"
                 " add them up. Own shares can be added.",
                 "warning",
             )
@@ -246,7 +250,7 @@ class EnergyReport(View):
             )
         for aside in self.not_in_sum:
             amount = "" if aside.energy_j is None else f" ({_joules(aside.energy_j)})"
-            yield Note(f"Not in the sum: {aside.what}{amount}: {_sentence(aside.reason)}", "detail")
+            yield Note(f"Not counted: {aside.what}{amount}: {_sentence(aside.reason)}", "detail")
         for missing in self.not_measured:
             what = f"{missing.collector}, {missing.what}" if missing.what else missing.collector
             yield Note(f"{what}: {NOT_MEASURED}: {_sentence(missing.reason)}", "warning")
@@ -256,10 +260,12 @@ class EnergyReport(View):
     def _difference(self) -> Iterator[tuple[str, str]]:
         if self.total is not None and self.own is not None:
             rest_j = max(self.total.energy_j - self.own.energy_j, 0.0)
-            parts = [part for part in self.total.components.values() if part is not None]
-            causes = ["idle hardware"] if any(part.method == "measured" for part in parts) else []
-            causes += ["memory"] if self.total.components["memory"] is not None else []
-            causes.append("other processes")
+            own = self.own.components
+            parts = {name: part for name, part in self.total.components.items() if part is not None}
+            measured = any(part.method == "measured" for part in parts.values())
+            causes = ["idle hardware"] if measured else []
+            causes += [f"undivided {name}" for name in parts if own[name] is None]
+            causes.append("other processes and runs")
             yield "difference", f"{_joules(rest_j)}: {', '.join(causes)}"
 
     def _sci(self) -> Iterator[tuple[str, str]]:
@@ -274,11 +280,13 @@ class EnergyReport(View):
 
 
 def _title(total: TotalEnergy | None) -> str:
-    if total is None or total.scope is None:
+    if total is None or total.scope not in ("node", "device"):
         return "Total"
-    nodes = total.nodes or 1
-    subject = {"node": f"nodes ({nodes})" if nodes > 1 else "node", "device": "devices"}
-    return f"Whole {subject.get(total.scope, total.scope)}, during the run, used by anyone"
+    hardware = "devices"
+    if total.scope == "node":
+        hardware = f"nodes ({total.nodes})" if (total.nodes or 1) > 1 else "node"
+        hardware += " with visible GPUs" if total.components["gpu"] is not None else ""
+    return f"Whole {hardware}, during the run, used by anyone"
 
 
 def _bill(total: TotalEnergy | None, emissions: Emissions | None) -> Iterator[tuple[str, str]]:

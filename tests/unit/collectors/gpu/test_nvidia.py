@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+from types import SimpleNamespace
 
 import pynvml
 import pytest
@@ -652,6 +653,9 @@ def test_share_of_a_gpu_that_others_use_too(load, clock, monkeypatch):
     context = CollectorContext(environ={}, children_pids=lambda: {child})
     collector.context = context
     monkeypatch.setattr(processes, "in_first_namespace", lambda root: True)
+    own = os.getpid()
+    tree = SimpleNamespace(read=lambda: None, pids=lambda: {own, child})
+    monkeypatch.setattr(processes, "shared_tree", lambda root: tree)
     result = collector.probe()
     assert [(q.scope, q.method, q.share_of) for q in result.quantities][-1] == (
         *("process", "estimated", "gpu"),
@@ -659,18 +663,21 @@ def test_share_of_a_gpu_that_others_use_too(load, clock, monkeypatch):
     collector.start()
     (gpu,) = library.gpus
 
-    def share(joules, *uses):
+    def share(joules, *uses, seconds=1.0):
         gpu.energy_mj += joules * 1000
         gpu.uses = [*gpu.uses, *uses]
-        clock.now += 1
+        clock.now += seconds
         return collector.sample()[-1]
 
-    own = os.getpid()
-    assert share(100) == 0, "nobody uses it: idle power is no run's"
+    assert share(100, seconds=3) == 0, "idle power belongs to no run"
     assert share(100, (own, 2, 30)) == pytest.approx(30)
     assert share(100, (own, 3, 20), (own, 4, 40), (other, 4, 50)) == pytest.approx(60)
     assert share(100, (own, 5, 90), (other, 5, 90)) == pytest.approx(110)
     assert share(100, (child, 6, 90)) == pytest.approx(110), "it has a run of its own"
+    assert share(50, seconds=0.1) == pytest.approx(110), "NVML has no new sample yet"
+    assert share(50, (own, 7, 40)) == pytest.approx(150)
+    assert share(100, seconds=3) == pytest.approx(150)
+    assert share(10, (own, 8, 50)) == pytest.approx(155), "the GPU was idle before"
 
 
 def test_share_of_a_gpu_is_unknown_in_a_container(load, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ READINGS: Mapping[str, Reading] = {
     "power_limit": Reading("W", "ElectricPower", MAX_POWER_W, "power_limit_watts"),
 }
 """All readings except energy, in the order of a GPU's quantities."""
+
+# NVML samples the use by processes every second or so, and returns nothing in between.
+_USE_INTERVAL_S = 2.0
 
 # A working GPU draws power: some drivers report 0 if they do not know it.
 _NEVER_ZERO = frozenset({COUNTER, "power"})
@@ -124,6 +128,7 @@ class _Meter:
         self.has_share = len(self._names) < len(quantities)
         self._share_j, self._shared_j = 0.0, 0.0  # of the process; the total when it last grew
         self._use_time = 0
+        self._used_s = -math.inf  # when the last use by a process was read
         self._source = COUNTER if COUNTER in gpu.readings() else "power"
         self._energy = (
             counters.EnergyCounter(gpu.unit_j)
@@ -140,7 +145,9 @@ class _Meter:
         self.energy_j = self.energy_j if total_j is None else total_j
         return [valid.get(name) for name in self._names]
 
-    def share(self, own_pids: Collection[int], errors: tuple[type[Exception], ...]) -> float | None:
+    def share(
+        self, own_pids: Collection[int], errors: tuple[type[Exception], ...], time_s: float
+    ) -> float | None:
         """Return the joules of some processes since the start; None if their use is unknown.
 
         They are the growth of the energy times the processes' part of the GPU's time. Idle time
@@ -154,7 +161,10 @@ class _Meter:
             uses = read_use(self.handle, self._use_time)
         except errors:
             return None
-        self._use_time = max((use.time for use in uses), default=self._use_time)
+        if uses:
+            self._use_time, self._used_s = max(use.time for use in uses), time_s
+        elif time_s - self._used_s < _USE_INTERVAL_S:
+            return self._share_j  # the next use divides this growth, too
         samples: dict[int, list[float]] = {}
         for use in uses:
             samples.setdefault(use.pid, []).append(use.percent)
@@ -304,7 +314,7 @@ class GpuCollector(base.Collector):
         for meter in self._meters:
             values += self._read(meter)
             if meter.has_share:
-                values.append(meter.share(pids, self.errors))
+                values.append(meter.share(pids, self.errors, monotonic()))
         return values
 
     def _own_pids(self) -> set[int]:

@@ -12,13 +12,7 @@ from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.collectors.base import Available, Unavailable
 from yprov_mlflow.prov.collectors.gpu import visibility
-from yprov_mlflow.prov.collectors.gpu.device import (
-    COUNTER,
-    Gauge,
-    Gpu,
-    GpuCollector,
-    Use,
-)
+from yprov_mlflow.prov.collectors.gpu.device import COUNTER, Gauge, Gpu, GpuCollector, Use
 from yprov_mlflow.prov.collectors.system import processes
 from yprov_mlflow.prov.events import Json
 
@@ -30,7 +24,7 @@ _PROCEDURE = (
     "clocks down; idleness and clocks that someone set do not count. The share of the run is an "
     "estimate: the growth of the energy times the percent of time in which NVML saw kernels of the "
     "process and its children; if the percents of all processes exceed 100, they are scaled down. "
-    "Idle time is no run's."
+    "Idle time belongs to no run."
 )
 _COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 

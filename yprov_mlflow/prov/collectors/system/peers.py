@@ -23,6 +23,9 @@ from yprov_mlflow.prov.layout import private_folder
 
 # After this time no process needs the file of one that has ended: samples are more frequent.
 _KEEP_NS = 120 * 10**9
+# In a sweep of thousands of trials, each of them writes the file twice. Samples are more frequent
+# than a hundred trials.
+_KEEP_RUNS = 100
 # Clocks of file systems are coarse: a file that changed just now may change again at one time.
 _COARSE_NS = 10**9
 # Collectors that are sampled together need only one search for files.
@@ -88,14 +91,11 @@ class Peers:
     def end(self, run_id: str) -> None:
         """Note that this process does not measure a run any more."""
         with self._lock:
-            now_ns = time.time_ns()
             if run_id in self._runs:
-                self._runs[run_id] = (self._runs[run_id][0], now_ns)
-            self._runs = {
-                run: (start, end)
-                for run, (start, end) in self._runs.items()
-                if end is None or end > now_ns - _KEEP_NS
-            }
+                self._runs[run_id] = (self._runs[run_id][0], time.time_ns())
+            ended = [run for run, (_, end) in self._runs.items() if end]
+            for run in ended[:-_KEEP_RUNS]:
+                del self._runs[run]
             if self._since_s is not None and all(end for _, end in self._runs.values()):
                 self._billed_s += max((self._tree.read().cpu_s or 0.0) - self._since_s, 0.0)
                 self._since_s = None
@@ -116,16 +116,18 @@ class Peers:
                 self._prune()
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
                 self._fd = os.open(self._folder / self._name, flags, 0o600)
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(self._fd, data, 0)
             os.ftruncate(self._fd, len(data))
 
     def _prune(self) -> None:
         """Remove the files of processes that have ended."""
         for entry in os.scandir(self._folder):
-            old = time.time_ns() - entry.stat().st_mtime_ns > _KEEP_NS
-            if old and not self._is_alive(entry.name):
-                os.unlink(entry.path)
+            with suppress(FileNotFoundError):  # another process removes it, too
+                old = time.time_ns() - entry.stat().st_mtime_ns > _KEEP_NS
+                if old and not self._is_alive(entry.name):
+                    os.unlink(entry.path)
 
     def _is_alive(self, name: str) -> bool:
         """Return whether a process holds the lock of its file."""

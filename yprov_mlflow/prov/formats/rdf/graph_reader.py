@@ -207,9 +207,9 @@ class Graph:
                 record["prov:time"] = _scalar([term.value for term in objects])
             elif property == prov_o.TYPE:
                 types = [term for term in objects if _key(term) != relation.node]
-                self._put("", record, "prov:type", types)
+                self._put(record, "prov:type", types)
             else:
-                self._put("", record, _KEYS.get(property) or self._names[property], objects)
+                self._put(record, _KEYS.get(property) or self._names[property], objects)
         for kind in kinds:
             types = values_of(record.get("prov:type", []))
             if name(kind) not in types:
@@ -289,19 +289,19 @@ class Graph:
             identifier = self._id(about)
             for section in sections:
                 records = self._records.setdefault(section, {})
-                records[identifier] = self._element(identifier, section, types, properties)
+                records[identifier] = self._element(section, types, properties)
 
     def _element(
-        self, identifier: str, section: str, types: list[Any], properties: Mapping[str, list[Any]]
+        self, section: str, types: list[Any], properties: Mapping[str, list[Any]]
     ) -> Record:
         record: Record = {}
-        self._put(identifier, record, "prov:type", types)
+        self._put(record, "prov:type", types)
         for property, objects in properties.items():
             key = _KEYS.get(property) or self._names[property]
             if key in KINDS[section].times:
                 record[key] = _scalar([term.value for term in objects])
             else:
-                self._put(identifier, record, key, objects)
+                self._put(record, key, objects)
         return record
 
     def _guesses(self) -> Iterator[tuple[str, str]]:
@@ -316,14 +316,14 @@ class Graph:
 
     # -- terms -------------------------------------------------------------------------
 
-    def _put(self, identifier: str, record: Record, key: str, objects: list[Any]) -> None:
+    def _put(self, record: Record, key: str, objects: list[Any]) -> None:
         values = [*values_of(record[key])] if key in record else []
         for term in objects:
             value = self._value(term)
             if value not in values:
                 values.append(value)
         if values:
-            record[key] = values if len(values) > 1 else values[0]
+            record[key] = _scalar(values)
 
     def _value(self, term: Any) -> Any:
         datatype = getattr(term, "datatype", None)

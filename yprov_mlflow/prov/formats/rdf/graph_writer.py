@@ -136,11 +136,9 @@ class Statements:
                     self._form.record_type_order(section, identifier, value)
             elif kind == _NAME:
                 pairs += [property + names[name] for name in values_of(value)]
-            elif kind == _TIME:
+            else:
                 before, after = self._time
                 pairs += [f"{property}{before}{quote(time)}{after}" for time in values_of(value)]
-            else:
-                self._add_unusual(pairs, property, section, identifier, key, value)
 
     def _name_types(self, property: str, value: Any) -> list[str]:
         """Return the pairs of types that are distinct qualified names; none in all other cases.
@@ -177,8 +175,8 @@ class Statements:
         for key in sorted(record, key=lambda key: (key not in _FIRST, key)):
             if key != subject:
                 kind = _NAME if key in ends else _TIME if key in times else _VALUE
-                if kind == _VALUE:
-                    kind = _TYPES if key == "prov:type" else kind
+                if key == "prov:type":
+                    kind = _TYPES
                 iri = others.get(key) or prov_o.PROPERTIES.get(key) or self._syntax.expand(key)
                 attributes.append((key, self._syntax.property(iri), kind))
         return attributes
