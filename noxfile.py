@@ -16,6 +16,7 @@ TOUCHES_MLFLOW = [
     "tests/integration/test_plugin.py",
     "tests/integration/test_dropin.py",
     "tests/integration/test_kill_recovery.py",
+    "tests/integration/test_untouched.py",
     "tests/integration/test_restore.py",
 ]
 

@@ -210,7 +210,7 @@ def test_documents_are_connected_by_relations(events: list[Event]) -> None:
 
 
 def measurements(logged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the points that are no repetition of an earlier one for a model.
+    """Return the points without those that repeat an earlier one for a model.
 
     A list of points as key, text, timestamp, model and session. MLflow repeats a point with the
     id of a model; where events are read from a store, either of both may come first.

@@ -1,4 +1,4 @@
-"""The state folder is for its owner alone, whatever the umask and the modes from before."""
+"""Only the owner can read the state folder, with any umask and any earlier modes."""
 
 from __future__ import annotations
 

@@ -203,12 +203,12 @@ def test_totals_restart_at_zero():
     collector, result = probed(country="ITA")
     for _ in range(2):
         collector.start()
-        begun = sums(result, collector.sample())
+        first = sums(result, collector.sample())
         time.sleep(0.3)
         grown = sums(result, collector.sample())
         collector.stop()
         for name in ("energy", "emissions"):
-            assert begun[name] < grown[name] / 2
+            assert first[name] < grown[name] / 2
 
 
 class Nvml:

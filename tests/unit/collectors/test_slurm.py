@@ -221,9 +221,9 @@ def test_facts_with_hanging_commands(site, monkeypatch):
     monkeypatch.setattr(slurm, "_PROBE_TIMEOUT_S", 0.3)
     for name in ("scontrol", "sstat", "sacct"):
         site.command(name, "", "exec /bin/sleep 300")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     available = site.collector(JOB).probe()
-    assert time.perf_counter() - begun < 10
+    assert time.perf_counter() - started < 10
     assert available.facts["job_id"] == "4711"
     assert available.missing[0].what == "energy"
     assert site.asked("sacct") == []  # the time was over
@@ -239,9 +239,9 @@ def test_stop_does_not_wait_for_grandchildren(site):
     while len(site.asked("sstat")) < 2 and time.perf_counter() < deadline:
         time.sleep(0.01)
     time.sleep(0.1)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     collector.stop()
-    assert time.perf_counter() - begun < 5
+    assert time.perf_counter() - started < 5
 
 
 def test_hanging_query_is_killed(site):
@@ -249,7 +249,7 @@ def test_hanging_query_is_killed(site):
     collector = site.collector()
     collector.probe()
     site.command("sstat", "5000\n", "exec /bin/sleep 300")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     collector.start()
     question = collector._query
     assert collector.sample() == (None,)
@@ -262,4 +262,4 @@ def test_hanging_query_is_killed(site):
     question = collector._query
     collector.stop()
     assert question.poll() is not None
-    assert time.perf_counter() - begun < 30
+    assert time.perf_counter() - started < 30

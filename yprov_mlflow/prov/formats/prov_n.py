@@ -13,7 +13,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import parsed, prov_json, prov_n_parser
+from yprov_mlflow.prov.formats import parsed, prov_json
 from yprov_mlflow.prov.formats.bundles import DocumentName, NameAllocator, single_document
 from yprov_mlflow.prov.model.document import Document
 
@@ -57,6 +57,9 @@ def dump(documents: Iterable[Document], stream: BinaryIO, *, single: bool = Fals
 
 def load(stream: BinaryIO) -> Iterator[Document]:
     """Yield each bundle, then the records outside bundles as one document."""
+    # Its patterns take long to compile, and the first end of a run does not need them.
+    from yprov_mlflow.prov.formats import prov_n_parser
+
     try:
         yield from parsed.documents(prov_n_parser.parse(stream.read().decode()))
     except (prov_n_parser.ProvNSyntaxError, UnicodeDecodeError) as error:

@@ -175,7 +175,7 @@ class _Completion:
             if not own or sha256 is None:
                 continue
             last = max(own, key=lambda version: _file(version)[1])
-            # Without a hash, as after a failed read, nobody can say that the content changed.
+            # Without a hash, as after a failed read, it is unknown whether the content changed.
             same = self._own("entity")[last].get("mlf:sha256") in (sha256, None)
             if not (same and self._is_current(last)):
                 self._add_version(f"{identifier}/{_file(last)[1] + 1}", record, last)
