@@ -114,6 +114,23 @@ START = """
 """
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_long_texts_read_back_or_are_refused(name):
+    size = 7_999_900 if name == "json-ld" else 15_999_900
+    long, longer = "é" * (size // 2), "é" * (size // 2 + 100)
+    for text in (long, longer):
+        document = Document(PREFIXES, {"entity": {"ex:e": {"ex:note": text}}})
+        stream = io.BytesIO()
+        if text is longer and "prov-" not in name:
+            with pytest.raises(DocumentError, match="ex:e|example.org/e.*write PROV-JSON"):
+                FORMATS[name].dump([document], stream)
+        else:
+            FORMATS[name].dump([document], stream)
+            stream.seek(0)
+            (copy,) = FORMATS[name].load(stream)
+            assert copy.records == document.records
+
+
 def test_plain_relations_without_qualified_ones_have_no_ids():
     document = read(
         START

@@ -24,6 +24,7 @@ class JsonLdSyntax(Syntax):
 
     format_name = NAME
     ordered = False
+    longest = 8_000_000
 
     def __init__(self, prefixes: Mapping[str, str]) -> None:
         # A prefix that is also a scheme would make readers expand full IRIs of that scheme.

@@ -56,6 +56,9 @@ class Syntax:
     ordered = True
     """Whether readers keep the order of types."""
 
+    longest = 16_000_000
+    """Bytes that a term may have: pyoxigraph reads no term of 16 MiB, quotation marks included."""
+
     def __init__(self, prefixes: Mapping[str, str]) -> None:
         self._namespaces = {}
         for prefix, namespace in {**prefixes, **STANDARD}.items():

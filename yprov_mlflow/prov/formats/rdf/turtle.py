@@ -16,7 +16,7 @@ from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import bundles
 from yprov_mlflow.prov.formats.bundles import DocumentName
 from yprov_mlflow.prov.formats.rdf import graph_reader
-from yprov_mlflow.prov.formats.rdf.graph_writer import Statements
+from yprov_mlflow.prov.formats.rdf.graph_writer import Statement, Statements
 from yprov_mlflow.prov.formats.rdf.prov_o import RDF, RDFS, STANDARD, TYPE, VANN
 from yprov_mlflow.prov.formats.rdf.terms import Syntax
 from yprov_mlflow.prov.model.document import Document
@@ -84,11 +84,30 @@ class TurtleSyntax(Syntax):
         return f"<{namespace}{local}>"
 
 
+def _statements(document: Document, syntax: Syntax, name: DocumentName) -> Iterator[Statement]:
+    """Yield the statements of a document; one that no parser reads back is a ``DocumentError``."""
+    # A character has at most four bytes, so that nearly all lengths need no exact count.
+    certain = syntax.longest // 4
+    for subject, pairs in Statements(document, syntax, name):
+        if max(map(len, pairs), default=0) > certain:
+            _check_lengths(subject, pairs, syntax)
+        yield subject, pairs
+
+
+def _check_lengths(subject: str, pairs: Iterable[str], syntax: Syntax) -> None:
+    for pair in pairs:
+        if (size := len(pair.encode("utf-8", "replace"))) > syntax.longest:
+            property = pair.partition(" ")[0]
+            limit = f"parsers of {syntax.format_name} read at most {syntax.longest:,} bytes"
+            reason = f"the value of {property} has {size:,} bytes, and {limit}"
+            raise DocumentError.unwritable(syntax.format_name, reason, subject)
+
+
 def objects_by_property(
     document: Document, syntax: Syntax, name: DocumentName
 ) -> Iterator[tuple[str, dict[str, list[str]]]]:
     """Yield each subject with the objects of each of its properties, all as text."""
-    for subject, pairs in Statements(document, syntax, name):
+    for subject, pairs in _statements(document, syntax, name):
         objects: dict[str, list[str]] = {}
         for pair in pairs:
             property, _, value = pair.partition(" ")
@@ -129,7 +148,7 @@ def _turtle(document: Document, name: DocumentName, *, graph: bool = False) -> I
 def _n_quads(document: Document, name: DocumentName) -> Iterator[str]:
     syntax = Syntax(document.prefixes)
     end = f" {syntax.iri(name.iri)} .\n"
-    for subject, pairs in Statements(document, syntax, name):
+    for subject, pairs in _statements(document, syntax, name):
         between = f"{end}{subject} "
         yield f"{subject} {between.join(pairs)}{end}"
 
