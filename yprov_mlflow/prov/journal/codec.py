@@ -76,9 +76,9 @@ def early(start: int) -> int:
 
 
 def pieces(line: bytes, start: int) -> list[bytes]:
-    """Return the lines in a line of which a newline was changed or lost, and what is between them.
+    """Split several lines that became one, as their newlines were changed or lost.
 
-    As text may look like the end of a line, what is not a line stays in one piece.
+    Text may look like the end of a line: damage between two lines stays in one piece.
     """
     spans: list[tuple[int, int, bool]] = []
     begin = 0

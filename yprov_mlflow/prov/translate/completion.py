@@ -224,12 +224,12 @@ class _Completion:
             series = f"{RUN}:metric/@run/{segment(key)}"
             if series not in numbers:
                 numbers[series] = int(literals.value(entities.get(series, {}).get("mlf:count", 0)))
-                taken = {t: v for t, v in stored[series].items() if t != "mlf:points"}
+                statistics = {t: v for t, v in stored[series].items() if t != "mlf:points"}
                 if series in entities:
-                    taken = {t: taken[t] for t in _STATISTICS if t in taken}
+                    statistics = {t: statistics[t] for t in _STATISTICS if t in statistics}
                 else:
                     self.builder.was_generated_by(series, _RUN)
-                entities[series] = {**entities.get(series, {}), **taken}
+                entities[series] = {**entities.get(series, {}), **statistics}
             entity = f"{series}/{numbers[series]}"
             numbers[series] += 1
             point = (value, step, timestamp_ms, 0, None, 0, None, (None, None), ())
