@@ -122,7 +122,7 @@ def test_long_texts_read_back_or_are_refused(name):
         document = Document(PREFIXES, {"entity": {"ex:e": {"ex:note": text}}})
         stream = io.BytesIO()
         if text is longer and "prov-" not in name:
-            with pytest.raises(DocumentError, match="ex:e|example.org/e.*write PROV-JSON"):
+            with pytest.raises(DocumentError, match="or write PROV-JSON"):
                 FORMATS[name].dump([document], stream)
         else:
             FORMATS[name].dump([document], stream)
