@@ -16,6 +16,7 @@ from typing import Any
 import mlflow
 import pytest
 from support.builders.full_store import StoreIds, dispose_engines, fill
+from support.builders.run_log import Log
 from support.oracles import comparison
 from support.oracles.comparison import Store
 from support.oracles.targets import Target, undeclared
@@ -34,7 +35,7 @@ from yprov_mlflow.prov.events import (
     StoreCalled,
     TagsSet,
 )
-from yprov_mlflow.prov.formats import FORMATS
+from yprov_mlflow.prov.formats import FORMATS, prov_json
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.restore import RestoreReport, RestoreRequest, restore
@@ -464,6 +465,28 @@ def test_changed_or_missing_file_of_points_is_reported(target: Target) -> None:
     assert [note.place for note in report.losses] == [str(side)]
     side.unlink()
     assert not target.restore(overwrite=True).complete
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+def test_missing_points_are_counted_once(target: Target, edition: int) -> None:
+    log = Log()
+    log.metric("loss", 0.5, "training")
+    log.metric("loss", 0.25)
+    log.add(RunUpdated, "FINISHED", None)
+    document = log.document()
+    entities = document.records["entity"]
+    if edition == 1:  # without a series of all points
+        del entities["run:record"]["mlf:edition"]
+        entities["run:metric/@run/loss"]["mlf:count"] = {"$": "1", "type": "xsd:int"}
+    target.out.mkdir()
+    path = target.out / "prov.json"
+    path.write_bytes(prov_json.dumps(document))
+    assert target.restore().losses == []
+    for sample in [i for i, record in entities.items() if "mlf:step" in record]:
+        del entities[sample]
+    path.write_bytes(prov_json.dumps(document))
+    report = target.restore(overwrite=True)
+    assert [note.reason for note in report.losses] == ["2 of its metric points are missing"]
 
 
 def test_link_to_a_file_of_points_outside_is_not_followed(target: Target) -> None:

@@ -109,6 +109,11 @@ def test_empty_folder_is_reported(tmp_path):
     ]
 
 
+def test_documents_are_recognized_by_their_content(tmp_path):
+    write_files(tmp_path, {"run.text": "document\nendDocument\n"})
+    assert open_source(str(tmp_path / "run.text")).of_documents
+
+
 def test_file_that_is_not_a_database_is_an_error(tmp_path):
     write_files(tmp_path, {"notes.txt": "SQLite"})
     with pytest.raises(StoreError, match="neither a SQLite database nor a document"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import prov_json, prov_n, prov_xml
 from yprov_mlflow.prov.formats.rdf import json_ld, turtle
+from yprov_mlflow.prov.layout import DOCUMENT_STEM
 from yprov_mlflow.prov.model.document import Document
 
 HEAD = 1 << 16
@@ -86,6 +88,9 @@ SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in FORMATS.values()
 }
 """Formats by file extension."""
 
+_FASTEST_FIRST = ("prov-json", "prov-xml", "prov-n", "trig", "turtle", "n-quads", "json-ld")
+_DOCUMENT_NAMES = [DOCUMENT_STEM + FORMATS[name].suffix for name in _FASTEST_FIRST]
+
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 # All quantifiers are possessive: a hostile file must not make the search quadratic.
 _COMMENTS = rb"(?:\s++|#[^\r\n]*+)*+"
@@ -103,6 +108,18 @@ _STARTS = (
     ("trig", _COMMENTS + rb"(?:[@<]|_:|(?i:prefix|base|graph)\b|\Z)"),
 )
 """Patterns for the start of files that are not JSON; TriG includes Turtle."""
+
+
+def documents_below(folder: Path) -> Iterator[Path]:
+    """Yield the documents below a folder in order: files that conversion and capture name so.
+
+    Of several formats in one folder it is the one that is read fastest, as all of them hold one
+    document. Hidden folders are skipped, and links to folders are not followed.
+    """
+    for path, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (name := next((n for n in _DOCUMENT_NAMES if n in names), None)) is not None:
+            yield Path(path, name)
 
 
 def open_documents(path: Path) -> Iterator[Document]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, first_line
 from yprov_mlflow.prov.events import Event, MetricsLogged
-from yprov_mlflow.prov.formats import FORMATS, open_documents
+from yprov_mlflow.prov.formats import open_documents
+from yprov_mlflow.prov.formats.file_formats import documents_below
 from yprov_mlflow.prov.formats.metric_files import digest, read_points
-from yprov_mlflow.prov.layout import DOCUMENT_STEM, STORE_FOLDER, STORES
+from yprov_mlflow.prov.layout import STORE_FOLDER, STORES
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.redaction import WITHHELD, redact
 from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
@@ -23,8 +25,8 @@ from yprov_mlflow.prov.state import Run, StoreState
 from yprov_mlflow.prov.translate import PointBatch, events_of, malformed_record, side_files
 
 _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql")
-_FASTEST_FIRST = ("prov-json", "prov-xml", "prov-n", "trig", "turtle", "n-quads", "json-ld")
-"""Formats by the time to read them: a folder may contain one document in several formats."""
+_SERIES = re.compile("run:metric/").match
+_SERIES_OF_RUN = re.compile(r"run:metric/@run/(?:[^/@]+|@empty)\Z").match
 
 _CURE = "Give the output of `yprov-mlflow convert`, or the prov.json of a run"
 
@@ -190,7 +192,7 @@ def _files(paths: Sequence[Path], report: RestoreReport) -> list[Path]:
     files: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            for file in _files_below(path):
+            for file in documents_below(path):
                 if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(path)):
                     files[file] = None
                 else:
@@ -202,15 +204,6 @@ def _files(paths: Sequence[Path], report: RestoreReport) -> list[Path]:
     # Events without a time are replayed in the order of the documents.
     stores = {STORE_FOLDER, STORES}
     return sorted(files, key=lambda path: (stores.isdisjoint(path.parts[-3:-1]), str(path)))
-
-
-def _files_below(top: Path) -> Iterator[Path]:
-    candidates = [DOCUMENT_STEM + FORMATS[name].suffix for name in _FASTEST_FIRST]
-    for folder, folders, names in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        name = next((name for name in candidates if name in names), None)
-        if name is not None:
-            yield Path(folder, name)
 
 
 def _points(path: Path, document: Document, report: RestoreReport) -> Iterator[PointBatch]:
@@ -233,11 +226,12 @@ def _points(path: Path, document: Document, report: RestoreReport) -> Iterator[P
 
 def _point_count(document: Document) -> int:
     """Return the number of metric points that a document counts."""
-    counts = (
-        record.get("mlf:count")
-        for identifier, record in document.records.get("entity", {}).items()
-        if identifier.startswith("run:metric/")
-    )
+    entities = document.records.get("entity", {})
+    # The series of the run have all points, those of contexts and ranks are parts of them. The
+    # first edition has only parts.
+    has_series_of_run = "mlf:edition" in entities.get("run:record", {})
+    series = _SERIES_OF_RUN if has_series_of_run else _SERIES
+    counts = (r.get("mlf:count") for identifier, r in entities.items() if series(identifier))
     return sum(int(count["$"]) for count in counts if isinstance(count, dict))
 
 

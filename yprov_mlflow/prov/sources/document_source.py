@@ -12,29 +12,12 @@ from typing import Any
 from yprov_mlflow.prov.errors import DocumentError, StoreError
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.formats import open_documents
-from yprov_mlflow.prov.formats.file_formats import SUFFIXES
-from yprov_mlflow.prov.layout import DOCUMENT_STEM
+from yprov_mlflow.prov.formats.file_formats import documents_below
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
 from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute, key, names
 
 _EXPERIMENT = "store:experiment/"
-
-
-def document_files(path: str) -> list[str]:
-    """Return the documents at a path: the file itself, or those below a folder, sorted.
-
-    In a folder, documents are the files that conversion and capture name so.
-    """
-    if os.path.isfile(path):
-        return [path] if os.path.splitext(path)[1].lower() in SUFFIXES else []
-    stems = {f"{DOCUMENT_STEM}{suffix}" for suffix in SUFFIXES}
-    documents: list[str] = []
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        # One document in several formats is one document.
-        documents += [os.path.join(folder, name) for name in sorted(files) if name in stems][:1]
-    return documents
 
 
 class DocumentSource(Source):
@@ -59,8 +42,9 @@ class DocumentSource(Source):
 
     def runs(self) -> Iterator[RunRef]:
         """Yield a reference for each document, also for those of stores."""
-        for path in document_files(self._path):
-            for number, document in enumerate(self._documents(path)):
+        path = Path(self._path)
+        for file in documents_below(path) if path.is_dir() else [path]:
+            for number, document in enumerate(self._documents(str(file))):
                 index = DocumentIndex(document)
                 run = index.run or {}
                 parts = names(run, "dcterms:isPartOf")
@@ -74,7 +58,7 @@ class DocumentSource(Source):
                     None if status is None else str(status).removeprefix("mlf:"),
                     attribute(run, "mlf:startTimeMs"),
                     "active",
-                    f"{path}\n{number}",
+                    f"{file}\n{number}",
                 )
 
     def _documents(self, path: str) -> Iterator[Document]:

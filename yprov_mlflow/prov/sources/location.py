@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from yprov_mlflow.prov.errors import MissingExtraError, StoreError
+from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, StoreError
+from yprov_mlflow.prov.formats.file_formats import HEAD, detect_format, documents_below
 from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.sources.document_source import DocumentSource, document_files
+from yprov_mlflow.prov.sources.document_source import DocumentSource
 from yprov_mlflow.prov.sources.source import Source
 from yprov_mlflow.prov.uris import strip_prefix
 
@@ -72,18 +74,21 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
         try:
             return FileStoreSource(path, artifacts=artifacts, location=uri or location, uri=uri)
         except StoreError:
-            if not document_files(path):
+            if next(documents_below(Path(path)), None) is None:
                 raise
             return DocumentSource(path)
     if not os.path.exists(path):
         raise StoreError("no such file or folder", location, _CURE)
     try:
         with open(path, "rb") as file:
-            header = file.read(len(_SQLITE_HEADER))
+            head = file.read(HEAD)
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}", location, _CURE) from error
-    if header == _SQLITE_HEADER:
+    if head.startswith(_SQLITE_HEADER):
         return _open_database(path, artifacts)
-    if document_files(path):
-        return DocumentSource(path)
-    raise StoreError("this file is neither a SQLite database nor a document", location, _CURE)
+    try:
+        detect_format(os.path.splitext(path)[1], head)
+    except DocumentError as error:
+        reason = "this file is neither a SQLite database nor a document"
+        raise StoreError(reason, location, _CURE) from error
+    return DocumentSource(path)
