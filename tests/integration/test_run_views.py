@@ -76,5 +76,5 @@ def test_views_of_documents(tmp_path):
 def test_malformed_file(tmp_path):
     path = tmp_path / "prov.json"
     path.write_text("[]")
-    with pytest.raises(DocumentError, match="prefix section"):
+    with pytest.raises(DocumentError, match="contains no PROV"):
         prov.energy(path)

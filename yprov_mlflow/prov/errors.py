@@ -195,10 +195,16 @@ class DocumentError(YprovMlflowError, ValueError):
     """Bytes are not a provenance document, or a document does not fit a format."""
 
     @classmethod
-    def malformed(cls, source: str, reason: str) -> DocumentError:
-        """Report that ``source`` is not a PROV-JSON document."""
-        cure = "Give a run id, or a prov.json file that yprov-mlflow wrote"
-        return cls(f"cannot read a PROV-JSON document: {reason}", source, cure)
+    def unopened(cls, path: str, error: OSError) -> DocumentError:
+        """Report a file that cannot be opened."""
+        cure = "Give a run id, or the path of a document in any format"
+        return cls(f"cannot read the document: {error.strerror or error}", path, cure)
+
+    @classmethod
+    def without_prov(cls, path: str) -> DocumentError:
+        """Report a JSON file without anything of PROV."""
+        cure = "Give a run id, or the path of a document in any format"
+        return cls("the file contains no PROV", path, cure)
 
     @classmethod
     def unreadable(

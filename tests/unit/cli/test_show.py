@@ -2,14 +2,17 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from yprov_mlflow.prov.cli import main
-from yprov_mlflow.prov.cli.console import FormatChoice
+from yprov_mlflow.prov.cli.console import PARTLY, FormatChoice
 from yprov_mlflow.prov.formats import FORMATS, open_documents
 from yprov_mlflow.prov.views import summary
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def show(*arguments):
@@ -103,13 +106,13 @@ def test_unreachable_store(workspace):
 
 
 MALFORMED = [
-    b"",
     b"{",
     b"[]",
     b"{}",
     b"\xff",
     b'{"prefix": {}, "entity": []}',
     b'{"prefix": {}, "a": {"b": 1}}',
+    b'{"name": {"first": {}}}',
 ]
 
 
@@ -119,8 +122,34 @@ def test_malformed_files(tmp_path, content):
     path.write_bytes(content)
     shown = show(path)
     assert shown.exit_code == 1
-    assert shown.output.startswith("Error: cannot read a PROV-JSON document")
+    assert shown.output.startswith("Error: ")
     assert str(path) in shown.output
+
+
+def test_several_records_with_one_id_are_shown(tmp_path):
+    path = tmp_path / "prov.json"
+    record = {"prov:activity": "ex:a", "prov:agent": "ex:b"}
+    path.write_text(
+        json.dumps({"prefix": {"ex": "urn:e:"}, "wasAssociatedWith": {"_:w": [record]}})
+    )
+    assert json.loads(show(path, "--json").output)["records"] == {"wasAssociatedWith": 1}
+
+
+def test_long_values_are_cut_in_tables_only(tmp_path):
+    path = tmp_path / "prov.json"
+    long = "x" * 2_000_000
+    tag = {"prov:type": "mlf:Tag", "schema:name": "note", "prov:value": long}
+    path.write_text(json.dumps({"prefix": {}, "entity": {"run:tag/note/1": tag}}))
+    assert len(show(path).output) < 10_000
+    assert json.loads(show(path, "--json").output)["tags"] == {"note": long}
+
+
+@pytest.mark.parametrize("command", ["show", "energy"])
+def test_examples_of_prov_are_shown(command):
+    for path in sorted(DATA.rglob("*.*")):
+        done = CliRunner().invoke(main, [command, str(path)])
+        assert done.exit_code in (0, PARTLY), (path, done.output)
+        assert max(map(len, done.output.splitlines())) <= 80 or command == "energy", path
 
 
 def test_missing_file(tmp_path):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
-
-import orjson
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from yprov_mlflow.prov.errors import DocumentError, UsageError
-from yprov_mlflow.prov.formats import FORMATS, open_documents, prov_json
+from yprov_mlflow.prov.formats import open_documents, prov_json
 from yprov_mlflow.prov.formats.file_formats import SUFFIXES
 from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.model.relations import KINDS
 
 if TYPE_CHECKING:
     from prov.model import ProvDocument
 
     from yprov_mlflow.prov.views.energy_report import EnergyReport
-    from yprov_mlflow.prov.views.summary import Summary
+    from yprov_mlflow.prov.views.summary_report import Summary
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", Document, "ProvDocument", None]
 """A run id, the path of a file in any format, a document, or None for the current run."""
@@ -75,39 +74,44 @@ def summary(run: Source = None) -> Summary:
     return view.from_document(load_document(run))
 
 
-def load_document(run: Source, tracking_uri: str | None = None) -> Document | dict[str, Any]:
-    """Return a document, that of a run, or a file's PROV-JSON object.
+def load_document(run: Source, tracking_uri: str | None = None) -> Document:
+    """Return a document: the one passed, that of a run, or that of a file.
 
-    A text is a path if it has a folder or the suffix of a format, or if there is such a file.
+    Raises:
+        UsageError: The file holds several documents.
     """
     if isinstance(run, Document):
         return run
-    if run is None or isinstance(run, (str, os.PathLike)):
-        return _load(run, tracking_uri)
-    return _single(prov_json.from_prov(run))
+    if run is not None and not isinstance(run, (str, os.PathLike)):
+        return _single(prov_json.from_prov(run))
+    source = run if run is None else os.fspath(run)
+    if source is None or not is_path(source):
+        return prov_json.loads(_fetch(source, tracking_uri)[1])
+    try:
+        documents = list(open_documents(Path(source)))
+    except OSError as error:
+        raise DocumentError.unopened(source, error) from error
+    # Any JSON of objects could be PROV-JSON.
+    if not any(d.prefixes or not d.records.keys().isdisjoint(KINDS) for d in documents):
+        raise DocumentError.without_prov(source)
+    return _single(documents)
+
+
+def is_path(text: str) -> bool:
+    """Return whether a text is the path of a file and not a run id.
+
+    It is if it has a folder or the extension of a format, or if there is such a file.
+    """
+    path = Path(text)
+    return path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1
 
 
 def _single(documents: Iterable[Document]) -> Document:
-    found = list(documents)
-    if len(found) != 1:
-        raise UsageError(f"expected one document, but there are {len(found)}")
-    return found[0]
-
-
-def _load(
-    run: str | os.PathLike[str] | None, tracking_uri: str | None
-) -> Document | dict[str, Any]:
-    source = run if run is None else os.fspath(run)
-    path = Path(source or "")
-    if path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1:
-        try:
-            if SUFFIXES.get(path.suffix, FORMATS["prov-json"]).name != "prov-json":
-                return _single(open_documents(path))
-            return _parse(path.read_bytes(), str(source))
-        except OSError as error:
-            raise DocumentError.malformed(str(source), error.strerror or str(error)) from error
-    source, content = _fetch(source, tracking_uri)
-    return _parse(content, source)
+    several = list(documents)
+    if len(several) != 1:
+        cure = "Write each to its own file with `yprov-mlflow convert FILE -o DIR`"
+        raise UsageError(f"expected one document, but there are {len(several)}", None, cure)
+    return several[0]
 
 
 def _fetch(run_id: str | None, tracking_uri: str | None = None) -> tuple[str, bytes]:
@@ -116,20 +120,3 @@ def _fetch(run_id: str | None, tracking_uri: str | None = None) -> tuple[str, by
 
     run_id = session.get().current_run() if run_id is None else run_id
     return run_id, recovery.fetch_document(run_id, tracking_uri)
-
-
-def _parse(content: bytes, source: str) -> dict[str, Any]:
-    """Parse PROV-JSON, which is an object of sections, each an object of records."""
-    try:
-        sections = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise DocumentError.malformed(source, str(error)) from error
-    if not isinstance(sections, dict) or "prefix" not in sections:
-        raise DocumentError.malformed(source, "it is not an object with a prefix section")
-    for section, records in sections.items():
-        if not isinstance(records, Mapping) or not all(
-            isinstance(record, Mapping) or section == "prefix" for record in records.values()
-        ):
-            reason = f"its section {section!r} is not an object of records"
-            raise DocumentError.malformed(source, reason)
-    return sections

@@ -21,10 +21,12 @@ _tracking_uri = click.option(
 @_tracking_uri
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with complete hashes.")
 def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
-    """Summarize the provenance document of a run.
+    """Summarize the provenance document of a run or store.
 
-    RUN is MLflow's run id: the document comes from the journal on this machine, or else from
-    the run's artifacts. FILE is a document from anywhere, in any format.
+    The summary has params, tags, metrics, datasets, models with training data and registered
+    versions, prompts, traces, files, related runs, energy and hardware. RUN is MLflow's run id:
+    the document comes from the journal on this machine, or else from the run's artifacts. FILE
+    is a document from anywhere, in any format.
 
     \b
     Examples:

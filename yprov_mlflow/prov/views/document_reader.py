@@ -6,7 +6,9 @@ be read as such is kept as its text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from yprov_mlflow.prov.model.document import Document
@@ -35,8 +37,14 @@ class DocumentReader:
         self.sections = document
         # PROV has no present: what no document invalidated still exists.
         self._invalidated = {
-            record.get("prov:entity") for record in self.section("wasInvalidatedBy").values()
+            str(record.get("prov:entity")) for record in self.section("wasInvalidatedBy").values()
         }
+        # Values of objects of the store, such as tags of a model.
+        self._values: dict[str, list[tuple[str, Record]]] = {}
+        for identifier, record in self.section("entity").items():
+            if "mlf:about" in record:
+                about = str(value(record["mlf:about"]))
+                self._values.setdefault(about, []).append((identifier, record))
 
     def section(self, name: str) -> Records:
         """Return the records of a section by their ids."""
@@ -48,6 +56,17 @@ class DocumentReader:
             if identifier.startswith(prefix) and kind in types(record):
                 yield identifier, record
 
+    def values_of(self, subject: str, kind: str) -> Iterator[Record]:
+        """Yield the current values of a type that an object of the store has."""
+        for identifier, record in self._values.get(subject, ()):
+            if kind in types(record) and identifier not in self._invalidated:
+                yield record
+
+    def exists(self, subject: str) -> bool:
+        """Return whether an object of the store was not deleted, as far as the document says."""
+        entries = [r for _, r in self._values.get(subject, ()) if "mlf:Entry" in types(r)]
+        return not entries or any(self.values_of(subject, "mlf:Entry"))
+
     def current(self, kind: str, prefix: str = "") -> Iterator[tuple[str, Record]]:
         """Yield the entities of a type that have not been invalidated."""
         for identifier, record in self.of_type("entity", kind, prefix):
@@ -55,10 +74,10 @@ class DocumentReader:
                 yield identifier, record
 
 
-def types(record: Record) -> list[Any]:
+def types(record: Record) -> list[str | None]:
     """Return the types of a record; PROV-JSON writes a single one without a list."""
     kinds = record.get("prov:type", [])
-    return [value(kind) for kind in (kinds if isinstance(kinds, list) else [kinds])]
+    return [text(kind) for kind in (kinds if isinstance(kinds, list) else [kinds])]
 
 
 def value(literal: Any) -> Any:
@@ -81,6 +100,23 @@ def text(literal: Any) -> str | None:
     return None if content is None else str(content)
 
 
+def seconds_between(start: Any, end: Any) -> float | None:
+    """Return the seconds from one time to another, None if one is absent or not a time."""
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
+def mapping(literal: Any) -> Mapping[str, Any]:
+    """Return the JSON object that a literal has as its text; an empty one for anything else."""
+    try:
+        content = json.loads(str(value(literal)))
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def read(view: type[_V], record: Record, **fields: Any) -> _V:
     """Return a view with the fields given, and those that the record has attributes for."""
     attributes = terms(view)
@@ -89,3 +125,8 @@ def read(view: type[_V], record: Record, **fields: Any) -> _V:
     if isinstance(status := values.get("status"), str):
         values["status"] = status.removeprefix("mlf:")
     return view(**values, **fields)
+
+
+def key(record: Record) -> str:
+    """Return the name of a record, or else its label."""
+    return str(value(record.get("schema:name", record.get("prov:label", ""))))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any, NamedTuple
 
+from yprov_mlflow.prov.events import LARGEST_FLOAT
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH, sum_scope
 from yprov_mlflow.prov.views import energy_report
@@ -16,12 +16,13 @@ from yprov_mlflow.prov.views.document_reader import (
     Record,
     Records,
     read,
+    seconds_between,
     text,
     types,
     value,
 )
 from yprov_mlflow.prov.views.energy_asides import asides
-from yprov_mlflow.prov.views.summary import Run
+from yprov_mlflow.prov.views.run_view import Run
 from yprov_mlflow.prov.views.view import terms
 
 # Entities with a collector's facts. Hosts and environments have labels other than its name.
@@ -81,7 +82,7 @@ class _Measurement(NamedTuple):
 
 def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
     generated = {
-        record.get("prov:entity"): str(record.get("prov:activity"))
+        str(record.get("prov:entity")): str(record.get("prov:activity"))
         for record in reader.section("wasGeneratedBy").values()
     }
     entities = reader.section("entity")
@@ -116,9 +117,10 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
 def _number(record: Record, term: str) -> float | int | None:
     """Return a finite number, or None for anything else."""
     number = value(record.get(term))
-    # To Python, True is an int, and other programs may write a boolean or INF here.
-    usable = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return number if usable and math.isfinite(number) else None
+    # To Python, True is an int, and other programs may write a boolean, INF or any integer here.
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return None
+    return number if -LARGEST_FLOAT <= number <= LARGEST_FLOAT else None
 
 
 def _local(record: Record, term: str) -> str | None:
@@ -146,11 +148,11 @@ def _measuring(reader: DocumentReader) -> dict[str, energy_report.Measuring]:
     activities = reader.section("activity")
     entities = reader.section("entity")
     # A session uses the host that it runs on.
-    nodes = {}
+    nodes: dict[str | None, str | None] = {}
     for usage in reader.section("used").values():
         host = entities.get(str(usage.get("prov:entity")), {})
         if "mlf:Host" in types(host):
-            nodes[usage.get("prov:activity")] = text(host.get("prov:label"))
+            nodes[str(usage.get("prov:activity"))] = text(host.get("prov:label"))
     measuring = {}
     for identifier, record in _activities(reader):
         session = text(record.get("dcterms:isPartOf"))
@@ -223,7 +225,7 @@ def _contexts(
                 rank=value(session.get("mlf:rank")),
                 start=start,
                 end=end,
-                seconds=_seconds(start, end),
+                seconds=seconds_between(start, end),
                 energy_j=_sum(counted),
                 components={
                     name: _sum([row for row in counted if row.component == name])
@@ -251,13 +253,6 @@ def _path(reader: DocumentReader, identifier: str) -> tuple[str, ...]:
         path.insert(0, text(record.get("prov:label")) or identifier)
         identifier = text(record.get("dcterms:isPartOf")) or ""
     return tuple(path) or (identifier,)
-
-
-def _seconds(start: Any, end: Any) -> float | None:
-    try:
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-    except (TypeError, ValueError):  # one is absent, or not a time
-        return None
 
 
 def _sum(rows: list[energy_report.DeviceEnergy]) -> float | None:
@@ -379,8 +374,8 @@ def _late(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for _, record in _activities(reader):
         session = reader.section("activity").get(text(record.get("dcterms:isPartOf")) or "", {})
         start = session.get("prov:startTime")
-        before_s = _seconds(start, record.get("prov:startTime"))
-        session_s = _seconds(start, session.get("prov:endTime"))
+        before_s = seconds_between(start, record.get("prov:startTime"))
+        session_s = seconds_between(start, session.get("prov:endTime"))
         if before_s and session_s and before_s > _LATE_SHARE * session_s:
             collector = text(record.get("mlf:collector")) or ""
             longest[collector] = max(longest.get(collector, (0.0, 0.0)), (before_s, session_s))
@@ -405,7 +400,7 @@ def _failed(reader: DocumentReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json(literal: Any) -> Any:
     try:
         return json.loads(str(value(literal)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

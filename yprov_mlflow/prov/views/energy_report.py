@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
-from yprov_mlflow.prov.views.summary import Run
+from yprov_mlflow.prov.views.run_view import Run
 from yprov_mlflow.prov.views.view import Note, Table, View, term
 
 NOT_MEASURED = "not measured"
@@ -294,8 +294,8 @@ def _bill(total: TotalEnergy | None, emissions: Emissions | None) -> Iterator[tu
         part = total.components[name] if total else None
         # The own share of a component without one is not zero, so it has no line.
         if part is not None or total is None or total.scope != "process":
-            yield f"energy, {name}", _energy(part)
-    yield "energy, sum", _energy(total)
+            yield f"energy, {name}", energy_text(part)
+    yield "energy, sum", energy_text(total)
     if emissions is None:
         yield "emissions", _NO_EMISSIONS if total else f"unknown: energy {NOT_MEASURED}"
     else:
@@ -350,7 +350,8 @@ def _node(row: DeviceEnergy, several_ranks: bool) -> str:
     return f"{row.node or session}{f', rank {row.rank}' if several_ranks else ''}"
 
 
-def _energy(energy: Energy | None) -> str:
+def energy_text(energy: Energy | None) -> str:
+    """Return an energy in joules and kWh with its method and scope."""
     if energy is None:
         return NOT_MEASURED
     amount = f"{_joules(energy.energy_j)} = {energy.energy_j / JOULES_PER_KWH:.3g} kWh"

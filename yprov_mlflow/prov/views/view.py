@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Literal, NamedTuple, dataclass_transform
 
 _TERM = "term"
+_LONGEST_CELL = 1000  # a tag may have megabytes, too many for a table; JSON has all
 
 
 class Table(NamedTuple):
@@ -73,10 +74,11 @@ class View:
 
 
 def cell_text(cell: object) -> str:
-    """Return the text of a table's cell; floats have six significant digits."""
+    """Return the text of a table's cell: long text cut, floats with six significant digits."""
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return "" if cell is None else str(cell)
+    text = "" if cell is None else str(cell)
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
 
 
 def _html(table: Table) -> str:

@@ -1,0 +1,221 @@
+"""Models, prompts and traces of a document, and the store and other runs that it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from yprov_mlflow.prov.ids import unquote_key
+from yprov_mlflow.prov.translate.params_tags import PARENT_TAG
+from yprov_mlflow.prov.views.document_reader import (
+    DocumentReader,
+    Record,
+    key,
+    read,
+    text,
+    types,
+    value,
+)
+from yprov_mlflow.prov.views.summary_report import (
+    Experiment,
+    Model,
+    ModelVersion,
+    Store,
+    Trace,
+    TrainingData,
+)
+
+_RUN = "run:run"
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=#\Z)")
+_VERSION = re.compile(r"store:model/([^/]+)/version/([^/]+)\Z").match
+_LINKED_PROMPTS = "mlflow.linkedPrompts"
+
+
+# -- runs and stores -----------------------------------------------------------------------
+
+
+def parent(reader: DocumentReader) -> str | None:
+    """Return the id of the run that the run is nested in."""
+    tags = dict(reader.current("mlf:Tag", f"run:tag/{PARENT_TAG}/"))
+    by_tag = next((text(tag.get("prov:value")) for tag in tags.values()), None)
+    starters = (other for activity, other in _starts(reader) if activity == _RUN)
+    return by_tag or next((_run_id(reader, other) for other in starters), None)
+
+
+def children(reader: DocumentReader) -> tuple[str, ...]:
+    """Return the ids of the runs that the document has as started by the run."""
+    started = {activity for activity, other in _starts(reader) if other == _RUN}
+    runs = (activity for activity in started if activity.endswith(":run"))
+    return tuple(sorted(_run_id(reader, activity) for activity in runs))
+
+
+def _starts(reader: DocumentReader) -> Iterator[tuple[str, str]]:
+    for record in reader.section("wasStartedBy").values():
+        yield str(record.get("prov:activity")), str(record.get("prov:starter"))
+
+
+def _run_id(reader: DocumentReader, activity: str) -> str:
+    """Return MLflow's id of a run, or the id of its record if that is unknown."""
+    record = reader.section("activity").get(activity, {})
+    namespace = str(reader.section("prefix").get(activity.partition(":")[0], ""))
+    match = _UUID.search(namespace)
+    return text(record.get("mlf:runId")) or (match[0].replace("-", "") if match else activity)
+
+
+def store(reader: DocumentReader) -> Store | None:
+    """Return the store that a document describes, None if it does not describe one."""
+    namespace = reader.section("prefix").get("store")
+    if namespace is None or "run" in reader.section("prefix"):
+        return None
+    record = reader.section("entity").get("store:store", {})
+    return read(Store, record, id=str(namespace).rstrip("#").removeprefix("urn:uuid:"))
+
+
+def experiments(reader: DocumentReader) -> tuple[Experiment, ...]:
+    """Return the experiments."""
+    return tuple(
+        read(
+            Experiment,
+            record,
+            id=unquote_key(identifier.rpartition("/")[2]),
+            lifecycle=_property(reader, identifier, "lifecycle_stage"),
+        )
+        for identifier, record in reader.of_type("entity", "mlf:Experiment")
+    )
+
+
+def _property(reader: DocumentReader, subject: str, name: str) -> str | None:
+    values = (r for r in reader.values_of(subject, "mlf:Property") if r.get("prov:label") == name)
+    return next((text(record.get("prov:value")) for record in values), None)
+
+
+# -- models and prompts --------------------------------------------------------------------
+
+
+def logged(reader: DocumentReader) -> Iterator[tuple[str, Record]]:
+    """Yield the logged models that were not deleted."""
+    return reader.current("mlf:LoggedModel")
+
+
+def models(reader: DocumentReader) -> tuple[Model, ...]:
+    """Return the logged models with their training data and registered versions."""
+    data: dict[str, list[TrainingData]] = {}
+    versions: dict[str, list[str]] = {}
+    entities = reader.section("entity")
+    for record in reader.section("wasDerivedFrom").values():
+        made, used = str(record.get("prov:generatedEntity")), str(record.get("prov:usedEntity"))
+        if "mlf:TrainedOn" in types(record):
+            basis = text(record.get("mlf:basis"))
+            dataset = read(
+                TrainingData, entities.get(used, {}), basis=basis and basis.removeprefix("mlf:")
+            )
+            data.setdefault(made, []).append(dataset)
+        elif match := _VERSION(made):
+            versions.setdefault(used, []).append(" ".join(map(unquote_key, match.groups())))
+    return tuple(
+        read(
+            Model,
+            record,
+            trained_on=tuple(data.get(identifier, ())),
+            versions=tuple(sorted(versions.get(identifier, ()))),
+        )
+        for identifier, record in logged(reader)
+    )
+
+
+def model_versions(reader: DocumentReader) -> tuple[ModelVersion, ...]:
+    """Return the versions of registered models that were not deleted, without prompts."""
+    return _versions(reader, prompts_only=False)
+
+
+def prompts(reader: DocumentReader, tags: Mapping[str, Any]) -> tuple[ModelVersion, ...]:
+    """Return the versions of prompts, including those that a tag of the run links."""
+    versions = _versions(reader, prompts_only=True)
+    present = {(version.name, version.version) for version in versions}
+    linked = [
+        ModelVersion(name=name, version=version, aliases=())
+        for name, version in _linked_prompts(tags)
+        if (name, version) not in present
+    ]
+    return (*versions, *linked)
+
+
+def _linked_prompts(tags: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    try:
+        links = json.loads(str(tags.get(_LINKED_PROMPTS, "[]")))
+    except (ValueError, RecursionError):
+        return
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and "name" in link and "version" in link:
+            yield str(link["name"]), str(link["version"])
+
+
+def _versions(reader: DocumentReader, *, prompts_only: bool) -> tuple[ModelVersion, ...]:
+    aliases: dict[str, list[str]] = {}
+    for _, record in reader.current("mlf:AliasAssignment"):
+        aliases.setdefault(str(value(record.get("mlf:target"))), []).append(key(record))
+    origins = {
+        str(record.get("prov:generatedEntity")): str(record.get("prov:usedEntity"))
+        for record in reader.section("wasDerivedFrom").values()
+    }
+    entities = reader.section("entity")
+    versions = []
+    for identifier, record in reader.current("mlf:ModelVersion"):
+        is_prompt = "mlf:PromptVersion" in types(record)
+        match = _VERSION(identifier)
+        if is_prompt != prompts_only or match is None or not reader.exists(identifier):
+            continue
+        stages = reader.values_of(identifier, "mlf:StageAssignment")
+        model = entities.get(origins.get(identifier, ""), {}).get("mlf:modelId")
+        versions.append(
+            ModelVersion(
+                name=unquote_key(match[1]),
+                version=unquote_key(match[2]),
+                aliases=tuple(sorted(aliases.get(identifier, ()))),
+                stage=next((text(stage.get("prov:value")) for stage in stages), None),
+                status=_property(reader, identifier, "status"),
+                model=text(model),
+            )
+        )
+    return tuple(sorted(versions, key=lambda v: (v.name, len(v.version), v.version)))
+
+
+# -- traces --------------------------------------------------------------------------------
+
+
+def traces(reader: DocumentReader) -> tuple[Trace, ...]:
+    """Return the traces in the order of their start."""
+    spans = Counter(
+        identifier.partition("/span/")[0]
+        for identifier, _ in reader.of_type("activity", "mlf:Span")
+    )
+    in_order = []
+    for identifier, record in reader.current("mlf:Trace"):
+        if not reader.exists(identifier):
+            continue
+        names = [tag for tag in reader.values_of(identifier, "mlf:Tag") if _is_trace_name(tag)]
+        trace = read(
+            Trace,
+            record,
+            id=unquote_key(identifier.rpartition("/")[2]),
+            name=text(names[0].get("prov:value")) if names else None,
+            start=_instant(value(record.get("mlf:requestTimeMs"))),
+            spans=spans[identifier],
+        )
+        in_order.append(trace)
+    return tuple(sorted(in_order, key=lambda trace: (trace.start or "", trace.id)))
+
+
+def _is_trace_name(tag: Record) -> bool:
+    return key(tag) == "mlflow.traceName"
+
+
+def _instant(time_ms: object) -> str | None:
+    try:
+        return datetime.fromtimestamp(float(str(time_ms)) / 1000, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None
