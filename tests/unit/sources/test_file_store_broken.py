@@ -23,9 +23,12 @@ from yprov_mlflow.prov.events import (
     ArtifactsLogged,
     InputsLogged,
     MetricsLogged,
+    ModelLogged,
+    OutputsLogged,
     RunCreated,
     RunUpdated,
 )
+from yprov_mlflow.prov.sources.file_store.meta import decode_meta
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "ab" * 32 + "\nsize 12345\n"
 
@@ -155,6 +158,59 @@ def test_unknown_status_is_kept_and_invalid_time_reported(tree):
     assert reading.single(RunCreated, f"{RUN}2").start_time_ms is None
     assert sum("status that MLflow does not define" in reason for reason in reading.reasons()) == 2
     assert "its start_time" in reading.losses().values()
+
+
+def test_fractions_of_times_and_steps_are_cut_and_reported(tree):
+    meta = {"creation_time": 4.5, "last_update_time": "5.5"}
+    tree.experiment("1", meta=meta)
+    tree.run(start_time=1.5, end_time=2.75, metrics={"m": "3.5 0.5 2.7\n4 0.5 3\n"})
+    times = {"creation_timestamp": 6.5, "last_updated_timestamp": 7}
+    write_meta(tree.root / "0/models/m-1/meta.yaml", model_id="m-1", status=2, **times)
+    write_meta(tree.root / "models/net/meta.yaml", name="net", **times)
+    write_meta(tree.root / "0/traces/tr-1/trace_info.yaml", trace_id="tr-1", timestamp_ms=8.25)
+    reading = SourceContents(tree.root)
+    assert reading.single(RunCreated).start_time_ms == 1
+    assert reading.single(RunUpdated).end_time_ms == 2
+    assert reading.points("m") == [(3, 0.5, 2), (4, 0.5, 3)]
+    experiment = reading.calls("create_experiment")[-1].arguments
+    assert (experiment["creation_time"], experiment["last_update_time"]) == (4, 5)
+    (model,) = reading.calls("create_registered_model")
+    assert model.arguments["creation_timestamp"] == 6
+    (trace,) = reading.calls("start_trace")
+    assert trace.arguments["trace_info"]["request_time"] == 8
+    cut = [p for p in reading.problems if "fraction, which is cut off" in p.reason and p.lost]
+    assert len(cut) == 8
+
+
+DIGITS = "00000000000000000000000000000012"
+"""An id that YAML reads as 10 without quotes."""
+
+
+def test_ids_of_digits_without_quotes_keep_their_links(tree):
+    run = tree.run(DIGITS, source_version="0717", end_time=..., run_uuid=...)
+    dataset = {"digest": "0123", "name": "007", "source_type": "local", "source": "s"}
+    write_meta(tree.root / f"0/datasets/{DIGITS}/meta.yaml", **dataset)
+    write_meta(run / "inputs/i/meta.yaml", source_type="DATASET", source_id=DIGITS)
+    write_meta(run / "outputs/0123/meta.yaml", destination_id="0123", step=1)
+    model = {"model_id": "0123", "name": "net", "status": 2, "source_run_id": DIGITS}
+    write_meta(tree.root / "0/models/0123/meta.yaml", **model)
+    for path in tree.root.glob("0/**/meta.yaml"):
+        path.write_text(path.read_text().replace("'", ""))
+    reading = SourceContents(tree.root)
+    assert [ref.run_id for ref in reading.refs] == [DIGITS]
+    assert reading.single(RunCreated).fields["source_version"] == "0717"
+    (used,) = reading.single(InputsLogged).datasets
+    assert (used["name"], used["digest"]) == ("007", "0123")
+    assert reading.single(ModelLogged).model_id == "0123"
+    assert reading.single(ModelLogged).fields == {"source_run_id": DIGITS}
+    assert reading.single(OutputsLogged).models == [("0123", 1)]
+
+
+@pytest.mark.parametrize("line", ["run_id: 0123", "run_id: 0123\nnot yaml: ["])
+def test_written_text_of_numbers_is_kept(line):
+    meta = decode_meta(f"{line}\nquoted: '0123'\nstart_time: 0x10\n".encode()).values
+    assert (meta.text("run_id"), meta.text("quoted")) == ("0123", "0123")
+    assert meta.time("start_time") == 16
 
 
 def test_renamed_run_keeps_its_id_and_copied_run_uses_folder_name(tree):
@@ -325,7 +381,7 @@ def test_invalid_metric_lines_are_skipped_and_counted(tree):
     reasons = reading.reasons("metrics/m")
     assert any("line 2: 'hello' and 1 more" in reason for reason in reasons)
     assert "has lines with an extra column" in reasons
-    assert "has a timestamp or step with a fraction, which is dropped" in reasons
+    assert "has timestamps or steps with a fraction, which is cut off" in reasons
 
 
 @pytest.mark.parametrize("point", [(2**70, 1.0, 2), (1, 1.0, -(2**80))])

@@ -144,12 +144,15 @@ def test_orphaned_rows_are_reported(make):
     assert problems["table model_versions"].lost == "these rows"
 
 
-def test_missing_tables_are_treated_as_empty(make):
+def test_missing_tables_are_empty_and_reported(make):
     location = make("DROP TABLE params", "DROP TABLE tags", metric("a", 1.0, 5))
     reading = SourceContents(location)
     assert not reading.select(ParamsLogged) and not reading.select(TagsSet)
     assert reading.points("a") == [(5, 1.0, 0)]
-    assert reading.problems == []
+    assert [(problem.place, problem.lost) for problem in reading.problems] == [
+        ("table params", "all params of runs"),
+        ("table tags", "all tags of runs"),
+    ]
 
 
 # -- invalid contents --------------------------------------------------------------------------
@@ -216,6 +219,49 @@ def test_invalid_values_of_a_run_are_reported(make):
     assert reading.single(RunUpdated).status == "ODD"
     (problem,) = reading.problems
     assert "yesterday" in problem.reason and problem.lost == "start_time"
+
+
+def test_fractions_of_times_and_steps_are_cut_and_reported(make):
+    location = make(
+        metric("a", 1.0, 5, 2.7),
+        metric("a", 2.0, 6.5, 3),
+        metric("a", 3.0, 7, 4),
+        "CREATE TABLE trace_info (request_id TEXT, experiment_id INTEGER, timestamp_ms BIGINT)",
+        "INSERT INTO trace_info VALUES ('tr-1', 0, 8.5)",
+        start_time=1.5,
+        end_time=2.75,
+    )
+    reading = SourceContents(location)
+    (ref,) = reading.refs
+    assert (ref.start_time_ms, reading.single(RunCreated).start_time_ms) == (1, 1)
+    assert reading.single(RunUpdated).end_time_ms == 2
+    assert reading.points("a") == [(5, 1.0, 2), (6, 2.0, 3), (7, 3.0, 4)]
+    (trace,) = reading.calls("start_trace")
+    assert trace.arguments["trace_info"]["request_time"] == 8
+    assert {(problem.reason, problem.lost) for problem in reading.problems} == {
+        ("start_time has a fraction, which is cut off: 1.5", "the fraction"),
+        ("end_time has a fraction, which is cut off: 2.75", "the fraction"),
+        ("timestamps or steps with a fraction, which is cut off: 2", "the fractions"),
+        ("timestamp_ms has a fraction, which is cut off: 8.5", "the fraction"),
+    }
+
+
+def test_rows_with_another_experiment_than_their_owner_are_reported(make):
+    location = make(
+        "CREATE TABLE trace_info (request_id TEXT, experiment_id INTEGER)",
+        "INSERT INTO trace_info VALUES ('tr-1', 0)",
+        "CREATE TABLE spans (trace_id TEXT, experiment_id INTEGER, span_id TEXT, content TEXT)",
+        "INSERT INTO spans VALUES ('tr-1', 0, 'a', '{}'), ('tr-1', 7, 'b', '{}')",
+        "CREATE TABLE logged_models (model_id TEXT, experiment_id INTEGER)",
+        "INSERT INTO logged_models VALUES ('m-1', 0)",
+        "CREATE TABLE logged_model_params (model_id TEXT, experiment_id INTEGER, param_key TEXT)",
+        "INSERT INTO logged_model_params VALUES ('m-1', 8, 'a'), ('m-1', 9, 'b')",
+    )
+    reason = "has rows with another experiment_id than in"
+    assert [(p.place, p.reason, p.lost) for p in SourceContents(location).problems] == [
+        ("table logged_model_params", f"{reason} logged_models, which counts: 2", ""),
+        ("table spans", f"{reason} trace_info, which counts: 1", ""),
+    ]
 
 
 def test_binary_ids_do_not_abort_reading(make):

@@ -6,7 +6,7 @@ import base64
 import datetime
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import yaml
@@ -34,6 +34,8 @@ _LINE = re.compile(
 # Words that YAML 1.1 reads as booleans or null, in lower case.
 _WORDS = frozenset("y n yes no on off true false null".split())
 
+_TEXT_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:null")
+
 _SALVAGEABLE = re.compile(r"([A-Za-z_][\w.\-]*):(?:[ \t]+(.*))?\Z", re.ASCII)
 _MAX_NODES = 200_000
 _MAX_DEPTH = 64
@@ -43,14 +45,24 @@ _TOO_LARGE = "more values or deeper nesting than any description"
 
 
 class Meta(dict[str, Json]):
-    """The values of a description by key; they may be of any type."""
+    """The values of a description by key; they may be of any type.
+
+    ``written`` has the text in the file of values without quotes that YAML takes for numbers,
+    dates or booleans. An id such as ``0123`` would otherwise be 83.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Json] | None = None, written: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(values or {})
+        self.written = dict(written or {})
 
     def text(self, *keys: str) -> str | None:
         """Return the first value of these keys that is not empty, as text."""
         for key in keys:
             value = self.get(key)
             if value not in (None, "") and not isinstance(value, dict | list):
-                return str(value)
+                return self.written.get(key, str(value))
         return None
 
     def text_or_empty(self, key: str) -> str | None:
@@ -61,6 +73,11 @@ class Meta(dict[str, Json]):
         """Return the first value of these keys that is a whole number."""
         numbers = (to_whole(self.get(key)) for key in keys)
         return next((number for number in numbers if number is not None), None)
+
+    def time(self, *keys: str) -> int | None:
+        """Return the first value of these keys that is a number; a fraction is cut off."""
+        times = (to_time(self.get(key)) for key in keys)
+        return next((time for time in times if time is not None), None)
 
     def status(self, words: Mapping[int, str | None]) -> str | None:
         """Return MLflow's word for the status, which most files have as a number."""
@@ -112,13 +129,14 @@ def decode_meta(data: bytes) -> Decoded:
     if "\r\n" in text:
         notes.append(decoding.HAS_CRLF)
     try:
-        loaded = _load(text)
+        loaded, node = _load(text)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         return _salvage(text, _cause(error), notes)
     if not isinstance(loaded, dict):
         return _salvage(text, "has no keys", notes)
     try:
-        return Decoded(Meta(_ToJson().mapping(loaded)), tuple(notes))
+        written = _written((str(key.value), value) for key, value in node.value)
+        return Decoded(Meta(_ToJson().mapping(loaded), written), tuple(notes))
     except ValueError as error:
         return Decoded(Meta(), tuple(notes), (f"has {error}", decoding.CONTENT))
 
@@ -168,7 +186,8 @@ def _cause(error: Exception) -> str:
     return f"is not YAML: {problem}{line}"
 
 
-def _load(text: str) -> Any:
+def _load(text: str) -> tuple[Any, Any]:
+    """Return the value of a YAML text, and its node, None if it is empty."""
     # LibYAML recurses in C: text nested too deep would overrun the stack and kill the process.
     # Parsing into events does not recurse, so that the depth can be checked before loading.
     if sum(map(text.count, "[{-?:")) > _FEW_OPENINGS:
@@ -178,7 +197,21 @@ def _load(text: str) -> Any:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH or number > _MAX_NODES:
                 raise ValueError(_TOO_LARGE)
-    return yaml.load(text, _LOADER)
+    loader = _LOADER(text)
+    try:
+        node = loader.get_single_node()
+        return (loader.construct_document(node) if node is not None else None), node
+    finally:
+        loader.dispose()
+
+
+def _written(nodes: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Return ``Meta.written`` for the nodes of values by key."""
+    return {
+        key: node.value
+        for key, node in nodes
+        if isinstance(node, yaml.ScalarNode) and not node.style and node.tag not in _TEXT_TAGS
+    }
 
 
 class _ToJson:
@@ -224,9 +257,11 @@ def _salvage(text: str, reason: str, notes: list[str]) -> Decoded:
         elif line.startswith(">>>>>>>"):
             side = ""
         elif match := _SALVAGEABLE.match(line):
-            key, value = match[1], _scalar(match[2] or "")
+            key = match[1]
+            value, node = _scalar(match[2] or "")
             if key not in values:
                 values[key] = value
+                values.written |= _written([(key, node)])
             elif values[key] != value:  # the other side of a conflict
                 lost_lines.append(f"line {number} ({decoding.excerpt(line)})")
         elif line.strip() and not line.startswith(("#", "---")):
@@ -238,25 +273,37 @@ def _salvage(text: str, reason: str, notes: list[str]) -> Decoded:
     return Decoded(values, tuple(notes), (reason, lost))
 
 
-def _scalar(text: str) -> Json:
+def _scalar(text: str) -> tuple[Json, Any]:
+    """Return the value of a text and its node; text that is not YAML is the value itself."""
     try:
-        return _ToJson().value(_load(text), 0)
+        value, node = _load(text)
+        return _ToJson().value(value, 0), node
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
-        return text
+        return text, None
 
 
 def to_whole(value: Json) -> int | None:
     """Return a whole number, also from text or a float without fraction; else None."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str):
+    number = _number(value)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def to_time(value: Json) -> int | None:
+    """Return a number of ms, also from text, without its fraction; else None."""
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _number(value: Json) -> int | float | None:
+    """Return a finite number, also from text; else None."""
+    if isinstance(value, str) and len(value) < 40:
         try:
-            return int(value) if len(value) < 40 else None
+            value = int(value)
         except ValueError:
             try:
                 value = float(value)
             except ValueError:
                 return None
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return int(value)
-    return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

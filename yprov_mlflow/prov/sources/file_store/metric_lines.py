@@ -107,7 +107,7 @@ class MetricFile:
         self._first_bad_line = ""
         self._has_conflict = False
         self._has_extra_column = False
-        self._beyond_64_bits = False
+        self._has_fraction = self._beyond_64_bits = False
 
     def columns(self) -> Iterator[Columns]:
         """Yield the points, block by block; then report what was wrong with the file."""
@@ -280,8 +280,7 @@ class MetricFile:
         except ValueError:
             number = float(token)
             if not number.is_integer():
-                reason = "has a timestamp or step with a fraction, which is dropped"
-                self._files.note(self._path, reason)
+                self._has_fraction = True
             whole = int(number)
         self._beyond_64_bits |= not INT64_MIN <= whole <= INT64_MAX
         return whole
@@ -312,6 +311,9 @@ class MetricFile:
             files.report(path, reason, "these lines")
         if self._has_extra_column:
             files.report(path, "has lines with an extra column", "that column")
+        if self._has_fraction:
+            reason = "has timestamps or steps with a fraction, which is cut off"
+            files.report(path, reason, "the fractions")
         if self._beyond_64_bits:
             # The translator clamps them: PROV's integers (xsd:long) have 64 bits.
             reason = "has timestamps or steps beyond 64 bits, replaced by the nearest value"

@@ -23,6 +23,7 @@ _KNOWN = frozenset(
     "model_id name model_type status experiment_id artifact_location creation_timestamp"
     " last_updated_timestamp lifecycle_stage source_run_id status_message tags".split()
 )
+_TIMES = ("creation_timestamp", "last_updated_timestamp")
 _PARTS = frozenset({"metrics", "params", "tags", "artifacts"})
 _VERSION = re.compile(r"version-(.+)\Z")
 _KNOWN_OF_MODELS = frozenset(
@@ -62,7 +63,9 @@ def model_record(files: StoreFiles, model: OwnedFolder) -> LoggedModel:
     """Return the state of a logged model."""
     meta, _ = files.described_parts(model.path, _PARTS, "its name, type, status and times")
     status = meta.status(_STATUSES)
-    files.report_unknown_status(os.path.join(model.path, META), status, _STATUSES)
+    path = os.path.join(model.path, META)
+    files.report_unknown_status(path, status, _STATUSES)
+    files.report_bad_times(path, meta, _TIMES)
     # Unlike Meta.others, keep 0 and false.
     fields = {
         key: value
@@ -78,11 +81,11 @@ def model_record(files: StoreFiles, model: OwnedFolder) -> LoggedModel:
         meta.text("name"),
         meta.text_or_empty("model_type"),
         status,
-        meta.get("status_message"),
+        meta.text_or_empty("status_message"),
         meta.text("artifact_location"),
-        meta.get("source_run_id"),
-        meta.whole("creation_timestamp"),
-        meta.whole("last_updated_timestamp"),
+        meta.text_or_empty("source_run_id"),
+        meta.time("creation_timestamp"),
+        meta.time("last_updated_timestamp"),
         meta.text("lifecycle_stage") or "active",
         fields,
         files.values(os.path.join(model.path, "params")),
@@ -202,11 +205,12 @@ def _model_events(
     folder_name = files.name_of(entry)
     name = files.resolve_name(path, meta.text("name"), entry.path, folder_name, used)
     used.add(name)
+    files.report_bad_times(path, meta, _TIMES)
     model = RegisteredModel(
         name,
         meta.text_or_empty("description"),
-        meta.whole("creation_timestamp"),
-        meta.whole("last_updated_timestamp"),
+        meta.time("creation_timestamp"),
+        meta.time("last_updated_timestamp"),
         {**meta.tags(), **files.values(os.path.join(entry.path, "tags"))},
         fields=meta.others(_KNOWN_OF_MODELS),
     )
@@ -234,6 +238,7 @@ def _version_folders(
 def _version(files: StoreFiles, number: str, folder: str) -> ModelVersion:
     lost = "the version's source, run, stage and times"
     meta, _ = files.described_parts(folder, {"tags"}, lost)
+    files.report_bad_times(os.path.join(folder, META), meta, _TIMES)
     texts = ("run_id", "run_link", "description", "user_id", "status_message")
     fields = {
         **{name: meta.text_or_empty(name) for name in texts},
@@ -241,8 +246,8 @@ def _version(files: StoreFiles, number: str, folder: str) -> ModelVersion:
         "storage_location": meta.text("storage_location"),
         "status": meta.text("status"),
         "model_id": meta.text("model_id"),
-        "creation_time": meta.whole("creation_timestamp"),
-        "last_updated_time": meta.whole("last_updated_timestamp"),
+        "creation_time": meta.time("creation_timestamp"),
+        "last_updated_time": meta.time("last_updated_timestamp"),
         **meta.others(_KNOWN_OF_VERSIONS),
     }
     tags = {**meta.tags(), **files.values(os.path.join(folder, "tags"))}

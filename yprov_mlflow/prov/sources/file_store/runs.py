@@ -36,6 +36,7 @@ _KNOWN = frozenset(
 # Keys that each MLflow version writes, at or near the end of the file.
 _REQUIRED = ("start_time", "status")
 _NAME_TAG = "mlflow.runName"
+_TEXT_FIELDS = frozenset({"source_name", "source_version", "entry_point_name"})
 _DATASET_KEYS = ("name", "digest", "source_type", "source", "schema", "profile")
 _MAX_DATASETS = 1000
 
@@ -155,6 +156,8 @@ def _has_runs(path: str) -> bool:
 def experiment_record(files: StoreFiles, experiment: ExperimentFolder) -> Experiment | None:
     """Return the state of an experiment; None if its folder has only runs."""
     meta = experiment.meta
+    path = os.path.join(experiment.path, META)
+    files.report_bad_times(path, meta, ("creation_time", "last_update_time"))
     tags = {**meta.tags(), **files.values(os.path.join(experiment.path, "tags"))}
     if not experiment.described and not tags:
         return None
@@ -162,8 +165,8 @@ def experiment_record(files: StoreFiles, experiment: ExperimentFolder) -> Experi
         experiment.experiment_id,
         experiment.name,
         meta.text("artifact_location"),
-        meta.whole("creation_time"),
-        meta.whole("last_update_time"),
+        meta.time("creation_time"),
+        meta.time("last_update_time"),
         DELETED if experiment.deleted else "active",
         tags,
         meta.others(_KNOWN_OF_EXPERIMENTS),
@@ -217,7 +220,7 @@ def run_ref(
         experiment.experiment_id,
         experiment.name,
         meta.status(_STATUSES),
-        meta.whole("start_time"),
+        meta.time("start_time"),
         DELETED if deleted else "active",
         f"{experiment.key}/{folder.name}",
     )
@@ -226,7 +229,7 @@ def run_ref(
 def check_run(files: StoreFiles, path: str, meta: Meta) -> None:
     """Report invalid and missing values in the ``meta.yaml`` of a run."""
     files.report_unknown_status(path, meta.status(_STATUSES), _STATUSES)
-    files.report_bad_times(path, meta, ("start_time", "end_time"))
+    files.report_bad_times(path, meta, ("start_time", "end_time", "deleted_time"))
     if meta and not meta.text("run_id", "run_uuid"):
         files.report(path, "lacks run_id", "")
     files.report_missing_keys(path, meta, _REQUIRED)
@@ -243,7 +246,7 @@ def run_record(meta: Meta, ref: RunRef, tags: dict[str, str], store: dict[str, s
         meta.text_or_empty("user_id"),
         ref.status,
         ref.start_time_ms,
-        meta.whole("end_time"),
+        meta.time("end_time"),
         ref.lifecycle,
         meta.text("artifact_uri"),
         True,
@@ -258,6 +261,10 @@ def _fields(meta: Meta, ref: RunRef) -> dict[str, Json]:
     fields: dict[str, Json] = {
         key: value for key, value in meta.items() if key not in _KNOWN and value not in (None, "")
     }
+    # A commit may consist of digits.
+    fields |= {key: meta.text(key) for key in fields.keys() & _TEXT_FIELDS}
+    if "deleted_time" in fields:
+        fields["deleted_time"] = meta.time("deleted_time")
     source_type = meta.get("source_type")
     if source_type not in (None, ""):
         word = _SOURCE_TYPES.get(to_whole(source_type), str(source_type))

@@ -18,7 +18,14 @@ from typing import NamedTuple
 from yprov_mlflow.prov.events import Json
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.file_store import decoding
-from yprov_mlflow.prov.sources.file_store.meta import META, Decoded, Meta, decode_meta, to_whole
+from yprov_mlflow.prov.sources.file_store.meta import (
+    META,
+    Decoded,
+    Meta,
+    decode_meta,
+    to_time,
+    to_whole,
+)
 from yprov_mlflow.prov.sources.source import Problem
 
 MAX_VALUE_BYTES = 16 << 20
@@ -113,13 +120,18 @@ class StoreFiles:
         path: str,
         meta: Meta,
         keys: Iterable[str],
-        parse: Callable[[Json], int | None] = to_whole,
+        parse: Callable[[Json], int | None] = to_time,
     ) -> None:
-        """Report values that are not times."""
+        """Report values that are not times, and times in ms with a fraction, which is cut off."""
         for key in keys:
             value = meta.get(key)
-            if value not in (None, "") and parse(value) is None:
+            if value in (None, ""):
+                continue
+            if parse(value) is None:
                 self.report(path, f"has a {key} that is not a time: {value!r}", f"its {key}")
+            elif to_time(value) is not None and to_whole(value) is None:
+                reason = f"has a {key} with a fraction, which is cut off: {value!r}"
+                self.report(path, reason, "the fraction")
 
     def report_unknown_status(
         self, path: str, status: str | None, words: Mapping[int, str | None]

@@ -11,7 +11,7 @@ import orjson
 
 from yprov_mlflow.prov.events import Json
 from yprov_mlflow.prov.sources.file_store import decoding
-from yprov_mlflow.prov.sources.file_store.meta import Meta, to_whole
+from yprov_mlflow.prov.sources.file_store.meta import Meta, to_time
 from yprov_mlflow.prov.sources.file_store.runs import ExperimentFolder, OwnedFolder
 from yprov_mlflow.prov.sources.file_store.store_files import StoreFiles
 from yprov_mlflow.prov.state import Trace
@@ -19,6 +19,8 @@ from yprov_mlflow.prov.state import Trace
 INFO = "trace_info.yaml"
 SPANS = "traces.json"
 _METADATA = "request_metadata"
+_DURATIONS = ("execution_duration_ms", "execution_duration", "execution_time_ms")
+_IDS = ("assessment_id", "trace_id", "run_id", "span_id", "overrides")
 _PARTS = frozenset({_METADATA, "tags", "assessments", "artifacts"})
 _MAX_SPANS_BYTES = 256 << 20
 _KNOWN = frozenset(
@@ -49,7 +51,7 @@ def trace_meta(files: StoreFiles, folder: OwnedFolder) -> Meta | None:
     parts = files.parts(folder.path, INFO, _PARTS)
     if INFO in parts:
         meta = files.meta(parts[INFO])
-        times = ("request_time", "timestamp_ms")
+        times = ("request_time", "timestamp_ms", *_DURATIONS)
         files.report_bad_times(parts[INFO], meta, times, milliseconds)
         return meta
     if _METADATA in parts:
@@ -66,17 +68,16 @@ def trace_record(files: StoreFiles, folder: OwnedFolder, meta: Meta) -> Trace:
     if meta.get("trace_location"):
         fields["trace_location"] = meta["trace_location"]
     has_request_time = "request_time" in meta  # MLflow 2 has timestamp_ms instead
-    durations = ("execution_duration_ms", "execution_duration", "execution_time_ms")
     return Trace(
         meta.text("trace_id", "request_id") or folder.item_id,
         True,
         folder.experiment.experiment_id,
-        milliseconds(meta["request_time"]) if has_request_time else meta.whole("timestamp_ms"),
-        meta.whole(*durations),
+        milliseconds(meta["request_time"]) if has_request_time else meta.time("timestamp_ms"),
+        meta.time(*_DURATIONS),
         meta.text("state", "status"),
-        meta.get("request_preview"),
-        meta.get("response_preview"),
-        meta.get("client_request_id"),
+        meta.text_or_empty("request_preview"),
+        meta.text_or_empty("response_preview"),
+        meta.text_or_empty("client_request_id"),
         tags,
         files.values(os.path.join(folder.path, _METADATA)),
         fields,
@@ -85,7 +86,7 @@ def trace_record(files: StoreFiles, folder: OwnedFolder, meta: Meta) -> Trace:
 
 def milliseconds(value: Json) -> int | None:
     """Return ms since the epoch, given as a number or in ISO 8601; None for anything else."""
-    number = to_whole(value)
+    number = to_time(value)
     if number is not None or not isinstance(value, str):
         return number
     try:
@@ -158,7 +159,9 @@ def assessments(files: StoreFiles, trace: OwnedFolder, meta: Meta) -> list[dict[
     if files.has_folder(folder):
         for name, path in files.walk(folder):
             if name.endswith(".yaml"):
-                fields = dict(files.meta(path))
+                meta_of_file = files.meta(path)
+                fields = dict(meta_of_file)
+                fields |= {key: meta_of_file.text_or_empty(key) for key in fields.keys() & {*_IDS}}
                 fields.setdefault("assessment_id", name.removesuffix(".yaml"))
                 items.append(_assessment(fields))
             else:

@@ -43,6 +43,7 @@ class Metrics:
         self._models = list(models)
         self._invalid = 0
         self._first_invalid = ""
+        self._fractions = 0
 
     def batches(self) -> Iterator[Row]:
         """Yield the arguments of ``EventFactory.metrics`` for each event."""
@@ -53,12 +54,14 @@ class Metrics:
             for batch in batches(points, MOST_POINTS):
                 yield from self._batch(batch)
 
-    def problem(self) -> str | None:
-        """Return why points were left out of the batches, None if none were."""
-        if not self._invalid:
-            return None
-        more = f" and {self._invalid - 1} more" if self._invalid > 1 else ""
-        return f"points that are not numbers: {self._first_invalid}{more}"
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with points, and what of them the batches lack."""
+        if self._invalid:
+            more = f" and {self._invalid - 1} more" if self._invalid > 1 else ""
+            yield f"points that are not numbers: {self._first_invalid}{more}", "these points"
+        if self._fractions:
+            reason = f"timestamps or steps with a fraction, which is cut off: {self._fractions}"
+            yield reason, "the fractions"
 
     def _statement(self) -> Any:
         """Return the query for the points, joined with those of the run's logged models."""
@@ -81,7 +84,7 @@ class Metrics:
         # Nearly always all values are valid: rows are checked one by one only if they are not.
         columns = self._columns(rows)
         if columns is None:
-            rows = [(row[0], integer(row[1]), integer(row[2]), *row[3:]) for row in rows]
+            rows = [(row[0], self._whole(row[1]), self._whole(row[2]), *row[3:]) for row in rows]
             rows = [row for row in rows if self._is_valid(row)]
             columns = self._columns(rows) if rows else None
         if columns is not None:
@@ -108,6 +111,13 @@ class Metrics:
             timestamps_ms = array("q", scaled)
             whole_steps = array("q", bytes(8 * len(timestamps_ms)))
         return numbers, timestamps_ms, whole_steps
+
+    def _whole(self, value: Any) -> Any:
+        value = integer(value)
+        if isinstance(value, float) and math.isfinite(value):
+            self._fractions += 1
+            return int(value)
+        return value
 
     def _is_valid(self, row: Row) -> bool:
         if self._columns([row]) is not None:

@@ -22,6 +22,7 @@ _COLUMNS = frozenset(
     "model_id experiment_id name artifact_location creation_timestamp_ms status model_type"
     " last_updated_timestamp_ms lifecycle_stage source_run_id status_message".split()
 )
+_TIMES = ("creation_timestamp_ms", "last_updated_timestamp_ms")
 _POINT = ("metric_name", "metric_timestamp_ms", "metric_step", "metric_value")
 _POINT_FIELDS = ("key", "timestamp", "step", "value", "run_id", "dataset_name", "dataset_digest")
 
@@ -34,6 +35,7 @@ def logged(reading: Reading, ids: Sequence[str] | None = None) -> Iterator[Event
 
 def _model(reading: Reading, record: Record) -> LoggedModel:
     where = {"model_id": record["model_id"]}
+    reading.whole_times(record, _TIMES, f"logged model {record['model_id']}")
     params = reading.reader.pairs("logged_model_params", where, ("param_key", "param_value"))
     tags = reading.reader.pairs("logged_model_tags", where, ("tag_key", "tag_value"))
     status, experiment_id = record.get("status"), record.get("experiment_id")
@@ -46,8 +48,8 @@ def _model(reading: Reading, record: Record) -> LoggedModel:
         record.get("status_message"),
         text_or_none(record.get("artifact_location")),
         record.get("source_run_id"),
-        record.get("creation_timestamp_ms"),
-        record.get("last_updated_timestamp_ms"),
+        record["creation_timestamp_ms"],
+        record["last_updated_timestamp_ms"],
         record.get("lifecycle_stage") or "active",
         extra_fields(record, _COLUMNS),
         params,
@@ -94,7 +96,10 @@ def points(reading: Reading, run_id: str, ids: Sequence[str]) -> Iterator[Event]
             continue
         for row in {row[0]: row for row in joined}.values():
             model_id = str(row[0])
-            waiting[model_id].append(dict(zip(_POINT_FIELDS, row[1:8], strict=True)))
+            point = dict(zip(_POINT_FIELDS, row[1:8], strict=True))
+            where = f"metrics, logged model {model_id}"
+            point |= {name: reading.whole(point[name], name, where) for name in _POINT_FIELDS[1:3]}
+            waiting[model_id].append(point)
             if len(waiting[model_id]) == MOST_POINTS:
                 yield from reading.events.model_points(model_id, waiting.pop(model_id))
     for model_id, model_points in sorted(waiting.items()):

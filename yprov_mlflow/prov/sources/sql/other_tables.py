@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy
@@ -44,6 +45,17 @@ _DEFAULT_WORKSPACE = {
 }
 # MLflow stores outputs of a dataset's record that are not an object under this key.
 _WRAPPED = "mlflow_wrapped"
+
+_EXPERIMENT = "experiment_id"
+# Tables whose rows repeat the experiment of their owner: their key, and its table and column.
+# MLflow 3.1 wrote 0 for the metrics of logged models.
+_OWNERS_WITH_EXPERIMENT = {
+    "logged_model_params": ("model_id", "logged_models", "model_id"),
+    "logged_model_tags": ("model_id", "logged_models", "model_id"),
+    "logged_model_metrics": ("run_id", "runs", "run_uuid"),
+    "spans": ("trace_id", "trace_info", "request_id"),
+    "assessments": ("trace_id", "trace_info", "request_id"),
+}
 
 # Known columns of the tables whose events cannot hold others.
 _COLUMNS = {
@@ -142,6 +154,37 @@ def recorded(reading: Reading) -> Iterator[Event]:
         if new := set(existing) - set(names.split()):
             reason = f"has columns that this version does not know: {', '.join(sorted(new))}"
             reading.report(Problem(f"table {table}", reason, "the content of these columns"))
+
+
+def report_missing(reading: Reading) -> Iterator[Event]:
+    """Report tables that MLflow had from its first database on, and that are missing here."""
+    for table in ("metrics", "params", "tags"):
+        if not reading.reader.schema.has(table):
+            reason = "is missing, although every version of MLflow creates it"
+            reading.report(Problem(f"table {table}", reason, f"all {table} of runs"))
+    return iter(())
+
+
+def report_other_experiments(reading: Reading) -> Iterator[Event]:
+    """Report rows that name another experiment than their model, run or trace, which counts."""
+    schema = reading.reader.schema
+    for table, (key, owner, column) in _OWNERS_WITH_EXPERIMENT.items():
+        if not (schema.has(table, key, _EXPERIMENT) and schema.has(owner, column, _EXPERIMENT)):
+            continue
+        rows, owners = schema.tables[table], schema.tables[owner]
+        statement = (
+            sqlalchemy.select(sqlalchemy.func.count())
+            .select_from(rows.join(owners, owners.c[column] == rows.c[key]))
+            .where(owners.c.experiment_id != rows.c.experiment_id)
+        )
+        with suppress(Unreadable):  # the reader of the table itself reports this
+            [(count,)] = reading.reader.select(statement, streamed=False)
+            if count:
+                reason = (
+                    f"has rows with another experiment_id than in {owner}, which counts: {count}"
+                )
+                reading.report(Problem(f"table {table}", reason, ""))
+    return iter(())
 
 
 def report_orphans(reading: Reading) -> Iterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from yprov_mlflow.prov.events import Event, Json
 from yprov_mlflow.prov.sources.artifact_finder import ArtifactFinder
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Record, Unreadable
-from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory
+from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory, integer
 
 _LONGEST_NUMBER = 40
 
@@ -81,6 +82,23 @@ class Reading:
         rows = self.reader.rows("entity_associations", ("destination_id",), where)
         return sorted(str(destination_id) for (destination_id,) in rows)
 
+    def whole(self, value: Any, name: str, where: str) -> int | None:
+        """Return a time or step as an integer; report a value that is anything else.
+
+        SQLite keeps numbers with a fraction, and text, in columns of integers.
+        """
+        whole = whole_part(value)
+        if isinstance(value, float) and whole is not None:
+            reason = f"{name} has a fraction, which is cut off: {value!r}"
+            self.report(Problem(where, reason, "the fraction"))
+        elif value is not None and whole is None:
+            self.report(Problem(where, f"{name} is not a number: {value!r}", name))
+        return whole
+
+    def whole_times(self, record: Record, columns: Iterable[str], where: str) -> None:
+        """Replace times of a record that are not integers, and report them."""
+        record |= {column: self.whole(record.get(column), column, where) for column in columns}
+
     def guard(self, where: str, lost: str, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events for as long as the database can be read; then report a problem."""
         try:
@@ -106,6 +124,14 @@ def extra_fields(record: Record, columns: Iterable[str]) -> dict[str, Any]:
     """Return the values of columns other than these, such as those of a later schema."""
     extra = {name: record[name] for name in record if name not in columns}
     return {name: json_value(value) for name, value in extra.items() if value is not None}
+
+
+def whole_part(value: Any) -> int | None:
+    """Return a time or step without its fraction; None if it is not a number."""
+    value = integer(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value)
+    return value if isinstance(value, int) else None
 
 
 def text_or_none(value: object) -> str | None:

@@ -15,6 +15,7 @@ _EXPERIMENT = frozenset(
     " last_update_time".split()
 )
 _MODEL = frozenset("workspace name creation_time last_updated_time description".split())
+_TIMES = ("creation_time", "last_updated_time")
 _VERSION = frozenset({"workspace", "name", "version", "current_stage"})
 
 
@@ -26,12 +27,14 @@ def experiments(reading: Reading) -> Iterator[Event]:
         key=lambda r: experiment_order(r["experiment_id"], r.get("lifecycle_stage")),
     ):
         experiment_id = str(record["experiment_id"])
+        times = ("creation_time", "last_update_time")
+        reading.whole_times(record, times, f"experiment {experiment_id}")
         experiment = Experiment(
             experiment_id,
             record.get("name"),
             text_or_none(record.get("artifact_location")),
-            record.get("creation_time"),
-            record.get("last_update_time"),
+            record["creation_time"],
+            record["last_update_time"],
             record.get("lifecycle_stage", "active"),
             tags[experiment_id,],
             _fields(record, _EXPERIMENT),
@@ -51,11 +54,12 @@ def registered_models(reading: Reading) -> Iterator[Event]:
     aliases = reader.grouped("registered_model_aliases", owner, columns=("alias", "version"))
     for record in sorted(reader.records("registered_models"), key=_model_key):
         key = _model_key(record)
+        reading.whole_times(record, _TIMES, f"registered model {record['name']}")
         model = RegisteredModel(
             record["name"],
             record.get("description"),
-            record.get("creation_time"),
-            record.get("last_updated_time"),
+            record["creation_time"],
+            record["last_updated_time"],
             tags[key],
             dict(aliases[key]),
             fields=_fields(record, _MODEL),
@@ -71,6 +75,7 @@ def _versions(reading: Reading, model: Record) -> Iterator[Event]:
     records = reading.reader.records("model_versions", where)
     for record in sorted(records, key=lambda r: number_key(r["version"])):
         number, stage = record["version"], record.get("current_stage")
+        reading.whole_times(record, _TIMES, f"registered model {record['name']}, version {number}")
         version = ModelVersion(number, stage, _fields(record, _VERSION), tags[str(number),])
         yield from reading.events.model_version(record["name"], version)
 

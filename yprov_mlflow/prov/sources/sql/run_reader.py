@@ -69,6 +69,8 @@ class RunReader:
 
     def _info(self) -> Iterator[Event]:
         run, record = self._run, self._record
+        times = ("start_time", "end_time", "deleted_time")
+        self._reading.whole_times(record, times, f"run {self._run_id}")
         experiment_id = record.get("experiment_id")
         run.experiment_id = str(experiment_id)
         run.experiment_name = self._reading.index.experiment_name(self._reader, experiment_id)
@@ -79,21 +81,13 @@ class RunReader:
             names = [str(name) for (name,) in self._reader.rows("tags", ("value",), where) if name]
             run.name = names[0] if names else run.name
         run.user_id, run.status = record.get("user_id"), record.get("status")
-        run.start_time_ms = self._time("start_time")
-        run.end_time_ms = self._time("end_time")
+        run.start_time_ms, run.end_time_ms = record["start_time"], record["end_time"]
         run.lifecycle = record.get("lifecycle_stage") or "active"
         run.artifact_uri = text_or_none(record.get("artifact_uri"))
         run.fields = _fields(record)
         if metric_points.in_seconds(self._reader, self._run_id):
             run.fields["metric_timestamps"] = "s"
         yield from self._events.run(run)
-
-    def _time(self, column: str) -> int | None:
-        value = self._record.get(column)
-        if value is None or isinstance(value, int):
-            return value
-        self._report(f"{column} is not a number: {value!r}", column)
-        return None
 
     def _params(self) -> Iterator[Event]:
         self._run.params = self._reader.pairs("params", {"run_uuid": self._run_id})
@@ -110,8 +104,8 @@ class RunReader:
         metrics = metric_points.Metrics(self._reader, self._run_id, measured)
         for batch in metrics.batches():
             yield self._events.metrics(*batch)
-        if reason := metrics.problem():
-            self._reading.report(Problem(f"metrics, run {self._run_id}", reason, "these points"))
+        for problem in metrics.problems():
+            self._reading.report(Problem(f"metrics, run {self._run_id}", *problem))
 
     def _inputs(self) -> Iterator[Event]:
         where = {"destination_type": "RUN", "destination_id": self._run_id}
@@ -149,7 +143,10 @@ class RunReader:
 
     def _outputs(self) -> Iterator[Event]:
         rows = self._model_rows("OUTPUT", "destination_id", "step")
-        self._run.output_models = sorted((str(model), step or 0) for model, step in rows)
+        where = f"outputs, run {self._run_id}"
+        self._run.output_models = sorted(
+            (str(model), self._reading.whole(step, "step", where) or 0) for model, step in rows
+        )
         yield from self._events.outputs(self._run)
 
     def _artifacts(self) -> Iterator[Event]:

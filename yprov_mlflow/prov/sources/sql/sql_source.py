@@ -16,7 +16,7 @@ from yprov_mlflow.prov.sources.sql import models, other_tables, registry, traces
 from yprov_mlflow.prov.sources.sql.connection import Database
 from yprov_mlflow.prov.sources.sql.fingerprints import fingerprint
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Row, Unreadable
-from yprov_mlflow.prov.sources.sql.reading import Index, Reading
+from yprov_mlflow.prov.sources.sql.reading import Index, Reading, whole_part
 from yprov_mlflow.prov.sources.sql.run_reader import RunReader
 from yprov_mlflow.prov.sources.state_events import EventFactory
 
@@ -95,6 +95,8 @@ class DatabaseSource(RemoteSource):
             ("scorers", "scorers", other_tables.scorers),
             ("webhooks", "webhooks", other_tables.webhooks),
             ("others", "other tables", other_tables.recorded),
+            ("others", "", other_tables.report_missing),
+            ("others", "", other_tables.report_other_experiments),
             ("others", "", other_tables.report_orphans),
         )
         with database.transaction() as reader:
@@ -168,7 +170,7 @@ def _ref(row: Row, experiment_id: Any, name: Any) -> RunRef:
         str(experiment_id),
         None if name is None else str(name),
         None if status is None else str(status),
-        start if isinstance(start, int) else None,
+        whole_part(start),
         "deleted" if lifecycle == "deleted" else "active",
         str(run_id),
     )

@@ -93,6 +93,7 @@ def _traces(reading: Reading, records: Sequence[Record]) -> Iterator[Event]:
     tags = reading.reader.grouped("trace_tags", owner, where)
     for record in records:
         trace_id = str(record["request_id"])
+        reading.whole_times(record, ("timestamp_ms", "execution_time_ms"), f"trace {trace_id}")
         trace = _trace(record, metadata[trace_id,], tags[trace_id,])
         yield reading.events.trace(trace)
         folder = None
@@ -121,8 +122,8 @@ def _trace(record: Record, metadata: dict[str, str], tags: dict[str, str]) -> Tr
         str(record["request_id"]),
         True,
         str(record.get("experiment_id")),
-        record.get("timestamp_ms"),
-        record.get("execution_time_ms"),
+        record["timestamp_ms"],
+        record["execution_time_ms"],
         record.get("status"),
         tags=tags,
         metadata=metadata,
@@ -195,6 +196,8 @@ def _assessments(reading: Reading, trace_id: str) -> Iterator[Event]:
         reading.reader.records("assessments", {"trace_id": trace_id}),
         key=lambda r: (number_key(r.get("created_timestamp")), str(r.get("assessment_id"))),
     ):
+        times = ("created_timestamp", "last_updated_timestamp")
+        reading.whole_times(record, times, f"assessment {record.get('assessment_id')}")
         try:
             assessment = _assessment(record)
         except (ValueError, TypeError, RecursionError) as error:
