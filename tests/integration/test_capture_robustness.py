@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
 from support.readers.documents import RunDocument
 
 from integration.conftest import Sandbox, Server
@@ -244,3 +245,37 @@ def test_journal_has_no_passwords_of_artifact_stores(sandbox: Sandbox) -> None:
     content = b"".join(path.read_bytes() for path in sandbox.journals())
     assert b"remote" in content
     assert b"hunter" not in content
+
+
+AUTOLOGGING = """
+import importlib, json, sys, threading
+import yprov_mlflow as mlflow
+from mlflow.utils.import_hooks import register_post_import_hook
+
+mlflow.get_experiment("0")
+assert "pyclbr" not in sys.modules
+started, imported = threading.Event(), threading.Event()
+
+
+def import_in_thread():
+    started.wait()
+    importlib.import_module("pyclbr")
+    imported.set()
+
+
+def autologging(module):
+    # mlflow.autolog calls such hooks with the lock of all import hooks, and imports modules.
+    started.set()
+    print(imported.wait(5))
+
+
+threading.Thread(target=import_in_thread, daemon=True).start()
+register_post_import_hook(autologging, "json")
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "yprov+"])
+def test_threads_can_import_while_autologging_is_turned_on(sandbox: Sandbox, prefix: str) -> None:
+    """Python's import lock and that of MLflow's hooks were taken in both orders: a deadlock."""
+    script = AUTOLOGGING if not prefix else AUTOLOGGING.replace("yprov_mlflow as ", "")
+    assert sandbox.run(script, prefix + sandbox.sqlite).out.strip() == "True"

@@ -47,6 +47,12 @@ def test_patched_functions_and_methods_exist() -> None:
         assert list(inspect.signature(method).parameters)[1].endswith("uri")
 
 
+def test_finder_of_import_hooks_has_two_tables() -> None:
+    finder, hooked = mlflow_private.import_hooks()
+    assert list(inspect.signature(finder.find_spec).parameters)
+    assert [type(modules) for modules in hooked] == [dict, dict]
+
+
 def test_hard_delete_methods_exist() -> None:
     names = dict(mlflow_private.HARD_DELETES)
     if not MLFLOW_3:

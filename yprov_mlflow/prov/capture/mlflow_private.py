@@ -58,6 +58,13 @@ def registry_store_registry() -> Any:
     return ModelRegistryStoreRegistry
 
 
+def import_hooks() -> tuple[Any, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the class that finds modules with import hooks, and the two tables of hooks."""
+    from mlflow.utils import import_hooks as module
+
+    return module.ImportHookFinder, (module._post_import_hooks, module._import_error_hooks)
+
+
 # -- stores and repositories ---------------------------------------------------------------
 
 _URI = "_yprov_uri"

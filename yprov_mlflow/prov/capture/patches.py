@@ -5,6 +5,7 @@
 2. The methods through which all tracking and registry stores are made, in clients and servers,
    wrap the stores that are captured.
 3. The method through which all artifact repositories are made does the same for them.
+4. The finder of MLflow's import hooks takes its lock only for modules that have hooks.
 
 As long as nothing is captured, every call passes through unchanged. Only the standard library
 is imported until then, because MLflow imports this module at every start.
@@ -63,6 +64,26 @@ def install_artifacts() -> None:
     _replace(module.ArtifactRepositoryRegistry, "get_artifact_repository", make)
 
 
+def install_imports() -> None:
+    """Patch MLflow's import hooks, so that imports in other threads cannot block autologging.
+
+    ``mlflow.autolog`` holds the lock of the hooks while it imports modules. An import in another
+    thread, such as those of our collectors, waits for that lock and holds Python's own import lock
+    meanwhile, which autologging needs: neither would end.
+    """
+    finder, hooked = mlflow_private.import_hooks()
+
+    def make(original: Function) -> Function:
+        def find_spec(self: Any, fullname: str, *args: Any, **kwargs: Any) -> Any:
+            if any(fullname in modules for modules in hooked):
+                return original(self, fullname, *args, **kwargs)
+            return None
+
+        return find_spec
+
+    _replace(finder, "find_spec", make)
+
+
 def activate() -> None:
     """Capture every store in this process from now on, those that exist already included."""
     switch.capture()
@@ -116,6 +137,7 @@ def _wrap_stores(cls: Any, kind: str) -> None:
 
 
 def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
+    install_imports()  # before any thread of ours starts
     # All of capture is imported here (0.3 s), with the first captured store, not at the start.
     from yprov_mlflow.prov.capture import wrappers
 
