@@ -1,0 +1,249 @@
+"""What documents in PROV-JSON say, as facts with the keys of ``programs``.
+
+This module reads the JSON without the package under test.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import urllib.parse
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+Record = dict[str, Any]
+Fact = tuple[tuple[Any, ...], Any]
+
+_OWN_TAGS = ("mlflow.prompt.text",)
+"""Tags of MLflow outside runs that are compared: the others vary with its version."""
+
+
+class Document:
+    """The records of a document, or of several that are read as one."""
+
+    def __init__(self, *contents: Record) -> None:
+        self.sections: dict[str, dict[str, Record]] = defaultdict(dict)
+        for content in contents:
+            for section, records in content.items():
+                self.sections[section].update(records)
+        self.entities = self.sections["entity"]
+        self.ended = {r["prov:entity"]: r for r in self.sections["wasInvalidatedBy"].values()}
+        self._made = {r["prov:entity"]: r for r in self.sections["wasGeneratedBy"].values()}
+        self._by_type: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+        for section in ("entity", "activity"):
+            for identifier, record in self.sections[section].items():
+                for kind in plain_list(record.get("prov:type")):
+                    self._by_type[kind].append((identifier, record))
+
+    def of_type(self, kind: str) -> list[tuple[str, Record]]:
+        """Return the entities and activities of a type, with their ids."""
+        return self._by_type[kind]
+
+    def is_current(self, identifier: str) -> bool:
+        """Return whether an entity is neither replaced nor deleted."""
+        if identifier in self.ended:
+            return False
+        # "@before" stands for a value that another document generated.
+        facet = identifier.rpartition("/")[0] + "/"
+        return not any(
+            other.startswith(facet) and str(end.get("prov:time")) > self._time(identifier)
+            for other, end in self._before.items()
+        )
+
+    @property
+    def _before(self) -> dict[str, Record]:
+        return {i: end for i, end in self.ended.items() if i.endswith("@before")}
+
+    def _time(self, identifier: str) -> str:
+        return str(self._made.get(identifier, {}).get("prov:time", ""))
+
+    def current(self, kind: str, prefix: str) -> Iterator[tuple[str, Record]]:
+        """Yield the current entities of a type whose ids begin with a prefix."""
+        for identifier, record in self.of_type(kind):
+            if identifier.startswith(prefix) and self.is_current(identifier):
+                yield identifier, record
+
+
+# -- a run -----------------------------------------------------------------------------------
+
+
+def facts_of_run(content: Record) -> Iterator[Fact]:
+    """Yield what the document of a run says about it, its models and its traces."""
+    document = Document(content)
+    run = document.sections["activity"]["run:run"]
+    yield ("name",), run["prov:label"]
+    yield ("status",), plain(run["mlf:status"]).removeprefix("mlf:")
+    records = [i for i, _ in document.current("mlf:RunRecord", "run:record/")]
+    yield ("lifecycle",), "active" if records else "deleted"
+    parents = [
+        content["prefix"][part.partition(":")[0]].removeprefix("urn:uuid:").strip("#")
+        for part in plain_list(run.get("dcterms:isPartOf"))
+        if part.endswith(":run")
+    ]
+    yield ("parent",), uuid.UUID(parents[0]).hex if parents else None
+    for identifier, record in document.of_type("mlf:Param"):
+        if identifier.startswith("run:"):
+            yield ("param", record["schema:name"]), record["mlf:text"]
+    for _, record in document.current("mlf:Tag", "run:"):
+        yield ("tag", record["schema:name"]), str(plain(record["prov:value"]))
+    for _, record in document.current("mlf:Artifact", "run:artifact/"):
+        yield ("file", record["mlf:path"]), record["mlf:sha256"]
+    yield from _metrics(document)
+    yield from _data(document)
+    yield from _models(document)
+    yield from facts_of_traces(document)
+
+
+def _metrics(document: Document) -> Iterator[Fact]:
+    for _, record in document.of_type("mlf:MetricSample"):
+        moment = datetime.datetime.fromisoformat(plain(record["mlf:timestamp"]))
+        milliseconds = round(moment.timestamp() * 1000)
+        models = {_last(model) for model in plain_list(record.get("mlf:model"))}
+        key = ("point", record["schema:name"], int(plain(record["mlf:step"])), milliseconds)
+        yield key, (repr(_number(record["prov:value"])), frozenset(models))
+    for identifier, record in document.of_type("mlf:MetricSeries"):
+        if identifier.startswith("run:metric/@run/"):
+            yield ("count", record["schema:name"]), int(plain(record["mlf:count"]))
+
+
+def _data(document: Document) -> Iterator[Fact]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for usage in document.sections["used"].values():
+        if "mlf:datasetName" in usage:
+            name = usage["mlf:datasetName"]
+            names[usage["prov:entity"]].append(name)
+            yield ("dataset", name, usage.get("mlf:datasetContext")), True
+    for derivation in document.sections["wasDerivedFrom"].values():
+        if "mlf:TrainedOn" in plain_list(derivation.get("prov:type")):
+            model, data = derivation["prov:generatedEntity"], derivation["prov:usedEntity"]
+            yield ("trained on", _last(model), min(names[data])), True
+
+
+def _models(document: Document) -> Iterator[Fact]:
+    made = {
+        generation["prov:entity"] for generation in document.sections["wasGeneratedBy"].values()
+    }
+    for identifier, record in document.of_type("mlf:LoggedModel"):
+        if identifier in made:
+            status = plain(record["mlf:status"]).removeprefix("mlf:")
+            yield ("model", _last(identifier)), (record["schema:name"], status)
+    prefix = "store:logged-model/"
+    for _, record in document.of_type("mlf:Param"):
+        if "mlf:about" in record:
+            model = _last(plain(record["mlf:about"]))
+            yield ("model param", model, record["schema:name"]), record["mlf:text"]
+    for _, record in document.current("mlf:Tag", prefix):
+        if not record["schema:name"].startswith("mlflow."):
+            model = _last(plain(record["mlf:about"]))
+            yield ("model tag", model, record["schema:name"]), record["prov:value"]
+
+
+# -- traces ----------------------------------------------------------------------------------
+
+
+def facts_of_traces(document: Document) -> Iterator[Fact]:
+    """Yield what a document says about traces."""
+    spans = {i: r for i, r in document.of_type("mlf:Span") if "prov:label" in r}
+    parents = {
+        start["prov:activity"]: start.get("prov:starter")
+        for start in document.sections["wasStartedBy"].values()
+    }
+    for identifier, _ in document.of_type("mlf:Trace"):
+        if any(i.startswith(f"{identifier}/entry/") for i in document.entities):
+            yield ("trace", _last(identifier)), True
+    for identifier, record in spans.items():
+        parent = spans.get(parents.get(identifier) or "", {})
+        yield ("span", identifier.split("/")[1], record["prov:label"]), parent.get("prov:label")
+    for kind in ("Feedback", "Expectation"):
+        for identifier, record in document.of_type(f"mlf:{kind}"):
+            if next(document.current("mlf:Entry", f"{identifier}/entry/"), None):
+                _, trace, _, assessment = identifier.split("/")
+                key = ("assessment", trace, record["schema:name"], assessment)
+                yield key, (kind, _json(record["prov:value"]))
+    for identifier, record in document.current("mlf:Tag", "store:trace/"):
+        if not record["schema:name"].startswith("mlflow."):
+            key = ("trace tag", identifier.split("/")[1], record["schema:name"])
+            yield key, record["prov:value"]
+
+
+# -- the store -------------------------------------------------------------------------------
+
+
+def facts_of_store(contents: list[Record]) -> Iterator[Fact]:
+    """Yield what the documents of a store and its runs say about experiments and the registry."""
+    document = Document(*contents)
+    for _, entry in document.current("mlf:Entry", "store:experiment/"):
+        experiment = plain(entry["mlf:about"])
+        name = document.entities[experiment]["prov:label"]
+        if name != "Default":  # exists before any program
+            yield ("experiment", name), True
+            yield from _tags(document, experiment, "experiment tag", name)
+    entries = [
+        plain(entry["mlf:about"]) for _, entry in document.current("mlf:Entry", "store:model/")
+    ]
+    for model in entries:
+        if "/version/" not in model:
+            yield from _facts_of_registered(document, model)
+            versions = [entry for entry in entries if entry.startswith(f"{model}/version/")]
+            for version in versions:
+                yield from _facts_of_version(document, version)
+
+
+def _facts_of_registered(document: Document, model: str) -> Iterator[Fact]:
+    name = urllib.parse.unquote(_last(model))
+    texts = [r for _, r in document.current("mlf:Property", f"{model}/property/description/")]
+    yield ("registered", name), texts[0]["prov:value"] if texts else ""
+    yield from _tags(document, model, "registered tag", name)
+    for _, record in document.current("mlf:AliasAssignment", f"{model}/alias/"):
+        yield ("alias", name, record["schema:name"]), str(plain(record["prov:value"]))
+
+
+def _facts_of_version(document: Document, version: str) -> Iterator[Fact]:
+    _, name, _, number = urllib.parse.unquote(version).split("/")
+    models = [
+        _last(derivation["prov:usedEntity"])
+        for derivation in document.sections["wasDerivedFrom"].values()
+        if derivation["prov:generatedEntity"] == version
+        and derivation["prov:usedEntity"].startswith("store:logged-model/")
+    ]
+    yield ("version", name, number), models[0] if models else None
+    yield from _tags(document, version, "version tag", name, number)
+
+
+def _tags(document: Document, thing: str, *key: str) -> Iterator[Fact]:
+    for _, record in document.current("mlf:Tag", f"{thing}/tag/"):
+        name = record["schema:name"]
+        if not name.startswith(("mlflow.", "_mlflow")) or name in _OWN_TAGS:
+            yield (*key, name), str(plain(record["prov:value"]))
+
+
+# -- literals --------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """Return the text or number of a literal."""
+    return value["$"] if isinstance(value, dict) else value
+
+
+def plain_list(value: Any) -> list[Any]:
+    """Return the texts and numbers of an attribute, which is missing, a literal or a list."""
+    if value is None:
+        return []
+    return [plain(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _last(identifier: str) -> str:
+    return identifier.rpartition("/")[2]
+
+
+def _number(value: Any) -> float:
+    return float(str(plain(value)).replace("INF", "inf"))
+
+
+def _json(value: Any) -> Any:
+    """Return a value of an assessment, which is a literal of its own type."""
+    if isinstance(value, dict):
+        return json.loads(value["$"])
+    return value

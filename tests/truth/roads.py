@@ -1,0 +1,202 @@
+"""The roads from programs to documents, and the comparison with what is true.
+
+live        captured while the programs ran
+completed   converted, beside the captured documents
+converted   converted from the store alone
+again       converted once more, after restoring the converted documents into a database
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from truth.documents import Document, facts_of_run, facts_of_store, facts_of_traces
+from truth.programs import STORE, Program, Truth
+
+PROGRAMS_OF_A_PROCESS = 250
+PROGRAMS_OF_AN_EXPERIMENT = 50
+PROGRAMS_OF_A_FLUSH = 10
+_LARGEST = repr(sys.float_info.max)
+
+
+class Job(NamedTuple):
+    """The programs of one process."""
+
+    seeds: range
+    store: str
+    database: Path  # an empty one
+
+
+class Workplace:
+    """A store in a folder, and what programs wrote to it."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self.folder = folder
+        self.store = store
+        self.truth = Truth()
+        self.uri = f"sqlite:///{folder}/m.db" if store == "sqlite" else f"file://{folder}/mlruns"
+
+    # -- programs ------------------------------------------------------------------------
+
+    def run(self, mlflow: Any, seeds: range, synchronous: bool) -> None:
+        """Run programs, and write the documents that are not written yet."""
+        mlflow.set_tracking_uri(self.uri)
+        programs: list[Program] = []
+        for seed in seeds:
+            if (seed - seeds.start) % PROGRAMS_OF_AN_EXPERIMENT == 0:
+                mlflow.set_experiment(f"truth {seed}")
+                self.truth.store.say("experiment", f"truth {seed}", value=True)
+            programs.append(Program(mlflow, seed, self.truth, synchronous))
+            programs[-1].execute()
+            if len(programs) == PROGRAMS_OF_A_FLUSH or seed == seeds[-1]:
+                mlflow.flush_trace_async_logging()
+                for program in programs:
+                    program.afterwards()
+                programs.clear()
+
+    def keep_live_documents(self, mlflow: Any) -> None:
+        """Copy the captured documents, by owner."""
+        (self.folder / "live").mkdir()
+        for run_id in self.truth.owners:
+            if run_id != STORE:
+                uri = mlflow.get_run(run_id).info.artifact_uri.removeprefix("file://")
+                path = Path(uri, "provenance", "prov.json")
+                shutil.copy(path, self.folder / "live" / f"{run_id}.json")
+
+    def remove_live_documents(self) -> None:
+        """Remove the captured documents from the store."""
+        for path in self.folder.glob("mlruns/**/artifacts/provenance"):
+            shutil.rmtree(path)
+
+    # -- documents -----------------------------------------------------------------------
+
+    def documents(self, road: str) -> dict[str, dict[str, Any]]:
+        """Return the documents of a road, by owner."""
+        if road == "live":
+            paths = {path.stem: path for path in self.folder.glob("live/*.json")}
+            (paths[STORE],) = self.folder.glob("state/stores/*/prov.json")
+        else:
+            folder = self.folder / road
+            paths = {path.parent.name: path for path in folder.glob("*/*/prov.json")}
+            paths[STORE] = folder / "store" / "prov.json"
+        return {owner: json.loads(path.read_text()) for owner, path in paths.items()}
+
+    def differences(self, road: str) -> Iterator[str]:
+        """Yield what the documents of a road state wrongly, or do not state."""
+        documents = self.documents(road)
+        for owner, facts in self.truth.owners.items():
+            if owner == STORE:
+                # A version of a run's model is captured in the run's document, too.
+                registry = list(documents.values()) if road == "live" else [documents[STORE]]
+                traces = facts_of_traces(Document(documents[STORE]))
+                stated = [*traces, *facts_of_store(registry)]
+            else:
+                stated = [*facts_of_run(documents[owner])]
+            for difference in compare(self.expected(facts.total(), road), stated):
+                yield f"{road} {self.truth.seeds.get(owner, '')} {owner}: {difference}"
+
+    def expected(self, facts: dict[Any, Any], road: str) -> dict[Any, Any]:
+        """Return what the documents of a road can know.
+
+        A store keeps no order of datasets and models. MLflow's databases keep infinity as the
+        largest float.
+        """
+        if road in ("live", "completed"):
+            return facts
+        facts = {key: value for key, value in facts.items() if key[0] != "trained on"}
+        if self.store != "file":
+            for key, value in facts.items():
+                if key[0] == "point":
+                    facts[key] = (value[0].replace("inf", _LARGEST), value[1])
+        return facts
+
+
+def compare(true: dict[Any, Any], stated: list[tuple[Any, Any]]) -> Iterator[str]:
+    """Yield the facts that are missing, false, or stated more than once."""
+    counts = Counter(key for key, _ in stated)
+    for key, value in stated:
+        if key not in true:
+            yield f"false: {key} is {value!r}"
+        elif true[key] != value:
+            yield f"wrong: {key} is {value!r}, not {true[key]!r}"
+    yield from (f"twice: {key}" for key, count in counts.items() if count > 1)
+    yield from (f"missing: {key} is {true[key]!r}" for key in true.keys() - counts.keys())
+
+
+# -- roads ---------------------------------------------------------------------------------
+
+
+def convert(uri: str, out: Path) -> None:
+    """Convert a store in this process."""
+    from yprov_mlflow.prov.convert import Conversion, Request
+    from yprov_mlflow.prov.convert.executors import InlineExecutor
+
+    list(Conversion(Request(source=uri, out=out), InlineExecutor()))
+
+
+def restore(documents: Path, uri: str, folder: Path) -> None:
+    """Restore documents into a database, with the artifacts of the store."""
+    from yprov_mlflow.prov.restore import RestoreRequest
+    from yprov_mlflow.prov.restore import restore as restore_documents
+
+    root = str(folder / "restored")
+    restore_documents(RestoreRequest((documents,), uri, folder / "mlruns", artifact_root=root))
+
+
+def empty_database(path: Path) -> None:
+    """Write a database with MLflow's tables; a copy of it takes less time than another."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(f"sqlite:///{path}", str(path.parent / "mlruns")).engine.dispose()
+
+
+def check(job: Job) -> list[str]:
+    """Run programs in this process, which runs no others, and return all differences."""
+    # Half of the processes export traces in threads, as MLflow does by default.
+    synchronous = job.seeds.start // PROGRAMS_OF_A_PROCESS % 2 == 1
+    shared_memory = Path("/dev/shm")
+    within = shared_memory if shared_memory.is_dir() else None  # writes there need no disk
+    with tempfile.TemporaryDirectory(dir=within) as name, contextlib.chdir(name):
+        folder = Path(name)
+        os.environ.update(
+            YPROV_MLFLOW_DIR=str(folder / "state"),
+            YPROV_MLFLOW_COLLECTORS="none",
+            MLFLOW_DISABLE_TELEMETRY="true",
+            MLFLOW_ALLOW_FILE_STORE="true",
+            MLFLOW_ENABLE_ASYNC_TRACE_LOGGING=str(not synchronous).lower(),
+        )
+        workplace = Workplace(folder, job.store)
+        for database in ("m.db", "restored.db"):
+            shutil.copy(job.database, folder / database)
+        return list(_differences_of_all_roads(workplace, job.seeds, synchronous))
+
+
+def _differences_of_all_roads(
+    workplace: Workplace, seeds: range, synchronous: bool
+) -> Iterator[str]:
+    import yprov_mlflow as mlflow
+    from yprov_mlflow.prov.capture.recovery import recover
+
+    folder = workplace.folder
+    workplace.run(mlflow, seeds, synchronous)
+    list(recover())
+    workplace.keep_live_documents(mlflow)
+    yield from workplace.differences("live")
+    convert(workplace.uri, folder / "completed")
+    yield from workplace.differences("completed")
+    workplace.remove_live_documents()
+    convert(workplace.uri, folder / "converted")
+    yield from workplace.differences("converted")
+    restored = f"sqlite:///{folder}/restored.db"
+    restore(folder / "converted", restored, folder)
+    convert(restored, folder / "again")
+    yield from workplace.differences("again")
