@@ -7,6 +7,8 @@ import hashlib
 import json
 import math
 import sqlite3
+import sys
+import time
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -22,13 +24,14 @@ from support.oracles.comparison import Store
 from support.oracles.targets import Target, undeclared
 
 from integration.conftest import Sandbox, Server
-from yprov_mlflow.prov.errors import DocumentError, StoreError
+from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, StoreError
 from yprov_mlflow.prov.events import (
     STORE_SESSION,
     ArtifactsLogged,
     Event,
     InputsLogged,
     MetricsLogged,
+    ModelLogged,
     ParamsLogged,
     RunCreated,
     RunUpdated,
@@ -388,6 +391,23 @@ def test_unusual_values_are_kept_or_reported(target: Target) -> None:
     assert latest == {"m/ä b": 1e308}
 
 
+def test_points_of_a_model_keep_the_experiment_of_their_run(target: Target) -> None:
+    columns = ["m"] * 2, array("d", [1, math.nan]), array("q", [TIME_MS] * 2), array("q", [0, 1])
+    points = (MetricsLogged, *columns, (), None, ["m-1"] * 2)
+    model = ModelLogged("2" * 32, STORE_SESSION, 2, 0, "m-1", "net", None, "9", "1")
+    target.write("1/a", [*run_events("2" * 32, "1"), model])
+    target.write("2/b", run_events("3" * 32, "2", "other", points))
+    losses = target.restore().losses
+    assert [note.reason for note in losses] == ["unknown status '9': it is UNSPECIFIED"]
+    with closing(sqlite3.connect(target.database)) as connection:
+        query = "SELECT experiment_id, metric_value FROM logged_model_metrics ORDER BY metric_step"
+        assert connection.execute(query).fetchall() == [(2, 1.0), (2, 0.0)]  # as MLflow keeps NaN
+        assert connection.execute("SELECT experiment_id FROM logged_models").fetchall() == [(1,)]
+    restored = mlflow.MlflowClient(target.uri).get_logged_model("m-1")
+    assert str(restored.status) == "UNSPECIFIED"
+    assert [metric.value for metric in restored.metrics] == [1.0, 0.0]
+
+
 def test_different_run_in_the_target_is_refused_without_overwrite(target: Target) -> None:
     target.write("1/a", run_events("a" * 32))
     target.restore()
@@ -702,12 +722,24 @@ def test_text_in_a_column_of_integers_is_reported(target: Target) -> None:
 def test_fields_that_no_target_writes_are_reported(target: Target) -> None:
     experiment = {"experiment_id": "5", "name": "e", "workspace": "team", "later": None}
     model = {"name": "m", "workspace": "team", "color": "red"}
-    calls = [("create_experiment", experiment), ("create_registered_model", model)]
+    calls = [
+        ("create_experiment", experiment),
+        ("create_registered_model", model),
+        ("create_model_version", {"name": "m", "version": "1", "mood": "good"}),
+        ("start_trace", {"trace_info": {"trace_id": "tr", "experiment_id": "5", "mood": "good"}}),
+        ("create_dataset", {"dataset_id": "d", "name": "d", "mood": "good"}),
+    ]
     target.write("store", store_events(*calls))
+    target.write("5/a", run_events("a" * 32, "5", "e", fields={"mood": "good", "source_name": "x"}))
     assert [(note.place, note.reason) for note in target.restore().losses] == [
+        (f"run {'a' * 32}", "not restored: mood"),
         ("experiment 5", "not restored: workspace"),
         ("registered model m", "not restored: color, workspace"),
+        ("registered model m, version 1", "not restored: mood"),
+        ("trace tr", "not restored: mood"),
+        ("evaluation dataset d", "not restored: mood"),
     ]
+    assert target.store["runs"]["a" * 32]["artifact_uri"] is None
 
 
 # -- through the client --------------------------------------------------------------------
@@ -907,6 +939,33 @@ def test_target_that_cannot_be_opened_raises(target: Target) -> None:
         connection.execute("UPDATE alembic_version SET version_num = 'x'")
         connection.commit()
     with pytest.raises(StoreError, match="mlflow db upgrade"):
+        target.restore()
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("oracle://h/x", "MLflow has no stores of the kind 'oracle'"),
+        ("mssql+pyodbc://h/x", "pip install 'pyodbc'"),
+        ("postgresql://u@localhost:1/x", "Check that the database is running"),
+        ("mysql://u@localhost:1/x", "Check that the database is running"),
+    ],
+)
+def test_target_out_of_reach_gets_a_cure_at_once(target: Target, uri: str, message: str) -> None:
+    target.write("1/a", run_events())
+    start = time.monotonic()
+    with pytest.raises((StoreError, MissingExtraError), match=message):
+        target.restore(uri)
+    assert time.monotonic() - start < 20  # MLflow itself tries for 100 seconds
+
+
+def test_missing_library_for_databases_is_named(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.write("1/a", run_events())
+    monkeypatch.setitem(sys.modules, "sqlalchemy.exc", None)
+    monkeypatch.delitem(sys.modules, "yprov_mlflow.prov.restore.sql.sql_target")
+    with pytest.raises(MissingExtraError, match="pip install 'sqlalchemy'"):
         target.restore()
 
 

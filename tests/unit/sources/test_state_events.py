@@ -54,6 +54,7 @@ experiments = st.builds(
     optional(times),
     lifecycles,
     mappings,
+    mappings,
 )
 version_fields = st.fixed_dictionaries(
     {},
@@ -61,6 +62,7 @@ version_fields = st.fixed_dictionaries(
         **dict.fromkeys(("source", "run_id", "description", "user_id", "status"), texts),
         "creation_time": times,
         "last_updated_time": times,
+        "mood": texts,  # of a later schema
     },
 )
 
@@ -86,6 +88,7 @@ def registered_models(draw):
         if versions
         else {},
         versions,
+        draw(mappings),
     )
 
 
@@ -136,6 +139,7 @@ def traces(draw):
         draw(optional(texts)),
         draw(mappings),
         draw(mappings),
+        draw(mappings),
         spans=spans,
         assessments=assessments,
         runs=draw(st.lists(names, unique=True, max_size=2)),
@@ -144,12 +148,15 @@ def traces(draw):
     )
 
 
+row_fields = {"schema": texts, "digest": names, "mood": texts}
+
+
 @st.composite
 def evaluation_datasets(draw):
     ids = draw(st.sets(names, max_size=3))
     return EvaluationDataset(
         f"d-{draw(names)}",
-        draw(st.fixed_dictionaries({"name": texts}, optional={"schema": texts, "digest": names})),
+        draw(st.fixed_dictionaries({"name": texts}, optional=row_fields)),
         draw(mappings),
         draw(st.lists(names, unique=True, max_size=2)),
         {name: {"dataset_record_id": name, "inputs": draw(mappings)} for name in ids},

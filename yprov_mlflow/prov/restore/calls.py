@@ -62,9 +62,12 @@ class Call:
         value = self.arguments.get(key)
         return required(value if isinstance(value, list) else None)
 
-    def others(self, *known: str) -> dict[str, Any]:
-        """Return the arguments that have a value and none of these names."""
-        items = self.arguments.items()
+    def extra(self, arguments: Mapping[str, Any], *known: str) -> dict[str, Any]:
+        """Return the arguments with other names than these that have a value.
+
+        They are fields of a record in a store; a live call has arguments that are not.
+        """
+        items = arguments.items() if self.time_ms is None else ()
         return {key: value for key, value in items if value is not None and key not in known}
 
     def tags(self) -> dict[str, str]:

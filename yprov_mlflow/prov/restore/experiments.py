@@ -17,10 +17,11 @@ from yprov_mlflow.prov.restore.calls import (
 )
 from yprov_mlflow.prov.state import EvaluationDataset, Experiment, StoreState
 
-_DATASET_COLUMNS = (
+DATASET_COLUMNS = (
     *("name", "schema", "profile", "digest", "created_time", "last_update_time"),
     *("created_by", "last_updated_by"),
 )
+_DATASET_ARGUMENTS = (*DATASET_COLUMNS, "dataset_id", "tags", "experiment_ids")
 _EXPERIMENT_ARGUMENTS = (
     *("experiment_id", "name", "artifact_location", "creation_time", "last_update_time"),
     *("lifecycle_stage", "tags"),
@@ -44,7 +45,7 @@ def _create(state: StoreState, call: Call) -> None:
         call.time("last_update_time"),
         str(call.arguments.get("lifecycle_stage") or "active"),
         call.tags(),
-        call.others(*_EXPERIMENT_ARGUMENTS),
+        call.extra(call.arguments, *_EXPERIMENT_ARGUMENTS),
     )
 
 
@@ -77,9 +78,10 @@ def _purge(state: StoreState, call: Call) -> None:
 def _create_dataset(state: StoreState, call: Call) -> None:
     dataset_id = required(call.text("dataset_id"))
     experiments = call.find("experiment_ids")
+    row = {name: call.find(name) for name in DATASET_COLUMNS if call.find(name) is not None}
     state.evaluation_datasets[dataset_id] = EvaluationDataset(
         dataset_id,
-        {name: call.find(name) for name in _DATASET_COLUMNS if call.find(name) is not None},
+        row | call.extra(call.arguments, *_DATASET_ARGUMENTS),
         call.tags(),
         list(map(str, experiments)) if isinstance(experiments, list) else [],
     )

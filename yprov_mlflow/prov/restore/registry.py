@@ -18,6 +18,13 @@ _FIELDS = (
 _MODEL_ARGUMENTS = (
     *("name", "description", "creation_timestamp", "last_updated_timestamp", "tags"),
 )
+_VERSION_ARGUMENTS = (
+    *_FIELDS,
+    *("name", "version", "creation_timestamp", "last_updated_timestamp", "current_stage", "tags"),
+)
+VERSION_FIELDS = frozenset({*_FIELDS, "creation_time", "last_updated_time"})
+"""Fields of a version that all versions of MLflow have."""
+
 # Only this tag distinguishes a prompt from a model.
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 
@@ -49,7 +56,7 @@ def _create_model(state: StoreState, call: Call) -> None:
         call.time("creation_timestamp"),
         call.integer("last_updated_timestamp"),
         is_prompt | call.tags(),
-        fields=call.others(*_MODEL_ARGUMENTS),
+        fields=call.extra(call.arguments, *_MODEL_ARGUMENTS),
     )
 
 
@@ -90,6 +97,7 @@ def _create_version(state: StoreState, call: Call) -> None:
         fields["source"] = "prompt-template"
         tags = _prompt_tags(call) | tags
     fields = {key: value for key, value in fields.items() if value is not None}
+    fields |= call.extra(call.arguments, *_VERSION_ARGUMENTS)
     stage = call.text("current_stage")
     model.versions[number] = ModelVersion(number, None if stage == "None" else stage, fields, tags)
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,8 @@ from yprov_mlflow.prov.layout import STORE_FOLDER, STORES
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.redaction import WITHHELD, redact
 from yprov_mlflow.prov.restore.artifact_files import ArtifactFiles
+from yprov_mlflow.prov.restore.experiments import DATASET_COLUMNS
+from yprov_mlflow.prov.restore.registry import VERSION_FIELDS
 from yprov_mlflow.prov.restore.replay import StateBuilder
 from yprov_mlflow.prov.restore.restore_report import MALFORMED, RestoreReport
 from yprov_mlflow.prov.state import Run, StoreState
@@ -100,14 +102,27 @@ def restore(request: RestoreRequest) -> RestoreReport:
 
 def _report_fields(state: StoreState, report: RestoreReport) -> None:
     """Report fields of other MLflow versions, which no target writes."""
+    for label, fields in _extra_fields(state):
+        if fields:
+            report.add_loss(label, f"not restored: {', '.join(sorted(fields))}")
+
+
+def _extra_fields(state: StoreState) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield the label and the extra fields of each record that belongs to no single run."""
     for experiment in state.experiments.values():
-        if experiment.fields:
-            names = ", ".join(sorted(experiment.fields))
-            report.add_loss(f"experiment {experiment.experiment_id}", f"not restored: {names}")
+        yield f"experiment {experiment.experiment_id}", experiment.fields
+    for logged in state.models.values():
+        yield f"logged model {logged.model_id}", logged.fields
     for model in state.registered_models.values():
-        if model.fields:
-            names = ", ".join(sorted(model.fields))
-            report.add_loss(f"registered model {model.name}", f"not restored: {names}")
+        label = f"registered model {model.name}"
+        yield label, model.fields
+        for version in model.versions.values():
+            yield f"{label}, version {version.version}", version.fields.keys() - VERSION_FIELDS
+    for trace in state.traces.values():
+        yield f"trace {trace.trace_id}", trace.fields
+    for dataset in state.evaluation_datasets.values():
+        fields = dataset.row.keys() - DATASET_COLUMNS
+        yield f"evaluation dataset {dataset.dataset_id}", fields
 
 
 def _replay(
@@ -160,8 +175,10 @@ def _target(request: RestoreRequest, report: RestoreReport, files: ArtifactFiles
     if scheme in _DATABASES:
         try:
             from yprov_mlflow.prov.restore.sql.sql_target import DatabaseTarget
-        except ImportError as error:
-            raise MissingExtraError.of("SQLAlchemy", "sql", "Restoring into a database") from error
+        except ModuleNotFoundError as error:
+            library = str(error.name).partition(".")[0]  # of those that MLflow requires
+            what = f"restoring into a database needs {library}, which is not installed"
+            raise MissingExtraError(what, None, f"pip install '{library}'") from error
         overwrite, root = request.overwrite, request.artifact_root
         return DatabaseTarget(request.to, report, files, overwrite, root)
     # Each target imports its own part of MLflow, which takes seconds.

@@ -27,6 +27,11 @@ SPANS_LOCATION = "mlflow.trace.spansLocation"
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s\Z")
 _TEXTS = ("request_preview", "response_preview", "client_request_id")
+_KNOWN = (
+    *("trace_id", "request_id", "trace_location", "experiment_id", "request_time", "timestamp_ms"),
+    *("execution_duration", "execution_time_ms", "state", "status", "trace_metadata"),
+    *("request_metadata", "tags", "assessments", *_TEXTS),
+)
 _CHANGEABLE = ("name", "feedback", "expectation", "rationale", "metadata", "valid")
 
 
@@ -54,6 +59,7 @@ def _start(state: StoreState, call: Call) -> None:
     }
     for field, value in _present(fields).items():
         setattr(trace, field, value)
+    trace.fields.update(call.extra(trace_info, *_KNOWN))
     # The result comes last: stores add tags and metadata to those of the arguments.
     for source in (call.arguments, trace_info, result):
         metadata = source.get("trace_metadata") or source.get("request_metadata")

@@ -13,6 +13,11 @@ from yprov_mlflow.prov.errors import StoreError, first_line
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.restore.restore_report import RestoreReport
 
+_CURE = (
+    "Give the URI of a running server, a database (sqlite, postgresql, mysql or mssql) or a folder"
+    " with --to"
+)
+
 
 class ClientSession:
     """The client of the target, and the report of the operations that it rejected."""
@@ -30,11 +35,10 @@ class ClientSession:
                 self.client.search_experiments(max_results=1)
         except Exception as error:
             # Each kind of store raises its own errors; the user needs one kind.
-            raise StoreError(
-                f"the target cannot be reached: {first_line(error)}",
-                redact(uri),
-                "Give the URI of a running server, a database or a folder with --to",
-            ) from error
+            reason = f"the target cannot be reached: {first_line(error)}"
+            if "unsupported URI" in reason:
+                reason = f"MLflow has no stores of the kind {uri.partition(':')[0]!r}"
+            raise StoreError(reason, redact(uri), _CURE) from error
 
     @contextmanager
     def reporting(self, label: str) -> Iterator[None]:

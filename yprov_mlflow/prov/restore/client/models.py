@@ -59,6 +59,8 @@ class Models:
                 self._report.add_loss(label, reason)
             if model.status in ("READY", "FAILED"):
                 self._client.finalize_logged_model(created.model_id, model.status)
+            elif model.status not in (None, "PENDING"):
+                self._report.add_loss(label, f"unknown status {model.status!r}: it is PENDING")
             if model.lifecycle == "deleted":
                 self._client.delete_logged_model(created.model_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from yprov_mlflow.prov.model.literals import number
 from yprov_mlflow.prov.restore.registry import DELETED
@@ -54,7 +55,7 @@ def model_record(
     experiment_id: int,
     location: str,
     points: list[Row],
-    runs: set[str],
+    runs: Mapping[str, int],
 ) -> Record:
     """Return the rows of a logged model.
 
@@ -64,7 +65,7 @@ def model_record(
         experiment_id: Its experiment in the target.
         location: Its artifact root in the target.
         points: Its metric points.
-        runs: Ids of runs in the target: points of other runs cannot be written.
+        runs: Experiments of runs in the target: points of other runs cannot be written.
     """
     label = f"logged model {model.model_id}"
     owner = {"model_id": model.model_id}
@@ -73,7 +74,7 @@ def model_record(
         (model.status or "UNSPECIFIED").removeprefix("LOGGED_MODEL_STATUS_")
     )
     if status is None:
-        tables.report.add_loss(label, f"unknown status {model.status!r}")
+        tables.report.add_loss(label, f"unknown status {model.status!r}: it is UNSPECIFIED")
     created, updated = model.creation_time_ms, model.last_updated_ms
     row = {
         **keys,
@@ -89,12 +90,12 @@ def model_record(
     for word, values in (("param", model.params), ("tag", model.tags)):
         table = f"logged_model_{word}s"
         parts.append(Part(table, owner, tables.pairs(table, label, keys, values, f"{word}_")))
-    metrics = _metric_rows(tables, label, keys, points, runs)
+    metrics = _metric_rows(tables, label, owner, points, runs)
     return Record("logged model", label, [*parts, Part("logged_model_metrics", owner, metrics)])
 
 
 def _metric_rows(
-    tables: Tables, label: str, keys: Row, points: list[Row], runs: set[str]
+    tables: Tables, label: str, owner: Row, points: list[Row], runs: Mapping[str, int]
 ) -> list[Row]:
     rows: dict[tuple[object, ...], Row] = {}
     for point in points:
@@ -104,7 +105,9 @@ def _metric_rows(
             continue
         # Like MLflow: NaN is 0 here, and only the point of the run is marked as NaN.
         value, _ = tables.number(float(point["metric_value"]))
-        row = tables.fit("logged_model_metrics", label, {**keys, **point, "metric_value": value})
+        # MLflow keeps the experiment of the run here, which may be another than the model's.
+        more = {**owner, "experiment_id": runs[str(point["run_id"])], "metric_value": value}
+        row = tables.fit("logged_model_metrics", label, {**point, **more})
         key = tuple(row[name] for name in _POINT_KEY)
         if key in rows and rows[key]["metric_value"] != value:
             reason = f"{key[0]} at step {key[2]}: MLflow keeps one value of a model at a time"

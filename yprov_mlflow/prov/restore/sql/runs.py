@@ -25,6 +25,11 @@ _DEFAULT_STATUS = "SCHEDULED"
 
 _SOURCES = frozenset({"NOTEBOOK", "JOB", "LOCAL", "UNKNOWN", "PROJECT"})
 _TEXT_FIELDS = ("source_name", "entry_point_name", "source_version")
+# The last five repeat in an old or damaged description what the run has elsewhere.
+_KNOWN_FIELDS = frozenset(
+    {"source_type", *_TEXT_FIELDS, "deleted_time", "metric_timestamps"}
+    | {"name", "run_id", "run_uuid", "experiment_id", "lifecycle_stage"}
+)
 _IDS = uuid.UUID("b0a4f6c2-33f5-5f8e-9d56-3b1f0a2c7e64")
 """Namespace of ids that MLflow would generate; it must never change."""
 
@@ -130,6 +135,8 @@ def run_record(
         tags[STATUS] = run.status
         reason = f"unknown status {run.status!r}: it is {_DEFAULT_STATUS}, with a tag {STATUS}"
         tables.report.add_change(label, reason)
+    if extra := run.fields.keys() - _KNOWN_FIELDS:
+        tables.report.add_loss(label, f"not restored: {', '.join(sorted(extra))}")
     required = {"status": run.status, "start_time": run.start_time_ms}
     missing = ", ".join(field for field, value in required.items() if value is None)
     if missing:

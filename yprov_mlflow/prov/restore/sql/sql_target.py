@@ -9,6 +9,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from yprov_mlflow.prov.drivers import missing_driver, with_driver
@@ -161,7 +162,11 @@ class DatabaseTarget:
             *map(models.metric_row, model.metrics),
         ]
         run_ids = {str(point["run_id"]) for point in points}
-        runs = {run_id for run_id in run_ids if self._tables.find("runs", {"run_uuid": run_id})}
+        runs = {
+            run_id: row["experiment_id"]
+            for run_id in run_ids
+            if (row := self._tables.find("runs", {"run_uuid": run_id})) is not None
+        }
         record = models.model_record(self._tables, model, experiment_id, location, points, runs)
         self._put_with_files(record, artifacts, default)
 
@@ -196,18 +201,28 @@ def _open(uri: str, artifact_root: str | None) -> Any:
     dialect, separator, address = with_driver(uri).partition("://")
     # MLflow knows MariaDB by the name of MySQL only.
     dialect = dialect.replace("mariadb", "mysql", 1)
+    target = f"{dialect}{separator}{address}"
+    cure = "Check that the database is running, that its URI is right, and your permission"
     try:
-        return SqlAlchemyStore(
-            f"{dialect}{separator}{address}", artifact_root or DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-        )
-    except ModuleNotFoundError as error:
-        raise missing_driver(dialect.partition("+")[0], str(error.name)) from error
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        message = message_of(error)
+        _check(target)
         cure = (
             "Give an empty database, or one with the schema of this MLflow version (`mlflow db"
             " upgrade` converts older ones)"
         )
+        return SqlAlchemyStore(target, artifact_root or DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+    except ModuleNotFoundError as error:
+        raise missing_driver(dialect.partition("+")[0], str(error.name)) from error
+    except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        message = message_of(error)
         if "locked" in message:
             cure = "Try again when the program that writes to it has finished"
         raise StoreError(f"the target cannot be opened: {message}", redact(uri), cure) from error
+
+
+def _check(uri: str) -> None:
+    """Connect to a database once: MLflow would repeat it for 100 seconds if nothing answers."""
+    engine = create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()

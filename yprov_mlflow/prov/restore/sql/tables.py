@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,8 +21,14 @@ from yprov_mlflow.prov.restore.restore_report import REFUSED, REPLACED, RESTORED
 Row = dict[str, Any]
 
 _BATCH = 5_000
-_NARROW_ENCODINGS = {"latin1": "cp1252", "ascii": "ascii", "latin2": "iso8859-2"}
-"""Encodings of MySQL databases that are not Unicode, by MySQL's names."""
+_UCS2 = "ucs2"
+_NARROW_ENCODINGS = {
+    **{"latin1": "cp1252", "ascii": "ascii", "latin2": "iso8859-2"},
+    **dict.fromkeys(("utf8", "utf8mb3", "ucs2"), _UCS2),
+}
+"""Encodings of MySQL databases that lack characters, by MySQL's names."""
+
+_BEYOND_UCS2 = re.compile("[\U00010000-\U0010ffff]")
 
 
 class Part(NamedTuple):
@@ -208,8 +215,12 @@ class Tables:
     def _fitted(self, column: Any, label: str, value: Any) -> Any:
         if isinstance(column.type, Integer) and isinstance(value, str | float):
             whole = literals.number(value)
+            if isinstance(value, float) and math.isfinite(value):
+                whole = int(value)
             if whole is None:
                 self.report.add_loss(label, f"is not an integer: {value!r}")
+            elif whole != value and isinstance(value, float):
+                self.report.add_loss(label, f"has a fraction, which is cut off: {value!r}")
             value = whole
         if isinstance(value, str):
             return self._text(column, label, value)
@@ -227,7 +238,10 @@ class Tables:
             text = text.replace("\x00", "\ufffd")
         reason = "has characters that the database cannot hold"
         if self._encoding is not None and not value.isascii():
-            text = text.encode(self._encoding, "replace").decode(self._encoding)
+            if self._encoding == _UCS2:  # MySQL's older Unicode, without emoji
+                text = _BEYOND_UCS2.sub("?", text)
+            else:
+                text = text.encode(self._encoding, "replace").decode(self._encoding)
             reason += "; use one with CHARACTER SET utf8mb4"
         if text != value:
             self.report.add_loss(label, reason)
