@@ -89,7 +89,7 @@ def facts_of_run(content: Record) -> Iterator[Fact]:
     for _, record in document.current("mlf:Tag", "run:"):
         yield ("tag", record["schema:name"]), str(plain(record["prov:value"]))
     for _, record in document.current("mlf:Artifact", "run:artifact/"):
-        yield ("file", record["mlf:path"]), record["mlf:sha256"]
+        yield ("file", record["mlf:path"]), record.get("mlf:sha256")
     yield from _metrics(document)
     yield from _data(document)
     yield from _models(document)
@@ -102,7 +102,8 @@ def _metrics(document: Document) -> Iterator[Fact]:
         milliseconds = round(moment.timestamp() * 1000)
         models = {_last(model) for model in plain_list(record.get("mlf:model"))}
         key = ("point", record["schema:name"], int(plain(record["mlf:step"])), milliseconds)
-        yield key, (repr(_number(record["prov:value"])), frozenset(models))
+        doubt = "?" if "mlf:possiblyInfinite" in record else ""
+        yield key, (repr(_number(record["prov:value"])) + doubt, frozenset(models))
     for identifier, record in document.of_type("mlf:MetricSeries"):
         if identifier.startswith("run:metric/@run/"):
             yield ("count", record["schema:name"]), int(plain(record["mlf:count"]))

@@ -91,7 +91,10 @@ def trained_on(order: list[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 class Truth:
-    """What is true of all runs of some programs, and of their store."""
+    """What is true of all runs of some programs, and of their store.
+
+    ``seeds`` has the program of each run, trace and name.
+    """
 
     def __init__(self) -> None:
         self.owners: dict[str, Facts] = {STORE: Facts()}
@@ -189,10 +192,12 @@ class Program:
         for _ in range(self.random.randint(least, most)):
             self.random.choice(steps)(self, *arguments)
 
-    def name(self, kind: str) -> str:
+    def name(self, kind: str, separator: str = " ") -> str:
         """Return a name that no other program uses."""
         self._count += 1
-        return f"{kind} {self._label}.{self._count}"
+        name = f"{kind}{separator}{self._label}.{self._count}"
+        self.truth.seeds[name] = self.seed
+        return name
 
     def time_ms(self) -> int:
         """Return a timestamp that no other point has."""
@@ -289,7 +294,7 @@ class Program:
             facts.order.append(("dataset", str(content)))
 
     def model(self, run_id: str, facts: Facts) -> None:
-        name = self.name("model").replace(" ", "-").replace(".", "-")
+        name = self.name("model", "-").replace(".", "-")
         model = self.mlflow.initialize_logged_model(name=name, params={"a": "1"}, tags={"t": "1"})
         status = self.random.choice(("READY", "READY", "FAILED"))
         self.mlflow.finalize_logged_model(model.model_id, status)
@@ -362,6 +367,7 @@ class Program:
         with manager.get_trace(span.trace_id) as trace:
             run_id = trace.info.trace_metadata.get("mlflow.sourceRun", STORE)
         facts = self.truth.owner(run_id)
+        self.truth.seeds[span.trace_id] = self.seed
         facts.say("trace", span.trace_id, value=True)
         facts.say("span", span.trace_id, span.name, value=None)
         return facts
@@ -477,12 +483,16 @@ class Program:
         source = "s3://bucket/model"
         if run_id:
             source = f"models:/{model_id}" if model_id else f"runs:/{run_id}/model"
+        # The document of a run and that of its store are captured apart: a tag that is set in one
+        # and changed in the other has two values.
+        tags = {} if run_id else {"w": "1"}
         version = self.client.create_model_version(
-            name, source, run_id=run_id, model_id=model_id, tags={"w": "1"}
+            name, source, run_id=run_id, model_id=model_id, tags=tags
         )
         number = str(version.version)
         self.truth.store.say("version", name, number, value=model_id)
-        self.truth.store.say("version tag", name, number, "w", value="1")
+        for key, value in tags.items():
+            self.truth.store.say("version tag", name, number, key, value=value)
 
     def tag_registered(self, name: str) -> None:
         key, value = self.random.choice("kl"), self.name("v")
@@ -534,7 +544,7 @@ class Program:
 
     def prompt(self) -> None:
         """Register a prompt, which MLflow keeps as a registered model with its text as a tag."""
-        store, name = self.truth.store, self.name("prompt").replace(" ", "-")
+        store, name = self.truth.store, self.name("prompt", "-")
         store.say("registered", name, value="")
         for _ in range(self.random.randint(1, 2)):
             template = f"{self.name('Say')} {{{{x}}}}"

@@ -9,22 +9,27 @@ again       converted once more, after restoring the converted documents into a 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.servers import mlflow_server
+
 from truth.documents import Document, facts_of_run, facts_of_store, facts_of_traces
-from truth.programs import STORE, Program, Truth
+from truth.programs import STORE, Key, Program, Truth
 
 PROGRAMS_OF_A_PROCESS = 250
 PROGRAMS_OF_AN_EXPERIMENT = 50
 PROGRAMS_OF_A_FLUSH = 10
+LATE_S = 4.0  # a server writes documents again within this time
 _LARGEST = repr(sys.float_info.max)
 
 
@@ -43,7 +48,7 @@ class Workplace:
         self.folder = folder
         self.store = store
         self.truth = Truth()
-        self.uri = f"sqlite:///{folder}/m.db" if store == "sqlite" else f"file://{folder}/mlruns"
+        self.uri = f"file://{folder}/mlruns" if store == "file" else f"sqlite:///{folder}/m.db"
 
     # -- programs ------------------------------------------------------------------------
 
@@ -63,19 +68,29 @@ class Workplace:
                     program.afterwards()
                 programs.clear()
 
-    def keep_live_documents(self, mlflow: Any) -> None:
+    @property
+    def artifacts(self) -> Path:
+        """The folder with the artifacts of all runs."""
+        return self.folder / ("artifacts" if self.store == "server" else "mlruns")
+
+    def keep_live_documents(self) -> None:
         """Copy the captured documents, by owner."""
         (self.folder / "live").mkdir()
-        for run_id in self.truth.owners:
-            if run_id != STORE:
-                uri = mlflow.get_run(run_id).info.artifact_uri.removeprefix("file://")
-                path = Path(uri, "provenance", "prov.json")
-                shutil.copy(path, self.folder / "live" / f"{run_id}.json")
+        for path in self.artifacts.glob("**/artifacts/provenance/prov.json"):
+            run_id = path.parts[-4]
+            shutil.copy(path, self.folder / "live" / f"{run_id}.json")
 
     def remove_live_documents(self) -> None:
         """Remove the captured documents from the store."""
-        for path in self.folder.glob("mlruns/**/artifacts/provenance"):
+        for path in self.artifacts.glob("**/artifacts/provenance"):
             shutil.rmtree(path)
+
+    @contextlib.contextmanager
+    def server(self) -> Iterator[None]:
+        """Run a server that captures, in front of the database."""
+        options = ("--app-name", "yprov", "--backend-store-uri", self.uri)
+        with mlflow_server(self.folder, dict(os.environ), *options) as (self.uri, _):
+            yield
 
     # -- documents -----------------------------------------------------------------------
 
@@ -83,7 +98,7 @@ class Workplace:
         """Return the documents of a road, by owner."""
         if road == "live":
             paths = {path.stem: path for path in self.folder.glob("live/*.json")}
-            (paths[STORE],) = self.folder.glob("state/stores/*/prov.json")
+            (paths[STORE],) = self.folder.glob("state/**/stores/*/prov.json")
         else:
             folder = self.folder / road
             paths = {path.parent.name: path for path in folder.glob("*/*/prov.json")}
@@ -101,35 +116,42 @@ class Workplace:
                 stated = [*traces, *facts_of_store(registry)]
             else:
                 stated = [*facts_of_run(documents[owner])]
-            for difference in compare(self.expected(facts.total(), road), stated):
-                yield f"{road} {self.truth.seeds.get(owner, '')} {owner}: {difference}"
+            for key, difference in compare(self.expected(facts.total(), road), stated):
+                seeds = self.truth.seeds
+                seed = next((seeds[name] for name in (owner, *key) if name in seeds), None)
+                yield f"{road}, program {seed}, {owner}: {difference}"
 
-    def expected(self, facts: dict[Any, Any], road: str) -> dict[Any, Any]:
+    def expected(self, facts: dict[Key, Any], road: str) -> dict[Key, Any]:
         """Return what the documents of a road can know.
 
         A store keeps no order of datasets and models. MLflow's databases keep infinity as the
-        largest float.
+        largest float, which documents mark as doubtful. A server tells no hashes of files.
         """
         if road in ("live", "completed"):
             return facts
         facts = {key: value for key, value in facts.items() if key[0] != "trained on"}
+        if self.store == "server" and road == "converted":
+            facts = {key: value if key[0] != "file" else None for key, value in facts.items()}
         if self.store != "file":
             for key, value in facts.items():
                 if key[0] == "point":
-                    facts[key] = (value[0].replace("inf", _LARGEST), value[1])
+                    facts[key] = (value[0].replace("inf", f"{_LARGEST}?"), value[1])
         return facts
 
 
-def compare(true: dict[Any, Any], stated: list[tuple[Any, Any]]) -> Iterator[str]:
-    """Yield the facts that are missing, false, or stated more than once."""
+def compare(true: dict[Key, Any], stated: list[tuple[Key, Any]]) -> Iterator[tuple[Key, str]]:
+    """Yield the facts that are missing, false, or stated more than once, with a description."""
     counts = Counter(key for key, _ in stated)
     for key, value in stated:
         if key not in true:
-            yield f"false: {key} is {value!r}"
+            yield key, f"false: {key} is {value!r}"
         elif true[key] != value:
-            yield f"wrong: {key} is {value!r}, not {true[key]!r}"
-    yield from (f"twice: {key}" for key, count in counts.items() if count > 1)
-    yield from (f"missing: {key} is {true[key]!r}" for key in true.keys() - counts.keys())
+            yield key, f"wrong: {key} is {value!r}, not {true[key]!r}"
+    for key, count in counts.items():
+        if count > 1:
+            yield key, f"stated {count} times: {key}"
+    for key in true.keys() - counts.keys():
+        yield key, f"missing: {key} is {true[key]!r}"
 
 
 # -- roads ---------------------------------------------------------------------------------
@@ -143,13 +165,13 @@ def convert(uri: str, out: Path) -> None:
     list(Conversion(Request(source=uri, out=out), InlineExecutor()))
 
 
-def restore(documents: Path, uri: str, folder: Path) -> None:
+def restore(documents: Path, uri: str, artifacts: Path) -> None:
     """Restore documents into a database, with the artifacts of the store."""
     from yprov_mlflow.prov.restore import RestoreRequest
     from yprov_mlflow.prov.restore import restore as restore_documents
 
-    root = str(folder / "restored")
-    restore_documents(RestoreRequest((documents,), uri, folder / "mlruns", artifact_root=root))
+    root = str(artifacts.parent / "restored")
+    restore_documents(RestoreRequest((documents,), uri, artifacts, artifact_root=root))
 
 
 def empty_database(path: Path) -> None:
@@ -172,24 +194,29 @@ def check(job: Job) -> list[str]:
             YPROV_MLFLOW_COLLECTORS="none",
             MLFLOW_DISABLE_TELEMETRY="true",
             MLFLOW_ALLOW_FILE_STORE="true",
+            MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
             MLFLOW_ENABLE_ASYNC_TRACE_LOGGING=str(not synchronous).lower(),
         )
         workplace = Workplace(folder, job.store)
         for database in ("m.db", "restored.db"):
             shutil.copy(job.database, folder / database)
-        return list(_differences_of_all_roads(workplace, job.seeds, synchronous))
+        with workplace.server() if job.store == "server" else contextlib.nullcontext():
+            return list(_differences_of_all_roads(workplace, job.seeds, synchronous))
 
 
 def _differences_of_all_roads(
     workplace: Workplace, seeds: range, synchronous: bool
 ) -> Iterator[str]:
-    import yprov_mlflow as mlflow
+    # A server captures what clients without this package send it.
+    mlflow = importlib.import_module("mlflow" if workplace.store == "server" else "yprov_mlflow")
     from yprov_mlflow.prov.capture.recovery import recover
 
     folder = workplace.folder
     workplace.run(mlflow, seeds, synchronous)
+    if workplace.store == "server":
+        time.sleep(LATE_S)
     list(recover())
-    workplace.keep_live_documents(mlflow)
+    workplace.keep_live_documents()
     yield from workplace.differences("live")
     convert(workplace.uri, folder / "completed")
     yield from workplace.differences("completed")
@@ -197,6 +224,6 @@ def _differences_of_all_roads(
     convert(workplace.uri, folder / "converted")
     yield from workplace.differences("converted")
     restored = f"sqlite:///{folder}/restored.db"
-    restore(folder / "converted", restored, folder)
+    restore(folder / "converted", restored, workplace.artifacts)
     convert(restored, folder / "again")
     yield from workplace.differences("again")

@@ -229,6 +229,29 @@ def test_a_prompt_has_one_entity_for_all_calls() -> None:
     assert assignment["mlf:target"]["$"] == "store:model/ask/version/1"
 
 
+def test_aliases_end_with_the_version_that_they_name() -> None:
+    named = {"name": "m", "version": 1}
+    document = document_of(
+        ("create_model_version", {"name": "m", "source": "dummy"}, named),
+        ("set_registered_model_alias", {**named, "alias": "champion"}, None),
+        ("set_registered_model_alias", {"name": "m", "version": 2, "alias": "other"}, None),
+        ("delete_model_version", named, None),
+    )
+    ended = {end["prov:entity"] for end in document.records["wasInvalidatedBy"].values()}
+    assert values_of(document, "store:model/m/alias/champion").keys() <= ended
+    assert not values_of(document, "store:model/m/alias/other").keys() & ended
+
+
+def test_version_without_logged_model_derives_from_its_source() -> None:
+    """A server fills the missing id of the model with an empty text."""
+    run_id = "0" * 32
+    fields = {"name": "m", "source": f"runs:/{run_id}/model", "run_id": run_id, "model_id": ""}
+    document = document_of(("create_model_version", fields, {**fields, "version": 1}))
+    origins = [d["prov:usedEntity"] for d in document.records["wasDerivedFrom"].values()]
+    assert [origin.partition(":")[2] for origin in origins] == ["folder/model"]
+    assert not any("logged-model" in entity for entity in document.records["entity"])
+
+
 def test_an_unknown_call_keeps_its_arguments_and_its_result() -> None:
     document = document_of(("ponder_things", {"b": [1], "a": None}, {"answer": 42}))
     (activity,) = (

@@ -31,8 +31,9 @@ def _create_version(call: Call, version: str) -> bool:
 
 def _origin(call: Call) -> str | None:
     """Return the logged model or the run's artifact that a version is made from."""
-    model, source = call.find("model_id"), call.find("source")
-    if not isinstance(model, str) and isinstance(source, str):
+    # A server fills a missing id with an empty text.
+    model, source = call.find("model_id") or None, call.find("source")
+    if model is None and isinstance(source, str):
         match = _MODEL_SOURCE.search(source)
         model = (match[1] or match[2]) if match else None
     if isinstance(model, str):
@@ -56,6 +57,18 @@ def _copy_version(call: Call) -> bool:
     call.create(new)
     if new != old:
         call.derive(new, old)
+    return True
+
+
+def _delete_version(call: Call, version: str) -> bool:
+    """Delete a version, and like MLflow the aliases that name it."""
+    call.delete(version)
+    model, _, number = version.rpartition("/version/")
+    history, start = call.translation.history, f"{model}/alias/"
+    for entity in [entity for entity in call.builder.records["entity"] if entity.startswith(start)]:
+        alias = VersionedProperty(entity, ("mlf:AliasAssignment",))
+        if history.value(alias) == text(number):
+            history.remove(alias, call.ref)
     return True
 
 
@@ -119,6 +132,8 @@ def _create_prompt_version(call: Call, version: str) -> bool:
 HANDLERS: Mapping[str, Handler] = {
     "create_model_version": on_noun("model_version", _create_version),
     "copy_model_version": _copy_version,
+    "delete_model_version": on_noun("model_version", _delete_version),
+    "delete_prompt_version": on_noun("prompt_version", _delete_version),
     "transition_model_version_stage": on_noun("model_version", _transition),
     "rename_registered_model": on_noun("registered_model", _rename),
     "create_prompt_version": on_noun("prompt_version", _create_prompt_version),
