@@ -95,7 +95,7 @@ def test_documents_have_all_params_and_points(events: list[Event]) -> None:
             for key, value in event.params.items():
                 shown = (key.replace("\ud800", "?"), value.replace("\ud800", "?"))
                 assert shown in params
-    assert samples == sorted(text for _, text, _ in measurements(rows(events)))
+    assert samples == sorted(text for _, text, *_ in measurements(rows(events)))
 
 
 def rows(events: list[Event]) -> list[tuple[Any, ...]]:
@@ -176,8 +176,9 @@ def test_points_are_samples_or_go_to_the_sink(events: list[Event], most: int) ->
         for batch in sink.batches
         for key, value, step in zip(batch.series, batch.value, batch.step, strict=True)
     ]
-    # The file has every row, in order except for repetitions.
-    assert sorted(written) == (sorted(p[:2] for p in logged) if len(measured) > most else [])
+    # The file has every row, but for a model that repeats its own; repetitions come last.
+    distinct = sorted((key, text) for key, text, _, count in measured for _ in range(count))
+    assert sorted(written) == (distinct if len(measured) > most else [])
     counts = [
         int(entity["mlf:count"]["$"])
         for identifier, entity in document["entity"].items()
@@ -212,15 +213,15 @@ def test_documents_are_connected_by_relations(events: list[Event]) -> None:
 def measurements(logged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return the points without those that repeat an earlier one for a model.
 
-    A list of points as key, text, timestamp, model and session. MLflow repeats a point with the
-    id of a model; where events are read from a store, either of both may come first.
+    The arguments are points as key, text, timestamp, model and session; the results have a number
+    of distinct rows instead of model and session. MLflow repeats a point with the id of a model;
+    where events are read from a store, either of both may come first.
     """
     points: list[tuple[Any, ...]] = []
     owners: list[dict[str, Any]] = []
     for *point, model, session in logged:
-        for known, owner in zip(points, owners, strict=True):
-            if known != tuple(point):
-                continue
+        equal = [o for p, o in zip(points, owners, strict=True) if p == tuple(point)]
+        for owner in equal:
             if model is not None and model not in owner["models"]:
                 owner["models"].add(model)
                 break
@@ -228,9 +229,12 @@ def measurements(logged: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
                 owner["own"] = None
                 break
         else:
+            if any(model in owner["models"] for owner in equal):
+                continue
             points.append(tuple(point))
             owners.append({"own": model, "models": {model} - {None}})
-    return points
+    counts = [len(owner["models"]) + (owner["own"] is None) for owner in owners]
+    return [(*point, count) for point, count in zip(points, counts, strict=True)]
 
 
 @bounded

@@ -284,6 +284,20 @@ def test_a_series_has_statistics_of_all_its_points() -> None:
     assert series["mlf:nanCount"]["$"] == "1"
 
 
+@pytest.mark.parametrize("models", ["ab", " ab", "aab", " abba"])
+def test_a_point_that_is_repeated_for_models_is_one_measurement(models: str) -> None:
+    log = Log()
+    for model in models:
+        names = [f"m-{model}"] if model != " " else None
+        log.add(MetricsLogged, ["loss"], [0.5], [START_S * 1000], [3], (), None, names)
+    document = log.document()
+    [sample] = [
+        e for i, e in document.records["entity"].items() if i.startswith("run:metric/@run/loss/")
+    ]
+    named = {model["$"] for model in sample["mlf:model"]}
+    assert named == {"store:logged-model/m-a", "store:logged-model/m-b"}
+
+
 class Sink:
     def __init__(self) -> None:
         self.sizes: list[int] = []

@@ -73,7 +73,8 @@ class Points:
 
     When a model is logged, MLflow logs points of the run again with the id of the model. Such a
     repetition is a link and no second measurement. A point of a model is one if an earlier
-    point has its key, step, timestamp and value and is not of this model.
+    point has its key, step, timestamp and value. If that point is of this model already, MLflow's
+    databases ignore the repetition, and so does the document.
     """
 
     def __init__(self, max_samples: int, sink: PointsSink | None) -> None:
@@ -159,9 +160,12 @@ class Points:
         if logged is None:
             logged = self._logged[key] = self._logged_so_far(key)
         equal = logged.setdefault(identity, [])
+        same: int | None = None
         for point in equal:
             index = point.position - self._flushed_count
-            if link is not None and link.model != point.model and link.model not in point.links:
+            if link is not None and link.model in (point.model, *point.links):
+                same = point.position
+            elif link is not None:
                 point.links.add(link.model)
                 if index >= 0:
                     self._links.setdefault(index, []).append(link)
@@ -174,6 +178,8 @@ class Points:
                     model, dataset = self._models.pop(index), self._datasets.get(index)
                     self._links.setdefault(index, []).append(Link(model, dataset or (None, None)))
                 return point.position
+        if same is not None:  # autologging of LightGBM and Lightning logs points twice
+            return same
         position = self._flushed_count + len(self._values)
         equal.append(_Logged(position, link.model if link is not None else None))
         return None
