@@ -30,6 +30,7 @@ class Document:
                 self.sections[section].update(records)
         self.entities = self.sections["entity"]
         self.ended = {r["prov:entity"]: r for r in self.sections["wasInvalidatedBy"].values()}
+        self._before = {i: end for i, end in self.ended.items() if i.endswith("@before")}
         self._made = {r["prov:entity"]: r for r in self.sections["wasGeneratedBy"].values()}
         self._by_type: dict[str, list[tuple[str, Record]]] = defaultdict(list)
         for section in ("entity", "activity"):
@@ -51,10 +52,6 @@ class Document:
             other.startswith(facet) and str(end.get("prov:time")) > self._time(identifier)
             for other, end in self._before.items()
         )
-
-    @property
-    def _before(self) -> dict[str, Record]:
-        return {i: end for i, end in self.ended.items() if i.endswith("@before")}
 
     def _time(self, identifier: str) -> str:
         return str(self._made.get(identifier, {}).get("prov:time", ""))
@@ -146,14 +143,25 @@ def _models(document: Document) -> Iterator[Fact]:
 
 def facts_of_traces(document: Document) -> Iterator[Fact]:
     """Yield what a document says about traces."""
+    deleted: set[str] = set()
+    for identifier, _ in document.of_type("mlf:Trace"):
+        entries = [i for i in document.entities if i.startswith(f"{identifier}/entry/")]
+        if any(document.is_current(entry) for entry in entries):
+            yield ("trace", _last(identifier)), True
+        elif entries:
+            deleted.add(_last(identifier))
+    for key, value in _facts_of_parts(document):
+        if key[1] not in deleted:
+            yield key, value
+
+
+def _facts_of_parts(document: Document) -> Iterator[Fact]:
+    """Yield the spans, assessments and tags of traces."""
     spans = {i: r for i, r in document.of_type("mlf:Span") if "prov:label" in r}
     parents = {
         start["prov:activity"]: start.get("prov:starter")
         for start in document.sections["wasStartedBy"].values()
     }
-    for identifier, _ in document.of_type("mlf:Trace"):
-        if any(i.startswith(f"{identifier}/entry/") for i in document.entities):
-            yield ("trace", _last(identifier)), True
     for identifier, record in spans.items():
         parent = spans.get(parents.get(identifier) or "", {})
         yield ("span", identifier.split("/")[1], record["prov:label"]), parent.get("prov:label")
@@ -161,12 +169,12 @@ def facts_of_traces(document: Document) -> Iterator[Fact]:
         for identifier, record in document.of_type(f"mlf:{kind}"):
             if next(document.current("mlf:Entry", f"{identifier}/entry/"), None):
                 _, trace, _, assessment = identifier.split("/")
-                key = ("assessment", trace, record["schema:name"], assessment)
-                yield key, (kind, _json(record["prov:value"]))
+                name = record["schema:name"]
+                yield ("assessment", trace, name, assessment), (kind, _json(record["prov:value"]))
     for identifier, record in document.current("mlf:Tag", "store:trace/"):
-        if not record["schema:name"].startswith("mlflow."):
-            key = ("trace tag", identifier.split("/")[1], record["schema:name"])
-            yield key, record["prov:value"]
+        name = record["schema:name"]
+        if not name.startswith("mlflow."):
+            yield ("trace tag", identifier.split("/")[1], name), record["prov:value"]
 
 
 # -- the store -------------------------------------------------------------------------------

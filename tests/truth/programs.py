@@ -185,8 +185,8 @@ class Program:
             facts = self.truth.owners[run_id]
             while facts.values["lifecycle",] == "active" and self.random.random() < 0.2:
                 self._some(AFTER, 1, 1, run_id, facts)
-        if self.traces and self.random.random() < 0.5:
-            self._some(ASSESS, 1, 4)
+        for _ in range(self.random.choice((0, 0, 1, 2, 4))):
+            self._some_trace()
 
     def _some(self, steps: Any, least: int, most: int, *arguments: Any) -> None:
         for _ in range(self.random.randint(least, most)):
@@ -440,8 +440,21 @@ class Program:
             self.mlflow.delete_trace_tag(trace_id, key[2])
             facts.forget(*key)
 
+    def delete_trace(self, *_: Any) -> None:
+        if self.random.random() < 0.7:
+            return
+        facts, trace_id = self.traces.pop(self.random.randrange(len(self.traces)))
+        experiment_id = self.client.get_trace(trace_id).info.experiment_id
+        self.client.delete_traces(experiment_id, trace_ids=[trace_id])
+        for kind in ("trace", "span", "assessment", "trace tag"):
+            facts.forget(kind, trace_id)
+
     def assess_in_run(self, *_: Any) -> None:
-        if self.synchronous and self.traces:
+        if self.synchronous:
+            self._some_trace()
+
+    def _some_trace(self) -> None:
+        if self.traces:
             self.random.choice(ASSESS)(self)
 
     # -- experiments and registry --------------------------------------------------------
@@ -603,6 +616,6 @@ AFTER: tuple[Step, ...] = (
 """Steps with a run that has ended."""
 ASSESS: tuple[Step, ...] = (
     *(_P.assess, _P.assess, _P.assess_again, _P.delete_assessment, _P.tag_trace),
-    *(_P.tag_trace, _P.delete_tag_of_trace),
+    *(_P.tag_trace, _P.delete_tag_of_trace, _P.delete_trace),
 )
 """Steps with a trace that is in the store."""
