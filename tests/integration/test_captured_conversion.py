@@ -130,6 +130,49 @@ def test_later_changes_are_added(tmp_path: Path, scheme: str, points: int) -> No
     assert [e.lifecycle for e in events if isinstance(e, RunUpdated)] == ["deleted"]
 
 
+@pytest.mark.parametrize("in_reach", [True, False])
+def test_removed_files_end_if_the_artifacts_are_in_reach(tmp_path: Path, in_reach: bool) -> None:
+    run = Captured(tmp_path, 5, "sqlite:///")
+    artifacts = run.provenance.parent
+    (artifacts / "notes.txt").unlink()
+    if not in_reach:  # a link out of the store hides files
+        (artifacts / "more").symlink_to(tmp_path)
+    command = [sys.executable, "-m", "yprov_mlflow", "convert", run.uri, "-o", "out"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    (converted,) = open_documents(run.converted())
+    files = [f for e in events_of(converted) if isinstance(e, ArtifactsLogged) for f in e.files]
+    assert [file["path"] for file in files] == ([] if in_reach else ["notes.txt"])
+    assert not check(run.converted()).errors
+
+
+def test_option_for_points_that_a_captured_document_ignores_is_reported(tmp_path: Path) -> None:
+    run = Captured(tmp_path, 5, "sqlite:///")
+    for source in (run.uri, str(run.provenance / "prov.json")):
+        command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", "out"]
+        done = subprocess.run(
+            [*command, "--points", "none"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert "keeps its points in records" in done.stderr
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert "keeps its points" not in done.stderr
+
+
+def test_run_id_is_a_source(tmp_path: Path) -> None:
+    run = Captured(tmp_path, 150, "sqlite:///")
+    (own,) = open_documents(run.provenance / "prov.json")
+    run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
+    (converted,) = open_documents(run.converted(".ttl"))
+    assert prov_json.to_prov(converted) == prov_json.to_prov(own)
+    assert run.converted(".ttl").with_name("metrics.parquet").exists()
+    assert "1 unchanged" in run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
+    (tmp_path / run.run_id).touch()
+    command = [sys.executable, "-m", "yprov_mlflow", "convert", run.run_id, "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"Write ./{run.run_id} for the file" in done.stderr
+
+
 def test_documents_become_every_format_and_back(tmp_path: Path) -> None:
     run = Captured(tmp_path, 5, "sqlite:///")
     (own,) = open_documents(run.provenance / "prov.json")

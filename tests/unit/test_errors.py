@@ -13,7 +13,7 @@ ERRORS = [
     errors.JournalError.unwritable("/full", "No space left on device"),
     errors.DeliveryError.no_journal("abc", "/state/journal/abc"),
     errors.DeliveryError.no_document("abc", "No such file."),
-    errors.DocumentError.malformed("x.json", "no JSON"),
+    errors.DocumentError.unopened("x.json", OSError(2, "No such file")),
     errors.DocumentError.unreadable("PROV-N", ValueError("line 3."), "x.provn"),
     errors.DocumentError.unwritable("RDF", KeyError(), "urn:uuid:1#record"),
     errors.DocumentError.compressed(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,17 +40,18 @@ def test_contexts_do_nothing_without_capture() -> None:
 
 
 def test_sql_store_without_sqlalchemy_needs_the_whole_of_mlflow(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(diagnosis.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="pip install mlflow") as caught:
-        recovery.fetch_document("r", "yprov+sqlite:///mlflow.db")
+        recovery.fetch_document("r", tmp_path, "yprov+sqlite:///mlflow.db")
     assert "sqlite:///mlflow.db" in str(caught.value)
 
 
 def test_plugin_modules_import_the_standard_library_only() -> None:
     script = """
 import sys
+from pathlib import Path
 before = set(sys.modules)
 import yprov_mlflow.prov.capture.entry
 names = {name.split(".")[0] for name in set(sys.modules) - before}

@@ -39,6 +39,7 @@ from yprov_mlflow.prov.errors import (
     first_line,
 )
 from yprov_mlflow.prov.events import TERMINAL, RunCreated
+from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.ids import quote_key, store_id, store_of
 from yprov_mlflow.prov.journal import JournalDirectory, merge
 from yprov_mlflow.prov.layout import (
@@ -50,6 +51,7 @@ from yprov_mlflow.prov.layout import (
     private_folder,
 )
 from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.translate import side_files
 from yprov_mlflow.prov.uris import strip_prefix
 
 _DAY_S = 86_400
@@ -236,8 +238,20 @@ def _open_store(uri: str) -> Any:
     return store
 
 
-def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
-    """Return a run's ``prov.json``: from its journals if they are here, else from its artifacts.
+def fetch_document(
+    run_id: str, out: Path, tracking_uri: str | None = None, *, with_points: bool = False
+) -> Path:
+    """Write a run's document: from its journals if they are here, else from its artifacts.
+
+    Args:
+        run_id: The run.
+        out: An existing folder for the document.
+        tracking_uri: The store of the run; by default that of its journals, or MLflow's current
+            one.
+        with_points: Write its metric file beside it as well, if it has one.
+
+    Returns:
+        The ``prov.json``, at any depth in the folder.
 
     Raises:
         RunNotFoundError: The store does not have the run.
@@ -250,32 +264,33 @@ def fetch_document(run_id: str, tracking_uri: str | None = None) -> bytes:
         state = capture.recorder.get(run_id)
         if state is not None and state.store is not None:
             capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
-            return _rebuild(capture, own_folder(capture, run_id, state), state.store)
+            return _rebuild(capture, own_folder(capture, run_id, state), state.store, out)
         journaled = folder.path.is_dir()
         uri = tracking_uri or (_recorded_uri(folder) if journaled else mlflow.get_tracking_uri())
         if not journaled:
-            return _fetch(_open_store(uri), run_id)
+            return _fetch(_open_store(uri), run_id, out, with_points)
         try:
             store = _open_store(uri)
-            current = folder.is_current()
-            return _fetch(store, run_id) if current else _rebuild(capture, folder, store)
+            if folder.is_current():
+                return _fetch(store, run_id, out, with_points)
+            return _rebuild(capture, folder, store, out)
         except Exception as error:  # noqa: BLE001 - each kind of store has its own errors
             reason = redact(first_line(error))
             LOGGER.warning("%s. The journal of run %s is used alone.", reason.rstrip("."), run_id)
-        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            written = write_document(folder, Path(out), capture.recorder.settings)
-            return written.files[-1].read_bytes()
+        return write_document(folder, out, capture.recorder.settings).files[-1]
 
 
-def _fetch(store: Any, run_id: str) -> bytes:
-    """Return the document among the artifacts of a run."""
+def _fetch(store: Any, run_id: str, out: Path, with_points: bool) -> Path:
+    """Download the document among the artifacts of a run."""
     artifacts = RunArtifacts(store, _get_run(store, run_id))
-    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-        try:
-            local = artifacts.fetch(PROV_JSON, out)
-        except Exception as error:  # each artifact repository raises errors of its own
-            raise DeliveryError.no_document(run_id, str(error)) from error
-        return local.read_bytes()
+    try:
+        local = artifacts.fetch(PROV_JSON, str(out))
+        names = side_files(prov_json.loads(local.read_bytes())) if with_points else []
+        for name, _ in names:
+            artifacts.fetch(name, str(out))
+    except Exception as error:  # each artifact repository raises errors of its own
+        raise DeliveryError.no_document(run_id, str(error)) from error
+    return local
 
 
 def _get_run(store: Any, run_id: str) -> Any:
@@ -288,6 +303,6 @@ def _get_run(store: Any, run_id: str) -> Any:
         raise RunNotFoundError.of(run_id, where) from error
 
 
-def _rebuild(capture: CaptureSession, folder: JournalDirectory, store: Any) -> bytes:
+def _rebuild(capture: CaptureSession, folder: JournalDirectory, store: Any, out: Path) -> Path:
     with document(capture, folder, store, False) as (_, written):
-        return written.files[-1].read_bytes()
+        return [Path(shutil.copy(file, out)) for file in written.files][-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -38,7 +39,7 @@ def document(run_id: str | None = None) -> ProvDocument:
         DeliveryError: Nothing was captured of the run, here or elsewhere.
         MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
     """
-    return prov_json.to_prov(prov_json.loads(_fetch(run_id or None)[1]))
+    return prov_json.to_prov(_fetch(run_id or None))
 
 
 def energy(run: Source = None) -> EnergyReport:
@@ -86,7 +87,7 @@ def load_document(run: Source, tracking_uri: str | None = None) -> Document:
         return _single(prov_json.from_prov(run))
     source = run if run is None else os.fspath(run)
     if source is None or not is_path(source):
-        return prov_json.loads(_fetch(source, tracking_uri)[1])
+        return _fetch(source, tracking_uri)
     try:
         documents = list(open_documents(Path(source)))
     except OSError as error:
@@ -114,9 +115,19 @@ def _single(documents: Iterable[Document]) -> Document:
     return several[0]
 
 
-def _fetch(run_id: str | None, tracking_uri: str | None = None) -> tuple[str, bytes]:
-    """Return the id of a run, by default of the current one, and its PROV-JSON."""
-    from yprov_mlflow.prov.capture import recovery, session  # they load MLflow, files do not
+def _fetch(run_id: str | None, tracking_uri: str | None = None) -> Document:
+    """Return the document of a run, by default of the current one."""
+    from yprov_mlflow.prov.capture import session  # it loads MLflow, files do not
 
     run_id = session.get().current_run() if run_id is None else run_id
-    return run_id, recovery.fetch_document(run_id, tracking_uri)
+    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        return prov_json.loads(write_document(run_id, Path(out), tracking_uri).read_bytes())
+
+
+def write_document(
+    run_id: str, out: Path, tracking_uri: str | None = None, *, with_points: bool = False
+) -> Path:
+    """Write the document of a run into a folder; see ``recovery.fetch_document``."""
+    from yprov_mlflow.prov.capture import recovery  # it loads MLflow
+
+    return recovery.fetch_document(run_id, out, tracking_uri, with_points=with_points)

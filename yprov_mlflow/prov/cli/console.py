@@ -85,6 +85,9 @@ def store_errors(
         RunNotFoundError: The store does not contain ``run_id``.
         StoreError: Any other error.
     """
+    if run_id is not None:
+        # With MLflow's own number of retries, it takes minutes to notice that a server is down.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         yield
     except errors.YprovMlflowError:
@@ -173,6 +176,14 @@ def not_empty(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value.strip():
         raise click.BadParameter("it is empty.")
     return value
+
+
+tracking_uri_option = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="Store of the run; by default MLFLOW_TRACKING_URI or MLflow's default.",
+)
+"""The option of commands that take a run id."""
 
 
 def report_option(content: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

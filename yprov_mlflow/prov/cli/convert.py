@@ -1,10 +1,12 @@
-"""``yprov-mlflow convert``: convert a store of old runs to PROV documents."""
+"""``yprov-mlflow convert``: convert stores of old runs, and documents, to PROV documents."""
 
 from __future__ import annotations
 
 import datetime
 import os
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yprov_mlflow.prov.cli import console
+from yprov_mlflow.prov.errors import DeliveryError, UsageError
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.layout import STORE_FOLDER
 from yprov_mlflow.prov.redaction import redact
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from yprov_mlflow.prov.sources.source import Problem
 
 _INTERRUPTED = 130
+_RUN_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 # Seconds between two lines of progress in a log file.
 _PROGRESS_S = 60.0
@@ -68,14 +72,16 @@ _PROGRESS_S = 60.0
     type=click.Choice(["auto", "all", "none"]),
     default="auto",
     show_default=True,
-    help="Metric points as PROV records: if few (auto), always, or never (statistics only).",
+    help="Metric points as PROV records: if few (auto), always, or never (statistics only). "
+    "Documents of captured runs keep theirs.",
 )
 @click.option(
     "--series",
     type=click.Choice(list(SERIES)),
     default="parquet",
     show_default=True,
-    help="File format of metric points that are not PROV records.",
+    help="File format of metric points that are not PROV records. Documents of captured runs "
+    "keep their file.",
 )
 @click.option(
     "--artifacts",
@@ -90,12 +96,14 @@ _PROGRESS_S = 60.0
     help="Number of processes.  [default: number of CPUs]",
 )
 @click.option("--dask", metavar="ADDRESS", help="Convert on the Dask cluster of this scheduler.")
+@console.tracking_uri_option
 @click.option("--dry-run", is_flag=True, help="Show what would be converted, and write nothing.")
 @console.report_option("counts and problems as JSON")
 def convert(
     source: str,
     out: str,
     *,
+    tracking_uri: str | None,
     since: str | None,
     workers: int,
     dask: str | None,
@@ -103,7 +111,7 @@ def convert(
     report_file: Path | None,
     **chosen: Any,
 ) -> None:
-    """Convert the runs of an MLflow store to W3C PROV.
+    """Convert the runs of an MLflow store, or documents, to W3C PROV.
 
     SOURCE is an `mlruns` folder of any MLflow version, a database (sqlite:///mlflow.db,
     postgresql://…, mysql://…, also of an older schema that MLflow would first upgrade), or a
@@ -111,6 +119,9 @@ def convert(
     runs, registered models, logged models and traces, and lists everything that cannot be read,
     with its location and the reason. SOURCE and DIR may be URLs of object stores, such as
     s3://bucket/mlruns.
+
+    SOURCE may also be a document, a folder of documents, or the id of a captured run, whose
+    document is found as `show` finds it. Documents only get another format.
 
     An interrupted conversion continues if you repeat the command. A finished one converts only
     what changed.
@@ -122,16 +133,18 @@ def convert(
       yprov-mlflow convert sqlite:///mlflow.db -o prov --to prov-json --to turtle
       yprov-mlflow convert mlruns -o prov --to n-quads --layout single --workers 8
       yprov-mlflow convert http://localhost:5000 -o prov --experiment iris --since 2026-01-01
+      yprov-mlflow convert provenance/prov.json -o ttl --to turtle
+      yprov-mlflow convert 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 -o ttl --to turtle
     """
     # Imports in functions keep `--help` and other commands fast: these load MLflow and pyarrow.
     from yprov_mlflow.prov.convert import Request
-    from yprov_mlflow.prov.convert.remote import RemoteOutput, is_remote, local_source
+    from yprov_mlflow.prov.convert.remote import RemoteOutput, is_remote
     from yprov_mlflow.prov.settings import load
     from yprov_mlflow.prov.translate import Options
 
     settings = load()
     remote = RemoteOutput(out, settings.directory, source) if is_remote(out) else None
-    with local_source(source) as location:
+    with _local(source, tracking_uri) as location:
         request = Request(
             source=location,
             out=remote.folder if remote is not None else _folder(out),
@@ -150,6 +163,38 @@ def convert(
         click.echo(f"{count} files uploaded to {redact(out)}")
     if report.losses:
         sys.exit(console.NO_ARTIFACTS if report.lacks_only_artifacts else console.PARTLY)
+
+
+@contextmanager
+def _local(source: str, tracking_uri: str | None) -> Iterator[str]:
+    """Yield a local location: that of a temporary copy of a run's document or of a remote source.
+
+    Raises:
+        UsageError: A file has the name of a run id, or a store is passed for no run id.
+        DeliveryError: The run lacks a document.
+    """
+    from yprov_mlflow.prov.convert.remote import local_source
+
+    if not _RUN_ID(source):
+        if tracking_uri is not None:
+            what = "--tracking-uri is for run ids, which have 32 hexadecimal digits"
+            raise UsageError(what, source, "Give the store itself as SOURCE, or a run id")
+        with local_source(source) as location:
+            yield location
+        return
+    if os.path.lexists(source):
+        what = "this is a file or folder here, and could be a run id"
+        raise UsageError(what, source, f"Write ./{source} for the file, or change the folder")
+    from yprov_mlflow.prov.capture.run_views import write_document
+
+    with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as out:
+        try:
+            with console.store_errors(tracking_uri, source):
+                path = write_document(source, Path(out), tracking_uri, with_points=True)
+        except DeliveryError as error:
+            cure = "Convert it from its store: yprov-mlflow convert STORE -o DIR --run ID"
+            raise DeliveryError(error.what, error.where, cure) from error
+        yield str(path)
 
 
 def _convert(request: Request, executor: Executor, report_file: Path | None) -> ConversionReport:

@@ -6,19 +6,19 @@ import sys
 
 import click
 
-from yprov_mlflow.prov.cli.console import PARTLY, print_json, print_view, store_errors
-from yprov_mlflow.prov.views.view import View
-
-_tracking_uri = click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="Store of the run; by default MLFLOW_TRACKING_URI or MLflow's default.",
+from yprov_mlflow.prov.cli.console import (
+    PARTLY,
+    print_json,
+    print_view,
+    store_errors,
+    tracking_uri_option,
 )
+from yprov_mlflow.prov.views.view import View
 
 
 @click.command()
 @click.argument("run", metavar="RUN|FILE")
-@_tracking_uri
+@tracking_uri_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with complete hashes.")
 def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
     """Summarize the provenance document of a run or store.
@@ -47,7 +47,7 @@ def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
     "was measured."
 )
 @click.argument("run", metavar="RUN|FILE")
-@_tracking_uri
+@tracking_uri_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every quantity.")
 def energy(run: str, tracking_uri: str | None, as_json: bool) -> None:
     """Report the energy and emissions of a run, by device, context and epoch.

@@ -20,12 +20,19 @@ _LOST = "what only capture saw: times of calls, contexts, processes, hardware"
 
 
 def completed(
-    source: Source, unit: Unit, request: Request, stored: Document, scratch: Path
+    source: Source,
+    unit: Unit,
+    request: Request,
+    stored: Document,
+    scratch: Path,
+    *,
+    is_whole: bool,
 ) -> tuple[Document, tuple[Problem, ...]]:
     """Return the captured document of a run, completed from the store, and problems.
 
     Without a captured document it is the stored one. The metric file of the captured document
-    is copied to the scratch folder and replaces that of the stored one.
+    is copied to the scratch folder and replaces that of the stored one. ``is_whole`` says that
+    nothing is missing from the stored document: files that it lacks are then gone.
     """
     folder = source.artifact_folder(unit.ref) if unit.ref is not None else None
     path = Path(folder, PROVENANCE, PROV_JSON) if folder else None
@@ -46,11 +53,26 @@ def completed(
             stored_events = source.events(unit.ref)
             more = [*completion.missing_points(events_of(own, batches), stored_events, keys)]
             source.problems()  # they were reported when the run was read first
-        document = completion.complete(own, stored, more)
+        document = completion.complete(own, stored, more, all_files=is_whole)
     except (DocumentError, OSError, KeyError, ValueError) as error:
         return stored, (Problem(str(path), f"cannot be used: {error}", _LOST),)
     copy_points(document, path.parent, unit, request, scratch)
-    return document, ()
+    return document, ignored_options(document, str(path), request)
+
+
+def ignored_options(document: Document, location: str, request: Request) -> tuple[Problem, ...]:
+    """Return a problem, without a loss, for each option that is for stores only."""
+    reasons = []
+    # Its points have contexts, ranks and times that only their document or its file has.
+    in_file = bool(side_files(document))
+    if request.points == ("all" if in_file else "none"):
+        kind = "a metric file" if in_file else "records"
+        reasons.append(f"the document keeps its points in {kind}: --points is for stores")
+    if request.options.hash_user or request.options.base_uri:
+        reasons.append(
+            "the document keeps its names and identifiers: those settings are for stores"
+        )
+    return tuple(Problem(location, reason, "") for reason in reasons)
 
 
 def copy_points(

@@ -70,9 +70,13 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
         problems = tuple(source.problems())
         if isinstance(source, DocumentSource) and unit.ref is not None:
             document, beside = source.document(unit.ref)
-            captured.copy_points(document, Path(beside), unit, request, folder)
+            captured.copy_points(document, beside, unit, request, folder)
+            problems += captured.ignored_options(document, _location(source, unit), request)
         else:
-            document, more = captured.completed(source, unit, request, document, folder)
+            is_whole = not any(problem.lost for problem in problems)
+            document, more = captured.completed(
+                source, unit, request, document, folder, is_whole=is_whole
+            )
             problems += more
         if fingerprint is None:  # the unit without a run: only its document shows a change
             fingerprint = hashlib.sha256(prov_json.dumps(document)).hexdigest()

@@ -21,20 +21,26 @@ _EXPERIMENT = "store:experiment/"
 
 
 class DocumentSource(Source):
-    """Reads documents; each is passed on as it is, only in another format."""
+    """Reads documents; each is passed on as it is, only in another format.
+
+    Args:
+        path: A document, or a folder of documents.
+        location: Where they come from, if this is a copy.
+    """
 
     of_documents = True
 
-    def __init__(self, location: str) -> None:
-        self.location = self._path = location
-        self.folder = location if os.path.isdir(location) else None
+    def __init__(self, path: str, location: str | None = None) -> None:
+        self._path = path
+        self.location = location or path
+        self.folder = path if os.path.isdir(path) else None
         self._problems: list[Problem] = []
-        self._open: tuple[str, int, Iterator[Document]] = ("", 0, iter(()))
-        self._digests: dict[str, str] = {}
+        self._open: tuple[Path | None, int, Iterator[Document]] = (None, 0, iter(()))
+        self._digests: dict[Path, str] = {}
 
     def __reduce__(self) -> Any:
         """Pickle the location only: each worker reads the documents itself."""
-        return DocumentSource, (self._path,)
+        return DocumentSource, (self._path, self.location)
 
     def store(self) -> Mapping[str, str]:
         """Return the location: documents may be of several stores."""
@@ -44,7 +50,9 @@ class DocumentSource(Source):
         """Yield a reference for each document, also for those of stores."""
         path = Path(self._path)
         for file in documents_below(path) if path.is_dir() else [path]:
-            for number, document in enumerate(self._documents(str(file))):
+            # Relative, so that a copy elsewhere has the same keys.
+            relative = file.relative_to(path if path.is_dir() else path.parent).as_posix()
+            for number, document in enumerate(self._documents(file)):
                 index = DocumentIndex(document)
                 run = index.run or {}
                 parts = names(run, "dcterms:isPartOf")
@@ -58,31 +66,35 @@ class DocumentSource(Source):
                     None if status is None else str(status).removeprefix("mlf:"),
                     attribute(run, "mlf:startTimeMs"),
                     "active",
-                    f"{file}\n{number}",
+                    f"{relative}#{number}",
                 )
 
-    def _documents(self, path: str) -> Iterator[Document]:
+    def _documents(self, path: Path) -> Iterator[Document]:
         try:
-            yield from open_documents(Path(path))
+            yield from open_documents(path)
         except (DocumentError, OSError) as error:
-            self._problems.append(Problem(path, str(error), "the document"))
+            self._problems.append(Problem(str(path), str(error), "the document"))
+
+    def _file(self, ref: RunRef) -> tuple[Path, int]:
+        """Return the file of a document, and the number of the document in it."""
+        relative, _, number = ref.key.rpartition("#")
+        return Path(self.folder or os.path.dirname(self._path), relative), int(number)
 
     def fingerprint(self, ref: RunRef) -> str:
         """Return a digest of the file's content."""
-        path = ref.key.partition("\n")[0]
+        path, _ = self._file(ref)
         if path not in self._digests:  # one file may have the documents of many runs
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 self._digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._digests[path]
 
-    def document(self, ref: RunRef) -> tuple[Document, str]:
+    def document(self, ref: RunRef) -> tuple[Document, Path]:
         """Return a document, and the folder that its metric file is in.
 
         Raises:
             StoreError: The file no longer has it.
         """
-        path, _, number = ref.key.partition("\n")
-        position = int(number)
+        path, position = self._file(ref)
         # Runs of one file come in order: the file is read on, and not from its start each time.
         if self._open[0] != path or self._open[1] > position:
             self._open = (path, 0, self._documents(path))
@@ -90,8 +102,9 @@ class DocumentSource(Source):
         document = next(itertools.islice(documents, position - next_position, None), None)
         self._open = (path, position + 1, documents)
         if document is None:
-            raise StoreError("the document is missing now", path, "Repeat the conversion")
-        return document, os.path.dirname(path)
+            what, cure = "the document is missing now", "Repeat the conversion"
+            raise StoreError(what, str(path), cure)
+        return document, path.parent
 
     def events(self, ref: RunRef) -> Iterator[Event]:
         """Yield nothing: see ``document``."""
@@ -108,4 +121,4 @@ class DocumentSource(Source):
 
     def close(self) -> None:
         """Close the file that is being read."""
-        self._open = ("", 0, iter(()))
+        self._open = (None, 0, iter(()))

@@ -22,7 +22,7 @@ _SERVERS = frozenset({"http", "https", "databricks"})
 _SQLITE_HEADER = b"SQLite format 3\0"
 _CURE = (
     "Give a folder of runs (mlruns), a database (a SQLite file, sqlite:///FILE, postgresql://…,"
-    " mysql://…, mssql://…) or a tracking server (http://…, https://…, databricks)"
+    " mysql://…, mssql://…), a tracking server (http://…, https://…, databricks) or documents"
 )
 
 
@@ -33,7 +33,7 @@ def open_source(location: str, *, artifacts: str | None = None, uri: str | None 
         location: A folder with an ``mlruns`` tree, a SQLite file, or a tracking URI of MLflow,
             with or without the prefix ``yprov+``.
         artifacts: Folder to search for artifacts whose URIs in the store are not valid here.
-        uri: The original location of a file store, if ``location`` is a copy of it.
+        uri: The original location of a file store or of documents, if ``location`` is a copy.
 
     Raises:
         StoreError: Nothing exists there, or it is not a store of runs.
@@ -76,7 +76,7 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
         except StoreError:
             if next(documents_below(Path(path)), None) is None:
                 raise
-            return DocumentSource(path)
+            return DocumentSource(path, uri or location)
     if not os.path.exists(path):
         raise StoreError("no such file or folder", location, _CURE)
     try:
@@ -91,4 +91,4 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
     except DocumentError as error:
         reason = "this file is neither a SQLite database nor a document"
         raise StoreError(reason, location, _CURE) from error
-    return DocumentSource(path)
+    return DocumentSource(path, uri or location)

@@ -60,18 +60,21 @@ def missing_points(
             yield point
 
 
-def complete(own: Document, stored: Document, points: Iterable[Point] = ()) -> Document:
+def complete(
+    own: Document, stored: Document, points: Iterable[Point] = (), *, all_files: bool = False
+) -> Document:
     """Return the captured document, extended by newer data of the store.
 
     Args:
         own: The document of live capture.
         stored: The document of the same run, made from its store.
         points: Metric points that only the store has.
+        all_files: Whether the stored document has all files of the run, so that others are gone.
     """
     completion = _Completion(own, stored)
     completion.update_state()
     completion.add_values()
-    completion.add_files()
+    completion.update_files(all_files)
     completion.add_records()
     completion.add_points(points)
     return completion.builder.document({**stored.prefixes, **own.prefixes})
@@ -164,21 +167,35 @@ class _Completion:
         self.builder.was_revision_of(entity, previous)
         return entity
 
-    def add_files(self) -> None:
-        """Add a version of each file whose content in the store is another one."""
+    def update_files(self, all_files: bool) -> None:
+        """Add a version of each file whose content in the store is another one.
+
+        With ``all_files``, files of the run that the store lacks end, and so do those of a model
+        of which it has others.
+        """
         versions: dict[str, list[str]] = defaultdict(list)
         for identifier in self._own("entity"):
             if "artifact/" in identifier:
                 versions[_file(identifier)[0]].append(identifier)
-        for identifier, record in self._stored.get("entity", {}).items():
-            own, sha256 = versions.get(identifier), record.get("mlf:sha256")
-            if not own or sha256 is None:
-                continue
+        listed = {f"{RUN}:"} if all_files else set()
+        stored = self._stored.get("entity", {})
+        for identifier in stored:
+            owner, found, _ = identifier.partition("artifact/")
+            if found and all_files and (self._same_store or owner == f"{RUN}:"):
+                listed.add(owner)
+        for identifier, own in versions.items():
             last = max(own, key=lambda version: _file(version)[1])
-            # Without a hash, as after a failed read, it is unknown whether the content changed.
-            same = self._own("entity")[last].get("mlf:sha256") in (sha256, None)
-            if not (same and self._is_current(last)):
-                self._add_version(f"{identifier}/{_file(last)[1] + 1}", record, last)
+            if identifier in stored:
+                self._update_file(identifier, last, stored[identifier])
+            elif identifier.partition("artifact/")[0] in listed:
+                self.builder.was_invalidated_by(last, _RUN)
+
+    def _update_file(self, identifier: str, last: str, record: Record) -> None:
+        sha256 = record.get("mlf:sha256")
+        # Without a hash, as after a failed read, it is unknown whether the content changed.
+        same = self._own("entity")[last].get("mlf:sha256") in (sha256, None)
+        if sha256 is not None and not (same and self._is_current(last)):
+            self._add_version(f"{identifier}/{_file(last)[1] + 1}", record, last)
 
     def add_records(self) -> None:
         """Add all other records that the captured document lacks, with their relations."""
