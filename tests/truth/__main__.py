@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-import tempfile
-from pathlib import Path
 
-from truth.roads import PROGRAMS_OF_A_PROCESS, Job, check, empty_database
+from truth.roads import PROGRAMS_OF_A_PROCESS, Job, check
 
 
 def main() -> int:
@@ -22,21 +20,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="number of the first program")
     parser.add_argument("--store", choices=("sqlite", "file", "server"), default="sqlite")
     arguments = parser.parse_args()
+    numbers = range(arguments.seed, arguments.seed + arguments.programs)
+    jobs = [
+        Job(numbers[i : i + PROGRAMS_OF_A_PROCESS], arguments.store)
+        for i in range(0, len(numbers), PROGRAMS_OF_A_PROCESS)
+    ]
     done = total = 0
-    with tempfile.TemporaryDirectory() as folder:
-        database = Path(folder, "empty.db")
-        empty_database(database)
-        numbers = range(arguments.seed, arguments.seed + arguments.programs)
-        parts = [
-            numbers[i : i + PROGRAMS_OF_A_PROCESS]
-            for i in range(0, len(numbers), PROGRAMS_OF_A_PROCESS)
-        ]
-        jobs = [Job(part, arguments.store, database) for part in parts]
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            for job, found in zip(jobs, pool.imap(check, jobs), strict=True):
-                done, total = done + len(job.seeds), total + len(found)
-                print("".join(f"{difference}\n" for difference in found), end="")
-                print(f"{done} programs on {arguments.store}: {total} differences", flush=True)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for job, found in zip(jobs, pool.imap(check, jobs), strict=True):
+            done, total = done + len(job.seeds), total + len(found)
+            print("".join(f"{difference}\n" for difference in found), end="")
+            print(f"{done} programs on {arguments.store}: {total} differences", flush=True)
     return bool(total)
 
 

@@ -19,7 +19,7 @@ STORE = "store"
 """The owner of facts that belong to no run."""
 
 _METRICS = ("loss", "acc", "a/b", "f1 score")
-_CONTEXTS = ("training", "validation", "test", "Train", None)
+_CONTEXTS = ("training", "training", "validation", "test", "Train", None)
 _VALUES = (0.0, 1.5, -2.25, math.nan, math.inf, -math.inf, 1e-300)
 _TEXTS = ("1", "x y", "True", "é", "0.10")
 _FILES = ("f.txt", "d/g.json", "d/h.txt")
@@ -302,6 +302,13 @@ class Program:
         facts.say("model param", model.model_id, "a", value="1")
         facts.say("model tag", model.model_id, "t", value="1")
         facts.order.append(("model", model.model_id))
+
+    def train(self, run_id: str, facts: Facts) -> None:
+        """Log datasets and then models, as a training script does."""
+        for _ in range(self.random.randint(1, 2)):
+            self.dataset(run_id, facts)
+        for _ in range(self.random.randint(1, 2)):
+            self.model(run_id, facts)
 
     def tag_model(self, run_id: str, facts: Facts) -> None:
         for _, model_id in facts.keys("model")[-1:]:
@@ -592,7 +599,7 @@ _P = Program
 INSIDE: tuple[Step, ...] = (
     *(_P.param, _P.param_again, _P.batch_of_params_and_tags, _P.tag, _P.tag, _P.delete_tag),
     *(_P.rename, _P.metric, _P.batch, _P.batch, _P.in_context, _P.in_thread, _P.asynchronous),
-    *(_P.dataset, _P.dataset, _P.dataset, _P.model, _P.model, _P.tag_model),
+    *(_P.dataset, _P.dataset, _P.model, _P.train, _P.train, _P.train, _P.tag_model),
     *(_P.delete_tag_of_model, _P.point_of_model, _P.repeat_for_model, _P.repeat_for_model),
     *(_P.artifact, _P.artifact, _P.remove_artifact, _P.trace, _P.begin_span, _P.begin_span),
     *(_P.end_span, _P.assess_in_run),
