@@ -155,6 +155,23 @@ def test_missing_tables_are_empty_and_reported(make):
     ]
 
 
+def test_points_of_models_are_read_without_the_metrics_of_runs(make):
+    names = "model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, run_id"
+    location = make(
+        "DROP TABLE metrics",
+        f"CREATE TABLE logged_model_metrics ({names})",
+        f"INSERT INTO logged_model_metrics VALUES ('m-1', 'a', 5, 2.5, 1.0, '{RUN}')",
+    )
+    reading = SourceContents(location)
+    (call,) = (e for e in reading.run_events() if isinstance(e, StoreCalled))
+    [point] = call.arguments["metrics"]
+    assert (point["key"], point["timestamp"], point["step"], point["value"]) == ("a", 5, 2, 1.0)
+    assert {(problem.place, problem.lost) for problem in reading.problems} == {
+        ("metrics, logged model m-1", "the fraction"),
+        ("table metrics", "all metrics of runs"),
+    }
+
+
 # -- invalid contents --------------------------------------------------------------------------
 
 

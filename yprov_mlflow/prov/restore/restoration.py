@@ -178,7 +178,8 @@ def _target(request: RestoreRequest, report: RestoreReport, files: ArtifactFiles
         except ModuleNotFoundError as error:
             library = str(error.name).partition(".")[0]  # of those that MLflow requires
             what = f"restoring into a database needs {library}, which is not installed"
-            raise MissingExtraError(what, None, f"pip install '{library}'") from error
+            cure = "Install it with all that MLflow requires: pip install 'mlflow'"
+            raise MissingExtraError(what, None, cure) from error
         overwrite, root = request.overwrite, request.artifact_root
         return DatabaseTarget(request.to, report, files, overwrite, root)
     # Each target imports its own part of MLflow, which takes seconds.

@@ -155,6 +155,8 @@ class DatabaseTarget:
         default = f"{self._experiments.location(experiment_id)}/models/{model.model_id}/artifacts"
         artifacts = self._files.find(model, label, document)
         location = model.artifact_location
+        if location is None and not artifacts:
+            self._report.add_change(label, f"MLflow requires a location: it is {default}")
         if artifacts or location is None:
             location = default
         points = [

@@ -110,16 +110,20 @@ def _statement(reading: Reading, run_id: str, ids: Sequence[str]) -> Any:
     """Return the query for the models' points, joined with equal points of the run."""
     reader = reading.reader
     measured = reader.schema.tables["logged_model_metrics"]
-    run_points = reader.schema.tables["metrics"]
+    source: Any = measured
+    of_run: list[Any] = [sqlalchemy.null(), sqlalchemy.null()]
+    if reader.schema.has("metrics"):
+        source = measured.outerjoin(reader.schema.tables["metrics"], same_point(reader, ids))
+        of_run = reader.columns("metrics", ("key", "is_nan"))
     order = (measured.c[name] for name in _POINT[1:])
     return (
         sqlalchemy.select(
             measured.c.model_id,
             *(measured.c[name] for name in _POINT),
             *reader.columns("logged_model_metrics", ("run_id", "dataset_name", "dataset_digest")),
-            *reader.columns("metrics", ("key", "is_nan")),
+            *of_run,
         )
-        .select_from(measured.outerjoin(run_points, same_point(reader, ids)))
+        .select_from(source)
         .where(measured.c.run_id == run_id, measured.c.model_id.in_(ids))
         .order_by(reader.ordered(measured.c.metric_name), *order, measured.c.model_id)
     )
