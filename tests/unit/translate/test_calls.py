@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from yprov_mlflow.prov.events import SessionStarted, StoreCalled
 from yprov_mlflow.prov.ids import store_id
 from yprov_mlflow.prov.model.document import Document
@@ -50,6 +52,16 @@ def version(number: int, **more: Any) -> tuple[str, dict[str, Any], Any]:
 
 ALIAS = {"name": "iris", "alias": "champion"}
 IRIS = "store:model/iris"
+
+
+@pytest.mark.parametrize("is_prompt", [False, True])
+def test_only_versions_of_models_are_models(is_prompt: bool) -> None:
+    named = {"name": "m", "version": 1}
+    link = ("link_prompt_version_to_run", {**named, "run_id": "1" * 32}, None)
+    tag = ("set_model_version_tag", {**named, "key": "a", "value": "b"}, None)
+    document = document_of(*([tag, link] if is_prompt else [tag]))
+    version = document.records["entity"]["store:model/m/version/1"]
+    assert ("mls:Model" in str(version["prov:type"])) is not is_prompt
 
 
 def test_a_model_version_derives_from_its_logged_model() -> None:
@@ -225,6 +237,7 @@ def test_a_prompt_has_one_entity_for_all_calls() -> None:
     ):
         types = [value["$"] for value in document.records["entity"][entity]["prov:type"]]
         assert f"mlf:{kind}" in types
+        assert "mls:Model" not in types
     (assignment,) = values_of(document, "store:model/ask/alias/prod").values()
     assert assignment["mlf:target"]["$"] == "store:model/ask/version/1"
 

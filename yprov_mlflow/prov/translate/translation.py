@@ -43,6 +43,8 @@ class Translation:
         training: Datasets and models in the order in which they were logged.
         models_created: Models created so far.
         models_to_create: All models that some event of the document creates.
+        model_versions: Versions of registered models; their order is that of their declaration.
+        prompts: Registered models and versions that are prompts.
         artifacts: Artifacts written so far, by the entity of their first version.
         spans: Spans of traces, by their activity.
         lifecycle: Lifecycle stage of the run: ``deleted``, ``active`` or ``purged``.
@@ -61,6 +63,8 @@ class Translation:
     training: TrainingStages = dataclasses.field(default_factory=TrainingStages)
     models_created: set[str] = dataclasses.field(default_factory=set)
     models_to_create: set[str] = dataclasses.field(default_factory=set)
+    model_versions: dict[str, None] = dataclasses.field(default_factory=dict)
+    prompts: set[str] = dataclasses.field(default_factory=set)
     artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)
     spans: dict[str, SpanState] = dataclasses.field(default_factory=dict)
     lifecycle: str | None = None

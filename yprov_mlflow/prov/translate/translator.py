@@ -18,6 +18,7 @@ from yprov_mlflow.prov.translate.metrics import add_metrics
 from yprov_mlflow.prov.translate.point_batches import PointsSink
 from yprov_mlflow.prov.translate.points import Points
 from yprov_mlflow.prov.translate.store_calls import on_call
+from yprov_mlflow.prov.translate.store_calls.registry import add_model_types
 from yprov_mlflow.prov.translate.store_calls.spans import add_spans
 from yprov_mlflow.prov.translate.timeline import Timeline, context_spans, event_time
 from yprov_mlflow.prov.translate.translation import Options, Translation
@@ -102,6 +103,7 @@ class Translator:
             if handler is not None and (namespaces.run_id or type(event) in _STORE_LEVEL):
                 handler(translation, event)
         models.add_training(translation)
+        add_model_types(translation)
         if namespaces.run_id:
             runs.add_inputs_and_outputs(translation.builder)
             add_metrics(translation, self._points)

@@ -12,6 +12,7 @@ from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.models import declare_model
 from yprov_mlflow.prov.translate.store_calls.method_names import create, on_noun
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
+from yprov_mlflow.prov.translate.translation import Translation
 
 # Either a URI of MLflow, or the location that MLflow resolved it to.
 _RUN_SOURCE = re.compile(r"runs:/+([^/]+)/(.+)\Z|/([0-9a-f]{32})/artifacts/(.+)\Z")
@@ -127,6 +128,14 @@ def _create_prompt_version(call: Call, version: str) -> bool:
     if isinstance(template, str):
         call.builder.entity(version, (), None, {"prov:value": text(template)})
     return True
+
+
+def add_model_types(translation: Translation) -> None:
+    """Add ML-Schema's type to the versions that are not prompts, which MLflow registers, too."""
+    prompts = translation.prompts
+    for version in translation.model_versions:
+        if not prompts & {version, version.rpartition("/version/")[0]}:
+            translation.builder.entity(version, ["mls:Model"])
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -32,7 +32,7 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
     "logged-model": ("mlf:LoggedModel",),
     "dataset": ("mlf:EvaluationDataset",),
 }
-_MODEL_VERSION_TYPES: tuple[str, ...] = ("mlf:ModelVersion", "mls:Model")
+_MODEL_VERSION_TYPES: tuple[str, ...] = ("mlf:ModelVersion",)
 _OTHER_TYPES: tuple[str, ...] = ("mlf:StoreObject",)
 
 
@@ -133,6 +133,8 @@ class Call:
         entity = f"{STORE}:" + "/".join(words)
         if len(words) > 2 and words[-2] == "version":
             types = _MODEL_VERSION_TYPES if words[0] == "model" else _OTHER_TYPES
+            if words[0] == "model":
+                self.translation.model_versions[entity] = None
         else:
             types = _TYPES.get(words[0], _OTHER_TYPES)
         attributes = {"mlf:objectKind": text(kind)} if kind is not None else None
@@ -154,6 +156,7 @@ class Call:
         """Add the type of prompts to a registered model or to one of its versions."""
         kind = "mlf:PromptVersion" if "/version/" in subject else "mlf:Prompt"
         self.builder.entity(subject, [kind])
+        self.translation.prompts.add(subject)
 
     def create(self, subject: str) -> str:
         """Add the creation of an object and return its entry.
