@@ -57,6 +57,22 @@ def lint(session: nox.Session) -> None:
     session.run("python", "docs/generate.py", "--check")
 
 
+FRAMEWORKS = [
+    *("scikit-learn", "xgboost", "lightgbm", "optuna", "matplotlib", "langchain", "openai"),
+    *("torch", "lightning", "transformers", "accelerate", "tensorflow-cpu", "tensorboard"),
+]
+
+
+@nox.session(python="3.11", default=False)
+def frameworks(session: nox.Session) -> None:
+    """Train with each framework, plain and captured, and compare MLflow with the documents.
+
+    Takes half an hour and several GB; ``-- --only sklearn_models`` runs one script.
+    """
+    session.install("-e", ".", "jsonschema", *FRAMEWORKS)
+    session.run("python", "tests/frameworks/compare.py", *session.posargs)
+
+
 SKINNY = """
 import yprov_mlflow as mlflow
 
