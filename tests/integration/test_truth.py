@@ -1,4 +1,4 @@
-"""The truth oracle in a bounded form; ``python -m truth`` in this folder's parent runs more."""
+"""The truth oracle in a bounded form; ``python -m truth`` in the folder ``tests`` runs more."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from truth.programs import trained_on
 
 
-@pytest.mark.parametrize("store", ["sqlite", "file"])
-def test_documents_say_what_is_true_and_nothing_else(store: str) -> None:
-    command = [sys.executable, "-m", "truth", "--programs", "10", "--seed", "7", "--store", store]
+@pytest.mark.parametrize(("store", "programs"), [("sqlite", 8), ("file", 8), ("server", 4)])
+def test_documents_say_what_is_true_and_nothing_else(store: str, programs: int) -> None:
+    options = ["--programs", str(programs), "--seed", "7", "--store", store]
+    command = [sys.executable, "-m", "truth", *options]
     tests = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=tests, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

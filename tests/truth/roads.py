@@ -29,7 +29,7 @@ from truth.programs import STORE, Key, Program, Truth
 PROGRAMS_OF_A_PROCESS = 250
 PROGRAMS_OF_AN_EXPERIMENT = 50
 PROGRAMS_OF_A_FLUSH = 10
-LATE_S = 4.0  # a server writes documents again within this time
+LATE_S = 4.0  # documents of runs with late events are written again within this time
 _LARGEST = repr(sys.float_info.max)
 
 
@@ -213,8 +213,7 @@ def _differences_of_all_roads(
 
     folder = workplace.folder
     workplace.run(mlflow, seeds, synchronous)
-    if workplace.store == "server":
-        time.sleep(LATE_S)
+    time.sleep(LATE_S)
     list(recover())
     workplace.keep_live_documents()
     yield from workplace.differences("live")
