@@ -135,6 +135,15 @@ def test_several_records_with_one_id_are_shown(tmp_path):
     assert json.loads(show(path, "--json").output)["records"] == {"wasAssociatedWith": 1}
 
 
+def test_each_document_of_a_file_is_shown(tmp_path):
+    path = tmp_path / "prov.json"
+    records = {"prefix": {"ex": "urn:e:"}, "entity": {"ex:a": {}}}
+    path.write_text(json.dumps({**records, "bundle": {"ex:b": {"activity": {"ex:c": {}}}}}))
+    shown = json.loads(show(path, "--json").output)
+    assert [document["records"] for document in shown] == [{"entity": 1}, {"activity": 1}]
+    assert show(path).output.count("neither a run nor a store") == 2
+
+
 def test_long_values_are_cut_in_tables_only(tmp_path):
     path = tmp_path / "prov.json"
     long = "x" * 2_000_000

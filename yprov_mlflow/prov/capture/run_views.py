@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
@@ -81,13 +80,22 @@ def load_document(run: Source, tracking_uri: str | None = None) -> Document:
     Raises:
         UsageError: The file holds several documents.
     """
+    documents = load_documents(run, tracking_uri)
+    if len(documents) != 1:
+        what = f"expected one document, but there are {len(documents)}"
+        raise UsageError(what, str(run), "Write each to its own file")
+    return documents[0]
+
+
+def load_documents(run: Source, tracking_uri: str | None = None) -> list[Document]:
+    """Return the documents of a file, or the one of anything else."""
     if isinstance(run, Document):
-        return run
+        return [run]
     if run is not None and not isinstance(run, (str, os.PathLike)):
-        return _single(prov_json.from_prov(run))
+        return list(prov_json.from_prov(run))
     source = run if run is None else os.fspath(run)
     if source is None or not is_path(source):
-        return _fetch(source, tracking_uri)
+        return [_fetch(source, tracking_uri)]
     try:
         documents = list(open_documents(Path(source)))
     except OSError as error:
@@ -95,7 +103,7 @@ def load_document(run: Source, tracking_uri: str | None = None) -> Document:
     # Any JSON of objects could be PROV-JSON.
     if not any(d.prefixes or not d.records.keys().isdisjoint(KINDS) for d in documents):
         raise DocumentError.without_prov(source)
-    return _single(documents)
+    return documents
 
 
 def is_path(text: str) -> bool:
@@ -105,14 +113,6 @@ def is_path(text: str) -> bool:
     """
     path = Path(text)
     return path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1
-
-
-def _single(documents: Iterable[Document]) -> Document:
-    several = list(documents)
-    if len(several) != 1:
-        cure = "Write each to its own file with `yprov-mlflow convert FILE -o DIR`"
-        raise UsageError(f"expected one document, but there are {len(several)}", None, cure)
-    return several[0]
 
 
 def _fetch(run_id: str | None, tracking_uri: str | None = None) -> Document:

@@ -45,11 +45,12 @@ def print_view(tables: Iterable[Table], notes: Iterable[Note]) -> None:
     from rich.text import Text
 
     console = Console()
-    layout: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "pad_edge": False}
     for title, columns, rows in tables:
         if not rows:
             continue
-        table = RichTable(title=title, show_header=bool(columns), box=None, **layout)
+        # A title of the table would be wrapped to the width of its columns.
+        console.print(Text(printable(title), style="bold"))
+        table = RichTable(show_header=bool(columns), box=None, pad_edge=False)
         for column in columns or ("", ""):
             table.add_column(column, overflow="fold")
         for row in rows:

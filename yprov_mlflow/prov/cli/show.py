@@ -26,7 +26,8 @@ def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
     The summary has params, tags, metrics, datasets, models with training data and registered
     versions, prompts, traces, files, related runs, energy and hardware. RUN is MLflow's run id:
     the document comes from the journal on this machine, or else from the run's artifacts. FILE
-    is a document from anywhere, in any format.
+    is a document from anywhere, in any format; of several in a file, each is shown (as a list
+    in JSON).
 
     \b
     Examples:
@@ -34,12 +35,16 @@ def show(run: str, tracking_uri: str | None, as_json: bool) -> None:
       yprov-mlflow show 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 --tracking-uri sqlite:///mlflow.db
       yprov-mlflow show provenance/prov.json --json | jq .metrics
     """
-    from yprov_mlflow.prov.capture.run_views import load_document
+    from yprov_mlflow.prov.capture.run_views import load_documents
     from yprov_mlflow.prov.views.summary import from_document
 
     with store_errors(tracking_uri, run):
-        document = load_document(run, tracking_uri)
-    _print(from_document(document), as_json)
+        documents = load_documents(run, tracking_uri)
+    if as_json and len(documents) > 1:
+        print_json([from_document(document).to_dict() for document in documents])
+        return
+    for document in documents:
+        _print(from_document(document), as_json)
 
 
 @click.command(
