@@ -196,8 +196,9 @@ def capturing_server(
 
 @pytest.fixture(scope="module")
 def app_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
-    """Run a server that captures because of ``--app-name yprov``."""
-    with _server(tmp_path_factory, empty_database, "sqlite", "--app-name", "yprov") as server:
+    """Run a server with two workers that captures because of ``--app-name yprov``."""
+    options = ("--app-name", "yprov", "--workers", "2")
+    with _server(tmp_path_factory, empty_database, "sqlite", *options) as server:
         yield server
 
 

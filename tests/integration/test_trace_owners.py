@@ -12,11 +12,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from support.readers.documents import RunDocument, literal
 
 from integration.conftest import Sandbox, Server
@@ -26,10 +24,14 @@ from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.translate.store_calls.spans import span_key
 
 TRACE = """
-import base64, contextlib, json, sys, threading, time
+import base64, contextlib, json, queue, sys, threading, time
 import mlflow
 from mlflow.entities import Span
 from mlflow.tracing.client import TracingClient
+
+# MLflow's queue of traces waits for a second each time that it is flushed.
+get = queue.Queue.get
+queue.Queue.get = lambda self, block=True, timeout=None: get(self, block, timeout and timeout / 20)
 
 client, tracing = mlflow.MlflowClient(), TracingClient()
 program, prefix = json.load(open(sys.argv[1])), sys.argv[2]
@@ -57,11 +59,9 @@ def trace(spans, name=None):
 
 
 def flush():
-    # MLflow waits a second or two for its queue, even if it is empty.
     if unflushed:
         unflushed.clear()
         mlflow.flush_trace_async_logging()
-        time.sleep(0.3)
 
 
 def stored(number):
@@ -136,49 +136,34 @@ for span in unended:
     span.end()
     unflushed.append(span.trace_id)
 flush()
-time.sleep(2)
 print(json.dumps({"runs": runs, "experiments": experiments}))
 """
 
-ACTIONS = st.one_of(
-    st.tuples(st.just("trace"), st.integers(1, 4)),
-    st.tuples(
-        st.sampled_from("trace threads late elsewhere again foreign assess tag link".split()),
-        st.integers(1, 3),
-    ),
-)
-PROGRAMS = st.lists(
-    st.tuples(st.booleans(), st.lists(ACTIONS, min_size=1, max_size=5)), min_size=4, max_size=7
-).map(
-    # Every kind of batch in every program; what comes before and between varies.
-    lambda parts: [
+KINDS = "trace trace threads late elsewhere again foreign assess tag link".split()
+Program = list[tuple[bool, list[tuple[str, int]]]]
+"""Parts of a program, in a run or in none, each with its actions."""
+
+
+def random_program(seed: int) -> Program:
+    """Return a program with every kind of batch; what comes between varies."""
+    random = Random(seed)
+
+    def actions() -> list[tuple[str, int]]:
+        return [(random.choice(KINDS), random.randint(1, 3)) for _ in range(random.randint(1, 4))]
+
+    between: Program = [(random.random() < 0.5, actions()) for _ in range(random.randint(2, 4))]
+    last = [("elsewhere", 1), ("again", 4), ("assess", 1), ("tag", 2), ("threads", 1), ("late", 1)]
+    return [
         (True, [("trace", 2)]),
         (True, [("trace", 1), ("foreign", 2)]),
-        *parts,
+        *between,
         (False, [("trace", 3), ("again", 3), ("late", 1)]),
-        (
-            True,
-            [
-                ("elsewhere", 1),
-                ("again", 4),
-                ("assess", 1),
-                ("tag", 2),
-                ("threads", 1),
-                ("late", 1),
-            ],
-        ),
+        (True, last),
     ]
-)
+
 
 Owned = dict[str, set[str]]
 """Spans and assessments by run, or by "store": each as the end of its id in a document."""
-
-few_examples = settings(
-    max_examples=2,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes seconds
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
 
 
 def truth(uri: str, experiments: Iterable[str]) -> Owned:
@@ -251,7 +236,7 @@ def assert_no_foreign_text(document: RunDocument, own: set[str]) -> None:
     assert text.count('"mlf:SpanInput"') == len(document.of_type("mlf:SpanInput"))
 
 
-def run_program(sandbox: Sandbox, uri: str, program: Any, prefix: str) -> dict[str, list[str]]:
+def run_program(sandbox: Sandbox, uri: str, program: Program, prefix: str) -> dict[str, list[str]]:
     (sandbox.folder / "program.json").write_text(json.dumps(program))
     done = sandbox.run(TRACE, uri, "program.json", prefix, MLFLOW_ENABLE_ASYNC_TRACE_LOGGING="true")
     assert "Provenance capture failed" not in done.err
@@ -260,15 +245,12 @@ def run_program(sandbox: Sandbox, uri: str, program: Any, prefix: str) -> dict[s
     return result
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "files"])
-@few_examples
-@given(program=PROGRAMS)
+@pytest.mark.parametrize(("backend", "seed"), [("sqlite", 1), ("files", 2)])
 def test_live_and_converted_documents_have_the_spans_of_their_run(
-    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, backend: str, program: Any
+    sandbox: Sandbox, backend: str, seed: int
 ) -> None:
-    sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), empty_database)
     uri: str = getattr(sandbox, backend)
-    result = run_program(sandbox, f"yprov+{uri}", program, "live")
+    result = run_program(sandbox, f"yprov+{uri}", random_program(seed), "live")
     owned = truth(uri, result["experiments"])
     assert owned["store"]
     for run_id in result["runs"]:
@@ -288,17 +270,11 @@ def test_live_and_converted_documents_have_the_spans_of_their_run(
     assert read_from_store(uri, result["runs"]) == owned
 
 
-@settings(few_examples, max_examples=1)
-@given(program=PROGRAMS)
 def test_documents_of_a_server_have_the_spans_of_their_run(
-    tmp_path_factory: pytest.TempPathFactory,
-    empty_database: Path,
-    capturing_server: Server,
-    program: Any,
+    sandbox: Sandbox, capturing_server: Server
 ) -> None:
-    sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), empty_database)
     uri = capturing_server.uri
-    result = run_program(sandbox, uri, program, sandbox.folder.name)
+    result = run_program(sandbox, uri, random_program(3), sandbox.folder.name)
     owned = truth(uri, result["experiments"])
     for run_id in result["runs"]:
         assert_eventually(
@@ -391,3 +367,54 @@ def test_removal_by_another_run_is_filed_with_each_owner(sandbox: Sandbox) -> No
         assert any("tag/checked" in identifier for identifier in document.data["entity"])
     document = sandbox.document(remover)
     assert not document.of_type("mlf:LoggedModel") and not document.of_type("mlf:Trace")
+
+
+KILLED = """
+import base64, json, os, sys
+import mlflow
+from mlflow.entities import Span
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracing.client import TracingClient
+
+start_trace = SqlAlchemyStore.start_trace
+
+
+def kill(*args, **kwargs):
+    print(json.dumps(run.info.run_id), flush=True)
+    os.kill(os.getpid(), 9)
+
+
+def killed_after_start(self, *args, **kwargs):
+    start_trace(self, *args, **kwargs)
+    kill()
+
+
+with mlflow.start_run() as run:
+    if sys.argv[1] == "after":
+        SqlAlchemyStore.start_trace = killed_after_start
+    with mlflow.start_span("root") as root:
+        pass
+    # A trace that this process does not know, as OpenTelemetry's clients log it.
+    fields = root.to_dict()
+    fields["trace_id"] = base64.b64encode(bytes(16)).decode()
+    own = {"mlflow.traceRequestId": json.dumps("tr-" + 32 * "0")}
+    fields["attributes"] = {**fields["attributes"], **own}
+    TracingClient().log_spans("0", [Span.from_dict(fields)])
+    kill()
+"""
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_spans_before_a_kill_are_in_the_document_of_their_owner(
+    sandbox: Sandbox, killed: str
+) -> None:
+    """``killed`` before or after the trace of the last spans has started."""
+    uri = f"yprov+{sandbox.sqlite}"
+    synchronous = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+    run_id = sandbox.run(KILLED, uri, killed, check=False, **synchronous).json
+    sandbox.yprov("recover", uri=sandbox.sqlite)
+    owned = truth(sandbox.sqlite, ["0"])
+    assert len(owned[run_id]) == 1 and len(owned["store"]) == (killed == "before")
+    assert described(sandbox.document(run_id)) == owned[run_id]
+    stores = sandbox.journal.glob("stores/*/prov.json")
+    assert {name for store in stores for name in described(store)} == owned["store"]

@@ -38,6 +38,9 @@ DELIVERED = "delivered.json"
 """Sizes of the journals that the last document was made from."""
 
 DELIVERY_LOCK = "delivery.lock"
+BY_CLIENT = "delivered-by-client"
+"""Mark in a server's journals of a run: its client delivers the document itself."""
+
 CLAIMS = "claims"
 """Folder of locks: which process of a run measures a node or a device."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
-from yprov_mlflow.prov.capture import owned_calls, session, wrappers
+from yprov_mlflow.prov.capture import removals, session, wrappers
 from yprov_mlflow.prov.capture.switch import switch
+from yprov_mlflow.prov.events import Event
+from yprov_mlflow.prov.journal import JournalDirectory, merge
 
 
 @pytest.fixture
@@ -37,6 +41,10 @@ def store(capture: session.CaptureSession, empty_database: Path, tmp_path: Path)
 @pytest.fixture
 def run_id(store: Any) -> str:
     return str(store.create_run("0", "ada", 1, [], "run").info.run_id)
+
+
+def journaled(capture: session.CaptureSession, run_id: str) -> list[Event]:
+    return list(merge(JournalDirectory(capture.recorder.directory, run_id).readers()[0]))
 
 
 def fail(*_: Any, **__: Any) -> None:
@@ -76,8 +84,34 @@ def test_call_that_capture_cannot_record_succeeds_with_one_warning(
 
 
 def test_interrupted_call_is_over(store: Any, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owned_calls, "before_removal", interrupt)
+    monkeypatch.setattr(removals, "before", interrupt)
     monkeypatch.setattr(SqlAlchemyStore, "set_tag", interrupt)
     for call in (store.delete_traces, store.set_tag):
         with pytest.raises(KeyboardInterrupt):
             call("0", None)
+
+
+def test_call_of_a_signal_handler_is_a_call_of_its_own(
+    capture: session.CaptureSession, store: Any, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_param = SqlAlchemyStore.log_param
+
+    def interrupted(*args: Any) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        log_param(*args)
+
+    def handler(*_: Any) -> None:
+        client.log_metric(run_id, "of handler", 1.0)
+
+    client = TrackingServiceClient("")
+    monkeypatch.setattr(TrackingServiceClient, "store", property(lambda _: store))
+    monkeypatch.setattr(SqlAlchemyStore, "log_param", interrupted)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        store.log_param(run_id, Param("p", "1"))
+        with capture.uncaptured():
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    kinds = [event.kind for event in journaled(capture, run_id)]
+    assert kinds.count("metrics") == 2 and kinds.count("params") == 1

@@ -17,11 +17,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.session import ArtifactOwner, CaptureSession
 from yprov_mlflow.prov.events import ArtifactsLogged, StoreCalled
-from yprov_mlflow.prov.ids import store_id
-from yprov_mlflow.prov.layout import OWN_ARTIFACT, PROVENANCE
+from yprov_mlflow.prov.ids import store_id, store_of
+from yprov_mlflow.prov.journal import JournalDirectory
+from yprov_mlflow.prov.layout import OWN_ARTIFACT
 
 # Files above this size are hashed in a thread while the repository copies or uploads them.
 _IN_THREAD_BYTES = 1 << 20
@@ -111,14 +113,15 @@ def _write_files(
     """Call the original, and hash the local files in its arguments meanwhile."""
     current = process.get()
     guard = current.guard.here
-    if guard.repository or guard.off:
+    if (guard.repository or guard.off) and not mlflow_private.is_called_by_client(2):
         return original(repository, *args, **kwargs)
-    guard.repository = True
+    outer, guard.repository = guard.repository, True
     try:
         owner = finish = None
         with current.recorder.warn_only():
             folder, files = targets(*args, **kwargs)
             owner = _owner(current, repository, folder)
+            _note_document(current, owner, [path for _, path in files])
             finish = _start_hashing(files) if owner is not None else None
         result = original(repository, *args, **kwargs)
         with current.recorder.warn_only():
@@ -126,7 +129,7 @@ def _write_files(
                 _record(current, repository, owner, finish(), deleted=deleted)
         return result
     finally:
-        guard.repository = False
+        guard.repository = outer
 
 
 def _write_stream(
@@ -134,6 +137,7 @@ def _write_stream(
 ) -> Any:
     """Call the original, by which a server passes an upload on, and hash the bytes it reads."""
     hashed = _HashedStream(stream)
+    _before_stream(repository, *args, **kwargs)
     result = original(repository, hashed, *args, **kwargs)
     _record_stream(repository, hashed, *args, **kwargs)
     return result
@@ -144,6 +148,7 @@ async def _write_async_stream(
 ) -> Any:
     """Do as ``_write_stream`` for an asynchronous iterator."""
     hashed = _HashedStream(chunks)
+    _before_stream(repository, *args, **kwargs)
     result = await original(repository, hashed, *args, **kwargs)
     _record_stream(repository, hashed, *args, **kwargs)
     return result
@@ -203,6 +208,25 @@ class _HashedStream:
 # -- events --------------------------------------------------------------------------------
 
 
+def _before_stream(
+    repository: Any, artifact_file_name: str, artifact_path: str | None = None
+) -> None:
+    current = process.get()
+    if not current.guard.here.off:
+        with current.recorder.warn_only():
+            owner = _owner(current, repository, artifact_path or "")
+            _note_document(current, owner, [posixpath.basename(artifact_file_name)])
+
+
+def _note_document(current: CaptureSession, owner: ArtifactOwner | None, paths: list[str]) -> None:
+    """Note, before it is written, a document of a client: it knows more than this server does."""
+    if not current.server or owner is None or owner.kind != "run":
+        return
+    if any(OWN_ARTIFACT.match(posixpath.join(owner.path, path)) for path in paths):
+        root = current.recorder.settings.directory
+        JournalDirectory(current.recorder.directory, owner.id, root=root).mark_by_client()
+
+
 def _record_stream(
     repository: Any,
     stream: _HashedStream,
@@ -242,9 +266,6 @@ def _record(
     store = current.store_behind(repository)
     run_id = current.run_of(owner, store)
     of_users = [f for f in files if owner.kind != "run" or not OWN_ARTIFACT.match(f["path"])]
-    # A client that delivers its own document knows more than this server does.
-    if len(of_users) < len(files) and current.server and run_id is not None:
-        current.delivered_by_client[run_id] = PROVENANCE
     if files and not of_users:
         return
     if not run_id:
@@ -253,4 +274,6 @@ def _record(
         run_id = store_id(current.store_reference(store)["uuid"])
     event_owner = None if owner.kind == "run" else (owner.kind, owner.id)
     path = current.recorder.context_path(run_id)
-    current.recorder.record(run_id, ArtifactsLogged, of_users, event_owner, path, deleted)
+    home = None if store_of(run_id) else store
+    fields = (of_users, event_owner, path, deleted)
+    current.recorder.record(run_id, ArtifactsLogged, *fields, store=home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,11 @@ from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.events import STORE_SESSION, Event
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.redaction import redact_event, redact_field
-from yprov_mlflow.prov.sources.state_events import integer
+from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory, integer
 from yprov_mlflow.prov.translate.store_calls.spans import span_key
 
 _MAX_FILES = 10_000
+_PAGE = 500  # traces that the store is asked for at once
 _MIN_TRUNCATED = 250  # characters; no version of MLflow truncates a value to fewer
 _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND"})
 
@@ -57,8 +59,11 @@ class StoreBackfill:
         yield from self._params_and_tags(state)
         yield from self._metrics(state, thorough=self.thorough or state.joined or not complete)
         yield from self._inputs_and_outputs(state, complete)
+        is_doubtful = self.thorough or state.joined or not complete
+        if is_doubtful:
+            yield from self._traces(state)
         yield from self._spans(state, complete)
-        if self.thorough or state.joined or not complete:
+        if is_doubtful:
             yield from self._artifacts()
 
     def _event(self, cls: type[Event], *fields: Any, time_ms: int = 0) -> Event:
@@ -164,11 +169,40 @@ class StoreBackfill:
         # Runs of MLflow 2 lack outputs, and models among their inputs.
         return getattr(getattr(self.run, direction, None), kind, None) or ()
 
+    def _traces(self, state: ExpectedState) -> Iterator[Event]:
+        """Yield the traces of the run that no journal has the start of, without their spans."""
+        info, search = self.run.info, getattr(self.store, "search_traces", None)
+        if search is None:  # MLflow before 2.13
+            return
+        query = {
+            "experiment_ids": [str(info.experiment_id)],
+            "filter_string": f"attribute.run_id = '{info.run_id}'",
+            "max_results": _PAGE,
+        }
+        factory = EventFactory(info.run_id)
+        for entity in self.capture.ask(list, mlflow_private.pages(search, **query)) or ():
+            trace = serialize.trace(entity)
+            is_own = trace.metadata.get(SOURCE_RUN) == info.run_id  # others are linked to it
+            if is_own and trace.trace_id not in state.span_counts:
+                state.span_counts[trace.trace_id] = None
+                yield self._numbered(factory.trace(trace))
+                for item in getattr(entity, "assessments", None) or ():
+                    assessment = serialize.assessment(item)
+                    yield self._numbered(factory.assessment(trace.trace_id, assessment))
+
+    def _numbered(self, event: Event) -> Event:
+        self._seq += 1
+        return dataclasses.replace(event, seq=self._seq - 1)
+
     def _spans(self, state: ExpectedState, complete: bool) -> Iterator[Event]:
         """Yield spans whose events went to another process, such as a worker of a server."""
         for trace_id, count in sorted(state.span_counts.items()):
             captured = state.spans.get(trace_id, set())
-            if complete and len(captured) >= count:
+            # A client journals all spans of its traces, a server those that reach this worker.
+            is_enough = bool(captured) and not self.capture.server
+            if count is not None:
+                is_enough = len(captured) >= count
+            if complete and is_enough:
                 continue
             spans = self.capture.ask(
                 mlflow_private.stored_spans, self.store, trace_id, self.capture.server

@@ -102,7 +102,7 @@ def update_run_info(
         status = str(RunStatus.to_string(status))
     state = capture.recorder.state(run_id, call.store)
     if status is not None:
-        state.terminal = False  # the update itself is not a late event
+        capture.recorder.goes_on(state)  # the update itself is not a late event
     if status in TERMINAL:
         # Last samples come before the event of the end, after which they would be late events.
         capture.recorder.finish(run_id)
@@ -112,8 +112,16 @@ def update_run_info(
         # Imported at the end of the first run: it loads the translator and the formats (0.3 s).
         from yprov_mlflow.prov.capture import delivery
 
-        state.terminal = True
+        capture.recorder.ended(state)
         delivery.deliver(capture, run_id)
+
+
+def deliver_later(capture: CaptureSession, run_id: str) -> None:
+    """Have a run's document written again if events came after its end."""
+    # Imported as late as by the end of a run.
+    from yprov_mlflow.prov.capture import delivery
+
+    delivery.deliver_later(capture, run_id)
 
 
 def _lifecycle(lifecycle: str) -> Handler:

@@ -12,7 +12,7 @@ import inspect
 import json
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -95,6 +95,18 @@ def has_store_type(uri: str) -> bool:
         return bool(tracking_utils()._tracking_store_registry.get_store_builder(uri))
     except MlflowException:
         return False
+
+
+_CLIENTS = ("mlflow.tracking.", "mlflow.tracing.")
+
+
+def is_called_by_client(depth: int = 1) -> bool:
+    """Return whether MLflow's client, and not a store or repository, made a call.
+
+    Args:
+        depth: How many frames the called function is above the one that asks, plus 1.
+    """
+    return str(sys._getframe(depth + 1).f_globals.get("__name__")).startswith(_CLIENTS)
 
 
 def rebind_async_queue(store: Any) -> None:
@@ -227,6 +239,16 @@ def trace_infos(store: Any, trace_ids: Sequence[str], ask: Callable[..., Any]) -
         single = getattr(store, "get_trace_info", None)
         infos = [ask(single, trace_id) for trace_id in trace_ids] if single is not None else []
     return [info for info in infos if info is not None]
+
+
+def pages(search: Callable[..., Any], **options: Any) -> Iterator[Any]:
+    """Yield the results of a search; some searches return pages, others pairs with a token."""
+    token, more = None, True
+    while more:
+        page = search(**options, page_token=token)
+        items, token = page if isinstance(page, tuple) else (page, getattr(page, "token", None))
+        yield from items
+        more = bool(token)
 
 
 def trace_of(entity: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import getpass
 import itertools
 import os
@@ -39,6 +40,9 @@ class RunState:
     store: Any = None  # the wrapped tracking store to deliver the document to, if known
     created: bool = False  # this process made the run
     terminal: bool = False  # the run has ended
+    watched: bool = False  # the run may have ended, here or elsewhere: late events are reported
+    resumed_ns: int = 0  # time of the run's document when the run was known to go on
+    delivered: dict[str, int] = dataclasses.field(default_factory=dict)  # sizes of its journals
     suspect: bool = False  # events may be missing, so the store has to be read back in full
     dirty: bool = False  # there are events since the last document
     damaged: bool = False  # a warning about damaged journals was logged
@@ -50,7 +54,7 @@ class OpenRuns:
     """The open runs of this process, and the collectors that measure for them.
 
     No method raises for a failure of capture: it logs one warning. ``on_late_event`` is called
-    with a run's id for events after the run's end.
+    with a run's id for events that may come after the run's end.
     """
 
     def __init__(self, settings: Settings, *, side: str = "client") -> None:
@@ -87,6 +91,9 @@ class OpenRuns:
             with self.warn_only():
                 uri = self.journaled_uri(store) if store is not None else ""
             state = RunState(JournalWriter(folder, session, uri))
+            # In a server, any other worker may end any run.
+            state.watched = self.side == "server"
+            state.writer.on_check = functools.partial(self._look_for_end, state)
             with self.warn_only():
                 self.collectors.probe()
             self._append(state, SessionStarted, self._session_facts())
@@ -170,8 +177,26 @@ class OpenRuns:
             state.writer.append(cls, *redact_event(cls.kind, fields))
 
     def _note_late_event(self, state: RunState) -> None:
-        if state.terminal and self.on_late_event is not None:
-            self.on_late_event(state.writer.folder.run_id)
+        if state.watched and self.on_late_event is not None:
+            with self.warn_only():
+                self.on_late_event(state.writer.folder.run_id)
+
+    # -- the end of a run --------------------------------------------------------------
+
+    def _look_for_end(self, state: RunState) -> None:
+        """Note that another process has written the document of a run."""
+        if not state.watched and state.writer.folder.delivery_time_ns() != state.resumed_ns:
+            state.watched = True
+
+    def ended(self, state: RunState) -> None:
+        """Note that a run has ended: later events need another document."""
+        state.terminal = state.watched = True
+
+    def goes_on(self, state: RunState) -> None:
+        """Note that a run has not ended, or was resumed."""
+        state.terminal = False
+        state.watched = self.side == "server"
+        state.resumed_ns = state.writer.folder.delivery_time_ns()
 
     # -- facts -------------------------------------------------------------------------
 

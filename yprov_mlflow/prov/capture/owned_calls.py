@@ -8,17 +8,22 @@ the document of the store; calls about other objects belong to the active run th
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov import events, serialize
-from yprov_mlflow.prov.capture import mlflow_private
-from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES, store_uri
-from yprov_mlflow.prov.capture.session import SOURCE_RUN, CaptureSession, EarlySpans
-from yprov_mlflow.prov.events import TERMINAL, Event, Json
+from yprov_mlflow.prov.capture import mlflow_private, removals
+from yprov_mlflow.prov.capture.mlflow_private import store_uri
+from yprov_mlflow.prov.capture.session import (
+    SETTLE,
+    SOURCE_RUN,
+    CaptureSession,
+    EarlySpans,
+)
+from yprov_mlflow.prov.events import Event, Json
 from yprov_mlflow.prov.ids import store_id, store_of
 
 
@@ -28,6 +33,7 @@ class Call(NamedTuple):
     capture: CaptureSession
     store: Any
     result: Any
+    before: removals.Before = None
 
     def record(self, run_id: str, cls: type[Event], *fields: Any) -> None:
         """Append an event to the journal of a run in this store, or of the store."""
@@ -55,10 +61,8 @@ _SUBJECTS = {
 _IN_REGISTRY = ("registered_model", "model_version", "prompt")
 _OF_REGISTRY = frozenset({"model", "version", "alias", "key"})
 
-REMOVALS = frozenset({"delete_traces", "delete_logged_model", HARD_DELETES["model"]})
-"""Methods that remove what only the store can tell the owner of."""
-
 _MAX_EARLY_TRACES = 64
+_MAX_EARLY_S = 300.0
 
 # Methods about several traces: the argument with the elements, and the trace of one.
 _ELEMENTS: dict[str, tuple[str, Callable[[Any], str | None]]] = {
@@ -73,6 +77,11 @@ def store_called(
     """Record a call for its owner, or a part of it for each of its owners."""
     bound = signature.bind(call.store, *args, **kwargs)
     values = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
+    if isinstance(call.before, list):
+        values["trace_ids"] = removals.deleted_traces(call.capture, call.store, call.before)
+    elif call.before:
+        experiment_id = str(values["experiment_id"])
+        removals.record_stages(call.capture, call.store, experiment_id, call.before)
     arguments = serialize.arguments(method, values)
     if method in _ELEMENTS and values.get(_ELEMENTS[method][0]):
         _elements_called(call, method, values, arguments)
@@ -95,23 +104,6 @@ def _record(call: Call, owner: str, fields: tuple[Any, ...]) -> None:
     # A registry store cannot take the document of a run; the tracking store with its URI can.
     home = None if store_of(owner) else call.capture.tracking.get(store_uri(call.store))
     call.capture.recorder.record(owner, events.StoreCalled, *fields, store=home)
-    if call.capture.server and home is not None:
-        _note_end(call.capture, owner, home)
-
-
-def _note_end(capture: CaptureSession, run_id: str, store: Any) -> None:
-    """Deliver again if another worker of the server has ended the run."""
-    state = capture.recorder.state(run_id)
-    if state.terminal or len(state.writer.folder.files()) < 2:
-        return
-    with capture.uncaptured():
-        run = capture.ask(store.get_run, run_id)
-    if run is not None and run.info.status in TERMINAL:
-        # Imported as late as by the end of a run: it loads the translator and the formats.
-        from yprov_mlflow.prov.capture import delivery
-
-        state.terminal = True
-        delivery.deliver_later(capture, run_id)
 
 
 def subjects_of(method: str, arguments: Mapping[str, Json], answer: Json) -> dict[str, str]:
@@ -179,17 +171,6 @@ def _run_in_metadata(arguments: Mapping[str, Any], fields: Mapping[str, Any]) ->
     return ""
 
 
-def before_removal(
-    capture: CaptureSession, store: Any, method: Callable[..., Any], *args: Any, **kwargs: Any
-) -> None:
-    """Remember the owners of objects that a call removes, because afterwards no store has them."""
-    with contextlib.suppress(TypeError):  # MLflow raises it for wrong arguments
-        arguments = inspect.signature(method).bind(store, *args, **kwargs).arguments
-        if model_id := arguments.get("model_id"):
-            capture.run_of_model(model_id, store)
-        capture.remember_traces(map(str, arguments.get("trace_ids") or ()), store)
-
-
 # -- several traces ----------------------------------------------------------------------
 
 
@@ -236,41 +217,58 @@ def _by_trace(
 
 
 def _keep(call: Call, trace: str, fields: tuple[Any, ...]) -> None:
-    """Keep spans until their trace names its run.
+    """Journal spans for their store, and keep them until their trace names its run.
 
-    A server also journals them for its store, as many traces never start by a call of their own.
-    ``_trace_started`` notes in the same journal those that a run turns out to own.
+    Many traces never start by a call of their own, and the process may be killed before.
     """
-    early = call.capture.early_spans
-    call.capture.settle = functools.partial(settle_all, call.capture)
-    early[trace] = [*early.get(trace, ()), EarlySpans(call.store, fields)]
-    if call.capture.server:
-        _record(call, call.store_id(), fields)
+    capture = call.capture
+    _record(call, call.store_id(), fields)
+    early = capture.early_spans
+    early[trace] = [*early.get(trace, ()), EarlySpans(call.store, fields, time.monotonic())]
+    capture.settle = functools.partial(settle_all, capture)
+    if capture.server:  # another worker may hear of the trace
+        capture.deliver_later(capture, SETTLE)
     while len(early) > _MAX_EARLY_TRACES:
-        _settle(call.capture, next(iter(early)))
+        del early[next(iter(early))]
 
 
 def _trace_started(call: Call, trace: str, run_id: str) -> None:
     """Remember the run of a new trace, and record the spans that came before."""
     with call.capture.lock:
         call.capture.trace_runs[trace] = run_id
+        is_early = trace in call.capture.early_spans
         _settle(call.capture, trace)
-    if run_id and call.capture.server:
+    if run_id and call.capture.server and not is_early:
         # Another worker of this server may have journaled spans.
-        _record(call, call.store_id(), ("start_trace", {"trace": trace, "run": run_id}, {}, None))
+        _note_owner(call, trace, run_id)
+
+
+def _note_owner(call: Call, trace: str, run_id: str) -> None:
+    """Note in the journal of the store that its spans of a trace belong to a run."""
+    _record(call, call.store_id(), ("start_trace", {"trace": trace, "run": run_id}, {}, None))
 
 
 def _settle(capture: CaptureSession, trace: str) -> None:
-    """Record the early spans of a trace for the run that it belongs to, or for the store."""
-    for store, fields in capture.early_spans.pop(trace, ()):
+    """Record the early spans of a trace for the run that it belongs to, if that is known."""
+    early = capture.early_spans.pop(trace, [])
+    for number, (store, fields, _) in enumerate(early):
         call = Call(capture, store, None)
-        run_id = capture.run_of_trace(trace, store, ask=True)
-        if run_id or not capture.server:
-            _record(call, run_id or call.store_id(), fields)
+        if run_id := capture.run_of_trace(trace, store, ask=False):
+            if number == 0:
+                _note_owner(call, trace, run_id)
+            _record(call, run_id, fields)
 
 
 def settle_all(capture: CaptureSession) -> None:
-    """Record all early spans; the process exits."""
+    """Record the early spans of all traces whose run the store knows by now."""
+    early = capture.early_spans
+    for store in {id(spans[0].store): spans[0].store for spans in list(early.values())}.values():
+        capture.remember_traces(list(early), store)
     with capture.lock:
-        for trace in list(capture.early_spans):
+        for trace in [trace for trace in early if trace in capture.trace_runs]:
             _settle(capture, trace)
+        oldest = time.monotonic() - _MAX_EARLY_S
+        for trace in [trace for trace, spans in early.items() if spans[-1].time_s < oldest]:
+            del early[trace]
+        if early and capture.server:
+            capture.deliver_later(capture, SETTLE)

@@ -38,7 +38,7 @@ class Recorder(OpenRuns):
             attributes = metric.__dict__
             if (
                 state is None
-                or state.terminal
+                or state.watched
                 or (self._is_rank and not state.measured)
                 or path is None
                 or (scope is None and state.contexts.any)

@@ -12,10 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.layout import METRICS_PARQUET, OWN_ARTIFACT, PROV_JSON, PROVENANCE
+
+
+def _root(store: Any, uri: str) -> str:
+    """Return where the artifacts of a run are: a file store moves those of deleted experiments.
+
+    A file at their old place would bar the experiment from being restored.
+    """
+    trash, folder = getattr(store, "trash_folder", None), getattr(store, "root_directory", None)
+    if trash is None or folder is None or not is_local_uri(uri):
+        return uri
+    path = Path(local_file_uri_to_path(uri))
+    if path.is_relative_to(folder) and not path.parent.exists():
+        moved = Path(trash) / path.relative_to(folder)
+        return moved.as_uri() if moved.parent.exists() else uri
+    return uri
 
 
 class RunArtifacts:
@@ -28,7 +45,7 @@ class RunArtifacts:
     @cached_property
     def _repository(self) -> tuple[Any, str]:
         """The repository and, inside a server, the folder of the run in it."""
-        root = self.run.info.artifact_uri
+        root = _root(self.store, self.run.info.artifact_uri)
         if root.startswith("mlflow-artifacts:") and process.get().server:
             return mlflow_private.server_artifact_repository(root)
         # The parameter exists from MLflow 3.1 on.

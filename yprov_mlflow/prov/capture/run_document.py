@@ -45,9 +45,9 @@ class ExpectedState:
     run_name: str | None = None
     lifecycle: str | None = None
     models: set[str] = field(default_factory=set)  # whose creation the events have
-    # By trace: the spans in the events, and the number that MLflow counted, 0 if it did not.
+    # By trace: the spans in the events, and the number that MLflow counted, None if it did not.
     spans: dict[str, set[str]] = field(default_factory=dict)
-    span_counts: dict[str, int] = field(default_factory=dict)
+    span_counts: dict[str, int | None] = field(default_factory=dict)
     event_count: int = 0
 
     def feed(self, event: Event) -> None:
@@ -89,7 +89,7 @@ class ExpectedState:
         elif event.method == "start_trace" and (trace := event.subjects.get("trace")):
             metadata = mapping(mapping(arguments.get("trace_info")).get("trace_metadata"))
             sizes = decoded(metadata.get("mlflow.trace.sizeStats"))
-            self.span_counts[trace] = number(mapping(sizes).get("num_spans")) or 0
+            self.span_counts[trace] = number(mapping(sizes).get("num_spans"))
         elif event.method == "delete_traces":
             for trace in arguments.get("trace_ids") or ():
                 self.span_counts.pop(str(trace), None)

@@ -32,6 +32,9 @@ _RUNS_SCHEME = re.compile(r"^runs:/+([^/]+)(?:/(.*))?$")
 _ARTIFACT_ROOTS = (("run", _RUNS_SCHEME), ("model", _MODEL), ("trace", _TRACE), ("run", _RUN))
 _NAMED_STORES = {"databricks", "databricks-uc", "uc"}
 
+SETTLE = ""
+"""Passed to ``deliver_later`` in place of a run: to find the owners of early spans."""
+
 SOURCE_RUN = "mlflow.sourceRun"  # metadata of a trace: the run that it belongs to
 _SCHEMA_VERSION = "mlflow.trace_schema.version"  # metadata that every started trace has
 
@@ -47,10 +50,11 @@ class ArtifactOwner(NamedTuple):
 
 
 class EarlySpans(NamedTuple):
-    """Spans that were logged before their trace: their store, and a ``StoreCalled``."""
+    """Spans that were logged before their trace, as a ``StoreCalled``."""
 
     store: Any
     fields: tuple[Any, ...]
+    time_s: float  # when they were logged, by a monotonic clock
 
 
 class BoundedDict(OrderedDict[str, Value]):
@@ -87,11 +91,16 @@ class CaptureSession:
 
     def __init__(self, parent: CaptureSession | None = None) -> None:
         """Start with settings of environment and project, or in a fork with the parent's state."""
+        # Has a document written again after late events; it loads the translator and the formats.
+        self.deliver_later: Callable[[CaptureSession, str], None] = (
+            parent.deliver_later if parent else lambda _, run_id: None
+        )
         self.server = mlflow_private.SERVER_STORE_VARIABLE in os.environ
         config = parent.recorder.settings if parent else settings.load(capture=switch.everything)
         self.recorder: Recorder = Recorder(config, side="server" if self.server else "client")
         self.publisher = Publisher(config.system_metrics, self.recorder.warn)
         self.recorder.collectors.on_sample = self._publish
+        self.recorder.on_late_event = lambda run_id: self.deliver_later(self, run_id)
         self.recorder.journaled_uri = lambda store: redact(absolute(store_uri(store) or ""))
         self.guard = ThreadGuard()
         # Reentrant, as a signal handler may end a run in the middle of a call.
@@ -106,12 +115,10 @@ class CaptureSession:
         self.trace_runs: BoundedDict[str] = parent.trace_runs if parent else BoundedDict()
         # Spans of traces whose run is not known yet, by trace id.
         self.early_spans: dict[str, list[EarlySpans]] = {}
-        # Records these spans, as the process exits.
+        # Records those whose run is known by now.
         self.settle: Callable[[], None] = lambda: None
         # Wrapped tracking stores, by URI.
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
-        # Runs whose clients deliver their documents themselves.
-        self.delivered_by_client: BoundedDict[str] = BoundedDict()
         self._experiments: BoundedDict[str] = parent._experiments if parent else BoundedDict()
         self._references: dict[str, dict[str, str]] = parent._references if parent else {}
 

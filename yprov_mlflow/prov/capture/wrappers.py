@@ -2,7 +2,8 @@
 
 The object stays the one that MLflow made, and an instance of its class. Its methods call the
 original by name, so that one that others have patched is used, and pass the result to a handler.
-Only the outermost call is captured, because stores call their own public methods.
+Only the outermost call is captured, because stores call their own public methods. A call that a
+signal's handler makes meanwhile is a call of its own: it comes from MLflow's client, not the store.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
-from yprov_mlflow.prov.capture import artifacts, handlers, mlflow_private, owned_calls, session
+from yprov_mlflow.prov.capture import (
+    artifacts,
+    handlers,
+    mlflow_private,
+    owned_calls,
+    removals,
+    session,
+)
 from yprov_mlflow.prov.capture.switch import switch
 
 _HIDDEN_METHODS = frozenset(mlflow_private.HARD_DELETES.values())
@@ -38,6 +46,7 @@ def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
         mlflow_private.rebind_async_queue(instance)
     if kind == "tracking":
         current.tracking[uri] = instance
+        current.deliver_later = handlers.deliver_later
     return instance
 
 
@@ -95,25 +104,26 @@ def _wrap_method(
     base: type, name: str, function: Any, handler: handlers.Handler
 ) -> Callable[..., Any]:
     """Wrap a method of a store: the original runs first and, if it succeeds, the handler."""
-    removes = name in owned_calls.REMOVALS
+    removes = name in removals.METHODS
 
     @functools.wraps(function)
     def _captured_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         current = session.existing or session.get()
         guard = current.guard.here
         outer = guard.store
-        if outer is self or guard.off:
+        if (guard.off or outer is self) and not mlflow_private.is_called_by_client():
             return getattr(base, name)(self, *args, **kwargs)
         done = False
         guard.store = self
         try:
+            before = None
             if removes:
                 with current.recorder.warn_only():
-                    owned_calls.before_removal(current, self, function, *args, **kwargs)
+                    before = removals.before(name, current, self, function, *args, **kwargs)
             result = getattr(base, name)(self, *args, **kwargs)
             done = True
             try:  # costs nothing, unlike a context manager
-                handler(owned_calls.Call(current, self, result), *args, **kwargs)
+                handler(owned_calls.Call(current, self, result, before), *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - provenance must never break the training
                 current.recorder.warn(error)
             return result
@@ -136,7 +146,7 @@ def _wrap_log_metric(base: Any, function: Any) -> Callable[..., Any]:
         current = session.existing or session.get()
         guard = current.guard.here
         outer = guard.store
-        if outer is self or guard.off:
+        if (guard.off or outer is self) and not mlflow_private.is_called_by_client():
             return base.log_metric(self, run_id, metric)
         done = False
         guard.store = self

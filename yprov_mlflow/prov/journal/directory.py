@@ -13,11 +13,13 @@ from yprov_mlflow.prov.journal import codec
 from yprov_mlflow.prov.journal.files import open_regular, reason_to_refuse
 from yprov_mlflow.prov.journal.reader import JournalReader, Problem
 from yprov_mlflow.prov.layout import (
+    BY_CLIENT,
     DELIVERED,
     DELIVERY_LOCK,
     JOURNAL_SUFFIX,
     JOURNALS,
     PRIVATE_FILE,
+    private_folder,
 )
 
 _SESSION = re.compile("[0-9a-f]{16}")  # see ``ids.session_token``
@@ -133,6 +135,22 @@ class JournalDirectory:
     def lock(self) -> Path:
         """The file to lock while the run's document is written."""
         return self.path / DELIVERY_LOCK
+
+    def is_by_client(self) -> bool:
+        """Return whether the client of this server's run delivers the document itself."""
+        return (self.path / BY_CLIENT).exists()
+
+    def mark_by_client(self) -> None:
+        """Note for all workers of a server that the run's client delivers the document itself."""
+        private_folder(self.path, self.root)
+        (self.path / BY_CLIENT).touch(PRIVATE_FILE)
+
+    def delivery_time_ns(self) -> int:
+        """Return when the document was last written, by the clock of the folder; 0 if never."""
+        try:
+            return (self.path / DELIVERED).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def delivered(self) -> dict[str, int]:
         """Return the sizes that the journals had when the document was last written."""

@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
 from time import monotonic_ns, time_ns
 from typing import Any
@@ -100,6 +100,8 @@ class JournalWriter:
         self._start = codec.seed(folder.run_id, session)
         self._check_ns = 0  # when to look whether the file is still where it was
         self._held: deque[bytes] = deque()  # what the disk did not accept
+        # Called about once a second while events are written.
+        self.on_check: Callable[[], None] | None = None
 
     def append(self, cls: type[Event], *fields: Any) -> None:
         """Write one event; the operating system has it when this returns.
@@ -158,6 +160,8 @@ class JournalWriter:
             except OSError as error:
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
             self._check_ns = now_ns() + _CHECK_INTERVAL_NS
+        if self.on_check is not None:
+            self.on_check()
         if moved:
             raise JournalError.moved(str(self.folder.path))
 
