@@ -107,16 +107,17 @@ def _metrics(document: Document) -> Iterator[Fact]:
 
 
 def _data(document: Document) -> Iterator[Fact]:
+    usages = [u for u in document.sections["used"].values() if "mlf:datasetName" in u]
     names: dict[str, list[str]] = defaultdict(list)
-    for usage in document.sections["used"].values():
-        if "mlf:datasetName" in usage:
-            name = usage["mlf:datasetName"]
-            names[usage["prov:entity"]].append(name)
-            yield ("dataset", name, usage.get("mlf:datasetContext")), True
+    for usage in usages:
+        names[usage["prov:entity"]].append(usage["mlf:datasetName"])
+    for usage in usages:
+        key = ("dataset", usage["mlf:datasetName"], usage.get("mlf:datasetContext"))
+        yield key, min(names[usage["prov:entity"]])
     for derivation in document.sections["wasDerivedFrom"].values():
         if "mlf:TrainedOn" in plain_list(derivation.get("prov:type")):
             model, data = derivation["prov:generatedEntity"], derivation["prov:usedEntity"]
-            yield ("trained on", _last(model), min(names[data])), True
+            yield ("trained on", _last(model), min(names[data], default="")), True
 
 
 def _models(document: Document) -> Iterator[Fact]:

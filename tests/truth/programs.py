@@ -56,15 +56,18 @@ class Facts:
         self.say("point", metric, step, timestamp, value=(value, models | {model}))
 
     def total(self) -> dict[Key, Any]:
-        """Return all facts, with those that follow from others."""
-        counts: dict[Key, Any] = {}
-        for _, metric, _, _ in self.keys("point"):
-            counts["count", metric] = counts.get(("count", metric), 0) + 1
-        return {**self.values, **counts, **{("trained on", *pair): True for pair in self.trained()}}
+        """Return all facts, with those that follow from others.
 
-    def trained(self) -> set[tuple[str, str]]:
-        """Return the pairs of a model and the first name of a dataset that it was trained on."""
-        return {(model, min(self.names[content])) for model, content in trained_on(self.order)}
+        The first name of a content stands for the content.
+        """
+        total = dict(self.values)
+        for _, metric, _, _ in self.keys("point"):
+            total["count", metric] = total.get(("count", metric), 0) + 1
+        for key in self.keys("dataset"):
+            total[key] = min(self.names[self.values[key]])
+        for model, content in trained_on(self.order):
+            total["trained on", model, min(self.names[content])] = True
+        return total
 
 
 def trained_on(order: list[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -288,7 +291,7 @@ class Program:
         content = self.random.choice((self._count, self._count, 1))
         data = self.mlflow.data.from_numpy(numpy.array([self.seed, content]), name=name)
         self.mlflow.log_input(data, context=context)
-        facts.say("dataset", name, context, value=True)
+        facts.say("dataset", name, context, value=str(content))
         facts.names.setdefault(str(content), []).append(name)
         if str(context).lower() in ("train", "training"):
             facts.order.append(("dataset", str(content)))
