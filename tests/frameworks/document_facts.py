@@ -98,7 +98,7 @@ def _rows_of_file(document: RunDocument) -> Iterator[Row]:
     table = parquet.read_table(document.folder / "metrics.parquet")
     for row in table.to_pylist():
         point = (row["key"], row["step"], row["timestamp_ms"], repr(row["value"]))
-        yield point, row["model"], row["dataset_digest"]
+        yield point, row["model_id"], row["dataset_digest"]
 
 
 def _rows_of_samples(document: RunDocument) -> Iterator[Row]:
