@@ -53,6 +53,10 @@ class Document:
             for other, end in self._before.items()
         )
 
+    def activity_of(self, identifier: str) -> str:
+        """Return the activity that generated an entity."""
+        return str(self._made[identifier]["prov:activity"])
+
     def _time(self, identifier: str) -> str:
         return str(self._made.get(identifier, {}).get("prov:time", ""))
 
@@ -94,13 +98,16 @@ def facts_of_run(content: Record) -> Iterator[Fact]:
 
 
 def _metrics(document: Document) -> Iterator[Fact]:
-    for _, record in document.of_type("mlf:MetricSample"):
+    within = {i: record["prov:label"] for i, record in document.of_type("mlf:Context")}
+    within |= {i: "session" for i, _ in document.of_type("mlf:RunSession")}
+    for identifier, record in document.of_type("mlf:MetricSample"):
         moment = datetime.datetime.fromisoformat(plain(record["mlf:timestamp"]))
         milliseconds = round(moment.timestamp() * 1000)
         models = {_last(model) for model in plain_list(record.get("mlf:model"))}
         key = ("point", record["schema:name"], int(plain(record["mlf:step"])), milliseconds)
         doubt = "?" if "mlf:possiblyInfinite" in record else ""
-        yield key, (repr(_number(record["prov:value"])) + doubt, frozenset(models))
+        value = repr(_number(record["prov:value"])) + doubt
+        yield key, (value, frozenset(models), within.get(document.activity_of(identifier)))
     for identifier, record in document.of_type("mlf:MetricSeries"):
         if identifier.startswith("run:metric/@run/"):
             yield ("count", record["schema:name"]), int(plain(record["mlf:count"]))

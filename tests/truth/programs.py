@@ -6,7 +6,6 @@ key and a value. The rules are in this module alone, and do not use the code und
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import random
@@ -17,6 +16,8 @@ from typing import Any
 Key = tuple[Any, ...]
 STORE = "store"
 """The owner of facts that belong to no run."""
+SESSION = "session"
+"""Where a point was logged that is in no context."""
 
 _METRICS = ("loss", "acc", "a/b", "f1 score")
 _CONTEXTS = ("training", "training", "validation", "test", "Train", None)
@@ -46,14 +47,14 @@ class Facts:
         """Return the keys that begin with a prefix, in the order of their facts."""
         return [key for key in self.values if key[: len(prefix)] == prefix]
 
-    def point(self, metric: str, step: int, timestamp: int, value: float) -> None:
-        """Add a measurement."""
-        self.say("point", metric, step, timestamp, value=(repr(value), frozenset()))
+    def point(self, metric: str, step: int, timestamp: int, value: float, within: str) -> None:
+        """Add a measurement, made within a context or else within the session."""
+        self.say("point", metric, step, timestamp, value=(repr(value), frozenset(), within))
 
     def link_point(self, metric: str, step: int, timestamp: int, model: str) -> None:
         """Note that a measurement is of a model, too."""
-        value, models = self.values["point", metric, step, timestamp]
-        self.say("point", metric, step, timestamp, value=(value, models | {model}))
+        value, models, within = self.values["point", metric, step, timestamp]
+        self.say("point", metric, step, timestamp, value=(value, models | {model}, within))
 
     def total(self) -> dict[Key, Any]:
         """Return all facts, with those that follow from others.
@@ -180,7 +181,10 @@ class Program:
             if parent is None and self.random.random() < 0.2:
                 self.run(run_id)
                 self._some(INSIDE, 0, 3, run_id, facts)
-        facts.say("status", value="FINISHED")
+            status = self.random.choice((*["FINISHED"] * 6, "FAILED", "KILLED"))
+            if status != "FINISHED":
+                self.mlflow.end_run(status)
+        facts.say("status", value=status)
 
     def afterwards(self) -> None:
         """Change runs that have ended and traces that are in the store."""
@@ -250,26 +254,27 @@ class Program:
         choose = self.random.choice
         return choose(_METRICS), choose(_VALUES), self.time_ms(), self.random.randint(0, 3)
 
-    def metric(self, run_id: str, facts: Facts, **options: Any) -> None:
+    def metric(self, run_id: str, facts: Facts, within: str = SESSION, **options: Any) -> None:
         key, value, timestamp, step = self._point()
         call = self.client.log_metric(run_id, key, value, timestamp=timestamp, step=step, **options)
         if options:
             call.wait()
-        facts.point(key, step, timestamp, value)
+        facts.point(key, step, timestamp, value, within)
 
     def batch(self, run_id: str, facts: Facts) -> None:
         points = [self._point() for _ in range(self.random.randint(1, 4))]
         metrics = [self.mlflow.entities.Metric(*point) for point in points]
         self.client.log_batch(run_id, metrics)
         for key, value, timestamp, step in points:
-            facts.point(key, step, timestamp, value)
+            facts.point(key, step, timestamp, value, SESSION)
 
     def in_context(self, run_id: str, facts: Facts) -> None:
-        with contextlib.ExitStack() as stack:
-            if hasattr(self.mlflow, "prov"):  # the drop-in
-                name = self.random.choice(("training", "test"))
-                stack.enter_context(self.mlflow.prov.context(name))
+        if not hasattr(self.mlflow, "prov"):  # MLflow without the drop-in
             self.metric(run_id, facts)
+            return
+        name = self.random.choice(("training", "test"))
+        with self.mlflow.prov.context(name):
+            self.metric(run_id, facts, name)
 
     def in_thread(self, run_id: str, facts: Facts) -> None:
         thread = threading.Thread(target=self.metric, args=(run_id, facts))
@@ -328,7 +333,7 @@ class Program:
         for _, model_id in facts.keys("model")[-1:]:
             key, value, timestamp, step = self._point()
             self.client.log_metric(run_id, key, value, timestamp, step, model_id=model_id)
-            facts.point(key, step, timestamp, value)
+            facts.point(key, step, timestamp, value, SESSION)
             facts.link_point(key, step, timestamp, model_id)
 
     def repeat_for_model(self, run_id: str, facts: Facts) -> None:
@@ -352,7 +357,7 @@ class Program:
             facts.link_point(metric, point.step, point.timestamp, model_id)
 
     def _is_special(self, facts: Facts, point: Any) -> bool:
-        value, _ = facts.values["point", point.key, point.step, point.timestamp]
+        value, *_ = facts.values["point", point.key, point.step, point.timestamp]
         return not math.isfinite(float(value))
 
     # -- artifacts -----------------------------------------------------------------------

@@ -30,7 +30,7 @@ PROGRAMS_OF_A_PROCESS = 250
 PROGRAMS_OF_AN_EXPERIMENT = 50
 PROGRAMS_OF_A_FLUSH = 10
 LATE_S = 4.0  # documents of runs with late events are written again within this time
-_LARGEST = repr(sys.float_info.max)
+_LARGEST = f"{sys.float_info.max!r}?"  # doubtful
 
 
 class Job(NamedTuple):
@@ -123,18 +123,19 @@ class Workplace:
     def expected(self, facts: dict[Key, Any], road: str) -> dict[Key, Any]:
         """Return what the documents of a road can know.
 
-        A store keeps no order of datasets and models. MLflow's databases keep infinity as the
-        largest float, which documents mark as doubtful. A server tells no hashes of files.
+        A store keeps neither contexts nor the order of datasets and models. MLflow's databases
+        keep infinity as the largest float, which documents mark as doubtful. A server tells no
+        hashes of files.
         """
         if road in ("live", "completed"):
             return facts
         facts = {key: value for key, value in facts.items() if key[0] != "trained on"}
         if self.store == "server" and road == "converted":
             facts = {key: value if key[0] != "file" else None for key, value in facts.items()}
-        if self.store != "file":
-            for key, value in facts.items():
-                if key[0] == "point":
-                    facts[key] = (value[0].replace("inf", f"{_LARGEST}?"), value[1])
+        for key, value in facts.items():
+            if key[0] == "point":
+                number = value[0] if self.store == "file" else value[0].replace("inf", _LARGEST)
+                facts[key] = (number, value[1], None)
         return facts
 
 
