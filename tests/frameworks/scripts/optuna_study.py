@@ -25,7 +25,9 @@ def objective(trial):
 
 
 with mlflow.start_run(run_name="study") as study_run:
-    study = optuna.create_study(sampler=optuna.samplers.GridSampler({"x": [-4, -1, 0, 1, 3, 4]}))
+    study = optuna.create_study()
+    for x in (-4, -1, 0, 1, 3.5, 4):  # samplers would depend on the order of the threads
+        study.enqueue_trial({"x": x})
     study.optimize(objective, n_trials=6, n_jobs=3)
     mlflow.log_metric("best error", study.best_value)
     mlflow.log_params({f"best {key}": value for key, value in study.best_params.items()})
