@@ -17,7 +17,7 @@ from yprov_mlflow.prov import events
 from yprov_mlflow.prov.errors import JournalError
 from yprov_mlflow.prov.ids import quote_key, unquote_key
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, JournalWriter, merge, writer
-from yprov_mlflow.prov.journal.files import open_regular
+from yprov_mlflow.prov.journal.reader import open_regular
 
 texts = st.text(st.characters(), max_size=30)
 keys = st.text(st.characters(), min_size=1, max_size=30)

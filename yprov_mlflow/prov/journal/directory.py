@@ -10,8 +10,7 @@ from typing import Any
 
 from yprov_mlflow.prov.ids import quote_key, unquote_key
 from yprov_mlflow.prov.journal import codec
-from yprov_mlflow.prov.journal.files import open_regular, reason_to_refuse
-from yprov_mlflow.prov.journal.reader import JournalReader, Problem
+from yprov_mlflow.prov.journal.reader import JournalReader, Problem, open_regular, reason_to_refuse
 from yprov_mlflow.prov.layout import (
     BY_CLIENT,
     DELIVERED,

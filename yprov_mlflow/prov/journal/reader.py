@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import os
+import stat
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.ids import unquote_key
 from yprov_mlflow.prov.journal import codec
-from yprov_mlflow.prov.journal.files import open_regular
 
 _MAX_LINE = 2**28  # bytes; a file without newlines must not fill the memory
 _MAX_HELD = 100_000  # events that are held until one with a smaller number appears
@@ -226,3 +227,34 @@ class JournalReader:
 def merge(journals: Sequence[JournalReader]) -> Iterator[Event]:
     """Yield the events of several journals in the order of time, then of session."""
     return heapq.merge(*journals, key=lambda event: (event.time_ns, event.session, event.seq))
+
+
+# -- files that can be trusted -------------------------------------------------------------
+
+
+def reason_to_refuse(status: os.stat_result, folder: Path) -> str | None:
+    """Return why a file in ``folder`` is not read; None if it is a regular file of the owner."""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file, and is not read"
+    # On some network drives all files belong to another user: then the folder does, too.
+    if status.st_uid != os.geteuid() and status.st_uid != os.stat(folder).st_uid:
+        return "it belongs to another user, and is not read"
+    return None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file of the owner; never wait for a pipe, and never follow a link.
+
+    Raises:
+        OSError: The file cannot be opened, or is refused.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(path, flags)
+    try:
+        reason = reason_to_refuse(os.fstat(fd), path.parent)
+        if reason is not None:
+            raise PermissionError(None, reason)
+        return os.fdopen(fd, "rb")
+    except OSError:
+        os.close(fd)
+        raise

@@ -22,8 +22,7 @@ from yprov_mlflow.prov.views.document_reader import (
     value,
 )
 from yprov_mlflow.prov.views.energy_asides import asides
-from yprov_mlflow.prov.views.run_view import Run
-from yprov_mlflow.prov.views.view import terms
+from yprov_mlflow.prov.views.view import Run, terms
 
 # Entities with a collector's facts. Hosts and environments have labels other than its name.
 _FACTS = {"mlf:Facts": "", "mlf:Host": "host", "mlf:Environment": "environment"}

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH
-from yprov_mlflow.prov.views.run_view import Run
-from yprov_mlflow.prov.views.view import Note, Table, View, term
+from yprov_mlflow.prov.views.view import Note, Run, Table, View, term
 
 NOT_MEASURED = "not measured"
 _MAX_NAMES = 3

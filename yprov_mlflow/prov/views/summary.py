@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.views import energy, lineage
+from yprov_mlflow.prov.views import energy, related
 from yprov_mlflow.prov.views.document_reader import (
     DocumentReader,
     Record,
@@ -47,13 +47,13 @@ def from_document(document: Document | Mapping[str, Records]) -> Summary:
         for _, record in reader.current("mlf:Tag", "run:tag/")
     }
     report = energy.from_document(document)
-    store = None if "run:run" in reader.section("activity") else lineage.store(reader)
+    store = None if "run:run" in reader.section("activity") else related.store(reader)
     describes = "run" if "run:run" in reader.section("activity") else "other"
     return Summary(
         describes=describes if store is None else "store",
         run=_run(reader),
         store=store,
-        experiments=lineage.experiments(reader),
+        experiments=related.experiments(reader),
         # A param's value is what the user passed, such as a number; MLflow stores its text.
         params={
             key(record): value(record.get("mlf:text", record.get("prov:value")))
@@ -63,10 +63,10 @@ def from_document(document: Document | Mapping[str, Records]) -> Summary:
         metrics=_metrics(reader),
         contexts=_contexts(reader),
         datasets=_datasets(reader),
-        models=lineage.models(reader),
-        model_versions=lineage.model_versions(reader),
-        prompts=lineage.prompts(reader, tags),
-        traces=lineage.traces(reader),
+        models=related.models(reader),
+        model_versions=related.model_versions(reader),
+        prompts=related.prompts(reader, tags),
+        traces=related.traces(reader),
         artifacts=_artifacts(reader),
         sessions=_read_all(Session, reader.of_type("activity", "mlf:RunSession")),
         code=_read_all(Code, reader.of_type("entity", "schema:SoftwareSourceCode")),
@@ -98,8 +98,8 @@ def _run(reader: DocumentReader) -> RunDetails:
         end=record.get("prov:endTime"),
         experiment=next((key(entity) for _, entity in experiments), None),
         user=next((key(agent) for _, agent in users), None),
-        parent=lineage.parent(reader),
-        children=lineage.children(reader),
+        parent=related.parent(reader),
+        children=related.children(reader),
     )
 
 
@@ -150,7 +150,7 @@ def _datasets(reader: DocumentReader) -> tuple[Dataset, ...]:
 def _artifacts(reader: DocumentReader) -> tuple[Artifact, ...]:
     # All versions are entities; every one but the last is invalidated.
     versions = Counter(_file(record) for _, record in reader.of_type("entity", "mlf:Artifact"))
-    models = {identifier: text(r.get("mlf:modelId")) for identifier, r in lineage.logged(reader)}
+    models = {identifier: text(r.get("mlf:modelId")) for identifier, r in related.logged(reader)}
     artifacts = [
         read(
             Artifact,

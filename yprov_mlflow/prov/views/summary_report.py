@@ -8,8 +8,7 @@ from typing import Any
 
 from yprov_mlflow.prov.views.document_reader import seconds_between
 from yprov_mlflow.prov.views.energy_report import TotalEnergy, energy_text
-from yprov_mlflow.prov.views.run_view import Run
-from yprov_mlflow.prov.views.view import Note, Table, View, term
+from yprov_mlflow.prov.views.view import Note, Run, Table, View, term
 
 _HASH_LENGTH = 12
 _MOST_TRACES = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Literal, NamedTuple, dataclass_transform
 
@@ -104,3 +104,19 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "INF" if value > 0 else "-INF"
     return value
+
+
+class Run(View):
+    """The run itself; times are ISO 8601 in UTC, as in the document."""
+
+    id: str | None = term("mlf:runId")
+    status: str | None = term("mlf:status")
+    name: str | None = term("prov:label")
+    start: str | None
+    end: str | None
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the attributes that the document has."""
+        keys = ("name", "id", "status", "start", "end", "experiment", "user")
+        rows = ((key, getattr(self, key, None)) for key in keys)
+        yield Table("Run", (), [row for row in rows if row[1] is not None])
