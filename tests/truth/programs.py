@@ -427,20 +427,21 @@ class Program:
         made = log(trace_id=trace_id, name=name, value=value)
         facts.say("assessment", trace_id, name, made.assessment_id, value=(kind, value))
 
+    def _any_part(self, kind: str) -> list[tuple[Facts, Key]]:
+        """Return an assessment or a tag of a trace of this program, if there is any."""
+        parts = [(facts, key) for facts, trace in self.traces for key in facts.keys(kind, trace)]
+        return self.random.sample(parts, min(1, len(parts)))
+
     def assess_again(self, *_: Any) -> None:
-        facts, trace_id = self.random.choice(self.traces)
-        for key in facts.keys("assessment", trace_id)[:1]:
+        for facts, key in self._any_part("assessment"):
             kind, value = facts.values[key][0], self.name("changed")
             changed = getattr(self.mlflow.entities, kind)(name=key[2], value=value)
-            self.mlflow.update_assessment(
-                trace_id=trace_id, assessment_id=key[3], assessment=changed
-            )
+            self.mlflow.update_assessment(trace_id=key[1], assessment_id=key[3], assessment=changed)
             facts.values[key] = (kind, value)
 
     def delete_assessment(self, *_: Any) -> None:
-        facts, trace_id = self.random.choice(self.traces)
-        for key in facts.keys("assessment", trace_id)[:1]:
-            self.mlflow.delete_assessment(trace_id=trace_id, assessment_id=key[3])
+        for facts, key in self._any_part("assessment"):
+            self.mlflow.delete_assessment(trace_id=key[1], assessment_id=key[3])
             facts.forget(*key)
 
     def tag_trace(self, *_: Any) -> None:
@@ -450,9 +451,8 @@ class Program:
         facts.say("trace tag", trace_id, key, value=value)
 
     def delete_tag_of_trace(self, *_: Any) -> None:
-        facts, trace_id = self.random.choice(self.traces)
-        for key in facts.keys("trace tag", trace_id)[:1]:
-            self.mlflow.delete_trace_tag(trace_id, key[2])
+        for facts, key in self._any_part("trace tag"):
+            self.mlflow.delete_trace_tag(key[1], key[2])
             facts.forget(*key)
 
     def delete_trace(self, *_: Any) -> None:
@@ -630,7 +630,7 @@ AFTER: tuple[Step, ...] = (
 )
 """Steps with a run that has ended."""
 ASSESS: tuple[Step, ...] = (
-    *(_P.assess, _P.assess, _P.assess_again, _P.delete_assessment, _P.tag_trace),
-    *(_P.tag_trace, _P.delete_tag_of_trace, _P.delete_trace),
+    *(_P.assess, _P.assess, _P.assess_again, _P.assess_again, _P.delete_assessment),
+    *(_P.tag_trace, _P.tag_trace, _P.delete_tag_of_trace, _P.delete_trace),
 )
 """Steps with a trace that is in the store."""
