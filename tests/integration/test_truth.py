@@ -10,7 +10,7 @@ import pytest
 from truth.programs import trained_on
 
 
-@pytest.mark.parametrize(("store", "programs"), [("sqlite", 8), ("file", 8), ("server", 4)])
+@pytest.mark.parametrize(("store", "programs"), [("sqlite", 6), ("file", 6), ("server", 2)])
 def test_documents_say_what_is_true_and_nothing_else(store: str, programs: int) -> None:
     options = ["--programs", str(programs), "--seed", "7", "--store", store]
     command = [sys.executable, "-m", "truth", *options]

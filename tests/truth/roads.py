@@ -29,7 +29,7 @@ from truth.programs import STORE, Key, Program, Truth
 PROGRAMS_OF_A_PROCESS = 250
 PROGRAMS_OF_AN_EXPERIMENT = 50
 PROGRAMS_OF_A_FLUSH = 10
-LATE_S = 4.0  # documents of runs with late events are written again within this time
+LATE_S = 3.0  # documents of runs with late events are written again within this time
 _LARGEST = f"{sys.float_info.max!r}?"  # doubtful
 
 
