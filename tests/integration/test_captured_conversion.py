@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -65,14 +67,29 @@ class Captured:
         return path
 
 
+Capture = Callable[..., Captured]
+
+
+@pytest.fixture(name="captured")
+def _captured(tmp_path: Path, empty_database: Path) -> Capture:
+    """Return a function that captures a run with some points in a new store."""
+
+    def capture(points: int = 5, scheme: str = "sqlite:///") -> Captured:
+        if scheme.startswith("sqlite"):
+            shutil.copy(empty_database, tmp_path / "m.db")
+        return Captured(tmp_path, points, scheme)
+
+    return capture
+
+
 @pytest.fixture(params=["sqlite:///", "file://"])
 def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     return str(request.param)
 
 
-def test_unchanged_run_keeps_its_own_document(tmp_path: Path, scheme: str) -> None:
-    run = Captured(tmp_path, 5, scheme)
+def test_unchanged_run_keeps_its_own_document(captured: Capture, scheme: str) -> None:
+    run = captured(5, scheme)
     run.convert(run.uri)
     (own,) = open_documents(run.provenance / "prov.json")
     (converted,) = open_documents(run.converted())
@@ -80,8 +97,8 @@ def test_unchanged_run_keeps_its_own_document(tmp_path: Path, scheme: str) -> No
 
 
 @pytest.mark.parametrize("points", [5, 150])
-def test_later_changes_are_added(tmp_path: Path, scheme: str, points: int) -> None:
-    run = Captured(tmp_path, points, scheme)
+def test_later_changes_are_added(captured: Capture, scheme: str, points: int) -> None:
+    run = captured(points, scheme)
     run.client.set_tag(run.run_id, "color", "blue")
     run.client.set_tag(run.run_id, "new", "tag")
     run.client.delete_tag(run.run_id, "gone")
@@ -131,8 +148,10 @@ def test_later_changes_are_added(tmp_path: Path, scheme: str, points: int) -> No
 
 
 @pytest.mark.parametrize("in_reach", [True, False])
-def test_removed_files_end_if_the_artifacts_are_in_reach(tmp_path: Path, in_reach: bool) -> None:
-    run = Captured(tmp_path, 5, "sqlite:///")
+def test_removed_files_end_if_the_artifacts_are_in_reach(
+    captured: Capture, tmp_path: Path, in_reach: bool
+) -> None:
+    run = captured()
     artifacts = run.provenance.parent
     (artifacts / "notes.txt").unlink()
     if not in_reach:  # a link out of the store hides files
@@ -145,8 +164,10 @@ def test_removed_files_end_if_the_artifacts_are_in_reach(tmp_path: Path, in_reac
     assert not check(run.converted()).errors
 
 
-def test_option_for_points_that_a_captured_document_ignores_is_reported(tmp_path: Path) -> None:
-    run = Captured(tmp_path, 5, "sqlite:///")
+def test_option_for_points_that_a_captured_document_ignores_is_reported(
+    captured: Capture, tmp_path: Path
+) -> None:
+    run = captured()
     for source in (run.uri, str(run.provenance / "prov.json")):
         command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", "out"]
         done = subprocess.run(
@@ -158,8 +179,8 @@ def test_option_for_points_that_a_captured_document_ignores_is_reported(tmp_path
         assert "keeps its points" not in done.stderr
 
 
-def test_run_id_is_a_source(tmp_path: Path) -> None:
-    run = Captured(tmp_path, 150, "sqlite:///")
+def test_run_id_is_a_source(captured: Capture, tmp_path: Path) -> None:
+    run = captured(150)
     (own,) = open_documents(run.provenance / "prov.json")
     run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
     (converted,) = open_documents(run.converted(".ttl"))
@@ -173,8 +194,8 @@ def test_run_id_is_a_source(tmp_path: Path) -> None:
     assert f"Write ./{run.run_id} for the file" in done.stderr
 
 
-def test_documents_become_every_format_and_back(tmp_path: Path) -> None:
-    run = Captured(tmp_path, 5, "sqlite:///")
+def test_documents_become_every_format_and_back(captured: Capture, tmp_path: Path) -> None:
+    run = captured()
     (own,) = open_documents(run.provenance / "prov.json")
     targets = [option for name in FORMATS for option in ("--to", name)]
     run.convert(str(run.provenance / "prov.json"), *targets)
@@ -186,8 +207,8 @@ def test_documents_become_every_format_and_back(tmp_path: Path) -> None:
     assert "1 of 1 runs" in output
 
 
-def test_broken_captured_document_costs_no_run(tmp_path: Path) -> None:
-    run = Captured(tmp_path, 5, "sqlite:///")
+def test_broken_captured_document_costs_no_run(captured: Capture, tmp_path: Path) -> None:
+    run = captured()
     (run.provenance / "prov.json").write_text("{")
     command = [sys.executable, "-m", "yprov_mlflow", "convert", run.uri, "-o", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
