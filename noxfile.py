@@ -47,6 +47,14 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def corpus(session: nox.Session) -> None:
+    """Restore every store of the corpus, of which the tests take each third."""
+    session.install(".[test]")
+    env = {"YPROV_MLFLOW_WHOLE_CORPUS": "1"}
+    session.run("pytest", "-n", "2", "tests/integration/test_restored_corpus.py", env=env)
+
+
+@nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """Run all static checks."""
     session.install("-e", ".[test]")

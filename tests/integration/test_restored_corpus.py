@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ from support.oracles.restore_round_trip import RoundTrip
 from support.oracles.targets import in_order, undeclared
 from support.readers import corpus
 
-ROWS = corpus.rows()
+# All of them take minutes: ``nox -s corpus``.
+WHOLE = "YPROV_MLFLOW_WHOLE_CORPUS" in os.environ
+ROWS = corpus.rows()[:: 1 if WHOLE else 3]
 DATABASES = [row for row in ROWS if "alembic" in row.cells["version evidence"]]
 READABLE = "MLflow 3.17.2 reads it?"
 
@@ -248,4 +251,4 @@ def test_documents_of_restored_stores_differ_only_as_declared(round_trips: Round
                 undeclared.append(f"{name(row)}: {difference}"[:1000])
             unused -= reasons
     assert undeclared == []
-    assert unused == set()
+    assert unused == set() or not WHOLE

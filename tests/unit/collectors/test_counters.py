@@ -31,7 +31,8 @@ def test_energy_counter_overflow(steps, span, begin):
         assert counter.add(count, time_s) == pytest.approx(true_j, abs=1 + true_j * 1e-3)
 
 
-@given(steps, st.integers(0, 10**12), st.data())
+# A reset shortly below an overflow cannot be told from the overflow.
+@given(steps, st.integers(2**32, 10**12), st.data())
 def test_energy_counter_resets(steps, begin, data):
     counter, total, offset = EnergyCounter(0.001), 0.0, 0
     for time_s, count, true_j in counts(steps, begin, 2**64):
