@@ -110,7 +110,7 @@ class Truth:
 
     @property
     def store(self) -> Facts:
-        """The facts of no run."""
+        """The facts outside runs."""
         return self.owners[STORE]
 
 

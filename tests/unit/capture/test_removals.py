@@ -13,19 +13,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from yprov_mlflow.prov.capture import session, wrappers
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
-from yprov_mlflow.prov.capture.switch import switch
 from yprov_mlflow.prov.events import RunUpdated, StoreCalled
 from yprov_mlflow.prov.journal import JournalDirectory
-
-
-@pytest.fixture
-def capture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> session.CaptureSession:
-    monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("YPROV_MLFLOW_COLLECTORS", "none")
-    monkeypatch.setattr(switch, "wrapped", set())
-    capture = session.CaptureSession()
-    monkeypatch.setattr(session, "existing", capture)
-    return capture
 
 
 @pytest.fixture(params=["sqlite", "files"])

@@ -15,19 +15,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
 from yprov_mlflow.prov.capture import removals, session, wrappers
-from yprov_mlflow.prov.capture.switch import switch
 from yprov_mlflow.prov.events import Event
 from yprov_mlflow.prov.journal import JournalDirectory, merge
-
-
-@pytest.fixture
-def capture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> session.CaptureSession:
-    monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("YPROV_MLFLOW_COLLECTORS", "none")
-    monkeypatch.setattr(switch, "wrapped", set())
-    capture = session.CaptureSession()
-    monkeypatch.setattr(session, "existing", capture)
-    return capture
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_energy_counter_overflow(steps, span, begin):
         assert counter.add(count, time_s) == pytest.approx(true_j, abs=1 + true_j * 1e-3)
 
 
-# A reset shortly below an overflow cannot be told from the overflow.
+# A reset of a counter that is close to its overflow looks like the overflow.
 @given(steps, st.integers(2**32, 10**12), st.data())
 def test_energy_counter_resets(steps, begin, data):
     counter, total, offset = EnergyCounter(0.001), 0.0, 0
