@@ -144,6 +144,7 @@ def log_after_the_end(sandbox: Sandbox, first: Worker, second: Worker) -> None:
     first(f"client.set_terminated('{run_id}')")
     second(f"client.log_param('{run_id}', 'c', 1)")
     assert_document_gets(document, "a=1", "b=1", "c=1")
+    time.sleep(1.5)  # now the process that ended the run no longer looks for more
     second(f"client.log_metric('{run_id}', 'm', 2)")
     second(f"client.log_text('{run_id}', 'x', 'x.txt')")
     assert_document_gets(document, "a=1", "b=1", "c=1", "m=2", "x.txt")
