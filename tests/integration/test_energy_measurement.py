@@ -248,23 +248,26 @@ def test_surviving_forked_child_does_not_block_measurements(sandbox: Sandbox) ->
 
 
 SWEEP = """
-    import json, subprocess, sys, time
+    import json, os, pathlib, subprocess, sys, time
     import yprov_mlflow as mlflow
 
-    def work():
+    def work(run):  # from its first sample on; on a busy machine that one is late
+        journals = pathlib.Path(os.environ["YPROV_MLFLOW_DIR"], "journal", run.info.run_id)
+        while not any(b'"cpu",[' in path.read_bytes() for path in journals.glob("*.journal")):
+            time.sleep(0.02)
         end = time.process_time() + 0.6
         while time.process_time() < end:
             sum(range(1000))
 
     if sys.argv[1:]:  # a trial in a process of its own
         with mlflow.start_run(parent_run_id=sys.argv[1]) as run:
-            work()
+            work(run)
         print(run.info.run_id)
         sys.exit()
     with mlflow.start_run() as parent:
         time.sleep(0.5)
         with mlflow.start_run(nested=True) as trial:
-            work()
+            work(trial)
         command = [sys.executable, __file__, parent.info.run_id]
         other = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     print(json.dumps([parent.info.run_id, trial.info.run_id, other.split()[-1]]))
