@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yprov_mlflow.prov.model import literals
@@ -146,9 +146,11 @@ class _MeasuringWriter:
         entity = f"{RUN}:quantity/{self._local}/{path}"
         if not cumulative:
             attributes.update({"mlf:min": double(min(values)), "mlf:max": double(max(values))})
-            self._add_value(entity, label, value, attributes, "mlf:Gauge")
+            types = (*totals.QUANTITY_TYPES, "mlf:Gauge")
+            self._add_value(entity, label, value, attributes, types)
             return
-        self._add_value(entity, label, value, attributes, "mlf:Total")
+        types = (*totals.QUANTITY_TYPES, "mlf:Total")
+        self._add_value(entity, label, value, attributes, types)
         # The share of a process is part of a component: the two are never in one sum.
         for own, component in ((False, _component(quantity)), (True, _share_of(quantity))):
             if component is not None:
@@ -156,7 +158,8 @@ class _MeasuringWriter:
                 part = totals.EnergyPart(component, entity, value, method, session, scope, own)
                 self.energy_parts.append(part)
         if quantity.get("unit") == "J":
-            self._add_energy_by_context(entity, label, attributes, times_ns, values)
+            unit = attributes["qudt:hasUnit"]
+            self._add_energy_by_context(entity, label, unit, times_ns, values)
 
     def _quantity_path(self, device: str, scope: str, quantity: object) -> str:
         owner = segment(device) if device else f"@{segment(scope)}"
@@ -169,7 +172,7 @@ class _MeasuringWriter:
         self,
         total: str,
         label: str,
-        attributes: Mapping[str, Any],
+        unit: literals.Value | None,
         times_ns: list[int],
         values: list[float],
     ) -> None:
@@ -183,20 +186,26 @@ class _MeasuringWriter:
                 continue
             path = "/".join(f"epoch {p}" if isinstance(p, int) else str(p) for p in span.path)
             growth = measurements.growth_between(times_ns, values, span.start_ns, end_ns)
+            # There may be hundreds: everything else about a part is what its total says.
             of_part = {
-                **attributes,
-                "mlf:count": None,  # a part has interpolated ends, not readings
+                "qudt:hasUnit": unit,
                 "mlf:during": name(span.identifier),
                 "mlf:partOfTotal": name(total),
             }
             entity = f"{total}/during/{span.identifier.partition(':')[2]}"
-            self._add_value(entity, f"{label} during {path}", growth, of_part, "mlf:Part")
+            types = ("mlf:Quantity", "mlf:Part")
+            self._add_value(entity, f"{label} during {path}", growth, of_part, types)
 
     def _add_value(
-        self, entity: str, label: str, value: float, attributes: Attributes, kind: str
+        self,
+        entity: str,
+        label: str,
+        value: float,
+        attributes: Attributes,
+        types: Sequence[str],
     ) -> None:
         attributes = {"qudt:numericValue": double(value), **attributes}
-        self._builder.entity(entity, [*totals.QUANTITY_TYPES, kind], text(label), attributes)
+        self._builder.entity(entity, types, text(label), attributes)
         self._builder.was_generated_by(entity, self._activity, self._end)
 
 
