@@ -12,6 +12,7 @@ import pyoxigraph
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import artifacts, handlers
+from yprov_mlflow.prov.collectors import workflow_engines
 from yprov_mlflow.prov.formats.rdf import vocabulary
 from yprov_mlflow.prov.model.vocabulary import BORROWED, NAMESPACE, PREFIXES
 
@@ -23,6 +24,7 @@ KINDS = {
     "http://www.w3.org/2002/07/owl#NamedIndividual": "individual",
 }
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+ENGINES = "<!-- engines: begin -->", "<!-- engines: end -->"
 
 RECORDS = {
     "session": "activity `session/<k>` (mlf:RunSession), part of the run and started by it;"
@@ -255,10 +257,38 @@ def settings_table() -> str:
 
 def readme() -> str:
     """Return the README with a current table of settings."""
-    text = (FOLDER.parent / "README.md").read_text("utf-8")
-    before, _, remainder = text.partition(BEGIN)
-    _, _, after = remainder.partition(END)
-    return f"{before}{BEGIN}\n{settings_table()}\n{END}{after}"
+    return _between(FOLDER.parent / "README.md", BEGIN, END, settings_table())
+
+
+def workflows() -> str:
+    """Return the page about workflows with a current table of engines."""
+    return _between(FOLDER / "workflows.md", *ENGINES, engines_table())
+
+
+def engines_table() -> str:
+    """Return the table of workflow engines and of what each is recognized by."""
+    rows = []
+    for by_variables in workflow_engines.VARIABLES:
+        if by_variables.engine:
+            names = ", ".join(f"`{name}`" for name in by_variables.required)
+            rows.append((by_variables.engine, f"variables {names}", by_variables.source))
+    for by_file in workflow_engines.FILES:
+        text = f"variable `{by_file.required}`, file `{by_file.file}`"
+        rows.append((by_file.engine, text, by_file.source))
+    for by_process in workflow_engines.PROCESSES:
+        names = ", ".join(f"`{' '.join((p, *by_process.words))}`" for p in by_process.programs)
+        rows.append((by_process.engine, f"ancestor process {names}", by_process.source))
+    rows += [(name, "thread", source) for name, source in workflow_engines.THREADS.items()]
+    rows += [(name, "tags of the run", source) for name, source in workflow_engines.TAGS.items()]
+    lines = [f"| {' | '.join(row)} |" for row in sorted(rows)]
+    return "\n".join(["| engine | recognized by | known from |", "|---|---|---|", *lines])
+
+
+def _between(page: Path, begin: str, end: str, table: str) -> str:
+    text = page.read_text("utf-8")
+    before, _, remainder = text.partition(begin)
+    _, _, after = remainder.partition(end)
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def pages() -> dict[Path, str]:
@@ -267,6 +297,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "calls.md": calls(),
         FOLDER / "environment-variables.md": environment_variables(),
         FOLDER / "vocabulary.ttl": vocabulary().decode(),
+        FOLDER / "workflows.md": workflows(),
         FOLDER.parent / "README.md": readme(),
         FOLDER.parent / "migration" / "mapping.md": mapping(),
     }

@@ -42,6 +42,9 @@ JOURNAL_FACTS = "journal"
 OVERLAP_FACTS = "overlap"
 """``FactsCollected.collector`` of the runs that were measured on the machine at the same time."""
 
+WORKFLOW_FACTS = "workflow"
+"""``FactsCollected.collector`` of the workflow tasks around a process or thread."""
+
 Json = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of JSON values."""
 
@@ -97,7 +100,9 @@ class FactsCollected(Event, kind="facts"):
             ``problems``, texts about the damage of a session's journal, and ``missing``, the
             first and last number of each gap; its time is 0.
             ``OVERLAP_FACTS`` has ``runs``, the ids of up to 100 runs, and their ``count``; it is
-            collected again when their number has doubled.
+            collected again when their number has doubled. ``WORKFLOW_FACTS`` has ``tasks``,
+            mappings as the collector describes them, and ``problems``; those of the thread that
+            started the run come first, those of the process may follow.
     """
 
     collector: str

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import re
 import uuid
+from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from yprov_mlflow.prov.redaction import redact
@@ -68,3 +69,8 @@ def session_token(host: str, pid: int, start_ns: int) -> str:
     """Return a token that is unique to a process across hosts, reused pids and forks."""
     digest = hashlib.sha256(f"{host} {pid} {start_ns}".encode()).hexdigest()
     return digest[:16]
+
+
+def job_id(rule: str, wildcards: Mapping[str, object]) -> str:
+    """Return the id of a job of Snakemake in its execution: ``train:depth=3,seed=1``."""
+    return f"{rule}:" + ",".join(sorted(f"{key}={value}" for key, value in wildcards.items()))

@@ -79,7 +79,8 @@ def test_json_omits_absent_attributes_and_writes_infinities_as_text():
     assert run["run"] == {**nothing, "children": []}
     assert list(run) == (
         "describes run experiments params tags metrics contexts datasets models model_versions"
-        " prompts traces artifacts sessions code environments hosts devices records".split()
+        " prompts traces artifacts workflow_tasks sessions code environments hosts devices"
+        " records".split()
     )
 
 

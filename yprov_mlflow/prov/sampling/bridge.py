@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from yprov_mlflow.prov import events
-from yprov_mlflow.prov.collectors import catalog, ranks
+from yprov_mlflow.prov.collectors import catalog, ranks, workflow_threads
 from yprov_mlflow.prov.collectors.base import CollectorContext, Quantity
 from yprov_mlflow.prov.errors import CollectorError
-from yprov_mlflow.prov.events import Event, Json
+from yprov_mlflow.prov.events import WORKFLOW_FACTS, Event, Json
 from yprov_mlflow.prov.ids import quote_key, store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import PEERS
@@ -110,6 +110,14 @@ class CollectorBridge:
             if self._sampler is not None:
                 self._samplers[run_id] = self._sampler
                 self._sampler.begin(run_id)
+            if self._open_runs.side != "server" and WORKFLOW_FACTS in self._selection()[1]:
+                self._add_task_of_thread(run_id)
+
+    def _add_task_of_thread(self, run_id: str) -> None:
+        # Collectors have threads of their own, which execute no task.
+        if facts := workflow_threads.collect():
+            name = WORKFLOW_FACTS
+            self._open_runs.append_if_open(run_id, events.FactsCollected, name, facts)
 
     def sample_extra(self, run_id: str) -> None:
         """Take a sample soon, because a context of the run starts or ends."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from yprov_mlflow.prov.events import JOURNAL_FACTS, OVERLAP_FACTS, FactsCollected
+from yprov_mlflow.prov.events import (
+    JOURNAL_FACTS,
+    OVERLAP_FACTS,
+    WORKFLOW_FACTS,
+    FactsCollected,
+)
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, digest, segment
@@ -177,14 +182,24 @@ def add_facts(translation: Translation, event: FactsCollected) -> None:
         return
     if event.collector == "environment":
         _add_environment(translation, span, facts)
+    elif event.collector == WORKFLOW_FACTS:
+        # Tasks became activities; what is left are values that could not be used.
+        if problems := facts.get("problems"):
+            _add_other_facts(translation, span, event.collector, {"problems": problems})
     elif event.collector == "host":
         host = facts.get("host") or translation.hosts.get(span.token, "unknown")
         _use_host(translation, span, str(host), facts)
     else:  # a collector of another package
-        entity = f"{STORE}:facts/{segment(event.collector)}/{digest(dict(facts))}"
-        attributes = {"mlf:facts": literals.canonical(dict(facts))}
-        translation.builder.entity(entity, ["mlf:Facts"], text(event.collector), attributes)
-        _use(translation, span, entity, "mlf:collected")
+        _add_other_facts(translation, span, event.collector, facts)
+
+
+def _add_other_facts(
+    translation: Translation, span: Span, collector: str, facts: Mapping[str, Any]
+) -> None:
+    entity = f"{STORE}:facts/{segment(collector)}/{digest(dict(facts))}"
+    attributes = {"mlf:facts": literals.canonical(dict(facts))}
+    translation.builder.entity(entity, ["mlf:Facts"], text(collector), attributes)
+    _use(translation, span, entity, "mlf:collected")
 
 
 def code_plan(translation: Translation, facts: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from yprov_mlflow.prov import events, ids
 from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL, Event
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import NO_STORE, Namespaces
-from yprov_mlflow.prov.translate import models, params_tags, runs, sessions
+from yprov_mlflow.prov.translate import models, params_tags, runs, sessions, workflows
 from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
 from yprov_mlflow.prov.translate.measurements import Measurements
@@ -96,6 +96,7 @@ class Translator:
         if namespaces.run_id:
             runs.add_run(translation, created, facts)
             sessions.add_contexts(translation)
+            workflows.add_workflows(translation, log, facts_by_session)
         elif created is not None:
             runs.add_store(translation.builder, created.store)
         for event in log:

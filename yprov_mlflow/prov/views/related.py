@@ -27,6 +27,7 @@ from yprov_mlflow.prov.views.summary_report import (
     Store,
     Trace,
     TrainingData,
+    WorkflowTask,
 )
 
 _RUN = "run:run"
@@ -182,6 +183,53 @@ def _versions(reader: DocumentReader, *, prompts_only: bool) -> tuple[ModelVersi
             )
         )
     return tuple(sorted(versions, key=lambda v: (v.name, len(v.version), v.version)))
+
+
+# -- workflows -----------------------------------------------------------------------------
+
+
+def workflow_tasks(reader: DocumentReader) -> tuple[WorkflowTask, ...]:
+    """Return the tasks of the document, and executions of which no task is known."""
+    tasks = dict(reader.of_type("activity", "mlf:WorkflowTask"))
+    executions = dict(reader.of_type("activity", "mlf:WorkflowExecution"))
+    agents = {
+        str(record.get("prov:activity")): reader.section("agent").get(str(record.get("prov:agent")))
+        for record in reader.section("wasAssociatedWith").values()
+        if text(record.get("prov:role")) == "mlf:workflowEngine"
+    }
+    parts = {identifier: _parts(record) for identifier, record in tasks.items()}
+    rows = [
+        (identifier, next((part for part in parts[identifier] if part in executions), ""))
+        for identifier in sorted(tasks, key=lambda task: _depth(task, parts))
+    ]
+    with_task = {execution for _, execution in rows}
+    rows += [("", execution) for execution in executions if execution not in with_task]
+    return tuple(
+        WorkflowTask(
+            engine=None if (agent := agents.get(task or execution)) is None else key(agent),
+            workflow=_term(executions.get(execution), "schema:name"),
+            execution=_term(executions.get(execution), "mlf:executionId"),
+            task=_term(tasks.get(task), "schema:name"),
+            task_id=_term(tasks.get(task), "mlf:taskId"),
+            attempt=_term(tasks.get(task), "mlf:attempt"),
+            document=_term(executions.get(execution), "mlf:workflowDocument"),
+        )
+        for task, execution in rows
+    )
+
+
+def _term(record: Record | None, term: str) -> str | None:
+    return None if record is None else text(record.get(term))
+
+
+def _parts(record: Record) -> list[str]:
+    parts = record.get("dcterms:isPartOf", [])
+    return [str(text(part)) for part in (parts if isinstance(parts, list) else [parts])]
+
+
+def _depth(task: str, parts: Mapping[str, list[str]]) -> int:
+    """Return how many other tasks are inside a task."""
+    return sum(task in outer for outer in parts.values())
 
 
 # -- traces --------------------------------------------------------------------------------

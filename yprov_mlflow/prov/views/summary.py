@@ -68,6 +68,7 @@ def from_document(document: Document | Mapping[str, Records]) -> Summary:
         prompts=related.prompts(reader, tags),
         traces=related.traces(reader),
         artifacts=_artifacts(reader),
+        workflow_tasks=related.workflow_tasks(reader),
         sessions=_read_all(Session, reader.of_type("activity", "mlf:RunSession")),
         code=_read_all(Code, reader.of_type("entity", "schema:SoftwareSourceCode")),
         environments=_environments(reader),

@@ -132,6 +132,22 @@ class Artifact(View):
     versions: int
 
 
+class WorkflowTask(View):
+    """A task of a workflow engine that started the run or works on it, the innermost first.
+
+    ``workflow`` is the name of the workflow, ``execution`` the engine's id of its execution.
+    ``task`` is None if only the execution is known.
+    """
+
+    engine: str | None
+    workflow: str | None
+    execution: str | None
+    task: str | None
+    task_id: str | None
+    attempt: str | None
+    document: str | None
+
+
 class Session(View):
     """A process that worked on the run."""
 
@@ -205,6 +221,7 @@ class Summary(View):
     prompts: tuple[ModelVersion, ...]
     traces: tuple[Trace, ...]
     artifacts: tuple[Artifact, ...]
+    workflow_tasks: tuple[WorkflowTask, ...]
     sessions: tuple[Session, ...]
     code: tuple[Code, ...]
     environments: tuple[Environment, ...]
@@ -223,6 +240,11 @@ class Summary(View):
         yield from _model_tables(self.datasets, self.models, self.model_versions, self.prompts)
         yield _trace_table(self.traces)
         yield from _artifact_tables(self.artifacts, self.models)
+        yield _filled(
+            "Workflow",
+            ("engine", "workflow", "task", "attempt", "execution"),
+            [(w.engine, w.workflow, w.task, w.attempt, w.execution) for w in self.workflow_tasks],
+        )
         yield _session_table(self.sessions)
         yield Table("Energy", (), list(self._energies()))
         yield Table("Ran on", (), [*_software(self.code, self.environments), *self._hardware()])
