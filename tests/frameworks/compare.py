@@ -203,6 +203,20 @@ def false_claims(execution: Execution, facts: Facts) -> Counter[Any]:
     )
 
 
+def missing_contexts(execution: Execution) -> Counter[Any]:
+    """Return the contexts that the script expects of its runs and that their documents lack."""
+    path = execution.folder / "contexts.json"
+    expected = json.loads(path.read_text()) if path.exists() else {}
+    missing: Counter[Any] = Counter()
+    for document in execution.documents():
+        data = json.loads(document.read_bytes())
+        run = data["activity"].get("run:run", {})
+        contexts = {name.partition(":")[2] for name in data["activity"]}
+        for context in expected.get(run.get("prov:label"), ()):
+            missing[run["prov:label"], context] += context not in contexts
+    return missing
+
+
 class Result(NamedTuple):
     """The comparison of one framework: numbers of facts, differences, seconds."""
 
@@ -229,6 +243,8 @@ def compare(name: str, folder: Path, empty: Path) -> Result:
         execution = execute(name, folder / road, empty, road)
         result.seconds[road] = execution.wall_s, execution.cpu_s
         in_store = read_store(execution.uri)
+        command(execution, "recover")
+        note("contexts", road, missing_contexts(execution), Counter())
         for kind in KINDS:
             result.counts[kind] = in_store[kind].total()
             true, stated = same_in_plain(in_plain, kind), same_in_plain(in_store, kind)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.capture.run_views import document, energy, summary
-    from yprov_mlflow.prov.capture.verbs import context, epoch, use_collectors
+    from yprov_mlflow.prov.capture.verbs import context, epoch, epochs, use_collectors
 
-__all__ = ["context", "document", "energy", "epoch", "summary", "use_collectors"]
+__all__ = ["context", "document", "energy", "epoch", "epochs", "summary", "use_collectors"]
 
 _VIEWS = ("document", "energy", "summary")
 

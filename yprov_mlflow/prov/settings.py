@@ -45,6 +45,7 @@ class Settings:
     collectors: tuple[str, ...]
     interval_s: float
     system_metrics: bool
+    auto_contexts: bool
     country: str | None
     carbon_intensity: float | None
     cpu_tdp_w: float | None
@@ -140,9 +141,11 @@ def _country(value: Any) -> str:
     return code
 
 
-def _switch(field: str, variable: str, meaning: str, *, in_file: bool = True) -> Setting:
+def _switch(
+    field: str, variable: str, meaning: str, *, default: bool = False, in_file: bool = True
+) -> Setting:
     allowed = "1, true, yes or on; 0, false, no or off"
-    return Setting(field, variable, _flag, False, "0", allowed, meaning, in_file)
+    return Setting(field, variable, _flag, default, str(int(default)), allowed, meaning, in_file)
 
 
 def default_directory() -> Path:
@@ -232,6 +235,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Also log the collectors' samples as MLflow system metrics, which MLflow's UI plots. It "
         "is off by default because a run's metrics belong to the user. Runs with MLflow's own "
         "system metrics always get the ones that MLflow does not measure.",
+    ),
+    _switch(
+        "auto_contexts",
+        "YPROV_MLFLOW_AUTO_CONTEXTS",
+        "Record contexts and epochs of the trainers of Lightning and Transformers. Our callback is "
+        "among the trainer's callbacks while it works, as the first one.",
+        default=True,
     ),
     Setting(
         "country",

@@ -17,3 +17,8 @@ def has_prefix(uri: object) -> bool:
 def strip_prefix(uri: str) -> str:
     """Return the URI of the store itself, which MLflow opens."""
     return uri.removeprefix(PREFIX)
+
+
+def with_prefix(uri: str) -> str:
+    """Return the URI that asks for capture of the store at ``uri``."""
+    return uri if has_prefix(uri) else f"{PREFIX}{uri}"

@@ -63,3 +63,16 @@ for epochs in (2, 3):
 models = mlflow.search_logged_models(output_format="list")
 with open("trained_on.json", "w") as file:
     json.dump({model.model_id: [data.digest] for model in models}, file)
+
+EXPECTED = ["context/testing", "context/training", "context/sanity%20check"]
+with open("contexts.json", "w") as file:
+    names = {
+        f"{epochs} epochs": EXPECTED
+        + [
+            f"context/training/epoch/{n}{end}"
+            for n in range(epochs)
+            for end in ("", "/context/validation")
+        ]
+        for epochs in (2, 3)
+    }
+    json.dump(names, file)

@@ -62,3 +62,8 @@ with mlflow.start_run(run_name="pipeline"):
 
 with open("trained_on.json", "w") as file:
     json.dump({}, file)
+
+ENDS = ("", "/context/validation")
+EXPECTED = [f"context/training/epoch/{n}{end}" for n in range(3) for end in ENDS]
+with open("contexts.json", "w") as file:
+    json.dump({f"rate {rate}": [*EXPECTED, "context/validation"] for rate in (1e-3, 1e-2)}, file)

@@ -65,6 +65,31 @@ def import_hooks() -> tuple[Any, tuple[dict[str, Any], dict[str, Any]]]:
     return module.ImportHookFinder, (module._post_import_hooks, module._import_error_hooks)
 
 
+def after_import(name: str, hook: Callable[[Any], None]) -> None:
+    """Call ``hook`` with a module once it is imported; now, if it is."""
+    from mlflow.utils import import_hooks as module
+
+    module.register_post_import_hook(hook, name)
+
+
+def keep_contexts_of_batches(attach: Callable[[str | None, list[Any]], None]) -> None:
+    """Have ``attach`` see the run and the metrics that autologging collects for a later write."""
+    from mlflow.utils.autologging_utils import BatchMetricsLogger
+
+    original = BatchMetricsLogger.record_metrics
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def record_metrics(self: Any, *args: Any, **kwargs: Any) -> Any:
+        waiting = len(self.data)
+        result = original(self, *args, **kwargs)
+        attach(self.run_id, self.data[waiting:])  # empty if the batch was written at once
+        return result
+
+    BatchMetricsLogger.record_metrics = record_metrics
+
+
 # -- stores and repositories ---------------------------------------------------------------
 
 _URI = "_yprov_uri"
@@ -172,15 +197,34 @@ def set_metric_context(metrics: Sequence[Any], path: ContextPath) -> None:
         QUEUED[key] = weakref.ref(metric, forget), path
 
 
+# Context paths of points that autologging writes in a batch later, by key, timestamp and step:
+# the client writes copies of them.
+BATCHED: dict[tuple[str, int, int], ContextPath] = {}
+_MAX_BATCHED = 10_000  # those of a batch that is never written must not pile up
+
+
+def set_batch_context(metrics: Sequence[Any], path: ContextPath) -> None:
+    """Remember the context path of metrics of which the client will log copies."""
+    if len(BATCHED) > _MAX_BATCHED:
+        BATCHED.clear()
+    for metric in metrics:
+        BATCHED[metric.key, metric.timestamp, metric.step or 0] = path
+
+
 def _forget_metric(key: int, _: object) -> None:
     QUEUED.pop(key, None)
 
 
 def metric_contexts(metrics: Sequence[Any], default: ContextPath) -> list[ContextPath]:
     """Return the context path that is remembered of each metric, or the default."""
-    if not QUEUED:
+    if not QUEUED and not BATCHED:
         return [default] * len(metrics)
-    return [queued[1] if (queued := QUEUED.get(id(m))) else default for m in metrics]
+    return [
+        queued[1]
+        if (queued := QUEUED.get(id(m)))
+        else BATCHED.pop((m.key, m.timestamp, m.step or 0), default)
+        for m in metrics
+    ]
 
 
 def metric_models(metrics: Sequence[Any]) -> list[str | None]:

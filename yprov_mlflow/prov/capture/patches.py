@@ -6,6 +6,7 @@
    wrap the stores that are captured.
 3. The method through which all artifact repositories are made does the same for them.
 4. The finder of MLflow's import hooks takes its lock only for modules that have hooks.
+5. The trainers of Lightning and Transformers get our callback (``trainers``).
 
 As long as nothing is captured, every call passes through unchanged. Only the standard library
 is imported until then, because MLflow imports this module at every start.
@@ -92,8 +93,19 @@ def activate() -> None:
     install_tracking()
     install_registry()
     install_artifacts()
+    _install_trainers()
     for repository in mlflow_private.cached_artifact_repositories():
         switch.attempt(_wrap, repository, "artifacts")
+
+
+@functools.cache
+def _install_trainers() -> None:
+    """Patch the trainers of other packages, once."""
+    with Boundary(switch.give_up):
+        # Imported with the first capture: MLflow imports this module at every start.
+        from yprov_mlflow.prov.capture import trainers
+
+        trainers.install()
 
 
 def _replace(owner: Any, name: str, make: Callable[[Function], Function]) -> None:
@@ -138,6 +150,7 @@ def _wrap_stores(cls: Any, kind: str) -> None:
 
 def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     install_imports()  # before any thread of ours starts
+    _install_trainers()
     # All of capture is imported here (0.3 s), with the first captured store, not at the start.
     from yprov_mlflow.prov.capture import wrappers
 

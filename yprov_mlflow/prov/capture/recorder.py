@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from yprov_mlflow.prov.capture import contexts, mlflow_private
-from yprov_mlflow.prov.capture.mlflow_private import DATASET_NAME, MODEL_ID, QUEUED
+from yprov_mlflow.prov.capture.mlflow_private import BATCHED, DATASET_NAME, MODEL_ID, QUEUED
 from yprov_mlflow.prov.capture.open_runs import OpenRuns
 from yprov_mlflow.prov.events import ContextEntered, ContextLeft, MetricsLogged
 from yprov_mlflow.prov.settings import Settings
@@ -43,6 +43,7 @@ class Recorder(OpenRuns):
                 or path is None
                 or (scope is None and state.contexts.any)
                 or id(metric) in QUEUED
+                or BATCHED
                 or attributes.get(MODEL_ID)
                 or attributes.get(DATASET_NAME)
             ):
@@ -128,3 +129,9 @@ class Recorder(OpenRuns):
         for part, key in ((others, ""), (of_monitor, _MONITORED)):
             if part and (path := self.context_path(run_id, key)):
                 mlflow_private.set_metric_context(part, path)
+
+    def attach_batch_context(self, run_id: str, metrics: Sequence[Any]) -> None:
+        """Attach the context of this thread to metrics of which autologging will log copies."""
+        self.enter_contexts(run_id)
+        if path := self.context_path(run_id):
+            mlflow_private.set_batch_context(metrics, path)

@@ -122,21 +122,21 @@ def _add_samples(translation: Translation, ids: dict[int, str], samples: Iterabl
     generations = records.setdefault("wasGeneratedBy", {})
     members = records.setdefault("hadMember", {})
     timeline = translation.timeline
-    activities: dict[tuple[str, int, Path], str] = {}
+    activities: dict[tuple[str, int, Path, int], tuple[str, int]] = {}
     counts: dict[str, int] = {}
     for sample in order:
         series = ids[id(sample.series)]
         count = counts[series] = counts.get(series, -1) + 1
         identifier = f"{series}/{count}"
-        where = (sample.series.session, sample.time_ns, sample.path)
-        activity = activities.get(where)
-        if activity is None:
-            activity = activities[where] = timeline.activity_at(*where)
+        where = (sample.series.session, sample.time_ns, sample.path, sample.timestamp_ms)
+        if where not in activities:
+            activities[where] = timeline.point_activity(*where)
+        activity, time_ns = activities[where]
         entities[identifier] = record = sample_record(sample)
         if abs(sample.value) == LARGEST_FLOAT and _doubtful_values(translation, sample.series):
             record["mlf:possiblyInfinite"] = literals.boolean(True)
         generation: Record = {"prov:entity": identifier, "prov:activity": activity}
-        time = literals.instant(sample.time_ns)
+        time = literals.instant(time_ns)
         if time is not None and activity != timeline.root_activity:
             generation["prov:time"] = time
         generations[relation("generation", identifier, activity)] = generation

@@ -294,6 +294,25 @@ class Timeline:
             return span.identifier
         return self._session_id_at(token, time_ns)
 
+    def point_activity(
+        self, token: str, time_ns: int, path: Path, timestamp_ms: int
+    ) -> tuple[str, int]:
+        """Return the activity that generated a metric point, and the time of generation in ns.
+
+        Queues write points after their context has ended. Then MLflow's timestamp of the point
+        counts, if it lies within the context.
+        """
+        span = self._context_at(token, time_ns, path) if path and time_ns else None
+        if path and time_ns and (span is None or span.path != path):
+            timestamp_ns = _ns(timestamp_ms)
+            after_ns = timestamp_ns + 1_000_000  # the timestamp is cut to milliseconds
+            for late in reversed(self._context_spans.get((token, path), [])):
+                end_ns = time_ns if late.end_ns is None else late.end_ns
+                if late.start_ns < after_ns and timestamp_ns <= end_ns <= time_ns:
+                    return late.identifier, min(max(timestamp_ns, late.start_ns), end_ns)
+        activity = self._session_id_at(token, time_ns) if span is None else span.identifier
+        return activity, time_ns
+
     def _session_id_at(self, token: str, time_ns: int) -> str:
         span = self.session_at(token, time_ns)
         return span.identifier if span is not None else self.root_activity

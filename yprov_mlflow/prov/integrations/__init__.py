@@ -1,0 +1,1 @@
+"""Contexts and epochs without user code: callbacks for Lightning and Transformers."""
