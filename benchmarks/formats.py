@@ -32,7 +32,12 @@ from yprov_mlflow.prov.translate import Options, translate
 RUN = "3f2c0a4e111142228333444455556666"
 START_MS = 1_767_322_800_000
 STORE = {"uuid": "9d0c7c1e-aaaa-4bbb-8ccc-ddddeeeeffff", "uri": "sqlite:///mlflow.db"}
-PROV = {"prov-json": ("json", {}), "prov-n": ("provn", {}), "prov-xml": ("xml", {})} | {
+PROV = {
+    "prov-json": ("json", {}),
+    "prov-jsonld": ("jsonld", {}),
+    "prov-n": ("provn", {}),
+    "prov-xml": ("xml", {}),
+} | {
     name: ("rdf", {"rdf_format": syntax})
     for name, syntax in (("turtle", "turtle"), ("trig", "trig"), ("n-quads", "nquads"))
 }
@@ -99,7 +104,9 @@ def main() -> int:
     best = best_times(jobs, options.repeat)
     quads = contents["n-quads"].count(b"\n")
     print(f"{len(document)} records, {quads} quads; orjson alone {best['orjson'] * 1e3:.1f} ms")
-    print("format      write ms  records/s   quads/s   bytes     read ms  prov write ms   speedup")
+    print(
+        "format        write ms  records/s   quads/s   bytes     read ms  prov write ms   speedup"
+    )
     for name in FORMATS:
         write, read = best[f"{name} write"], best[f"{name} read"]
         prov = best.get(f"{name} prov")
@@ -108,7 +115,7 @@ def main() -> int:
         )
         comparison = f"{prov * 1e3:16.1f} {prov / write:6.1f}x" if prov is not None else ""
         print(
-            f"{name:10} {write * 1e3:9.1f} {len(document) / write:10.0f} {rate}"
+            f"{name:12} {write * 1e3:9.1f} {len(document) / write:10.0f} {rate}"
             f" {len(contents[name]):9} {read * 1e3:9.1f} {comparison}"
         )
     return 0

@@ -154,17 +154,26 @@ def test_output_has_default_permissions(converter: Converter) -> None:
 
 
 def test_several_formats_at_once(converter: Converter) -> None:
-    names = ["prov-json", "prov-n", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
+    names = [
+        "prov-json",
+        "prov-jsonld",
+        "prov-n",
+        "prov-xml",
+        "turtle",
+        "trig",
+        "n-quads",
+        "json-ld",
+    ]
     converter(*(part for name in names for part in ("--to", name)))
     folder = converter.folder(converter.ids[0])
     [expected] = documents(folder / "prov.json")
     suffixes = {path.suffix for path in folder.iterdir()}
     assert suffixes == {".json", ".provn", ".xml", ".ttl", ".trig", ".nq", ".jsonld"}
-    for suffix in (".ttl", ".trig", ".nq", ".jsonld"):
+    for suffix in (".ttl", ".trig", ".nq", ".jsonld", ".prov.jsonld"):
         assert documents(folder / f"prov{suffix}") == [expected], suffix
 
 
-@pytest.mark.parametrize("name", ["prov-json", "n-quads", "trig"])
+@pytest.mark.parametrize("name", ["prov-json", "prov-jsonld", "n-quads", "trig"])
 @pytest.mark.parametrize("layout", ["single", "per-experiment"])
 def test_combined_documents_have_the_same_content(
     converter: Converter, name: str, layout: str

@@ -534,7 +534,7 @@ def test_file_of_points_outside_the_folder_of_the_document_is_ignored(target: Ta
     assert report.points == 0
 
 
-@pytest.mark.parametrize("to", ["prov-json", "trig", "json-ld", "prov-xml"])
+@pytest.mark.parametrize("to", ["prov-json", "prov-jsonld", "trig", "json-ld", "prov-xml"])
 def test_runs_in_one_document_are_restored(target: Target, to: str) -> None:
     originals = [
         run_events(letter * 32, "1", "main", (ParamsLogged, {"p": letter})) for letter in "abc"

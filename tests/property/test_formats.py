@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from array import array
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ import pytest
 import rdflib
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft7Validator
 from lxml import etree
 from prov.model import ProvDocument
 from support.builders.strategies import NASTY, runs
@@ -56,7 +58,7 @@ def read(name: str, content: bytes) -> list[Document]:
 
 
 @pytest.mark.parametrize("single", [True, False])
-@pytest.mark.parametrize("name", ["prov-json", "prov-xml", *RDF])
+@pytest.mark.parametrize("name", ["prov-json", "prov-jsonld", "prov-xml", *RDF])
 @bounded
 @given(runs())
 def test_documents_of_runs_read_back_equal(name: str, single: bool, events: list[Event]) -> None:
@@ -172,6 +174,26 @@ def test_prov_xml_of_runs_is_valid_against_the_schema(single: bool, events: list
     SCHEMA.assertValid(etree.fromstring(written("prov-xml", [translate(events)], single)))
 
 
+JSONLD_SCHEMA = Draft7Validator(
+    json.loads(next(Path(prov.__file__).parent.rglob("prov-jsonld.schema.json")).read_bytes())
+)
+
+
+@pytest.mark.parametrize("single", [True, False])
+@bounded
+@given(runs(most=8))
+def test_prov_jsonld_of_runs_is_valid_and_prov_reads_it(single: bool, events: list[Event]) -> None:
+    document = translate(events)
+    content = json.loads(written("prov-jsonld", [document], single))
+    JSONLD_SCHEMA.validate(content)
+    # Only a context inside another of the same name needs it.
+    for statement in (content if single else content["@graph"][0])["@graph"]:
+        statement.pop("mlf:jsonForm", None)
+    theirs = ProvDocument.deserialize(content=json.dumps(content), format="jsonld")
+    (theirs,) = [theirs] if single else theirs.bundles
+    assert set(theirs.get_records()) == set(prov_json.to_prov(document).get_records())
+
+
 @bounded
 @given(runs(most=8))
 def test_prov_library_reads_our_bundles(events: list[Event]) -> None:
@@ -270,7 +292,7 @@ RELATIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["prov-json", "prov-xml", *RDF])
+@pytest.mark.parametrize("name", ["prov-json", "prov-jsonld", "prov-xml", *RDF])
 @bounded
 @given(foreign_documents())
 def test_documents_of_other_tools_read_back_equal(name: str, document: Document) -> None:
@@ -281,6 +303,12 @@ def test_documents_of_other_tools_read_back_equal(name: str, document: Document)
 @given(foreign_documents())
 def test_prov_xml_of_other_tools_is_valid_against_the_schema(document: Document) -> None:
     SCHEMA.assertValid(etree.fromstring(written("prov-xml", [document])))
+
+
+@bounded
+@given(foreign_documents())
+def test_prov_jsonld_of_other_tools_is_valid_against_the_schema(document: Document) -> None:
+    JSONLD_SCHEMA.validate(json.loads(written("prov-jsonld", [document])))
 
 
 @pytest.mark.parametrize("name", list(RDF))
@@ -296,7 +324,9 @@ def test_documents_of_other_tools_give_the_same_quads_to_every_parser(
     assert facts(quads_of(parsed(content, name))) == texts
 
 
-@pytest.mark.parametrize("name", ["prov-json", "prov-xml", "trig", "n-quads", "json-ld"])
+@pytest.mark.parametrize(
+    "name", ["prov-json", "prov-jsonld", "prov-xml", "trig", "n-quads", "json-ld"]
+)
 @bounded
 @given(st.lists(foreign_documents() | runs(most=3).map(translate), max_size=4))
 def test_files_of_several_documents_read_back_equal(name: str, documents: list[Document]) -> None:

@@ -18,7 +18,7 @@ from yprov_mlflow.prov.formats.file_formats import HEAD, detect_format
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.validate.documents import check_bytes
 
-EXACT = ["prov-json", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
+EXACT = ["prov-json", "prov-jsonld", "prov-xml", "turtle", "trig", "n-quads", "json-ld"]
 MANY = [name for name, form in FORMATS.items() if form.many]
 
 
@@ -28,9 +28,10 @@ def written(name, documents, **options):
     return stream.getvalue()
 
 
-def test_seven_formats_all_but_turtle_hold_many_documents():
+def test_eight_formats_all_but_turtle_hold_many_documents():
     assert list(FORMATS) == [
         "prov-json",
+        "prov-jsonld",
         "prov-n",
         "prov-xml",
         "turtle",

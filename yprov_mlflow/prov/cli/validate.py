@@ -48,9 +48,9 @@ _STYLES = {"error": "bold red", "warning": "yellow"}
 def validate(paths: tuple[Path, ...], output: str) -> None:
     """Check the syntax of documents, W3C's PROV-CONSTRAINTS, and the order of times.
 
-    FILE is PROV-JSON, PROV-N, PROV-XML or RDF (Turtle, TriG, N-Quads, JSON-LD), a folder that
-    contains such files at any depth, or - for standard input. Each bundle or named graph is
-    checked on its own.
+    FILE is PROV-JSON, PROV-JSONLD, PROV-N, PROV-XML or RDF (Turtle, TriG, N-Quads, JSON-LD), a
+    folder that contains such files at any depth, or - for standard input. Each bundle or named
+    graph is checked on its own.
 
     Errors are violations of PROV, and times that contradict PROV's order of events, such as an
     entity generated after its activity ended, or used before it was generated. Warnings are

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import prov_json, prov_n, prov_xml
+from yprov_mlflow.prov.formats import prov_json, prov_jsonld, prov_n, prov_xml
+from yprov_mlflow.prov.formats.jsonld_names import is_prov_jsonld
 from yprov_mlflow.prov.formats.rdf import json_ld, turtle
 from yprov_mlflow.prov.layout import DOCUMENT_STEM
 from yprov_mlflow.prov.model.document import Document
@@ -69,6 +70,8 @@ FORMATS: Mapping[str, Format] = {
     form.name: form
     for form in (
         Format("prov-json", ".json", "application/json", True, prov_json),
+        # Not .jsonld alone, which is PROV-O in JSON-LD: a folder may have both.
+        Format("prov-jsonld", ".prov.jsonld", "application/ld+json", True, prov_jsonld),
         Format("prov-n", ".provn", "text/provenance-notation", True, prov_n),
         Format("prov-xml", ".xml", "application/provenance+xml", True, prov_xml),
         Format("turtle", ".ttl", "text/turtle", False, turtle.TURTLE),
@@ -88,7 +91,10 @@ SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in FORMATS.values()
 }
 """Formats by file extension."""
 
-_FASTEST_FIRST = ("prov-json", "prov-xml", "prov-n", "trig", "turtle", "n-quads", "json-ld")
+_FASTEST_FIRST = (
+    *("prov-json", "prov-jsonld", "prov-xml", "prov-n"),
+    *("trig", "turtle", "n-quads", "json-ld"),
+)
 _DOCUMENT_NAMES = [DOCUMENT_STEM + FORMATS[name].suffix for name in _FASTEST_FIRST]
 
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -155,9 +161,13 @@ def detect_format(suffix: str, head: bytes) -> Format:
     if head.startswith(_COMPRESSED):
         raise DocumentError.compressed()
     by_suffix = SUFFIXES.get(suffix.lower())
-    if by_suffix is not None and by_suffix.name != "prov-json":
+    if by_suffix is not None and by_suffix.name not in ("prov-json", "json-ld"):
         return by_suffix
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:1] == b"{" and is_prov_jsonld(start):
+        return FORMATS["prov-jsonld"]
+    if by_suffix is not None and by_suffix.name == "json-ld":
+        return by_suffix
     if start[:1] in (b"{", b"["):
         linked = start[:1] == b"[" or b'"@context"' in head or b'"@graph"' in head
         return FORMATS["json-ld" if linked else "prov-json"]

@@ -5,8 +5,9 @@ Validation checks the same statements, so every valid document can be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.formats.bundles import inherited, with_name
@@ -44,12 +45,19 @@ class ParsedBundle(NamedTuple):
         declared: The prefixes that it declares; the default namespace is ``default``.
         outer: The prefixes that the document declares, for a bundle.
         statements: Its statements.
+        own: The prefixes that the file needs beyond those of its documents, for the id.
     """
 
     identifier: str | None
     declared: dict[str, str]
     outer: dict[str, str]
     statements: list[ParsedStatement]
+    own: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """All prefixes that its names may have."""
+        return {**self.own, **self.outer, **self.declared}
 
 
 def documents(parsed: Iterable[ParsedBundle]) -> Iterator[Document]:
@@ -58,7 +66,8 @@ def documents(parsed: Iterable[ParsedBundle]) -> Iterator[Document]:
     for bundle in parsed:
         document = _document(bundle)
         if bundle.identifier is not None:
-            yield with_name(document, _iri(bundle.identifier, bundle), bundle.outer)
+            outer = {**bundle.own, **bundle.outer}
+            yield with_name(document, _iri(bundle.identifier, bundle), outer)
         elif len(document) or (document.prefixes and last is None):
             yield document
         last = bundle
@@ -98,5 +107,5 @@ def _iri(name: str, bundle: ParsedBundle) -> str:
     prefix, colon, local = name.partition(":")
     if not colon:
         prefix, local = "default", name
-    namespace = bundle.declared.get(prefix, bundle.outer.get(prefix))
+    namespace = bundle.prefixes.get(prefix)
     return namespace + local if namespace is not None else ""

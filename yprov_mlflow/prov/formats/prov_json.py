@@ -199,6 +199,24 @@ def merge(attributes: Iterable[tuple[str, Any]]) -> Record:
     return merged
 
 
+def single_valued(section: str, record: Record, format_name: str) -> Iterable[Record]:
+    """Return a record; one with several values for an argument as several with the same id.
+
+    Raises:
+        DocumentError: An argument is neither an id nor a time.
+    """
+    arguments = {key: record[key] for key in FORMAL[section] if key in record}
+    lists = {key: value for key, value in arguments.items() if type(value) is list}
+    if not all(isinstance(text, str) for value in arguments.values() for text in values_of(value)):
+        reason = f"{section} has an argument that is neither an id nor a time"
+        raise DocumentError.unwritable(format_name, reason)
+    if not lists:
+        return (record,)
+    first = {**arguments, **{key: value[0] for key, value in lists.items()}}
+    others = [{**first, key: text} for key, value in lists.items() for text in value[1:]]
+    return ({**record, **first}, *others)
+
+
 def _flatten(section: str, records: Mapping[str, Record], key: str) -> dict[str, Record]:
     """Return records with plain text for a formal attribute.
 

@@ -18,7 +18,8 @@ from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN
 from yprov_mlflow.prov.formats import bundles, parsed, prov_xml_parser
 from yprov_mlflow.prov.formats.bundles import DocumentName
-from yprov_mlflow.prov.formats.prov_json import values_of
+from yprov_mlflow.prov.formats.open_statement import is_value, shown
+from yprov_mlflow.prov.formats.prov_json import single_valued, values_of
 from yprov_mlflow.prov.formats.xml_names import (
     ILLEGAL,
     OWN_PREFIX,
@@ -29,7 +30,7 @@ from yprov_mlflow.prov.formats.xml_names import (
 from yprov_mlflow.prov.model.document import Document, Record
 from yprov_mlflow.prov.model.identifiers import unnamed
 from yprov_mlflow.prov.model.literals import plain
-from yprov_mlflow.prov.model.relations import ELEMENTS, FORMAL, KINDS, PROV
+from yprov_mlflow.prov.model.relations import ELEMENTS, FORMAL, KINDS, OWN_ATTRIBUTES, PROV
 
 NAME = "PROV-XML"
 _START = '<?xml version="1.0" encoding="UTF-8"?>\n<prov:document' + "".join(
@@ -39,17 +40,9 @@ _CHUNK = 1 << 20
 # Records that are written at once.
 _BATCH = 256
 
-# The schema's order of PROV's own attributes, and which kinds have each of them.
-_NAMED = frozenset(section for section, kind in KINDS.items() if kind.named)
-_EVENTS = frozenset(section for section, kind in KINDS.items() if "prov:time" in kind.times)
-_PLACES: Mapping[str, tuple[int, frozenset[str]]] = {
-    "prov:label": (0, _NAMED),
-    "prov:location": (1, _EVENTS | {"entity", "activity", "agent"}),
-    "prov:role": (2, _EVENTS | {"wasAssociatedWith"}),
-    "prov:type": (3, _NAMED),
-    "prov:value": (4, frozenset({"entity"})),
-}
-_SIMPLE = frozenset(_PLACES.keys() - {"prov:label"})
+_ORDER = ("prov:label", "prov:location", "prov:role", "prov:type", "prov:value")
+"""The schema's order of PROV's own attributes."""
+_SIMPLE = frozenset(_ORDER[1:])
 """Of these, the ones that may have a datatype; a label may have a language instead."""
 
 _INTEGERS: Mapping[str, tuple[float, float]] = {
@@ -139,7 +132,8 @@ class _Writer:
         texts: list[str] = []
         for section in KINDS:
             for key, record in sorted(document.records.get(section, {}).items()):
-                texts += (self._record(section, key, part) for part in _parts(section, record))
+                parts = single_valued(section, record, NAME)
+                texts += (self._record(section, key, part) for part in parts)
                 if len(texts) >= _BATCH:
                     stream.write("".join(texts).encode())
                     texts.clear()
@@ -196,15 +190,15 @@ class _Writer:
                 more = more.removeprefix(declared)
                 children.append(f"    <{name}{declared}{more}>{text}</{name}>\n")
         if not exact:
-            if not all(map(prov_xml_parser.is_value, values_of(value))):
+            if not all(map(is_value, values_of(value))):
                 raise DocumentError.unwritable(NAME, f"{key} has a value that is not PROV")
             form[key] = value
 
     def _tag(self, section: str, key: str) -> tuple[str, str] | None:
         """Return a declaration and the tag of an attribute; None if the schema forbids it."""
-        place = _PLACES.get(key)
-        if place is not None:
-            return ("", key) if section in place[1] else None
+        kinds = OWN_ATTRIBUTES.get(key)
+        if kinds is not None:
+            return ("", key) if section in kinds else None
         if key not in self._tags:
             prefix, colon, _ = key.partition(":")
             namespace = self.names.namespaces.get(prefix if colon else "default", PROV)
@@ -219,7 +213,7 @@ class _Writer:
             return typed, *_text(value)
         literal = value if isinstance(value, dict) else plain(value)
         if not isinstance(literal, dict) or not isinstance(literal.get("$"), str):
-            return "", *_text(prov_xml_parser.shown(value))[:1], False
+            return "", *_text(shown(value))[:1], False
         lexical, datatype, language = literal["$"], literal.get("type"), literal.get("lang")
         whole = literal is value and len(literal) == 2
         if language is not None:
@@ -235,22 +229,8 @@ class _Writer:
         return f' xsi:type="{datatype}"', *_text(lexical)[:1], whole
 
 
-def _parts(section: str, record: Record) -> Iterable[Record]:
-    """Yield a record; one with several values for an argument as several with the same id."""
-    arguments = {key: record[key] for key in FORMAL[section] if key in record}
-    lists = {key: value for key, value in arguments.items() if type(value) is list}
-    if not all(isinstance(text, str) for value in arguments.values() for text in values_of(value)):
-        reason = f"{section} has an argument that is neither an id nor a time"
-        raise DocumentError.unwritable(NAME, reason)
-    if not lists:
-        return (record,)
-    first = {**arguments, **{key: value[0] for key, value in lists.items()}}
-    others = [{**first, key: text} for key, value in lists.items() for text in value[1:]]
-    return ({**record, **first}, *others)
-
-
 def _order(key: str) -> tuple[int, str]:
-    return (_PLACES[key][0] if key in _PLACES else len(_PLACES), key)
+    return (_ORDER.index(key) if key in _ORDER else len(_ORDER), key)
 
 
 def _is_typed(text: str, datatype: object) -> bool:

@@ -7,17 +7,15 @@ or in ``bundle``, as ProvToolbox writes them; it also writes references inside o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 from xml.parsers import expat
 
+from yprov_mlflow.prov.formats.open_statement import OpenStatement
 from yprov_mlflow.prov.formats.parsed import ParsedBundle, ParsedStatement
-from yprov_mlflow.prov.formats.prov_json import values_of
-from yprov_mlflow.prov.formats.xml_names import ILLEGAL, OWN_PREFIX, XSI, OpenBundle, unescaped
-from yprov_mlflow.prov.model.literals import Value, name, plain
-from yprov_mlflow.prov.model.relations import DERIVATIONS, FORMAL, KINDS, PROV, SUBTYPES
+from yprov_mlflow.prov.formats.xml_names import OWN_PREFIX, XSI, OpenBundle, unescaped
+from yprov_mlflow.prov.model.literals import Value, name
+from yprov_mlflow.prov.model.relations import DERIVATIONS, KINDS, PROV, SUBTYPES
 from yprov_mlflow.prov.model.vocabulary import NAMESPACE
 
 _MAX_DEPTH = 32
@@ -67,81 +65,6 @@ def parse(chunks: Iterable[bytes]) -> Iterator[ParsedBundle]:
     yield from parser.take()
 
 
-def is_value(value: Any) -> bool:
-    """Return whether PROV-JSON allows a value for an attribute."""
-    literal = value if isinstance(value, dict) else {"$": value}
-    texts = [text for key, text in literal.items() if key != "$"]
-    return isinstance(literal.get("$"), str | int | float) and all(
-        isinstance(text, str) for text in texts
-    )
-
-
-def shown(value: Any) -> str:
-    """Return the text of a value in XML; a character that XML cannot contain is replaced."""
-    literal = value if isinstance(value, str | dict) else plain(value)
-    text = literal.get("$", "") if isinstance(literal, dict) else literal
-    return ILLEGAL.sub("\ufffd", str(text))
-
-
-@dataclass
-class _OpenStatement:
-    """A statement whose element has not ended yet."""
-
-    section: str
-    identifier: str | None
-    form: str | None
-    attributes: list[tuple[str, Any]] = field(default_factory=list)
-    values: dict[str, str] = field(default_factory=dict)
-    members: list[str] = field(default_factory=list)
-    implied: tuple[str, Value] | None = None
-
-    def statements(self) -> Iterator[ParsedStatement]:
-        """Yield the statement; for a membership with several members, one for each."""
-        if self.form is not None:
-            self._apply(json.loads(self.form, parse_constant=_refuse_constant))
-        if self.implied is not None:
-            self.attributes.append(self.implied)
-        kind, values = KINDS[self.section], self.values
-        statement = ParsedStatement(
-            self.section,
-            self.identifier,
-            tuple([values.get(formal) for formal in kind.formals]),
-            tuple([values.get(time) for time in kind.times]),
-            self.attributes or None,
-        )
-        yield statement
-        for member in self.members:
-            yield statement._replace(terms=(*statement.terms[:1], member))
-
-    def _apply(self, form: Any) -> None:
-        """Apply what XML cannot express; where the elements say something else, they win."""
-        if not isinstance(form, dict):
-            raise TypeError("it is not an object")
-        formal = FORMAL[self.section]
-        written: dict[str, list[Any]] = {}
-        for key, item in self.attributes:
-            written.setdefault(key, []).append(item)
-        for key, value in form.items():
-            if key == "@id" or key in formal:
-                if not isinstance(value, str):
-                    raise TypeError(f"{key} is not a string")
-                if key == "@id":
-                    self.identifier = value
-                else:
-                    self.values.setdefault(key, value)
-                continue
-            if not all(map(is_value, values_of(value))):
-                raise TypeError(f"{key} is not a value")
-            items = written.get(key, [])
-            if [*map(shown, items)] == [*map(shown, values_of(value)[: len(items)])]:
-                written[key] = [value]
-        self.attributes = [(key, item) for key, items in written.items() for item in items]
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
 class _Parser:
     """Drives expat; each open element has a handler for its children."""
 
@@ -161,7 +84,7 @@ class _Parser:
         self._readers: list[Start] = [self._in_file]
         self._ends: list[Callable[[], None] | None] = []
         self._bundles: list[OpenBundle] = []
-        self._open = _OpenStatement("", None, None)
+        self._open = OpenStatement("", None, None)
         self._text: list[str] = []
 
     def feed(self, chunk: bytes, last: bool = False) -> None:
@@ -235,7 +158,7 @@ class _Parser:
             self._bundles[-1].statements.append(ParsedStatement(f"prov:{local}"))
             return self._in_anything
         form = _attribute(attributes, _FORM)
-        self._open = statement = _OpenStatement(
+        self._open = statement = OpenStatement(
             section, None if identifier is None else self._name(identifier), form
         )
         kind = f"prov:{subtype}" if subtype else _attribute(attributes, _TYPE)

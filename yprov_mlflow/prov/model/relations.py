@@ -108,6 +108,17 @@ FORMAL: Mapping[str, tuple[str, ...]] = {
 UNNAMED = tuple(section for section, kind in KINDS.items() if not kind.named)
 """Relations that PROV gives neither ids nor attributes."""
 
+_NAMED = frozenset(section for section, kind in KINDS.items() if kind.named)
+_EVENTS = frozenset(section for section, kind in KINDS.items() if "prov:time" in kind.times)
+OWN_ATTRIBUTES: Mapping[str, frozenset[str]] = {
+    "prov:label": _NAMED,
+    "prov:location": _EVENTS.union(ELEMENTS),
+    "prov:role": _EVENTS | {"wasAssociatedWith"},
+    "prov:type": _NAMED,
+    "prov:value": frozenset({"entity"}),
+}
+"""PROV's other attributes, and the kinds that may have each of them."""
+
 SUBTYPES: Mapping[str, str] = {
     **dict.fromkeys(("Bundle", "Collection", "EmptyCollection", "Plan"), "entity"),
     **dict.fromkeys(("Organization", "Person", "SoftwareAgent"), "agent"),

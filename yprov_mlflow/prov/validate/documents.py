@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import FORMATS, Format, prov_n_parser, prov_xml_parser
+from yprov_mlflow.prov.formats import (
+    FORMATS,
+    Format,
+    prov_jsonld_parser,
+    prov_n_parser,
+    prov_xml_parser,
+)
 from yprov_mlflow.prov.formats.bundles import Bundle, name_of
 from yprov_mlflow.prov.formats.file_formats import HEAD, SUFFIXES, detect_format
 from yprov_mlflow.prov.model.document import Document
@@ -187,6 +193,8 @@ def _instances(format_name: str, content: Any) -> Iterator[Instance]:
         starts = range(0, len(content), _CHUNK)
         chunks = (content[start : start + _CHUNK] for start in starts)
         return parsed_reader.instances(prov_xml_parser.parse(chunks))
+    if format_name == "prov-jsonld":
+        return parsed_reader.instances(prov_jsonld_parser.parse(BytesIO(content)))
     if format_name == "prov-n":
         bundles = prov_n_parser.parse(str(content[:], "utf-8"), _is_time)
         return parsed_reader.instances(bundles)

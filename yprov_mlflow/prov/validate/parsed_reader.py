@@ -22,7 +22,7 @@ def instances(bundles: Iterable[ParsedBundle]) -> Iterator[Instance]:
 
 
 def _instance(bundle: ParsedBundle) -> Instance:
-    names = Names({**bundle.outer, **bundle.declared})
+    names = Names(bundle.prefixes)
     identifier = None if bundle.identifier is None else names.resolve(bundle.identifier)
     statements: list[Statement] = []
     instance = Instance(statements, names, identifier)
