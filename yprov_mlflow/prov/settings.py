@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yprov_mlflow.prov import authorship
 from yprov_mlflow.prov.errors import SettingsError
 
 FILES = ("yprov-mlflow.toml", "pyproject.toml")
@@ -50,6 +51,7 @@ class Settings:
     carbon_intensity: float | None
     cpu_tdp_w: float | None
     embodied_g: float | None
+    about: Mapping[str, Any]
     origin: Mapping[str, str]
 
 
@@ -84,6 +86,8 @@ class Setting(NamedTuple):
         """
         try:
             return self.parse(value)
+        except SettingsError:  # it names the part of a table that is wrong
+            raise
         except (ValueError, TypeError) as error:
             raise SettingsError.bad_value(name, value, self.allowed, source) from error
 
@@ -282,6 +286,19 @@ SETTINGS: tuple[Setting, ...] = (
         "a number of grams of CO2 equivalent",
         "The run's share of the emissions from manufacturing the hardware: M in the Software "
         "Carbon Intensity.",
+    ),
+    Setting(
+        "about",
+        "YPROV_MLFLOW_ABOUT",
+        authorship.read,
+        dict,
+        "none: documents name no authors and no license",
+        "in the project file, a table with title, description, keywords, license (an SPDX id or "
+        "a URL), project (name, url, funding) and authors (name, orcid, affiliation, login); in "
+        "the variable, the path of another TOML file with that table",
+        "Who did the work and what it is. The record of each run in its document has it, as do "
+        "crates and cards; [sharing.md](sharing.md) shows the table. A login is connected to an "
+        "author only if the table says so.",
     ),
 )
 """All settings, in the order of the documentation."""

@@ -95,6 +95,13 @@ _PROGRESS_S = 60.0
     default=os.cpu_count() or 1,
     help="Number of processes.  [default: number of CPUs]",
 )
+@click.option(
+    "--about",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML file with a table [tool.yprov-mlflow.about], whose authors, license and so on the "
+    "documents state.",
+)
 @click.option("--dask", metavar="ADDRESS", help="Convert on the Dask cluster of this scheduler.")
 @console.tracking_uri_option
 @click.option("--dry-run", is_flag=True, help="Show what would be converted, and write nothing.")
@@ -105,6 +112,7 @@ def convert(
     *,
     tracking_uri: str | None,
     since: str | None,
+    about: str | None,
     workers: int,
     dask: str | None,
     dry_run: bool,
@@ -150,6 +158,7 @@ def convert(
             out=remote.folder if remote is not None else _folder(out),
             since_ms=_milliseconds(since),
             uri=redact(source) if location != source else None,
+            about=_about(about),
             options=Options(settings.max_samples, settings.hash_user, settings.base_uri),
             **chosen,
         )
@@ -239,6 +248,17 @@ def _preview(request: Request, report_file: Path | None) -> Preview:
         )
     console.print_first(map(_line, plan.problems))
     return plan
+
+
+def _about(file: str | None) -> dict[str, Any]:
+    """Return the facts of a file, which apply to all documents; tell those that look wrong."""
+    from yprov_mlflow.prov import authorship
+
+    if file is None:  # the project file is about the runs of the project, not about any store
+        return {}
+    facts = authorship.read(file)
+    console.print_first(facts.get("problems", ()))
+    return facts
 
 
 def _folder(out: str) -> Path:

@@ -54,6 +54,7 @@ def check(tracking_uri: str | None = None) -> dict[str, Any]:
         problems.append(str(error))
     else:
         checks["settings"] = _origins(loaded)
+        limits.extend(loaded.about.get("problems", ()))
         checks["journals"] = _journals(loaded.directory, problems, limits)
         checks["collectors"] = _collectors(loaded, problems)
     problems.extend(_unknown_variables())
@@ -184,6 +185,7 @@ def _probe(loaded: settings.Settings, chosen: Sequence[str]) -> list[dict[str, A
         country=loaded.country,
         carbon_intensity=loaded.carbon_intensity,
         cpu_tdp_w=loaded.cpu_tdp_w,
+        about=loaded.about,
     )
     results: dict[str, object] = {}
 

@@ -50,6 +50,7 @@ class CollectorContext:
         country: Three-letter ISO 3166 code; None if not configured, it is never guessed.
         carbon_intensity: Grams of CO2 equivalent per kWh; None if not configured.
         cpu_tdp_w: Thermal design power of all processors together in watts, if configured.
+        about: Facts of the project file about authors and work, see ``authorship.read``.
         children_cpu_s: Returns the CPU seconds of child processes that measure runs of their own.
         children_pids: Returns the ids of such processes and of their children.
     """
@@ -62,6 +63,7 @@ class CollectorContext:
     country: str | None = None
     carbon_intensity: float | None = None
     cpu_tdp_w: float | None = None
+    about: Mapping[str, Json] = field(default_factory=dict)
     children_cpu_s: Callable[[], float] = float
     children_pids: Callable[[], set[int]] = set
 

@@ -32,6 +32,7 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     "environment": BuiltIn("environment:Environment", True, "Python and installed packages"),
     "git": BuiltIn("git:Git", True, "commit, branch, uncommitted changes, entry point"),
     "workflow": BuiltIn("workflow:Workflow", True, "task of a workflow engine around the process"),
+    "about": BuiltIn("about:About", True, "title, license, authors and project, as you state them"),
     "slurm": BuiltIn("slurm:Slurm", True, "job, nodes and share of a SLURM job"),
     # Not by default: importing codecarbon takes one or two seconds of CPU time.
     "codecarbon": BuiltIn("codecarbon:Codecarbon", False, "energy and emissions (codecarbon)"),

@@ -14,7 +14,7 @@ from yprov_mlflow.prov.formats.metric_files import digest, read_points
 from yprov_mlflow.prov.layout import PROV_JSON, PROVENANCE
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
-from yprov_mlflow.prov.translate import completion, events_of, side_files
+from yprov_mlflow.prov.translate import completion, events_of, is_described, side_files
 
 _LOST = "what only capture saw: times of calls, contexts, processes, hardware"
 
@@ -72,6 +72,8 @@ def ignored_options(document: Document, location: str, request: Request) -> tupl
         reasons.append(
             "the document keeps its names and identifiers: those settings are for stores"
         )
+    if request.about and is_described(document):
+        reasons.append("the document states its own title, license or authors, and keeps them")
     return tuple(Problem(location, reason, "") for reason in reasons)
 
 

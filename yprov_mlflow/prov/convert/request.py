@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.formats import FORMATS
@@ -48,6 +49,7 @@ class Request:
         artifacts: Folder with the artifacts, if they are not where the store says.
         uri: Original location of the store, if ``source`` is a copy of it.
         options: Options of the translator.
+        about: Facts about authors and work for the documents, see ``authorship.read``.
     """
 
     source: str
@@ -63,6 +65,7 @@ class Request:
     artifacts: str | None = None
     uri: str | None = None
     options: Options = dataclasses.field(default_factory=Options)
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def check(self) -> None:
         """Raise ``UsageError`` for an unknown or impossible option."""
@@ -118,6 +121,8 @@ class Request:
             self.artifacts,
             dataclasses.asdict(self.options),
         ]
+        if self.about:  # without it, ledgers of earlier conversions stay valid
+            options.append(dict(self.about))
         return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]
 
 

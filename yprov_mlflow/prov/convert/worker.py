@@ -19,7 +19,7 @@ from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.document_source import DocumentSource
 from yprov_mlflow.prov.sources.source import Problem, Source
-from yprov_mlflow.prov.translate import PointBatch, SideFile, Translator
+from yprov_mlflow.prov.translate import PointBatch, SideFile, Translator, described
 
 
 @functools.lru_cache(maxsize=1)
@@ -78,6 +78,8 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
                 source, unit, request, document, folder, is_whole=is_whole
             )
             problems += more
+        if unit.ref is not None:
+            document = described(document, request.about)
         if fingerprint is None:  # the unit without a run: only its document shows a change
             fingerprint = hashlib.sha256(prov_json.dumps(document)).hexdigest()
             if fingerprint == unit.previous_fingerprint:

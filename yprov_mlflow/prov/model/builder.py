@@ -237,10 +237,12 @@ class Builder:
         """Add the responsibility of an agent for an activity, and the plan it followed."""
         return self._relation("wasAssociatedWith", (activity, agent, plan), role=role)
 
-    def acted_on_behalf_of(self, delegate: str, responsible: str, activity: str) -> str:
+    def acted_on_behalf_of(
+        self, delegate: str, responsible: str, activity: str, attributes: Attributes | None = None
+    ) -> str:
         """Add that an agent acted for another one in an activity."""
-        ends = (delegate, responsible, activity)
-        return self._relation("actedOnBehalfOf", ends, extra=activity.replace(":", "$"))
+        ends, extra = (delegate, responsible, activity), activity.replace(":", "$")
+        return self._relation("actedOnBehalfOf", ends, attributes, extra=extra)
 
     def specialization_of(self, specific: str, general: str) -> None:
         """Add that an entity is an aspect of a more general one."""

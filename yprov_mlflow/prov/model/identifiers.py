@@ -69,6 +69,7 @@ class Namespaces:
         store_uuid: The store.
         parent_id: The run around a nested run.
         others: Other runs, by prefix.
+        outside: Namespaces of identifiers that others assign, such as ORCID, by prefix.
     """
 
     base_uri: str | None = None
@@ -76,6 +77,7 @@ class Namespaces:
     store_uuid: str = NO_STORE
     parent_id: str | None = None
     others: dict[str, str] = dataclasses.field(default_factory=dict)
+    outside: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def of_run(self, run_id: str) -> str:
         """Return the id of the activity of any run."""
@@ -87,7 +89,7 @@ class Namespaces:
 
     def prefixes(self) -> dict[str, str]:
         """Return the URIs of all prefixes."""
-        uris = {**vocabulary.PREFIXES, STORE: self._uri("store", self._store())}
+        uris = {**vocabulary.PREFIXES, **self.outside, STORE: self._uri("store", self._store())}
         runs = {RUN: self.run_id or None, PARENT: self.parent_id or None, **self.others}
         for prefix, run_id in runs.items():
             if run_id is not None:

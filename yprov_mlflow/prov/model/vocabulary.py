@@ -46,15 +46,15 @@ UNITS: Mapping[str, frozenset[str]] = {
 """Units of QUDT, each with the quantity kinds that may have it."""
 
 BORROWED: Mapping[str, frozenset[str]] = {
-    "dcterms": frozenset({"isPartOf"}),
+    "dcterms": frozenset("creator description isPartOf license publisher title".split()),
     "fair4ml": frozenset({"MLModel", "trainedOn"}),
     "mls": frozenset(
         "Dataset HyperParameterSetting Model ModelEvaluation Run hasInput hasOutput"
         " hasValue".split()
     ),
     "schema": frozenset(
-        "Dataset MediaObject SoftwareSourceCode codeRepository contentUrl encodingFormat name"
-        " softwareVersion".split()
+        "Dataset MediaObject Organization Project SoftwareSourceCode affiliation codeRepository"
+        " contentUrl encodingFormat funding identifier keywords name softwareVersion url".split()
     ),
     "sosa": frozenset({"Platform", "Result"}),
     "qudt": frozenset("QuantityValue hasQuantityKind hasUnit numericValue".split()),

@@ -148,9 +148,12 @@ class CollectorBridge:
             country=settings.country,
             carbon_intensity=settings.carbon_intensity,
             cpu_tdp_w=settings.cpu_tdp_w,
+            about=settings.about,
             children_cpu_s=lambda: self._peers.children_cpu_s(),
             children_pids=lambda: self._peers.children_pids(),
         )
+        for problem in settings.about.get("problems", ()):
+            self._open_runs.complain(f"In the table of the project file about the work, {problem}")
         try:
             return context, catalog.choose(settings.collectors)
         except CollectorError as error:

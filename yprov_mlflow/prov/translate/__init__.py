@@ -1,5 +1,6 @@
 """Translate events to PROV and back; pure: no I/O, no clock, no environment."""
 
+from yprov_mlflow.prov.translate.descriptions import described, is_described
 from yprov_mlflow.prov.translate.inverse import events_of, malformed_record, side_files
 from yprov_mlflow.prov.translate.point_batches import BATCH, Coded, PointBatch, PointsSink, SideFile
 from yprov_mlflow.prov.translate.translation import Options
@@ -13,7 +14,9 @@ __all__ = [
     "PointsSink",
     "SideFile",
     "Translator",
+    "described",
     "events_of",
+    "is_described",
     "malformed_record",
     "side_files",
     "translate",

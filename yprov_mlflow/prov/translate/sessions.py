@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from yprov_mlflow.prov.authorship import TABLE
 from yprov_mlflow.prov.events import (
     JOURNAL_FACTS,
     OVERLAP_FACTS,
@@ -23,6 +24,11 @@ FactsBySession = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 _STATUSES = frozenset("DELETED FAILED FINISHED KILLED PENDING READY RUNNING SCHEDULED".split())
 """Statuses of runs and models that the vocabulary has."""
+
+# The facts of git became the plan of associations, before all sessions were added; those of the
+# journal are attributes of the session, overlaps those of the energy of the node, and what the
+# project file states is about the run.
+_ELSEWHERE = frozenset({"git", JOURNAL_FACTS, OVERLAP_FACTS, TABLE})
 
 _SOFTWARE = {"mlflow": "mlf:tracker", "yprov_mlflow": "mlf:recorder"}
 """The roles of packages, by the facts that are their versions."""
@@ -176,9 +182,7 @@ def add_contexts(translation: Translation) -> None:
 def add_facts(translation: Translation, event: FactsCollected) -> None:
     """Add the facts of a collector, used by the session from its start on."""
     span, facts = translation.timeline.first_session(event.session), event.facts
-    # The facts of git became the plan of associations, before all sessions were added; those of
-    # the journal are attributes of the session, and overlaps those of the energy of the node.
-    if span is None or event.collector in ("git", JOURNAL_FACTS, OVERLAP_FACTS):
+    if span is None or event.collector in _ELSEWHERE:
         return
     if event.collector == "environment":
         _add_environment(translation, span, facts)

@@ -112,8 +112,11 @@ class Translation:
     def user(self, login: object) -> str:
         """Add the agent of a user and return its id."""
         shown = self.login(str(login))
-        identifier = f"{STORE}:user/{segment(shown)}"
-        return self.builder.agent(identifier, ["prov:Person"], literals.text(shown))
+        return self.builder.agent(self.user_id(str(login)), ["prov:Person"], literals.text(shown))
+
+    def user_id(self, login: str) -> str:
+        """Return the id of the agent of a user."""
+        return f"{STORE}:user/{segment(self.login(login))}"
 
     def login(self, login: str) -> str:
         """Return a login name, hashed if the options say so."""

@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from yprov_mlflow.prov import events, ids
+from yprov_mlflow.prov import authorship, events, ids
 from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL, Event
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import NO_STORE, Namespaces
 from yprov_mlflow.prov.translate import models, params_tags, runs, sessions, workflows
 from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
+from yprov_mlflow.prov.translate.descriptions import add_description
 from yprov_mlflow.prov.translate.measurements import Measurements
 from yprov_mlflow.prov.translate.metrics import add_metrics
 from yprov_mlflow.prov.translate.point_batches import PointsSink
@@ -95,6 +96,9 @@ class Translator:
         _add_sessions(translation, log, facts_by_session, facts)
         if namespaces.run_id:
             runs.add_run(translation, created, facts)
+            for session_facts in facts_by_session.values():
+                if authorship.TABLE in session_facts:
+                    add_description(translation, session_facts[authorship.TABLE])
             sessions.add_contexts(translation)
             workflows.add_workflows(translation, log, facts_by_session)
         elif created is not None:

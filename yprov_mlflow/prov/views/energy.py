@@ -92,6 +92,9 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
         total_id = str(value(part.get("mlf:partOfTotal", "")))
         record = {**entities.get(total_id, {}), **part}
         device = entities.get(str(value(record.get("mlf:ofDevice", ""))), {})
+        numbers: dict[str, Any] = {
+            name: _number(part, term) for name, term in terms(energy_report.Quantity).items()
+        }
         yield _Measurement(
             activity=generated.get(identifier) or generated.get(total_id) or "",
             device=text(record.get("mlf:deviceName")) or "",
@@ -100,15 +103,13 @@ def _measurements(reader: DocumentReader) -> Iterator[_Measurement]:
             name=str(value(record.get("schema:name", ""))),
             quantity=energy_report.Quantity(
                 value=_number(part, "qudt:numericValue"),
-                **{
-                    name: _number(part, term)
-                    for name, term in terms(energy_report.Quantity).items()
-                },
+                **numbers,
                 unit=_local(record, "qudt:hasUnit"),
                 method=_basis(record),
                 scope=_local(record, "mlf:scope"),
                 component=_local(record, "mlf:component"),
                 share_of=text(record.get("mlf:shareOf")),
+                record_id=identifier,
             ),
         )
 

@@ -21,9 +21,13 @@ from yprov_mlflow.prov.views.document_reader import (
     value,
 )
 from yprov_mlflow.prov.views.summary_report import (
+    About,
+    Author,
     Experiment,
     Model,
     ModelVersion,
+    Organization,
+    Project,
     Store,
     Trace,
     TrainingData,
@@ -94,6 +98,64 @@ def _property(reader: DocumentReader, subject: str, name: str) -> str | None:
     return next((text(record.get("prov:value")) for record in values), None)
 
 
+# -- who and what --------------------------------------------------------------------------
+
+
+def about(reader: DocumentReader) -> About | None:
+    """Return the title, authors and so on of the run, None if all of them are absent."""
+    record = reader.section("entity").get("run:record", {})
+    keywords = value(record.get("schema:keywords", []))
+    creators = value(record.get("dcterms:creator", []))
+    description = read(
+        About,
+        record,
+        keywords=tuple(map(str, keywords if isinstance(keywords, list) else [keywords])),
+        authors=tuple(
+            _author(reader, str(creator))
+            for creator in (creators if isinstance(creators, list) else [creators])
+        ),
+        publisher=_organization(reader, text(record.get("dcterms:publisher"))),
+        project=_project(reader),
+        record_id="run:record",
+    )
+    return description if description.to_dict() != {"keywords": [], "authors": []} else None
+
+
+def _author(reader: DocumentReader, identifier: str) -> Author:
+    record = reader.section("agent").get(identifier, {})
+    logins = (
+        key(reader.section("agent").get(str(delegation.get("prov:delegate")), {}))
+        for delegation in reader.section("actedOnBehalfOf").values()
+        if delegation.get("prov:responsible") == identifier
+        and str(delegation.get("prov:delegate")).startswith("store:user/")
+    )
+    return read(
+        Author,
+        record,
+        orcid=_outside(identifier, "orcid"),
+        affiliation=_organization(reader, text(record.get("schema:affiliation"))),
+        login=next(logins, None),
+        record_id=identifier,
+    )
+
+
+def _organization(reader: DocumentReader, identifier: str | None) -> Organization | None:
+    if identifier is None:
+        return None
+    record = reader.section("agent").get(identifier, {})
+    return read(Organization, record, ror=_outside(identifier, "ror"), record_id=identifier)
+
+
+def _outside(identifier: str, prefix: str) -> str | None:
+    """Return the part of an id after a prefix that others assign, None with another prefix."""
+    return identifier.partition(":")[2] if identifier.startswith(f"{prefix}:") else None
+
+
+def _project(reader: DocumentReader) -> Project | None:
+    projects = reader.of_type("agent", "schema:Project")
+    return next((read(Project, record, record_id=key_) for key_, record in projects), None)
+
+
 # -- models and prompts --------------------------------------------------------------------
 
 
@@ -123,6 +185,7 @@ def models(reader: DocumentReader) -> tuple[Model, ...]:
             record,
             trained_on=tuple(data.get(identifier, ())),
             versions=tuple(sorted(versions.get(identifier, ()))),
+            record_id=identifier,
         )
         for identifier, record in logged(reader)
     )

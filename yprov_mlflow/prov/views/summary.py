@@ -52,6 +52,7 @@ def from_document(document: Document | Mapping[str, Records]) -> Summary:
     return Summary(
         describes=describes if store is None else "store",
         run=_run(reader),
+        about=related.about(reader),
         store=store,
         experiments=related.experiments(reader),
         # A param's value is what the user passed, such as a number; MLflow stores its text.
@@ -85,31 +86,35 @@ def from_document(document: Document | Mapping[str, Records]) -> Summary:
 
 
 def _read_all(view: type[_V], records: Iterable[tuple[str, Record]]) -> tuple[_V, ...]:
-    return tuple(read(view, record) for _, record in records)
+    return tuple(read(view, record, record_id=identifier) for identifier, record in records)
 
 
 def _run(reader: DocumentReader) -> RunDetails:
     record = reader.section("activity").get("run:run", {})
     experiments = reader.of_type("entity", "mlf:Experiment")
-    users = reader.of_type("agent", "prov:Person")
+    persons = dict(reader.of_type("agent", "prov:Person"))
+    # Authors are persons, too. Documents of other programs have other ids of users.
+    users = {key: persons[key] for key in persons if key.startswith("store:user/")} or persons
     return read(
         RunDetails,
         record,
         start=record.get("prov:startTime"),
         end=record.get("prov:endTime"),
         experiment=next((key(entity) for _, entity in experiments), None),
-        user=next((key(agent) for _, agent in users), None),
+        user=next(map(key, users.values()), None),
         parent=related.parent(reader),
         children=related.children(reader),
+        record_id="run:run",
     )
 
 
 def _metrics(reader: DocumentReader) -> tuple[Metric, ...]:
     metrics = []
-    for _, record in reader.of_type("entity", "mlf:MetricSeries"):
+    for identifier, record in reader.of_type("entity", "mlf:MetricSeries"):
         context = value(record.get("mlf:context", []))
         path = tuple(context) if isinstance(context, list) else (context,)
-        metrics.append(read(Metric, record, context=path, key=key(record)))
+        series = {"context": path, "key": key(record), "record_id": identifier}
+        metrics.append(read(Metric, record, **series))
     return tuple(sorted(metrics, key=lambda metric: (metric.context, metric.key)))
 
 
@@ -119,7 +124,7 @@ def _contexts(reader: DocumentReader) -> tuple[Context, ...]:
         for _, record in reader.of_type("activity", "mlf:Epoch")
     )
     return tuple(
-        read(Context, record, epochs=epochs[identifier])
+        read(Context, record, epochs=epochs[identifier], record_id=identifier)
         for identifier, record in reader.of_type("activity", "mlf:Context")
     )
 
@@ -129,6 +134,7 @@ def _datasets(reader: DocumentReader) -> tuple[Dataset, ...]:
     # edition the entity has all.
     contents = dict(reader.of_type("entity", "mls:Dataset"))
     used: dict[str, Record] = {}
+    identifiers: dict[str, str] = {}
     contexts: dict[str, list[Any]] = {}
     for usage in reader.section("used").values():
         content = contents.get(str(usage.get("prov:entity")))
@@ -140,10 +146,16 @@ def _datasets(reader: DocumentReader) -> tuple[Dataset, ...]:
         record = {**content, **own}
         same = repr([value(record.get(term)) for term in ("schema:name", "mlf:digest", *own)])
         used.setdefault(same, record)
+        identifiers.setdefault(same, str(usage.get("prov:entity")))
         if (context := value(usage.get("mlf:datasetContext"))) is not None:
             contexts.setdefault(same, []).append(context)
     return tuple(
-        read(Dataset, record, contexts=tuple(contexts.get(same, ())))
+        read(
+            Dataset,
+            record,
+            contexts=tuple(contexts.get(same, ())),
+            record_id=identifiers[same],
+        )
         for same, record in used.items()
     )
 
@@ -159,8 +171,9 @@ def _artifacts(reader: DocumentReader) -> tuple[Artifact, ...]:
             owner=owner,
             model=models.get(str(owner)),
             versions=versions[owner, path],
+            record_id=identifier,
         )
-        for _, record in reader.current("mlf:Artifact")
+        for identifier, record in reader.current("mlf:Artifact")
         for owner, path in [_file(record)]
     ]
     return tuple(sorted(artifacts, key=lambda a: (str(a.owner or ""), str(a.path))))
@@ -185,22 +198,32 @@ def _environments(reader: DocumentReader) -> tuple[Environment, ...]:
             version = value(member.get("schema:softwareVersion"))
             packages.setdefault(str(record.get("prov:collection")), {})[key(member)] = version
     return tuple(
-        read(Environment, record, packages=packages.get(identifier, {}))
+        read(Environment, record, packages=packages.get(identifier, {}), record_id=identifier)
         for identifier, record in reader.of_type("entity", "mlf:Environment")
     )
 
 
 def _hosts(reader: DocumentReader) -> tuple[Host, ...]:
     return tuple(
-        read(Host, record, cpu=text(mapping(record.get("mlf:facts")).get("cpu_model")))
-        for _, record in reader.of_type("entity", "mlf:Host")
+        read(
+            Host,
+            record,
+            cpu=text(mapping(record.get("mlf:facts")).get("cpu_model")),
+            record_id=identifier,
+        )
+        for identifier, record in reader.of_type("entity", "mlf:Host")
     )
 
 
 def _devices(reader: DocumentReader) -> tuple[Device, ...]:
     hosts = reader.section("entity")
     return tuple(
-        read(Device, record, host=text(hosts.get(str(part_of), {}).get("prov:label")))
-        for _, record in reader.of_type("entity", "mlf:Device")
+        read(
+            Device,
+            record,
+            host=text(hosts.get(str(part_of), {}).get("prov:label")),
+            record_id=identifier,
+        )
+        for identifier, record in reader.of_type("entity", "mlf:Device")
         for part_of in [value(record.get("dcterms:isPartOf"))]
     )

@@ -28,6 +28,60 @@ class RunDetails(Run):
     children: tuple[str, ...]
 
 
+class Organization(View):
+    """An organization, such as the affiliation of an author."""
+
+    name: str | None = term("schema:name")
+    ror: str | None = term()
+
+
+class Author(View):
+    """A person who did the work; ``orcid`` and ``ror`` without the beginning of their URL.
+
+    ``login`` is the user of the run who is this author, if the project file says so.
+    """
+
+    name: str | None = term("schema:name")
+    orcid: str | None = term()
+    affiliation: Organization | None = term()
+    login: str | None = term()
+
+
+class Project(View):
+    """A project that the run belongs to."""
+
+    name: str | None = term("schema:name")
+    url: str | None = term("schema:url")
+    funding: str | None = term("schema:funding")
+
+
+class About(View):
+    """Authors and subject of the work, as stated; ``license`` is a URL or text."""
+
+    title: str | None = term("dcterms:title")
+    description: str | None = term("dcterms:description")
+    license: str | None = term("dcterms:license")
+    keywords: tuple[str, ...]
+    authors: tuple[Author, ...]
+    publisher: Organization | None = term()
+    project: Project | None = term()
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the statements as rows."""
+        rows = [
+            ("title", self.title),
+            ("description", self.description),
+            ("keywords", _joined(self.keywords)),
+            ("license", self.license),
+            *(("author", _author_text(author)) for author in self.authors),
+            ("publisher", self.publisher and self.publisher.name),
+        ]
+        if self.project is not None:
+            project = self.project
+            rows.append(("project", _joined((project.name, project.url, project.funding))))
+        yield Table("About", (), [row for row in rows if row[1]])
+
+
 class Store(View):
     """The store whose data outside runs the document describes; ``uri`` if the document has it."""
 
@@ -209,6 +263,7 @@ class Summary(View):
 
     describes: str
     run: RunDetails
+    about: About | None = term()
     store: Store | None = term()
     experiments: tuple[Experiment, ...]
     params: Mapping[str, Any]
@@ -252,6 +307,7 @@ class Summary(View):
     def _heading(self) -> Iterator[Table]:
         if self.describes == "run":
             yield from self.run.tables()
+            yield from () if self.about is None else self.about.tables()
             runs = [("parent", self.run.parent)] if self.run.parent else []
             runs += [("child", run) for run in self.run.children]
             yield Table("Related runs", (), runs)
@@ -285,6 +341,11 @@ class Summary(View):
     def notes(self) -> Iterable[Note]:
         """Return one line: the size of the document."""
         return [Note(f"{sum(self.records.values())} PROV records", "detail")]
+
+
+def _author_text(author: Author) -> str:
+    affiliation = author.affiliation and author.affiliation.name
+    return _joined((author.name, author.orcid, affiliation))
 
 
 def _metric_tables(metrics: Sequence[Metric], contexts: Sequence[Context]) -> Iterator[Table]:

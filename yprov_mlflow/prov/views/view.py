@@ -44,7 +44,12 @@ def terms(view: type[View]) -> dict[str, str]:
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """Part of a document as typed attributes; each subclass becomes a dataclass."""
+    """Part of a document as typed attributes; each subclass becomes a dataclass.
+
+    ``record_id`` is the id of the record that it was read from, for links; it is not shown.
+    """
+
+    record_id: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __init_subclass__(cls) -> None:
         # Here, and not as a decorator of each view: a frozen class may only inherit frozen ones.
@@ -52,7 +57,8 @@ class View:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the view as a JSON object; numbers JSON lacks (NaN, INF, -INF) become text."""
-        values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = (field for field in dataclasses.fields(self) if field.name != "record_id")
+        values = {field: getattr(self, field.name) for field in fields}
         return {
             field.name: _to_json(value)
             for field, value in values.items()
