@@ -10,21 +10,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yprov_mlflow.prov.capture.folds import fold_metrics
+    from yprov_mlflow.prov.capture.model_verbs import (
+        log_dataset,
+        log_flops_per_batch,
+        log_flops_per_epoch,
+        log_model_information,
+    )
     from yprov_mlflow.prov.capture.run_views import document, energy, summary
     from yprov_mlflow.prov.capture.verbs import context, epoch, epochs, use_collectors
+    from yprov_mlflow.prov.capture.yprov_verbs import (
+        log_execution_command,
+        log_metric,
+        log_source_code,
+        tracked,
+    )
 
-__all__ = ["context", "document", "energy", "epoch", "epochs", "summary", "use_collectors"]
+__all__ = [
+    "context",
+    "document",
+    "energy",
+    "epoch",
+    "epochs",
+    "fold_metrics",
+    "log_dataset",
+    "log_execution_command",
+    "log_flops_per_batch",
+    "log_flops_per_epoch",
+    "log_metric",
+    "log_model_information",
+    "log_source_code",
+    "summary",
+    "tracked",
+    "use_collectors",
+]
 
-_VIEWS = ("document", "energy", "summary")
+_MODULES = {
+    "run_views": "document energy summary",
+    "verbs": "context epoch epochs use_collectors",
+    "yprov_verbs": "log_execution_command log_metric log_source_code tracked",
+    "folds": "fold_metrics",
+    "model_verbs": "log_dataset log_flops_per_batch log_flops_per_epoch log_model_information",
+}
+"""The public names of each module of ``capture``."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "capture.run_views" if name in _VIEWS else "capture.verbs"
-    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-    return value
+    for module, names in _MODULES.items():
+        if name in names.split():
+            value = getattr(import_module(f"{__name__}.capture.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,9 @@ METRICS_STEM = "metrics"
 PROV_JSON = f"{DOCUMENT_STEM}.json"
 METRICS_PARQUET = f"{METRICS_STEM}.parquet"
 
+SOURCE_CODE = "source_code"
+"""Folder among a run's artifacts for files that ``log_source_code`` logs."""
+
 # Documents of other machines are kept beside the current one, under a name with their digest.
 OWN_ARTIFACT = re.compile(
     rf"{PROVENANCE}/({DOCUMENT_STEM}(-[0-9a-f]+)?\.json|{METRICS_STEM}(-[0-9a-f]+)?\.parquet)\Z"

@@ -17,6 +17,7 @@ from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils import validation
 
 from yprov_mlflow.prov import events, serialize
+from yprov_mlflow.prov.capture import folds
 from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES
 from yprov_mlflow.prov.capture.owned_calls import Call, store_called
 from yprov_mlflow.prov.capture.session import CaptureSession
@@ -107,6 +108,8 @@ def update_run_info(
         # Last samples come before the event of the end, after which they would be late events.
         capture.recorder.finish(run_id)
         capture.publisher.finish(run_id, SYSTEM_METRICS_TIMEOUT_S)
+        if run_id in folds.registered:
+            folds.log_folds(capture, call.store, run_id)
     call.record(run_id, events.RunUpdated, status, end_time, run_name or None, None)
     if status in TERMINAL:
         # Imported at the end of the first run: it loads the translator and the formats (0.3 s).

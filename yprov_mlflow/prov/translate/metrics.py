@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from yprov_mlflow.prov.events import LARGEST_FLOAT, STORE_SESSION
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes, Record
-from yprov_mlflow.prov.model.identifiers import RUN, relation, segment, unnamed
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, relation, segment, unnamed
 from yprov_mlflow.prov.model.literals import name, plain, text
 from yprov_mlflow.prov.translate.models import declare_model, model_entity
 from yprov_mlflow.prov.translate.point_batches import SideFile
@@ -45,8 +45,22 @@ def add_metrics(translation: Translation, points: Points) -> None:
         _add_series(translation, identifier, series, file_id, identifier in doubtful)
     for part, whole in wholes.items():
         translation.builder.had_member(whole, part)
+    _attribute_to_sources(translation, merged)
     if side_file is None:
         _add_samples(translation, ids, points.samples())
+
+
+def _attribute_to_sources(translation: Translation, merged: Mapping[str, Series]) -> None:
+    """Attribute the series of a metric to those who measured it, if a tag names them."""
+    for metric, names in translation.metric_sources.items():
+        whole = f"{RUN}:metric/@run/{segment(metric)}"
+        if whole not in merged:
+            continue
+        value = literals.value(names)  # a user may have set the tag to any text
+        for source in map(str, value if isinstance(value, list) else [value]):
+            identifier = f"{STORE}:source/{segment(source)}"
+            translation.builder.agent(identifier, ["mlf:MetricSource"], text(source))
+            translation.builder.was_attributed_to(whole, identifier)
 
 
 def _doubtful_values(translation: Translation, series: Series) -> frozenset[float]:

@@ -8,6 +8,7 @@ from yprov_mlflow.prov.events import ParamsLogged, RunCreated, TagDeleted, TagsS
 from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, segment
 from yprov_mlflow.prov.model.literals import name, parsed, text
+from yprov_mlflow.prov.tags import SOURCE_PREFIX
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.translation import Translation
 
@@ -73,11 +74,15 @@ def set_tags(
         shown = translation.login(str(value)) if key == _USER_TAG else value
         tag = _tag(str(key), subject)
         translation.history.assign(tag, ref, text("" if shown is None else shown))
+        if key.startswith(SOURCE_PREFIX) and not subject:
+            translation.metric_sources[key.removeprefix(SOURCE_PREFIX)] = str(value)
 
 
 def delete_tag(translation: Translation, ref: ActivityRef, key: str, subject: str = "") -> None:
     """Delete a tag of the run or of a store object."""
     translation.history.remove(_tag(key, subject), ref)
+    if not subject:
+        translation.metric_sources.pop(key.removeprefix(SOURCE_PREFIX), None)
 
 
 def _tag(key: str, subject: str) -> VersionedProperty:

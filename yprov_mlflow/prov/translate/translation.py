@@ -47,6 +47,7 @@ class Translation:
         prompts: Registered models and versions that are prompts.
         artifacts: Artifacts written so far, by the entity of their first version.
         spans: Spans of traces, by their activity.
+        metric_sources: JSON lists of who measured a metric, by metric.
         lifecycle: Lifecycle stage of the run: ``deleted``, ``active`` or ``purged``.
         record_number: Number of times that the run was put in the store.
     """
@@ -67,6 +68,7 @@ class Translation:
     prompts: set[str] = dataclasses.field(default_factory=set)
     artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)
     spans: dict[str, SpanState] = dataclasses.field(default_factory=dict)
+    metric_sources: dict[str, str] = dataclasses.field(default_factory=dict)
     lifecycle: str | None = None
     record_number: int = 0
 
