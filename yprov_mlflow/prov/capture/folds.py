@@ -14,7 +14,6 @@ from yprov_mlflow.prov.capture import session
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.errors import UsageError
 
-__all__ = ["fold_metrics"]
 
 Fold = Callable[[list[float]], float]
 
@@ -46,7 +45,7 @@ def fold_metrics(
         run_id: The run; by default the active one.
 
     Raises:
-        UsageError: A fold is unknown, there is no active run, or the run is not captured.
+        UsageError: A fold is unknown, no run is active, or the run is not captured.
     """
     current = session.attempt()
     run_id = run_id or (current.active_run() if current is not None else None)

@@ -14,7 +14,6 @@ from mlflow.data.dataset import Dataset
 from yprov_mlflow.prov.capture.yprov_verbs import describe, log_metric
 from yprov_mlflow.prov.errors import MissingExtraError, UsageError
 
-__all__ = ["log_dataset", "log_flops_per_batch", "log_flops_per_epoch", "log_model_information"]
 
 _COUNTER = "torch.utils.flop_counter"
 
@@ -198,20 +197,20 @@ def log_dataset(
     """Log a PyTorch ``DataLoader`` or dataset as an input of the run, with its statistics.
 
     They are the profile of MLflow's dataset: ``samples``, ``batches``, ``batch_size``,
-    ``drop_last``, ``workers`` and ``sampler``, as far as the loader has them. No data are read,
+    ``drop_last``, ``workers`` and ``sampler``, as far as the loader has them. It reads no data,
     so the digest is of this run and these statistics, not of the content.
 
     Args:
         loader: The loader, or anything with a length.
         name: Name of the dataset.
-        context: What it is used for, such as ``"training"``.
+        context: Its purpose, such as ``"training"``.
         read_sample: Whether to read the first sample of the dataset, for its shape and type.
 
     Returns:
         The statistics.
 
     Raises:
-        UsageError: The object has no length, batch size or dataset.
+        UsageError: The object lacks a length, a batch size and a dataset.
     """
     data = getattr(loader, "dataset", loader)
     statistics = {

@@ -24,7 +24,6 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.redaction import redact, redact_arguments
 from yprov_mlflow.prov.tags import COMMAND_TAG, SOURCE_PREFIX
 
-__all__ = ["log_execution_command", "log_metric", "log_source_code", "tracked"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -100,7 +99,7 @@ def log_source_code(path: str | Path | None = None) -> dict[str, str]:
         The tags that were set, or the artifact path of each file.
 
     Raises:
-        UsageError: The path does not exist, or has no source code.
+        UsageError: The path does not exist, or contains no source code.
     """
     if path is None:
         facts = collect(sys.argv, Path.cwd())
