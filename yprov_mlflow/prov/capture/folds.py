@@ -14,7 +14,6 @@ from yprov_mlflow.prov.capture import session
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.errors import UsageError
 
-
 Fold = Callable[[list[float]], float]
 
 FOLDS: Mapping[str, Fold] = {

@@ -14,7 +14,6 @@ from mlflow.data.dataset import Dataset
 from yprov_mlflow.prov.capture.yprov_verbs import describe, log_metric
 from yprov_mlflow.prov.errors import MissingExtraError, UsageError
 
-
 _COUNTER = "torch.utils.flop_counter"
 
 

@@ -24,7 +24,6 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.redaction import redact, redact_arguments
 from yprov_mlflow.prov.tags import COMMAND_TAG, SOURCE_PREFIX
 
-
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _MAX_KEY = 250  # of a tag in MLflow
