@@ -65,6 +65,24 @@ def lint(session: nox.Session) -> None:
     session.run("python", "docs/generate.py", "--check")
 
 
+@nox.session(python="3.12", default=False)
+def yprov4ml(session: nox.Session) -> None:
+    """Let yProv4ML read our profile, and compare what it returns with MLflow.
+
+    yProv4ML needs Python 3.12, torch and an older zarr: it gets an environment of its own.
+    """
+    session.install(".[netcdf,zarr]")
+    folder = session.create_tmp()
+    session.run("python", "-m", "venv", "--clear", f"{folder}/yprov4ml")
+    theirs = f"{folder}/yprov4ml/bin/python"
+    # It imports xarray without requiring it; this is the last series that knows zarr 2.
+    requirements = ["yprov4ml==3.2.8", "xarray<2025"]
+    session.run(theirs, "-m", "pip", "install", "-q", *requirements, external=True)
+    program = "tests/peers/yprov4ml_readers.py"
+    session.run("python", program, "capture", f"{folder}/readers")
+    session.run(theirs, program, "read", f"{folder}/readers", external=True)
+
+
 FRAMEWORKS = [
     *("scikit-learn", "xgboost", "lightgbm", "optuna", "matplotlib", "langchain", "openai"),
     *("torch", "lightning", "transformers", "accelerate", "tensorflow-cpu", "tensorboard"),

@@ -84,6 +84,12 @@ _PROGRESS_S = 60.0
     "keep their file.",
 )
 @click.option(
+    "--profile",
+    type=click.Choice(["yprov4ml"]),
+    help="Also write each run as yProv4ML does, for its readers: DIR is then a folder of yProv4ML "
+    "runs, each with its full document in the folder provenance.",
+)
+@click.option(
     "--artifacts",
     metavar="ROOT",
     type=click.Path(exists=True, file_okay=False),
@@ -142,6 +148,7 @@ def convert(
       yprov-mlflow convert mlruns -o prov --to n-quads --layout single --workers 8
       yprov-mlflow convert http://localhost:5000 -o prov --experiment iris --since 2026-01-01
       yprov-mlflow convert provenance/prov.json -o ttl --to turtle
+      yprov-mlflow convert mlruns -o prov --profile yprov4ml
       yprov-mlflow convert 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 -o ttl --to turtle
     """
     # Imports in functions keep `--help` and other commands fast: these load MLflow and pyarrow.
@@ -159,6 +166,7 @@ def convert(
             since_ms=_milliseconds(since),
             uri=redact(source) if location != source else None,
             about=_about(about),
+            address=None if remote is None else redact(out),
             options=Options(settings.max_samples, settings.hash_user, settings.base_uri),
             **chosen,
         )

@@ -18,7 +18,14 @@ from pathlib import Path, PurePosixPath
 from yprov_mlflow.prov.convert.request import Request, Unit
 from yprov_mlflow.prov.errors import OutputError
 from yprov_mlflow.prov.formats import FORMATS, prov_json
-from yprov_mlflow.prov.layout import CONVERSION, DOCUMENT_STEM, METRICS_STEM, PARTS, SCRATCH
+from yprov_mlflow.prov.layout import (
+    CONVERSION,
+    DOCUMENT_STEM,
+    METRICS_STEM,
+    PARTS,
+    PROVENANCE,
+    SCRATCH,
+)
 from yprov_mlflow.prov.model.document import Document
 
 PART = "prov-json"
@@ -26,6 +33,9 @@ PART = "prov-json"
 
 _OWN_FILES = re.compile(rf"{DOCUMENT_STEM}\.|{METRICS_STEM}\.|\.")
 """Starts of filenames that a conversion writes into a run's folder, and hidden files."""
+
+_PROFILE_FILES = re.compile(rf"{DOCUMENT_STEM}_|{METRICS_STEM}_|artifacts_|{PROVENANCE}\Z")
+"""The same for a folder with a profile, whose full document is in a folder of its own."""
 
 
 def file_name(name: str) -> str:
@@ -89,6 +99,22 @@ def publish(scratch: Path, unit: Unit, request: Request) -> dict[str, int]:
     return sizes
 
 
+def make_room(scratch: Path) -> Path:
+    """Move the document and its metric file into a folder of their own; return that folder."""
+    inner = scratch / PROVENANCE
+    files = sorted(scratch.iterdir())
+    inner.mkdir()
+    for file in files:
+        file.rename(inner / file.name)
+    return inner
+
+
+def address(unit: Unit, request: Request) -> str:
+    """Return the path or URI that the folder of a unit will have."""
+    base = request.address if request.address is not None else str(request.out.absolute())
+    return f"{base.rstrip('/')}/{unit.folder}"
+
+
 def _part(unit: Unit) -> str:
     return f"{CONVERSION}/{PARTS}/{unit.folder}/{file_name(PART)}"
 
@@ -96,7 +122,10 @@ def _part(unit: Unit) -> str:
 def _check_replaceable(folder: Path) -> None:
     """Refuse to replace a folder with files that no conversion wrote: they would be lost."""
     if folder.is_dir():
-        foreign = [name for name in sorted(os.listdir(folder)) if not _OWN_FILES.match(name)]
+        names = sorted(os.listdir(folder))
+        # Without the full document, it may be the only copy of a run of another program.
+        own = _PROFILE_FILES if PROVENANCE in names else _OWN_FILES
+        foreign = [name for name in names if not own.match(name)]
         if foreign:
             raise OutputError.foreign(str(folder), foreign[0])
 

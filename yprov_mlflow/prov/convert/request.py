@@ -14,6 +14,7 @@ from yprov_mlflow.prov.formats import FORMATS
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.ids import quote_key
 from yprov_mlflow.prov.layout import STORE_FOLDER
+from yprov_mlflow.prov.profiles import PROFILES
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.source import Problem, RunRef, Source
 from yprov_mlflow.prov.translate import Options
@@ -48,6 +49,8 @@ class Request:
         series: Kind of side file, from ``formats.metric_files.SERIES``.
         artifacts: Folder with the artifacts, if they are not where the store says.
         uri: Original location of the store, if ``source`` is a copy of it.
+        profile: A name from ``profiles.PROFILES`` to write beside each document of a run.
+        address: Path or URI that the output will have, if it is not ``out``.
         options: Options of the translator.
         about: Facts about authors and work for the documents, see ``authorship.read``.
     """
@@ -64,6 +67,8 @@ class Request:
     series: str = "parquet"
     artifacts: str | None = None
     uri: str | None = None
+    profile: str | None = None
+    address: str | None = None
     options: Options = dataclasses.field(default_factory=Options)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -72,6 +77,8 @@ class Request:
         _check_choice("layout", self.layout, LAYOUTS)
         _check_choice("points", self.points, POINTS)
         _check_choice("series", self.series, SERIES)
+        if self.profile is not None:
+            self._check_profile(self.profile)
         if not self.formats:
             raise UsageError("no format is requested", None, f"Use one of {', '.join(FORMATS)}")
         for name in self.formats:
@@ -82,6 +89,16 @@ class Request:
                     f"layout {self.layout}",
                     "Use the layout per-run, or a format with named graphs such as trig",
                 )
+
+    def _check_profile(self, profile: str) -> None:
+        _check_choice("profile", profile, PROFILES)
+        conflict = None
+        if self.layout != "per-run":
+            conflict = f"layout {self.layout}", "Use the layout per-run"
+        elif self.points == "none":
+            conflict = "points none", "Use --points auto: the profile has a file for each metric"
+        if conflict is not None:
+            raise UsageError(f"the profile {profile} cannot be written", *conflict)
 
     def open_source(self) -> Source:
         """Return the source; it must be closed.
@@ -123,6 +140,8 @@ class Request:
         ]
         if self.about:  # without it, ledgers of earlier conversions stay valid
             options.append(dict(self.about))
+        if self.profile is not None:
+            options.append(self.profile)
         return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]
 
 
@@ -166,18 +185,29 @@ class Result:
 
 
 def plan(refs: Iterable[RunRef], request: Request) -> Iterator[Unit]:
-    """Yield a unit for each requested run, each with its own folder."""
+    """Yield a unit for each requested run, each with its own folder.
+
+    With a profile, the names of folders are those of the profile, whose readers expect them all in
+    one folder; runs of one experiment that started in the same ms get the next number.
+    """
     used: set[str] = {STORE_FOLDER}
     for ref in refs:
         if not request.selects(ref):
             continue
-        preferred = f"{_folder_name(ref.experiment_id)}/{_folder_name(ref.run_id)}"
-        folder, count = preferred, 1
+        count, folder = 1, _folder(ref, request, 1)
         while folder in used:
             count += 1
-            folder = f"{preferred}@{count}"
+            folder = _folder(ref, request, count)
         used.add(folder)
         yield Unit(ref.key, folder, ref)
+
+
+def _folder(ref: RunRef, request: Request, count: int) -> str:
+    if request.profile is not None:
+        experiment, number = ref.experiment_name or ref.experiment_id, ref.start_time_ms or 0
+        return PROFILES[request.profile].folder(experiment, number + count - 1)
+    preferred = f"{_folder_name(ref.experiment_id)}/{_folder_name(ref.run_id)}"
+    return preferred if count == 1 else f"{preferred}@{count}"
 
 
 def _folder_name(name: str) -> str:

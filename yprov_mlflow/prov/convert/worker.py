@@ -14,12 +14,20 @@ from yprov_mlflow.prov.convert.request import Request, Result, Unit
 from yprov_mlflow.prov.errors import DocumentError, YprovMlflowError
 from yprov_mlflow.prov.events import Event, MetricsLogged, StoreCalled
 from yprov_mlflow.prov.formats import FORMATS, prov_json
-from yprov_mlflow.prov.formats.metric_files import SERIES
+from yprov_mlflow.prov.formats.metric_files import SERIES, read_points
+from yprov_mlflow.prov.layout import PROVENANCE
 from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.profiles import PROFILES
 from yprov_mlflow.prov.sources import open_source
 from yprov_mlflow.prov.sources.document_source import DocumentSource
 from yprov_mlflow.prov.sources.source import Problem, Source
-from yprov_mlflow.prov.translate import PointBatch, SideFile, Translator, described
+from yprov_mlflow.prov.translate import (
+    PointBatch,
+    SideFile,
+    Translator,
+    described,
+    side_files,
+)
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,6 +94,8 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
                 return Result(unit.key, "unchanged", fingerprint, problems=problems)
         with output.output_errors(request.out):
             problems += _write(document, folder, request, _location(source, unit))
+            if request.profile is not None:
+                problems += _write_profile(document, folder, request, unit, _location(source, unit))
             sizes = output.publish(folder, unit, request)
     return Result(unit.key, "converted", fingerprint, len(document), points, sizes, problems)
 
@@ -124,6 +134,20 @@ def _write(
             path.unlink()
             problems.append(Problem(location, error.what, f"its document in {name}"))
     return tuple(problems)
+
+
+def _write_profile(
+    document: Document, folder: Path, request: Request, unit: Unit, location: str
+) -> tuple[Problem, ...]:
+    """Write the profile of a run beside its document; return a problem for each omission."""
+    assert request.profile is not None
+    profile = PROFILES[request.profile]
+    beside = output.make_room(folder)
+    batches = (batch for name, _ in side_files(document) for batch in read_points(beside / name))
+    kind = request.series if request.series in profile.kinds else profile.kinds[0]
+    omitted = profile.write(document, batches, folder, output.address(unit, request), kind)
+    reason = f"the profile is a summary and lacks {{}}; the document in {PROVENANCE} has them"
+    return tuple(Problem(location, reason.format(text), "") for text in omitted)
 
 
 def _translator(request: Request, unit: Unit, folder: Path) -> Translator:
