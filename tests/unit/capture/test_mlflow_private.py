@@ -146,11 +146,20 @@ def test_latest_metrics_have_step_and_timestamp(store: Any, run_id: str) -> None
 def test_metric_contexts_are_attached_to_metrics() -> None:
     first, second = Metric("a", 1.0, 0, 0), Metric("b", 1.0, 0, 0)
     mlflow_private.set_metric_context([first], ("training",))
-    assert mlflow_private.metric_contexts([first, second], ()) == [("training",), ()]
+    assert mlflow_private.metric_contexts("run", [first, second], ()) == [("training",), ()]
     key = id(first)
     assert key in mlflow_private.QUEUED
     del first  # another metric may have its id from now on
     assert key not in mlflow_private.QUEUED
+
+
+def test_context_of_a_batch_is_for_its_run_alone() -> None:
+    metric = Metric("loss", 1.0, 0, 0)
+    mlflow_private.set_batch_context("run", [metric], ("training",))
+    copy = Metric("loss", 1.0, 0, 0)
+    assert mlflow_private.metric_contexts("other", [copy], ()) == [()]
+    assert mlflow_private.metric_contexts("run", [copy], ()) == [("training",)]
+    assert mlflow_private.metric_contexts("run", [copy], ()) == [()], "each point once"
 
 
 def test_metrics_have_models_and_datasets() -> None:

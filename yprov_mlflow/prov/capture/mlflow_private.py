@@ -197,32 +197,32 @@ def set_metric_context(metrics: Sequence[Any], path: ContextPath) -> None:
         QUEUED[key] = weakref.ref(metric, forget), path
 
 
-# Context paths of points that autologging writes in a batch later, by key, timestamp and step:
+# Context paths of points that autologging writes in a batch later, by run, key, timestamp and step:
 # the client writes copies of them.
-BATCHED: dict[tuple[str, int, int], ContextPath] = {}
+BATCHED: dict[tuple[str, str, int, int], ContextPath] = {}
 _MAX_BATCHED = 10_000  # those of a batch that is never written must not pile up
 
 
-def set_batch_context(metrics: Sequence[Any], path: ContextPath) -> None:
+def set_batch_context(run_id: str, metrics: Sequence[Any], path: ContextPath) -> None:
     """Remember the context path of metrics of which the client will log copies."""
-    if len(BATCHED) > _MAX_BATCHED:
-        BATCHED.clear()
     for metric in metrics:
-        BATCHED[metric.key, metric.timestamp, metric.step or 0] = path
+        BATCHED[run_id, metric.key, metric.timestamp, metric.step or 0] = path
+    while len(BATCHED) > _MAX_BATCHED:
+        BATCHED.pop(next(iter(BATCHED)), None)
 
 
 def _forget_metric(key: int, _: object) -> None:
     QUEUED.pop(key, None)
 
 
-def metric_contexts(metrics: Sequence[Any], default: ContextPath) -> list[ContextPath]:
-    """Return the context path that is remembered of each metric, or the default."""
+def metric_contexts(run_id: str, metrics: Sequence[Any], default: ContextPath) -> list[ContextPath]:
+    """Return the context path that is remembered of each metric of a run, or the default."""
     if not QUEUED and not BATCHED:
         return [default] * len(metrics)
     return [
         queued[1]
         if (queued := QUEUED.get(id(m)))
-        else BATCHED.pop((m.key, m.timestamp, m.step or 0), default)
+        else BATCHED.pop((run_id, m.key, m.timestamp, m.step or 0), default)
         for m in metrics
     ]
 

@@ -74,9 +74,9 @@ class Recorder(OpenRuns):
             [m.step or 0 for m in metrics],
         )
         path, monitored = self.context_path(run_id), self.context_path(run_id, _MONITORED)
-        paths = mlflow_private.metric_contexts(metrics, path)
+        paths = mlflow_private.metric_contexts(run_id, metrics, path)
         if path != monitored:
-            others = mlflow_private.metric_contexts(metrics, monitored)
+            others = mlflow_private.metric_contexts(run_id, metrics, monitored)
             of_monitor = [key.startswith(_MONITORED) for key in columns[0]]
             paths = [b if m else a for a, b, m in zip(paths, others, of_monitor, strict=True)]
         models = mlflow_private.metric_models(metrics)
@@ -134,4 +134,4 @@ class Recorder(OpenRuns):
         """Attach the context of this thread to metrics of which autologging will log copies."""
         self.enter_contexts(run_id)
         if path := self.context_path(run_id):
-            mlflow_private.set_batch_context(metrics, path)
+            mlflow_private.set_batch_context(run_id, metrics, path)
