@@ -74,7 +74,7 @@ def write(
     writer.close()
     summary = summarize(document, run, writer.series.values(), address)
     (folder / names.METRICS).mkdir(exist_ok=True)
-    _write_for_card(folder / names.METRICS, document)
+    _write_for_card(folder, document)
     if summary.requirements:
         path = folder / names.REQUIREMENTS
         path.parent.mkdir()
@@ -111,8 +111,8 @@ class _SeriesWriter:
         files = [self._folder / series.path]
         if series.path.startswith(names.NAMED_METRICS):
             # The card reads one folder only; the getters need the name in the path.
-            end = f"_{context}_{item.source}_GR{item.rank}{self._suffix}"
-            files.append(self._folder / names.METRICS / names.flat_name(item.key, end))
+            where = (item.key, context, item.source, item.rank, self._suffix)
+            files.append(self._folder / names.flat_metric_file(*where))
             files[-1].parent.mkdir(parents=True, exist_ok=True)
         for file in files:
             yprov4ml_files.append(file, name, columns)
@@ -133,13 +133,12 @@ def _write_for_card(folder: Path, document: Document) -> None:
         times = [time for time in map(points.time_ms, (start, end)) if time is not None]
         if times:
             # The card takes times of a context from metric files alone.
-            end_of_name = f"_{context}_{_SOURCE}_GR{names.RANK}.csv"
-            path = folder / names.flat_name(_ELAPSED, end_of_name)
+            path = folder / names.flat_metric_file(_ELAPSED, context, _SOURCE, names.RANK, ".csv")
             values = [(time - times[0]) / 1000 for time in times]
             item = SeriesName(_ELAPSED, context, _SOURCE)
             yprov4ml_files.append(path, item, Columns([0] * len(times), values, times))
-    if not any(_TEMPERATURE in path.name for path in folder.glob("*.csv")):
+    if not any(_TEMPERATURE in path.name for path in (folder / names.METRICS).glob("*.csv")):
         # Without such a file the card fails; it shows a value that is missing as unknown.
         start = (document.records.get("activity", {}).get("run:run") or {}).get("prov:startTime")
-        path = folder / f"{_TEMPERATURE}_unknown_GR{names.RANK}.csv"
+        path = folder / names.METRICS / f"{_TEMPERATURE}_unknown_GR{names.RANK}.csv"
         path.write_text(f"epoch,value,timestep\n0,,{points.time_ms(start) or 0}\n", "utf-8")

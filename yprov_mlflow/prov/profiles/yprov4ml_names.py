@@ -25,7 +25,6 @@ NO_SOURCE = "None"
 _EPOCH = re.compile(r"/epoch/[^/]*")
 # 255 bytes is the limit of most file systems; the rest is for the extension.
 _LONGEST_FILE_NAME = 240
-_SAFE_PART = re.compile(r"(?!\.{1,2}\Z)[^\0]{1,200}\Z")
 
 
 class RunNames(NamedTuple):
@@ -82,18 +81,26 @@ def metric_file(key: str, context: str, source: str, rank: int, suffix: str) -> 
     yProv4ML's ``get_metric`` searches paths for ``<key>_<context>_<source>``, so the path keeps
     the key as it is, slashes included.
     """
-    end = f"_{context}_{source}_GR{rank}{suffix}"
-    parts = f"{key}{end}".split("/")
-    if len(parts) > 1 and all(map(_SAFE_PART.match, parts)):
-        return f"{NAMED_METRICS}/{key}{end}"
-    return f"{METRICS}/{flat_name(key, end)}"
+    path = f"{key}_{context}_{source}_GR{rank}{suffix}"
+    parts = path.split("/")
+    if len(parts) > 1 and all(map(_is_file_name, parts)):
+        return f"{NAMED_METRICS}/{path}"
+    return flat_metric_file(key, context, source, rank, suffix)
 
 
-def flat_name(key: str, end: str) -> str:
-    """Return a file name for a key, without slashes and not too long."""
+def flat_metric_file(key: str, context: str, source: str, rank: int, suffix: str) -> str:
+    """Return the path of a metric file without folders for slashes, and with a short name."""
     name = key if "/" not in key and "\0" not in key else quote_key(key)
-    room = _LONGEST_FILE_NAME - len(end.encode())
-    return _short(name, max(room, 40)) + _short(end, _LONGEST_FILE_NAME - 40)
+    stem = _short(f"{name}_{context}_{source}_GR{rank}", _LONGEST_FILE_NAME)
+    return f"{METRICS}/{stem}{suffix}"
+
+
+def _is_file_name(part: str) -> bool:
+    return (
+        part not in ("", ".", "..")
+        and "\0" not in part
+        and len(part.encode("utf-8", "replace")) <= _LONGEST_FILE_NAME
+    )
 
 
 def _short(text: str, most_bytes: int) -> str:
