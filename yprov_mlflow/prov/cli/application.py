@@ -15,6 +15,7 @@ from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
 from yprov_mlflow.prov.cli.show import energy, show
 from yprov_mlflow.prov.cli.validate import validate
+from yprov_mlflow.prov.cli.workflow import workflow
 from yprov_mlflow.prov.errors import UsageError, YprovMlflowError
 
 _WRONG_USAGE = 2  # click's own exit code for an unknown command or option
@@ -60,9 +61,10 @@ def main() -> None:
       yprov-mlflow convert mlruns -o prov     convert old runs to PROV
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow validate prov              check documents against W3C's constraints
+      yprov-mlflow workflow prov              join runs with the workflows around them
       yprov-mlflow doctor                     check what can be captured here
     """
 
 
-for _command in (convert, doctor, energy, recover, restore, run, show, validate):
+for _command in (convert, doctor, energy, recover, restore, run, show, validate, workflow):
     main.add_command(_command)
