@@ -52,7 +52,7 @@ def workflow(
 
     The graph has executions, tasks, runs, models, datasets and files. Files of equal SHA-256 meet:
     what one task wrote and another one, or a run, used. Without -o or --to it is printed as
-    tables. What is inside the runs stays in their own documents.
+    tables. Points, params and tags of the runs stay in their own documents.
 
     \b
     Examples:

@@ -149,7 +149,7 @@ class _Graph:
             if iri and (named := self._shortened(iri)) in activities and named != identifier:
                 same[named] = identifier
             elif "mlf:commandDigest" in record and "mlf:taskId" not in record:
-                # Two jobs with one command cannot be told from each other.
+                # Two jobs with one command cannot be distinguished.
                 jobs = by_command.get(_command(record), [])
                 if len(jobs) == 1:
                     same[identifier] = jobs[0]

@@ -65,7 +65,7 @@ class WorkflowReport(View):
                 f"Tasks of {execution or 'an unknown execution'}",
                 of_task,
                 [
-                    (t.task, t.attempt, t.status, t.start, "\n".join(t.runs), t.read, t.written)
+                    (t.task, t.attempt, t.status, t.start, ", ".join(t.runs), t.read, t.written)
                     for t in self.tasks
                     if t.execution == execution
                 ],
@@ -74,7 +74,7 @@ class WorkflowReport(View):
             "Files that meet",
             ("file", "sha256", "written by", "used by"),
             [
-                (f.paths[0], f"{f.sha256[:_SHORT]}…", "\n".join(f.written_by), "\n".join(f.used_by))
+                (f.paths[0], f"{f.sha256[:_SHORT]}…", ", ".join(f.written_by), ", ".join(f.used_by))
                 for f in self.files
             ],
         )

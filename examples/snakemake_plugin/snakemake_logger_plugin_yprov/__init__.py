@@ -35,14 +35,6 @@ class LogHandlerSettings(LogHandlerSettingsBase):
     )
 
 
-@dataclass
-class Job:
-    facts: dict[str, str]
-    input: list[str]
-    output: list[str]
-    entry: TaskEntry | None = None
-
-
 class LogHandler(LogHandlerBase):
     """Collects the events of jobs; other log records are ignored."""
 
@@ -51,8 +43,9 @@ class LogHandler(LogHandlerBase):
         settings = self.settings or LogHandlerSettings()
         folder = settings.folder / f"snakemake-{process.pid}-{process.start}"
         self.path = folder.absolute() / "prov.json"
-        self.jobs: dict[int, Job] = {}
         self.entries: list[TaskEntry] = []
+        self.running: dict[int, tuple[TaskEntry, list[str]]] = {}
+        self.attempts: dict[int, int] = {}
         self.written_s = 0.0
         self.digests: dict[tuple[str, int, int], str] = {}
         self.execution = {
@@ -70,38 +63,33 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: LogRecord) -> None:
         event = str(getattr(record, "event", None) or "")
-        if event == "job_info":
-            self._planned(record)
-        elif event == "job_started":
-            for job in getattr(record, "jobs", None) or getattr(record, "job_ids", None) or ():
-                self._started(job)
+        if self.common_settings.dryrun:
+            return
+        if event == "job_info":  # logged just before the job is executed
+            self._started(record)
         elif event == "job_finished":
             self._ended(record.job_id, "FINISHED")
         elif event == "job_error":
             self._ended(record.jobid, "FAILED")
 
-    def _planned(self, record: LogRecord) -> None:
-        wildcards = dict(record.wildcards or {})
-        facts = {"task": record.rule_name, "task_id": job_id(record.rule_name, wildcards)}
+    def _started(self, record: LogRecord) -> None:
+        job = job_id(record.rule_name, dict(record.wildcards or {}))
+        facts = {"task": record.rule_name, "task_id": job}
         if getattr(record, "shellcmd", None):
             facts["command"] = command_digest(record.shellcmd)
-        self.jobs[record.jobid] = Job(facts, list(record.input), list(record.output))
+        attempts = self.attempts[record.jobid] = self.attempts.get(record.jobid, 0) + 1
+        if attempts > 1:
+            facts["attempt"] = str(attempts)
+        entry = TaskEntry(facts, time.time_ns(), inputs=self._files(list(record.input)))
+        self.entries.append(entry)
+        self.running[record.jobid] = entry, list(record.output)
 
-    def _started(self, number: int) -> None:
-        job = self.jobs.get(number)
-        if job is not None:
-            job.entry = TaskEntry(job.facts, time.time_ns(), inputs=self._files(job.input))
-            self.entries.append(job.entry)
-
-    def _ended(self, number: int, status: str) -> None:
-        job = self.jobs.get(number)
-        if job is None:
+    def _ended(self, job: int, status: str) -> None:
+        if job not in self.running:
             return
-        if job.entry is None:
-            self._started(number)
-        assert job.entry is not None
-        job.entry.end_ns, job.entry.status = time.time_ns(), status
-        job.entry.outputs = self._files(job.output) if status == "FINISHED" else ()
+        entry, output = self.running.pop(job)
+        entry.end_ns, entry.status = time.time_ns(), status
+        entry.outputs = self._files(output) if status == "FINISHED" else ()
         if time.monotonic() - self.written_s > WRITE_EVERY_S:
             self._write()
 
