@@ -1,8 +1,12 @@
 """A captured run with authors and a license: its views, crates and cards."""
 
 import json
+import zipfile
 
 import pytest
+from click.testing import CliRunner
+
+from yprov_mlflow.prov.cli import main
 
 ABOUT = """\
 [tool.yprov-mlflow.about]
@@ -10,6 +14,7 @@ title = "Digits from pixels"
 description = "Trains a network that recognizes digits."
 keywords = ["digits"]
 license = "{license}"
+publisher = {{ name = "University of Trento", ror = "05trd4x28" }}
 
 [[tool.yprov-mlflow.about.authors]]
 name = "Josiah Carberry"
@@ -66,3 +71,113 @@ def test_conversion_states_what_a_file_says(captured, tmp_path):
     # Another license is a change: the runs are converted again.
     file.write_text(ABOUT.format(license="0BSD"))
     assert workspace.command(*arguments).stdout.startswith("2 of 2 runs converted")
+
+
+# -- crates ------------------------------------------------------------------------------
+
+
+def command(*arguments):
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+def entities(metadata):
+    graph = json.loads(metadata)["@graph"]
+    assert len({entity["@id"] for entity in graph}) == len(graph)
+    return {entity["@id"]: entity for entity in graph}
+
+
+@pytest.fixture
+def who(tmp_path):
+    path = tmp_path / "who.toml"
+    path.write_text(ABOUT.format(license="MIT"))
+    return path
+
+
+def test_crate_of_a_run_describes_it_and_has_its_files(captured, tmp_path, who):
+    workspace, run, _ = captured
+    out = tmp_path / "crate"
+    arguments = (run, "-o", out, "--about", who, "--tracking-uri", workspace.uri)
+    done = workspace.command("crate", *map(str, arguments))
+    assert done.returncode == 0, done.stderr
+    by_id = entities((out / "ro-crate-metadata.json").read_bytes())
+    root, action = by_id["./"], by_id[f"#run/{run}"]
+    assert root["license"] == {"@id": "https://spdx.org/licenses/MIT"}
+    assert root["author"] == {"@id": "https://orcid.org/0000-0002-1825-0097"}
+    assert root["conformsTo"] == {"@id": "https://w3id.org/ro/wfrun/process/0.5"}
+    assert by_id[root["publisher"]["@id"]]["url"] == "https://ror.org/05trd4x28"
+    assert by_id["https://orcid.org/0000-0002-1825-0097"]["affiliation"] == root["publisher"]
+    assert action["actionStatus"] == "http://schema.org/CompletedActionStatus"
+    assert action["startTime"] < action["endTime"]
+    names = {key: [by_id[e["@id"]]["name"] for e in action[key]] for key in ("object", "result")}
+    assert "odd key: a/b" in names["object"]
+    assert {"a.txt", "loss", "bad"} <= {*names["result"]}
+    values = [by_id[e["@id"]].get("value") for e in action["result"]]
+    assert 0.5 in values and "nan" in values
+    assert "Person" in by_id[action["agent"]["@id"]]["@type"]
+    for instrument in action["instrument"]:
+        assert by_id[instrument["@id"]]["softwareVersion"]
+    assert (out / "artifacts" / "notes" / "a.txt").read_text() == "two"
+    # What is in the crate is what its description says.
+    for part in root["hasPart"]:
+        assert (out / part["@id"]).stat().st_size == int(by_id[part["@id"]]["contentSize"])
+    assert "Recommended" not in done.stderr
+    again = command("crate", *arguments)
+    assert again.exit_code == 1 and "exists already" in again.output
+
+
+def test_crate_without_the_artifacts_names_them(document, tmp_path):
+    path, content = document
+    alone = tmp_path / "prov.json"
+    alone.write_text(json.dumps(content))
+    done = command("crate", alone, "-o", tmp_path / "crate.zip")
+    assert done.exit_code == 4
+    assert "artifacts/notes/a.txt: not found" in done.output
+    # The settings that fill the blanks.
+    for blank in ("license: set license in", "authors: set authors", "publisher: set publisher"):
+        assert blank in done.output
+    with zipfile.ZipFile(tmp_path / "crate.zip") as crate:
+        assert {*crate.namelist()} == {"provenance/prov.json", "ro-crate-metadata.json"}
+        by_id = entities(crate.read("ro-crate-metadata.json"))
+    assert by_id["#artifacts/notes/a.txt"]["@type"] == "CreativeWork"
+    assert by_id["./"]["license"] == "No license is stated."
+    named = command("crate", path, "-o", tmp_path / "named", "--no-files")
+    assert named.exit_code == 0
+    assert not (tmp_path / "named" / "artifacts").exists()
+
+
+def test_crate_leaves_out_a_file_that_changed(document, tmp_path):
+    _, content = document
+    folder = tmp_path / "artifacts" / "notes"
+    folder.mkdir(parents=True)
+    (tmp_path / "prov.json").write_text(json.dumps(content))
+    (folder / "a.txt").write_text("tow")  # as long as what was logged
+    assert command("crate", tmp_path / "prov.json", "-o", tmp_path / "changed").exit_code == 4
+    (folder / "a.txt").write_text("two")
+    assert command("crate", tmp_path / "prov.json", "-o", tmp_path / "same").exit_code == 0
+
+
+def test_crate_of_an_experiment(captured, tmp_path):
+    workspace, finished, killed = captured
+    store = ("--tracking-uri", workspace.uri)
+    for experiment, run in (("demo", finished), ("0", killed)):
+        done = command("crate", experiment, "-o", tmp_path / experiment, *store)
+        assert done.exit_code == 0, done.output
+        by_id = entities((tmp_path / experiment / "ro-crate-metadata.json").read_bytes())
+        assert by_id["./"]["mentions"] == {"@id": f"#run/{run}"}
+    # The killed run has no end, and the crate makes none up.
+    assert "endTime" not in by_id[f"#run/{killed}"]
+    assert "yprov-mlflow recover" in done.output
+    absent = command("crate", "absent", "-o", tmp_path / "no", *store)
+    assert absent.exit_code == 1
+    assert "neither a run nor an experiment" in absent.output
+
+
+def test_crate_of_documents_has_an_action_for_each_run(captured, tmp_path):
+    workspace, *runs = captured
+    assert command("convert", workspace.uri, "-o", tmp_path / "prov", "--workers", 1).exit_code == 0
+    done = command("crate", tmp_path / "prov", "-o", tmp_path / "crate")
+    by_id = entities((tmp_path / "crate" / "ro-crate-metadata.json").read_bytes())
+    assert {e["@id"] for e in by_id["./"]["mentions"]} == {f"#run/{run}" for run in runs}
+    assert f"{runs[0]}/artifacts/notes/a.txt: not found" in done.output
+    for run in runs:
+        assert by_id[by_id[f"#run/{run}"]["subjectOf"]["@id"]]["@type"] == "File"

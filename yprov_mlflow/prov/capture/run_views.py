@@ -106,6 +106,14 @@ def load_documents(run: Source, tracking_uri: str | None = None) -> list[Documen
     return documents
 
 
+def download_artifacts(run_id: str, folder: Path, tracking_uri: str | None = None) -> None:
+    """Download the artifacts of a run into a folder that does not exist yet."""
+    from mlflow.artifacts import download_artifacts as download  # it loads MLflow
+
+    folder.mkdir(parents=True, exist_ok=True)
+    download(run_id=run_id, artifact_path="", dst_path=str(folder), tracking_uri=tracking_uri)
+
+
 def is_path(text: str) -> bool:
     """Return whether a text is the path of a file and not a run id.
 

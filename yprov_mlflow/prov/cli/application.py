@@ -9,6 +9,7 @@ import click
 
 from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
+from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.doctor import doctor
 from yprov_mlflow.prov.cli.recover import recover
 from yprov_mlflow.prov.cli.restore import restore
@@ -59,6 +60,7 @@ def main() -> None:
       yprov-mlflow energy 5f0c9b2e…           report a run's energy and emissions
       yprov-mlflow recover                    write documents that a crash prevented
       yprov-mlflow convert mlruns -o prov     convert old runs to PROV
+      yprov-mlflow crate 5f0c9b2e… -o DIR     pack a run as an RO-Crate
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow validate prov              check documents against W3C's constraints
       yprov-mlflow workflow prov              join runs with the workflows around them
@@ -66,5 +68,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, doctor, energy, recover, restore, run, show, validate, workflow):
+for _command in (convert, crate, doctor, energy, recover, restore, run, show, validate, workflow):
     main.add_command(_command)

@@ -98,6 +98,8 @@ class CollectorBridge:
             write, warn = self._open_runs.append_if_open, self._open_runs.complain
             debug = self._open_runs.note
             output = Output(write, self._add_facts, self._publish, warn, debug, self.claims)
+            for problem in self._open_runs.settings.about.get("problems", ()):
+                warn(f"In the table about the work in the project file, {problem}")
             self._sampler = Sampler(*self._selection(), output, self._families)
             self._sampler.probe()
 
@@ -152,8 +154,6 @@ class CollectorBridge:
             children_cpu_s=lambda: self._peers.children_cpu_s(),
             children_pids=lambda: self._peers.children_pids(),
         )
-        for problem in settings.about.get("problems", ()):
-            self._open_runs.complain(f"In the table of the project file about the work, {problem}")
         try:
             return context, catalog.choose(settings.collectors)
         except CollectorError as error:

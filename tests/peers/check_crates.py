@@ -1,0 +1,90 @@
+"""Check RO-Crates with roc-validator, and print a table of issues by profile.
+
+``python tests/peers/check_crates.py FOLDER…`` needs ``roc-validator`` and ``rocrate``, and no
+network. It exits with 1 if a crate lacks anything that a profile requires or recommends.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import rocrate
+from requests.adapters import HTTPAdapter
+from requests_cache import CachedSession
+from rocrate_validator import services
+from rocrate_validator.models import Severity
+from urllib3 import HTTPResponse
+
+CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/": "process-run-crate",
+    "https://w3id.org/ro/wfrun/workflow/": "workflow-run-crate",
+    "https://w3id.org/ro/wfrun/provenance/": "provenance-run-crate",
+}
+
+
+class _Shipped(HTTPAdapter):
+    """Answers with the JSON-LD context that the library rocrate ships.
+
+    It is of version 1.3, which has all terms of 1.1 that crates of runs use.
+    """
+
+    def send(self, request, **_):
+        context = Path(rocrate.__file__).parent / "data/ro-crate.jsonld"
+        body, headers = io.BytesIO(context.read_bytes()), {"Content-Type": "application/ld+json"}
+        raw = HTTPResponse(body, headers, 200, preload_content=False, request_url=request.url)
+        return self.build_response(request, raw)
+
+
+def profiles_of(crate: Path) -> Iterator[str]:
+    """Yield the profiles that a crate claims to conform to."""
+    graph = json.loads((crate / "ro-crate-metadata.json").read_bytes())["@graph"]
+    ids = [entity["@id"] for entity in graph]
+    yield "ro-crate-1.1"
+    for prefix, profile in PROFILES.items():
+        if any(identifier.startswith(prefix) for identifier in ids):
+            yield profile
+
+
+def issues(crate: Path, profile: str, cache: Path) -> list[str]:
+    """Return what a profile requires or recommends, and the crate lacks."""
+    result = services.validate(
+        services.ValidationSettings(
+            rocrate_uri=str(crate),
+            profile_identifier=profile,
+            requirement_severity=Severity.RECOMMENDED,
+            offline=True,
+            cache_path=cache,
+        )
+    )
+    return sorted(
+        {f"{i.severity.name}: {i.message} ({i.violatingEntity})" for i in result.get_issues()}
+    )
+
+
+def main(crates: list[str]) -> int:
+    """Print a line per crate and profile, then the issues."""
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder, "cache")
+        with CachedSession(str(cache), backend="sqlite", expire_after=-1) as session:
+            session.mount(CONTEXT, _Shipped())
+            session.get(CONTEXT)
+        print(f"{'issues':>6}  {'profile':<22} crate")
+        for crate in map(Path, crates):
+            for profile in profiles_of(crate):
+                lines = issues(crate, profile, cache)
+                failed = failed or bool(lines)
+                print(f"{len(lines):>6}  {profile:<22} {crate}")
+                for line in lines:
+                    print(f"        {line}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

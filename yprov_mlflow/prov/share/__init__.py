@@ -1,0 +1,1 @@
+"""Documents for others: research objects and cards of runs."""
