@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         log_flops_per_epoch,
         log_model_information,
     )
-    from yprov_mlflow.prov.capture.run_views import document, energy, summary
+    from yprov_mlflow.prov.capture.run_views import card, document, energy, summary
     from yprov_mlflow.prov.capture.verbs import context, epoch, epochs, use_collectors
     from yprov_mlflow.prov.capture.yprov_verbs import (
         log_execution_command,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "card",
     "context",
     "document",
     "energy",
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "run_views": "document energy summary",
+    "run_views": "card document energy summary",
     "verbs": "context epoch epochs use_collectors",
     "yprov_verbs": "log_execution_command log_metric log_source_code tracked",
     "folds": "fold_metrics",

@@ -181,3 +181,79 @@ def test_crate_of_documents_has_an_action_for_each_run(captured, tmp_path):
     assert f"{runs[0]}/artifacts/notes/a.txt: not found" in done.output
     for run in runs:
         assert by_id[by_id[f"#run/{run}"]["subjectOf"]["@id"]]["@type"] == "File"
+
+
+# -- cards -------------------------------------------------------------------------------
+
+
+def fields(card):
+    return {
+        (section["number"], section.get("name", ""), field): content
+        for section in card["sections"]
+        for field, content in section["fields"].items()
+    }
+
+
+def values(content):
+    return [value["value"] for value in content["values"]]
+
+
+def records_of(content):
+    """Return the IRIs of all records of a document."""
+    prefixes = content["prefix"]
+    return {
+        prefixes[key.partition(":")[0]] + key.partition(":")[2]
+        for section in ("entity", "activity", "agent")
+        for key in content.get(section, {})
+    }
+
+
+def test_card_fills_the_required_fields_and_links_each_value_to_its_record(document, who, tmp_path):
+    path, content = document
+    done = command("card", path, "--json", "--about", who, "-o", tmp_path / "card.json")
+    assert done.exit_code == 0, done.output
+    made = json.loads((tmp_path / "card.json").read_text())
+    assert made["version"] == "v6"
+    by_field = fields(made)
+    assert values(by_field["1.", "", "name"]) == ["Digits from pixels"]
+    assert values(by_field["2.", "", "status"]) == ["Completed"]
+    assert values(by_field["4.1", "", "status_counts"]) == ["Completed: 1"]
+    assert "lr: 0.1" in values(by_field["4.1", "", "arguments"])
+    assert "loss: 0.5" in values(by_field["5.", "finished", "outputs"])
+    assert "the last value of bad is nan" in values(by_field["4.4", "", "observations"])
+    (file,) = values(by_field["6.2", "notes/a.txt", "reference"])
+    assert file.startswith("runs:/") and file.endswith("/notes/a.txt")
+    assert [key for key, field in by_field.items() if "blank" in field] == []
+    known = records_of(content) | {content["prefix"]["run"] + "record"}
+    for key, field in by_field.items():
+        for value in field["values"]:
+            assert value["records"] and known.issuperset(value["records"]), (key, value)
+
+
+def test_card_names_blanks_with_what_fills_them(document):
+    path, content = document
+    done = command("card", path)
+    assert "- **description**: not recorded; set description in" in done.stdout
+    assert "1. description: set description in [tool.yprov-mlflow.about]" in done.stderr
+    assert "- **version**: ~" in done.stdout
+    loss = content["prefix"]["run"] + "metric/@run/loss"
+    assert f"loss: 0.5 ([record](<{loss}>))" in done.stdout
+    # What users wrote is no Markdown.
+    assert "\\[bold\\]" in done.stdout
+
+
+def test_card_of_several_runs_spreads_values(document, tmp_path):
+    _, content = document
+    other = json.loads(json.dumps(content).replace(content["prefix"]["run"], "urn:uuid:other#"))
+    other["entity"]["run:param/lr"]["prov:value"] = "0.3"
+    other["entity"]["run:param/lr"].pop("mlf:text", None)
+    for name, each in (("a", content), ("b", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prov.json").write_text(json.dumps(each))
+    done = command("card", tmp_path, "--json")
+    by_field = fields(json.loads(done.stdout))
+    assert "lr: min 0.1, median 0.2, max 0.3 (2 runs)" in values(by_field["4.1", "", "arguments"])
+    assert values(by_field["5.", "finished", "task_count"]) == ["2"]
+    (count,) = by_field["4.1", "", "status_counts"]["values"]
+    assert count["value"] == "Completed: 2"
+    assert count["records"] == [content["prefix"]["run"] + "run", "urn:uuid:other#run"]

@@ -16,6 +16,7 @@ from yprov_mlflow.prov.model.relations import KINDS
 if TYPE_CHECKING:
     from prov.model import ProvDocument
 
+    from yprov_mlflow.prov.share.card_model import Card
     from yprov_mlflow.prov.views.energy_report import EnergyReport
     from yprov_mlflow.prov.views.summary_report import Summary
 
@@ -72,6 +73,17 @@ def summary(run: Source = None) -> Summary:
     from yprov_mlflow.prov.views import summary as view
 
     return view.from_document(load_document(run))
+
+
+def card(run: Source = None) -> Card:
+    """Return the workflow-provenance card of a run; ``to_markdown()`` and ``to_dict()`` write it.
+
+    Args:
+        run: As in ``energy``, which raises the same errors.
+    """
+    from yprov_mlflow.prov.share import run_card
+
+    return run_card.from_documents([load_document(run)])
 
 
 def load_document(run: Source, tracking_uri: str | None = None) -> Document:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from yprov_mlflow.prov.cli.card import card
 from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.crate import crate
@@ -60,6 +61,7 @@ def main() -> None:
       yprov-mlflow energy 5f0c9b2e…           report a run's energy and emissions
       yprov-mlflow recover                    write documents that a crash prevented
       yprov-mlflow convert mlruns -o prov     convert old runs to PROV
+      yprov-mlflow card 5f0c9b2e…             print the provenance card of a run
       yprov-mlflow crate 5f0c9b2e… -o DIR     pack a run as an RO-Crate
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow validate prov              check documents against W3C's constraints
@@ -68,5 +70,17 @@ def main() -> None:
     """
 
 
-for _command in (convert, crate, doctor, energy, recover, restore, run, show, validate, workflow):
+for _command in (
+    card,
+    convert,
+    crate,
+    doctor,
+    energy,
+    recover,
+    restore,
+    run,
+    show,
+    validate,
+    workflow,
+):
     main.add_command(_command)
