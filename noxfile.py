@@ -99,6 +99,22 @@ def frameworks(session: nox.Session) -> None:
     session.run("python", "tests/frameworks/compare.py", *session.posargs)
 
 
+@nox.session(python="3.11", default=False)
+@nox.parametrize("engine", ["snakemake", "airflow"])
+def workflows(session: nox.Session, engine: str) -> None:
+    """Run a pipeline of training tasks in an engine, and a query over tasks and runs."""
+    session.install(".", f"./examples/{engine}_plugin", engine_requirement(engine))
+    session.install("pytest", "hypothesis", "scikit-learn", "pandas")
+    # Without the options for pytest-xdist, which is not needed here.
+    options = ["-o", "addopts=--import-mode=importlib", "-k", engine]
+    session.run("pytest", *options, "tests/workflows")
+
+
+def engine_requirement(engine: str) -> str:
+    """Return the requirement that installs a workflow engine."""
+    return {"snakemake": "snakemake>=9", "airflow": "apache-airflow>=3"}[engine]
+
+
 SKINNY = """
 import yprov_mlflow as mlflow
 
