@@ -112,6 +112,15 @@ def test_thread_and_process_describe_one_task() -> None:
     assert starters(checked(log)) == {workflows.task_id("luigi", "boot/1-2", "T_1")}
 
 
+def test_the_task_of_the_thread_is_the_innermost() -> None:
+    # The process is known first, if it started a run before.
+    log = Log(yprov_mlflow="1.0")
+    thread = {"engine": "dask", "task_id": "worker/f", "unique_task": "yes", "via": "thread"}
+    log.add(FactsCollected, "workflow", facts(SLURM))
+    log.add(FactsCollected, "workflow", facts(thread))
+    assert starters(checked(log)) == {workflows.task_id("dask", "", "worker/f")}
+
+
 def test_only_the_process_that_created_the_run_started_it() -> None:
     log = Log(yprov_mlflow="1.0")
     log.add(SessionStarted, {"pid": 2, "host": "node02"}, session=B)
