@@ -12,6 +12,7 @@ The tree::
     ├── DeliveryError        a run's document is not available
     ├── CollectorError       a collector is unknown or violates its contract
     ├── DocumentError        bytes are not a provenance document           (ValueError)
+    ├── ServiceError         a service rejects a document or is away
     └── OutputError          the output of a conversion cannot be written
 
 None of them reaches a training script through an MLflow call: capture must not break the script
@@ -241,6 +242,10 @@ class DocumentError(YprovMlflowError, ValueError):
         what = "neither the name nor the first bytes of the file identify its format"
         cure = f"Give the file the extension of its format; supported are {formats}"
         return cls(what, where, cure)
+
+
+class ServiceError(YprovMlflowError):
+    """A service that keeps documents is away, rejects a request or has another document."""
 
 
 class OutputError(YprovMlflowError):

@@ -8,3 +8,6 @@ COMMAND_TAG = "yprov.execution_command"
 
 PID_TAG = "yprov.pid"
 """Persistent identifier that a service gave the run's document."""
+
+PID_DETAILS_TAG = "yprov.pid.details"
+"""Service, version and SHA-256 of the document that has the identifier, as JSON."""

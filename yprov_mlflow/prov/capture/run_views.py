@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
@@ -151,3 +152,19 @@ def write_document(
     from yprov_mlflow.prov.capture import recovery  # it loads MLflow
 
     return recovery.fetch_document(run_id, out, tracking_uri, with_points=with_points)
+
+
+def run_tags(run_id: str, tracking_uri: str | None = None) -> dict[str, str]:
+    """Return the tags of a run, from its store."""
+    from mlflow import MlflowClient  # documents in files need no MLflow
+
+    return dict(MlflowClient(tracking_uri).get_run(run_id).data.tags)
+
+
+def set_run_tags(run_id: str, tags: Mapping[str, str], tracking_uri: str | None = None) -> None:
+    """Set tags of a run, in its store."""
+    from mlflow import MlflowClient  # documents in files need no MLflow
+
+    client = MlflowClient(tracking_uri)
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)

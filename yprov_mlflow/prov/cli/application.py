@@ -12,6 +12,7 @@ from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.doctor import doctor
+from yprov_mlflow.prov.cli.push import push
 from yprov_mlflow.prov.cli.recover import recover
 from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
@@ -64,6 +65,7 @@ def main() -> None:
       yprov-mlflow card 5f0c9b2e…             print the provenance card of a run
       yprov-mlflow crate 5f0c9b2e… -o DIR     pack a run as an RO-Crate
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
+      yprov-mlflow push 5f0c9b2e… --to yprov://HOST  send the document to a yProv service
       yprov-mlflow validate prov              check documents against W3C's constraints
       yprov-mlflow workflow prov              join runs with the workflows around them
       yprov-mlflow doctor                     check what can be captured here
@@ -76,6 +78,7 @@ for _command in (
     crate,
     doctor,
     energy,
+    push,
     recover,
     restore,
     run,

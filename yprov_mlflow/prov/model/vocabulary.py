@@ -46,7 +46,7 @@ UNITS: Mapping[str, frozenset[str]] = {
 """Units of QUDT, each with the quantity kinds that may have it."""
 
 BORROWED: Mapping[str, frozenset[str]] = {
-    "dcterms": frozenset("creator description isPartOf license publisher title".split()),
+    "dcterms": frozenset("creator description identifier isPartOf license publisher title".split()),
     "fair4ml": frozenset({"MLModel", "trainedOn"}),
     "mls": frozenset(
         "Dataset HyperParameterSetting Model ModelEvaluation Run hasInput hasOutput"

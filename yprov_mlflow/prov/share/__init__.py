@@ -1,1 +1,1 @@
-"""Documents for others: research objects and cards of runs."""
+"""Documents for others: research objects and cards of runs, and services that keep them."""

@@ -27,7 +27,7 @@ Point = tuple[str, float, int, int]
 
 _RUN = f"{RUN}:run"
 _RECORDS = f"{RUN}:record/"
-_STATE = ("mlf:status", "mlf:endTimeMs")
+_STATE = ("mlf:status", "mlf:endTimeMs", "dcterms:identifier")
 _STATISTICS = ("mlf:count", "mlf:nanCount", "mlf:first", "mlf:last", "mlf:min", "mlf:max")
 _APART = (f"{RUN}:metric/", f"{RUN}:points/", f"{RUN}:record", f"{RUN}:session/")
 

@@ -8,7 +8,7 @@ from yprov_mlflow.prov.events import ParamsLogged, RunCreated, TagDeleted, TagsS
 from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, segment
 from yprov_mlflow.prov.model.literals import name, parsed, text
-from yprov_mlflow.prov.tags import SOURCE_PREFIX
+from yprov_mlflow.prov.tags import PID_TAG, SOURCE_PREFIX
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.translation import Translation
 
@@ -76,6 +76,9 @@ def set_tags(
         translation.history.assign(tag, ref, text("" if shown is None else shown))
         if key.startswith(SOURCE_PREFIX) and not subject:
             translation.metric_sources[key.removeprefix(SOURCE_PREFIX)] = str(value)
+        elif key == PID_TAG and not subject and not translation.store_level:
+            attributes: Attributes = {"dcterms:identifier": text(value)}
+            translation.builder.activity(f"{RUN}:run", attributes=attributes)
 
 
 def delete_tag(translation: Translation, ref: ActivityRef, key: str, subject: str = "") -> None:
