@@ -1,7 +1,7 @@
 """Stand-ins for the yProv service and yProvStore, made from the routes that they publish.
 
-Each answers with the status codes and JSON of the original. The yProv service merges documents of one
-name; yProvStore numbers the versions of a lineage.
+Each answers with the status codes and JSON of the original. The yProv service merges documents of
+one name; yProvStore numbers the versions of a lineage.
 """
 
 from __future__ import annotations
