@@ -72,7 +72,7 @@ class Credentials:
         """Return the credentials of the environment.
 
         Raises:
-            UsageError: There are none, or the file with the token cannot be read.
+            UsageError: No credentials are set, or the file with the token cannot be read.
         """
         token = os.environ.get(TOKEN) or None
         if token is None and (file := os.environ.get(TOKEN_FILE)):
@@ -206,7 +206,7 @@ class Service:
         """Add identifiers of related documents to one at yProvStore.
 
         Raises:
-            ServiceError: An identifier does not exist, or the service has no such route.
+            ServiceError: An identifier does not exist, or the service lacks this route.
         """
         path = f"/documents/{urllib.parse.quote(pid, safe='/')}/related"
         self._request("PATCH", path, json={"related_pids": list(others)})

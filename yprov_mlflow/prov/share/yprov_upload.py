@@ -1,4 +1,4 @@
-"""The bytes that a yProv service gets: the whole document, or its profile for yProv4ML."""
+"""The document that a yProv service gets: the whole one, or its profile for yProv4ML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yprov_mlflow.prov.profiles import PROFILES
 from yprov_mlflow.prov.translate.inverse import side_files
 
 WHOLE = "none"
-"""The profile that is none: the whole document."""
+"""The choice of the whole document."""
 
 
 def content(document: Document, folder: Path, profile: str) -> tuple[bytes, list[str]]:
