@@ -12,7 +12,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from click.testing import CliRunner, Result
 
+from yprov_mlflow.prov.cli import main
 from yprov_mlflow.prov.events import ArtifactsLogged, MetricsLogged, RunUpdated
 from yprov_mlflow.prov.formats import FORMATS, open_documents, prov_json
 from yprov_mlflow.prov.formats.metric_files import read_points
@@ -56,11 +58,11 @@ class Captured:
         self.provenance = Path(artifact_uri.removeprefix("file://")) / "provenance"
         self.client = mlflow.MlflowClient(self.uri)
 
-    def convert(self, source: str, *options: str, out: str = "out") -> str:
-        command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", out, *options]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def convert(self, source: str, *options: str, out: str = "out", exits: int = 0) -> Result:
+        """Convert in this process, in the folder of the run."""
+        done = CliRunner().invoke(main, ["convert", source, "-o", out, *options])
+        assert done.exit_code == exits, done.output
+        return done
 
     def converted(self, suffix: str = ".json") -> Path:
         (path,) = (self.folder / "out").glob(f"*/{self.run_id}/prov{suffix}")
@@ -156,8 +158,7 @@ def test_removed_files_end_if_the_artifacts_are_in_reach(
     (artifacts / "notes.txt").unlink()
     if not in_reach:  # a link out of the store hides files
         (artifacts / "more").symlink_to(tmp_path)
-    command = [sys.executable, "-m", "yprov_mlflow", "convert", run.uri, "-o", "out"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    run.convert(run.uri, exits=0 if in_reach else 3)
     (converted,) = open_documents(run.converted())
     files = [f for e in events_of(converted) if isinstance(e, ArtifactsLogged) for f in e.files]
     assert [file["path"] for file in files] == ([] if in_reach else ["notes.txt"])
@@ -165,18 +166,13 @@ def test_removed_files_end_if_the_artifacts_are_in_reach(
 
 
 def test_option_for_points_that_a_captured_document_ignores_is_reported(
-    captured: Capture, tmp_path: Path
+    captured: Capture,
 ) -> None:
     run = captured()
     for source in (run.uri, str(run.provenance / "prov.json")):
-        command = [sys.executable, "-m", "yprov_mlflow", "convert", source, "-o", "out"]
-        done = subprocess.run(
-            [*command, "--points", "none"], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0
+        done = run.convert(source, "--points", "none")
         assert "keeps its points in records" in done.stderr
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert "keeps its points" not in done.stderr
+        assert "keeps its points" not in run.convert(source).stderr
 
 
 def test_run_id_is_a_source(captured: Capture, tmp_path: Path) -> None:
@@ -186,11 +182,10 @@ def test_run_id_is_a_source(captured: Capture, tmp_path: Path) -> None:
     (converted,) = open_documents(run.converted(".ttl"))
     assert prov_json.to_prov(converted) == prov_json.to_prov(own)
     assert run.converted(".ttl").with_name("metrics.parquet").exists()
-    assert "1 unchanged" in run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
+    done = run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
+    assert "1 unchanged" in done.output
     (tmp_path / run.run_id).touch()
-    command = [sys.executable, "-m", "yprov_mlflow", "convert", run.run_id, "-o", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
+    done = run.convert(run.run_id, exits=2)
     assert f"Write ./{run.run_id} for the file" in done.stderr
 
 
@@ -203,16 +198,13 @@ def test_documents_become_every_format_and_back(captured: Capture, tmp_path: Pat
         (document,) = open_documents(run.converted(form.suffix))
         assert prov_json.to_prov(document) == prov_json.to_prov(own), form.name
     # One document in several formats is one document.
-    output = run.convert(str(tmp_path / "out"), "--to", "turtle", out="other")
-    assert "1 of 1 runs" in output
+    done = run.convert(str(tmp_path / "out"), "--to", "turtle", out="other")
+    assert "1 of 1 runs" in done.output
 
 
-def test_broken_captured_document_costs_no_run(captured: Capture, tmp_path: Path) -> None:
+def test_broken_captured_document_costs_no_run(captured: Capture) -> None:
     run = captured()
     (run.provenance / "prov.json").write_text("{")
-    command = [sys.executable, "-m", "yprov_mlflow", "convert", run.uri, "-o", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 3
-    assert "cannot be used" in done.stdout + done.stderr
+    assert "cannot be used" in run.convert(run.uri, exits=3).output
     (converted,) = open_documents(run.converted())
     assert any("mlf:step" in record for record in converted.records["entity"].values())

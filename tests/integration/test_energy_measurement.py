@@ -191,7 +191,7 @@ def journals_with_samples(sandbox: Sandbox, minimum: int) -> list[Path]:
     return [path for path in journals if path.read_bytes().count(b'"cpu",[') >= minimum]
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], Any], timeout_s: float = 200.0) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "timeout"
@@ -301,17 +301,22 @@ def test_parent_and_trials_of_a_sweep_can_be_added(sandbox: Sandbox) -> None:
 
 def test_runs_that_sleep_side_by_side_are_not_billed_for_each_other(sandbox: Sandbox) -> None:
     script = """
-        import json, subprocess, sys, time
+        import json, pathlib, subprocess, sys, time
         import yprov_mlflow as mlflow
 
         others = [] if sys.argv[1:] else [
             subprocess.Popen([sys.executable, __file__, "x"], stdout=subprocess.PIPE, text=True)
         ]
+        at_work = pathlib.Path("at work")
         with mlflow.start_run() as run:
+            if others:
+                at_work.touch()
             for other in others:  # one works, the other sleeps
                 while other.poll() is None:
                     sum(range(1000))
             if not others:
+                while not at_work.exists():
+                    time.sleep(0.05)
                 time.sleep(2)
         ids = [other.stdout.read().split()[-1] for other in others]
         print(json.dumps([run.info.run_id, *ids]) if others else run.info.run_id)
