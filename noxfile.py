@@ -115,6 +115,16 @@ def engine_requirement(engine: str) -> str:
     return {"snakemake": "snakemake>=9", "airflow": "apache-airflow>=3"}[engine]
 
 
+@nox.session(python="3.11", default=False)
+def standards(session: nox.Session) -> None:
+    """Check documents of all stores with the schemas, parsers and validators of others.
+
+    Takes an hour; ``-- --most 3`` takes three runs of each store.
+    """
+    session.install("-e", ".", "prov[xml]", "jsonschema", "jsonschema-rs", "roc-validator")
+    session.run("python", "tests/standards/check.py", *session.posargs)
+
+
 SKINNY = """
 import yprov_mlflow as mlflow
 
