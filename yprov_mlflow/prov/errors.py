@@ -10,7 +10,8 @@ The tree::
     │   └── RunNotFoundError the store does not contain the run            (LookupError)
     ├── JournalError         the journal cannot be written
     ├── DeliveryError        a run's document is not available
-    ├── CollectorError       a collector is unknown or violates its contract
+    ├── PluginError          a plugin of another package cannot be used
+    │   └── CollectorError   a collector is unknown or violates its contract
     ├── DocumentError        bytes are not a provenance document           (ValueError)
     ├── ServiceError         a service rejects a document or is away
     └── OutputError          the output of a conversion cannot be written
@@ -176,20 +177,37 @@ class DeliveryError(YprovMlflowError):
         )
 
 
-class CollectorError(YprovMlflowError):
+class PluginError(YprovMlflowError):
+    """A plugin of another package cannot be imported, or violates its contract."""
+
+    @classmethod
+    def broken(cls, kind: str, name: str, where: str, reason: str) -> PluginError:
+        """Report a plugin; ``where`` names its entry point and package."""
+        what = f"the {kind} {name!r} cannot be used: {reason}"
+        return cls(what, where, "Repair or uninstall the package that provides it")
+
+    @classmethod
+    def unknown(cls, kind: str, name: str, names: Iterable[str]) -> PluginError:
+        """Report the unknown plugin ``name``; ``names`` are those that exist."""
+        installed = ", ".join(names) or "none"
+        cure = f"Install the package that provides it; installed are: {installed}"
+        return cls(f"unknown {kind} {name!r}", None, cure)
+
+
+class CollectorError(PluginError):
     """A collector is unknown or violates its contract."""
 
     @classmethod
-    def unknown(cls, name: str, names: Iterable[str]) -> CollectorError:
+    def unknown(cls, kind: str, name: str, names: Iterable[str]) -> CollectorError:
         """Report the unknown collector ``name``; ``names`` are those that exist."""
         cure = f"Choose from {', '.join(names)}; prefix a name with a hyphen to exclude it"
-        return cls(f"unknown collector {name!r}", None, cure)
+        return cls(f"unknown {kind} {name!r}", None, cure)
 
     @classmethod
-    def broken(cls, name: str, where: str, reason: str) -> CollectorError:
+    def broken(cls, kind: str, name: str, where: str, reason: str) -> CollectorError:
         """Report a collector of another package that cannot be imported or used."""
         cure = f"Repair or uninstall the package that provides it, or exclude it with -{name}"
-        return cls(f"the collector {name!r} cannot be used: {reason}", where, cure)
+        return cls(f"the {kind} {name!r} cannot be used: {reason}", where, cure)
 
 
 class DocumentError(YprovMlflowError, ValueError):

@@ -40,6 +40,9 @@ JOURNAL_SUFFIX = ".journal"
 DELIVERED = "delivered.json"
 """Sizes of the journals that the last document was made from."""
 
+SENT = "sent.json"
+"""By sink, the sizes of the journals that the last document sent to it was made from."""
+
 DELIVERY_LOCK = "delivery.lock"
 BY_CLIENT = "delivered-by-client"
 """Mark in a server's journals of a run: its client delivers the document itself."""

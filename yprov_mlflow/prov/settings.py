@@ -44,6 +44,7 @@ class Settings:
     hash_user: bool
     base_uri: str | None
     collectors: tuple[str, ...]
+    sinks: tuple[str, ...]
     interval_s: float
     system_metrics: bool
     auto_contexts: bool
@@ -222,6 +223,16 @@ SETTINGS: tuple[Setting, ...] = (
         "hyphen to exclude it (a list that begins with a hyphen starts from default)",
         "Collectors that measure energy and hardware and describe code and environment. "
         "`yprov-mlflow doctor` lists the collectors and shows which of them work on this machine.",
+    ),
+    Setting(
+        "sinks",
+        "YPROV_MLFLOW_SINKS",
+        _names,
+        (),
+        "none",
+        "names of sinks separated by commas",
+        "Where documents of finished runs go besides the artifacts of their runs: sinks of other "
+        "packages. `yprov-mlflow doctor` lists those that are installed.",
     ),
     Setting(
         "interval_s",

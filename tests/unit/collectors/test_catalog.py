@@ -2,6 +2,7 @@
 
 import pytest
 
+from yprov_mlflow.prov import plugins
 from yprov_mlflow.prov.collectors import catalog
 from yprov_mlflow.prov.collectors.base import Collector
 from yprov_mlflow.prov.collectors.git import Git
@@ -19,7 +20,7 @@ def register(tmp_path, monkeypatch):
         folder = tmp_path / f"{name}-1.0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (folder / "entry_points.txt").write_text(f"[{catalog.GROUP}]\n{name} = {value}\n")
+        (folder / "entry_points.txt").write_text(f"[{plugins.COLLECTORS}]\n{name} = {value}\n")
 
     return write
 
@@ -44,7 +45,7 @@ def test_choose(chosen, expected):
 
 
 def test_built_in_names_do_not_read_entry_points(monkeypatch):
-    monkeypatch.delattr(catalog, "entry_points")
+    monkeypatch.delattr(plugins, "entry_points")
     assert catalog.choose(["default", "codecarbon"]) == [*catalog.BUILT_IN]
 
 
@@ -74,7 +75,7 @@ def test_entry_points_cannot_replace_built_in_collectors(register):
     ("value", "expected"),
     [
         ("yprov_mlflow.prov.collectors.base:Quantity", "not a subclass of Collector"),
-        ("yprov_mlflow.prov.collectors.base:GROUP", "AttributeError"),
+        ("yprov_mlflow.prov.collectors.base:NONE", "AttributeError"),
         ("there_is_no_such_module:Meter", "ModuleNotFoundError"),
     ],
 )

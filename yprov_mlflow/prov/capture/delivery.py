@@ -23,6 +23,7 @@ from yprov_mlflow.prov.capture.open_runs import RunState
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import SETTLE, CaptureSession
+from yprov_mlflow.prov.capture.sinks import Delivery, Outbox
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.collectors import ranks
 from yprov_mlflow.prov.errors import first_line
@@ -41,6 +42,10 @@ FACTS_TIMEOUT_S = 2.0  # how long a document waits for the first facts of collec
 QUIET_S = 2.0  # how long a finished run must be quiet before late events make a new document
 MAX_LATE_S = 20.0  # after how long they do if it is never quiet
 LOCK_TIMEOUT_S = 60.0  # how long one process waits for another that writes the same document
+
+
+Send = Callable[[JournalDirectory, Delivery], None]
+"""Sends the document of a finished run to sinks."""
 
 
 class _Late(NamedTuple):
@@ -214,6 +219,8 @@ def at_exit(capture: CaptureSession) -> None:
     if capture.delivery_worker is not None:
         left_s = max(0.0, end - time.monotonic())
         capture.delivery_worker.finish(min(UNFINISHED_TIMEOUT_S, left_s))
+    if capture.outbox is not None:
+        capture.outbox.finish()
 
 
 # -- one document --------------------------------------------------------------------------
@@ -259,7 +266,7 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
     with contextlib.ExitStack() as failed:
         failed.callback(setattr, state, "dirty", True)
         folder = own_folder(capture, run_id, state)
-        written = write(capture, folder, state.store, state.suspect)
+        written = write(capture, folder, state.store, state.suspect, _outbox(capture))
         state.delivered = written.sizes
         if written.damaged and not state.damaged:
             state.damaged = True
@@ -285,8 +292,24 @@ def own_folder(capture: CaptureSession, run_id: str, state: RunState) -> Journal
     return JournalDirectory(capture.recorder.directory, run_id, unsaved)
 
 
-def write(capture: CaptureSession, folder: JournalDirectory, store: Any, thorough: bool) -> Written:
-    """Write a run's document, and upload it to the run's artifacts."""
+def _outbox(capture: CaptureSession) -> Send | None:
+    """Return the function that has documents sent to sinks, if the settings name any."""
+    names = capture.recorder.settings.sinks
+    if names and capture.outbox is None:
+        # From Python 3.12 on, no thread can be started while a process exits: recover sends it.
+        with contextlib.suppress(RuntimeError):
+            capture.outbox = Outbox(names)
+    return capture.outbox.put if capture.outbox else None
+
+
+def write(
+    capture: CaptureSession,
+    folder: JournalDirectory,
+    store: Any,
+    thorough: bool,
+    send: Send | None = None,
+) -> Written:
+    """Write a run's document, upload it to its artifacts, and ``send`` it if the run has ended."""
     with locked(folder), document(capture, folder, store, thorough) as (artifacts, written):
         if capture.server and folder.is_by_client():
             return written
@@ -297,6 +320,11 @@ def write(capture: CaptureSession, folder: JournalDirectory, store: Any, thoroug
         # Without the mark, recover writes the document again.
         with contextlib.suppress(OSError):
             folder.mark_delivered(written.sizes, capture.recorder.journaled_uri(store))
+        if send is not None and artifacts.run.info.status in TERMINAL:
+            uri = capture.recorder.journaled_uri(store)
+            # Without a copy, recover sends the document.
+            with contextlib.suppress(OSError):
+                send(folder, Delivery(folder.run_id, uri, written.files[-1], written.files))
     return written
 
 

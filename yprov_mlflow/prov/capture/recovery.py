@@ -17,7 +17,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
-from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture import mlflow_private, sinks
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.delivery import (
     FACTS_TIMEOUT_S,
@@ -61,8 +61,8 @@ class Outcome(NamedTuple):
     """The result of ``recover`` for one run or store."""
 
     run_id: str  # or what stands for a store (``ids.store_id``)
-    state: str  # "written", "current", "pruned" or "failed"
-    where: str  # location of a written document
+    state: str  # "written", "sent", "current", "pruned" or "failed"
+    where: str  # location of a written document, or the sinks it was sent to
     events: int  # number of events in that document
     reason: str  # of a failure, or the damaged lines of journals
 
@@ -131,20 +131,46 @@ def _recover(
     if exists and folder.is_current() and not again:
         # The document is from before the damage, and better than a new one.
         problems = folder.readers()[1]
+        if file is None and (names := sinks.pending(folder, capture.recorder.settings.sinks)):
+            return _send(folder, tracking_uri, names)
         return Outcome(run_id, "current", "", 0, "; ".join(map(str, problems)))
     if file is not None:
         written = _write_store_document(file, capture, folder)
         where = str(file)
     else:
         uri = tracking_uri or _recorded_uri(folder)
-        written = write(capture, folder, _open_store(uri), True)
+        failures: list[str] = []
+        chosen = capture.recorder.settings.sinks
+        written = write(
+            *(capture, folder, _open_store(uri), True),
+            lambda folder, delivery: failures.extend(sinks.send(folder, delivery, chosen)),
+        )
+        if failures:
+            return Outcome(run_id, "failed", "", written.event_count, " ".join(failures))
         where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {redact(uri)}"
     return Outcome(run_id, "written", where, written.event_count, "; ".join(written.problems))
+
+
+def _send(folder: JournalDirectory, tracking_uri: str | None, names: Sequence[str]) -> Outcome:
+    """Send the document of a finished run to sinks that have not got it."""
+    uri = tracking_uri or _recorded_uri(folder)
+    store = _open_store(uri)
+    if _get_run(store, folder.run_id).info.status not in TERMINAL:
+        return Outcome(folder.run_id, "current", "", 0, "")
+    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        document = _fetch(store, folder.run_id, Path(out), True)
+        files = tuple(path for path in Path(out).rglob("*") if path.is_file())
+        delivery = sinks.Delivery(folder.run_id, redact(uri), document, files)
+        failures = " ".join(sinks.send(folder, delivery, names))
+    state = "failed" if failures else "sent"
+    return Outcome(folder.run_id, state, ", ".join(names), 0, failures)
 
 
 def _prune(folder: JournalDirectory, days: float) -> bool:
     """Remove the journals of a run that has its document, and return whether they are removed."""
     latest_s = max((path.stat().st_mtime for path in folder.files()), default=time.time())
+    if sinks.pending(folder, settings.load().sinks):
+        return False
     if not folder.is_current() or time.time() - latest_s < days * _DAY_S:
         return False
     readers, problems = folder.readers()

@@ -106,6 +106,7 @@ class CaptureSession:
         # Reentrant, as a signal handler may end a run in the middle of a call.
         self.lock = threading.RLock()
         self.delivery_worker: Any = None
+        self.outbox: Any = None
         # Kind and id of the owner of each artifact root, by its URI.
         self.artifact_roots: BoundedDict[tuple[str, str]] = (
             parent.artifact_roots if parent else BoundedDict()

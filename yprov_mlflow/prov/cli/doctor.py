@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--tracking-uri", metavar="URI", help="A tracking URI to check.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(tracking_uri: str | None, as_json: bool) -> None:
-    """Check versions, settings, tracking URI and collectors, and list what cannot be captured.
+    """Check versions, settings, tracking URI and plugins, and list what cannot be captured.
 
     Run it where the training runs: same environment, same folder, same variables. It opens no
     store and leaves nothing behind; to check the journal folder, or its nearest existing
@@ -65,6 +65,9 @@ def _tables(checks: Mapping[str, Any]) -> Iterator[Table]:
     yield Table("Code", (), [row for row in checks["code"].items() if row[1] is not None])
     columns = ("collector", "selected", "works here", "devices, or reason")
     yield Table("Collectors", columns, list(_collector_rows(checks["collectors"])))
+    others = [(p["kind"], p["name"], p["reason"] or "can be used") for p in checks["plugins"]]
+    if others:
+        yield Table("Other plugins", ("kind", "name", "result"), others)
 
 
 def _collector_rows(collectors: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

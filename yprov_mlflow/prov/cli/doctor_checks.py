@@ -13,17 +13,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from yprov_mlflow.prov import settings
-from yprov_mlflow.prov.capture import diagnosis
+from yprov_mlflow.prov import plugins, settings
+from yprov_mlflow.prov.capture import diagnosis, sinks
 from yprov_mlflow.prov.collectors import catalog, environment, git
 from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
-from yprov_mlflow.prov.errors import CollectorError, SettingsError
+from yprov_mlflow.prov.errors import CollectorError, PluginError, SettingsError
+from yprov_mlflow.prov.formats import plugin_formats
+from yprov_mlflow.prov.formats.file_formats import BUILT_IN
 from yprov_mlflow.prov.journal import JournalDirectory
+from yprov_mlflow.prov.sources import plugin_sources
 
 _PACKAGES = ("yprov-mlflow", "mlflow", "mlflow-skinny", "prov", "pyarrow", "sqlalchemy")
 _PROBE_LIMIT_S = 5.0
@@ -35,9 +38,9 @@ def check(tracking_uri: str | None = None) -> dict[str, Any]:
 
     Returns:
         ``versions``, ``settings`` (name to value and origin), ``tracking``, ``journals``,
-        ``code``, ``collectors`` (see ``_probe``); ``problems``, each of which prevents capture or
-        disables a setting, and ``limits``, each of which only keeps something out of the
-        documents.
+        ``code``, ``collectors`` (see ``_probe``), ``plugins``; ``problems``, each of which
+        prevents capture or disables a setting, and ``limits``, each of which only keeps something
+        out of the documents.
     """
     problems: list[str] = []
     limits: list[str] = []
@@ -47,6 +50,7 @@ def check(tracking_uri: str | None = None) -> dict[str, Any]:
         "settings": {},
         "journals": {},
         "collectors": [],
+        "plugins": [],
     }
     try:
         loaded = settings.load()
@@ -57,6 +61,7 @@ def check(tracking_uri: str | None = None) -> dict[str, Any]:
         limits.extend(loaded.about.get("problems", ()))
         checks["journals"] = _journals(loaded.directory, problems, limits)
         checks["collectors"] = _collectors(loaded, problems)
+        checks["plugins"] = _plugins(loaded, problems)
     problems.extend(_unknown_variables())
     checks["tracking"] = _tracking(tracking_uri, problems)
     checks["code"] = _code(limits)
@@ -157,6 +162,37 @@ def _code(limits: list[str]) -> dict[str, Any]:
             "Train from a git repository to record them."
         )
     return facts
+
+
+def _plugins(loaded: settings.Settings, problems: list[str]) -> list[dict[str, Any]]:
+    """Return kind and name of other packages' plugins, and the reason why one cannot be used.
+
+    Collectors have a list of their own, except for those whose name is taken.
+    """
+    contracts: dict[str, tuple[plugins.Check, Collection[str]]] = {
+        plugins.FORMATS: (plugin_formats.check, BUILT_IN),
+        plugins.SINKS: (sinks.CHECK, {}),
+        plugins.SOURCES: (plugin_sources.CHECK, {}),
+    }
+    taken = plugins.conflicts(plugins.COLLECTORS, catalog.BUILT_IN)
+    rows: list[tuple[str, str, str | None]] = [(plugins.COLLECTORS, *row) for row in taken]
+    for group, (contract, built_in) in contracts.items():
+        for name in plugins.names(group, built_in):
+            rows.append((group, name, _unusable(group, name, contract)))
+        rows += [(group, *row) for row in plugins.conflicts(group, built_in)]
+    installed = plugins.names(plugins.SINKS)
+    missing = [name for name in loaded.sinks if name not in installed]
+    problems.extend(str(PluginError.unknown("sink", name, installed)) for name in missing)
+    return [{"kind": plugins.KINDS[g], "name": name, "reason": r} for g, name, r in rows]
+
+
+def _unusable(group: str, name: str, contract: plugins.Check) -> str | None:
+    try:
+        with _no_output():
+            plugins.load(group, name, contract)
+    except PluginError as error:
+        return str(error)
+    return None
 
 
 # -- collectors --------------------------------------------------------------------------

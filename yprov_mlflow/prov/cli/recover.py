@@ -47,6 +47,8 @@ def recover(
     command reads the journals that are newer than their document, adds data from the store
     that they lack, and uploads provenance/prov.json to the run's artifacts.
 
+    Documents that a sink (YPROV_MLFLOW_SINKS) has not got are sent to it.
+
     Experiments, the model registry, and traces outside runs get a document, too:
     stores/<uuid of the store>/prov.json in the journal folder.
 
@@ -77,6 +79,7 @@ def recover(
 def _line(outcome: Outcome) -> str:
     detail = {
         "written": f"{outcome.events} events to {outcome.where}",
+        "sent": f"its document to {outcome.where}",
         "current": "is up to date",
         "pruned": "its document is among the artifacts of the run",
     }.get(outcome.state, outcome.reason)

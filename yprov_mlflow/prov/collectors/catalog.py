@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import NamedTuple
 
+from yprov_mlflow.prov import plugins
 from yprov_mlflow.prov.collectors.base import Collector
 from yprov_mlflow.prov.errors import CollectorError
-
-GROUP = "yprov_mlflow.prov.collectors"
-"""Entry-point group for collectors of other packages."""
 
 
 class BuiltIn(NamedTuple):
@@ -44,8 +42,7 @@ PRESETS = ("none", "default", "all")
 
 def names() -> list[str]:
     """Return the names of all collectors: built-in ones, then those of other packages, sorted."""
-    others = {entry.name for entry in entry_points(group=GROUP)} - set(BUILT_IN)
-    return [*BUILT_IN, *sorted(others)]
+    return [*BUILT_IN, *plugins.names(plugins.COLLECTORS, BUILT_IN)]
 
 
 def choose(words: Sequence[str]) -> list[str]:
@@ -75,7 +72,7 @@ def _expand(name: str) -> set[str]:
     if name == "all":
         return {*available}
     if name not in available:
-        raise CollectorError.unknown(name, [*PRESETS, *available])
+        raise CollectorError.unknown("collector", name, [*PRESETS, *available])
     return {name}
 
 
@@ -87,15 +84,15 @@ def load(name: str) -> type[Collector]:
     """
     if name in BUILT_IN:
         target = f"yprov_mlflow.prov.collectors.{BUILT_IN[name].target}"
-        built_in: type[Collector] = EntryPoint(name, target, GROUP).load()
+        built_in: type[Collector] = EntryPoint(name, target, plugins.COLLECTORS).load()
         return built_in
-    entry = next(iter(entry_points(group=GROUP, name=name)), None)
-    if entry is None:
-        raise CollectorError.unknown(name, [*PRESETS, *names()])
-    try:
-        cls = entry.load()
-    except Exception as error:  # importing other people's code can raise anything
-        raise CollectorError.broken(name, entry.value, repr(error)) from error
-    if not (isinstance(cls, type) and issubclass(cls, Collector)):
-        raise CollectorError.broken(name, repr(cls), "it is not a subclass of Collector")
-    return cls
+    cls = plugins.load(plugins.COLLECTORS, name, _check)
+    if cls is None:
+        raise CollectorError.unknown("collector", name, [*PRESETS, *names()])
+    collector: type[Collector] = cls
+    return collector
+
+
+def _check(plugin: object) -> str:
+    is_class = isinstance(plugin, type) and issubclass(plugin, Collector)
+    return "" if is_class else f"{plugin!r} is not a subclass of Collector"

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from yprov_mlflow.prov.errors import DocumentError
-from yprov_mlflow.prov.formats import prov_json, prov_jsonld, prov_n, prov_xml
+from yprov_mlflow.prov import plugins
+from yprov_mlflow.prov.errors import DocumentError, PluginError
+from yprov_mlflow.prov.formats import plugin_formats, prov_json, prov_jsonld, prov_n, prov_xml
 from yprov_mlflow.prov.formats.jsonld_names import is_prov_jsonld
 from yprov_mlflow.prov.formats.rdf import json_ld, turtle
 from yprov_mlflow.prov.layout import DOCUMENT_STEM
@@ -66,7 +67,7 @@ class Format:
         return documents
 
 
-FORMATS: Mapping[str, Format] = {
+BUILT_IN: Mapping[str, Format] = {
     form.name: form
     for form in (
         Format("prov-json", ".json", "application/json", True, prov_json),
@@ -80,22 +81,43 @@ FORMATS: Mapping[str, Format] = {
         Format("json-ld", ".jsonld", "application/ld+json", True, json_ld),
     )
 }
-"""All formats by name."""
+"""Our own formats by name."""
 
-ALIASES: Mapping[str, str] = {form.suffix[1:]: name for name, form in FORMATS.items()}
-"""Names of formats by the extension of their files, without the dot."""
 
-SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in FORMATS.values()} | {
-    ".nt": FORMATS["n-quads"],
-    ".provx": FORMATS["prov-xml"],
+class _Formats(Mapping[str, Format]):
+    """Our formats, then those of other packages, which are imported when they are looked up."""
+
+    def __getitem__(self, name: str) -> Format:
+        form = BUILT_IN.get(name) or _of_plugin(name)
+        if form is None:
+            raise KeyError(name)
+        return form
+
+    def __iter__(self) -> Iterator[str]:
+        yield from BUILT_IN
+        yield from plugins.names(plugins.FORMATS, BUILT_IN)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+FORMATS: Mapping[str, Format] = _Formats()
+"""All formats by name; a lookup raises ``PluginError`` for a format that cannot be used."""
+
+ALIASES: Mapping[str, str] = {form.suffix[1:]: name for name, form in BUILT_IN.items()}
+"""Names of our formats by the extension of their files, without the dot."""
+
+SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in BUILT_IN.values()} | {
+    ".nt": BUILT_IN["n-quads"],
+    ".provx": BUILT_IN["prov-xml"],
 }
-"""Formats by file extension."""
+"""Our formats by file extension."""
 
 _FASTEST_FIRST = (
     *("prov-json", "prov-jsonld", "prov-xml", "prov-n"),
     *("trig", "turtle", "n-quads", "json-ld"),
 )
-_DOCUMENT_NAMES = [DOCUMENT_STEM + FORMATS[name].suffix for name in _FASTEST_FIRST]
+_DOCUMENT_NAMES = [DOCUMENT_STEM + BUILT_IN[name].suffix for name in _FASTEST_FIRST]
 
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 # All quantifiers are possessive: a hostile file must not make the search quadratic.
@@ -116,15 +138,35 @@ _STARTS = (
 """Patterns for the start of files that are not JSON; TriG includes Turtle."""
 
 
+def _of_plugin(name: str) -> Format | None:
+    codec = plugin_formats.codec(name)
+    if codec is None:
+        return None
+    return Format(name, codec.suffixes[0], "application/octet-stream", False, codec)
+
+
+def _plugin_suffixes() -> Iterator[tuple[str, Format]]:
+    """Yield the extensions of other packages' formats; a broken one must not stop the others."""
+    for name in plugins.names(plugins.FORMATS, BUILT_IN):
+        try:
+            form, codec = _of_plugin(name), plugin_formats.codec(name)
+        except PluginError as error:
+            plugins.warn_once(str(error))
+        else:
+            yield from ((suffix, form) for suffix in codec.suffixes if form) if codec else ()
+
+
 def documents_below(folder: Path) -> Iterator[Path]:
     """Yield the documents below a folder in order: files that conversion and capture name so.
 
     Of several formats in one folder it is the one that is read fastest, as all of them hold one
     document. Hidden folders are skipped, and links to folders are not followed.
     """
+    known_names = [*_DOCUMENT_NAMES]
+    known_names += [DOCUMENT_STEM + suffix for suffix, _ in _plugin_suffixes()]
     for path, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if (name := next((n for n in _DOCUMENT_NAMES if n in names), None)) is not None:
+        if (name := next((n for n in known_names if n in names), None)) is not None:
             yield Path(path, name)
 
 
@@ -160,7 +202,10 @@ def detect_format(suffix: str, head: bytes) -> Format:
     """
     if head.startswith(_COMPRESSED):
         raise DocumentError.compressed()
-    by_suffix = SUFFIXES.get(suffix.lower())
+    suffix = suffix.lower()
+    by_suffix = SUFFIXES.get(suffix)
+    if by_suffix is None and suffix:
+        by_suffix = next((f for s, f in _plugin_suffixes() if s.lower() == suffix), None)
     if by_suffix is not None and by_suffix.name not in ("prov-json", "json-ld"):
         return by_suffix
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from yprov_mlflow.prov.layout import (
     JOURNAL_SUFFIX,
     JOURNALS,
     PRIVATE_FILE,
+    SENT,
     private_folder,
 )
 
@@ -183,6 +185,22 @@ class JournalDirectory:
         partial.touch(PRIVATE_FILE)
         partial.write_bytes(codec.encode(value, codec.seed(self.run_id, DELIVERED)))
         partial.replace(self.path / DELIVERED)  # atomic: readers see the old or the new sizes
+
+    def sent(self) -> dict[str, dict[str, int]]:
+        """Return, by sink, the sizes that the journals had when the document was sent to it."""
+        try:
+            with open_regular(self.path / SENT) as file:
+                sent = json.loads(file.read(_MAX_DELIVERED))
+        except (OSError, ValueError):  # a broken file only means that it is sent again
+            return {}
+        return sent if isinstance(sent, dict) else {}
+
+    def mark_sent(self, sink: str, sizes: dict[str, int]) -> None:
+        """Save that a sink has the document that was made from journals of these sizes."""
+        partial = self.path / f"{SENT}.{os.getpid()}"
+        partial.touch(PRIVATE_FILE)
+        partial.write_text(json.dumps({**self.sent(), sink: sizes}))
+        partial.replace(self.path / SENT)
 
     def is_current(self) -> bool:
         """Return whether the last document contains everything in the journals."""

@@ -12,6 +12,7 @@ from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, StoreErro
 from yprov_mlflow.prov.formats.file_formats import HEAD, detect_format, documents_below
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.document_source import DocumentSource
+from yprov_mlflow.prov.sources.plugin_sources import open_plugin
 from yprov_mlflow.prov.sources.source import Source
 from yprov_mlflow.prov.uris import strip_prefix
 
@@ -31,7 +32,7 @@ def open_source(location: str, *, artifacts: str | None = None, uri: str | None 
 
     Args:
         location: A folder with an ``mlruns`` tree, a SQLite file, or a tracking URI of MLflow,
-            with or without the prefix ``yprov+``.
+            with or without the prefix ``yprov+``; else a store that a plugin recognizes.
         artifacts: Folder to search for artifacts whose URIs in the store are not valid here.
         uri: The original location of a file store or of documents, if ``location`` is a copy.
 
@@ -39,6 +40,16 @@ def open_source(location: str, *, artifacts: str | None = None, uri: str | None 
         StoreError: Nothing exists there, or it is not a store of runs.
         MissingExtraError: A library for databases is not installed.
     """
+    try:
+        return _open_own(location, artifacts, uri)
+    except StoreError:
+        source = open_plugin(strip_prefix(location))
+        if source is None:
+            raise
+        return source
+
+
+def _open_own(location: str, artifacts: str | None, uri: str | None) -> Source:
     target = strip_prefix(location)
     match = _SCHEME.match(target)
     # A path may look like a URI: "runs:2019" is a valid file name.

@@ -1,5 +1,5 @@
 import pytest
-from yprov_mlflow_collector_example import Pressure
+from yprov_mlflow_plugins_example.pressure import Pressure
 
 from yprov_mlflow.prov.collectors.base import Available, CollectorContext, Unavailable
 from yprov_mlflow.prov.collectors.testing import check_collector
