@@ -121,7 +121,7 @@ def standards(session: nox.Session) -> None:
 
     Takes an hour; ``-- --most 3`` takes three runs of each store.
     """
-    session.install("-e", ".", "prov[xml]", "jsonschema", "jsonschema-rs", "roc-validator")
+    session.install("-e", ".[crate]", "prov[xml]", "jsonschema", "jsonschema-rs", "roc-validator")
     session.run("python", "tests/standards/check.py", *session.posargs)
 
 

@@ -22,11 +22,10 @@ import tarfile
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from importlib.resources import as_file, files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from support.oracles.validity import schema
 from support.readers import corpus
 
 from yprov_mlflow.prov.formats import FORMATS
-from yprov_mlflow.prov.layout import DOCUMENT_STEM
+from yprov_mlflow.prov.layout import DOCUMENT_STEM, STORE_FOLDER
 from yprov_mlflow.prov.sources import open_source
 
 ROOT = Path(__file__).parents[2]
@@ -189,32 +188,44 @@ def capture(folder: Path) -> Path:
 
 # -- crates ------------------------------------------------------------------------------
 
+ABOUT = """
+[tool.yprov-mlflow.about]
+title = "A run"
+description = "The run of a test."
+keywords = ["test"]
+license = "Apache-2.0"
+publisher = { name = "University of Trento", ror = "05trd4x28" }
 
-def make_crates(document: Path, folder: Path) -> list[Path]:
-    """Return crates of the captured run, if this version makes them."""
-    if find_spec("yprov_mlflow.prov.cli.crate") is None:
-        return []
-    command("crate", document, "-o", folder / "crate", folder=folder)
-    return [folder / "crate"]
+[[tool.yprov-mlflow.about.authors]]
+name = "Josiah Carberry"
+orcid = "0000-0002-1825-0097"
+affiliation = { name = "University of Trento", ror = "05trd4x28" }
+"""
+ISSUES = re.compile(r" *([0-9]+)  (\S+)  +/")
 
 
-def check_crate(path: Path) -> list[tuple[str, str]]:
-    """Return the violations that ``roc-validator`` reports, required and recommended."""
-    from rocrate_validator import models, services  # only this check needs it
+def make_crate(document: Path, crate: Path, *options: str) -> Path:
+    """Write the crate of a document; the artifacts of old stores are mostly gone."""
+    about = crate.with_suffix(".toml")
+    about.write_text(ABOUT)
+    command("crate", document, "-o", crate, "--about", about, *options, folder=crate.parent)
+    return crate
 
-    errors = []
-    for profile in ("process-run-crate", "workflow-run-crate", "provenance-run-crate"):
-        metadata = (path / "ro-crate-metadata.json").read_text("utf-8")
-        if profile.partition("-")[0] not in metadata:
-            continue
-        settings = services.ValidationSettings(
-            rocrate_uri=str(path),
-            profile_identifier=profile,
-            requirement_severity=models.Severity.RECOMMENDED,
-        )
-        result = services.validate(settings)
-        errors += [("crate: roc-validator", f"{path}: {i.message}") for i in result.get_issues()]
-    return errors
+
+def check_crates(crates: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each profile that a crate claims, and what ``roc-validator`` misses in the crate."""
+    script = Path(__file__).parents[1] / "peers" / "check_crates.py"
+    done = subprocess.run([sys.executable, script, *crates], capture_output=True, text=True)
+    lines = done.stdout.splitlines()[1:]
+    if done.returncode not in (0, 1) or not lines:
+        raise SystemExit(done.stderr)
+    rows: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if match := ISSUES.match(line):
+            rows.append((f"crate: {match[2]}", []))
+        else:
+            rows[-1][1].append(line.strip())
+    yield from rows
 
 
 # -- the table ---------------------------------------------------------------------------
@@ -238,7 +249,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only each N-th store")
     parser.add_argument("--most", type=int, default=0, help="only so many runs of each store")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--crate", type=Path, action="append", default=[], help="a folder")
+    parser.add_argument("--crates", type=int, default=sys.maxsize, help="most crates")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     errors: list[tuple[str, str]] = []
@@ -247,6 +258,7 @@ def main() -> int:
         out = folder / "out"
         out.mkdir()
         document = capture(folder / "captured")
+        crates = [make_crate(document, folder / "crate")]
         for number, source in enumerate([document, *list(stores(folder))[:: options.every]]):
             convert(source, out / str(number), options.most)
             documents = sorted(path.parent for path in (out / str(number)).rglob("prov.json"))
@@ -254,11 +266,14 @@ def main() -> int:
             for more, problems in pool.map(check_folder, documents):
                 counts += more
                 errors += problems
+            runs = [path for path in documents if path.name != STORE_FOLDER]
+            if runs and len(crates) < options.crates:
+                crates.append(make_crate(runs[0], folder / f"crate-{number}", "--no-files"))
             name = source.relative_to(folder)
             print(f"{name}: {len(documents)} documents", file=sys.stderr, flush=True)
-        for crate in [*make_crates(document, folder), *options.crate]:
-            counts["crate: roc-validator"] += 1
-            errors += check_crate(crate)
+        for profile, lines in check_crates(crates):
+            counts[profile] += 1
+            errors += [(profile, line) for line in lines]
     print(report(counts, errors))
     return 1 if errors else 0
 
