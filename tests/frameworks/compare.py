@@ -38,6 +38,7 @@ NEEDS = {
     "lightning_models": ("lightning",),
     "keras_models": ("keras", "tensorflow"),
     "transformers_models": ("transformers", "torch"),
+    "torch_verbs": ("torch",),
     "optuna_study": ("optuna",),
     "genai_traces": (),
     "genai_evaluation": ("openai", "langchain_core"),
