@@ -21,6 +21,7 @@ from rocrate_validator.models import Severity
 from urllib3 import HTTPResponse
 
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+BIOSCHEMAS = "https://bioschemas.org/"
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/": "process-run-crate",
     "https://w3id.org/ro/wfrun/workflow/": "workflow-run-crate",
@@ -31,14 +32,20 @@ PROFILES = {
 class _Shipped(HTTPAdapter):
     """Answers with the JSON-LD context that the library rocrate ships.
 
-    It is of version 1.3, which has all terms of 1.1 that crates of runs use.
+    It is of version 1.3, which has all terms of 1.1 that crates of runs use. Only those of
+    Bioschemas have other IRIs in 1.1.
     """
 
     def send(self, request, **_):
         context = Path(rocrate.__file__).parent / "data/ro-crate.jsonld"
-        body, headers = io.BytesIO(context.read_bytes()), {"Content-Type": "application/ld+json"}
+        text = context.read_text("utf-8").replace(f"{BIOSCHEMAS}terms/", BIOSCHEMAS)
+        body, headers = io.BytesIO(text.encode()), {"Content-Type": "application/ld+json"}
         raw = HTTPResponse(body, headers, 200, preload_content=False, request_url=request.url)
         return self.build_response(request, raw)
+
+
+UNAVOIDABLE = "The SoftwareApplication id SHOULD be an absolute URI"
+"""Of crates with a workflow: it must be a file of the crate, whose id is relative."""
 
 
 def profiles_of(crate: Path) -> Iterator[str]:
@@ -79,8 +86,10 @@ def main(crates: list[str]) -> int:
         for crate in map(Path, crates):
             for profile in profiles_of(crate):
                 lines = issues(crate, profile, cache)
-                failed = failed or bool(lines)
-                print(f"{len(lines):>6}  {profile:<22} {crate}")
+                avoidable = [line for line in lines if UNAVOIDABLE not in line]
+                failed = failed or bool(avoidable)
+                note = f" ({len(lines) - len(avoidable)} unavoidable)" if avoidable != lines else ""
+                print(f"{len(avoidable):>6}  {profile:<22} {crate}{note}")
                 for line in lines:
                     print(f"        {line}")
     return 1 if failed else 0

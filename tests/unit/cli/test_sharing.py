@@ -5,8 +5,11 @@ import zipfile
 
 import pytest
 from click.testing import CliRunner
+from support.builders.run_log import RUN_ID, Log
 
 from yprov_mlflow.prov.cli import main
+from yprov_mlflow.prov.events import FactsCollected, RunUpdated
+from yprov_mlflow.prov.translate.workflow_document import TaskEntry, TaskFile, workflow_document
 
 ABOUT = """\
 [tool.yprov-mlflow.about]
@@ -117,6 +120,7 @@ def test_crate_of_a_run_describes_it_and_has_its_files(captured, tmp_path, who):
     for instrument in action["instrument"]:
         assert by_id[instrument["@id"]]["softwareVersion"]
     assert (out / "artifacts" / "notes" / "a.txt").read_text() == "two"
+    assert (out / "README.md").read_text().startswith("# Workflow card: Digits from pixels")
     # What is in the crate is what its description says.
     for part in root["hasPart"]:
         assert (out / part["@id"]).stat().st_size == int(by_id[part["@id"]]["contentSize"])
@@ -136,7 +140,8 @@ def test_crate_without_the_artifacts_names_them(document, tmp_path):
     for blank in ("license: set license in", "authors: set authors", "publisher: set publisher"):
         assert blank in done.output
     with zipfile.ZipFile(tmp_path / "crate.zip") as crate:
-        assert {*crate.namelist()} == {"provenance/prov.json", "ro-crate-metadata.json"}
+        files = {"README.md", "provenance/prov.json", "ro-crate-metadata.json"}
+        assert {*crate.namelist()} == files
         by_id = entities(crate.read("ro-crate-metadata.json"))
     assert by_id["#artifacts/notes/a.txt"]["@type"] == "CreativeWork"
     assert by_id["./"]["license"] == "No license is stated."
@@ -181,6 +186,68 @@ def test_crate_of_documents_has_an_action_for_each_run(captured, tmp_path):
     assert f"{runs[0]}/artifacts/notes/a.txt: not found" in done.output
     for run in runs:
         assert by_id[by_id[f"#run/{run}"]["subjectOf"]["@id"]]["@type"] == "File"
+
+
+ENGINE = {"engine": "snakemake", "engine_version": "9.1", "execution": "e1", "workflow": "digits"}
+REMOTE = "https://github.com/example/digits.git"
+START_NS = 1_767_322_800 * 10**9
+
+
+def test_crate_with_a_workflow_has_its_steps_and_executions(tmp_path):
+    log = Log()
+    log.add(FactsCollected, "git", {"commit": "c" * 40, "remote": REMOTE, "entry_point": "fit.py"})
+    log.add(FactsCollected, "workflow", {"tasks": [{**ENGINE, "task": "fit", "task_id": "2"}]})
+    log.metric("loss", 0.5)
+    log.add(RunUpdated, "FINISHED", None)
+    prepare = TaskEntry({"task": "prepare", "task_id": "1"}, START_NS - 9, START_NS - 1, "FINISHED")
+    prepare.outputs = [TaskFile("data.csv", "ab" * 32, 3)]
+    fit = TaskEntry({"task": "fit", "task_id": "2"}, START_NS, START_NS + 9 * 10**9, "FINISHED")
+    for name, each in (
+        ("run", log.document()),
+        ("flow", workflow_document(ENGINE, [fit, prepare])),
+    ):
+        (tmp_path / "prov" / name).mkdir(parents=True)
+        (tmp_path / "prov" / name / "prov.json").write_bytes(each.to_json_bytes())
+    snakefile = tmp_path / "Snakefile"
+    snakefile.write_text("rule all:\n")
+    arguments = ("crate", tmp_path / "prov", "-o", tmp_path / "crate", "--workflow")
+    done = command(*arguments, snakefile)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "crate" / "workflow" / "Snakefile").read_text() == "rule all:\n"
+    by_id = entities((tmp_path / "crate" / "ro-crate-metadata.json").read_bytes())
+    root = by_id["./"]
+    main_workflow = by_id[root["mainEntity"]["@id"]]
+    assert {e["@id"].split("/")[-2] for e in root["conformsTo"]} == {
+        "process",
+        "workflow",
+        "provenance",
+        "workflow-ro-crate",
+    }
+    assert by_id[main_workflow["programmingLanguage"]["@id"]]["name"] == "Snakemake"
+    assert main_workflow["version"] == "c" * 40
+    steps = [by_id[step["@id"]] for step in main_workflow["step"]]
+    assert [step["name"] for step in steps] == ["prepare", "fit"]
+    (organize,) = [e for e in by_id.values() if e["@type"] == "OrganizeAction"]
+    assert by_id[organize["instrument"]["@id"]]["softwareVersion"] == "9.1"
+    execution = by_id[organize["result"]["@id"]]
+    assert execution["instrument"] == root["mainEntity"]
+    assert execution["startTime"] < execution["endTime"]
+    controls = [by_id[control["@id"]] for control in organize["object"]]
+    actions = [by_id[control["object"]["@id"]] for control in controls]
+    assert actions[1]["identifier"] == RUN_ID
+    assert by_id[actions[0]["result"]["@id"]]["name"] == "data.csv"
+    for action, step, control in zip(actions, steps, controls, strict=True):
+        assert control["instrument"] == {"@id": step["@id"]}
+        assert step["workExample"] == action["instrument"]
+        assert {"@id": action["@id"]} in root["mentions"]
+
+
+def test_workflow_that_no_document_names_is_an_error(document, tmp_path):
+    path, _ = document
+    done = command("crate", path, "-o", tmp_path / "crate", "--workflow", path)
+    assert done.exit_code == 2
+    assert "no document names a task of a workflow" in done.output
+    assert not (tmp_path / "crate").exists()
 
 
 # -- cards -------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ def card(
     from yprov_mlflow.prov.share.run_card import from_documents
 
     facts = about_facts(about)
-    with documents_of(source, tracking_uri, facts) as pairs:
-        made = from_documents([document for _, document in pairs])
+    with documents_of(source, tracking_uri, facts) as documents:
+        made = from_documents([document for _, document in documents.runs])
     if out is not None and as_json:
         console.write_report(Path(out), made.to_dict())
     elif out is not None:

@@ -36,6 +36,13 @@ from yprov_mlflow.prov.cli.crate_runs import (
     type=click.Path(exists=True, file_okay=False),
     help="Folder that has the artifacts, such as an mlruns, if they were moved.",
 )
+@click.option(
+    "--workflow",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File that defines the workflow whose tasks started the runs, such as a Snakefile: the "
+    "crate is a Workflow and Provenance Run Crate, too.",
+)
 @about_option
 @console.tracking_uri_option
 def crate(
@@ -44,6 +51,7 @@ def crate(
     *,
     no_files: bool,
     artifacts: str | None,
+    workflow: Path | None,
     about: str | None,
     tracking_uri: str | None,
 ) -> None:
@@ -57,7 +65,8 @@ def crate(
     are listed with the setting that fills them.
 
     SOURCE is the id of a run, the name or id of an experiment, a document in any format, or a
-    folder of documents. Runs that were not captured are converted from the store.
+    folder of documents, among them those of workflows. Runs that were not captured are converted
+    from the store.
 
     \b
     Examples:
@@ -68,10 +77,16 @@ def crate(
     from yprov_mlflow.prov.share.run_crate import write
 
     facts = about_facts(about)
-    with documents_of(source, tracking_uri, facts) as pairs:
-        runs = crate_runs(pairs, source, tracking_uri, artifacts, with_files=not no_files)
-        today = datetime.datetime.now(datetime.UTC).date()
-        report = write(runs, Path(out), today, with_files=not no_files)
+    with documents_of(source, tracking_uri, facts) as documents:
+        runs = crate_runs(documents.runs, source, tracking_uri, artifacts, with_files=not no_files)
+        report = write(
+            runs,
+            Path(out),
+            datetime.datetime.now(datetime.UTC).date(),
+            with_files=not no_files,
+            workflow=workflow,
+            others=documents.others,
+        )
     click.echo(f"{report.runs} runs and {report.files} files are in {console.printable(out)}")
     if report.missing:
         click.echo(f"{len(report.missing)} files are not in the crate:", err=True)

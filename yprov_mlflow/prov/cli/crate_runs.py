@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -31,6 +31,14 @@ from yprov_mlflow.prov.translate import Options, described, events_of
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 
+
+class Documents(NamedTuple):
+    """Documents of runs with their paths, and other documents, such as those of workflows."""
+
+    runs: list[tuple[Path, Document]]
+    others: list[Document]
+
+
 about_option = click.option(
     "--about",
     metavar="FILE",
@@ -51,8 +59,8 @@ def about_facts(file: str | None) -> Mapping[str, Any]:
 @contextmanager
 def documents_of(
     source: str, tracking_uri: str | None, facts: Mapping[str, Any]
-) -> Iterator[list[tuple[Path, Document]]]:
-    """Yield the documents of runs and their paths, described by the facts if they lack that.
+) -> Iterator[Documents]:
+    """Yield the documents of runs, described by the facts if they lack that, and all others.
 
     Args:
         source: A document, a folder of documents, a run id, or the name or id of an experiment.
@@ -65,7 +73,7 @@ def documents_of(
     """
     with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as scratch:
         pairs = [*_read(source, tracking_uri, Path(scratch))]
-        runs = [pair for pair in pairs if "run:run" in pair[1].records.get("activity", {})]
+        runs = [pair for pair in pairs if _is_of_run(pair[1])]
         if not runs and is_local(source):
             cure = "Give the prov.json of a run, or a folder that `yprov-mlflow convert` wrote"
             raise DocumentError("no document of a run found", source, cure)
@@ -73,7 +81,12 @@ def documents_of(
             what = f"neither a run nor an experiment with runs is called {source!r}"
             cure = f"Check the name, and set the store with {TRACKING_OPTIONS}"
             raise RunNotFoundError(what, redact(tracking_uri or "") or None, cure)
-        yield [(path, described(document, facts)) for path, document in runs]
+        others = [document for _, document in pairs if not _is_of_run(document)]
+        yield Documents([(path, described(document, facts)) for path, document in runs], others)
+
+
+def _is_of_run(document: Document) -> bool:
+    return "run:run" in document.records.get("activity", {})
 
 
 def is_local(source: str) -> bool:

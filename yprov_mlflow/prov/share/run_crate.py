@@ -20,23 +20,19 @@ from yprov_mlflow.prov.errors import MissingExtraError, OutputError
 from yprov_mlflow.prov.ids import quote_key
 from yprov_mlflow.prov.layout import PROV_JSON, PROVENANCE
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.share import crate_people
+from yprov_mlflow.prov.share import crate_people, run_card
+from yprov_mlflow.prov.share.crate_actions import STATUS, Entity, compact, time_text
+from yprov_mlflow.prov.share.workflow_crate import PROFILES, WorkflowParts, add_workflow
 from yprov_mlflow.prov.translate import side_files
 from yprov_mlflow.prov.views import summary as summary_view
-from yprov_mlflow.prov.views.summary_report import Artifact, Code, Summary
+from yprov_mlflow.prov.views.summary_report import Artifact, Code, Summary, WorkflowTask
 
 PROCESS_RUN = "https://w3id.org/ro/wfrun/process/0.5"
 """Profile of crates that describe executions of programs."""
 
 _TERMS = "https://w3id.org/ro/terms/workflow-run#"
-_ACTION_STATUS = {
-    "FINISHED": "http://schema.org/CompletedActionStatus",
-    "FAILED": "http://schema.org/FailedActionStatus",
-    "KILLED": "http://schema.org/FailedActionStatus",
-}
 _JSON, _UNKNOWN_TYPE = "application/json", "application/octet-stream"
 
-Entity = dict[str, Any]
 Owned = tuple[str | None, str]
 """An artifact: the id of the logged model that owns it, None for the run, and its path."""
 
@@ -72,7 +68,13 @@ class CrateReport:
 
 
 def write(
-    runs: Sequence[CrateRun], out: Path, today: datetime.date, *, with_files: bool = True
+    runs: Sequence[CrateRun],
+    out: Path,
+    today: datetime.date,
+    *,
+    with_files: bool = True,
+    workflow: Path | None = None,
+    others: Sequence[Document] = (),
 ) -> CrateReport:
     """Write the crate of runs.
 
@@ -81,8 +83,11 @@ def write(
         out: A folder, which is created, or a file that ends with ``.zip``.
         today: Date of publication in the crate.
         with_files: Copy artifacts; otherwise the crate only names them.
+        workflow: The file that defines the workflow whose tasks started the runs.
+        others: Documents of that workflow.
 
     Raises:
+        UsageError: ``workflow`` is given, and no document names a task.
         MissingExtraError: The library rocrate is not installed.
         OutputError: The output exists, or cannot be written.
     """
@@ -98,6 +103,8 @@ def write(
     try:
         for run in runs:
             writer.add_run(run)
+        if workflow is not None:
+            writer.add_workflow(workflow, others)
         writer.finish(today)
         write_crate = writer.crate.write_zip if out.suffix == ".zip" else writer.crate.write
         write_crate(out)
@@ -114,8 +121,10 @@ class _CrateWriter:
         self.report = CrateReport()
         self._with_files = with_files
         self._single = single
+        self._runs: list[CrateRun] = []
         self._summaries: list[Summary] = []
         self._actions: list[Entity] = []
+        self._workflow: dict[str, Any] = {}
         self._people = crate_people.People(self._add, self.report.add_blank)
 
     def add_run(self, run: CrateRun) -> None:
@@ -135,9 +144,9 @@ class _CrateWriter:
             "identifier": run_id,
             "name": f"run {label}",
             "description": _action_text(summary),
-            "startTime": _time(summary.run.start),
-            "endTime": _time(summary.run.end),
-            "actionStatus": _ACTION_STATUS.get(str(summary.run.status)),
+            "startTime": time_text(summary.run.start),
+            "endTime": time_text(summary.run.end),
+            "actionStatus": STATUS.get(str(summary.run.status)),
             "agent": self._people.agent(summary),
             "instrument": self._instruments(summary),
             "object": objects,
@@ -146,9 +155,31 @@ class _CrateWriter:
             "subjectOf": record,
         }
         self._report_blanks(action, label)
-        self._actions.append(self._add(action))
+        self._add(action)
+        self._actions.append(action)
         self._summaries.append(summary)
+        self._runs.append(run)
         self.report.runs += 1
+
+    def add_workflow(self, file: Path, others: Sequence[Document]) -> None:
+        """Add the workflow that the file defines, with the executions of its tasks."""
+        tasks: list[tuple[WorkflowTask, Entity | None]] = []
+        for summary, action in zip(self._summaries, self._actions, strict=True):
+            # The innermost task started the run; those around it have parts of their own.
+            own = next((task for task in summary.workflow_tasks if task.task), None)
+            tasks += [] if own is None else [(own, action)]
+        for document in others:
+            known = summary_view.from_document(document).workflow_tasks
+            tasks += [(task, None) for task in known]
+        codes = [code for summary in self._summaries for code in summary.code]
+        parts = WorkflowParts(tasks, codes, self._actions[0]["agent"])
+        add_file, blank = self._add_workflow_file, self.report.add_blank
+        self._workflow = add_workflow(file, parts, self._add, add_file, blank)
+
+    def _add_workflow_file(self, source: Path, target: str, **properties: Any) -> Any:
+        self.report.files += 1
+        present = {key: value for key, value in properties.items() if value is not None}
+        return self.crate.add_file(source, dest_path=target, properties=present)
 
     def finish(self, today: datetime.date) -> None:
         """Describe the crate itself."""
@@ -165,24 +196,49 @@ class _CrateWriter:
             "name": (about and about.title) or f"Provenance of {subject}",
             "description": (about and about.description) or description,
             "datePublished": today.isoformat(),
-            "conformsTo": self._add(profile),
-            "mentions": self._actions,
+            "conformsTo": [self._add(profile), *self._workflow.get("conformsTo", ())],
+            "mentions": [
+                *({"@id": action["@id"]} for action in self._actions),
+                *self._workflow.get("mentions", ()),
+            ],
+            "mainEntity": self._workflow.get("mainEntity"),
             **self._people.of_root(about),
         }
-        properties["hasPart"] = root["hasPart"]  # the library writes a list of one
+        if self._workflow:
+            self.crate.metadata["conformsTo"] = [
+                {"@id": "https://w3id.org/ro/crate/1.1"},
+                {"@id": PROFILES["Workflow RO-Crate"]},
+            ]
+        self._add_readme()
         for key, value in properties.items():
-            if (compact := _compact(value)) is not None:
-                root[key] = compact
+            if (short := compact(value)) is not None:
+                root[key] = short
         if any("resourceUsage" in entity for entity in self.crate.contextual_entities):
             self.crate.metadata.extra_terms["resourceUsage"] = f"{_TERMS}resourceUsage"
         self.crate.metadata.extra_terms["sha256"] = f"{_TERMS}sha256"
+
+    def _add_readme(self) -> None:
+        card = run_card.from_documents([run.document for run in self._runs])
+        properties = {
+            "name": "workflow-provenance card",
+            "encodingFormat": "text/markdown",
+            "about": {"@id": "./"},
+        }
+        self._add_content("README.md", card.to_markdown().encode(), properties)
+
+    def _add_content(self, target: str, content: bytes, properties: Mapping[str, Any]) -> Entity:
+        self.report.files += 1
+        size, sha256 = str(len(content)), hashlib.sha256(content).hexdigest()
+        properties = {**properties, "contentSize": size, "sha256": sha256}
+        file = self.crate.add_file(io.BytesIO(content), dest_path=target, properties=properties)
+        return {"@id": file.id}
 
     def _add(self, entity: Entity) -> Entity:
         """Add an entity, or keep an equal one; return a reference to it."""
         identifier = str(entity["@id"])
         if self.crate.dereference(identifier) is None:
-            compact = {key: _compact(value) for key, value in entity.items()}
-            self.crate.add_jsonld({k: v for k, v in compact.items() if v is not None})
+            short = {key: compact(value) for key, value in entity.items()}
+            self.crate.add_jsonld({k: v for k, v in short.items() if v is not None})
         return {"@id": identifier}
 
     def _add_file(self, source: Path, target: str, **properties: Any) -> Entity:
@@ -192,15 +248,8 @@ class _CrateWriter:
 
     def _add_documents(self, run: CrateRun, prefix: str) -> Entity:
         content = run.document.to_json_bytes() + b"\n"
-        self.report.files += 1
-        properties = {
-            "name": "provenance of the run in W3C PROV",
-            "encodingFormat": _JSON,
-            "contentSize": str(len(content)),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-        target = f"{prefix}{PROVENANCE}/{PROV_JSON}"
-        record = self.crate.add_file(io.BytesIO(content), dest_path=target, properties=properties)
+        properties = {"name": "provenance of the run in W3C PROV", "encodingFormat": _JSON}
+        record = self._add_content(f"{prefix}{PROVENANCE}/{PROV_JSON}", content, properties)
         for name, sha256 in side_files(run.document):
             file = run.folder / name
             if not file.is_file():
@@ -209,7 +258,7 @@ class _CrateWriter:
             label, target = "metric points of the run", f"{prefix}{PROVENANCE}/{file.name}"
             kind = _UNKNOWN_TYPE
             self._add_file(file, target, name=label, encodingFormat=kind, sha256=sha256)
-        return {"@id": record.id}
+        return record
 
     # -- inputs and outputs --------------------------------------------------------------
 
@@ -293,6 +342,7 @@ class _CrateWriter:
     def _instruments(self, summary: Summary) -> list[Entity]:
         software = [*self._software(summary)]
         codes = [self._code(c, software) for c in summary.code if c.remote and c.commit]
+        codes = [code for i, code in enumerate(codes) if code not in codes[:i]]
         if not codes and not software:
             self.report.add_blank(
                 "version of the software: the document does not state it; capture the run with"
@@ -372,24 +422,8 @@ def _action_text(summary: Summary) -> str:
     return f"MLflow run {summary.run.id}{of}{status}."
 
 
-def _time(text: str | None) -> str | None:
-    """Return a time in the only form that the validator of the profiles takes."""
-    try:
-        moment = datetime.datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
-
-
 def _scalar(value: Any) -> Any:
     """Return a value of JSON; numbers that JSON lacks become text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, (str, int, float, bool)) else str(value)
-
-
-def _compact(value: Any) -> Any:
-    """Return a single value instead of a list of one, and None instead of an empty list."""
-    if isinstance(value, (list, tuple)):
-        return value[0] if len(value) == 1 else list(value) or None
-    return value

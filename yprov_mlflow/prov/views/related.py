@@ -267,8 +267,19 @@ def workflow_tasks(reader: DocumentReader) -> tuple[WorkflowTask, ...]:
     ]
     with_task = {execution for _, execution in rows}
     rows += [("", execution) for execution in executions if execution not in with_task]
+    written: dict[str, list[str]] = {}
+    files = dict(reader.of_type("entity", "mlf:WorkflowFile"))
+    for record in reader.section("wasGeneratedBy").values():
+        if (file := files.get(str(record.get("prov:entity")))) is not None:
+            path = str(text(file.get("mlf:path")))
+            written.setdefault(str(record.get("prov:activity")), []).append(path)
     return tuple(
-        WorkflowTask(
+        read(
+            WorkflowTask,
+            tasks.get(task, {}),
+            engine_version=_term(agents.get(task or execution), "schema:softwareVersion"),
+            written=tuple(written[task]) if task in written else None,
+            record_id=task or execution,
             engine=None if (agent := agents.get(task or execution)) is None else key(agent),
             workflow=_term(executions.get(execution), "schema:name"),
             execution=_term(executions.get(execution), "mlf:executionId"),

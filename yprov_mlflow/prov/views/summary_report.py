@@ -190,7 +190,8 @@ class WorkflowTask(View):
     """A task of a workflow engine that started the run or works on it, the innermost first.
 
     ``workflow`` is the name of the workflow, ``execution`` the engine's id of its execution.
-    ``task`` is None if only the execution is known.
+    ``task`` is None if only the execution is known. ``written`` are the paths of files that the
+    task wrote, if the document is the workflow's own.
     """
 
     engine: str | None
@@ -200,6 +201,11 @@ class WorkflowTask(View):
     task_id: str | None
     attempt: str | None
     document: str | None
+    engine_version: str | None = term()
+    start: str | None = term("prov:startTime")
+    end: str | None = term("prov:endTime")
+    status: str | None = term("mlf:status")
+    written: tuple[str, ...] | None = term()
 
 
 class Session(View):
