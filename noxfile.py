@@ -67,7 +67,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python="3.12", default=False)
 def yprov4ml(session: nox.Session) -> None:
-    """Let yProv4ML read our profile, and compare what it returns with MLflow.
+    """Let yProv4ML read our profile, read its own folders, and compare both with MLflow.
 
     yProv4ML needs Python 3.12, torch and an older zarr: it gets an environment of its own.
     """
@@ -81,6 +81,9 @@ def yprov4ml(session: nox.Session) -> None:
     program = "tests/peers/yprov4ml_readers.py"
     session.run("python", program, "capture", f"{folder}/readers")
     session.run(theirs, program, "read", f"{folder}/readers", external=True)
+    program = "tests/peers/yprov4ml_folders.py"
+    session.run(theirs, program, "log", f"{folder}/folders", external=True)
+    session.run("python", program, "compare", f"{folder}/folders")
 
 
 FRAMEWORKS = [

@@ -195,7 +195,7 @@ def test_metric_files_hold_all_values(kind: str, tmp_path: Path) -> None:
     for _ in range(2):
         yprov4ml_files.append(path, yprov4ml_files.SeriesName("loss", "training", "None"), columns)
     yprov4ml_files.finish(path)
-    read, faults = yprov4ml_files.read(path)
+    read, faults, *_ = yprov4ml_files.read(path)
     assert faults == []
     assert [list(read.epochs), list(read.times_ms)] == [[*c, *c] for c in (columns[0], columns[2])]
     assert list(map(repr, read.values)) == [*map(repr, values)] * 2

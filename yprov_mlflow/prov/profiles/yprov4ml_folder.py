@@ -63,12 +63,13 @@ def write(
     if run is None:
         return []
     writer = _SeriesWriter(folder, run, yprov4ml_files.SUFFIXES[kind])
+    sources = points.sources(document)
     for item, columns in points.recorded(document):
-        writer.add(item, columns)
+        writer.add(item._replace(source=sources.get(item.key, item.source)), columns)
     ranks = points.ranks_of(document)
     for batch in batches:
         for item, columns in points.batched(batch, ranks):
-            writer.add(item, columns)
+            writer.add(item._replace(source=sources.get(item.key, item.source)), columns)
     for item, columns in points.means(document):
         writer.add(item, columns)
     writer.close()

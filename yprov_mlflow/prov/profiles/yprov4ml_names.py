@@ -81,7 +81,7 @@ def metric_file(key: str, context: str, source: str, rank: int, suffix: str) -> 
     yProv4ML's ``get_metric`` searches paths for ``<key>_<context>_<source>``, so the path keeps
     the key as it is, slashes included.
     """
-    path = f"{key}_{context}_{source}_GR{rank}{suffix}"
+    path = f"{key}_{context}_{_in_file_name(source)}_GR{rank}{suffix}"
     parts = path.split("/")
     if len(parts) > 1 and all(map(_is_file_name, parts)):
         return f"{NAMED_METRICS}/{path}"
@@ -90,9 +90,13 @@ def metric_file(key: str, context: str, source: str, rank: int, suffix: str) -> 
 
 def flat_metric_file(key: str, context: str, source: str, rank: int, suffix: str) -> str:
     """Return the path of a metric file without folders for slashes, and with a short name."""
-    name = key if "/" not in key and "\0" not in key else quote_key(key)
-    stem = _short(f"{name}_{context}_{source}_GR{rank}", _LONGEST_FILE_NAME)
+    stem = f"{_in_file_name(key)}_{context}_{_in_file_name(source)}_GR{rank}"
+    stem = _short(stem, _LONGEST_FILE_NAME)
     return f"{METRICS}/{stem}{suffix}"
+
+
+def _in_file_name(text: str) -> str:
+    return text if "/" not in text and "\0" not in text else quote_key(text)
 
 
 def _is_file_name(part: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Document, Record
 from yprov_mlflow.prov.model.literals import milliseconds
 from yprov_mlflow.prov.profiles import yprov4ml_names as names
+from yprov_mlflow.prov.tags import SOURCE_PREFIX
 from yprov_mlflow.prov.translate import PointBatch
-from yprov_mlflow.prov.translate.inverse.document_index import attribute, key
+from yprov_mlflow.prov.translate.inverse import run_events
+from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute, key
 
 _SERIES_ID = re.compile(r"run:metric/(?P<context>[^/]+)/(?P<key>[^/@]+)(?:@r(?P<rank>\d+))?\Z")
 _QUANTITY_ID = re.compile(r"run:quantity/(?P<collector>[^/]+)/[^/]+/(?P<device>[^/]+)/(\w+)\Z")
@@ -90,6 +93,24 @@ def batched(batch: PointBatch, ranks: dict[str, int]) -> Iterator[tuple[SeriesKe
         for part, value in zip(column, point, strict=True):
             part.append(value)  # type: ignore[attr-defined] # - the columns are arrays here
     yield from columns.items()
+
+
+def sources(document: Document) -> dict[str, str]:
+    """Return the source of each metric that has one; several are joined by a plus sign.
+
+    The points do not tell their source, as MLflow has one tag for all points of a metric.
+    """
+    named: dict[str, str] = {}
+    for tag, value in run_events.tags(DocumentIndex(document)).items():
+        if tag.startswith(SOURCE_PREFIX):
+            try:
+                names_of_sources = json.loads(value)
+            except ValueError:
+                continue
+            if isinstance(names_of_sources, list) and names_of_sources:
+                metric = tag.removeprefix(SOURCE_PREFIX)
+                named[literals.text(metric)] = literals.text("+".join(map(str, names_of_sources)))
+    return named
 
 
 def means(document: Document) -> Iterator[tuple[SeriesKey, Columns]]:

@@ -86,7 +86,9 @@ class ArtifactFiles:
                 self._report.add_loss(label, f"artifact {path}: {match}", kind)
         if self._root is not None:
             self._report.files["looked for"] += len(record.artifacts)
-            below_root = [file for file in files.values() if file.is_relative_to(self._root)]
+            root = os.path.abspath(self._root)
+            absolute = [Path(os.path.abspath(file)) for file in files.values()]
+            below_root = [file for file in absolute if file.is_relative_to(root)]
             self._report.files["found in --artifacts"] += len(below_root)
         return files
 

@@ -14,6 +14,8 @@ from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sources.document_source import DocumentSource
 from yprov_mlflow.prov.sources.plugin_sources import open_plugin
 from yprov_mlflow.prov.sources.source import Source
+from yprov_mlflow.prov.sources.yprov4ml import YProv4MLSource
+from yprov_mlflow.prov.sources.yprov4ml.run_folders import find_runs, run_of_document
 from yprov_mlflow.prov.uris import strip_prefix
 
 # At least two letters: C: is a drive.
@@ -85,9 +87,11 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
         try:
             return FileStoreSource(path, artifacts=artifacts, location=uri or location, uri=uri)
         except StoreError:
-            if next(documents_below(Path(path)), None) is None:
+            if next(documents_below(Path(path)), None) is not None:
+                return DocumentSource(path, uri or location)
+            if next(find_runs(Path(path)), None) is None:
                 raise
-            return DocumentSource(path, uri or location)
+            return YProv4MLSource(path, uri or location)
     if not os.path.exists(path):
         raise StoreError("no such file or folder", location, _CURE)
     try:
@@ -102,4 +106,6 @@ def _open_path(location: str, path: str, artifacts: str | None, uri: str | None)
     except DocumentError as error:
         reason = "this file is neither a SQLite database nor a document"
         raise StoreError(reason, location, _CURE) from error
+    if run_of_document(Path(path).absolute()) is not None:
+        return YProv4MLSource(path, uri or location)
     return DocumentSource(path, uri or location)

@@ -23,8 +23,9 @@ _HEADER = ("epoch", "value", "timestep")
 _ARRAYS = {"epochs": "i8", "values": "f8", "timestamps": "i8"}
 _DIMENSION = "time"
 _CHUNK = 1_000
-# The csv_separator of yProv4ML is free; these are the plausible ones.
+# The separator is the user's choice; versions 1 and 2 have the series in the first line.
 _HEADER_LINE = re.compile(r"epoch(.)value\1timestep\s*\Z")
+_SEPARATORS = "\t,;|"
 _LONGEST_NUMBER = 400
 
 
@@ -42,6 +43,19 @@ class SeriesName(NamedTuple):
     name: str
     context: str
     source: str
+
+
+class SeriesFile(NamedTuple):
+    """The content of a file: points, faults of lines that cannot be read, and the series.
+
+    ``name`` is None if only the name of the file says which series it is. ``empty`` counts points
+    without a value, which yProv4ML writes if it could not measure one.
+    """
+
+    columns: Columns
+    faults: list[str]
+    name: SeriesName | None
+    empty: int = 0
 
 
 def append(path: Path, name: SeriesName, columns: Columns) -> None:
@@ -69,8 +83,8 @@ def finish(path: Path) -> None:
         _library("zarr", "zarr").consolidate_metadata(str(path), zarr_format=2)
 
 
-def read(path: Path) -> tuple[Columns, list[str]]:
-    """Return the points of a file, and the faults of lines that cannot be read.
+def read(path: Path) -> SeriesFile:
+    """Return the content of a file, as far as it can be read.
 
     Raises:
         DocumentError: Nothing in the file can be read.
@@ -102,27 +116,37 @@ def _append_csv(path: Path, _name: SeriesName, columns: Columns) -> None:
         file.writelines(f"{epoch},{value!r},{time_ms}\n" for epoch, value, time_ms in rows)
 
 
-def _read_csv(path: Path) -> tuple[Columns, list[str]]:
+def _read_csv(path: Path) -> SeriesFile:
     with path.open(encoding="utf-8", errors="replace") as file:
-        header = _HEADER_LINE.match(file.readline())
-        if header is None:
-            raise DocumentError(f"lacks the header {','.join(_HEADER)}", str(path), None)
-        return _parsed(header[1], file)
+        first = file.readline()
+        if (header := _HEADER_LINE.match(first)) is not None:
+            return _parsed(header[1], file, None)
+        for separator in _SEPARATORS:
+            fields = first.rstrip("\r\n").split(separator)
+            if len(fields) == len(_HEADER):
+                return _parsed(separator, file, SeriesName(*fields))
+    raise DocumentError(f"lacks the header {','.join(_HEADER)}", str(path), None)
 
 
-def _parsed(separator: str, lines: Iterable[str]) -> tuple[Columns, list[str]]:
-    columns, faults = Columns(array("q"), array("d"), array("q")), []
+def _parsed(separator: str, lines: Iterable[str], name: SeriesName | None) -> SeriesFile:
+    epochs, values, times_ms = array("q"), array("d"), array("q")
+    faults, empty = [], 0
     for number, line in enumerate(lines, 2):
         if not line.strip():
             continue
         try:
-            point = _point(line.rstrip("\n").split(separator))
+            fields = line.rstrip("\r\n").split(separator)
+            if fields[1:2] == ["None"]:
+                empty += 1
+                continue
+            epoch, value, time_ms = _point(fields)
+            epochs.append(epoch)
+            times_ms.append(time_ms)
+            values.append(value)
         except (ValueError, OverflowError) as error:
+            del epochs[len(values) :], times_ms[len(values) :]
             faults.append(f"line {number}: {error}")
-            continue
-        for column, value in zip(columns, point, strict=True):
-            column.append(value)  # type: ignore[attr-defined] # - the columns are arrays here
-    return columns, faults
+    return SeriesFile(Columns(epochs, values, times_ms), faults, name, empty)
 
 
 def _point(fields: Sequence[str]) -> tuple[int, float, int]:
@@ -162,10 +186,11 @@ def _append_netcdf(path: Path, name: SeriesName, columns: Columns) -> None:
             file[variable][start : start + len(values)] = values
 
 
-def _read_netcdf(path: Path) -> tuple[Columns, list[str]]:
+def _read_netcdf(path: Path) -> SeriesFile:
     with _library("netCDF4", "netcdf").Dataset(str(path), "r") as file:
         file.set_auto_mask(False)  # plain arrays
-        return _from_arrays(file[variable][:] for variable in _ARRAYS)
+        attributes = {name.lstrip("_"): file.getncattr(name) for name in file.ncattrs()}
+        return _from_arrays((file[variable][:] for variable in _ARRAYS), attributes)
 
 
 # -- Zarr ----------------------------------------------------------------------------------
@@ -189,12 +214,12 @@ def _append_zarr(path: Path, name: SeriesName, columns: Columns) -> None:
             group[field].append(numpy.asarray(values, dtype=kind))
 
 
-def _read_zarr(path: Path) -> tuple[Columns, list[str]]:
+def _read_zarr(path: Path) -> SeriesFile:
     group = _library("zarr", "zarr").open_group(str(path), mode="r")
-    return _from_arrays(group[field][:] for field in _ARRAYS)
+    return _from_arrays((group[field][:] for field in _ARRAYS), dict(group.attrs))
 
 
-def _from_arrays(arrays: Iterator[Any]) -> tuple[Columns, list[str]]:
+def _from_arrays(arrays: Iterator[Any], attributes: Mapping[str, Any]) -> SeriesFile:
     epochs, values, times_ms = arrays
     count = min(len(epochs), len(values), len(times_ms))
     longest = max(len(epochs), len(values), len(times_ms))
@@ -205,7 +230,9 @@ def _from_arrays(arrays: Iterator[Any]) -> tuple[Columns, list[str]]:
         array("d", map(float, values[:count].tolist())),
         array("q", map(int, times_ms[:count].tolist())),
     )
-    return columns, faults
+    fields = [attributes.get(field) for field in SeriesName._fields]
+    has_name = all(isinstance(field, str) for field in fields)
+    return SeriesFile(columns, faults, SeriesName(*map(str, fields)) if has_name else None)
 
 
 _WRITERS = {".csv": _append_csv, ".nc": _append_netcdf, ".zarr": _append_zarr}
