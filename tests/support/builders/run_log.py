@@ -36,8 +36,10 @@ class Log:
         time_ns = 0 if session == STORE_SESSION else int((START_S + self.second) * 10**9)
         self.events.append(cls(RUN_ID, session, seq, time_ns, *fields))
 
-    def metric(self, key: str, value: float, *path: str | int, session: str = A) -> None:
-        at = (START_S + 5) * 1000
+    def metric(
+        self, key: str, value: float, *path: str | int, session: str = A, second: int = 5
+    ) -> None:
+        at = (START_S + second) * 1000
         self.add(MetricsLogged, [key], [value], [at], [0], [path] if path else (), session=session)
 
     def document(self, **options: Any) -> Document:

@@ -261,7 +261,7 @@ def test_points_are_generated_by_the_innermost_activity() -> None:
     log.add(ContextEntered, ("t", 0))
     log.metric("m", 0.0, "t", 0)
     log.add(ContextLeft, ("t", 0))
-    log.metric("m", 1.0, "t", 0)
+    log.metric("m", 1.0, "t", 0, second=6)
     log.add(ContextEntered, ("t", 0))
     log.metric("m", 2.0, "t", 0)
     log.add(RunUpdated, "FINISHED", START_S * 1000)
@@ -272,6 +272,23 @@ def test_points_are_generated_by_the_innermost_activity() -> None:
     activities = document.records["activity"]
     assert activities["run:context/t"]["prov:endTime"] == time(8)
     assert activities["run:context/t/epoch/0"]["dcterms:isPartOf"]["$"] == "run:context/t"
+
+
+def test_point_that_a_queue_writes_late_is_generated_by_its_own_epoch() -> None:
+    log = Log()
+    for epoch in range(2):
+        log.add(ContextEntered, (epoch,))
+        log.add(ContextLeft, (epoch,))
+    log.metric("m", 0.0, 0, second=2)
+    log.metric("m", 1.0, 1, second=4)
+    log.metric("m", 2.0, 1, second=2)  # not in the time of its epoch
+    document = log.document()
+    generators = [generator(document, f"run:metric/@run/m/{n}") for n in range(3)]
+    assert generators == ["run:epoch/0", "run:epoch/1", "run:session/1"]
+    generations = document.records["wasGeneratedBy"].values()
+    times = {r["prov:entity"]: r.get("prov:time") for r in generations}
+    # The timestamp counts; it is never outside the epoch.
+    assert [times[f"run:metric/@run/m/{n}"] for n in range(2)] == [time(2), time(4)]
 
 
 def test_a_series_has_statistics_of_all_its_points() -> None:
