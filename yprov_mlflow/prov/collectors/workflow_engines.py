@@ -255,7 +255,7 @@ THREADS = {
 """Engines whose libraries know the task of a thread, with the source of that."""
 
 TAGS = {
-    "mlflow-projects": "read: MLflow's tags `mlflow.project.entryPoint` and `mlflow.source.type`",
-    "databricks-jobs": "read: MLflow's tags `mlflow.databricks.jobID` and `jobRunID`",
+    "mlflow-projects": "observed: MLflow 3.17.2, its tag `mlflow.project.entryPoint`",
+    "databricks-jobs": "read: MLflow, mlflow_tags.py, `mlflow.databricks.jobID` and `jobRunID`",
 }
 """Engines that only tags of MLflow name, with the source of that."""
