@@ -78,8 +78,11 @@ def has_xml_schema(content: bytes) -> None:
 
 def is_read_by_prov(content: bytes, name: str, expected: ProvDocument) -> None:
     document = ProvDocument.deserialize(content=content.decode(), format=name)
-    # Only a list with equal values, and values that XML cannot hold, have a JSON form.
-    if b"jsonForm" not in content and set(document.get_records()) != set(expected.get_records()):
+    records, others = document.get_records(), expected.get_records()
+    # In XML, names that end in no word have other IRIs. Only documents with lists of equal values,
+    # and with values that a format cannot hold, have a JSON form.
+    exact = name != "xml" and b"jsonForm" not in content
+    if len(records) != len(others) or (exact and set(records) != set(others)):
         raise ValueError("prov reads other records than from PROV-JSON")
 
 
@@ -201,7 +204,7 @@ name = "Josiah Carberry"
 orcid = "0000-0002-1825-0097"
 affiliation = { name = "University of Trento", ror = "05trd4x28" }
 """
-ISSUES = re.compile(r" *([0-9]+)  (\S+)  +/")
+ISSUES = re.compile(r" *[0-9]+  (\S+)  +(/.*)")
 
 
 def make_crate(document: Path, crate: Path, *options: str) -> Path:
@@ -213,17 +216,23 @@ def make_crate(document: Path, crate: Path, *options: str) -> Path:
 
 
 def check_crates(crates: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each profile that a crate claims, and what ``roc-validator`` misses in the crate."""
+    """Yield each profile that a crate claims, and what ``roc-validator`` misses in the crate.
+
+    Old stores lack much of what profiles recommend, such as the version of MLflow. Only the first
+    crate, that of the captured run, must have it.
+    """
     script = Path(__file__).parents[1] / "peers" / "check_crates.py"
     done = subprocess.run([sys.executable, script, *crates], capture_output=True, text=True)
     lines = done.stdout.splitlines()[1:]
     if done.returncode not in (0, 1) or not lines:
         raise SystemExit(done.stderr)
     rows: list[tuple[str, list[str]]] = []
+    captured = False
     for line in lines:
         if match := ISSUES.match(line):
-            rows.append((f"crate: {match[2]}", []))
-        else:
+            rows.append((f"crate: {match[1]}", []))
+            captured = match[2] == str(crates[0])
+        elif captured or not line.strip().startswith("RECOMMENDED"):
             rows[-1][1].append(line.strip())
     yield from rows
 

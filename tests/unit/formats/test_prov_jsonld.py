@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 
-import prov
 import pyoxigraph
 import pytest
-from jsonschema import Draft7Validator
 from prov.model import ProvDocument
 from prov.serializers.provjsonld import load_vendored_context
+from support.oracles.validity import assert_valid_jsonld
 
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats import FORMATS, prov_json
@@ -23,16 +21,13 @@ CONTEXT = "https://openprovenance.org/prov-jsonld/context.jsonld"
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 RDFS = "http://www.w3.org/2000/01/rdf-schema#"
 PROV = "http://www.w3.org/ns/prov#"
-SCHEMA = Draft7Validator(
-    json.loads(next(Path(prov.__file__).parent.rglob("prov-jsonld.schema.json")).read_bytes())
-)
 
 
 def written(*documents: Document, single: bool = True) -> bytes:
     stream = io.BytesIO()
     FORMATS["prov-jsonld"].dump(documents, stream, single=single)
     content = stream.getvalue()
-    SCHEMA.validate(json.loads(content))
+    assert_valid_jsonld(json.loads(content))
     return content
 
 
