@@ -25,9 +25,14 @@ METRICS_PARQUET = f"{METRICS_STEM}.parquet"
 SOURCE_CODE = "source_code"
 """Folder among a run's artifacts for files that ``log_source_code`` logs."""
 
+PROFILE = "yprov4ml"
+"""Folder in the folder of the document for the profile of a captured run; its name as well."""
+
 # Documents of other machines are kept beside the current one, under a name with their digest.
 OWN_ARTIFACT = re.compile(
-    rf"{PROVENANCE}/({DOCUMENT_STEM}(-[0-9a-f]+)?\.json|{METRICS_STEM}(-[0-9a-f]+)?\.parquet)\Z"
+    rf"{PROVENANCE}/({DOCUMENT_STEM}(-[0-9a-f]+)?\.json|{METRICS_STEM}(-[0-9a-f]+)?\.parquet"
+    rf"|{PROFILE}/.*)\Z",
+    re.DOTALL,
 )
 """Paths of artifacts that capture writes itself; a run's document does not mention them."""
 

@@ -231,8 +231,9 @@ SETTINGS: tuple[Setting, ...] = (
         (),
         "none",
         "names of sinks separated by commas",
-        "Where documents of finished runs go besides the artifacts of their runs: sinks of other "
-        "packages. `yprov-mlflow doctor` lists those that are installed.",
+        "Where documents of finished runs go besides the artifacts: `yprov4ml`, which "
+        "adds the profile for yProv4ML's readers to the artifacts, and sinks of other packages. "
+        "`yprov-mlflow doctor` lists those that are installed.",
     ),
     Setting(
         "interval_s",

@@ -79,6 +79,11 @@ class RunArtifacts:
         for path in files:
             repository.log_artifact(str(path), f"{prefix}{PROVENANCE}")
 
+    def put_folder(self, folder: Path, name: str) -> None:
+        """Upload the content of a local folder as a folder in ``provenance``."""
+        repository, prefix = self._repository
+        repository.log_artifacts(str(folder), f"{prefix}{PROVENANCE}/{name}")
+
     def keep_earlier(self) -> None:
         """Keep the document of another machine, whose journals are not here.
 

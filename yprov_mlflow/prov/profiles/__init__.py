@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from yprov_mlflow.prov.formats.metric_files import yprov4ml_files
+from yprov_mlflow.prov.layout import PROFILE
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.profiles import yprov4ml_folder
 from yprov_mlflow.prov.profiles.yprov4ml_names import RunNames
@@ -32,7 +33,7 @@ class Profile:
 
 
 PROFILES: Mapping[str, Profile] = {
-    "yprov4ml": Profile(
+    PROFILE: Profile(
         lambda experiment, number: RunNames(experiment, number).folder,
         yprov4ml_folder.write,
         tuple(yprov4ml_files.SUFFIXES),
