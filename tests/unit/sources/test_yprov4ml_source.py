@@ -112,7 +112,7 @@ def test_version_3_has_contexts_ranks_models_and_datasets() -> None:
     assert ("final", ()) in in_context
     tags = next(of(TagsSet, events)).tags
     assert tags["yprov.source.power"] == '["meter A"]'
-    assert tags["yprov4ml.host_name"] == "vm"
+    assert tags["yprov4ml.host_name"] == "node1"
     models = [m for m in of(ModelLogged, events) if m.name == "network"]
     assert [m.params["total_params"] for m in models] == ["3", "3"]
     inputs = next(of(InputsLogged, events)).datasets
