@@ -39,8 +39,8 @@ class FakeService:
         self.requests.append((method, path))
         time.sleep(self.delay_s)
         if self.refusals and (status := self.refusals.pop(0)):
-            token = headers.get("Authorization", "")
-            return status, {"description": f"refused for a test, you sent {token}"}
+            token = headers.get("Authorization", "").removeprefix("Bearer ")
+            return status, {"description": f"refused for a test: {token} is not welcome"}
         route = url.path.removeprefix("/api/v0") if self.kind == "yprov" else url.path
         if route.startswith("/auth/"):
             return self._authenticate(route, json.loads(body))
