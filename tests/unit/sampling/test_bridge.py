@@ -242,3 +242,28 @@ def test_context_start_and_end_are_sampled(
     recorder.leave(scope, failed=False)
     wait_for(lambda: len(events(recorder, FIRST, Sampled)) == 3)
     recorder.finish(FIRST)
+
+
+def test_each_run_has_the_task_of_its_thread(
+    make_recorder: Callable[[], Recorder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tasks = iter("ab")
+    monkeypatch.setattr(
+        bridge.workflow_threads,
+        "collect",
+        lambda: {"tasks": [{"engine": "dask", "task": next(tasks)}]},
+    )
+    recorder = make_recorder()
+    recorder.record(FIRST, *CREATED)
+    # Without the collector there are no such facts.
+    assert events(recorder, FIRST, FactsCollected) == []
+    options = {"directory": tmp_path, "collectors": "meter,workflow", "interval_s": 0.05}
+    recorder = Recorder(settings.load(**options))
+    for run_id in (FIRST, SECOND):
+        recorder.record(run_id, *CREATED)
+    named = [
+        event.facts["tasks"][0]["task"]
+        for run_id in (FIRST, SECOND)
+        for event in events(recorder, run_id, FactsCollected)
+    ]
+    assert named == ["a", "b"]

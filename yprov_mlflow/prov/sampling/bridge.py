@@ -71,6 +71,7 @@ class CollectorBridge:
         self.on_sample: OnSample | None = None
         self._open_runs = open_runs
         self._sampler: Sampler | None = None  # for new runs
+        self._chosen: list[str] = []  # its collectors; empty in a server
         self._samplers: dict[str, Sampler] = {}  # by run
         self._families = OpenFamilies()
         self._overlaps: dict[str, _Overlap] = {}
@@ -100,7 +101,8 @@ class CollectorBridge:
             output = Output(write, self._add_facts, self._publish, warn, debug, self.claims)
             for problem in self._open_runs.settings.about.get("problems", ()):
                 warn(f"In the table about the work in the project file, {problem}")
-            self._sampler = Sampler(*self._selection(), output, self._families)
+            context, self._chosen = self._selection()
+            self._sampler = Sampler(context, self._chosen, output, self._families)
             self._sampler.probe()
 
     def begin(self, run_id: str, tags: Mapping[str, str] | None = None) -> None:
@@ -112,7 +114,7 @@ class CollectorBridge:
             if self._sampler is not None:
                 self._samplers[run_id] = self._sampler
                 self._sampler.begin(run_id)
-            if self._open_runs.side != "server" and WORKFLOW_FACTS in self._selection()[1]:
+            if WORKFLOW_FACTS in self._chosen:
                 self._add_task_of_thread(run_id)
 
     def _add_task_of_thread(self, run_id: str) -> None:
