@@ -91,11 +91,12 @@ def test_doctor_lists_plugins_of_other_packages(installed):
     assert checks["plugins"] == [
         {"kind": "format", "name": "yaml", "reason": None},
         {"kind": "sink", "name": "folder", "reason": None},
+        {"kind": "sink", "name": "yprov4ml", "reason": None},  # our own one is found like others
         {"kind": "source", "name": "csv", "reason": None},
     ]
     (problem,) = [text for text in checks["problems"] if "sink" in text]
     assert "unknown sink 'no-such-sink'" in problem
-    assert "installed are: folder" in problem
+    assert "installed are: folder, yprov4ml" in problem
 
 
 TRAIN = """
