@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from support.builders.run_log import RUN_ID, Log
 from support.builders.source_events import source_runs
 
+from yprov_mlflow.prov.convert import Conversion, Request
+from yprov_mlflow.prov.convert.executors import InlineExecutor
+from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.events import (
     ArtifactsLogged,
     ContextEntered,
@@ -242,3 +245,24 @@ def test_every_run_has_a_profile(events, tmp_path_factory: pytest.TempPathFactor
 
 def _as_document(content: dict) -> Document:
     return Document(content["prefix"], {k: v for k, v in content.items() if k != "prefix"})
+
+
+def test_conversion_writes_a_folder_of_runs(tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "data" / "yprov4ml"
+    out = tmp_path / "out"
+    request = Request(str(source), out, profile="yprov4ml")
+    for state in ("converted", "unchanged"):
+        results = list(Conversion(request, InlineExecutor()))
+        assert [r.state for r in results if r.key != "store"] == [state] * 3
+    runs = [path for path in out.iterdir() if path.name not in ("store", ".yprov-convert")]
+    assert len(runs) == 3
+    for run in runs:
+        assert (run / "provenance" / "prov.json").is_file()
+        (path,) = run.glob("*.json")  # yProv4ML's project reader takes the first one
+        content = json.loads(path.read_text())
+        check_shape(content)
+        for metric in content["entity"].values():
+            if metric["prov:type"] == "provml:Metric":
+                assert rows(metric["dcterms:identifier"])
+    with pytest.raises(UsageError, match="profile"):
+        Request(str(source), out, layout="single", profile="yprov4ml").check()
