@@ -56,7 +56,7 @@ def _files(assets: Any) -> list[TaskFile]:
                 with open(path, "rb") as file:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 files.append(TaskFile(path, sha256, os.path.getsize(path)))
-            except OSError:  # an asset that is no file here
+            except OSError:  # an asset that is not a file here
                 continue
     return files
 

@@ -305,7 +305,7 @@ def test_card_names_blanks_with_what_fills_them(document):
     assert "- **version**: ~" in done.stdout
     loss = content["prefix"]["run"] + "metric/@run/loss"
     assert f"loss: 0.5 ([record](<{loss}>))" in done.stdout
-    # What users wrote is no Markdown.
+    # Texts of users are not Markdown.
     assert "\\[bold\\]" in done.stdout
 
 

@@ -89,7 +89,7 @@ def test_documents_of_conversions_are_described_like_live_ones():
     assert not validate(document)
     # A description of its own is not replaced.
     assert described(document, authorship.read({"title": "Other"})) is document
-    # Authors are no data of MLflow: a restored run is the same.
+    # MLflow does not hold authors: a restored run is the same.
     assert list(events_of(document)) == list(events_of(plain))
 
 

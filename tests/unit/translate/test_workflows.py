@@ -152,7 +152,7 @@ def test_tags_of_projects_and_jobs_name_tasks() -> None:
         workflows.task_id("mlflow-projects", RUN_ID, "main"),
         workflows.execution_id("databricks-jobs", "6"),
     }
-    # A tag is no observation of a start.
+    # A tag is not an observation of a start.
     assert expected <= influencers(made, "run:run") and starters(made) == set()
 
 

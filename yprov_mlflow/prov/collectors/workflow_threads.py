@@ -143,7 +143,7 @@ def _ray(ray: ModuleType) -> Mapping[str, object] | None:
     if task is None:  # the driver
         return None
     name = getattr(context, "get_task_name", str)()
-    # Ray counts jobs in each cluster from 1: their ids are no names for executions.
+    # Ray counts jobs in each cluster from 1: their ids do not identify executions.
     return {"engine": "ray", "task": name, "task_id": task, "unique_task": "yes"}
 
 

@@ -42,7 +42,7 @@ def loads(content: bytes) -> Document:
     Raises:
         DocumentError: The content is not a PROV-JSON object, or has bundles.
     """
-    members = _decoded(content)
+    members = json_object(content)
     if "bundle" in members:
         raise DocumentError(
             "the document has bundles, each of which is a document",
@@ -76,7 +76,7 @@ def load(stream: BinaryIO) -> Iterator[Document]:
     if first == _START:
         yield from _read_lines(stream)
         return
-    members = _decoded(first + stream.read())
+    members = json_object(first + stream.read())
     named = members.pop("bundle", None)
     outer = _document(members)
     if named is None or len(outer):
@@ -97,14 +97,19 @@ def from_prov(document: ProvDocument) -> Iterator[Document]:
     yield from load(BytesIO(document.serialize(format="json").encode()))
 
 
-def _decoded(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes, name: str = NAME) -> dict[str, Any]:
+    """Return the JSON object of a file, which may start with a byte order mark.
+
+    Raises:
+        DocumentError: It is not JSON, or not an object; the message has the format's ``name``.
+    """
     try:
         members = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
-        raise DocumentError.unreadable(NAME, error) from error
+        raise DocumentError.unreadable(name, error) from error
     if not isinstance(members, dict):
         reason = f"its JSON is a {type(members).__name__}, not an object"
-        raise DocumentError.unreadable(NAME, reason)
+        raise DocumentError.unreadable(name, reason)
     return members
 
 
@@ -119,10 +124,10 @@ def _read_lines(stream: BinaryIO) -> Iterator[Document]:
     """Yield the bundles of a file that ``dump`` wrote, line by line."""
     while (line := stream.readline()) and not line.startswith(b"}"):
         if line != b"\n":
-            yield from _bundles(_decoded(b"{" + line.rstrip(b",\n") + b"}"), {})
+            yield from _bundles(json_object(b"{" + line.rstrip(b",\n") + b"}"), {})
     if not line:
         raise DocumentError.unreadable(NAME, "the file ends inside its bundles")
-    outside = _decoded(b'{"bundle":{' + line + stream.read())
+    outside = json_object(b'{"bundle":{' + line + stream.read())
     del outside["bundle"]
     outer = _document(outside)
     if len(outer):

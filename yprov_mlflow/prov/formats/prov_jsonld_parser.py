@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-import orjson
-
 from yprov_mlflow.prov.errors import DocumentError
 from yprov_mlflow.prov.formats.jsonld_names import FORM, ID_TERMS, TYPES, Scope
 from yprov_mlflow.prov.formats.open_statement import OpenStatement
 from yprov_mlflow.prov.formats.parsed import ParsedBundle, ParsedStatement
+from yprov_mlflow.prov.formats.prov_json import json_object
 from yprov_mlflow.prov.model.literals import name as qualified
 from yprov_mlflow.prov.model.relations import ELEMENTS, FORMAL, KINDS, OWN_ATTRIBUTES
 from yprov_mlflow.prov.model.vocabulary import NAMESPACE
@@ -47,7 +46,7 @@ def parse(stream: BinaryIO) -> Iterator[ParsedBundle]:
     if first == START:
         yield from _read_lines(stream)
         return
-    members = _decoded(first + stream.read())
+    members = json_object(first + stream.read(), NAME)
     own, declared = _prefixes(members.get("@context"), "")
     graph = _objects(members.get("@graph"), '"@graph"')
     statements = []
@@ -62,20 +61,9 @@ def parse(stream: BinaryIO) -> Iterator[ParsedBundle]:
 def _read_lines(stream: BinaryIO) -> Iterator[ParsedBundle]:
     """Yield the bundles of a file of ours, line by line."""
     while (line := stream.readline()) and line != END:
-        yield _bundle(_decoded(line.rstrip(BETWEEN)), {})
+        yield _bundle(json_object(line.rstrip(BETWEEN), NAME), {})
     if not line:
         raise DocumentError.unreadable(NAME, "the file ends inside its bundles")
-
-
-def _decoded(content: bytes) -> dict[str, Any]:
-    try:
-        members = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        raise DocumentError.unreadable(NAME, error) from error
-    if not isinstance(members, dict):
-        reason = f"its JSON is a {type(members).__name__}, not an object"
-        raise DocumentError.unreadable(NAME, reason)
-    return members
 
 
 def _objects(value: Any, what: str) -> list[dict[str, Any]]:
