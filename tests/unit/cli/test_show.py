@@ -155,7 +155,7 @@ def test_long_values_are_cut_in_tables_only(tmp_path):
 
 @pytest.mark.parametrize("command", ["show", "energy"])
 def test_examples_of_prov_are_shown(command):
-    for path in sorted(DATA.rglob("*.*")):
+    for path in sorted((DATA / "reference").iterdir()) + sorted((DATA / "traps").iterdir()):
         done = CliRunner().invoke(main, [command, str(path)])
         assert done.exit_code in (0, PARTLY), (path, done.output)
         assert max(map(len, done.output.splitlines())) <= 80 or command == "energy", path
