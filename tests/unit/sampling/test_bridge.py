@@ -255,7 +255,7 @@ def test_each_run_has_the_task_of_its_thread(
     )
     recorder = make_recorder()
     recorder.record(FIRST, *CREATED)
-    # Without the collector there are no such facts.
+    # Only the collector finds such facts.
     assert events(recorder, FIRST, FactsCollected) == []
     options = {"directory": tmp_path, "collectors": "meter,workflow", "interval_s": 0.05}
     recorder = Recorder(settings.load(**options))

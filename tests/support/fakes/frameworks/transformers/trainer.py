@@ -11,7 +11,7 @@ class TrainerCallback:
 
 
 class MLflowCallback(TrainerCallback):
-    """Starts a run if there is none and logs to it, as that of Transformers."""
+    """Logs to the active run, or starts one, as that of Transformers does."""
 
     def on_train_begin(self, args, state, control, **others):
         if mlflow.active_run() is None:
