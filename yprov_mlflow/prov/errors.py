@@ -13,6 +13,8 @@ The tree::
     ├── PluginError          a plugin of another package cannot be used
     │   └── CollectorError   a collector is unknown or violates its contract
     ├── DocumentError        bytes are not a provenance document           (ValueError)
+    ├── GraphError           the index or a SPARQL server cannot be opened or asked
+    │   └── QueryError       a query has a syntax error                (ValueError)
     ├── ServiceError         a service rejects a document or is away
     └── OutputError          the output of a conversion cannot be written
 
@@ -264,6 +266,26 @@ class DocumentError(YprovMlflowError, ValueError):
 
 class ServiceError(YprovMlflowError):
     """A service that keeps documents is away, rejects a request or has another document."""
+
+
+class GraphError(YprovMlflowError):
+    """The index or a SPARQL server cannot be opened, read or written."""
+
+    @classmethod
+    def damaged(cls, where: str, reason: object) -> GraphError:
+        """Report an index that cannot be read."""
+        cure = "Make it again with: yprov-mlflow index --rebuild"
+        return cls(f"the index cannot be read: {first_line(reason)}", where, cure)
+
+
+class QueryError(GraphError, ValueError):
+    """A query has a syntax error, or asks for something that the graph cannot do."""
+
+    @classmethod
+    def rejected(cls, reason: object) -> QueryError:
+        """Report a query that the parser of SPARQL does not accept."""
+        cure = "Correct the query at this position"
+        return cls(f"the query is not valid SPARQL: {first_line(reason)}", None, cure)
 
 
 class OutputError(YprovMlflowError):
