@@ -178,7 +178,8 @@ def test_option_for_points_that_a_captured_document_ignores_is_reported(
 def test_run_id_is_a_source(captured: Capture, tmp_path: Path) -> None:
     run = captured(150)
     (own,) = open_documents(run.provenance / "prov.json")
-    run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
+    done = run.convert(run.run_id, "--to", "turtle", "--tracking-uri", run.uri)
+    assert " 150 points," in done.output
     (converted,) = open_documents(run.converted(".ttl"))
     assert prov_json.to_prov(converted) == prov_json.to_prov(own)
     assert run.converted(".ttl").with_name("metrics.parquet").exists()

@@ -251,8 +251,7 @@ def _preview(request: Request, report_file: Path | None) -> Preview:
     )
     if plan.unchanged:
         click.echo(
-            f"{plan.unchanged} unchanged: {plan.records} records, {plan.points} points, "
-            f"{_size(plan.bytes)} in {console.printable(plan.out)}"
+            f"{plan.unchanged} unchanged: {_contents(plan)} in {console.printable(plan.out)}"
         )
     console.print_first(map(_line, plan.problems))
     return plan
@@ -336,8 +335,7 @@ def _print_report(report: ConversionReport) -> None:
         f"{report.converted} of {report.runs} runs converted"
         + (f", {report.unchanged} unchanged" if report.unchanged else "")
         + (f", {report.failed} failed" if report.failed else "")
-        + f": {report.records} records, {report.points} points, {_size(report.bytes)}"
-        f" in {report.seconds:.1f} s"
+        + f": {_contents(report)} in {report.seconds:.1f} s"
     )
     click.echo(f"The documents are in {report.out}")
     console.print_first(map(_line, report.problems))
@@ -346,6 +344,11 @@ def _print_report(report: ConversionReport) -> None:
 def _line(problem: Problem) -> str:
     lost = f" (not converted: {problem.lost})" if problem.lost else ""
     return f"{problem.place}: {problem.reason}{lost}"
+
+
+def _contents(result: ConversionReport | Preview) -> str:
+    points = f" {result.points} points," if result.points else ""
+    return f"{result.records} records,{points} {_size(result.bytes)}"
 
 
 def _size(count: float) -> str:

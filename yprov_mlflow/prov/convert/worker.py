@@ -26,6 +26,7 @@ from yprov_mlflow.prov.translate import (
     SideFile,
     Translator,
     described,
+    point_count,
     side_files,
 )
 
@@ -79,6 +80,7 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
         if isinstance(source, DocumentSource) and unit.ref is not None:
             document, beside = source.document(unit.ref)
             captured.copy_points(document, beside, unit, request, folder)
+            points = point_count(document)
             problems += captured.ignored_options(document, _location(source, unit), request)
         else:
             is_whole = not any(problem.lost for problem in problems)

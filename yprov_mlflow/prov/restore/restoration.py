@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -24,11 +23,15 @@ from yprov_mlflow.prov.restore.registry import VERSION_FIELDS
 from yprov_mlflow.prov.restore.replay import StateBuilder
 from yprov_mlflow.prov.restore.restore_report import MALFORMED, RestoreReport
 from yprov_mlflow.prov.state import Run, StoreState
-from yprov_mlflow.prov.translate import PointBatch, events_of, malformed_record, side_files
+from yprov_mlflow.prov.translate import (
+    PointBatch,
+    events_of,
+    malformed_record,
+    point_count,
+    side_files,
+)
 
 _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql")
-_SERIES = re.compile("run:metric/").match
-_SERIES_OF_RUN = re.compile(r"run:metric/@run/(?:[^/@]+|@empty)\Z").match
 
 _CURE = "Give the output of `yprov-mlflow convert`, or the prov.json of a run"
 
@@ -142,7 +145,7 @@ def _replay(
         report.add_loss(place, f"has a malformed value: {first_line(error)}")
         return None
     if run is not None and len(report.losses) == losses:
-        missing = _point_count(document) - sum(len(p.values) for p in run.points.values())
+        missing = point_count(document) - sum(len(p.values) for p in run.points.values())
         if missing > 0:
             report.add_loss(str(path), f"{missing} of its metric points are missing")
     return run
@@ -240,17 +243,6 @@ def _points(path: Path, document: Document, report: RestoreReport) -> Iterator[P
             yield from read_points(file)
         except (DocumentError, MissingExtraError, OSError) as error:
             report.add_loss(str(file), f"cannot read the metric points: {_reason(error)}")
-
-
-def _point_count(document: Document) -> int:
-    """Return the number of metric points that a document counts."""
-    entities = document.records.get("entity", {})
-    # The series of the run have all points, those of contexts and ranks are parts of them. The
-    # first edition has only parts.
-    has_series_of_run = "mlf:edition" in entities.get("run:record", {})
-    series = _SERIES_OF_RUN if has_series_of_run else _SERIES
-    counts = (r.get("mlf:count") for identifier, r in entities.items() if series(identifier))
-    return sum(int(count["$"]) for count in counts if isinstance(count, dict))
 
 
 def _reason(error: Exception) -> str:

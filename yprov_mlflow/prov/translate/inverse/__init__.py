@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +12,9 @@ from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.inverse import point_columns, run_events, store_events
 from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
 from yprov_mlflow.prov.translate.point_batches import PointBatch
+
+_SERIES = re.compile("run:metric/").match
+_SERIES_OF_RUN = re.compile(r"run:metric/@run/(?:[^/@]+|@empty)\Z").match
 
 # Events that may come after changes of the run, and so cannot be moved to its beginning.
 _LAST = (events.ModelLogged, events.OutputsLogged, events.ArtifactsLogged, events.StoreCalled)
@@ -68,6 +73,21 @@ def side_files(document: Document) -> list[tuple[str, str]]:
         for identifier, record in document.records.get("entity", {}).items()
         if identifier.startswith("run:points/")
     ]
+
+
+def point_count(document: Document) -> int:
+    """Return how many metric points a document counts, whether it or a file has them."""
+    entities = document.records.get("entity", {})
+    # The series of the run have all points, those of contexts and ranks are parts of them. The
+    # first edition has only parts.
+    has_series_of_run = "mlf:edition" in entities.get("run:record", {})
+    is_series, total = _SERIES_OF_RUN if has_series_of_run else _SERIES, 0
+    for identifier, record in entities.items():
+        if is_series(identifier):
+            with contextlib.suppress(ValueError, TypeError, AttributeError):  # of other tools
+                count = attribute(record, "mlf:count")
+                total += count if isinstance(count, int) else 0
+    return total
 
 
 def _run_events(
