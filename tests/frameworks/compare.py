@@ -76,8 +76,8 @@ IN_PLAIN = {
 METRIC_KEY = {"points": 1, "series": 1, "model points": 2}
 """The position of the key of a metric."""
 
-VARYING = re.compile(r"runtime|per_second|trial_id|_duration|\b[0-9a-f]{8,}\b|\d{10,}")
-"""Metrics of speed and of hashes, and the ids and times in names of files."""
+VARYING = re.compile(r"runtime|per_second|trial_id|_duration|tfevents\..*|\b[0-9a-f]{8,}\b|\d{10,}")
+"""Metrics of speed and of hashes, and the ids, times and processes in names of files."""
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
