@@ -14,7 +14,8 @@ The tree::
     │   └── CollectorError   a collector is unknown or violates its contract
     ├── DocumentError        bytes are not a provenance document           (ValueError)
     ├── GraphError           the index or a SPARQL server cannot be opened or asked
-    │   └── QueryError       a query has a syntax error                (ValueError)
+    │   ├── QueryError       a query has a syntax error                (ValueError)
+    │   └── ThingError       a name fits nothing in the graph, or several things (LookupError)
     ├── ServiceError         a service rejects a document or is away
     └── OutputError          the output of a conversion cannot be written
 
@@ -286,6 +287,26 @@ class QueryError(GraphError, ValueError):
         """Report a query that the parser of SPARQL does not accept."""
         cure = "Correct the query at this position"
         return cls(f"the query is not valid SPARQL: {first_line(reason)}", None, cure)
+
+
+class ThingError(GraphError, LookupError):
+    """A name fits nothing in the graph, or several things."""
+
+    @classmethod
+    def missing(cls, name: str, kinds: str = "run, model, dataset, file or commit") -> ThingError:
+        """Report a name that nothing in the graph has."""
+        cure = (
+            "Check the spelling, or index the documents that have it: yprov-mlflow index PATH|URI."
+            " What is indexed: yprov-mlflow index --status"
+        )
+        return cls(f"no {kinds} in the index is called {name!r}", None, cure)
+
+    @classmethod
+    def ambiguous(cls, name: str, candidates: Iterable[str]) -> ThingError:
+        """Report a name of several things; ``candidates`` are names that fit only one."""
+        lines = list(candidates)
+        shown = "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if lines[10:] else "")
+        return cls(f"{name!r} fits several things: {shown}", None, "Name one of them")
 
 
 class OutputError(YprovMlflowError):

@@ -1,0 +1,285 @@
+"""Things of lineage: what a record of a graph is to people, and how it is called."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+
+from yprov_mlflow.prov.graph.lookup import about, first, iri, pointing, values
+from yprov_mlflow.prov.graph.stores import Graph
+from yprov_mlflow.prov.ids import unquote_key
+
+RUN, TASK, FILE, FOLDER, DATASET = "run", "task", "file", "folder", "dataset"
+MODEL, VERSION, PROMPT, TRACE, CONTENT = "model", "version", "prompt", "trace", "content"
+
+# The first type that a record has decides.
+_KINDS: Mapping[str, str] = {
+    iri(name): kind
+    for name, kind in {
+        "mlf:Run": RUN,
+        "mlf:WorkflowTask": TASK,
+        "mlf:LoggedModel": MODEL,
+        "mlf:PromptVersion": PROMPT,
+        "mlf:ModelVersion": VERSION,
+        "mlf:Trace": TRACE,
+        "mlf:ArtifactFolder": FOLDER,
+        "mlf:Artifact": FILE,
+        "mlf:File": FILE,
+        "mlf:WorkflowFile": FILE,
+        "mls:Dataset": DATASET,
+        "mlf:EvaluationDataset": DATASET,
+        "mlf:Content": CONTENT,
+    }.items()
+}
+ACTIVITIES = frozenset({RUN, TASK})
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """A run, file, dataset, model or the like, as lineage shows it.
+
+    Attributes:
+        iri: Its IRI in the graph.
+        kind: ``run``, ``task``, ``file``, ``folder``, ``dataset``, ``model``, ``version``,
+            ``prompt``, ``trace`` or ``content``.
+        label: The shortest name that people know it by.
+        details: More about it: id, path, sha256, people, commits, aliases and so on.
+    """
+
+    iri: str
+    kind: str
+    label: str
+    details: Mapping[str, object] = dataclasses.field(default_factory=dict, hash=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return it as a JSON object."""
+        return {"iri": self.iri, "kind": self.kind, "label": self.label, **self.details}
+
+
+def kinds_of(graph: Graph, iris: Collection[str]) -> dict[str, str]:
+    """Return the kinds of the records that are things; the others are left out."""
+    kinds: dict[str, str] = {}
+    for name, statements in about(graph, iris, "rdf:type").items():
+        types = set(values(statements.get("rdf:type", ())))
+        kind = next((kind for type_, kind in _KINDS.items() if type_ in types), None)
+        if kind is not None:
+            kinds[name] = kind
+    return kinds
+
+
+def describe(graph: Graph, kinds: Mapping[str, str]) -> dict[str, Thing]:
+    """Return things by their IRIs.
+
+    Args:
+        graph: The graph.
+        kinds: The kinds of the things by their IRIs.
+    """
+    described: dict[str, Thing] = {}
+    for kind in dict.fromkeys(kinds.values()):
+        names = [name for name in kinds if kinds[name] == kind]
+        described.update(_DESCRIBERS.get(kind, _others)(graph, names, kind))
+    return {name: described[name] for name in kinds}
+
+
+_RUN_FACTS = (
+    "rdfs:label mlf:runId mlf:status prov:startedAtTime prov:endedAtTime dcterms:isPartOf"
+    " prov:wasAssociatedWith prov:used"
+).split()
+
+
+def _runs(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
+    facts = about(graph, names, *_RUN_FACTS)
+    ends = {
+        value
+        for statements in facts.values()
+        for predicate in ("prov:wasAssociatedWith", "prov:used", "dcterms:isPartOf")
+        for value in values(statements.get(predicate, ()))
+    }
+    around = about(graph, ends, "rdfs:label", "mlf:gitCommit", "rdf:type", "schema:name")
+    for name in names:
+        statements = facts[name]
+        linked = {
+            predicate: [around[value] for value in values(statements.get(predicate, ()))]
+            for predicate in ("prov:wasAssociatedWith", "prov:used", "dcterms:isPartOf")
+        }
+        people = [
+            first(agent, "rdfs:label")
+            for agent in linked["prov:wasAssociatedWith"]
+            if iri("prov:Person") in values(agent.get("rdf:type", ()))
+        ]
+        experiments = [
+            first(whole, "schema:name")
+            for whole in linked["dcterms:isPartOf"]
+            if iri("mlf:Experiment") in values(whole.get("rdf:type", ()))
+        ]
+        commits = [first(code, "mlf:gitCommit") for code in linked["prov:used"]]
+        run_id = first(statements, "mlf:runId")
+        details = {
+            "run_id": run_id,
+            "experiment": next(iter(experiments), None),
+            "status": _local(first(statements, "mlf:status")),
+            "start": first(statements, "prov:startedAtTime"),
+            "end": first(statements, "prov:endedAtTime"),
+            "people": sorted({person for person in people if person}),
+            "commits": sorted({commit for commit in commits if commit}),
+        }
+        label = first(statements, "rdfs:label") or run_id or name
+        yield name, Thing(name, kind, label, _filled(details))
+
+
+def _files(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
+    facts = about(
+        graph, names, "rdfs:label", "mlf:path", "mlf:sha256", "mlf:size", "prov:specializationOf"
+    )
+    for name in names:
+        statements = facts[name]
+        path = first(statements, "mlf:path")
+        run_id = _run_of_artifact(name)
+        label = path or first(statements, "rdfs:label") or name
+        digest = first(statements, "mlf:sha256") or _sha256(
+            values(statements.get("prov:specializationOf", ()))
+        )
+        size = first(statements, "mlf:size")
+        details = {
+            "path": path,
+            "run_id": run_id,
+            "sha256": digest,
+            "size": int(size) if size and size.isdigit() else None,
+        }
+        yield name, Thing(name, kind, label, _filled(details))
+
+
+def _contents(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
+    copies = pointing(graph, names, "prov:specializationOf")
+    paths = about(graph, [copy for group in copies.values() for copy in group], "mlf:path")
+    for name in names:
+        known_as = sorted({first(paths[copy], "mlf:path") or "" for copy in copies[name]} - {""})
+        details = {"sha256": _sha256([name]), "paths": known_as}
+        shortest = min(known_as, key=len, default=f"sha256 {str(details['sha256'])[:12]}")
+        yield name, Thing(name, FILE, shortest, _filled(details))
+
+
+def _datasets(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
+    facts = about(graph, names, "rdfs:label", "schema:name", "mlf:digest")
+    usages = pointing(graph, names, "prov:entity")
+    used = about(
+        graph,
+        [usage for group in usages.values() for usage in group],
+        "mlf:datasetName",
+        "mlf:source",
+    )
+    for name in names:
+        statements = facts[name]
+        details = {
+            "digest": first(statements, "mlf:digest"),
+            "names": sorted({first(used[u], "mlf:datasetName") or "" for u in usages[name]} - {""}),
+            "sources": sorted({first(used[u], "mlf:source") or "" for u in usages[name]} - {""}),
+        }
+        label = first(statements, "schema:name") or first(statements, "rdfs:label") or name
+        yield name, Thing(name, kind, label, _filled(details))
+
+
+def _versions(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
+    facts = about(graph, names, "rdfs:label", "mlf:version", "prov:specializationOf")
+    aliases = aliases_of(graph, names)
+    for name in names:
+        statements = facts[name]
+        details = {
+            "name": model_name(name),
+            "version": first(statements, "mlf:version"),
+            "aliases": sorted(alias for alias, current in aliases[name].items() if current),
+            "former_aliases": sorted(a for a, current in aliases[name].items() if not current),
+        }
+        label = first(statements, "rdfs:label") or name
+        yield name, Thing(name, kind, label, _filled(details))
+
+
+def _others(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
+    facts = about(graph, names, "rdfs:label", "mlf:modelId", "mlf:status")
+    for name in names:
+        statements = facts[name]
+        details = {
+            "model_id": first(statements, "mlf:modelId"),
+            "status": _local(first(statements, "mlf:status")),
+        }
+        yield name, Thing(name, kind, first(statements, "rdfs:label") or name, _filled(details))
+
+
+_DESCRIBERS = {
+    RUN: _runs,
+    FILE: _files,
+    FOLDER: _files,
+    CONTENT: _contents,
+    DATASET: _datasets,
+    VERSION: _versions,
+    PROMPT: _versions,
+}
+
+
+def aliases_of(graph: Graph, versions: Collection[str]) -> dict[str, dict[str, bool]]:
+    """Return the aliases that versions have had; True for those that they have now."""
+    assignments = pointing(graph, versions, "mlf:target")
+    names = [assignment for group in assignments.values() for assignment in group]
+    facts = about(graph, names, "schema:name", "rdf:type", "prov:specializationOf")
+    current = {
+        assignment
+        for statements in facts.values()
+        for alias in values(statements.get("prov:specializationOf", ()))
+        if (assignment := current_assignment(graph, alias)) is not None
+    }
+    aliases: dict[str, dict[str, bool]] = {}
+    for version in versions:
+        states = aliases.setdefault(version, {})
+        for assignment in assignments[version]:
+            alias_name = first(facts[assignment], "schema:name")
+            types = values(facts[assignment].get("rdf:type", ()))
+            if alias_name and iri("mlf:AliasAssignment") in types:
+                states[alias_name] = states.get(alias_name, False) or assignment in current
+    return aliases
+
+
+def current_assignment(graph: Graph, alias: str) -> str | None:
+    """Return the assignment that an alias has now; None if it was removed.
+
+    A document knows only the calls of its run, so the last of all assignments counts, whether or
+    not a document says that it replaced the others.
+    """
+    assignments = pointing(graph, [alias], "prov:specializationOf")[alias]
+    facts = about(graph, assignments, "prov:wasInvalidatedBy", "prov:qualifiedGeneration")
+    generations = [v for s in facts.values() for v in values(s.get("prov:qualifiedGeneration", ()))]
+    times = about(graph, generations, "prov:atTime")
+
+    def time(assignment: str) -> str:
+        generated = values(facts[assignment].get("prov:qualifiedGeneration", ()))
+        return max((first(times[g], "prov:atTime") or "" for g in generated), default="")
+
+    last = max(assignments, key=time, default=None)
+    return None if last is None or "prov:wasInvalidatedBy" in facts[last] else last
+
+
+def model_name(version: str) -> str | None:
+    """Return the name of the registered model that a version's IRI belongs to."""
+    local = version.rpartition("#")[2]
+    parts = local.split("/")
+    return unquote_key(parts[1]) if len(parts) > 1 and parts[0] == "model" else None
+
+
+def _run_of_artifact(name: str) -> str | None:
+    start, _, local = name.partition("#")
+    if not start.startswith("urn:uuid:") or not local.startswith(("artifact/", "folder/")):
+        return None
+    return start.removeprefix("urn:uuid:").replace("-", "")
+
+
+def _sha256(names: Iterable[str]) -> str | None:
+    prefix = iri("sha256:")
+    return next((name.removeprefix(prefix) for name in names if name.startswith(prefix)), None)
+
+
+def _local(name: str | None) -> str | None:
+    return None if name is None else name.rpartition("#")[2]
+
+
+def _filled(details: Mapping[str, object]) -> dict[str, object]:
+    """Return the details that have a value."""
+    return {key: value for key, value in details.items() if value not in (None, [], "")}
