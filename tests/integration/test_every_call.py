@@ -172,6 +172,7 @@ MLflow's threads. Timestamps that the script sets are compared."""
 _SESSION = (
     *("mlf:pid", "mlf:token", "mlf:workingDirectory", "mlf:commandLine", "mlf:artifactUri"),
     *("mlf:uri", "schema:contentUrl", "mlf:side", "prov:label", "mlf:pythonVersion"),
+    *("mlf:invocation", "mlf:codeNotKept"),
     *("mlf:executionDurationMs", "mlf:result", "mlf:spanFields", "mlf:sequence"),
 )
 """Declared difference 2: facts about the session, locations and durations. Labels, results and span
@@ -182,7 +183,13 @@ _LOCATION_TAGS = ("mlflow.artifactLocation",)
 
 _ENVIRONMENT_TYPES = {
     *("mlf:Environment", "mlf:Content", "sosa:Platform", "schema:SoftwareSourceCode"),
-    *("mlf:Measuring", "mlf:Quantity", "mlf:Procedure", "mlf:SoftwareCarbonIntensity"),
+    *(
+        "mlf:KeptFile",
+        "mlf:Measuring",
+        "mlf:Quantity",
+        "mlf:Procedure",
+        "mlf:SoftwareCarbonIntensity",
+    ),
 }
 """Declared difference 3: code, packages and host, which a server does not know of its clients, and
 measurements, which always differ."""

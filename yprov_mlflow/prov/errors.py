@@ -16,6 +16,7 @@ The tree::
     ├── GraphError           the index or a SPARQL server cannot be opened or asked
     │   ├── QueryError       a query has a syntax error                (ValueError)
     │   └── ThingError       a name fits nothing in the graph, or several things (LookupError)
+    ├── RerunError           a run cannot be run again
     ├── ServiceError         a service rejects a document or is away
     └── OutputError          the output of a conversion cannot be written
 
@@ -307,6 +308,16 @@ class ThingError(GraphError, LookupError):
         lines = list(candidates)
         shown = "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if lines[10:] else "")
         return cls(f"{name!r} fits several things: {shown}", None, "Name one of them")
+
+
+class RerunError(YprovMlflowError):
+    """A run cannot be run again."""
+
+    @classmethod
+    def unwritable(cls, where: str, error: OSError) -> RerunError:
+        """Report that nothing more can be written to the folder of the rerun."""
+        cure = "Free disk space, or choose another folder with --into"
+        return cls(f"the folder cannot be written: {error.strerror or error}", where, cure)
 
 
 class OutputError(YprovMlflowError):

@@ -45,6 +45,12 @@ OVERLAP_FACTS = "overlap"
 WORKFLOW_FACTS = "workflow"
 """``FactsCollected.collector`` of the workflow tasks around a process or thread."""
 
+CODE_FACTS = "code"
+"""``FactsCollected.collector`` of the code of a process that is kept, and of its command."""
+
+NOTEBOOK_FACTS = "notebook"
+"""``FactsCollected.collector`` of the cells that a notebook has executed until a run ended."""
+
 Json = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of JSON values."""
 
@@ -102,7 +108,9 @@ class FactsCollected(Event, kind="facts"):
             ``OVERLAP_FACTS`` has ``runs``, the ids of up to 100 runs, and their ``count``; it is
             collected again when their number has doubled. ``WORKFLOW_FACTS`` has ``tasks``,
             mappings as the collector describes them, and ``problems``; those of the thread that
-            started the run come first, those of the process may follow.
+            started the run come first, those of the process may follow. ``CODE_FACTS`` has what
+            ``collectors.code.collect`` returns, ``NOTEBOOK_FACTS`` its ``files`` and ``digest``,
+            and ``first_cell`` and ``last_cell``, the numbers of the cells of the run.
     """
 
     collector: str

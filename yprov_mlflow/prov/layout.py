@@ -25,13 +25,23 @@ METRICS_PARQUET = f"{METRICS_STEM}.parquet"
 SOURCE_CODE = "source_code"
 """Folder among a run's artifacts for files that ``log_source_code`` logs."""
 
+KEPT_CODE = "code"
+"""Folder in the folder of the document for the code of the run, in a folder by its digest."""
+
+KEPT_PATCH = "changes.patch"
+KEPT_FILES = "files"
+KEPT_SCRIPT = "script"
+"""Folder for a script that is outside the repository of its working directory."""
+
+KEPT_CELLS = "notebook.ipy"
+
 PROFILE = "yprov4ml"
 """Folder in the folder of the document for the profile of a captured run; its name as well."""
 
 # Documents of other machines are kept beside the current one, under a name with their digest.
 OWN_ARTIFACT = re.compile(
     rf"{PROVENANCE}/({DOCUMENT_STEM}(-[0-9a-f]+)?\.json|{METRICS_STEM}(-[0-9a-f]+)?\.parquet"
-    rf"|{PROFILE}/.*)\Z",
+    rf"|({PROFILE}|{KEPT_CODE})/.*)\Z",
     re.DOTALL,
 )
 """Paths of artifacts that capture writes itself; a run's document does not mention them."""
@@ -58,6 +68,9 @@ CLAIMS = "claims"
 PEERS = "measuring"
 """Folder with a folder for each machine, and in it a file for each process that measures runs."""
 
+KEPT = "kept"
+"""Folder with the code of runs, each content under its SHA-256, until it is among artifacts."""
+
 SERVER = "server"
 """Folder with what capture inside ``mlflow server`` writes, laid out like the state folder."""
 
@@ -69,7 +82,7 @@ STAGING = "staging"
 
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
-_STATE_FOLDERS = frozenset({JOURNALS, PEERS, SERVER, STORES, STAGING})
+_STATE_FOLDERS = frozenset({JOURNALS, KEPT, PEERS, SERVER, STORES, STAGING})
 
 
 def private_folder(folder: Path, root: Path) -> None:

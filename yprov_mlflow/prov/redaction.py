@@ -310,6 +310,78 @@ def redact_arguments(arguments: Sequence[Any]) -> list[Any]:
     return redacted
 
 
+# -- source code -------------------------------------------------------------------------
+
+# A string literal after a secret name: of a variable, an attribute, a key or an argument.
+_LITERAL = re.compile(
+    r"(?<![\w\-])(?P<name>[A-Za-z_][\w.\-]{0,63})(?:[\"']?\]|[\"'])?"
+    r"(?:\s{0,3}:\s{0,3}[A-Za-z][\w\[\]., |]{0,40}?)?\s{0,3}(?:=(?!=)|:)\s{0,3}\(?[rbuRBU]{0,2}"
+    r"(?=[\"'])"
+)
+_SET_VARIABLE = re.compile(
+    r"(?:setdefault|setenv|putenv|getenv|get)\(\s{0,3}[\"'](?P<name>[A-Za-z_]\w{0,63})[\"']\s{0,3},"
+    r"\s{0,3}(?=[\"'])"
+)
+# Literals that Python joins are one value, as are the quotes of a longer literal.
+_LITERALS = re.compile(
+    r"(?P<quote>[\"'])(?:(?!(?P=quote))(?:\\[\s\S]|[^\\]))*(?P=quote)"
+    r"(?:[\s\\]{0,99}[rbuRBU]{0,2}([\"'])(?:(?!\2)(?:\\[\s\S]|[^\\]))*\2)*"
+)
+_ENTRY = re.compile(
+    r"^[ \t\-]{0,99}(?:export )?(?P<name>[A-Za-z_][\w.\-]{0,63})[ \t]{0,3}[:=][ \t]{0,9}(?=\S)",
+    re.MULTILINE,
+)
+_ENTRY_VALUE = re.compile(r"(?P<quote>)[^\n#]+")
+_CODE_SUFFIXES = frozenset(
+    ".py .pyi .pyx .ipy .ipynb .r .jl .c .h .cc .cpp .cu .java .js .ts .rs .go .scala".split()
+)
+_SECRET_FILE = re.compile(
+    r"\.env(?:\..*|rc)?|.*\.(?:env|pem|key|p12|pfx|jks|keystore|kdbx|ppk|gpg|pgp|asc|ovpn|tfstate)"
+    r"|id_(?:rsa|dsa|ecdsa|ed25519).*|[._]netrc|\.pgpass|\.npmrc|\.pypirc|\.htpasswd|\.git-credentials"
+    r"|\.databrickscfg|\.boto|\.s3cfg|kubeconfig|kaggle\.json|(?:\.|client_)?secrets?(?:\.[^.]*)?"
+    r"|(?:.*[._-])?credentials?(?:\..*)?|.*service[_-]?account.*\.json",
+    re.IGNORECASE,
+)
+_SECRET_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".azure", ".kube", ".docker"})
+_PRIVATE_KEY = "PRIVATE KEY-----"
+
+
+def _has_secret_name(head: re.Match[str]) -> bool:
+    return is_secret(head["name"])
+
+
+def is_secret_file(path: str) -> bool:
+    """Return whether a file of this name holds secrets as a whole: ``.env``, ``server.pem``."""
+    *folders, file = path.split("/")
+    return bool(_SECRET_FILE.fullmatch(file)) or not _SECRET_FOLDERS.isdisjoint(folders)
+
+
+def redact_source(text: str, path: str) -> str | None:
+    """Return the content of a source file without secrets, with the same number of lines.
+
+    In code, only literals after secret names are secrets: ``token = get_token()`` stays.
+
+    Args:
+        text: The content.
+        path: Name of the file, which tells code from configuration.
+
+    Returns:
+        None if what is secret cannot be separated from other text, as in a private key.
+    """
+    if _PRIVATE_KEY in text:
+        return None
+    suffix = path[path.rfind(".") :].lower() if "." in path else ""
+    if suffix in _CODE_SUFFIXES:
+        redacted = redact_content(text)
+        lower = redacted.lower()
+        if any(mark in lower for mark in _NAME_MARKS):
+            for heads in (_LITERAL, _SET_VARIABLE):
+                redacted = _withhold(redacted, heads, _LITERALS, _has_secret_name)
+    else:
+        redacted = _withhold(redact(text), _ENTRY, _ENTRY_VALUE, _has_secret_name)
+    return redacted if redacted.count("\n") == text.count("\n") else None
+
+
 # -- values ------------------------------------------------------------------------------
 
 # Fields whose content users or models wrote; names in it mean nothing.

@@ -21,6 +21,7 @@ def test_facts_are_json():
         "prefix",
         "container",
         "packages",
+        "local",
     }
 
 
@@ -52,6 +53,26 @@ def test_names_are_normalized_and_first_path_entry_wins(tmp_path):
         "pyyaml": "5.3",
         "ruamel-yaml": "0.18.5+local.1",
         "zope-interface": "6.1",
+    }
+
+
+def test_origins_of_packages_of_no_index(tmp_path):
+    origins = {
+        "lab": {"url": "file:///home/ada/lab", "dir_info": {"editable": True}},
+        "tool": {
+            "url": "https://ada:secret@example.org/tool.git",
+            "vcs_info": {"vcs": "git", "commit_id": "0" * 40},
+        },
+    }
+    for name in ("lab", "tool", "numpy", "broken"):
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+    for name, content in origins.items():
+        (tmp_path / f"{name}-1.0.dist-info/direct_url.json").write_text(json.dumps(content))
+    (tmp_path / "broken-1.0.dist-info/direct_url.json").write_text("{")
+    assert environment.local_packages([str(tmp_path), str(tmp_path / "gone")]) == {
+        "broken": "unknown",
+        "lab": "file:///home/ada/lab",
+        "tool": f"git+https://example.org/tool.git@{'0' * 40}",
     }
 
 

@@ -30,7 +30,7 @@ from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.events import TERMINAL
 from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
-from yprov_mlflow.prov.layout import PRIVATE_FILE
+from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE
 from yprov_mlflow.prov.redaction import redact
 
 END_TIMEOUT_S = 10.0  # how long the end of a run waits; then the document follows meanwhile
@@ -316,6 +316,7 @@ def write(
         # Recover is thorough: it may see less than the client that wrote the run's document.
         if (thorough or written.joined or written.problems) and not folder.delivered():
             artifacts.keep_earlier()
+        put_code(capture, artifacts, written)
         artifacts.put(written.files)
         # Without the mark, recover writes the document again.
         with contextlib.suppress(OSError):
@@ -326,6 +327,16 @@ def write(
             with contextlib.suppress(OSError):
                 send(folder, Delivery(folder.run_id, uri, written.files[-1], written.files))
     return written
+
+
+def put_code(capture: CaptureSession, artifacts: RunArtifacts, written: Written) -> None:
+    """Upload the kept code of a run, unless this process has done so before."""
+    run_id, paths = artifacts.run.info.run_id, frozenset(written.kept.files)
+    if not paths or capture.uploaded_code.get(run_id) == paths:
+        return
+    if (root := written.kept.copy_to(written.files[-1].parent)) is not None:
+        artifacts.put_folder(root, KEPT_CODE)
+        capture.uploaded_code[run_id] = paths
 
 
 @contextlib.contextmanager

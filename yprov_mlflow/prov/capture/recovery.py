@@ -17,7 +17,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
-from yprov_mlflow.prov.capture import mlflow_private, sinks
+from yprov_mlflow.prov.capture import kept_code, mlflow_private, sinks
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.delivery import (
     FACTS_TIMEOUT_S,
@@ -87,6 +87,8 @@ def recover(
         One outcome per run or store, in the order of the journal folder.
     """
     capture = process.get()
+    if prune_days is not None:
+        kept_code.prune(settings.load().directory, prune_days)
     for folder in _folders(run_ids):
         try:
             with capture.uncaptured():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yprov_mlflow.prov import events
+from yprov_mlflow.prov.capture.kept_code import KeptCode
 from yprov_mlflow.prov.events import JOURNAL_FACTS, Event
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.metric_files import SERIES
@@ -120,6 +121,7 @@ class Written(NamedTuple):
     event_count: int
     problems: tuple[str, ...]  # damage of the journals, and what was read back from the store
     damaged: bool  # whether the journals are damaged
+    kept: KeptCode  # the files of the code that the document names
 
 
 def write_document(
@@ -135,12 +137,13 @@ def write_document(
     options = Options(settings.max_samples, settings.hash_user, settings.base_uri)
     translator = Translator(options, SERIES["parquet"].sink(out))
     state = ExpectedState()
+    kept = KeptCode(folder.path.parents[1])
     moved = _moved_traces(folder) if store_of(folder.run_id) else set()
     for event in merge(journals):
         if isinstance(event, events.StoreCalled) and event.subjects.get("trace") in moved:
             continue
         state.feed(event)
-        translator.feed(event)
+        translator.feed(kept.feed(event))
     problems = [*problems, *(problem for journal in journals for problem in journal.problems)]
     added: Counter[str] = Counter()
     if backfill is not None:
@@ -162,7 +165,7 @@ def write_document(
     document.write_bytes(prov_json.dumps(translator.finish()))
     files = (*sorted(path for path in out.iterdir() if path != document), document)
     damaged = bool(problems)
-    return Written(files, state.joined, sizes, state.event_count, tuple(texts), damaged)
+    return Written(files, state.joined, sizes, state.event_count, tuple(texts), damaged, kept)
 
 
 def _losses(

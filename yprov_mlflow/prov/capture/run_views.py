@@ -127,6 +127,16 @@ def download_artifacts(run_id: str, folder: Path, tracking_uri: str | None = Non
     download(run_id=run_id, artifact_path="", dst_path=str(folder), tracking_uri=tracking_uri)
 
 
+def download_artifact(
+    run_id: str, path: str, folder: Path, tracking_uri: str | None = None
+) -> Path:
+    """Download one artifact of a run into an existing folder, and return where it is."""
+    from mlflow.artifacts import download_artifacts as download  # it loads MLflow
+
+    arguments = {"run_id": run_id, "artifact_path": path, "dst_path": str(folder)}
+    return Path(download(**arguments, tracking_uri=tracking_uri))
+
+
 def is_path(text: str) -> bool:
     """Return whether a text is the path of a file and not a run id.
 

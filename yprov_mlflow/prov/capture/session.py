@@ -114,6 +114,8 @@ class CaptureSession:
         # Runs of logged models and of traces, by their ids; empty for those that no run owns.
         self.model_runs: BoundedDict[str] = parent.model_runs if parent else BoundedDict()
         self.trace_runs: BoundedDict[str] = parent.trace_runs if parent else BoundedDict()
+        # Paths of the kept code that this process has uploaded, by run.
+        self.uploaded_code: BoundedDict[frozenset[str]] = BoundedDict()
         # Spans of traces whose run is not known yet, by trace id.
         self.early_spans: dict[str, list[EarlySpans]] = {}
         # Records those whose run is known by now.

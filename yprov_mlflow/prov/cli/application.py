@@ -14,6 +14,7 @@ from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.doctor import doctor
 from yprov_mlflow.prov.cli.push import push
 from yprov_mlflow.prov.cli.recover import recover
+from yprov_mlflow.prov.cli.rerun import rerun
 from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
 from yprov_mlflow.prov.cli.show import energy, show
@@ -64,6 +65,7 @@ def main() -> None:
       yprov-mlflow convert mlruns -o prov     convert old runs to PROV
       yprov-mlflow card 5f0c9b2e…             print the provenance card of a run
       yprov-mlflow crate 5f0c9b2e… -o DIR     pack a run as an RO-Crate
+      yprov-mlflow rerun 5f0c9b2e…            run a run again and compare the two
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow push 5f0c9b2e… --to yprov://HOST  send the document to a yProv service
       yprov-mlflow validate prov              check documents against W3C's constraints
@@ -80,6 +82,7 @@ for _command in (
     energy,
     push,
     recover,
+    rerun,
     restore,
     run,
     show,

@@ -46,6 +46,8 @@ class CollectorContext:
         environ: Environment variables.
         argv: Arguments of the process, starting with the script.
         cwd: Working directory of the process.
+        command: The command of the process, with the interpreter and its options.
+        keep: Folder for files that become artifacts of the run; None to keep none.
         interval_s: Seconds between samples.
         country: Three-letter ISO 3166 code; None if not configured, it is never guessed.
         carbon_intensity: Grams of CO2 equivalent per kWh; None if not configured.
@@ -59,6 +61,8 @@ class CollectorContext:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     argv: Sequence[str] = field(default_factory=lambda: sys.argv)
     cwd: Path = field(default_factory=_cwd)
+    command: Sequence[str] = field(default_factory=lambda: sys.orig_argv)
+    keep: Path | None = None
     interval_s: float = 1.0
     country: str | None = None
     carbon_intensity: float | None = None

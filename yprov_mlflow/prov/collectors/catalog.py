@@ -19,7 +19,8 @@ class BuiltIn(NamedTuple):
     summary: str
 
 
-# In probing order: measurements must not wait for git on a slow disk or for SLURM's daemons.
+# In probing order: measurements must not wait for git on a slow disk or for SLURM's daemons, nor
+# facts for the code to be kept.
 BUILT_IN: Mapping[str, BuiltIn] = {
     "cpu": BuiltIn("cpu:Cpu", True, "energy of processors and memory: RAPL, else estimated"),
     "nvidia": BuiltIn("gpu.nvidia:Nvidia", True, "NVIDIA GPUs through NVML"),
@@ -32,6 +33,7 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     "workflow": BuiltIn("workflow:Workflow", True, "task of a workflow engine around the process"),
     "about": BuiltIn("about:About", True, "title, license, authors and project, as you state them"),
     "slurm": BuiltIn("slurm:Slurm", True, "job, nodes and share of a SLURM job"),
+    "code": BuiltIn("code:Code", True, "the code itself: changes, untracked files, command"),
     # Not by default: importing codecarbon takes one or two seconds of CPU time.
     "codecarbon": BuiltIn("codecarbon:Codecarbon", False, "energy and emissions (codecarbon)"),
 }

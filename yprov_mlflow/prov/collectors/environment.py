@@ -6,6 +6,7 @@ for each package, which takes a hundred times as long.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from yprov_mlflow.prov.collectors import container
 from yprov_mlflow.prov.collectors.base import Available, Collector
 from yprov_mlflow.prov.events import Json
+from yprov_mlflow.prov.redaction import redact
 
 # Not "~": pip renames a folder so when its removal is interrupted.
 _WHEEL = re.compile(r"(?P<name>[^~].*?)-(?P<version>[^-]+)\.dist-info\Z")
@@ -38,8 +40,9 @@ def collect() -> dict[str, Json]:
 
     Returns:
         ``python``, ``implementation``, ``platform``, ``prefix`` (``"conda"``, ``"venv"`` or
-        ``"system"``), ``container`` (its kind, such as ``"docker"``, or None) and
-        ``packages``, normalized name to version, sorted.
+        ``"system"``), ``container`` (its kind, such as ``"docker"``, or None),
+        ``packages``, normalized name to version, sorted, and ``local``, the origin of those that
+        are from a folder, a file or a repository instead of an index, by name.
     """
     return {
         "python": platform.python_version(),
@@ -48,6 +51,7 @@ def collect() -> dict[str, Json]:
         "prefix": _prefix(),
         "container": container.kind(Path("/"), os.environ),
         "packages": packages(sys.path),
+        "local": local_packages(sys.path),
     }
 
 
@@ -64,6 +68,34 @@ def packages(path: Iterable[str]) -> dict[str, str]:
             if match and (version := match["version"] or _egg_version(Path(folder, entry))):
                 versions.setdefault(_SEPARATORS.sub("-", match["name"]).lower(), version)
     return dict(sorted(versions.items()))
+
+
+def local_packages(path: Iterable[str]) -> dict[str, str]:
+    """Return where packages of no index were installed from (PEP 610), by normalized name."""
+    origins: dict[str, str] = {}
+    for folder in dict.fromkeys(path):
+        try:
+            entries = sorted(entry.name for entry in os.scandir(folder or "."))
+        except OSError:
+            continue
+        for entry in entries:
+            # One call of the system for each package: an index leaves no such file.
+            match = _WHEEL.match(entry)
+            if match and os.path.exists(file := os.path.join(folder, entry, "direct_url.json")):
+                name = _SEPARATORS.sub("-", match["name"]).lower()
+                origins.setdefault(name, _origin(Path(file)))
+    return dict(sorted(origins.items()))
+
+
+def _origin(file: Path) -> str:
+    """Return an origin as pip takes it: a URL, with the commit of a repository."""
+    try:
+        content = json.loads(file.read_bytes())
+        url, vcs = str(content["url"]), content.get("vcs_info")
+        text = f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "unknown"
+    return redact(text)
 
 
 def _egg_version(path: Path) -> str | None:

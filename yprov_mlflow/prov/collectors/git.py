@@ -28,7 +28,7 @@ _ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL":
 _LAUNCHERS = {"ipykernel_launcher.py", "colab_kernel_launcher.py"}
 
 
-class _GitError(Exception):
+class GitError(Exception):
     """Git is not installed, timed out or failed."""
 
 
@@ -57,12 +57,12 @@ def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
         ``unavailable``; then ``entry_point`` (path in the repository, absolute when outside) and
         ``entry_point_sha256`` if the script is a file.
     """
-    script = _script(argv, cwd)
+    script = script_path(argv, cwd)
     root: Path | None = None
     try:
-        root = _root(script, cwd)
+        root = repository_root(script, cwd)
         facts = _repository(root)
-    except _GitError as error:
+    except GitError as error:
         facts = {"unavailable": str(error)}
     if script is not None:
         try:
@@ -75,7 +75,8 @@ def collect(argv: Sequence[str], cwd: Path) -> dict[str, Json]:
     return facts
 
 
-def _script(argv: Sequence[str], cwd: Path) -> Path | None:
+def script_path(argv: Sequence[str], cwd: Path) -> Path | None:
+    """Return the script of a process, if it is a file and not the launcher of a notebook."""
     if not argv or not argv[0] or argv[0] in ("-c", "-m"):
         return None
     try:
@@ -85,18 +86,24 @@ def _script(argv: Sequence[str], cwd: Path) -> Path | None:
         return None
 
 
-def _root(script: Path | None, cwd: Path) -> Path:
-    if script is not None and not _is_installed(script):
-        with suppress(_GitError):
+def repository_root(script: Path | None, cwd: Path) -> Path:
+    """Return the root of the repository of a script, or else of the working directory.
+
+    Raises:
+        GitError: Neither is in a repository, or git does not work.
+    """
+    if script is not None and not is_installed(script):
+        with suppress(GitError):
             return _toplevel(script.parent)
     return _toplevel(cwd)
 
 
 def _toplevel(folder: Path) -> Path:
-    return Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
+    return Path(os.fsdecode(call_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
 
 
-def _is_installed(script: Path) -> bool:
+def is_installed(script: Path) -> bool:
+    """Return whether a file is part of the installed software of this interpreter."""
     prefix = Path(sys.prefix).resolve()
     return "site-packages" in script.parts or script.is_relative_to(prefix / "bin")
 
@@ -104,7 +111,7 @@ def _is_installed(script: Path) -> bool:
 def _repository(root: Path) -> dict[str, Json]:
     facts: dict[str, Json] = {"commit": None, "branch": None, "remote": _remote(root)}
     dirty, untracked = False, 0
-    entries = iter(_git(root, "status", "--porcelain=v2", "--branch", "-z").split(b"\0"))
+    entries = iter(call_git(root, "status", "--porcelain=v2", "--branch", "-z").split(b"\0"))
     for entry in entries:
         kind, _, details = entry.partition(b" ")
         if kind == b"#":
@@ -121,18 +128,18 @@ def _repository(root: Path) -> dict[str, Json]:
                 next(entries, None)
     facts |= {"dirty": dirty, "untracked": untracked, "diff_sha256": None}
     if facts["commit"]:
-        with suppress(_GitError, ValueError):
-            facts["commit_time"] = int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD"))
+        with suppress(GitError, ValueError):
+            facts["commit_time"] = int(call_git(root, "show", "--no-patch", "--format=%ct", "HEAD"))
     if dirty and facts["commit"]:
-        with suppress(_GitError, OSError):  # timeout, or no space for the temporary file
+        with suppress(GitError, OSError):  # timeout, or no space for the temporary file
             facts["diff_sha256"] = _diff_sha256(root)
     return facts
 
 
 def _remote(root: Path) -> str | None:
     try:
-        listing = _git(root, "config", "-z", "--get-regexp", r"^remote\..*\.url$")
-    except _GitError:  # no remote is configured
+        listing = call_git(root, "config", "-z", "--get-regexp", r"^remote\..*\.url$")
+    except GitError:  # no remote is configured
         return None
     remotes = [os.fsdecode(entry).partition("\n") for entry in listing.split(b"\0") if entry]
     urls = {key: url for key, _, url in reversed(remotes)}
@@ -143,12 +150,17 @@ def _remote(root: Path) -> str | None:
 def _diff_sha256(root: Path) -> str:
     with tempfile.TemporaryFile() as output:  # a diff may not fit in memory
         plain = ("--no-ext-diff", "--no-textconv", "--no-color")
-        _git(root, "diff", *plain, "HEAD", stdout=output.fileno())
+        call_git(root, "diff", *plain, "HEAD", stdout=output.fileno())
         output.seek(0)
         return hashlib.file_digest(output, "sha256").hexdigest()
 
 
-def _git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> bytes:
+def call_git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> bytes:
+    """Call git in a folder, within a time limit, and return its output.
+
+    Raises:
+        GitError: It is not installed, failed or took too long.
+    """
     try:
         process = subprocess.run(
             [*_GIT, *arguments],
@@ -162,12 +174,12 @@ def _git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> bytes:
         )
     except FileNotFoundError:
         reason = "git is not installed" if folder.is_dir() else f"the folder {folder} is missing"
-        raise _GitError(reason) from None
+        raise GitError(reason) from None
     except subprocess.TimeoutExpired:
-        raise _GitError(f"git {arguments[0]} took more than {TIMEOUT_S:g} s") from None
+        raise GitError(f"git {arguments[0]} took more than {TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise _GitError(f"git cannot be run: {error}") from None
+        raise GitError(f"git cannot be run: {error}") from None
     if process.returncode != 0:
         message = process.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise _GitError(message or f"git {arguments[0]} failed")
+        raise GitError(message or f"git {arguments[0]} failed")
     return process.stdout or b""

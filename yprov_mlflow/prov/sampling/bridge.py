@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from yprov_mlflow.prov import events
-from yprov_mlflow.prov.collectors import catalog, ranks, workflow_threads
+from yprov_mlflow.prov.collectors import catalog, notebook, ranks, workflow_threads
 from yprov_mlflow.prov.collectors.base import CollectorContext, Quantity
 from yprov_mlflow.prov.errors import CollectorError
-from yprov_mlflow.prov.events import WORKFLOW_FACTS, Event, Json
+from yprov_mlflow.prov.events import CODE_FACTS, NOTEBOOK_FACTS, WORKFLOW_FACTS, Event, Json
 from yprov_mlflow.prov.ids import quote_key, store_of
 from yprov_mlflow.prov.journal import JournalDirectory
-from yprov_mlflow.prov.layout import PEERS
+from yprov_mlflow.prov.layout import KEPT, PEERS
 from yprov_mlflow.prov.sampling.claims import Claims, excluded_claims
 from yprov_mlflow.prov.sampling.sampler import Output, Sampler
 from yprov_mlflow.prov.sampling.shares import OpenFamilies
@@ -75,6 +75,7 @@ class CollectorBridge:
         self._samplers: dict[str, Sampler] = {}  # by run
         self._families = OpenFamilies()
         self._overlaps: dict[str, _Overlap] = {}
+        self._first_cells: dict[str, int] = {}  # by run, in a notebook
 
     def is_training(self, cls: type[Event], fields: Sequence[Any]) -> bool:
         """Return whether an event shows that this process trains, rather than edits a run."""
@@ -114,6 +115,8 @@ class CollectorBridge:
             if self._sampler is not None:
                 self._samplers[run_id] = self._sampler
                 self._sampler.begin(run_id)
+            if CODE_FACTS in self._chosen and (cell := notebook.cell_number()) is not None:
+                self._first_cells[run_id] = cell
             if WORKFLOW_FACTS in self._chosen:
                 self._add_task_of_thread(run_id)
 
@@ -132,6 +135,10 @@ class CollectorBridge:
         """Take a run's last samples, within a time limit."""
         if (sampler := self._samplers.pop(run_id, None)) is not None:
             sampler.finish(run_id)
+        if (first := self._first_cells.pop(run_id, None)) is not None:
+            facts = notebook.collect(self._open_runs.directory / KEPT, first)
+            name = NOTEBOOK_FACTS
+            self._open_runs.append_if_open(run_id, events.FactsCollected, name, facts)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until the collectors are probed, within a time limit."""
@@ -153,6 +160,7 @@ class CollectorBridge:
             carbon_intensity=settings.carbon_intensity,
             cpu_tdp_w=settings.cpu_tdp_w,
             about=settings.about,
+            keep=self._open_runs.directory / KEPT,
             children_cpu_s=lambda: self._peers.children_cpu_s(),
             children_pids=lambda: self._peers.children_pids(),
         )

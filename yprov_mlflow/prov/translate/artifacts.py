@@ -29,7 +29,7 @@ _MEDIA_TYPES = dict(
     json=application/json jsonl=application/jsonl jsonld=application/ld+json log=text/plain
     md=text/markdown mlmodel=application/yaml mov=video/quicktime mp3=audio/mpeg mp4=video/mp4
     nc=application/netcdf nq=application/n-quads nt=application/n-triples onnx=application/onnx
-    parquet=application/vnd.apache.parquet pdf=application/pdf png=image/png
+    parquet=application/vnd.apache.parquet patch=text/x-diff pdf=application/pdf png=image/png
     provn=text/provenance-notation py=text/x-python r=text/x-r rst=text/x-rst sh=application/x-sh
     sql=application/sql sqlite=application/vnd.sqlite3 svg=image/svg+xml tar=application/x-tar
     tif=image/tiff tiff=image/tiff toml=application/toml trig=application/trig

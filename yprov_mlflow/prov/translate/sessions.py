@@ -7,7 +7,9 @@ from typing import Any
 
 from yprov_mlflow.prov.authorship import TABLE
 from yprov_mlflow.prov.events import (
+    CODE_FACTS,
     JOURNAL_FACTS,
+    NOTEBOOK_FACTS,
     OVERLAP_FACTS,
     WORKFLOW_FACTS,
     FactsCollected,
@@ -25,10 +27,10 @@ FactsBySession = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _STATUSES = frozenset("DELETED FAILED FINISHED KILLED PENDING READY RUNNING SCHEDULED".split())
 """Statuses of runs and models that the vocabulary has."""
 
-# The facts of git became the plan of associations, before all sessions were added; those of the
+# The facts about code became the plan of associations, before all sessions were added; those of the
 # journal are attributes of the session, overlaps those of the energy of the node, and what the
 # project file states is about the run.
-_ELSEWHERE = frozenset({"git", JOURNAL_FACTS, OVERLAP_FACTS, TABLE})
+_ELSEWHERE = frozenset({"git", NOTEBOOK_FACTS, JOURNAL_FACTS, OVERLAP_FACTS, TABLE})
 
 _SOFTWARE = {"mlflow": "mlf:tracker", "yprov_mlflow": "mlf:recorder"}
 """The roles of packages, by the facts that are their versions."""
@@ -43,16 +45,6 @@ _SESSION_TERMS = {
     "local_rank": "mlf:localRank",
     "world_size": "mlf:worldSize",
 }
-_CODE_TERMS = {
-    "commit": "mlf:gitCommit",
-    "branch": "mlf:gitBranch",
-    "dirty": "mlf:gitDirty",
-    "diff_sha256": "mlf:gitDiffSha256",
-    "remote": "schema:codeRepository",
-    "entry_point": "mlf:entryPoint",
-    "entry_point_sha256": "mlf:entryPointSha256",
-    "commit_time": "mlf:gitCommitTime",
-}
 _ENVIRONMENT_TERMS = {
     "python": "mlf:pythonVersion",
     "implementation": "mlf:pythonImplementation",
@@ -66,7 +58,7 @@ _HOST_TERMS = {
 }
 
 
-def _attributes(
+def attributes_of(
     facts: Mapping[str, Any], terms: Mapping[str, str], exclude: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Return facts as attributes: those with a term by it, all others as one JSON text."""
@@ -98,10 +90,11 @@ def _add_session(
     # The first event that is left need not be the first that was.
     start = literals.instant(span.start_ns) if facts or not lost else None
     attributes = {
-        **_attributes(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow")),
+        **attributes_of(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow")),
         "mlf:token": text(span.token),
         "mlf:status": status(span.status),
         "mlf:partial": partial(lost.get("problems", ())),
+        **_code_attributes(collected),
         "dcterms:isPartOf": None if store_level else name(f"{RUN}:run"),
     }
     host = facts.get("host")
@@ -129,6 +122,18 @@ def status(value: str | None) -> literals.Value | None:
     if value is None:
         return None
     return name(f"mlf:{value}") if value in _STATUSES else text(value)
+
+
+def _code_attributes(collected: Mapping[str, Mapping[str, Any]]) -> dict[str, Value | None]:
+    """Return how a session was started and which files of its code were not kept."""
+    facts, cells = collected.get(CODE_FACTS, {}), collected.get(NOTEBOOK_FACTS, {})
+    invocation, not_kept = facts.get("invocation"), facts.get("not_kept")
+    return {
+        "mlf:invocation": text(literals.canonical(invocation)) if invocation else None,
+        "mlf:codeNotKept": text(literals.canonical(not_kept)) if not_kept else None,
+        "mlf:firstCell": plain(cells.get("first_cell")),
+        "mlf:lastCell": plain(cells.get("last_cell")),
+    }
 
 
 def _add_agents(translation: Translation, span: Span, facts: Mapping[str, Any]) -> None:
@@ -184,7 +189,12 @@ def add_facts(translation: Translation, event: FactsCollected) -> None:
     span, facts = translation.timeline.first_session(event.session), event.facts
     if span is None or event.collector in _ELSEWHERE:
         return
-    if event.collector == "environment":
+    if event.collector == CODE_FACTS:
+        # Kept files became members of the plan; what is left is why there are none.
+        left = {key: facts[key] for key in ("problem", "unavailable", "cure") if facts.get(key)}
+        if left:
+            _add_other_facts(translation, span, event.collector, left)
+    elif event.collector == "environment":
         _add_environment(translation, span, facts)
     elif event.collector == WORKFLOW_FACTS:
         # Tasks became activities; what is left are values that could not be used.
@@ -206,21 +216,6 @@ def _add_other_facts(
     _use(translation, span, entity, "mlf:collected")
 
 
-def code_plan(translation: Translation, facts: Mapping[str, Any]) -> str | None:
-    """Add the code as a plan and return its entity; None if nothing is known of it."""
-    facts = {key: value for key, value in facts.items() if value is not None}
-    if not facts:
-        return None
-    commit = str(facts.get("commit") or "")
-    label = str(facts.get("entry_point") or "code")
-    label = text(f"{label} at {commit[:12]}" if commit else label)
-    types = ["prov:Plan", "schema:SoftwareSourceCode"]
-    attributes = _attributes(facts, _CODE_TERMS)
-    if isinstance(facts.get("commit_time"), int):
-        attributes["mlf:gitCommitTime"] = literals.timestamp(facts["commit_time"] * 1000)
-    return translation.builder.entity(content({"code": facts}), types, label, attributes)
-
-
 def _add_environment(translation: Translation, span: Span, facts: Mapping[str, Any]) -> None:
     python = facts.get("python")
     packages = literals.mapping(facts.get("packages"))
@@ -228,7 +223,7 @@ def _add_environment(translation: Translation, span: Span, facts: Mapping[str, A
     # One text: a record for each package would be most of a small document.
     lock = sorted(f"{package}=={v}" if v else str(package) for package, v in packages.items())
     attributes = {
-        **_attributes(facts, _ENVIRONMENT_TERMS, ("packages",)),
+        **attributes_of(facts, _ENVIRONMENT_TERMS, ("packages",)),
         "mlf:packages": text("\n".join(lock)) if lock else None,
         "mlf:packageCount": literals.integer(len(lock)) if lock else None,
     }
@@ -239,7 +234,7 @@ def _add_environment(translation: Translation, span: Span, facts: Mapping[str, A
 
 def _use_host(translation: Translation, span: Span, host: str, facts: Mapping[str, Any]) -> None:
     types = ["sosa:Platform", "prov:Location", "mlf:Host"]
-    attributes = _attributes(facts, _HOST_TERMS, ("host",))
+    attributes = attributes_of(facts, _HOST_TERMS, ("host",))
     entity = translation.builder.entity(host_id(host), types, text(host), attributes)
     _use(translation, span, entity, "mlf:host")
 

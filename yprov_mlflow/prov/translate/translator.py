@@ -10,7 +10,7 @@ from yprov_mlflow.prov import authorship, events, ids
 from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL, Event
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import NO_STORE, Namespaces
-from yprov_mlflow.prov.translate import models, params_tags, runs, sessions, workflows
+from yprov_mlflow.prov.translate import models, params_tags, runs, sessions, source_code, workflows
 from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
 from yprov_mlflow.prov.translate.descriptions import add_description
@@ -227,13 +227,15 @@ def _add_sessions(
             translation.users[session] = translation.user(started["user"])
     collected = _of(events.FactsCollected, log)
     # Code first: the associations of the sessions name it as their plan.
-    for event in collected:
-        plan = sessions.code_plan(translation, event.facts) if event.collector == "git" else None
+    for session, by_collector in facts_by_session.items():
+        plan = source_code.add_plan(
+            translation, by_collector.get("git", {}), source_code.kept_files(by_collector)
+        )
         if plan is not None:
-            translation.plans.setdefault(event.session, plan)
+            translation.plans.setdefault(session, plan)
             run_facts.plan = run_facts.plan or plan
     if run_facts.plan is None and translation.created is not None:
-        run_facts.plan = sessions.code_plan(translation, _code_facts(translation.created, log))
+        run_facts.plan = source_code.add_plan(translation, _code_facts(translation.created, log))
     sessions.add_sessions(translation, facts_by_session)
     for event in collected:
         sessions.add_facts(translation, event)

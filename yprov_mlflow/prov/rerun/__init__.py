@@ -1,0 +1,1 @@
+"""Running a recorded run again: its code, environment, data and command, from its document."""

@@ -1,0 +1,124 @@
+"""The data and the store of a rerun: whether files have the content that the run read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from yprov_mlflow.prov.errors import RerunError
+from yprov_mlflow.prov.rerun.plan import Plan
+from yprov_mlflow.prov.rerun.recipe import DataFile, Recipe
+from yprov_mlflow.prov.rerun.source_tree import copy_inside, is_safe
+
+_SQLITE = "sqlite:///"
+_PUT_BACK = "Put it back, or use --ignore-missing to run without it"
+
+
+def plan_data(plan: Plan, recipe: Recipe) -> None:
+    """Add the files that the run read; those inside of its source tree are copied into the new."""
+    for file in recipe.data:
+        _plan_file(plan, recipe, file)
+    for source in recipe.remote_data:
+        plan.add("data", "differs", f"{source} is not checked: it is not a local file")
+
+
+def _plan_file(plan: Plan, recipe: Recipe, file: DataFile) -> None:
+    if "\0" in file.path:
+        plan.add("data", "missing", f"{file.label!r} is not a path", _PUT_BACK)
+        return
+    original = Path(recipe.working_folder or "/", file.path)
+    origin = recipe.invocation.origin if recipe.invocation is not None else None
+    is_inside = origin is not None and original.is_relative_to(origin)
+    if not is_inside and original.is_relative_to(tempfile.gettempdir()):
+        plan.add("data", "differs", f"{file.label} was a temporary file, and is not checked")
+    elif _check(plan, original, file) and origin is not None and is_inside:
+        path = original.relative_to(origin).as_posix()
+        if is_safe(path):
+            plan.steps.append((f"copy {path}", lambda: _copy(plan.code_folder, path, original)))
+
+
+def _check(plan: Plan, path: Path, file: DataFile) -> bool:
+    """Add the finding about a file, and return whether there is one."""
+    if not path.exists():
+        plan.add("data", "missing", f"{file.label} does not exist any more", _PUT_BACK)
+        return False
+    if not path.is_file():
+        plan.add("data", "differs", f"{file.label} is there, but is not a file to be checked")
+        return False
+    if file.sha256 is None:
+        plan.add("data", "differs", f"{file.label} is there; its content was not recorded")
+        return True
+    try:
+        with path.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        text = f"{file.label} cannot be read: {error.strerror or error}"
+        plan.add("data", "missing", text, "Change its permissions, or use --ignore-missing")
+        return False
+    if sha256 == file.sha256:
+        plan.add("data", "ready", f"{file.label} has the same content")
+    else:
+        cure = "Put the file of then back, or use --ignore-missing to run with that of today"
+        plan.add("data", "missing", f"{file.label} has changed since the run", cure)
+    return True
+
+
+def _copy(root: Path, path: str, original: Path) -> None:
+    # What the commit has is in place already.
+    if not (root / path).exists():
+        copy_inside(root, path, original)
+
+
+# -- the store ----------------------------------------------------------------------------
+
+
+def plan_store(plan: Plan, recipe: Recipe, tracking_uri: str | None) -> None:
+    """Choose the store of the rerun: a new one in its folder, unless the user names another.
+
+    A run that read from its store finds a copy of it, if it is a local SQLite database: what the
+    rerun logs is in the copy, and files that it reads are where they were.
+    """
+    if tracking_uri is not None:
+        plan.tracking_uri = tracking_uri
+        plan.add("store", "ready", f"the rerun is logged to {tracking_uri}, as you said")
+        return
+    database = plan.folder / "mlflow.db"
+    plan.tracking_uri = f"{_SQLITE}{database}"
+    if not recipe.reads:
+        plan.add("store", "ready", "a new one in the folder of the rerun")
+        return
+    named = ", ".join(recipe.reads[:3]) + (", …" if len(recipe.reads) > 3 else "")
+    uri = recipe.store or ""
+    original = Path(uri.removeprefix(_SQLITE)) if uri.startswith(f"{_SQLITE}/") else None
+    if original is None or not original.is_file():
+        where = f"{uri}, which cannot be copied" if uri else "a store that is not recorded"
+        cure = "Pass the store with --log-to: the rerun is logged there"
+        plan.add("store", "missing", f"the run read {named} from {where}", cure)
+        return
+    plan.add("store", "ready", f"a copy of {original}, from which the run read {named}")
+    plan.steps.append(("copy the store", lambda: _copy_database(original, database)))
+
+
+def _copy_database(original: Path, database: Path) -> None:
+    artifacts = database.with_name("artifacts")
+    try:
+        with (
+            contextlib.closing(
+                sqlite3.connect(f"file:{quote(str(original))}?mode=ro", uri=True)
+            ) as source,
+            contextlib.closing(sqlite3.connect(database)) as copy,
+        ):
+            source.backup(copy)
+            # New runs write here; those of the original keep the locations of their files.
+            copy.execute(
+                "UPDATE experiments SET artifact_location = ? || '/' || experiment_id",
+                (str(artifacts),),
+            )
+            copy.commit()
+    except sqlite3.Error as error:
+        cure = "Pass the store with --log-to: the rerun is logged there"
+        raise RerunError(f"the store cannot be copied: {error}", str(original), cure) from error
