@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-
 from yprov_mlflow.prov.graph import things
 from yprov_mlflow.prov.graph.lookup import iri, pointing
 from yprov_mlflow.prov.graph.stores import Graph
@@ -122,7 +121,7 @@ class LineageReport:
 
     def to_pandas(self) -> Any:
         """Return the rows as a ``pandas.DataFrame``."""
-        import pandas  # MLflow's dependency; it takes a second to load
+        import pandas  # type: ignore[import-untyped] # MLflow's dependency; it takes a second to load
 
         return pandas.DataFrame(self.to_rows())
 

@@ -257,6 +257,14 @@ def current_assignment(graph: Graph, alias: str) -> str | None:
     return None if last is None or "prov:wasInvalidatedBy" in facts[last] else last
 
 
+def current_value(graph: Graph, key: str) -> str | None:
+    """Return the present value of a record with a history, such as a tag."""
+    values_of_key = pointing(graph, [key], "prov:specializationOf")[key]
+    facts = about(graph, values_of_key, "prov:value", "prov:wasInvalidatedBy")
+    current = [v for v in values_of_key if "prov:wasInvalidatedBy" not in facts[v]]
+    return first(facts[current[-1]], "prov:value") if current else None
+
+
 def model_name(version: str) -> str | None:
     """Return the name of the registered model that a version's IRI belongs to."""
     local = version.rpartition("#")[2]
