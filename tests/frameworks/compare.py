@@ -76,8 +76,12 @@ IN_PLAIN = {
 METRIC_KEY = {"points": 1, "series": 1, "model points": 2}
 """The position of the key of a metric."""
 
-VARYING = re.compile(r"runtime|per_second|trial_id|_duration|tfevents\..*|\b[0-9a-f]{8,}\b|\d{10,}")
+VARYING = re.compile(
+    r"runtime|per_second|trial_id|_duration|_time\b|tfevents\..*|\b[0-9a-f]{8,}\b|\d{10,}"
+)
 """Metrics of speed and of hashes, and the ids, times and processes in names of files."""
+
+NUMBER = re.compile(r"-?(\d+\.\d+(e[+-]\d+)?|inf|nan)")
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
@@ -179,12 +183,17 @@ def same_in_plain(facts: Facts, kind: str) -> Counter[tuple[Any, ...]]:
     parts: Counter[tuple[Any, ...]] = Counter()
     for fact, count in facts[kind].items():
         values = tuple(fact[position] for position in IN_PLAIN[kind])
-        if kind in ("points", "series", "model points") and VARYING.search(
-            fact[1 + len(fact) // 7]
-        ):
+        if kind in METRIC_KEY and VARYING.search(fact[METRIC_KEY[kind]]):
             continue
-        parts[tuple(VARYING.sub("~", v) if isinstance(v, str) else v for v in values)] += count
+        parts[tuple(map(_lasting, values))] += count
     return parts
+
+
+def _lasting(part: Any) -> Any:
+    """Return a part of a fact without what varies; numbers as text have many digits, too."""
+    if not isinstance(part, str) or NUMBER.fullmatch(part):
+        return part
+    return VARYING.sub("~", part)
 
 
 def differences(name: str, true: Counter[Any], stated: Counter[Any]) -> Iterator[str]:
