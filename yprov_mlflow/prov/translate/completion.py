@@ -200,6 +200,8 @@ class _Completion:
     def add_records(self) -> None:
         """Add all other records that the captured document lacks, with their relations."""
         calls = {_call(record) for record in self._own("activity").values()} - {None}
+        # Capture saw more of the code than MLflow's tags say, and would have it twice.
+        code = {_commit(record) for record in self._own("entity").values()} - {None}
         added: set[str] = set()
         for section in ELEMENTS:
             for identifier, record in self._stored.get(section, {}).items():
@@ -209,19 +211,22 @@ class _Completion:
                     continue
                 if identifier in self._own(section) or _call(record) in calls:
                     continue
+                if _commit(record) in code:
+                    continue
                 self._own(section)[identifier] = record
                 added.add(identifier)
         self._add_relations(added)
 
     def _add_relations(self, added: set[str]) -> None:
         present = {identifier for section in ELEMENTS for identifier in self._own(section)}
+        usages = {_usage(record) for record in self._own("used").values()}
         for section, kind in KINDS.items():
             if section in ELEMENTS:
                 continue
             for key, record in self._stored.get(section, {}).items():
                 ends = {record[formal] for formal in kind.formals[:2] if formal in record}
                 # The run may use what it has used in another way; all else is about new records.
-                new = ends & added or section == "used"
+                new = ends & added or (section == "used" and _usage(record) not in usages)
                 if not new or not ends <= present or ends & self._left_out:
                     continue
                 if (
@@ -275,6 +280,20 @@ def _file(identifier: str) -> tuple[str, int]:
     start, _, path = identifier.partition("artifact/")
     name, _, version = path.partition("@")[0].partition("/")
     return f"{start}artifact/{name}", int(version or 1)
+
+
+def _commit(record: Record) -> tuple[object, ...] | None:
+    """Return the commit and the repository of a record of code, None for other records."""
+    types = record.get("prov:type")
+    if literals.name("schema:SoftwareSourceCode") not in (types if isinstance(types, list) else []):
+        return None
+    return record.get("mlf:gitCommit"), record.get("schema:codeRepository")
+
+
+def _usage(record: Record) -> frozenset[tuple[str, str]]:
+    """Return what was used and how, whether by the run or by a session of it."""
+    left_out = ("prov:activity", "prov:time")
+    return frozenset((term, str(value)) for term, value in record.items() if term not in left_out)
 
 
 def _call(record: Record) -> tuple[str, str] | None:
