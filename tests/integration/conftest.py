@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support import servers
+from support import servers, warm_python
 from support.mariadb import mariadb
 from support.readers.documents import RunDocument
 
@@ -77,37 +77,52 @@ class Sandbox:
         self, source: str | Path, uri: str | None = None, *args: str, check: bool = True, **env: str
     ) -> CommandResult:
         """Run a script (source text or path) in a new interpreter, with ``uri`` for tracking."""
-        if isinstance(source, str):
-            script = self.folder / "train.py"
-            script.write_text(textwrap.dedent(source), "utf-8")
-        else:
-            script = source
-        return self.call(sys.executable, str(script), *args, uri=uri, check=check, **env)
+        script = str(self._script(source))
+        return self.call(sys.executable, script, *args, uri=uri, check=check, **env)
+
+    def train(
+        self, source: str, uri: str | None = None, *args: str, check: bool = True, **env: str
+    ) -> CommandResult:
+        """Run a script as ``run`` does, in a new process that has MLflow imported already.
+
+        It takes a fifth of the time of ``run``, which is for tests of imports.
+        """
+        variables = self._variables(uri, env)
+        done = warm_python.run(self._script(source), *args, cwd=self.folder, env=variables)
+        return _result(done, check=check)
 
     def call(
         self, *command: str, uri: str | None = None, check: bool = True, **env: str
     ) -> CommandResult:
         """Run a command; unless ``check`` is false, fail the test if the command fails."""
-        tracking = {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**self.environment, **tracking, **env},
+            env=self._variables(uri, env),
             capture_output=True,
             text=True,
             check=False,
             timeout=240,
         )
-        if check and done.returncode != 0:
-            pytest.fail(
-                f"{' '.join(command)} ended with {done.returncode}:\n"
-                f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-            )
-        return CommandResult(done.returncode, done.stdout, done.stderr, _last_json(done.stdout))
+        return _result(done, check=check)
+
+    def _script(self, source: str | Path) -> Path:
+        if isinstance(source, Path):
+            return source
+        script = self.folder / "train.py"
+        script.write_text(textwrap.dedent(source), "utf-8")
+        return script
+
+    def _variables(self, uri: str | None, env: Mapping[str, str]) -> dict[str, str]:
+        tracking = {"MLFLOW_TRACKING_URI": uri} if uri is not None else {}
+        return {**self.environment, **tracking, **env}
 
     def yprov(self, *words: str, uri: str | None = None, check: bool = True) -> CommandResult:
-        """Run ``yprov-mlflow``."""
-        return self.call("yprov-mlflow", *words, uri=uri, check=check)
+        """Run ``yprov-mlflow`` in a process that has MLflow imported already."""
+        command = Path(sysconfig.get_path("scripts"), "yprov-mlflow")
+        variables = self._variables(uri, {})
+        done = warm_python.run(command, *words, cwd=self.folder, env=variables)
+        return _result(done, check=check)
 
     def document(self, run_id: str, uri: str | None = None) -> RunDocument:
         """Download a run's document with plain MLflow."""
@@ -116,6 +131,15 @@ class Sandbox:
     def journals(self) -> list[Path]:
         """Return all files in the journal folder."""
         return sorted(path for path in self.journal.rglob("*") if path.is_file())
+
+
+def _result(done: subprocess.CompletedProcess[str], *, check: bool) -> CommandResult:
+    if check and done.returncode != 0:
+        pytest.fail(
+            f"{' '.join(done.args)} ended with {done.returncode}:\n"
+            f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        )
+    return CommandResult(done.returncode, done.stdout, done.stderr, _last_json(done.stdout))
 
 
 def _last_json(out: str) -> Any:

@@ -19,11 +19,11 @@ def test_run_left_open_is_written_at_exit(sandbox: Sandbox) -> None:
         client.log_metric(run_id, "loss", 0.5)
         print(json.dumps(run_id))
     """
-    run_id = sandbox.run(script, f"yprov+{sandbox.sqlite}").json
+    run_id = sandbox.train(script, f"yprov+{sandbox.sqlite}").json
     document = sandbox.document(run_id)
     assert document.status == "RUNNING"
     assert document.values("loss") == [0.5]
-    sandbox.run(
+    sandbox.train(
         f"import mlflow; mlflow.MlflowClient().set_tag({run_id!r}, 'late', 'yes')",
         f"yprov+{sandbox.sqlite}",
     )
@@ -39,7 +39,7 @@ def test_ended_runs_keep_no_open_files(sandbox: Sandbox) -> None:
             return len(os.listdir("/proc/self/fd"))
         print(json.dumps([run() for _ in range(10)]))
     """
-    counts = sandbox.run(script, f"yprov+{sandbox.sqlite}").json
+    counts = sandbox.train(script, f"yprov+{sandbox.sqlite}").json
     assert counts[-1] <= counts[1]
 
 
@@ -56,10 +56,10 @@ def test_named_pipe_in_artifact_folder_does_not_hang(sandbox: Sandbox) -> None:
                 print(type(error).__name__)
         print(json.dumps(time.monotonic() - start))
     """
-    captured = sandbox.run(script, f"yprov+{sandbox.sqlite}")
+    captured = sandbox.train(script, f"yprov+{sandbox.sqlite}")
     os.remove(sandbox.folder / "out" / "pipe")
     os.rmdir(sandbox.folder / "out")
-    plain = sandbox.run(script, sandbox.sqlite)
+    plain = sandbox.train(script, sandbox.sqlite)
     assert captured.out.splitlines()[-2:-1] == plain.out.splitlines()[-2:-1]
     assert captured.json < plain.json + 20
 
@@ -86,7 +86,7 @@ print(json.dumps(durations))
 
 def test_unresponsive_artifact_store_delays_only_first_run(sandbox: Sandbox) -> None:
     start = time.monotonic()
-    done = sandbox.run(UNRESPONSIVE_STORE, f"yprov+{sandbox.sqlite}")
+    done = sandbox.train(UNRESPONSIVE_STORE, f"yprov+{sandbox.sqlite}")
     first, *others = done.json
     assert first > 1.5, "the store must not answer, or the test proves nothing"
     assert max(others) < 1.5
@@ -103,7 +103,7 @@ def test_run_resumed_on_other_machine_keeps_previous_document(sandbox: Sandbox) 
             mlflow.log_text("user file", "provenance/notes.txt")
         print(json.dumps(run.info.run_id))
     """
-    run_id = sandbox.run(first_session, sandbox.sqlite).json
+    run_id = sandbox.train(first_session, sandbox.sqlite).json
     before = sandbox.document(run_id)
     assert set(before.artifacts) == {"hello.txt", "provenance/notes.txt"}
     second_session = f"""
@@ -113,7 +113,7 @@ def test_run_resumed_on_other_machine_keeps_previous_document(sandbox: Sandbox) 
                 mlflow.set_tag("resumed", value)
     """
     other_machine = str(sandbox.folder / "other machine")
-    sandbox.run(second_session, sandbox.sqlite, YPROV_MLFLOW_DIR=other_machine)
+    sandbox.train(second_session, sandbox.sqlite, YPROV_MLFLOW_DIR=other_machine)
     after = sandbox.document(run_id)
     assert after.tags["resumed"] == "b"
     assert after.values("loss") == [0.5]
@@ -132,7 +132,7 @@ def test_client_and_server_can_share_journal_folder(
                 mlflow.log_metric("loss", step, step=step)
         print(json.dumps(run.info.run_id))
     """
-    run_id = sandbox.run(
+    run_id = sandbox.train(
         script, capturing_server.uri, YPROV_MLFLOW_DIR=str(capturing_server.journal)
     ).json
     document = sandbox.document(run_id, capturing_server.uri)
@@ -161,7 +161,7 @@ def test_forked_child_uses_journal_folder_of_parent(sandbox: Sandbox) -> None:
         mlflow.end_run()
         print(json.dumps(run.info.run_id))
     """
-    run_id = sandbox.run(script, f"yprov+{sandbox.sqlite}", YPROV_MLFLOW_DIR="state").json
+    run_id = sandbox.train(script, f"yprov+{sandbox.sqlite}", YPROV_MLFLOW_DIR="state").json
     document = sandbox.document(run_id)
     assert document.values("of the child") == [1.0]
     assert len(document.sessions) == 2
@@ -204,7 +204,7 @@ print(json.dumps(run_ids))
 
 
 def test_contexts_apply_to_several_runs_coroutines_and_threads(sandbox: Sandbox) -> None:
-    run_ids = sandbox.run(CONTEXTS, sandbox.sqlite).json
+    run_ids = sandbox.train(CONTEXTS, sandbox.sqlite).json
     expected = {
         "first": {"loss": "sweep"},
         "second": {"loss": "sweep"},
@@ -230,7 +230,7 @@ def test_in_memory_database_run_has_document(sandbox: Sandbox) -> None:
         folder = mlflow.artifacts.download_artifacts(run_id=run.info.run_id)
         print(json.dumps(folder))
     """
-    done = sandbox.run(script, "yprov+sqlite:///:memory:")
+    done = sandbox.train(script, "yprov+sqlite:///:memory:")
     assert (sandbox.folder / "mlruns").exists()
     assert list(sandbox.folder.glob("mlruns/0/*/artifacts/provenance/prov.json")), done.err
 
@@ -242,7 +242,7 @@ def test_journal_has_no_passwords_of_artifact_stores(sandbox: Sandbox) -> None:
         location = "ftp://bob:hunter2@127.0.0.1:9/root?password=hunter3"
         client.create_run(client.create_experiment("remote", location))
     """
-    sandbox.run(script, f"yprov+{sandbox.sqlite}")
+    sandbox.train(script, f"yprov+{sandbox.sqlite}")
     content = b"".join(path.read_bytes() for path in sandbox.journals())
     assert b"remote" in content
     assert b"hunter" not in content
@@ -279,4 +279,4 @@ register_post_import_hook(autologging, "json")
 def test_threads_can_import_while_autologging_is_turned_on(sandbox: Sandbox, prefix: str) -> None:
     """Python's import lock and that of MLflow's hooks were taken in both orders: a deadlock."""
     script = AUTOLOGGING if not prefix else AUTOLOGGING.replace("yprov_mlflow as ", "")
-    assert sandbox.run(script, prefix + sandbox.sqlite).out.strip() == "True"
+    assert sandbox.train(script, prefix + sandbox.sqlite).out.strip() == "True"

@@ -71,7 +71,7 @@ print(json.dumps("done"))
 @pytest.mark.parametrize("backend", ["sqlite", "file"])
 def test_threads_logging_to_many_runs(sandbox: Sandbox, backend: str) -> None:
     uri = sandbox.sqlite if backend == "sqlite" else sandbox.files
-    run_ids = sandbox.run(THREADS, f"yprov+{uri}", "8", "4", "10").json
+    run_ids = sandbox.train(THREADS, f"yprov+{uri}", "8", "4", "10").json
     assert len(run_ids) == 32
     for name, run_id in run_ids.items():
         thread, number = map(int, name.split("-"))
@@ -103,7 +103,7 @@ def _assert_four_processes_logged(document: RunDocument, steps: int) -> None:
 
 def test_four_processes_logging_to_same_run(sandbox: Sandbox) -> None:
     run_id = MlflowClient(tracking_uri=sandbox.sqlite).create_run("0").info.run_id
-    sandbox.run(PROCESSES, f"yprov+{sandbox.sqlite}", "25", run_id)
+    sandbox.train(PROCESSES, f"yprov+{sandbox.sqlite}", "25", run_id)
     document = sandbox.document(run_id)
     _assert_four_processes_logged(document, 25)
     assert len(document.sessions) >= 4
@@ -113,6 +113,6 @@ def test_four_processes_logging_through_capturing_server(
     sandbox: Sandbox, capturing_server: Server
 ) -> None:
     run_id = MlflowClient(tracking_uri=capturing_server.uri).create_run("0").info.run_id
-    sandbox.run(PROCESSES, capturing_server.uri, "10", run_id)
+    sandbox.train(PROCESSES, capturing_server.uri, "10", run_id)
     _assert_four_processes_logged(RunDocument.fetch(run_id, capturing_server.uri), 10)
     assert not sandbox.journals()

@@ -41,7 +41,7 @@ print(json.dumps(run.info.run_id))
 
 def train(sandbox: Sandbox, damage: str) -> tuple[str, str]:
     """Run a training that damages its own journals; return the run id and the warnings."""
-    done = sandbox.run(textwrap.dedent(TRAIN).format(damage=damage), sandbox.sqlite)
+    done = sandbox.train(textwrap.dedent(TRAIN).format(damage=damage), sandbox.sqlite)
     return done.json, done.err
 
 
@@ -83,6 +83,6 @@ def test_failed_delivery_names_each_run_and_the_remedy(sandbox: Sandbox) -> None
             return run.info.run_id
         print(json.dumps([run(), run()]))
     """
-    done = sandbox.run(script, sandbox.sqlite)
+    done = sandbox.train(script, sandbox.sqlite)
     for run_id in done.json:
         assert f"yprov-mlflow recover --run {run_id}" in done.err

@@ -221,7 +221,7 @@ def case(
 ) -> Case:
     sandbox = Sandbox(tmp_path_factory.mktemp(request.param), empty_database)
     uri = sandbox.sqlite if request.param == "sqlite" else sandbox.files
-    done = sandbox.run(SCRIPT, f"yprov+{uri}", json.dumps(ODD_KEYS))
+    done = sandbox.train(SCRIPT, f"yprov+{uri}", json.dumps(ODD_KEYS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         return Case(sandbox, uri, done.json)
@@ -497,7 +497,7 @@ def test_store_is_readable_after_uninstall(
 
 
 def test_recover_after_kill_has_all_metrics(sandbox: Sandbox) -> None:
-    done = sandbox.run(
+    done = sandbox.train(
         """
         import os, signal
         import mlflow
@@ -531,8 +531,8 @@ def test_run_resumed_in_new_process_has_two_sessions(sandbox: Sandbox) -> None:
             mlflow.log_metric("loss", 1.0, step=len(sys.argv))
         print(json.dumps(run.info.run_id))
         """
-    run_id = sandbox.run(script, f"yprov+{sandbox.sqlite}").json
-    sandbox.run(script, f"yprov+{sandbox.sqlite}", run_id)
+    run_id = sandbox.train(script, f"yprov+{sandbox.sqlite}").json
+    sandbox.train(script, f"yprov+{sandbox.sqlite}", run_id)
     document = sandbox.document(run_id)
     assert [point.step for point in document.points["loss"]] == [1, 2]
     assert len(document.sessions) == 2
@@ -541,7 +541,7 @@ def test_run_resumed_in_new_process_has_two_sessions(sandbox: Sandbox) -> None:
 
 def test_run_resumed_on_other_machine_includes_earlier_session(sandbox: Sandbox) -> None:
     # The second machine has no journal of the first session: it must read the store.
-    first = sandbox.run(
+    first = sandbox.train(
         """
         import json
         import mlflow
@@ -554,7 +554,7 @@ def test_run_resumed_on_other_machine_includes_earlier_session(sandbox: Sandbox)
         """,
         f"yprov+{sandbox.sqlite}",
     )
-    sandbox.run(
+    sandbox.train(
         """
         import sys
         import mlflow
@@ -575,7 +575,7 @@ def test_run_resumed_on_other_machine_includes_earlier_session(sandbox: Sandbox)
 
 def test_unwritable_journal_folder_warns_once(sandbox: Sandbox) -> None:
     (sandbox.folder / "a file").write_text("")
-    done = sandbox.run(
+    done = sandbox.train(
         """
         import json
         import mlflow
@@ -598,7 +598,7 @@ def test_unwritable_journal_folder_warns_once(sandbox: Sandbox) -> None:
 
 
 def test_recover_skips_torn_and_foreign_journal_lines(sandbox: Sandbox) -> None:
-    run_id = sandbox.run(
+    run_id = sandbox.train(
         """
         import json, os, signal
         import mlflow
@@ -624,7 +624,7 @@ def test_recover_skips_torn_and_foreign_journal_lines(sandbox: Sandbox) -> None:
 def test_store_whose_log_metric_calls_log_batch_records_one_event(
     sandbox: Sandbox,
 ) -> None:
-    run_id = sandbox.run(
+    run_id = sandbox.train(
         """
         import json
         import mlflow
@@ -643,7 +643,7 @@ def test_store_whose_log_metric_calls_log_batch_records_one_event(
 
 
 def test_metric_written_by_failing_call_is_recorded(sandbox: Sandbox) -> None:
-    run_id = sandbox.run(
+    run_id = sandbox.train(
         """
         import json
         import mlflow
@@ -678,8 +678,8 @@ def test_bad_uri_fails_like_plain_mlflow(
         mlflow.set_experiment("x")
         """
     quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    ours = sandbox.run(script, uri, check=False, **quick)
-    plain = sandbox.run(script, uri.removeprefix("yprov+"), check=False, **quick)
+    ours = sandbox.train(script, uri, check=False, **quick)
+    plain = sandbox.train(script, uri.removeprefix("yprov+"), check=False, **quick)
     assert (ours.code != 0) == (plain.code != 0)
     assert _last_error(ours.err) == _last_error(plain.err)
 
@@ -698,7 +698,7 @@ def test_show_reports_bad_uri_without_traceback(sandbox: Sandbox) -> None:
 
 
 def test_times_increase_when_clock_runs_backwards(sandbox: Sandbox) -> None:
-    done = sandbox.run(
+    done = sandbox.train(
         """
         import json, time
         import mlflow
@@ -741,7 +741,7 @@ def test_run_purged_while_open_behaves_like_plain_mlflow(sandbox: Sandbox) -> No
         except mlflow.exceptions.MlflowException as error:
             print("refused")
         """
-    done = sandbox.run(script, f"yprov+{sandbox.sqlite}", sandbox.sqlite, check=False)
-    plain = sandbox.run(script, sandbox.sqlite, sandbox.sqlite, check=False)
+    done = sandbox.train(script, f"yprov+{sandbox.sqlite}", sandbox.sqlite, check=False)
+    plain = sandbox.train(script, sandbox.sqlite, sandbox.sqlite, check=False)
     assert done.code == plain.code
     assert ("refused" in done.out) == ("refused" in plain.out)

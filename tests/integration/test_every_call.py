@@ -121,14 +121,14 @@ SETTINGS = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", "MLFLOW_HTTP_REQUEST_M
 @pytest.fixture(scope="module")
 def by_uri(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> CapturedScript:
     sandbox = Sandbox(tmp_path_factory.mktemp("uri"), empty_database)
-    done = sandbox.run(SCRIPT, f"yprov+{sandbox.sqlite}", **SETTINGS)
+    done = sandbox.train(SCRIPT, f"yprov+{sandbox.sqlite}", **SETTINGS)
     return CapturedScript(sandbox.sqlite, done.json, done.err, sandbox.journal)
 
 
 @pytest.fixture(scope="module")
 def by_import(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> CapturedScript:
     sandbox = Sandbox(tmp_path_factory.mktemp("import"), empty_database)
-    done = sandbox.run(SCRIPT, sandbox.sqlite, EVERY_CALL_IMPORT="yprov_mlflow", **SETTINGS)
+    done = sandbox.train(SCRIPT, sandbox.sqlite, EVERY_CALL_IMPORT="yprov_mlflow", **SETTINGS)
     return CapturedScript(sandbox.sqlite, done.json, done.err, sandbox.journal)
 
 

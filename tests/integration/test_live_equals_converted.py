@@ -158,7 +158,7 @@ def test_live_equals_converted(
     sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"), empty_database)
     uri: str = getattr(sandbox, backend)
     (sandbox.folder / "programs.json").write_text(json.dumps(data))
-    out = sandbox.run(LOG, f"yprov+{uri}", "programs.json").out
+    out = sandbox.train(LOG, f"yprov+{uri}", "programs.json").out
     run_ids = [json.loads(line) for line in out.splitlines() if line.startswith('"')]
     assert len(run_ids) == len(data)
     converted = sandbox.folder / "converted"
@@ -264,7 +264,7 @@ def test_registry_models_and_traces_live_equal_converted(
     (sandbox.folder / "changes.json").write_text(json.dumps(data))
     # The store completes a trace differently when spans and trace arrive in another order.
     settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    sandbox.run(CHANGE, f"yprov+{sandbox.sqlite}", "changes.json", **settings)
+    sandbox.train(CHANGE, f"yprov+{sandbox.sqlite}", "changes.json", **settings)
     sandbox.yprov("recover")
     converted = sandbox.folder / "converted"
     conversion = Conversion(Request(sandbox.sqlite, converted), InlineExecutor())

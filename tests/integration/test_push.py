@@ -28,7 +28,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(scope="module")
 def run_id(shared_sandbox: Sandbox) -> str:
-    return str(shared_sandbox.run(TRAIN, shared_sandbox.sqlite).json)
+    return str(shared_sandbox.train(TRAIN, shared_sandbox.sqlite).json)
 
 
 def push(sandbox: Sandbox, fake: FakeService, *words: str) -> CommandResult:

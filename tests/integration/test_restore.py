@@ -227,7 +227,7 @@ def _with_same_store(events: Iterable[Event]) -> Iterator[Event]:
 def test_captured_runs_are_restored(target: Target, sandbox: Sandbox) -> None:
     """Documents of capture have the arguments of calls, but not the store's own times."""
     settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    sandbox.run(EVERY_CALL, f"yprov+{sandbox.sqlite}", **settings)
+    sandbox.train(EVERY_CALL, f"yprov+{sandbox.sqlite}", **settings)
     sandbox.yprov("recover", uri=sandbox.sqlite)
     paths = tuple(sandbox.folder.glob("mlruns/**/prov.json"))
     paths += tuple(sandbox.journal.glob("stores/**/prov.json"))

@@ -50,7 +50,7 @@ def texts(*folders: Path) -> dict[Path, str]:
 @pytest.mark.parametrize("backend", ["sqlite", "files"])
 def test_no_secret_is_written_live_or_converted(sandbox: Sandbox, backend: str) -> None:
     uri = getattr(sandbox, backend)
-    run_id = sandbox.run(TRAIN, uri, *ARGUMENTS, YPROV_MLFLOW_COLLECTORS="git,environment").json
+    run_id = sandbox.train(TRAIN, uri, *ARGUMENTS, YPROV_MLFLOW_COLLECTORS="git,environment").json
     live = sandbox.document(run_id, uri)
     outcomes = sandbox.yprov("recover", "--again", "--json", uri=uri).out
     (outcome,) = [item for item in json.loads(outcomes) if item["run_id"] == run_id]

@@ -37,7 +37,7 @@ def _models(path: Path) -> set[str]:
 
 def test_recover_writes_document_of_model_registry(sandbox: Sandbox) -> None:
     uri = f"yprov+{sandbox.sqlite}"
-    sandbox.run(REGISTER, uri, "iris")
+    sandbox.train(REGISTER, uri, "iris")
     stores = sandbox.journal / "stores"
     assert not stores.exists()
 
@@ -60,7 +60,7 @@ def test_recover_writes_document_of_model_registry(sandbox: Sandbox) -> None:
     assert outcome["state"] == "written"
     assert document.read_bytes() == first
 
-    sandbox.run(REGISTER, uri, "wine")
+    sandbox.train(REGISTER, uri, "wine")
     [outcome] = _recover(sandbox).values()
     assert outcome["state"] == "written"
     assert _documents(stores) == [document]
@@ -68,11 +68,11 @@ def test_recover_writes_document_of_model_registry(sandbox: Sandbox) -> None:
 
 
 def test_failed_write_keeps_previous_document(sandbox: Sandbox) -> None:
-    sandbox.run(REGISTER, f"yprov+{sandbox.sqlite}", "iris")
+    sandbox.train(REGISTER, f"yprov+{sandbox.sqlite}", "iris")
     _recover(sandbox)
     [document] = _documents(sandbox.journal / "stores")
     before = document.read_bytes()
-    sandbox.run(REGISTER, f"yprov+{sandbox.sqlite}", "wine")
+    sandbox.train(REGISTER, f"yprov+{sandbox.sqlite}", "wine")
     # Coverage measurement would write files, too, and exceed the limit.
     limit = f"unset COVERAGE_PROCESS_START; ulimit -f {len(before) // 1024 - 1}"
     command = ("bash", "-c", f"{limit}; exec yprov-mlflow recover")
@@ -88,7 +88,7 @@ def test_server_and_client_write_separate_store_documents(
 ) -> None:
     shared = {"YPROV_MLFLOW_DIR": str(app_server.journal)}
     sandbox.run(REGISTER, app_server.uri, "logged by local client", YPROV_MLFLOW="1", **shared)
-    sandbox.run(REGISTER, app_server.uri, "logged by remote client")
+    sandbox.train(REGISTER, app_server.uri, "logged by remote client")
     sandbox.call("yprov-mlflow", "recover", uri=app_server.uri, **shared)
     [client] = _documents(app_server.journal / "stores")
     [server] = _documents(app_server.journal / "server" / "stores")

@@ -238,7 +238,9 @@ def assert_no_foreign_text(document: RunDocument, own: set[str]) -> None:
 
 def run_program(sandbox: Sandbox, uri: str, program: Program, prefix: str) -> dict[str, list[str]]:
     (sandbox.folder / "program.json").write_text(json.dumps(program))
-    done = sandbox.run(TRACE, uri, "program.json", prefix, MLFLOW_ENABLE_ASYNC_TRACE_LOGGING="true")
+    done = sandbox.train(
+        TRACE, uri, "program.json", prefix, MLFLOW_ENABLE_ASYNC_TRACE_LOGGING="true"
+    )
     assert "Provenance capture failed" not in done.err
     result: dict[str, list[str]] = done.json
     assert result["runs"]
@@ -343,9 +345,9 @@ print(json.dumps(run.info.run_id))
 
 def test_removal_by_another_run_is_filed_with_each_owner(sandbox: Sandbox) -> None:
     uri = f"yprov+{sandbox.sqlite}"
-    made = sandbox.run(REMOVE, uri).json
+    made = sandbox.train(REMOVE, uri).json
     other = f"yprov+sqlite:///{sandbox.folder / 'other.db'}"
-    remover = sandbox.run(BY_ANOTHER_PROCESS, uri, json.dumps(made), other).json
+    remover = sandbox.train(BY_ANOTHER_PROCESS, uri, json.dumps(made), other).json
     sandbox.yprov("recover", uri=sandbox.sqlite)
     stores = [RunDocument.load(path) for path in sandbox.journal.glob("stores/*/prov.json")]
     [store] = [document for document in stores if "root of another" not in str(document.data)]
@@ -411,7 +413,7 @@ def test_spans_before_a_kill_are_in_the_document_of_their_owner(
     """``killed`` before or after the trace of the last spans has started."""
     uri = f"yprov+{sandbox.sqlite}"
     synchronous = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
-    run_id = sandbox.run(KILLED, uri, killed, check=False, **synchronous).json
+    run_id = sandbox.train(KILLED, uri, killed, check=False, **synchronous).json
     sandbox.yprov("recover", uri=sandbox.sqlite)
     owned = truth(sandbox.sqlite, ["0"])
     assert len(owned[run_id]) == 1 and len(owned["store"]) == (killed == "before")

@@ -100,7 +100,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def logged(shared_sandbox: Sandbox) -> dict[str, Any]:
-    result = shared_sandbox.run(VERBS, shared_sandbox.sqlite)
+    result = shared_sandbox.train(VERBS, shared_sandbox.sqlite)
     facts: dict[str, Any] = {**result.json, "err": result.err}
     return facts
 
@@ -222,7 +222,7 @@ except ImportError as error:
 
 
 def test_counting_operations_names_the_extra(sandbox: Sandbox) -> None:
-    out = sandbox.run(WITHOUT_TORCH, sandbox.sqlite).out
+    out = sandbox.train(WITHOUT_TORCH, sandbox.sqlite).out
     assert "pip install 'yprov-mlflow[torch]'" in out
 
 
@@ -240,5 +240,5 @@ def test_verbs_work_without_capture(sandbox: Sandbox) -> None:
         assert run.info.run_id
         assert "yprov.source.power" in mlflow.get_run(run.info.run_id).data.tags
     """
-    out = sandbox.run(script, sandbox.sqlite).out
+    out = sandbox.train(script, sandbox.sqlite).out
     assert "needs an active run that is captured" in out
