@@ -61,7 +61,8 @@ _MARKS = {"ready": "ready  ", "differs": "differs", "missing": "MISSING"}
 @click.option(
     "--log-to",
     metavar="URI",
-    help="Store that the rerun is logged to; by default a new one in DIR.",
+    help="Store that the rerun is logged to; by default a new one in DIR, or `copy`, a copy of the "
+    "run's SQLite store in DIR, if the run read from it.",
 )
 @click.option("--ignore-missing", is_flag=True, help="Run although something is missing.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")

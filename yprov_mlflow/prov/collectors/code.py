@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import posixpath
 import re
 import sys
 import tempfile
@@ -184,7 +185,7 @@ def collect(context: CollectorContext) -> dict[str, Json]:
     elif root is not None and script is not None and not script.is_relative_to(root):
         _keep_file(kept, script, f"{KEPT_SCRIPT}/{script.name}")
     facts = kept.facts()
-    facts["invocation"] = invocation(context, script, origin, in_repository=root is not None)
+    facts["invocation"] = invocation(context, origin, in_repository=root is not None)
     return facts if problem is None else {**facts, "problem": redact(problem)}
 
 
@@ -325,13 +326,12 @@ def _reason_to_refuse(path: str, content: bytes) -> str:
 
 
 def invocation(
-    context: CollectorContext, script: Path | None, origin: Path | None, *, in_repository: bool
+    context: CollectorContext, origin: Path | None, *, in_repository: bool
 ) -> dict[str, Json]:
     """Return how the process was started, without secrets.
 
     Args:
         context: The process.
-        script: Its script, unless that is an installed program.
         origin: Root of the repository, or the folder to which paths of kept files are relative.
         in_repository: Whether it is a repository.
 
@@ -342,12 +342,14 @@ def invocation(
         and ``variables``.
     """
     options, kind, target, arguments = _split(context.command)
-    path = (context.cwd / target).resolve() if kind == "script" else None
-    if path is not None and script is None:
-        kind, target = "program", path.name
-    elif script is not None and kind == "script":
-        inside = origin is not None and script.is_relative_to(origin)
-        target = script.relative_to(origin).as_posix() if inside and origin else str(script)
+    if kind == "script":
+        # Not always ``script``: a program may start another one in its own process.
+        path = script_path([target], context.cwd)
+        if path is None or is_installed(path):
+            kind, target = "program", posixpath.basename(target)
+        else:
+            inside = origin is not None and path.is_relative_to(origin)
+            target = path.relative_to(origin).as_posix() if inside and origin else str(path)
     elif kind == "code":
         target = redact_source(target, ".py") or redact(target)
     within = origin is not None and context.cwd.is_relative_to(origin)

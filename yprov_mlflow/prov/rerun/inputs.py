@@ -14,6 +14,9 @@ from yprov_mlflow.prov.rerun.plan import Plan
 from yprov_mlflow.prov.rerun.recipe import DataFile, Recipe
 from yprov_mlflow.prov.rerun.source_tree import copy_inside, is_safe
 
+COPY = "copy"
+"""Stands for a copy of the store of the run, in place of a URI."""
+
 _SQLITE = "sqlite:///"
 _PUT_BACK = "Put it back, or use --ignore-missing to run without it"
 
@@ -79,27 +82,29 @@ def _copy(root: Path, path: str, original: Path) -> None:
 def plan_store(plan: Plan, recipe: Recipe, tracking_uri: str | None) -> None:
     """Choose the store of the rerun: a new one in its folder, unless the user names another.
 
-    A run that read from its store finds a copy of it, if it is a local SQLite database: what the
+    ``COPY`` asks for a copy of the run's store. A run that read from its store finds a copy of it, if it is a local SQLite database: what the
     rerun logs is in the copy, and files that it reads are where they were.
     """
-    if tracking_uri is not None:
-        plan.tracking_uri = tracking_uri
+    if tracking_uri not in (None, COPY):
+        plan.tracking_uri = str(tracking_uri)
         plan.add("store", "ready", f"the rerun is logged to {tracking_uri}, as you said")
         return
     database = plan.folder / "mlflow.db"
     plan.tracking_uri = f"{_SQLITE}{database}"
-    if not recipe.reads:
+    if not recipe.reads and tracking_uri is None:
         plan.add("store", "ready", "a new one in the folder of the rerun")
         return
     named = ", ".join(recipe.reads[:3]) + (", …" if len(recipe.reads) > 3 else "")
+    reading = f" from which the run read {named}" if named else " as you said"
     uri = recipe.store or ""
     original = Path(uri.removeprefix(_SQLITE)) if uri.startswith(f"{_SQLITE}/") else None
     if original is None or not original.is_file():
         where = f"{uri}, which cannot be copied" if uri else "a store that is not recorded"
         cure = "Pass the store with --log-to: the rerun is logged there"
-        plan.add("store", "missing", f"the run read {named} from {where}", cure)
+        text = f"the run read {named} from {where}" if named else f"there is no copy of {where}"
+        plan.add("store", "missing", text, cure)
         return
-    plan.add("store", "ready", f"a copy of {original}, from which the run read {named}")
+    plan.add("store", "ready", f"a copy of {original},{reading}")
     plan.steps.append(("copy the store", lambda: _copy_database(original, database)))
 
 

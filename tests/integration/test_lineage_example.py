@@ -1,0 +1,88 @@
+"""The scripts of ``examples/lineage`` run as their page says, and a rerun has the same metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import warm_python
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "lineage"
+COMMANDS = re.findall(r"^python (.*)$", (EXAMPLE / "README.md").read_text("utf-8"), re.MULTILINE)
+RERUN = "train.py 0.3"  # the page reruns this one
+
+
+class Pipeline:
+    """The example after its commands, in a copy of its folder."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self.folder = folder
+        shutil.copytree(EXAMPLE, folder)
+        shutil.copy(template, folder / "mlflow.db")
+        with sqlite3.connect(folder / "mlflow.db") as connection:
+            location = str(folder / "mlruns" / "0")
+            connection.execute("UPDATE experiments SET artifact_location = ?", (location,))
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "YPROV_"))},
+            "MLFLOW_TRACKING_URI": "yprov+sqlite:///mlflow.db",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "YPROV_MLFLOW_DIR": str(folder / "state"),
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+        }
+        for command in COMMANDS:
+            script, *arguments = shlex.split(command)
+            if command == RERUN:
+                self.call(script, *arguments)
+            else:
+                warm_python.run(
+                    folder / script, *arguments, cwd=folder, env=self.env
+                ).check_returncode()
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=self.folder, env=self.env, capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def runs(self) -> dict[str, str]:
+        with sqlite3.connect(self.folder / "mlflow.db") as connection:
+            return dict(connection.execute("SELECT name, run_uuid FROM runs"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pipeline:
+    return Pipeline(tmp_path_factory.mktemp("example") / "lineage", empty_database)
+
+
+def test_all_runs_are_captured(pipeline: Pipeline) -> None:
+    runs = pipeline.runs()
+    assert list(runs) == ["prepare", "train 0.1", "train 0.3", "evaluate", "finetune"]
+    root = pipeline.folder / "mlruns" / "0"
+    assert all((root / run / "artifacts/provenance/prov.json").is_file() for run in runs.values())
+
+
+def test_rerun_of_a_training_has_the_same_metrics(pipeline: Pipeline) -> None:
+    before = pipeline.runs()
+    words = ["rerun", before["train 0.3"], "--tracking-uri", "sqlite:///mlflow.db"]
+    options = ["--into", "again", "--environment", "current", "--log-to", "copy"]
+    done = pipeline.call("-m", "yprov_mlflow", *words, *options, "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert "copy of" in next(i["text"] for i in result["plan"] if i["part"] == "store")
+    verdicts = {
+        (c["part"], c["name"]): c["verdict"]
+        for c in result["outcome"]["comparisons"]
+        if c["part"] != "artifact"
+    }
+    assert set(verdicts.values()) == {"equal"}
+    assert {part for part, _ in verdicts} == {"status", "param", "metric", "dataset"}
+    assert pipeline.runs() == before, "nothing is logged to the user's store"
