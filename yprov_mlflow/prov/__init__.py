@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yprov_mlflow.prov.capture.asking import diff, lineage, query, runs
     from yprov_mlflow.prov.capture.folds import fold_metrics
     from yprov_mlflow.prov.capture.model_verbs import (
         log_dataset,
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 __all__ = [
     "card",
     "context",
+    "diff",
     "document",
     "energy",
     "epoch",
     "epochs",
     "fold_metrics",
+    "lineage",
     "log_dataset",
     "log_execution_command",
     "log_flops_per_batch",
@@ -41,12 +44,15 @@ __all__ = [
     "log_metric",
     "log_model_information",
     "log_source_code",
+    "query",
+    "runs",
     "summary",
     "tracked",
     "use_collectors",
 ]
 
 _MODULES = {
+    "asking": "diff lineage query runs",
     "run_views": "card document energy summary",
     "verbs": "context epoch epochs use_collectors",
     "yprov_verbs": "log_execution_command log_metric log_source_code tracked",

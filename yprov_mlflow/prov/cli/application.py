@@ -11,8 +11,12 @@ from yprov_mlflow.prov.cli.card import card
 from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.crate import crate
+from yprov_mlflow.prov.cli.diff import diff, why
 from yprov_mlflow.prov.cli.doctor import doctor
+from yprov_mlflow.prov.cli.lineage import lineage
+from yprov_mlflow.prov.cli.list_runs import runs
 from yprov_mlflow.prov.cli.push import push
+from yprov_mlflow.prov.cli.query import query
 from yprov_mlflow.prov.cli.recover import recover
 from yprov_mlflow.prov.cli.rerun import rerun
 from yprov_mlflow.prov.cli.restore import restore
@@ -69,6 +73,10 @@ def main() -> None:
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow push 5f0c9b2e… --to yprov://HOST  send the document to a yProv service
       yprov-mlflow validate prov              check documents against W3C's constraints
+      yprov-mlflow lineage models:/clf@champion  follow a model to its data and code
+      yprov-mlflow runs --pareto loss,energy  list runs, filtered, or the Pareto front
+      yprov-mlflow diff RUN RUN               compare two runs; `why` orders likely reasons
+      yprov-mlflow query @NAME                ask a shipped question, or in SPARQL
       yprov-mlflow workflow prov              join runs with the workflows around them
       yprov-mlflow doctor                     check what can be captured here
     """
@@ -78,15 +86,20 @@ for _command in (
     card,
     convert,
     crate,
+    diff,
     doctor,
     energy,
+    lineage,
     push,
+    query,
     recover,
     rerun,
     restore,
     run,
+    runs,
     show,
     validate,
+    why,
     workflow,
 ):
     main.add_command(_command)

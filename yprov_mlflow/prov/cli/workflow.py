@@ -68,7 +68,7 @@ def workflow(
         documents = [
             document
             for number, source in enumerate(sources)
-            for document in _documents(source, tracking_uri, folder / str(number), problems)
+            for document in documents_of(source, tracking_uri, folder / str(number), problems)
         ]
     documents += _named(documents, problems)
     if not documents:
@@ -86,9 +86,17 @@ def workflow(
     sys.exit(console.PARTLY if problems else 0)
 
 
-def _documents(
+def documents_of(
     source: str, tracking_uri: str | None, folder: Path, problems: list[str]
 ) -> Iterator[Document]:
+    """Yield the documents of a run, file, folder or store.
+
+    Args:
+        source: A run id, a document, a folder of documents, or a store as `convert` reads it.
+        tracking_uri: Store of the run.
+        folder: Where documents of a store may be written.
+        problems: Gets a line for each document or run that could not be read.
+    """
     from yprov_mlflow.prov.capture.run_views import load_documents
     from yprov_mlflow.prov.formats.file_formats import documents_below
 

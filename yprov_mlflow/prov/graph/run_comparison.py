@@ -118,9 +118,10 @@ def _facts(graph: Graph, run: str, thing: things.Thing) -> Facts:
     steps = Steps(graph)
     used = [link.before for link in steps.up([run])]
     data = things.describe(graph, {name: steps.kind(name) for name in used})
-    for thing_used in data.values():
-        facts["data"].setdefault(f"{thing_used.kind} {_data_name(thing_used)}", "")
-        facts["data"][f"{thing_used.kind} {_data_name(thing_used)}"] += _identity(thing_used)
+    contents: dict[str, set[str]] = {}
+    for entity in data.values():
+        contents.setdefault(f"{entity.kind} {_data_name(entity)}", set()).add(_identity(entity))
+    facts["data"] = {name: ", ".join(sorted(of_name)) for name, of_name in contents.items()}
     inputs = list(dict.fromkeys(_inputs(graph, run)))
     base = run.rpartition("#")[0] + "#"
     _add_inputs(graph, facts, inputs, f"{base}param/")

@@ -25,6 +25,7 @@ _KINDS: Mapping[str, str] = {
         "mlf:ArtifactFolder": FOLDER,
         "mlf:Artifact": FILE,
         "mlf:File": FILE,
+        "mlf:FileCollection": FILE,
         "mlf:WorkflowFile": FILE,
         "mls:Dataset": DATASET,
         "mlf:EvaluationDataset": DATASET,

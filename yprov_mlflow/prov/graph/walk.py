@@ -212,11 +212,11 @@ class Steps:
         copies = pointing(self._graph, set(contents.values()), "prov:specializationOf")
         originals = {}
         for name, content in contents.items():
-            read = self._read_time(name) if name != content else None
+            read = self._read_time(name)
             originals[name] = [
                 node
-                for node in self._written([*copies[content], content])
-                if node != name and (read is None or self._written_time(node) < read)
+                for node in self._written(copies[content])
+                if node != name and self._written_time(node) < read
             ]
         return originals
 
@@ -248,7 +248,7 @@ class Steps:
             readers[name] = [
                 node
                 for node in dict.fromkeys(others)
-                if not of_others[node] and (node == content or written < self._read_time(node))
+                if not of_others[node] and written < self._read_time(node)
             ]
         return readers
 
@@ -266,9 +266,14 @@ class Steps:
     def _contents_read(self, run: str) -> set[str]:
         if run not in self._reads:
             used = self._used([run])[run]
-            statements = about(self._graph, used, "prov:specializationOf")
+            predicates = "prov:specializationOf", "prov:wasDerivedFrom"
+            statements = about(self._graph, used, *predicates)
             self._reads[run] = {*used}.union(
-                *(values(of_one.get("prov:specializationOf", ())) for of_one in statements.values())
+                *(
+                    values(of_one.get(predicate, ()))
+                    for of_one in statements.values()
+                    for predicate in predicates
+                )
             )
         return self._reads[run]
 
@@ -302,7 +307,11 @@ class Steps:
         return min(written, default="")
 
     def _read_time(self, name: str) -> str:
-        usages = pointing(self._graph, [name], "prov:entity")[name]
+        """Return when a file was last read: itself, or as the source of a dataset."""
+        records = [name, *pointing(self._graph, [name], "prov:wasDerivedFrom")[name]]
+        records += self._joined.get(name, [])
+        of_records = pointing(self._graph, records, "prov:entity").values()
+        usages = [usage for group in of_records for usage in group]
         times = about(self._graph, usages, "prov:atTime")
         read = [time for usage in usages if (time := first(times[usage], "prov:atTime"))]
         return max(read, default=_LAST)

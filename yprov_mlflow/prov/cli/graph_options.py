@@ -1,0 +1,63 @@
+"""Options of the commands that ask many documents together."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yprov_mlflow.prov.cli import console
+from yprov_mlflow.prov.errors import UsageError
+
+if TYPE_CHECKING:
+    from yprov_mlflow.prov.graph.stores import Graph
+
+
+def source_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option ``--from``, passed as ``sources``."""
+    return click.option(
+        "--from",
+        "sources",
+        metavar="SOURCE",
+        multiple=True,
+        help="Ask these documents, folders of documents or stores instead of the index.",
+    )(command)
+
+
+def format_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option ``--format``, passed as ``form``; the first name is the default."""
+    choice = click.Choice(list(names))
+    return click.option(
+        "--format", "form", type=choice, default=names[0], show_default=True, help="Form of output."
+    )
+
+
+def graph(sources: Sequence[str]) -> Graph:
+    """Return the graph of the sources, without any that of the index."""
+    from yprov_mlflow.prov.cli.workflow import documents_of
+    from yprov_mlflow.prov.graph.opening import graph_of
+
+    if not sources:
+        return graph_of()
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as folder:
+        documents = [
+            document
+            for number, source in enumerate(sources)
+            for document in documents_of(source, None, Path(folder) / str(number), problems)
+        ]
+    console.print_first(problems)
+    if not documents:
+        raise UsageError("there are no documents", ", ".join(sources), "Name other sources")
+    return graph_of(documents)
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+    """Print a table, or say that it is empty."""
+    from yprov_mlflow.prov.views.view import Note, Table
+
+    notes = [] if rows else [Note("nothing matches", "detail")]
+    console.print_view([Table(title, list(columns), list(rows))], notes)
