@@ -29,7 +29,7 @@ def lineage(
     *,
     documents: Documents | Sequence[Documents] | None = None,
 ) -> LineageReport:
-    """Return what a thing was made from (``"up"``), or what was made from it (``"down"``).
+    """Return the origins of a thing (``"up"``), or its products (``"down"``).
 
     ``to_tree()``, ``to_dict()``, ``to_dot()``, ``to_mermaid()``, ``to_pandas()`` and
     ``to_rdflib()`` write the result.
@@ -40,7 +40,7 @@ def lineage(
             path, content or SHA-256; a commit.
         direction: ``"up"`` or ``"down"``.
         depth: Number of steps; by default all.
-        documents: What to ask instead of the index.
+        documents: Documents to ask instead of the index.
 
     Raises:
         ThingError: Nothing has this name, or several things.
@@ -71,7 +71,7 @@ def runs(
         after_commit: Only runs of code that was committed after this commit.
         pareto: Columns separated by commas, such as ``"loss,energy"``; larger is better after
             ``max:``. Only runs are kept that no other run equals or betters in all of them.
-        documents: What to ask instead of the index.
+        documents: Documents to ask instead of the index.
 
     Raises:
         UsageError: The filter, a column or a date is not valid.
@@ -88,12 +88,12 @@ def diff(
     *,
     documents: Documents | Sequence[Documents] | None = None,
 ) -> Comparison:
-    """Return what differs between two runs, and what is equal.
+    """Return the differences between two runs, and their equal parts.
 
     Args:
         left: A run, named as in ``lineage``.
         right: The other run.
-        documents: What to ask instead of the index.
+        documents: Documents to ask instead of the index.
 
     Raises:
         ThingError: No run has this name, or several.
@@ -114,12 +114,12 @@ def query(
 
     Args:
         sparql: A query; the prefixes of our documents need no declaration.
-        documents: What to ask instead of the index.
+        documents: Documents to ask instead of the index.
         parameters: The parameters of a shipped question.
 
     Raises:
         QueryError: The query is not valid.
-        UsageError: There is no such question, or it has other parameters.
+        UsageError: The question does not exist, or has other parameters.
         GraphError: The index cannot be read.
     """
     return questions.ask(_graph(documents), sparql, parameters)

@@ -1,4 +1,4 @@
-"""``yprov-mlflow lineage``: what a thing was made from, and what was made from it."""
+"""``yprov-mlflow lineage``: the origins of a thing, or its products."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from yprov_mlflow.prov.cli import console, graph_options
 
 @click.command(epilog="Exit codes: 0 done, 1 no such thing, or several, 2 wrong usage.")
 @click.argument("thing", callback=console.not_empty)
-@click.option("--up", "direction", flag_value="up", default=True, help="What it was made from.")
-@click.option("--down", "direction", flag_value="down", help="What was made from it.")
+@click.option("--up", "direction", flag_value="up", default=True, help="Its origins: runs, data, code, people.")
+@click.option("--down", "direction", flag_value="down", help="Its products: all that was made with it.")
 @click.option("--depth", type=click.IntRange(min=0), metavar="N", help="Only N steps.")
 @graph_options.format_option("tree", "table", "json", "dot", "mermaid")
 @graph_options.source_option
@@ -24,7 +24,7 @@ def lineage(
     form: str,
     sources: tuple[str, ...],
 ) -> None:
-    """Follow a thing to what it was made from, or to what was made from it.
+    """Follow a thing up to its origins, or down to its products.
 
     THING is a run (id, the beginning of it, name, `latest`, EXPERIMENT/NAME), a URI of MLflow
     (models:/NAME/1, models:/NAME@ALIAS, models:/m-ID, runs:/ID/PATH), a dataset (name or digest),
@@ -50,5 +50,5 @@ def lineage(
         for line in text.splitlines():
             click.echo(console.printable(line))
     if form == "tree" and not report.lineage.links:
-        before = "it was made from" if direction == "up" else "was made from it"
-        click.echo(f"The documents here say nothing about what {before}.", err=True)
+        ends = "origins" if direction == "up" else "products"
+        click.echo(f"The documents asked state no {ends} of it.", err=True)

@@ -59,10 +59,10 @@ def _of_commit(graph: Graph, match: Match, direction: Direction, depth: int | No
 
 
 class LineageReport:
-    """What a thing was made from, or what was made from it, in several forms.
+    """The origins or the products of a thing, in several forms.
 
     Attributes:
-        match: What the question was about.
+        match: The thing that was asked for.
         lineage: The things and the steps between them.
     """
 

@@ -1,4 +1,4 @@
-"""Statements of a graph, read for many subjects at once, and the names of what they say."""
+"""Statements of a graph, read for many subjects at once."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ def graph_of(documents: Iterable[Document] | None = None) -> Graph:
     """Return documents as a graph, by default those of the index.
 
     Raises:
-        GraphError: There is no index, or it cannot be read.
+        GraphError: The index does not exist, or cannot be read.
     """
     if documents is not None:
         return LocalGraph.in_memory(documents)

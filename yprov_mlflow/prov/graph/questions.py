@@ -57,7 +57,7 @@ class Answer:
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
-        """The rows as Python values: text, numbers, truth values, None where there is none."""
+        """The rows as Python values: text, numbers, truth values, or None."""
         return [tuple(map(_value, row)) for row in self.table.rows]
 
     def to_dict(self) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def ask(graph: Graph, query: str, parameters: Mapping[str, str] | Sequence[str] 
         parameters: Of a shipped question, by name or in their order.
 
     Raises:
-        UsageError: There is no such question, or it has other parameters.
+        UsageError: The question does not exist, or has other parameters.
         QueryError: The query is not valid.
         ThingError: A parameter names nothing in the graph.
     """
@@ -176,7 +176,7 @@ def shipped(name: str) -> ShippedQuestion:
     """Return a shipped question.
 
     Raises:
-        UsageError: There is none of this name.
+        UsageError: The question does not exist.
     """
     for question in all_shipped():
         if question.name == name:

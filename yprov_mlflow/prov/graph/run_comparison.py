@@ -34,7 +34,7 @@ Facts = dict[str, dict[str, str]]
 
 
 class Difference(NamedTuple):
-    """One name with two values; None where a run has none."""
+    """One name with two values; None where a run lacks it."""
 
     part: str
     name: str
@@ -195,7 +195,7 @@ def _named(statements: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
 
 
 def _data_name(thing: things.Thing) -> str:
-    """Return what two runs would call the same input, whatever its content."""
+    """Return the name by which two runs would know the same input, of any content."""
     if thing.kind == things.VERSION:
         return str(thing.details.get("name") or thing.label)
     return thing.label.rpartition("/")[2]

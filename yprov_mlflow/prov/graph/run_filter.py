@@ -65,7 +65,7 @@ def conditions(where: str) -> Sequence[Condition]:
     """Return the conditions of a filter; all of them must hold.
 
     Raises:
-        UsageError: The text is none; the message has the position.
+        UsageError: The text cannot be read; the message has the position.
     """
     parsed: list[Condition] = []
     position = 0
@@ -89,7 +89,7 @@ def plain(column: str) -> str:
 
 
 def number_of(value: object) -> float | None:
-    """Return a value as a number, None if it is none."""
+    """Return a value as a number, or None."""
     try:
         return float(value)  # type: ignore[arg-type] # text and numbers
     except (TypeError, ValueError):

@@ -39,7 +39,7 @@ _STATISTIC = re.compile(r"(min|max|first|last)\((.*)\)\Z")
 
 
 class Question(NamedTuple):
-    """What a table of runs is asked for.
+    """A question about many runs.
 
     Attributes:
         where: A filter, such as ``metrics.loss < 0.3 and params.lr = 0.1``.
@@ -68,7 +68,7 @@ class RunTable:
 
     Attributes:
         columns: The names of the columns.
-        rows: For each run the values of all columns; None where a run has none.
+        rows: For each run the values of all columns; None where a run lacks one.
         left_out: Number of runs without a value to compare for the Pareto front.
     """
 

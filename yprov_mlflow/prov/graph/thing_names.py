@@ -24,7 +24,7 @@ _SHA256_DIGITS = 64
 
 
 class Match(NamedTuple):
-    """What a name stands for."""
+    """The records behind a name."""
 
     kind: str
     name: str
@@ -35,7 +35,7 @@ class Match(NamedTuple):
 
 
 def resolve(graph: Graph, name: str) -> Match:
-    """Return what a name stands for.
+    """Return the records behind a name.
 
     Args:
         graph: The documents.

@@ -1,4 +1,4 @@
-"""Up and down in a graph: what a thing was made from, and what was made from it.
+"""Up and down in a graph: to the origins of a thing, and to its products.
 
 ``docs/lineage.md`` has the rules. Each step goes from things to the things before or after them;
 what happens inside a run is taken together as the run.
@@ -38,7 +38,7 @@ class Link(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:
-    """What a thing was made from, or what was made from it.
+    """The origins of a thing, or its products.
 
     Attributes:
         direction: ``up`` or ``down``.
@@ -63,7 +63,7 @@ def walk(
     Args:
         graph: The documents.
         start: IRIs of records.
-        direction: Up to what the things were made from, or down to what was made from them.
+        direction: Up to the origins of the things, or down to their products.
         depth: Number of steps; by default all.
     """
     steps = Steps(graph)
@@ -106,7 +106,7 @@ class Steps:
     def nodes(self, records: Iterable[str]) -> list[str]:
         """Return the things that records are shown as: a file of a model is the model.
 
-        Records that are no things, such as params, are left out.
+        Other records, such as params, are left out.
         """
         records = list(dict.fromkeys(records))
         pending = [name for name in records if name not in self._nodes]
@@ -132,7 +132,7 @@ class Steps:
     # -- up ----------------------------------------------------------------------------
 
     def up(self, names: Collection[str]) -> Iterator[Link]:
-        """Yield the steps to what things were made from."""
+        """Yield the steps to the origins of things."""
         activities, entities = self._split(names)
         for run, used in self._used(activities).items():
             nodes = self.nodes(used)
@@ -319,7 +319,7 @@ class Steps:
     # -- down --------------------------------------------------------------------------
 
     def down(self, names: Collection[str]) -> Iterator[Link]:
-        """Yield the steps to what was made from things."""
+        """Yield the steps to the products of things."""
         activities, entities = self._split(names)
         for run, generated in self._generated(activities).items():
             for node in generated:
@@ -445,7 +445,7 @@ class Steps:
 
 
 def _origins(statements: dict[str, list[Term]]) -> list[str]:
-    """Return what an entity was derived from; the version before it is none of it."""
+    """Return the entities that one was derived from, without the version before it."""
     revised = values(statements.get("prov:wasRevisionOf", ()))
     derived = values(statements.get("prov:wasDerivedFrom", ()))
     return [name for name in derived if name not in revised]
