@@ -81,7 +81,7 @@ class Sandbox:
         return self.call(sys.executable, script, *args, uri=uri, check=check, **env)
 
     def train(
-        self, source: str, uri: str | None = None, *args: str, check: bool = True, **env: str
+        self, source: str | Path, uri: str | None = None, *args: str, check: bool = True, **env: str
     ) -> CommandResult:
         """Run a script as ``run`` does, in a new process that has MLflow imported already.
 

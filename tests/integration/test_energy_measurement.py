@@ -65,7 +65,7 @@ def document_of(sandbox: Sandbox, run_id: str) -> dict[str, Any]:
 def test_energy_by_context_and_epoch(sandbox: Sandbox) -> None:
     settings = {"YPROV_MLFLOW_INTERVAL": "0.2", "YPROV_MLFLOW_COUNTRY": "ITA"}
     script = TRAIN.replace("as run:\n", f"as run:\n{WAIT_FOR_SAMPLE}", 1)
-    done = sandbox.run(script, sandbox.sqlite, **settings)
+    done = sandbox.train(script, sandbox.sqlite, **settings)
     document = document_of(sandbox, done.json)
     energies = {
         key: record
@@ -92,13 +92,13 @@ def test_energy_by_context_and_epoch(sandbox: Sandbox) -> None:
 
 
 def test_store_has_only_metrics_logged_by_user(sandbox: Sandbox) -> None:
-    done = sandbox.run(TRAIN, sandbox.sqlite, YPROV_MLFLOW_INTERVAL="0.2")
+    done = sandbox.train(TRAIN, sandbox.sqlite, YPROV_MLFLOW_INTERVAL="0.2")
     assert set(logged_metrics(sandbox, done.json)) == {"loss"}
 
 
 def test_samples_are_logged_as_system_metrics_if_enabled(sandbox: Sandbox) -> None:
     settings = {"YPROV_MLFLOW_INTERVAL": "0.2", "YPROV_MLFLOW_SYSTEM_METRICS": "1"}
-    done = sandbox.run(TRAIN, sandbox.sqlite, **settings)
+    done = sandbox.train(TRAIN, sandbox.sqlite, **settings)
     metrics = logged_metrics(sandbox, done.json)
     assert "system/cpu_utilization_percentage" in metrics
     assert any(key.endswith("energy_joules") for key in metrics)
@@ -116,7 +116,7 @@ def test_run_left_open_has_last_system_metrics(sandbox: Sandbox) -> None:
         print(json.dumps(run.info.run_id))
     """
     settings = {"YPROV_MLFLOW_INTERVAL": "0.2", "YPROV_MLFLOW_SYSTEM_METRICS": "1"}
-    done = sandbox.run(script, sandbox.sqlite, **settings)
+    done = sandbox.train(script, sandbox.sqlite, **settings)
     assert "system/cpu_utilization_percentage" in logged_metrics(sandbox, done.json)
 
 
@@ -130,13 +130,13 @@ def logged_metrics(sandbox: Sandbox, run_id: str) -> dict[str, float]:
 def test_excluded_collectors_take_no_samples(sandbox: Sandbox, collectors: str) -> None:
     script = TRAIN + "\n    import threading\n    print([t.name for t in threading.enumerate()])"
     script += "\n    print(json.dumps(run.info.run_id))"
-    done = sandbox.run(script, sandbox.sqlite, YPROV_MLFLOW_COLLECTORS=collectors)
+    done = sandbox.train(script, sandbox.sqlite, YPROV_MLFLOW_COLLECTORS=collectors)
     assert quantities(document_of(sandbox, done.json)) == {}
     assert "yprov-sampler" not in done.out or collectors != "none"
 
 
 def test_unknown_collector_warns_once(sandbox: Sandbox) -> None:
-    done = sandbox.run(TRAIN, sandbox.sqlite, YPROV_MLFLOW_COLLECTORS="cpu,warp-core")
+    done = sandbox.train(TRAIN, sandbox.sqlite, YPROV_MLFLOW_COLLECTORS="cpu,warp-core")
     assert done.err.count("unknown collector 'warp-core'") == 1
     assert quantities(document_of(sandbox, done.json))
 
@@ -146,13 +146,13 @@ def test_use_collectors_selects_collectors(sandbox: Sandbox) -> None:
         'mlflow.prov.use_collectors("cpu", interval_s=0.1)\n\n    with mlflow.start_run() as run:'
     )
     script = TRAIN.replace("with mlflow.start_run() as run:", call, 1)
-    done = sandbox.run(script, sandbox.sqlite)
+    done = sandbox.train(script, sandbox.sqlite)
     document = document_of(sandbox, done.json)
     assert {key.split("/")[0] for key in quantities(document)} == {"cpu"}
     (collector,) = [r for k, r in document["activity"].items() if k.startswith("run:collector/")]
     assert collector["mlf:intervalSeconds"]["$"] == "0.1"
     wrong = 'import yprov_mlflow as mlflow\nmlflow.prov.use_collectors("gpu")'
-    assert "unknown collector 'gpu'" in sandbox.run(wrong, check=False).err
+    assert "unknown collector 'gpu'" in sandbox.train(wrong, check=False).err
 
 
 def test_recover_after_kill_has_samples(sandbox: Sandbox) -> None:

@@ -81,14 +81,14 @@ def test_capture_by_dropin_import(sandbox: Sandbox) -> None:
 def test_capture_by_run_command(sandbox: Sandbox) -> None:
     script = sandbox.folder / "train.py"
     script.write_text(UNMODIFIED, "utf-8")
-    done = sandbox.yprov("run", str(script), uri=sandbox.sqlite)
+    done = sandbox.call("yprov-mlflow", "run", str(script), uri=sandbox.sqlite)
     run_id = next(line.strip('"') for line in done.out.splitlines() if len(line) == 34)
     assert_trained(sandbox.document(run_id))
 
 
 def test_capture_with_path_as_tracking_uri(sandbox: Sandbox) -> None:
     folder = sandbox.folder / "plain path"
-    run_id = sandbox.run(UNMODIFIED, f"yprov+{folder}").json
+    run_id = sandbox.train(UNMODIFIED, f"yprov+{folder}").json
     assert_trained(sandbox.document(run_id, str(folder)))
     assert not (sandbox.folder / "yprov+").exists()
 
@@ -99,7 +99,7 @@ def test_capture_with_postgresql_does_not_store_password(
     pytest.importorskip("psycopg2")
     plain = f"postgresql+psycopg2://{postgres_address}/postgres"
     # SQLAlchemy's own choice of a driver may be one that is not installed.
-    done = sandbox.run(UNMODIFIED, f"yprov+{plain.replace('+psycopg2', '')}")
+    done = sandbox.train(UNMODIFIED, f"yprov+{plain.replace('+psycopg2', '')}")
     assert_trained(sandbox.document(done.json, plain))
     assert "se-cret" not in done.out + done.err
     for path in sandbox.journals():
@@ -108,7 +108,7 @@ def test_capture_with_postgresql_does_not_store_password(
 
 
 def test_client_captures_with_http_server(sandbox: Sandbox, plain_server: Server) -> None:
-    done = sandbox.run(UNMODIFIED, f"yprov+{plain_server.uri}")
+    done = sandbox.train(UNMODIFIED, f"yprov+{plain_server.uri}")
     assert_trained(sandbox.document(done.json, plain_server.uri))
     assert sandbox.journals()
     assert not plain_server.journal.exists()
@@ -132,7 +132,7 @@ def test_server_captures_for_plain_client(
 def test_client_document_wins_if_server_captures_too(
     sandbox: Sandbox, capturing_server: Server
 ) -> None:
-    done = sandbox.run(UNMODIFIED, f"yprov+{capturing_server.uri}")
+    done = sandbox.train(UNMODIFIED, f"yprov+{capturing_server.uri}")
     time.sleep(3)
     document = RunDocument.fetch(done.json, capturing_server.uri)
     assert_trained(document)
@@ -221,7 +221,7 @@ print(json.dumps(run_ids))
 
 @pytest.fixture(scope="module")
 def documents(shared_sandbox: Sandbox) -> dict[str, RunDocument]:
-    run_ids = shared_sandbox.run(FEATURES, f"yprov+{shared_sandbox.sqlite}").json
+    run_ids = shared_sandbox.train(FEATURES, f"yprov+{shared_sandbox.sqlite}").json
     return {name: shared_sandbox.document(run_id) for name, run_id in run_ids.items()}
 
 
@@ -277,7 +277,7 @@ def test_trace_is_in_document_of_its_run(documents: dict[str, RunDocument]) -> N
 
 def test_unpickled_store_captures(sandbox: Sandbox, plain_server: Server) -> None:
     # Process pools pickle the stores of HTTP clients.
-    done = sandbox.run(
+    done = sandbox.train(
         """
         import copy, json, pickle
         import cloudpickle
@@ -300,7 +300,7 @@ def test_unpickled_store_captures(sandbox: Sandbox, plain_server: Server) -> Non
 
 
 def test_model_files_without_run_belong_to_store_of_model(sandbox: Sandbox) -> None:
-    sandbox.run(
+    sandbox.train(
         f"""
         from mlflow import MlflowClient
         first = MlflowClient("yprov+{sandbox.sqlite}")
@@ -325,7 +325,7 @@ def test_model_files_without_run_belong_to_store_of_model(sandbox: Sandbox) -> N
 
 
 def test_run_after_experiment_rename_has_new_name(sandbox: Sandbox) -> None:
-    done = sandbox.run(
+    done = sandbox.train(
         """
         import json
         from mlflow import MlflowClient

@@ -226,7 +226,7 @@ print(json.dumps(run.info.run_id))
 
 
 def test_plain_loop_enters_epochs_and_leaves_them_at_break(sandbox: Sandbox) -> None:
-    run_id = sandbox.run(LOOP, sandbox.sqlite).json
+    run_id = sandbox.train(LOOP, sandbox.sqlite).json
     assert places(sandbox, run_id, "loss") == [f"{EPOCH}0", f"{EPOCH}1"]
     assert places(sandbox, run_id, "after") == ["session/1"]
     assert places(sandbox, run_id, "late") == ["epoch/7"]
@@ -252,6 +252,6 @@ print(json.dumps(run.info.run_id))
 
 
 def test_points_in_batches_and_queues_belong_to_the_epoch_they_come_from(sandbox: Sandbox) -> None:
-    run_id = sandbox.run(BATCHES, sandbox.sqlite).json
+    run_id = sandbox.train(BATCHES, sandbox.sqlite).json
     for key in ("loss", "queued"):
         assert places(sandbox, run_id, key) == [f"{EPOCH}0", f"{EPOCH}1"]

@@ -112,7 +112,7 @@ def _assert_untouched(report: Any, calls: int) -> None:
 
 @pytest.mark.parametrize("asynchronous", ["true", "false"])
 def test_no_handler_changes_arguments_or_result(sandbox: Sandbox, asynchronous: str) -> None:
-    done = sandbox.run(
+    done = sandbox.train(
         _COMPARE,
         f"yprov+{sandbox.sqlite}",
         str(EVERY_CALL),
@@ -124,7 +124,7 @@ def test_no_handler_changes_arguments_or_result(sandbox: Sandbox, asynchronous: 
 def test_points_queued_in_a_context_are_unchanged(sandbox: Sandbox) -> None:
     script = sandbox.folder / "contexts.py"
     script.write_text(CONTEXTS.replace("import mlflow\n", "import yprov_mlflow as mlflow\n", 1))
-    done = sandbox.run(_COMPARE, sandbox.sqlite, str(script))
+    done = sandbox.train(_COMPARE, sandbox.sqlite, str(script))
     _assert_untouched(done.json, 3)
 
 
@@ -143,7 +143,7 @@ print("[%d, %d]" % (loaded, len(first.to_df())))
 
 @pytest.mark.skipif(Version(mlflow.__version__) < Version("3.4"), reason="no evaluation datasets")
 def test_evaluation_dataset_loads_its_records_when_asked(sandbox: Sandbox) -> None:
-    assert sandbox.run(LAZY, f"yprov+{sandbox.sqlite}").json == [0, 2]
+    assert sandbox.train(LAZY, f"yprov+{sandbox.sqlite}").json == [0, 2]
 
 
 # -- ends of processes ---------------------------------------------------------------------
@@ -171,7 +171,7 @@ mlflow.log_metric("a", 1.0)
 )
 def test_process_ends_as_under_plain_mlflow(sandbox: Sandbox, end: str) -> None:
     plain, captured = (
-        sandbox.run(ENDS + end, uri, check=False).code
+        sandbox.train(ENDS + end, uri, check=False).code
         for uri in (sandbox.sqlite, f"yprov+{sandbox.sqlite}")
     )
     assert plain == captured
@@ -196,7 +196,7 @@ print(json.dumps(runs))
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_failed_delivery_at_exit_stops_no_other(sandbox: Sandbox, rank: str) -> None:
-    done = sandbox.run(AT_EXIT, sandbox.sqlite, WORLD_SIZE="2", RANK=rank)
+    done = sandbox.train(AT_EXIT, sandbox.sqlite, WORLD_SIZE="2", RANK=rank)
     bad, good = done.json
     assert f"recover --run {bad}" in done.err
     assert "not captured in this process" not in done.err

@@ -33,6 +33,8 @@ def run(
     Raises:
         subprocess.TimeoutExpired: It takes longer; it is killed then, as are its children.
     """
+    early = [name for name in env if name.startswith("PYTHON") or name == "YPROV_MLFLOW"]
+    assert not early, f"{early} must be there before the imports: start a new interpreter"
     command = [str(script), *args]
     with tempfile.TemporaryDirectory(prefix="yprov-test-") as folder:
         outputs = [Path(folder, name) for name in ("stdout", "stderr")]
