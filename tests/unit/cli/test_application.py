@@ -12,7 +12,7 @@ COMMANDS = sorted(main.commands)
 
 
 def test_commands():
-    words = "card convert crate doctor energy push recover restore run show validate workflow"
+    words = "card convert crate doctor energy push recover rerun restore run show validate workflow"
     assert words.split() == COMMANDS
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from yprov_mlflow.prov.rerun.plan import Content, Plan
     from yprov_mlflow.prov.rerun.recipe import Recipe
 
+_INTERRUPTED = 130
 _MARKS = {"ready": "ready  ", "differs": "differs", "missing": "MISSING"}
 
 
@@ -101,7 +102,11 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
         plan = _plan(recipe, folder, arguments, content, options)
         if not options["as_json"]:
             _print_plan(plan)
-        outcome, code = _follow(plan, recipe, options)
+        try:
+            outcome, code = _follow(plan, recipe, options)
+        except KeyboardInterrupt:
+            click.echo(f"Interrupted; what there is remains in {printable(str(folder))}.", err=True)
+            sys.exit(_INTERRUPTED)
         if options["as_json"]:
             print_json(_as_json(plan, outcome))
         elif outcome is not None:
@@ -133,11 +138,13 @@ def _content(run: str, recipe: Recipe, tracking_uri: str | None, scratch: Path) 
     from yprov_mlflow.prov.rerun import kept_content
 
     state, run_id = settings.load().directory, recipe.summary.run.id
-    if is_path(run) or run_id is None:
-        return kept_content.reader(recipe, state, Path(run), None)
+    document = Path(run) if is_path(run) else None
+    # The store in a document of someone else is not asked, unless the user names it.
+    if run_id is None or (document is not None and tracking_uri is None):
+        return kept_content.reader(recipe, state, document, None)
     uri = tracking_uri or recipe.store
     fetch = partial(_download, download_artifact, run_id, scratch, uri)
-    return kept_content.reader(recipe, state, None, fetch)
+    return kept_content.reader(recipe, state, document, fetch)
 
 
 def _download(download: Any, run_id: str, folder: Path, uri: str | None, path: str) -> Path:

@@ -82,8 +82,8 @@ def _copy(root: Path, path: str, original: Path) -> None:
 def plan_store(plan: Plan, recipe: Recipe, tracking_uri: str | None) -> None:
     """Choose the store of the rerun: a new one in its folder, unless the user names another.
 
-    ``COPY`` asks for a copy of the run's store. A run that read from its store finds a copy of it, if it is a local SQLite database: what the
-    rerun logs is in the copy, and files that it reads are where they were.
+    A run that read from its store finds a copy of it, if it is a local SQLite database, as it does
+    with ``COPY``: the copy takes what the rerun logs, and files of other runs are where they were.
     """
     if tracking_uri not in (None, COPY):
         plan.tracking_uri = str(tracking_uri)

@@ -31,6 +31,7 @@ _ENVIRONMENT = {
     "LC_ALL": "C",
 }
 _URL = re.compile(r"(?:https?|ssh|git|file)://[^\s-]\S*|[\w.][\w.-]*@[\w.][\w.-]*:\S+|/\S+")
+_FIND = "Put the document beside its folder `code`, or name the run's store with --tracking-uri"
 _NOT_TREE = frozenset({"", ".", ".."})
 
 
@@ -77,8 +78,7 @@ def _plan_checkout(plan: Plan, recipe: Recipe, content: Content, repository: Pat
     patch = recipe.patch
     changes = content(patch.path, patch.sha256) if patch is not None else None
     if patch is not None and changes is None:
-        cure = "Pass the document beside its folder `code`, or the tracking URI of the run"
-        plan.add("code", "missing", "the kept changes since the commit cannot be read", cure)
+        plan.add("code", "missing", "the kept changes since the commit cannot be read", _FIND)
     elif patch is None and recipe.is_dirty and not recipe.files:
         cure = "Use --ignore-missing to run the commit without them"
         plan.add("code", "missing", "the code had changes that were not kept", cure)
@@ -187,8 +187,7 @@ def _plan_file(plan: Plan, content: Content, path: str, file: KeptFile) -> None:
         return
     kept = content(file.path, file.sha256)
     if kept is None:
-        cure = "Pass the document beside its folder `code`, or the tracking URI of the run"
-        plan.add("code", "missing", f"the kept file {path} cannot be read", cure)
+        plan.add("code", "missing", f"the kept file {path} cannot be read", _FIND)
         return
     if file.withheld:
         cure = f"Put the secrets into {plan.code_folder / path}, or into the environment"

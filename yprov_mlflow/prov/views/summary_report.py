@@ -220,7 +220,10 @@ class Session(View):
 
 
 class Code(View):
-    """The script and its git repository; ``dirty`` if it had uncommitted changes."""
+    """The script and its git repository; ``dirty`` if it had uncommitted changes.
+
+    ``kept_in`` are the folders among the artifacts that have files of the code.
+    """
 
     entry_point: str | None = term("mlf:entryPoint")
     entry_point_sha256: str | None = term("mlf:entryPointSha256")
@@ -229,6 +232,7 @@ class Code(View):
     dirty: bool | None = term("mlf:gitDirty")
     diff_sha256: str | None = term("mlf:gitDiffSha256")
     remote: str | None = term("schema:codeRepository")
+    kept_in: str | Sequence[str] | None = term("mlf:keptIn")
 
 
 class Environment(View):
@@ -445,6 +449,9 @@ def _software(
         commit = "no commit" if code.commit is None else code.commit
         changes = ", with uncommitted changes" if code.dirty else ""
         yield "code", f"{code.entry_point or ''} at {commit}{changes}"
+        if code.kept_in:
+            folders = [code.kept_in] if isinstance(code.kept_in, str) else code.kept_in
+            yield "code that is kept", _joined(folders)
     for environment in environments:
         packages = len(environment.packages)
         yield "environment", f"Python {environment.python}, {packages} packages"
