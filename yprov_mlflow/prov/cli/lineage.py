@@ -11,8 +11,16 @@ from yprov_mlflow.prov.cli import console, graph_options
 
 @click.command(epilog="Exit codes: 0 done, 1 no such thing, or several, 2 wrong usage.")
 @click.argument("thing", callback=console.not_empty)
-@click.option("--up", "direction", flag_value="up", default=True, help="Its origins: runs, data, code, people.")
-@click.option("--down", "direction", flag_value="down", help="Its products: all that was made with it.")
+@click.option(
+    "--up",
+    "direction",
+    flag_value="up",
+    default=True,
+    help="Its origins: runs, data, code, people.",
+)
+@click.option(
+    "--down", "direction", flag_value="down", help="Its products: all that was made with it."
+)
 @click.option("--depth", type=click.IntRange(min=0), metavar="N", help="Only N steps.")
 @graph_options.format_option("tree", "table", "json", "dot", "mermaid")
 @graph_options.source_option

@@ -7,7 +7,9 @@ what happens inside a run is taken together as the run.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from yprov_mlflow.prov.graph import things
@@ -24,7 +26,7 @@ _OF_EVERY_MODEL = frozenset(
 """Files that MLflow writes into the folder of every model: equal ones say nothing about data."""
 
 _OPERATIONS = frozenset(map(iri, ("mlf:StoreOperation", "mlf:RegistryOperation")))
-_LAST = "~"  # after all times: what has no time may have been read after everything else
+_FIRST, _LAST = -math.inf, math.inf  # before and after all times
 _MOST_LEVELS = 20  # of parts in wholes, in case that a foreign document has them in a circle
 
 
@@ -67,7 +69,7 @@ def walk(
         depth: Number of steps; by default all.
     """
     steps = Steps(graph)
-    frontier = steps.nodes(start)
+    frontier = steps.without_copies(steps.nodes(start))
     first_things = tuple(frontier)
     visited = dict.fromkeys(frontier)
     links: dict[Link, None] = {}
@@ -97,7 +99,7 @@ class Steps:
         self._is_operation: dict[str, bool] = {}
         self._makers: dict[str, tuple[str, ...]] = {}
         self._joined: dict[str, list[str]] = {}
-        self._reads: dict[str, set[str]] = {}
+        self._reads: dict[str, dict[str, float]] = {}
 
     def kind(self, name: str) -> str:
         """Return the kind of a thing."""
@@ -128,6 +130,17 @@ class Steps:
             self._nodes[name] = owner if is_part else name if kinds[name] is not None else None
         self._join_equal_files(name for name in pending if self._nodes[name] == name)
         return list(dict.fromkeys(n for r in records if (n := self._nodes[r]) is not None))
+
+    def without_copies(self, names: list[str]) -> list[str]:
+        """Return the things of a file without the copies that runs logged of what they had read.
+
+        They follow from the file, and are not its origins.
+        """
+        if things.CONTENT not in self._kind_of(names).values():
+            return names
+        makers = self._makers_of(names)
+        written = set(self._written(name for name in names if makers[name]))
+        return [name for name in names if not makers[name] or name in written]
 
     # -- up ----------------------------------------------------------------------------
 
@@ -258,23 +271,48 @@ class Steps:
         makers = self._makers_of(files)
         written = []
         for name in files:
-            same = set(values(self._of(name, "prov:specializationOf")))
-            if makers[name] and not any(same & self._contents_read(run) for run in makers[name]):
+            content = set(values(self._of(name, "prov:specializationOf")))
+            when = min(self._generation_times(name), default=_LAST)
+            if makers[name] and not any(
+                read < when
+                for run in makers[name]
+                for same, read in self._contents_read(run).items()
+                if same in content
+            ):
                 written.append(name)
         return self.nodes(written)
 
-    def _contents_read(self, run: str) -> set[str]:
+    def _contents_read(self, run: str) -> dict[str, float]:
+        """Return the contents that a run read, with the time when it first did."""
         if run not in self._reads:
-            used = self._used([run])[run]
-            predicates = "prov:specializationOf", "prov:wasDerivedFrom"
-            statements = about(self._graph, used, *predicates)
-            self._reads[run] = {*used}.union(
-                *(
-                    values(of_one.get(predicate, ()))
-                    for of_one in statements.values()
+            activities = self._inside([run])[run]
+            usages = [
+                usage
+                for of_one in about(self._graph, activities, "prov:qualifiedUsage").values()
+                for usage in values(of_one.get("prov:qualifiedUsage", ()))
+            ]
+            times = dict.fromkeys(self._used([run])[run], _LAST)
+            for of_usage in about(self._graph, usages, "prov:entity", "prov:atTime").values():
+                entity = first(of_usage, "prov:entity")
+                if entity in times:
+                    read = min(_instants(of_usage), default=_FIRST)
+                    times[entity] = min(times[entity], read)
+            reads = dict(times)
+            level = list(times)
+            predicates = "prov:specializationOf", "prov:wasDerivedFrom", "prov:hadMember"
+            for _ in range(_MOST_LEVELS):
+                reached = {
+                    (other, reads[entity])
+                    for entity, of_one in about(self._graph, level, *predicates).items()
                     for predicate in predicates
-                )
-            )
+                    for other in values(of_one.get(predicate, ()))
+                }
+                level = [other for other, _ in reached if other not in reads]
+                for other, time in reached:
+                    reads[other] = min(reads.get(other, _LAST), time)
+                if not level:
+                    break
+            self._reads[run] = reads
         return self._reads[run]
 
     def _contents(self, names: Iterable[str]) -> dict[str, str]:
@@ -295,26 +333,27 @@ class Steps:
         path = next(iter(values(self._of(name, "mlf:path"))), "")
         return path.rpartition("/")[2] not in _OF_EVERY_MODEL
 
-    def _written_time(self, name: str) -> str:
-        written = [
-            time
-            for generation in values(self._of(name, "prov:qualifiedGeneration"))
-            for time in values(self._of(generation, "prov:atTime"))
-        ]
-        if not written:
-            runs = self._makers_of([name])[name]
-            written = [time for run in runs for time in values(self._of(run, "prov:startedAtTime"))]
-        return min(written, default="")
+    def _generation_times(self, name: str) -> list[float]:
+        generations = values(self._of(name, "prov:qualifiedGeneration"))
+        of_all = about(self._graph, generations, "prov:atTime")
+        return [time for statements in of_all.values() for time in _instants(statements)]
 
-    def _read_time(self, name: str) -> str:
+    def _written_time(self, name: str) -> float:
+        written = self._generation_times(name)
+        if not written:
+            runs = about(self._graph, self._makers_of([name])[name], "prov:startedAtTime")
+            written = [time for s in runs.values() for time in _instants(s, "prov:startedAtTime")]
+        return min(written, default=_FIRST)
+
+    def _read_time(self, name: str) -> float:
         """Return when a file was last read: itself, or as the source of a dataset."""
         records = [name, *pointing(self._graph, [name], "prov:wasDerivedFrom")[name]]
         records += self._joined.get(name, [])
         of_records = pointing(self._graph, records, "prov:entity").values()
         usages = [usage for group in of_records for usage in group]
-        times = about(self._graph, usages, "prov:atTime")
-        read = [time for usage in usages if (time := first(times[usage], "prov:atTime"))]
-        return max(read, default=_LAST)
+        of_all = about(self._graph, usages, "prov:atTime").values()
+        # Without a time, it may have been read after everything else.
+        return max((time for s in of_all for time in _instants(s)), default=_LAST)
 
     # -- down --------------------------------------------------------------------------
 
@@ -449,3 +488,14 @@ def _origins(statements: dict[str, list[Term]]) -> list[str]:
     revised = values(statements.get("prov:wasRevisionOf", ()))
     derived = values(statements.get("prov:wasDerivedFrom", ()))
     return [name for name in derived if name not in revised]
+
+
+def _instants(statements: dict[str, list[Term]], predicate: str = "prov:atTime") -> list[float]:
+    """Return times as seconds; texts of equal times differ in their digits."""
+    times = []
+    for time in values(statements.get(predicate, ())):
+        try:
+            times.append(datetime.fromisoformat(time).timestamp())
+        except ValueError:  # of another program
+            continue
+    return times

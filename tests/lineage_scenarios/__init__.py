@@ -1,0 +1,1 @@
+"""Random pipelines of runs whose lineage a generator knows, and what the package says."""
