@@ -68,6 +68,8 @@ def test_all_runs_are_captured(pipeline: Pipeline) -> None:
     assert list(runs) == ["prepare", "train 0.1", "train 0.3", "evaluate", "finetune"]
     root = pipeline.folder / "mlruns" / "0"
     assert all((root / run / "artifacts/provenance/prov.json").is_file() for run in runs.values())
+    (script,) = root.glob(f"{runs['train 0.3']}/artifacts/provenance/code/*/files/train.py")
+    assert script.read_bytes() == (EXAMPLE / "train.py").read_bytes()
 
 
 def test_rerun_of_a_training_has_the_same_metrics(pipeline: Pipeline) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -121,11 +123,6 @@ class Lab:
         words = ["rerun", str(self.document), "--into", str(self.into), "--environment", "current"]
         return CliRunner().invoke(main, [*words, *options])
 
-    def rerun_in_process(self, *options: str) -> subprocess.CompletedProcess[str]:
-        words = ["rerun", str(self.document), "--into", str(self.into), "--environment", "current"]
-        command = [sys.executable, "-m", "yprov_mlflow", *words, "--yes", *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
     def plan(self, *options: str) -> list[tuple[str, str, str]]:
         """Return part, state and text of each finding, and test that nothing was written."""
         result = self.rerun("--dry-run", "--json", *options)
@@ -170,29 +167,14 @@ def test_changes_and_untracked_files_are_in_the_source_tree(lab: Lab) -> None:
     assert sorted(outside(lab)) == before
 
 
-def test_rerun_gives_the_same_metrics(lab: Lab) -> None:
-    lab.capture(data="data.csv")
-    done = lab.rerun_in_process("--json")
-    assert done.returncode == 3, done.stderr  # the dataset is not logged by the script
-    outcome = json.loads(done.stdout)["outcome"]
-    verdicts = {(c["part"], c["name"]): c["verdict"] for c in outcome["comparisons"]}
-    assert verdicts == {
-        ("status", "status"): "equal",
-        ("param", "rate"): "equal",
-        ("metric", "loss"): "equal",
-        ("dataset", "data"): "only first",
-    }
-    assert (lab.into / "mlflow.db").is_file()
-    assert not (lab.folder / "mlflow.db").exists()
-
-
-def test_a_killed_command_is_named(lab: Lab) -> None:
+def test_a_killed_command_is_named(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     (lab.folder / "train.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     lab.capture()
-    done = lab.rerun_in_process()
-    assert done.returncode == 1
-    assert "signal SIGKILL" in done.stderr
-    assert "Traceback" not in done.stderr
+    words = ["rerun", str(lab.document), "--into", str(lab.into), "--environment", "current"]
+    with pytest.raises(SystemExit) as exit:
+        main([*words, "--yes"])
+    assert exit.value.code == 1
+    assert "The command was ended by the signal SIGKILL" in capfd.readouterr().err
 
 
 def test_commit_that_is_gone(lab: Lab) -> None:
@@ -362,6 +344,43 @@ def test_packages_that_are_not_from_an_index_are_named(lab: Lab) -> None:
         "'--evil' '1' is not the name and version of a package",
         "gone 2.0 is a local package from file:///nowhere",
     }
+
+
+def read_from_store(lab: Lab, uri: str) -> None:
+    """Let the document say that the run read from its store."""
+    content = json.loads(lab.document.read_text())
+    content["used"]["run:usage/read"] = {
+        "prov:activity": "run:run",
+        "prov:entity": "store:model/clf/version/1",
+        "prov:role": {"$": "mlf:loaded", "type": "xsd:QName"},
+        "mlf:requested": "models:/clf@champion",
+    }
+    for record in content["entity"].values():
+        if "mlf:TrackingStore" in str(record):
+            record["mlf:uri"] = uri
+    lab.document.write_text(json.dumps(content))
+
+
+def test_a_store_that_cannot_be_copied_is_missing(lab: Lab) -> None:
+    lab.capture()
+    read_from_store(lab, "https://mlflow.example.org")
+    (text,) = missing(lab.plan())
+    assert text.startswith("the run read models:/clf@champion from https://mlflow.example.org")
+    assert missing(lab.plan("--log-to", "https://mlflow.example.org")) == []
+
+
+def test_a_copy_of_the_store_takes_new_runs(lab: Lab, empty_database: Path) -> None:
+    lab.capture()
+    read_from_store(lab, f"sqlite:///{empty_database}")
+    before = empty_database.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yprov_mlflow.prov.rerun.execution.execute", lambda plan, output: 0)
+        result = lab.rerun("--yes")
+    assert "a copy of" in result.output
+    with contextlib.closing(sqlite3.connect(lab.into / "mlflow.db")) as connection:
+        ((location,),) = connection.execute("SELECT artifact_location FROM experiments")
+    assert Path(location).is_relative_to(lab.into)
+    assert empty_database.read_bytes() == before
 
 
 def test_nothing_is_run_without_consent(lab: Lab) -> None:
