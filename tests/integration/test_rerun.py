@@ -256,6 +256,23 @@ def test_recorded_files_are_compared_by_hash(lab: Lab) -> None:
     assert missing(lab.plan()) == ["data.csv has changed since the run"]
 
 
+def test_data_of_the_commit_need_not_be_here_any_more(lab: Lab) -> None:
+    lab.commit()
+    lab.capture(data="data.csv")
+    (lab.folder / "data.csv").unlink()
+    (entry,) = (entry for entry in lab.plan() if entry[0] == "data")
+    assert entry[1] == "differs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yprov_mlflow.prov.rerun.execution.execute", lambda plan, output: 0)
+        lab.rerun("--yes")
+        assert (lab.into / "code" / "data.csv").read_text() == "6"
+        shutil.rmtree(lab.into)
+        lab.capture(data="gone.csv")
+        result = lab.rerun("--yes")
+    assert result.exit_code == 1
+    assert "gone.csv, dataset data does not exist any more" in result.output
+
+
 def test_a_document_without_code(lab: Lab) -> None:
     def forget(facts: dict[str, Any]) -> None:
         facts.pop(CODE_FACTS)

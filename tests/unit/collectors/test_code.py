@@ -87,6 +87,7 @@ def test_user_settings_of_git_do_not_change_the_patch(repository):
         ("color.ui", "always"),
         ("diff.renames", "copies"),
         ("diff.mnemonicPrefix", "true"),
+        ("diff.context", "0"),
     ):
         run_git(repository, "config", key, value)
     assert collect(repository, "src/train.py")[1] == plain

@@ -164,7 +164,7 @@ def _plan(
     plan = Plan(folder)
     repository = options["repository"]
     source_tree.plan_code(plan, recipe, content, repository and repository.absolute())
-    inputs.plan_data(plan, recipe)
+    inputs.plan_data(plan, recipe, ignore_missing=options["ignore_missing"])
     inputs.plan_store(plan, recipe, options["log_to"])
     python = interpreter.plan_environment(
         plan,
@@ -193,7 +193,7 @@ def _confirm(plan: Plan, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("the command is run only if you agree", None, "Pass --yes in scripts")
-    click.confirm("Run this command?", abort=True, err=True)
+    click.confirm("Do this, and run the command?", abort=True, err=True)
 
 
 def _run(plan: Plan, recipe: Recipe, *, as_json: bool) -> tuple[Outcome | None, int]:
@@ -201,10 +201,13 @@ def _run(plan: Plan, recipe: Recipe, *, as_json: bool) -> tuple[Outcome | None, 
     from yprov_mlflow.prov.rerun import execution, outcome
     from yprov_mlflow.prov.views.summary import from_document
 
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    for name, step in plan.steps:
-        click.echo(printable(f"{name} …"), err=True)
-        step()
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        for name, step in plan.steps:
+            click.echo(printable(f"{name} …"), err=True)
+            step()
+    except OSError as error:
+        raise RerunError.unwritable(str(plan.folder), error) from error
     sys.stdout.flush()
     code = execution.execute(plan, sys.stderr if as_json else sys.stdout)
     summaries = [from_document(document) for document in execution.documents(plan, settings.load())]

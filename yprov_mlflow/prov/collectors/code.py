@@ -227,7 +227,7 @@ def _keep_patch(kept: KeptCode, root: Path) -> None:
     if not changes:
         return
     with tempfile.TemporaryFile() as output:
-        call_git(root, *_DIFF, "HEAD", stdout=output.fileno())
+        call_git(root, *_DIFF, "--unified=3", "HEAD", stdout=output.fileno())
         size = output.tell() if output.seek(0, os.SEEK_END) else 0
         if size > 4 * MAX_TOTAL_BYTES:
             kept.refuse(KEPT_PATCH, f"it has {size:,} bytes")

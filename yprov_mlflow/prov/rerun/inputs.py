@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from yprov_mlflow.prov.errors import RerunError
-from yprov_mlflow.prov.rerun.plan import Plan
+from yprov_mlflow.prov.rerun.plan import Item, Plan
 from yprov_mlflow.prov.rerun.recipe import DataFile, Recipe
 from yprov_mlflow.prov.rerun.source_tree import copy_inside, is_safe
 
@@ -21,59 +21,78 @@ _SQLITE = "sqlite:///"
 _PUT_BACK = "Put it back, or use --ignore-missing to run without it"
 
 
-def plan_data(plan: Plan, recipe: Recipe) -> None:
+def plan_data(plan: Plan, recipe: Recipe, *, ignore_missing: bool) -> None:
     """Add the files that the run read; those inside of its source tree are copied into the new."""
     for file in recipe.data:
-        _plan_file(plan, recipe, file)
+        _plan_file(plan, recipe, file, ignore_missing)
     for source in recipe.remote_data:
         plan.add("data", "differs", f"{source} is not checked: it is not a local file")
 
 
-def _plan_file(plan: Plan, recipe: Recipe, file: DataFile) -> None:
+def _plan_file(plan: Plan, recipe: Recipe, file: DataFile, ignore_missing: bool) -> None:
     if "\0" in file.path:
         plan.add("data", "missing", f"{file.label!r} is not a path", _PUT_BACK)
         return
     original = Path(recipe.working_folder or "/", file.path)
-    origin = recipe.invocation.origin if recipe.invocation is not None else None
-    is_inside = origin is not None and original.is_relative_to(origin)
-    if not is_inside and original.is_relative_to(tempfile.gettempdir()):
+    path = _path_in_tree(recipe, original)
+    if path is None and original.is_relative_to(tempfile.gettempdir()):
         plan.add("data", "differs", f"{file.label} was a temporary file, and is not checked")
-    elif _check(plan, original, file) and origin is not None and is_inside:
-        path = original.relative_to(origin).as_posix()
-        if is_safe(path):
-            plan.steps.append((f"copy {path}", lambda: _copy(plan.code_folder, path, original)))
+        return
+    finding = _finding(original, file)
+    if path is None:
+        plan.extend([finding])
+        return
+    is_missing = finding.state == "missing"
+    if is_missing and (recipe.commit or path in dict(recipe.files)):
+        text = f"{finding.text}; the source tree may have it, and is checked before the command"
+        plan.add("data", "differs", text)
+    else:
+        plan.extend([finding])
+    if not is_missing:
+        plan.steps.append((f"copy {path}", lambda: _copy(plan.code_folder, path, original)))
+    elif not ignore_missing:
+        plan.steps.append((f"check {path}", lambda: _verify(plan.code_folder / path, file)))
 
 
-def _check(plan: Plan, path: Path, file: DataFile) -> bool:
-    """Add the finding about a file, and return whether there is one."""
+def _path_in_tree(recipe: Recipe, original: Path) -> str | None:
+    """Return the path of a file in the source tree; None for a file outside of it."""
+    origin = recipe.invocation.origin if recipe.invocation is not None else None
+    if origin is None or not original.is_relative_to(origin):
+        return None
+    path = original.relative_to(origin).as_posix()
+    return path if is_safe(path) else None
+
+
+def _finding(path: Path, file: DataFile) -> Item:
+    """Return the finding about a file of today."""
     if not path.exists():
-        plan.add("data", "missing", f"{file.label} does not exist any more", _PUT_BACK)
-        return False
+        return Item("data", "missing", f"{file.label} does not exist any more", _PUT_BACK)
     if not path.is_file():
-        plan.add("data", "differs", f"{file.label} is there, but is not a file to be checked")
-        return False
+        return Item("data", "differs", f"{file.label} is there, but is not a file to be checked")
     if file.sha256 is None:
-        plan.add("data", "differs", f"{file.label} is there; its content was not recorded")
-        return True
+        return Item("data", "differs", f"{file.label} is there; its content was not recorded")
     try:
         with path.open("rb") as content:
             sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         text = f"{file.label} cannot be read: {error.strerror or error}"
-        plan.add("data", "missing", text, "Change its permissions, or use --ignore-missing")
-        return False
+        return Item("data", "missing", text, "Change its permissions, or use --ignore-missing")
     if sha256 == file.sha256:
-        plan.add("data", "ready", f"{file.label} has the same content")
-    else:
-        cure = "Put the file of then back, or use --ignore-missing to run with that of today"
-        plan.add("data", "missing", f"{file.label} has changed since the run", cure)
-    return True
+        return Item("data", "ready", f"{file.label} has the same content")
+    cure = "Put the file of then back, or use --ignore-missing to run with that of today"
+    return Item("data", "missing", f"{file.label} has changed since the run", cure)
 
 
 def _copy(root: Path, path: str, original: Path) -> None:
     # What the commit has is in place already.
-    if not (root / path).exists():
+    if original.is_file() and not (root / path).exists():
         copy_inside(root, path, original)
+
+
+def _verify(path: Path, file: DataFile) -> None:
+    finding = _finding(path, file)
+    if finding.state == "missing":
+        raise RerunError(f"{finding.text}, nor does the source tree have it", None, _PUT_BACK)
 
 
 # -- the store ----------------------------------------------------------------------------

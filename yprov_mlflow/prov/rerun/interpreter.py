@@ -24,6 +24,7 @@ _MOST_NAMED = 8
 # As the index defines names and versions: nothing of a document may be an option of pip.
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_REPOSITORY = re.compile(r"git\+(?:https?|ssh|git|file)://\S+@[0-9a-f]{7,64}")
 _CURRENT = "Use --environment current to run with the present interpreter"
 
 
@@ -112,7 +113,7 @@ def _requirements(plan: Plan, recipe: Recipe, packages: Mapping[str, str | None]
 def _local_requirement(plan: Plan, name: str, version: str, origin: str) -> str | None:
     url = urlsplit(origin)
     path = Path(unquote(url.path))
-    if origin.startswith("git+") and "://" in origin:
+    if _REPOSITORY.fullmatch(origin):
         plan.add("environment", "ready", f"{name} {version} from {origin}")
         return f"{name} @ {origin}"
     if url.scheme == "file" and path.exists():

@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
     "LC_ALL": "C",
 }
+_LOCAL = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"})
 _URL = re.compile(r"(?:https?|ssh|git|file)://[^\s-]\S*|[\w.][\w.-]*@[\w.][\w.-]*:\S+|/\S+")
 _FIND = "Put the document beside its folder `code`, or name the run's store with --tracking-uri"
 _NOT_TREE = frozenset({"", ".", ".."})
@@ -156,11 +157,13 @@ def _git(
     environ: dict[str, str] | None = None,
     timeout_s: float = _TIMEOUT_S,
 ) -> bytes:
+    # GIT_DIR and the like of a hook would name another repository.
+    inherited = {key: value for key, value in os.environ.items() if key not in _LOCAL}
     try:
         process = subprocess.run(
             [*_GIT, *arguments],
             cwd=folder,
-            env={**os.environ, **_ENVIRONMENT, **(environ or {})},
+            env={**inherited, **_ENVIRONMENT, **(environ or {})},
             input=content if content is not None else b"",
             capture_output=True,
             timeout=timeout_s,
