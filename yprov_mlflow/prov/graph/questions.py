@@ -153,7 +153,8 @@ def _term(graph: Graph, parameter: Parameter, argument: str) -> str:
         if number is None:
             raise UsageError(f"{argument!r} is not a number", parameter.name, "Write it as 0.3")
         return str(Literal(number))
-    name = argument if parameter.kind == "thing" else f"{parameter.kind}:{argument}"
+    is_uri = parameter.kind == "thing" or ":/" in argument
+    name = argument if is_uri else f"{parameter.kind}:{argument}"
     if parameter.kind == "run":
         name = "run:" + argument.removeprefix("runs:/").removeprefix("run:")
     return " ".join(str(NamedNode(record)) for record in resolve(graph, name).records)
