@@ -279,6 +279,21 @@ class GraphError(YprovMlflowError):
         cure = "Make it again with: yprov-mlflow index --rebuild"
         return cls(f"the index cannot be read: {first_line(reason)}", where, cure)
 
+    @classmethod
+    def busy(cls, where: str, timeout_s: float) -> GraphError:
+        """Report an index that other processes have written to all the time."""
+        return cls(
+            f"another process has written to the index for {timeout_s:g} s",
+            where,
+            "Try again later; what it adds is not lost",
+        )
+
+    @classmethod
+    def unwritable(cls, where: str, reason: object) -> GraphError:
+        """Report a folder of an index that cannot be written."""
+        cure = "Free space or correct the rights, or set YPROV_MLFLOW_INDEX to another folder"
+        return cls(f"the index cannot be written: {first_line(reason)}", where, cure)
+
 
 class QueryError(GraphError, ValueError):
     """A query has a syntax error, or asks for something that the graph cannot do."""

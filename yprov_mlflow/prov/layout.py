@@ -80,9 +80,24 @@ STORES = "stores"
 STAGING = "staging"
 """Folder with a copy of each remote output of a conversion."""
 
+INDEX = "index"
+"""Folder with the graph of all documents that questions are put to."""
+
+GRAPH = "graph"
+"""Folder in the index: the store of pyoxigraph."""
+
+INDEX_LOCK = "index.lock"
+"""File in the index that a process locks while it writes to the graph."""
+
+INCOMING = "incoming"
+"""Folder in the index for documents that are not in the graph yet, one file for each run."""
+
+TAKEN = "taken"
+"""Folder in the index for those that a process is about to add."""
+
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
-_STATE_FOLDERS = frozenset({JOURNALS, KEPT, PEERS, SERVER, STORES, STAGING})
+_STATE_FOLDERS = frozenset({INDEX, JOURNALS, KEPT, PEERS, SERVER, STORES, STAGING})
 
 
 def private_folder(folder: Path, root: Path) -> None:

@@ -18,11 +18,15 @@ from typing import Any, NamedTuple
 
 from yprov_mlflow.prov import authorship
 from yprov_mlflow.prov.errors import SettingsError
+from yprov_mlflow.prov.layout import INDEX
 
 FILES = ("yprov-mlflow.toml", "pyproject.toml")
 """Project files; the first one with the table counts."""
 
 TABLE = "yprov-mlflow"
+
+OFF = "off"
+"""Value of ``Settings.index`` if runs leave no documents for it."""
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -45,6 +49,7 @@ class Settings:
     base_uri: str | None
     collectors: tuple[str, ...]
     sinks: tuple[str, ...]
+    index: Path | str
     interval_s: float
     system_metrics: bool
     auto_contexts: bool
@@ -54,6 +59,17 @@ class Settings:
     embodied_g: float | None
     about: Mapping[str, Any]
     origin: Mapping[str, str]
+
+    @property
+    def index_folder(self) -> Path:
+        """The folder of the index, or that of the documents on their way to a server."""
+        return self.index if isinstance(self.index, Path) else self.directory / INDEX
+
+    @property
+    def index_server(self) -> str | None:
+        """The SPARQL server that is the index."""
+        text = str(self.index)
+        return text if isinstance(self.index, str) and text not in ("", OFF) else None
 
 
 class Setting(NamedTuple):
@@ -118,6 +134,14 @@ def _folder(value: Any) -> Path:
     if path.exists() and not path.is_dir():
         raise ValueError(value)
     return path.absolute()  # the script may change its working directory later
+
+
+def _index(value: Any) -> Path | str:
+    if value is False or str(value).strip().lower() in _FALSE:
+        return OFF
+    if isinstance(value, str) and re.match("https?://", value):
+        return value
+    return _folder(value)
 
 
 def _iri(value: Any) -> str:
@@ -234,6 +258,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Where documents of finished runs go besides the artifacts: `yprov4ml`, which "
         "adds the profile for yProv4ML's readers to the artifacts, and sinks of other packages. "
         "`yprov-mlflow doctor` lists those that are installed.",
+    ),
+    Setting(
+        "index",
+        "YPROV_MLFLOW_INDEX",
+        _index,
+        "",
+        "index in YPROV_MLFLOW_DIR",
+        "a folder, the URL of a SPARQL server, or off",
+        "The graph that `lineage`, `runs`, `diff` and `query` ask. A run that ends leaves a copy "
+        "of its document there, and the next question adds it; with off, only "
+        "`yprov-mlflow index` adds documents, to the default folder.",
     ),
     Setting(
         "interval_s",

@@ -51,7 +51,7 @@ def test_an_unbound_variable_is_none(graph: LocalGraph) -> None:
 
 
 def test_a_syntax_error_names_its_position(graph: LocalGraph) -> None:
-    with pytest.raises(QueryError, match="1:1[0-9]"):
+    with pytest.raises(QueryError, match=r"1:1[0-9]"):
         graph.select("SELECT * { ?s ?p }")
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Union
 
+from yprov_mlflow.prov.capture.indexing import graph_of
 from yprov_mlflow.prov.capture.run_views import load_documents
+from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.formats.file_formats import documents_below
 from yprov_mlflow.prov.graph import lineage_report, questions, run_comparison, run_table
 from yprov_mlflow.prov.graph.lineage_report import LineageReport
-from yprov_mlflow.prov.graph.opening import graph_of
 from yprov_mlflow.prov.graph.run_comparison import Comparison
 from yprov_mlflow.prov.graph.run_table import Question, RunTable
 from yprov_mlflow.prov.graph.stores import Graph
@@ -127,10 +128,10 @@ def query(
 
 def _graph(documents: Documents | Sequence[Documents] | None) -> Graph:
     if documents is None:
-        return graph_of()
+        return graph_of(None, LOGGER.warning)
     if isinstance(documents, (str, os.PathLike, Document)):
         documents = [documents]
-    return graph_of([d for source in documents for d in documents_of(source)])
+    return graph_of([d for source in documents for d in documents_of(source)], LOGGER.warning)
 
 
 def documents_of(source: str | os.PathLike[str] | Document) -> list[Document]:

@@ -28,10 +28,12 @@ from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.collectors import ranks
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.events import TERMINAL
+from yprov_mlflow.prov.graph import handover
 from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE
 from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.settings import OFF
 
 END_TIMEOUT_S = 10.0  # how long the end of a run waits; then the document follows meanwhile
 SERVER_TIMEOUT_S = 5.0  # the same in a server, where a client waits for the response
@@ -321,12 +323,22 @@ def write(
         # Without the mark, recover writes the document again.
         with contextlib.suppress(OSError):
             folder.mark_delivered(written.sizes, capture.recorder.journaled_uri(store))
+        hand_over(capture, folder.run_id, written.files[-1])
         if send is not None and artifacts.run.info.status in TERMINAL:
             uri = capture.recorder.journaled_uri(store)
             # Without a copy, recover sends the document.
             with contextlib.suppress(OSError):
                 send(folder, Delivery(folder.run_id, uri, written.files[-1], written.files))
     return written
+
+
+def hand_over(capture: CaptureSession, run_id: str, document: Path) -> None:
+    """Leave a document for the index, if the settings allow it."""
+    config = capture.recorder.settings
+    if config.index != OFF:
+        # `yprov-mlflow index` adds what could not be left.
+        with contextlib.suppress(OSError):
+            handover.hand_over(config.index_folder, run_id, document.read_bytes())
 
 
 def put_code(capture: CaptureSession, artifacts: RunArtifacts, written: Written) -> None:

@@ -22,6 +22,7 @@ from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.delivery import (
     FACTS_TIMEOUT_S,
     document,
+    hand_over,
     locked,
     own_folder,
     write,
@@ -216,6 +217,7 @@ def _write_store_document(file: Path, capture: CaptureSession, folder: JournalDi
         written.files[-1].chmod(PRIVATE_FILE)
         written.files[-1].replace(file)
         folder.mark_delivered(written.sizes)
+        hand_over(capture, folder.run_id, file)
     return written
 
 

@@ -13,6 +13,7 @@ from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.diff import diff, why
 from yprov_mlflow.prov.cli.doctor import doctor
+from yprov_mlflow.prov.cli.index import index
 from yprov_mlflow.prov.cli.lineage import lineage
 from yprov_mlflow.prov.cli.list_runs import runs
 from yprov_mlflow.prov.cli.push import push
@@ -73,6 +74,7 @@ def main() -> None:
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow push 5f0c9b2e… --to yprov://HOST  send the document to a yProv service
       yprov-mlflow validate prov              check documents against W3C's constraints
+      yprov-mlflow index prov                 add documents to what the next four ask
       yprov-mlflow lineage models:/clf@champion  follow a model to its data and code
       yprov-mlflow runs --pareto loss,energy  list runs, filtered, or the Pareto front
       yprov-mlflow diff RUN RUN               compare two runs; `why` orders likely reasons
@@ -89,6 +91,7 @@ for _command in (
     diff,
     doctor,
     energy,
+    index,
     lineage,
     push,
     query,

@@ -32,7 +32,7 @@ def diff(left: str, right: str, *, form: str, sources: tuple[str, ...]) -> None:
     """
     from yprov_mlflow.prov.graph.run_comparison import compare
 
-    comparison = compare(graph_options.graph(sources), left, right)
+    comparison = compare(graph_options.graph_to_ask(sources), left, right)
     if form == "json":
         console.print_json(comparison.to_dict())
         return
@@ -59,7 +59,7 @@ def why(left: str, right: str, *, form: str, sources: tuple[str, ...]) -> None:
     """
     from yprov_mlflow.prov.graph.run_comparison import EFFECTS, compare
 
-    comparison = compare(graph_options.graph(sources), left, right)
+    comparison = compare(graph_options.graph_to_ask(sources), left, right)
     effects = [d for d in comparison.differences if d.part in EFFECTS]
     if form == "json":
         reasons = [d._asdict() for d in comparison.likely_reasons]

@@ -35,14 +35,16 @@ def format_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     )
 
 
-def graph(sources: Sequence[str]) -> Graph:
+def graph_to_ask(sources: Sequence[str]) -> Graph:
     """Return the graph of the sources, without any that of the index."""
+    from yprov_mlflow.prov.capture.indexing import graph_of
     from yprov_mlflow.prov.cli.workflow import documents_of
-    from yprov_mlflow.prov.graph.opening import graph_of
 
-    if not sources:
-        return graph_of()
     problems: list[str] = []
+    if not sources:
+        graph = graph_of(None, problems.append)
+        console.print_first(problems)
+        return graph
     with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as folder:
         documents = [
             document
@@ -52,7 +54,7 @@ def graph(sources: Sequence[str]) -> Graph:
     console.print_first(problems)
     if not documents:
         raise UsageError("there are no documents", ", ".join(sources), "Name other sources")
-    return graph_of(documents)
+    return graph_of(documents, problems.append)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:

@@ -47,7 +47,7 @@ def lineage(
     """
     from yprov_mlflow.prov.graph.lineage_report import of_thing
 
-    report = of_thing(graph_options.graph(sources), thing, direction, depth)
+    report = of_thing(graph_options.graph_to_ask(sources), thing, direction, depth)
     if form == "json":
         console.print_json(report.to_dict())
     elif form == "table":

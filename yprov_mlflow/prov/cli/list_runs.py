@@ -52,7 +52,7 @@ def runs(
 
     more = [column.strip() for column in columns.split(",") if column.strip()]
     question = Question(where, more, sort, experiment, since, after_commit, pareto)
-    table = table_of_runs(graph_options.graph(sources), question)
+    table = table_of_runs(graph_options.graph_to_ask(sources), question)
     if form == "json":
         console.print_json(table.to_dict())
     elif form == "csv":

@@ -57,7 +57,7 @@ def query(
             click.echo(f"{parameter.name.upper()} ({parameter.kind}): {parameter.explanation}")
         click.echo(f"\n{question.sparql}")
         return
-    answer = questions.ask(graph_options.graph(sources), query, arguments)
+    answer = questions.ask(graph_options.graph_to_ask(sources), query, arguments)
     if form == "json":
         console.print_json(answer.to_dict())
     elif form == "csv":

@@ -1,0 +1,272 @@
+"""The index on disk: one graph of many documents, which several processes read and write.
+
+RocksDB, below pyoxigraph, lets one process write and any number read. So a process writes in
+short turns, each under a lock, and adds documents in batches. A document is complete once its
+digest is noted: a process that is killed before leaves a document that the next one replaces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import pyoxigraph
+from filelock import FileLock, Timeout
+from pyoxigraph import Literal, NamedNode, Quad, RdfFormat
+
+from yprov_mlflow.prov.errors import DocumentError, GraphError
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.formats.bundles import name_of
+from yprov_mlflow.prov.formats.rdf.turtle import N_QUADS
+from yprov_mlflow.prov.graph import handover
+from yprov_mlflow.prov.graph.stores import LocalGraph
+from yprov_mlflow.prov.layout import GRAPH, INDEX_LOCK, private_folder
+from yprov_mlflow.prov.model.document import Document
+
+TURN_BYTES = 2**25  # of N-Quads in one turn: a second or two, and some hundred MB of memory
+LOCK_TIMEOUT_S = 60.0  # how long a process waits for its turn
+DRAIN_TIMEOUT_S = 5.0  # how long a question waits to add the documents that wait
+_BULK_BYTES = 2**22  # from here on, loading without a transaction is faster
+_OPEN_TRIES = 5  # a reader may open the files at the moment when a writer replaces them
+
+# Not in the graph of a document, and with a term of no document: questions do not meet it.
+_MARKS = NamedNode("urn:yprov-mlflow:index")
+_DIGEST = NamedNode("urn:yprov-mlflow:digest")
+
+
+_Result = TypeVar("_Result")
+
+
+class Update(NamedTuple):
+    """The result of adding documents to the index."""
+
+    added: int = 0
+    unchanged: int = 0
+    records: int = 0  # of the documents that were added
+    problems: tuple[str, ...] = ()
+
+
+class _Content(NamedTuple):
+    """A document as the index stores it."""
+
+    graph: NamedNode
+    digest: str
+    n_quads: bytes
+    records: int
+
+
+class IndexFolder:
+    """An index; creating the object touches no disk.
+
+    Args:
+        folder: Its folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def exists(self) -> bool:
+        """Return whether there is an index, or a document that waits for one."""
+        return (self.folder / GRAPH).is_dir() or handover.waiting(self.folder) > 0
+
+    def graph(self) -> LocalGraph:
+        """Return the graph as it is now; others may write to it meanwhile.
+
+        Raises:
+            GraphError: There is no index, or it is damaged.
+        """
+        path = self.folder / GRAPH
+        if not path.is_dir():
+            cure = "Make one with: yprov-mlflow index PATH|URI, or name documents with --from"
+            raise GraphError("there is no index yet", str(self.folder), cure)
+        for _ in range(_OPEN_TRIES - 1):
+            with suppress(GraphError):
+                return LocalGraph.open(path)
+        return LocalGraph.open(path)
+
+    def digests(self) -> dict[str, list[str]]:
+        """Return the digests of the documents in the index by the IRI of their graph."""
+        digests: dict[str, list[str]] = {}
+        if (self.folder / GRAPH).is_dir():
+            for quad in self.graph().store.quads_for_pattern(None, _DIGEST, None, _MARKS):
+                assert isinstance(quad.subject, NamedNode) and isinstance(quad.object, Literal)
+                digests.setdefault(quad.subject.value, []).append(quad.object.value)
+        return digests
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        on_turn: Callable[[Update], None] = lambda _: None,
+    ) -> Update:
+        """Add documents; each replaces the one that had its name before.
+
+        Several documents of one name in one call are one: parts of a run from several machines.
+
+        Args:
+            documents: The documents.
+            on_turn: Is called with the result so far, after each turn.
+
+        Raises:
+            GraphError: Another process has not let this one write, or the index is damaged.
+        """
+        result, batch, size = Update(), list[_Content](), 0
+        known, begun = self.digests(), set[str]()
+        for document in documents:
+            content = _content(document)
+            if content.digest in known.get(content.graph.value, ()):
+                begun.add(content.graph.value)
+                result = result._replace(unchanged=result.unchanged + 1)
+                continue
+            batch.append(content)
+            size += len(content.n_quads)
+            if size >= TURN_BYTES:
+                result = self._turn(batch, begun, result)
+                batch, size = [], 0
+                on_turn(result)
+        if batch:
+            result = self._turn(batch, begun, result)
+            on_turn(result)
+        return result
+
+    def _turn(self, batch: list[_Content], begun: set[str], result: Update) -> Update:
+        self._in_turn(LOCK_TIMEOUT_S, lambda store: _write(store, batch, begun))
+        records = sum(content.records for content in batch)
+        return result._replace(added=result.added + len(batch), records=result.records + records)
+
+    def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> Update:
+        """Add the documents that wait; if others write for longer than this, they still wait.
+
+        Raises:
+            GraphError: The index is damaged, or its folder cannot be written.
+        """
+        if not handover.waiting(self.folder):
+            return Update()
+        try:
+            return self._in_turn(timeout_s, self._add_waiting)
+        except Timeout:
+            problem = (
+                f"{handover.waiting(self.folder)} documents are not in the index yet, as another "
+                "process writes to it; ask again later"
+            )
+            return Update(problems=(problem,))
+
+    def _add_waiting(self, store: pyoxigraph.Store) -> Update:
+        problems: list[str] = []
+        records = count = 0
+        for files in _batches(handover.take(self.folder)):
+            batch = [c for file in files if (c := _waiting_content(file, problems))]
+            _write(store, batch, set())
+            count, records = count + len(batch), records + sum(c.records for c in batch)
+            store.flush()
+            for file in files:
+                file.unlink(missing_ok=True)
+        return Update(count, 0, records, tuple(problems))
+
+    def remove(self, graphs: Iterable[str]) -> int:
+        """Remove documents by the IRIs of their graphs, and return how many there were."""
+        known = self.digests()
+        chosen = [NamedNode(iri) for iri in graphs if iri in known]
+        self._in_turn(LOCK_TIMEOUT_S, lambda store: _remove(store, chosen))
+        return len(chosen)
+
+    def clear(self) -> None:
+        """Remove the graph, whatever state it is in; documents that wait stay.
+
+        Raises:
+            GraphError: Another process writes to it, or the folder cannot be removed.
+        """
+        try:
+            with self._locked(LOCK_TIMEOUT_S):
+                shutil.rmtree(self.folder / GRAPH, ignore_errors=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise GraphError.unwritable(str(self.folder), error) from error
+
+    @contextmanager
+    def _locked(self, timeout_s: float) -> Iterator[None]:
+        try:
+            private_folder(self.folder, self.folder)
+            with FileLock(str(self.folder / INDEX_LOCK), timeout=timeout_s):
+                yield
+        except Timeout as error:
+            if timeout_s < LOCK_TIMEOUT_S:
+                raise
+            raise GraphError.busy(str(self.folder), timeout_s) from error
+
+    def _in_turn(self, timeout_s: float, work: Callable[[pyoxigraph.Store], _Result]) -> _Result:
+        """Write to the store in a turn of this process."""
+        with self._locked(timeout_s):
+            try:
+                store = pyoxigraph.Store(str(self.folder / GRAPH))
+            except OSError as error:
+                raise GraphError.damaged(str(self.folder), error) from error
+            try:
+                result = work(store)
+                store.flush()
+            except OSError as error:
+                raise GraphError.unwritable(str(self.folder), error) from error
+            finally:
+                del store  # pyoxigraph closes a store with its last reference
+            return result
+
+
+def _content(document: Document) -> _Content:
+    stream = BytesIO()
+    N_QUADS.dump([document], stream)
+    n_quads = stream.getvalue()
+    records = sum(map(len, document.records.values()))
+    digest = hashlib.sha256(n_quads).hexdigest()
+    return _Content(NamedNode(name_of(document).iri), digest, n_quads, records)
+
+
+def _waiting_content(file: Path, problems: list[str]) -> _Content | None:
+    """Return the content of a file that waits; a damaged one is a problem and is removed."""
+    try:
+        return _content(prov_json.loads(handover.content(file)))
+    except (OSError, EOFError, DocumentError) as error:
+        problems.append(f"{file.name}: the document cannot be read, and is not indexed: {error}")
+        return None
+
+
+def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yield files in groups whose documents are as many as one turn takes."""
+    batch: list[Path] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.stat().st_size * 40  # N-Quads to compressed PROV-JSON, about
+        if size >= TURN_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write(store: pyoxigraph.Store, batch: list[_Content], begun: set[str]) -> None:
+    """Write documents; the first of a name replaces those that are there."""
+    for content in batch:
+        if content.graph.value not in begun:
+            begun.add(content.graph.value)
+            _remove(store, [content.graph])
+    n_quads = b"".join(content.n_quads for content in batch)
+    if len(n_quads) >= _BULK_BYTES:
+        store.bulk_load(n_quads, RdfFormat.N_QUADS)
+    else:
+        store.load(n_quads, RdfFormat.N_QUADS)
+    store.extend(Quad(c.graph, _DIGEST, Literal(c.digest), _MARKS) for c in batch)
+
+
+def _remove(store: pyoxigraph.Store, graphs: Iterable[NamedNode]) -> None:
+    for graph in graphs:
+        marks = list(store.quads_for_pattern(graph, _DIGEST, None, _MARKS))
+        # The digest goes first: without it, a document that is half removed is replaced.
+        for mark in marks:
+            store.remove(mark)
+        if store.contains_named_graph(graph):
+            store.remove_graph(graph)
