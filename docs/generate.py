@@ -49,13 +49,16 @@ RECORDS = {
     "tags": "entity `tag/<key>/<n>` (mlf:Tag), generated; revision of the previous value, which"
     " is invalidated",
     "tag_delete": "wasInvalidatedBy of the tag's value",
-    "inputs": "dataset entity (mls:Dataset) identified by its content, used in its role; models"
-    " used",
+    "inputs": "dataset entity (mls:Dataset) identified by its content, used in its role, derived"
+    " from the content of the file or the artifact that is its source; models used",
     "outputs": "wasInfluencedBy of the model and the session, with the step",
     "artifacts": "entity `artifact/<path>` (mlf:Artifact) with SHA-256, size, media type,"
     " generated; overwriting: a revision; folders: collections; deletion: wasInvalidatedBy",
-    "model": "entity `logged-model/<id>` (mls:Model), generated, wasDerivedFrom the inputs of the"
-    " run so far; its params, tags and status",
+    "model": "entity `logged-model/<id>` (mls:Model), generated, wasDerivedFrom its"
+    " training data and from the loaded model whose object it is; its params, tags and status",
+    "read": "what was read, used: `run-<uuid>:artifact/<path>` or `…:folder/<path>` of another run,"
+    " `logged-model/<id>`, `model/<name>/version/<n>`, `trace/<id>`, `dataset/<id>`; by the run, or"
+    " by the innermost activity if the run made it",
     "context_enter": "activity `context/<name>` (mlf:Context) or `epoch/<n>` (mlf:Epoch),"
     " started by the activity around it",
     "context_leave": "end of that activity",

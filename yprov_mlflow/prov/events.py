@@ -256,7 +256,8 @@ class InputsLogged(Event, kind="inputs"):
     Args:
         datasets: Mappings with ``name``, ``digest``, ``source_type``, ``source``, ``schema``,
             ``profile`` (each text or None) and ``tags`` (a mapping, of which
-            ``mlflow.data.context`` is the purpose, such as ``"training"``).
+            ``mlflow.data.context`` is the purpose, such as ``"training"``). If the source is a
+            file of the machine, ``source_sha256`` is the hash of its content at that time.
         models: Ids of logged models.
     """
 
@@ -304,6 +305,7 @@ class ModelLogged(Event, kind="model"):
         deleted_tag: Key of a tag that was deleted.
         fields: All other columns of a stored model, such as ``last_updated_timestamp_ms``,
             ``status_message`` and ``source_run_id``.
+        base: The model whose object was logged again as this one, as ``ObjectRead.subject``.
     """
 
     model_id: str
@@ -317,6 +319,33 @@ class ModelLogged(Event, kind="model"):
     tags: Mapping[str, str] | None = None
     deleted_tag: str | None = None
     fields: Mapping[str, Json] | None = None
+    base: Mapping[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ObjectRead(Event, kind="read"):
+    """The run's program read an object through MLflow.
+
+    Args:
+        role: How: ``"loaded"``, ``"downloaded"``, ``"evaluated"`` or ``"read"``.
+        subject: Ids of the object by kind: ``{"run": "…"}`` for artifacts of a run,
+            ``{"logged-model": "m-…"}``, ``{"model": "clf", "version": "2"}``, which has
+            ``logged-model`` as well if that is known, ``{"prompt": "qa", "version": "1"}``,
+            ``{"trace": "tr-…"}``, ``{"dataset": "d-…"}``; empty for files outside of MLflow.
+        path: File or folder below the root of the object's artifacts; empty for all of it.
+        uri: URI or name in the call, such as ``"models:/clf@champion"``.
+        alias: Alias, stage or ``latest`` in that, which MLflow resolved to this object.
+        files: The files, as in ``ArtifactsLogged``.
+        context_path: Context in which the call was made (see ``MetricsLogged``).
+    """
+
+    role: str
+    subject: Mapping[str, str]
+    path: str = ""
+    uri: str | None = None
+    alias: str | None = None
+    files: Sequence[Mapping[str, Json]] = ()
+    context_path: Sequence[str | int] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from yprov_mlflow.prov.events import (
     InputsLogged,
     MetricsLogged,
     ModelLogged,
+    ObjectRead,
     OutputsLogged,
     ParamsLogged,
     RunCreated,
@@ -120,11 +121,20 @@ def metrics(draw: st.DrawFn) -> tuple[Any, ...]:
     )
 
 
+sources = texts | st.sampled_from(
+    (f'{{"uri": "runs:/{RUN_ID}/a.png"}}', '{"uri": "runs:/other/a.png"}')
+)
 datasets = st.fixed_dictionaries(
-    {"name": keys, "digest": texts, "source_type": st.just("local"), "source": texts},
+    {
+        "name": keys,
+        "digest": texts,
+        "source_type": st.just("local"),
+        "source": sources,
+    },
     optional={
         "schema": st.none() | texts,
         "profile": st.none() | texts,
+        "source_sha256": digests,
         "tags": st.dictionaries(
             st.sampled_from(("mlflow.data.context", "other")),
             st.sampled_from(("training", "test", "mine own")),
@@ -278,6 +288,31 @@ calls = st.one_of(
     ),
 )
 
+subjects = st.sampled_from(
+    (
+        {},
+        {"run": RUN_ID},
+        {"run": "b" * 32},
+        {"logged-model": "m-1"},
+        {"logged-model": "m/3"},
+        {"model": "iris", "version": "1"},
+        {"model": "iris", "version": "2", "logged-model": "m-1"},
+        {"prompt": "a/b", "version": "1"},
+        {"trace": "tr-1"},
+        {"dataset": "d-1"},
+    )
+)
+reads = st.tuples(
+    st.just(ObjectRead),
+    st.sampled_from(("loaded", "downloaded", "evaluated", "read", "odd")),
+    subjects,
+    st.sampled_from(("", "a.png", "model", "x")),
+    st.none() | texts,
+    st.none() | keys,
+    st.lists(files, max_size=2),
+    paths,
+)
+
 actions = st.one_of(
     st.tuples(st.just(ParamsLogged), st.dictionaries(keys, texts, max_size=3)),
     metrics(),
@@ -305,7 +340,10 @@ actions = st.one_of(
         st.none() | tags,
         st.none() | tags,
         st.none() | keys,
+        st.none(),
+        st.none() | subjects,
     ),
+    reads,
     st.tuples(st.just(ContextEntered), paths),
     st.tuples(st.just(ContextEntered), paths),
     st.tuples(st.just(ContextLeft), paths, st.booleans()),

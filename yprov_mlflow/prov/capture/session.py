@@ -74,6 +74,7 @@ class CallGuard:
 
     store: Any = None  # whose method runs: stores call their own public methods
     repository: bool = False  # whether a repository's method runs: repositories wrap each other
+    reading: Any = None  # what a call that reads has read so far: such calls contain each other
     off: bool = False  # whether nothing is captured
 
 

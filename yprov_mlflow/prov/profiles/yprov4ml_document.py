@@ -17,9 +17,9 @@ from yprov_mlflow.prov.model.vocabulary import NAMESPACE
 from yprov_mlflow.prov.profiles import yprov4ml_facts as facts
 from yprov_mlflow.prov.profiles import yprov4ml_names as names
 from yprov_mlflow.prov.profiles.yprov4ml_names import RunNames
+from yprov_mlflow.prov.translate.datasets import CONTEXT
 from yprov_mlflow.prov.translate.inverse import run_events
 from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
-from yprov_mlflow.prov.translate.models import CONTEXT
 
 MOST_ENTITIES = 2_000
 """Entities of a document; viewers of the yProv family are comfortable up to some thousand nodes."""

@@ -88,7 +88,11 @@ def _apply_to_run(run: Run, event: Event) -> bool:
             _add_points(run, event)
         case ev.InputsLogged():
             for logged in event.datasets:
-                dataset = {key: value for key, value in logged.items() if value not in (None, {})}
+                dataset = {
+                    key: value
+                    for key, value in logged.items()
+                    if value not in (None, {}) and key != "source_sha256"  # no column of MLflow
+                }
                 if dataset not in run.datasets:
                     run.datasets.append(dataset)
             run.input_models += [model for model in event.models if model not in run.input_models]
@@ -97,6 +101,8 @@ def _apply_to_run(run: Run, event: Event) -> bool:
             run.output_models += [pair for pair in pairs if pair not in run.output_models]
         case ArtifactsLogged(owner=None):
             _change_files(run.artifacts, event)
+        case ev.ObjectRead():
+            pass  # no store of MLflow keeps what a program read
         case _:
             return False
     return True

@@ -13,9 +13,9 @@ from yprov_mlflow.prov.translate.history import ActivityRef
 from yprov_mlflow.prov.translate.models import declare_model
 from yprov_mlflow.prov.translate.translation import ArtifactState, Translation
 
-_TYPES = ("mlf:Artifact", "schema:MediaObject")
+ARTIFACT_TYPES = ("mlf:Artifact", "schema:MediaObject")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_FOLDER_TYPES = ("mlf:ArtifactFolder", "prov:Collection")
+FOLDER_TYPES = ("mlf:ArtifactFolder", "prov:Collection")
 
 # Not the module `mimetypes`: its answers depend on the machine and the version of Python, and
 # the same events must give the same document everywhere.
@@ -45,7 +45,7 @@ def media_type(path: str) -> str | None:
     return _MEDIA_TYPES.get(re.split("[/.]", path)[-1].lower())
 
 
-class _Root(NamedTuple):
+class Root(NamedTuple):
     """The root of artifact paths: prefix of ids, entity that owns the files, URI."""
 
     base: str
@@ -69,10 +69,10 @@ def on_artifacts(translation: Translation, event: ArtifactsLogged) -> None:
             _write(translation, ref, root, path, file)
 
 
-def _root(translation: Translation, owner: tuple[str, str] | None) -> _Root:
+def _root(translation: Translation, owner: tuple[str, str] | None) -> Root:
     if owner is None:
         uri = translation.created.artifact_uri if translation.created is not None else None
-        return _Root(f"{STORE if translation.store_level else RUN}:", None, uri)
+        return Root(f"{STORE if translation.store_level else RUN}:", None, uri)
     kind, owner_id = owner
     if kind == "model":
         entity = declare_model(translation, owner_id)
@@ -80,11 +80,11 @@ def _root(translation: Translation, owner: tuple[str, str] | None) -> _Root:
         entity = f"{STORE}:{segment(kind)}/{segment(owner_id)}"
         types = ["mlf:Trace" if kind == "trace" else "mlf:StoreObject"]
         translation.builder.entity(entity, types, text(owner_id))
-    return _Root(f"{entity}/", entity)
+    return Root(f"{entity}/", entity)
 
 
 def _write(
-    translation: Translation, ref: ActivityRef, root: _Root, path: str, file: Mapping[str, object]
+    translation: Translation, ref: ActivityRef, root: Root, path: str, file: Mapping[str, object]
 ) -> None:
     builder = translation.builder
     first = f"{root.base}artifact/{segment(path)}"
@@ -106,21 +106,32 @@ def _write(
         "schema:contentUrl": text(f"{root.uri.rstrip('/')}/{path}") if root.uri else None,
         "dcterms:isPartOf": name(root.owner) if root.owner is not None else None,
     }
-    builder.entity(entity, _TYPES, text(path), attributes)
+    builder.entity(entity, ARTIFACT_TYPES, text(path), attributes)
     builder.was_generated_by(entity, ref.activity, ref.time)
-    if isinstance(sha256, str) and _SHA256.fullmatch(sha256):
-        # Equal content is one node over paths, versions and runs.
-        content = builder.entity(f"sha256:{sha256}", ["mlf:Content"], f"sha256 {sha256[:12]}")
+    content = add_content(translation, sha256)
+    if content is not None:
         builder.specialization_of(entity, content)
     if state is not None:
         if state.current is not None:
             builder.was_invalidated_by(state.current, ref.activity, ref.time)
         builder.was_revision_of(entity, state.latest)
     translation.artifacts[first] = ArtifactState(entity, count, entity, sha256, size)
-    _add_to_folders(translation, root, path, entity)
+    add_to_folders(translation, root, path, entity)
 
 
-def _add_to_folders(translation: Translation, root: _Root, path: str, entity: str) -> None:
+def add_content(translation: Translation, sha256: object) -> str | None:
+    """Add the content of files and return its id; None if its hash is not known.
+
+    Equal content is one node over paths, versions and runs.
+    """
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        return None
+    label = f"sha256 {sha256[:12]}"
+    return translation.builder.entity(f"sha256:{sha256}", ["mlf:Content"], label)
+
+
+def add_to_folders(translation: Translation, root: Root, path: str, entity: str) -> None:
+    """Add a file to its folder, and that to the folder around it."""
     builder = translation.builder
     part_of = name(root.owner) if root.owner is not None else None
     member = entity
@@ -129,7 +140,7 @@ def _add_to_folders(translation: Translation, root: _Root, path: str, entity: st
         folder = folder_id(root.base, path)
         exists = folder in builder.records["entity"]
         attributes = {"mlf:path": text(path), "dcterms:isPartOf": part_of}
-        builder.entity(folder, _FOLDER_TYPES, text(f"{path}/"), attributes)
+        builder.entity(folder, FOLDER_TYPES, text(f"{path}/"), attributes)
         builder.had_member(folder, member)
         if exists:  # so do the folders around it
             return
@@ -156,6 +167,6 @@ def _delete(translation: Translation, ref: ActivityRef, base: str, path: str) ->
             builder.was_invalidated_by(state.current, ref.activity, ref.time)
             state.current = None
     if not states and path:  # written before the capture
-        builder.entity(exact, _TYPES, text(path), {"mlf:path": text(path)})
+        builder.entity(exact, ARTIFACT_TYPES, text(path), {"mlf:path": text(path)})
         builder.was_invalidated_by(exact, ref.activity, ref.time)
         translation.artifacts[exact] = ArtifactState(None, 1, exact)

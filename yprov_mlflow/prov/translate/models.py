@@ -1,44 +1,24 @@
-"""Inputs and outputs of a run: datasets and logged models."""
+"""Logged models, and the versions of registered ones that events name."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
 
-from yprov_mlflow.prov.events import STORE_SESSION, InputsLogged, ModelLogged, OutputsLogged
+from yprov_mlflow.prov.events import ModelLogged, OutputsLogged
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes
-from yprov_mlflow.prov.model.identifiers import STORE, content, digest, segment
+from yprov_mlflow.prov.model.identifiers import STORE, segment
 from yprov_mlflow.prov.model.literals import Value, name, optional_text, plain, text, whole
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.params_tags import add_param, delete_tag, set_tags
 from yprov_mlflow.prov.translate.sessions import status
 from yprov_mlflow.prov.translate.translation import Translation, sequence
 
-CONTEXT = "mlflow.data.context"
-"""MLflow's input tag for the purpose of a dataset."""
-
-TERMS = {
-    "digest": "mlf:digest",
-    "schema": "mlf:schema",
-    "profile": "mlf:profile",
-}
-"""Terms for the fields of a dataset's content."""
-
-USAGE_TERMS = {"source_type": "mlf:sourceType", "source": "mlf:source"}
-"""Terms for the fields of a dataset that the usage has, besides its name."""
-
-# MLflow's digests are 8 or more hexadecimal digits; a date is none.
-_COMPUTED_DIGEST = re.compile(r"(?!(?:19|20)\d{6}\Z)[0-9a-f]{8,64}")
-
 _INFERRED: Attributes = {"mlf:basis": name("mlf:inferred")}
 
-_ROLES = {
-    **dict.fromkeys(("train", "training"), "training"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("eval", "evaluation"), "evaluation"),
-    **dict.fromkeys(("test", "testing"), "testing"),
+_VERSION_TYPES = {
+    "model": (["mlf:RegisteredModel"], ["mlf:ModelVersion"]),
+    "prompt": (["mlf:RegisteredModel", "mlf:Prompt"], ["mlf:ModelVersion", "mlf:PromptVersion"]),
 }
 
 _MODEL_TYPES = ("mls:Model", "fair4ml:MLModel", "mlf:LoggedModel")
@@ -56,6 +36,42 @@ def declare_model(translation: Translation, model_id: str) -> str:
         attributes = {"mlf:modelId": text(model_id)}
         translation.builder.entity(entity, _MODEL_TYPES, text(model_id), attributes)
     return entity
+
+
+def declare_version(translation: Translation, subject: Mapping[str, str]) -> str:
+    """Add a version of a model or prompt, and the model or prompt itself; return the version."""
+    builder = translation.builder
+    kind = "prompt" if "prompt" in subject else "model"
+    model = f"{STORE}:model/{segment(subject[kind])}"
+    entity = f"{model}/version/{segment(subject['version'])}"
+    labels = subject[kind], f"{subject[kind]} {subject['version']}"
+    for identifier, types, label in zip((model, entity), _VERSION_TYPES[kind], labels, strict=True):
+        if identifier not in builder.records["entity"]:
+            builder.entity(identifier, types, text(label))
+    if kind == "prompt":
+        translation.prompts.add(model)
+    translation.model_versions[entity] = None
+    builder.specialization_of(entity, model)
+    logged_model = subject.get("logged-model")
+    # The call that made a version states its origin itself.
+    if logged_model is not None and entity not in builder.generations:
+        origin = declare_model(translation, logged_model)
+        if not _comes_later(translation, origin):
+            builder.was_derived_from(entity, origin)
+    return entity
+
+
+def _declare_any(translation: Translation, subject: Mapping[str, str]) -> str | None:
+    """Add the logged model or the version that a subject names."""
+    if "version" in subject:
+        return declare_version(translation, subject)
+    model_id = subject.get("logged-model")
+    return declare_model(translation, model_id) if model_id is not None else None
+
+
+def _comes_later(translation: Translation, model: str) -> bool:
+    """Return whether a later event of the document creates a model: of a clock that lags."""
+    return model in translation.models_to_create - translation.models_created
 
 
 def creates(event: ModelLogged) -> bool:
@@ -88,6 +104,9 @@ def on_model(translation: Translation, event: ModelLogged) -> None:
             translation.training.add_model(entity)
     elif entity not in translation.models_created:
         builder.was_influenced_by(entity, ref.activity)
+    base = _declare_any(translation, event.base) if event.base else None
+    if base is not None and base != entity and not _comes_later(translation, base):
+        builder.was_derived_from(entity, base)
     if event.status == "READY":
         translation.training.complete_model(entity)
     _set_properties(translation, ref, event, entity)
@@ -139,67 +158,3 @@ def on_outputs(translation: Translation, event: OutputsLogged) -> None:
         translation.builder.was_influenced_by(
             entity, ref.activity, "mlf:RunOutput", extra, attributes
         )
-
-
-def on_inputs(translation: Translation, event: InputsLogged) -> None:
-    """Add the datasets and models that the run used."""
-    ref = translation.activity_ref(event)
-    # A store keeps no order of datasets: they are sorted, so that documents are reproducible.
-    from_store = event.session == STORE_SESSION
-    for dataset in sorted(event.datasets, key=literals.canonical) if from_store else event.datasets:
-        if isinstance(dataset, Mapping):
-            _use_dataset(translation, ref, dataset)
-    later = translation.models_to_create - translation.models_created
-    for model_id in event.models:
-        model = declare_model(translation, str(model_id))
-        # A usage before the creation of the model would be invalid PROV, so it gets no time.
-        activity, within = translation.run_usage(ref)
-        time = None if model in later else within
-        translation.builder.used(activity, model, time, "mlf:inputModel")
-
-
-def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[str, Any]) -> None:
-    """Add a dataset that the run used.
-
-    The entity is the content; its name and source, which differ from run to run, belong to the
-    usage.
-    """
-    fields = {key: dataset.get(key) for key in ("name", *TERMS, *USAGE_TERMS)}
-    entity = content({"dataset": {key: fields[key] for key in _identity(fields)}})
-    attributes: dict[str, Value | list[Value] | None] = {
-        term: plain(fields[key]) for key, term in TERMS.items()
-    }
-    builder, dataset_name = translation.builder, optional_text(fields["name"])
-    known = builder.records.get("entity", {}).get(entity, {}).get("schema:name")
-    names = known if isinstance(known, list) else [known] if known is not None else []
-    if dataset_name is not None and dataset_name not in names:
-        attributes["schema:name"] = [*names, dataset_name]
-    label = None if names else dataset_name or "dataset"
-    builder.entity(entity, ["mls:Dataset", "schema:Dataset"], label, attributes)
-    tags = literals.pairs(dataset.get("tags"))
-    context = tags.pop(CONTEXT, None)
-    of_usage: Attributes = {
-        "mlf:datasetContext": optional_text(context),
-        "mlf:datasetName": dataset_name,
-        **{term: plain(fields[key]) for key, term in USAGE_TERMS.items()},
-        "mlf:inputTags": literals.canonical(tags) if tags else None,
-    }
-    # One run may use a dataset for several purposes, and by several names.
-    extra = digest([context, *(fields[key] for key in ("name", *USAGE_TERMS))])[:16]
-    role = _ROLES.get(str(context).lower(), "input")
-    activity, time = translation.run_usage(ref)
-    builder.used(activity, entity, time, f"mlf:{role}", extra, of_usage)
-    if role == "training" and ref.time is not None:
-        translation.training.add_dataset(entity)
-
-
-def _identity(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the fields that identify the content of a dataset.
-
-    MLflow computes a digest of the content, together with schema and profile. A digest of the
-    user's own, or one without both, is only unique for a name and source.
-    """
-    computed = isinstance(fields["digest"], str) and _COMPUTED_DIGEST.fullmatch(fields["digest"])
-    if computed and (fields["schema"] or fields["profile"]):
-        return ("digest", "schema", "profile")
-    return ("name", *TERMS, *USAGE_TERMS)

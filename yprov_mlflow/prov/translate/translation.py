@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from yprov_mlflow.prov.events import STORE_SESSION, Event, RunCreated
+from yprov_mlflow.prov.events import STORE_SESSION, Event, ObjectRead, RunCreated
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Attributes
@@ -46,6 +46,7 @@ class Translation:
         model_versions: Versions of registered models; their order is that of their declaration.
         prompts: Registered models and versions that are prompts.
         artifacts: Artifacts written so far, by the entity of their first version.
+        unmade: Readings of entities of this run that no event has made so far.
         spans: Spans of traces, by their activity.
         metric_sources: JSON lists of who measured a metric, by metric.
         lifecycle: Lifecycle stage of the run: ``deleted``, ``active`` or ``purged``.
@@ -67,6 +68,7 @@ class Translation:
     model_versions: dict[str, None] = dataclasses.field(default_factory=dict)
     prompts: set[str] = dataclasses.field(default_factory=set)
     artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)
+    unmade: list[tuple[ObjectRead, str]] = dataclasses.field(default_factory=list)
     spans: dict[str, SpanState] = dataclasses.field(default_factory=dict)
     metric_sources: dict[str, str] = dataclasses.field(default_factory=dict)
     lifecycle: str | None = None

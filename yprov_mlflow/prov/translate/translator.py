@@ -10,7 +10,16 @@ from yprov_mlflow.prov import authorship, events, ids
 from yprov_mlflow.prov.events import STORE_SESSION, TERMINAL, Event
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.identifiers import NO_STORE, Namespaces
-from yprov_mlflow.prov.translate import models, params_tags, runs, sessions, source_code, workflows
+from yprov_mlflow.prov.translate import (
+    datasets,
+    models,
+    params_tags,
+    runs,
+    sessions,
+    source_code,
+    usages,
+    workflows,
+)
 from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
 from yprov_mlflow.prov.translate.descriptions import add_description
@@ -107,6 +116,7 @@ class Translator:
             handler = _HANDLERS.get(type(event))
             if handler is not None and (namespaces.run_id or type(event) in _STORE_LEVEL):
                 handler(translation, event)
+        usages.add_unmade(translation)
         models.add_training(translation)
         add_model_types(translation)
         if namespaces.run_id:
@@ -178,10 +188,11 @@ _HANDLERS: Mapping[type[Event], Callable[[Translation, Any], None]] = {
     events.ParamsLogged: params_tags.on_params,
     events.TagsSet: params_tags.on_tags,
     events.TagDeleted: params_tags.on_tag_deleted,
-    events.InputsLogged: models.on_inputs,
+    events.InputsLogged: datasets.on_inputs,
     events.OutputsLogged: models.on_outputs,
     events.ArtifactsLogged: on_artifacts,
     events.ModelLogged: models.on_model,
+    events.ObjectRead: usages.on_read,
     events.StoreCalled: on_call,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from yprov_mlflow.prov import events
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.translate.inverse import point_columns, run_events, store_events
+from yprov_mlflow.prov.translate.inverse import point_columns, readings, run_events, store_events
 from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
 from yprov_mlflow.prov.translate.point_batches import PointBatch
 
@@ -50,6 +50,8 @@ def events_of(
         yield make(events.OutputsLogged, outputs)
     for owner, files in run_events.artifacts(index).items():
         yield make(events.ArtifactsLogged, files, owner)
+    for time_ns, reading in readings.readings(index):
+        yield make(events.ObjectRead, *reading, time_ns=time_ns)
     for number, time_ns, fields in calls:
         yield make(events.StoreCalled, *fields, number=number, time_ns=time_ns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections import defaultdict
@@ -112,6 +113,14 @@ def status(record: Mapping[str, Any], term: str = "mlf:status") -> str | None:
     """Return a status of MLflow, which may be a qualified name or text."""
     value = attribute(record, term)
     return str(value).removeprefix("mlf:") if value is not None else None
+
+
+def instant_ns(instant: str | None) -> int:
+    """Return a time of a record in ns since the epoch, 0 without one."""
+    if instant is None:
+        return 0
+    moment = datetime.datetime.fromisoformat(instant)
+    return literals.microseconds(moment) * 1000
 
 
 # -- current values ----------------------------------------------------------------------

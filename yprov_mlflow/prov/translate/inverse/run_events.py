@@ -7,6 +7,7 @@ from typing import Any
 
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
+from yprov_mlflow.prov.translate.datasets import CONTEXT, SOURCE_SHA256, TERMS, USAGE_TERMS
 from yprov_mlflow.prov.translate.inverse.document_index import (
     RUN_ID,
     DocumentIndex,
@@ -18,7 +19,6 @@ from yprov_mlflow.prov.translate.inverse.document_index import (
     param_values,
     status,
 )
-from yprov_mlflow.prov.translate.models import CONTEXT, TERMS, USAGE_TERMS
 
 _RECORD = f"{RUN}:record"
 _EXPERIMENT = f"{STORE}:experiment/"
@@ -143,6 +143,8 @@ def inputs(index: DocumentIndex) -> tuple[list[dict[str, Any]], list[str]]:
             continue
         tags = {} if context is None else {CONTEXT: context}
         fields["tags"] = {**tags, **(as_json(record, "mlf:inputTags") or {})}
+        if (sha256 := attribute(record, SOURCE_SHA256)) is not None:
+            fields["source_sha256"] = sha256
         datasets.setdefault(key_of_use if live else (*key_of_use, context), fields)
     return list(datasets.values()), list(models)
 
@@ -170,8 +172,13 @@ def outputs(index: DocumentIndex) -> list[tuple[str, int]]:
 
 def artifacts(index: DocumentIndex) -> dict[Owner, list[dict[str, Any]]]:
     """Return the latest version of each file that was not deleted, by owner."""
+    # Files that a document only mentions, because they were read, belong to others.
+    ends = (("wasGeneratedBy", "prov:entity"), ("wasInfluencedBy", "prov:influencee"))
+    made = {str(record.get(end)) for section, end in ends for record in index.relations(section)}
     latest: dict[tuple[Owner, str], tuple[int, str]] = {}
     for identifier in index.entities:
+        if identifier not in made:
+            continue
         owner: Owner = None
         if match := _OWN_FILE.match(identifier):
             path, number = match[1], match[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import defaultdict
 from typing import Any
 
@@ -13,12 +12,14 @@ from yprov_mlflow.prov.translate.inverse.document_index import (
     DocumentIndex,
     as_json,
     attribute,
+    instant_ns,
     key,
     last_values,
     names,
     param_values,
     status,
 )
+from yprov_mlflow.prov.translate.inverse.readings import base_of
 from yprov_mlflow.prov.translate.store_calls.spans import rebuild_span
 
 _DELETED = "DELETED"
@@ -74,6 +75,7 @@ def _events(
         last_values(index, parts.get("tag", []), tags),
         None,
         as_json(record, "mlf:fields"),
+        base_of(index, f"{STORE}:logged-model/{segment}"),
     )
     events: list[ModelFields] = [(number, fields)]
     if separate:
@@ -116,16 +118,9 @@ def calls(index: DocumentIndex) -> list[CallFields]:
             as_json(record, "mlf:result"),
         )
         number = attribute(record, "mlf:sequence")
-        events.append((number, _time_ns(record.get("prov:startTime")), fields))
+        events.append((number, instant_ns(record.get("prov:startTime")), fields))
     # Calls of several live sessions are in order of time; those of a source lack times.
     return sorted(events, key=lambda call: (call[1], call[0] or 0))
-
-
-def _time_ns(instant: str | None) -> int:
-    if instant is None:
-        return 0
-    moment = datetime.datetime.fromisoformat(instant)
-    return literals.microseconds(moment) * 1000
 
 
 def _spans(index: DocumentIndex) -> dict[str, list[dict[str, Any]]]:
