@@ -1,4 +1,4 @@
-"""Add usages of the objects that the program of a run read through MLflow.
+"""Usages of objects that are read through MLflow.
 
 The run uses the objects of others. Its own objects are used by the session or context that read
 them, so that a run is no input of itself.
