@@ -18,6 +18,7 @@ from support import warm_python
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "lineage"
 COMMANDS = re.findall(r"^python (.*)$", (EXAMPLE / "README.md").read_text("utf-8"), re.MULTILINE)
 RERUN = "train.py 0.3"  # the page reruns this one
+_OWN_SETTINGS = ("MLFLOW_", "YPROV_", "PYTHON")
 
 
 class Pipeline:
@@ -31,7 +32,7 @@ class Pipeline:
             location = str(folder / "mlruns" / "0")
             connection.execute("UPDATE experiments SET artifact_location = ?", (location,))
         self.env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "YPROV_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(_OWN_SETTINGS)},
             "MLFLOW_TRACKING_URI": "yprov+sqlite:///mlflow.db",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "YPROV_MLFLOW_DIR": str(folder / "state"),

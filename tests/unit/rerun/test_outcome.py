@@ -8,25 +8,37 @@ from typing import Any
 
 import pytest
 
-from yprov_mlflow.prov.events import MetricsLogged, ParamsLogged, RunCreated, RunUpdated
+from yprov_mlflow.prov.events import (
+    Event,
+    FactsCollected,
+    MetricsLogged,
+    ParamsLogged,
+    RunCreated,
+    RunUpdated,
+    SessionStarted,
+)
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.rerun import outcome
 from yprov_mlflow.prov.translate import translate
 from yprov_mlflow.prov.views.summary import from_document
 from yprov_mlflow.prov.views.summary_report import Summary
 
 
-def run(
+def events(
     run_id: str = "r", name: str = "fit", status: str = "FINISHED", loss: float = 0.5, **params: Any
-) -> Summary:
+) -> list[Event]:
     head = (run_id, "s")
     created = ("0", "Default", name, "ada", 1000, "/a", {}, {"uuid": "0" * 32, "uri": "x"})
-    events = [
+    return [
         RunCreated(*head, 0, 10**9, *created),
         ParamsLogged(*head, 1, 10**9 + 1, {"lr": "0.1", **params}),
         MetricsLogged(*head, 2, 10**9 + 2, ["loss", "system/cpu"], [loss, 9.0], [1, 1], [0, 0]),
         RunUpdated(*head, 3, 10**9 + 3, status, 1001, None, None),
     ]
-    return from_document(translate(events))
+
+
+def run(*args: Any, **changes: Any) -> Summary:
+    return from_document(translate(events(*args, **changes)))
 
 
 def differences(first: Summary, rerun: Summary) -> dict[str, tuple[str, float | None]]:
@@ -52,6 +64,22 @@ def test_params_and_status_of_one_run_only() -> None:
         "b": "only rerun",
     }
     assert not result.is_same
+
+
+def test_a_difference_names_what_may_have_caused_it() -> None:
+    def document(run_id: str, python: str) -> Document:
+        facts = {"python": python, "packages": {"numpy": python}}
+        environment = FactsCollected(run_id, "s", 4, 10**9 + 4, "environment", facts)
+        started = SessionStarted(run_id, "s", 5, 10**9 - 1, {"argv": ["a.py"]})
+        return translate([started, *events(run_id, status=python), environment])
+
+    ids = ["1" * 32, "2" * 32]
+    first, rerun = (document(i, p) for i, p in zip(ids, ("FINISHED", "FAILED"), strict=True))
+    result = outcome.compare(from_document(first), from_document(rerun))
+    reasons = outcome.with_reasons(result, first, rerun).reasons
+    assert {(r.part, r.name) for r in reasons} >= {("environment", "numpy")}
+    same = outcome.compare(from_document(first), from_document(first))
+    assert outcome.with_reasons(same, first, first).reasons == ()
 
 
 def test_files_decide_nothing() -> None:

@@ -23,6 +23,7 @@ from yprov_mlflow.prov.cli.console import (
 from yprov_mlflow.prov.errors import RerunError, UsageError
 
 if TYPE_CHECKING:
+    from yprov_mlflow.prov.model.document import Document
     from yprov_mlflow.prov.rerun.outcome import Outcome
     from yprov_mlflow.prov.rerun.plan import Content, Plan
     from yprov_mlflow.prov.rerun.recipe import Recipe
@@ -103,7 +104,7 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
         if not options["as_json"]:
             _print_plan(plan)
         try:
-            outcome, code = _follow(plan, recipe, options)
+            outcome, code = _follow(plan, recipe, document, options)
         except KeyboardInterrupt:
             click.echo(f"Interrupted; what there is remains in {printable(str(folder))}.", err=True)
             sys.exit(_INTERRUPTED)
@@ -114,7 +115,9 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
     sys.exit(code)
 
 
-def _follow(plan: Plan, recipe: Recipe, options: dict[str, Any]) -> tuple[Outcome | None, int]:
+def _follow(
+    plan: Plan, recipe: Recipe, document: Document, options: dict[str, Any]
+) -> tuple[Outcome | None, int]:
     """Run a plan if nothing is missing and the user agrees; return outcome and exit code."""
     if options["dry_run"]:
         return None, 0
@@ -122,7 +125,7 @@ def _follow(plan: Plan, recipe: Recipe, options: dict[str, Any]) -> tuple[Outcom
         click.echo("Nothing was run, because something is missing.", err=True)
         return None, FAILED
     _confirm(plan, yes=options["yes"])
-    return _run(plan, recipe, as_json=options["as_json"])
+    return _run(plan, recipe, document, as_json=options["as_json"])
 
 
 def _folder(into: Path | None, recipe: Recipe) -> Path:
@@ -196,7 +199,9 @@ def _confirm(plan: Plan, *, yes: bool) -> None:
     click.confirm("Do this, and run the command?", abort=True, err=True)
 
 
-def _run(plan: Plan, recipe: Recipe, *, as_json: bool) -> tuple[Outcome | None, int]:
+def _run(
+    plan: Plan, recipe: Recipe, document: Document, *, as_json: bool
+) -> tuple[Outcome | None, int]:
     """Run a plan; return what came of it and the exit code."""
     from yprov_mlflow.prov.rerun import execution, outcome
     from yprov_mlflow.prov.views.summary import from_document
@@ -210,7 +215,8 @@ def _run(plan: Plan, recipe: Recipe, *, as_json: bool) -> tuple[Outcome | None, 
         raise RerunError.unwritable(str(plan.folder), error) from error
     sys.stdout.flush()
     code = execution.execute(plan, sys.stderr if as_json else sys.stdout)
-    summaries = [from_document(document) for document in execution.documents(plan, settings.load())]
+    documents = list(execution.documents(plan, settings.load()))
+    summaries = [from_document(rerun_document) for rerun_document in documents]
     match = outcome.counterpart(recipe.summary, summaries)
     if code != 0:
         click.echo(printable(f"{execution.ending(code)}."), err=True)
@@ -218,6 +224,7 @@ def _run(plan: Plan, recipe: Recipe, *, as_json: bool) -> tuple[Outcome | None, 
         click.echo("The command logged no run.", err=True)
         return None, FAILED
     result = outcome.compare(recipe.summary, match)
+    result = outcome.with_reasons(result, document, documents[summaries.index(match)])
     if code != 0 and recipe.summary.run.status == "FINISHED":
         return result, FAILED
     return result, 0 if result.is_same else PARTLY

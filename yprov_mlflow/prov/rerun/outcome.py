@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from yprov_mlflow.prov.errors import GraphError
+from yprov_mlflow.prov.graph import run_comparison
+from yprov_mlflow.prov.graph.stores import LocalGraph
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.views.summary_report import Summary
 from yprov_mlflow.prov.views.view import Note, Table, View
 
 Verdict = Literal["equal", "differs", "only first", "only rerun"]
 
+_MOST_REASONS = 20
 _DECISIVE = ("status", "param", "metric", "dataset")
 """Files often hold times and ids; they are reported, and decide nothing."""
 
@@ -26,12 +32,22 @@ class Comparison(View):
     by: float | None = None
 
 
+class Reason(View):
+    """A difference of data, code, params, environment or hardware, which may explain others."""
+
+    part: str
+    name: str
+    first: str | None
+    rerun: str | None
+
+
 class Outcome(View):
-    """The rerun compared with the first run."""
+    """The rerun compared with the first run; ``reasons`` if results differ, likeliest first."""
 
     first_run: str | None
     rerun: str | None
     comparisons: tuple[Comparison, ...]
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def is_same(self) -> bool:
@@ -46,6 +62,8 @@ class Outcome(View):
             if c.verdict != "equal"
         ]
         yield Table("Differences", ("part", "name", "first run", "rerun", "verdict"), rows)
+        reasons = [(r.part, r.name, r.first, r.rerun) for r in self.reasons[:_MOST_REASONS]]
+        yield Table("What may have caused it", ("part", "name", "first run", "rerun"), reasons)
         parts = dict.fromkeys(c.part for c in self.comparisons)
         counts = [(part, *_counts(self.comparisons, part)) for part in parts]
         yield Table("Rerun and first run", ("part", "equal", "different"), counts)
@@ -124,6 +142,23 @@ def _artifacts(summary: Summary) -> dict[str, object]:
         f"model {names.get(a.model, '')}: {a.path}" if a.model else str(a.path): a.sha256
         for a in summary.artifacts
     }
+
+
+def with_reasons(outcome: Outcome, first: Document, rerun: Document) -> Outcome:
+    """Return the outcome with differences that may have caused others, if the results differ."""
+    if outcome.is_same or not (outcome.first_run and outcome.rerun):
+        return outcome
+    graph = LocalGraph.in_memory([first, rerun])
+    try:
+        differences = run_comparison.compare(graph, outcome.first_run, outcome.rerun).likely_reasons
+    except GraphError:  # documents of other programs may be unlike ours
+        return outcome
+    reasons = tuple(
+        Reason(part=d.part, name=d.name, first=d.left, rerun=d.right)
+        for d in differences
+        if d.part != "params"  # compared above
+    )
+    return dataclasses.replace(outcome, reasons=reasons)
 
 
 def counterpart(first: Summary, reruns: Iterable[Summary]) -> Summary | None:
