@@ -18,6 +18,12 @@ from support import warm_python
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "lineage"
 COMMANDS = re.findall(r"^python (.*)$", (EXAMPLE / "README.md").read_text("utf-8"), re.MULTILINE)
 RERUN = "train.py 0.3"  # the page reruns this one
+DRIVER = """
+import runpy, shlex, sys
+for command in sys.argv[1:]:
+    sys.argv = shlex.split(command)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 _OWN_SETTINGS = ("MLFLOW_", "YPROV_", "PYTHON")
 
 
@@ -38,14 +44,17 @@ class Pipeline:
             "YPROV_MLFLOW_DIR": str(folder / "state"),
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
         }
-        for command in COMMANDS:
-            script, *arguments = shlex.split(command)
-            if command == RERUN:
-                self.call(script, *arguments)
-            else:
-                warm_python.run(
-                    folder / script, *arguments, cwd=folder, env=self.env
-                ).check_returncode()
+        # One process for several commands saves time; the one of the rerun has its own.
+        position = COMMANDS.index(RERUN)
+        self.run_all(COMMANDS[:position])
+        self.call(*shlex.split(RERUN))
+        self.run_all(COMMANDS[position + 1 :])
+
+    def run_all(self, commands: list[str]) -> None:
+        driver = self.folder / "driver.py"
+        driver.write_text(DRIVER)
+        done = warm_python.run(driver, *commands, cwd=self.folder, env=self.env)
+        assert done.returncode == 0, done.stderr
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

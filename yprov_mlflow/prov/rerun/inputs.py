@@ -102,7 +102,7 @@ def plan_store(plan: Plan, recipe: Recipe, tracking_uri: str | None) -> None:
     """Choose the store of the rerun: a new one in its folder, unless the user names another.
 
     A run that read from its store finds a copy of it, if it is a local SQLite database, as it does
-    with ``COPY``: the copy takes what the rerun logs, and files of other runs are where they were.
+    with ``COPY``: the rerun is logged in the copy, and files of other runs are where they were.
     """
     if tracking_uri not in (None, COPY):
         plan.tracking_uri = str(tracking_uri)
