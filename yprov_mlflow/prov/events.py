@@ -292,6 +292,25 @@ class ArtifactsLogged(Event, kind="artifacts"):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FilesAccessed(Event, kind="files"):
+    """The process read or wrote data files outside MLflow.
+
+    Args:
+        files: Mappings with ``path`` (absolute, or a URL), ``mode`` (``"read"`` or
+            ``"written"``), ``time_ns`` (of the first opening, 0 if unknown), ``size`` (bytes, or
+            None) and ``sha256`` (hexadecimal, or None) with ``not_hashed``, the reason. A later
+            mapping about a file that was written replaces an earlier one; with ``removed`` it
+            says that the file was not changed, or is gone. One for a folder has ``count``, the
+            number of its files, their ``size`` together, and as ``sha256`` the digest of their
+            paths below it, sizes and hashes; ``members`` are the hashes if they are few.
+        most: Number of files of a run after which no more were recorded, if there were more.
+    """
+
+    files: Sequence[Mapping[str, Json]]
+    most: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ModelLogged(Event, kind="model"):
     """A logged model (MLflow 3) was created or changed; a field that is None did not change.
 

@@ -403,6 +403,9 @@ def redact_event(kind: str, fields: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the fields of an event of this kind, after its header, without secrets."""
     if kind in _PLAIN_EVENTS:
         return fields
+    if kind == "files":  # there may be thousands, and only their paths are texts of users
+        files = [{**file, "path": redact(str(file["path"]))} for file in fields[0]]
+        return (files, *fields[1:])
     content = kind == "call" and fields[0] in _CONTENT_METHODS
     return tuple(redact_field("", field, content=content) for field in fields)
 

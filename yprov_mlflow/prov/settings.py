@@ -51,6 +51,8 @@ class Settings:
     sinks: tuple[str, ...]
     index: Path | str
     interval_s: float
+    files_limit: int
+    files_exclude: tuple[str, ...]
     system_metrics: bool
     auto_contexts: bool
     country: str | None
@@ -155,6 +157,13 @@ def _names(value: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) and _COLLECTOR.match(name.strip()) for name in names):
         raise ValueError(value)
     return tuple(name.strip() for name in names)
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    patterns = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(pattern, str) and pattern.strip() for pattern in patterns):
+        raise ValueError(value)
+    return tuple(pattern.strip() for pattern in patterns)
 
 
 def _amount(value: Any, least: float = 0.0, most: float = sys.float_info.max) -> float:
@@ -279,6 +288,26 @@ SETTINGS: tuple[Setting, ...] = (
         "seconds, 0.05 to 3600",
         "Time between two samples of the collectors. Energy does not depend on it where the "
         "hardware has energy counters.",
+    ),
+    Setting(
+        "files_limit",
+        "YPROV_MLFLOW_FILES_LIMIT",
+        _count,
+        4_000_000_000,
+        "4000000000",
+        "a whole number of bytes, 0 or more; 0 hashes no file",
+        "Largest file that the collector `files` hashes; all files of a run together may have 25 "
+        "times as much. The document says of larger ones that they have no hash.",
+    ),
+    Setting(
+        "files_exclude",
+        "YPROV_MLFLOW_FILES_EXCLUDE",
+        _patterns,
+        (),
+        "none",
+        "patterns separated by commas, such as *.log,scratch/*; an asterisk matches any text",
+        "Files that the collector `files` does not record, besides libraries, caches and temporary "
+        "files.",
     ),
     _switch(
         "system_metrics",

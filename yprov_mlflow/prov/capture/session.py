@@ -16,6 +16,7 @@ import mlflow
 
 from yprov_mlflow.prov import ids, settings
 from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture.diagnosis import local_path
 from yprov_mlflow.prov.capture.mlflow_private import store_uri
 from yprov_mlflow.prov.capture.recorder import Recorder
 from yprov_mlflow.prov.capture.switch import Boundary, switch
@@ -23,6 +24,7 @@ from yprov_mlflow.prov.capture.system_metrics import Publisher
 from yprov_mlflow.prov.collectors.base import Quantity
 from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.sampling.opened_files import NO_RUN
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
 _MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?$")
@@ -101,6 +103,8 @@ class CaptureSession:
         self.recorder: Recorder = Recorder(config, side="server" if self.server else "client")
         self.publisher = Publisher(config.system_metrics, self.recorder.warn)
         self.recorder.collectors.on_sample = self._publish
+        self.recorder.collectors.owner_of_files = self._owner_of_files
+        self.recorder.collectors.own_files = self._own_files
         self.recorder.on_late_event = lambda run_id: self.deliver_later(self, run_id)
         self.recorder.journaled_uri = lambda store: redact(absolute(store_uri(store) or ""))
         self.guard = ThreadGuard()
@@ -132,6 +136,21 @@ class CaptureSession:
         """Log a sample as system metrics, if the run has them."""
         if (state := self.recorder.get(run_id)) is not None:
             self.publisher.take(run_id, state.store, quantities, values, time.time_ns())
+
+    def _owner_of_files(self) -> str | None:
+        """Return the active run of this thread, or ``NO_RUN`` while MLflow or capture works."""
+        guard = self.guard.here
+        if guard.off or guard.repository or guard.store is not None:
+            return NO_RUN
+        run = mlflow.active_run()
+        return run.info.run_id if run is not None else None
+
+    def _own_files(self, run_id: str) -> list[str]:
+        """Return the local artifact root of a run, and the local stores."""
+        roots = [uri for uri, owner in self.artifact_roots.items() if owner == ("run", run_id)]
+        paths = [f"{local_path(uri)}/" for uri in roots if local_path(uri)]
+        stores = [local_path(absolute(uri)) for uri in self.tracking]
+        return [*paths, *(str(path) for path in stores if path)]
 
     def ask(self, question: Callable[..., Any], *args: Any) -> Any:
         """Return an answer of MLflow, or None if it raises: no answer is worth a run."""

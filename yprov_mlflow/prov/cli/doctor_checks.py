@@ -222,6 +222,8 @@ def _probe(loaded: settings.Settings, chosen: Sequence[str]) -> list[dict[str, A
         carbon_intensity=loaded.carbon_intensity,
         cpu_tdp_w=loaded.cpu_tdp_w,
         about=loaded.about,
+        files_limit=loaded.files_limit,
+        files_exclude=loaded.files_exclude,
     )
     results: dict[str, object] = {}
 

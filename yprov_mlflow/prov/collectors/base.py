@@ -53,6 +53,8 @@ class CollectorContext:
         carbon_intensity: Grams of CO2 equivalent per kWh; None if not configured.
         cpu_tdp_w: Thermal design power of all processors together in watts, if configured.
         about: Facts of the project file about authors and work, see ``authorship.read``.
+        files_limit: The largest data file that is hashed, in bytes.
+        files_exclude: Patterns of data files that are not recorded.
         children_cpu_s: Returns the CPU seconds of child processes that measure runs of their own.
         children_pids: Returns the ids of such processes and of their children.
     """
@@ -68,6 +70,8 @@ class CollectorContext:
     carbon_intensity: float | None = None
     cpu_tdp_w: float | None = None
     about: Mapping[str, Json] = field(default_factory=dict)
+    files_limit: int = 0
+    files_exclude: Sequence[str] = ()
     children_cpu_s: Callable[[], float] = float
     children_pids: Callable[[], set[int]] = set
 

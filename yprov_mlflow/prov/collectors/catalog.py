@@ -34,6 +34,8 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     "about": BuiltIn("about:About", True, "title, license, authors and project, as you state them"),
     "slurm": BuiltIn("slurm:Slurm", True, "job, nodes and share of a SLURM job"),
     "code": BuiltIn("code:Code", True, "the code itself: changes, untracked files, command"),
+    # Not by default: which files a run opens is nothing that all users want to publish.
+    "files": BuiltIn("files:Files", False, "data files that the run reads and writes"),
     # Not by default: importing codecarbon takes one or two seconds of CPU time.
     "codecarbon": BuiltIn("codecarbon:Codecarbon", False, "energy and emissions (codecarbon)"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ from yprov_mlflow.prov.ids import quote_key, store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import KEPT, PEERS
 from yprov_mlflow.prov.sampling.claims import Claims, excluded_claims
+from yprov_mlflow.prov.sampling.opened_files import FileWatch, Owner
 from yprov_mlflow.prov.sampling.sampler import Output, Sampler
 from yprov_mlflow.prov.sampling.shares import OpenFamilies
 from yprov_mlflow.prov.settings import Settings
@@ -30,6 +31,7 @@ OnSample = Callable[[str, Sequence[Quantity], Sequence[float | None]], None]
 _STARTS = frozenset({events.RunCreated, events.ContextEntered})
 _LOGS = frozenset({events.MetricsLogged, events.ParamsLogged})
 _PARENT = "mlflow.parentRunId"
+_FILES = "files"  # name of the collector
 _MAX_NAMED = 100  # overlapping runs that a document names
 
 
@@ -69,6 +71,10 @@ class CollectorBridge:
         self.ranks = ranks.collect()
         self.facts: dict[str, Mapping[str, Json]] = {}  # by collector, for all runs
         self.on_sample: OnSample | None = None
+        # What the collector of files asks MLflow: the run of the calling thread, and the folders
+        # of a run's stores.
+        self.owner_of_files: Owner = lambda: None
+        self.own_files: Callable[[str], Iterable[str]] = lambda _: ()
         self._open_runs = open_runs
         self._sampler: Sampler | None = None  # for new runs
         self._chosen: list[str] = []  # its collectors; empty in a server
@@ -76,6 +82,7 @@ class CollectorBridge:
         self._families = OpenFamilies()
         self._overlaps: dict[str, _Overlap] = {}
         self._first_cells: dict[str, int] = {}  # by run, in a notebook
+        self._files: FileWatch | None = None
 
     def is_training(self, cls: type[Event], fields: Sequence[Any]) -> bool:
         """Return whether an event shows that this process trains, rather than edits a run."""
@@ -119,6 +126,20 @@ class CollectorBridge:
                 self._first_cells[run_id] = cell
             if WORKFLOW_FACTS in self._chosen:
                 self._add_task_of_thread(run_id)
+            if _FILES in self._chosen:
+                self._watch_files(run_id)
+
+    def _watch_files(self, run_id: str) -> None:
+        runs, chosen = self._open_runs, self._open_runs.settings
+        if self._files is None:
+            self._files = FileWatch(runs.append_if_open, lambda: self.owner_of_files(), runs.note)
+        own = (f"{chosen.directory}/", *self.own_files(run_id))
+        self._files.begin(run_id, chosen.files_limit, chosen.files_exclude, own)
+
+    def note_file(self, path: str, mode: str, *, is_local: bool = True) -> None:
+        """Note a file that a package opens past Python, if files are watched."""
+        if self._files is not None:
+            self._files.note(path, mode, is_local=is_local)
 
     def _add_task_of_thread(self, run_id: str) -> None:
         # Collectors have threads of their own, which execute no task.
@@ -132,7 +153,9 @@ class CollectorBridge:
             sampler.sample_extra(run_id)
 
     def finish(self, run_id: str) -> None:
-        """Take a run's last samples, within a time limit."""
+        """Take a run's last samples and hash its last files, within time limits."""
+        if self._files is not None:
+            self._files.finish(run_id)
         if (sampler := self._samplers.pop(run_id, None)) is not None:
             sampler.finish(run_id)
         if (first := self._first_cells.pop(run_id, None)) is not None:
@@ -149,6 +172,8 @@ class CollectorBridge:
         """Release the parent's claims in a forked child."""
         for sampler in self._samplers.values():
             sampler.release_in_child()
+        if self._files is not None:
+            self._files.forked()
         if "_peers" in vars(self):
             self._peers.close_in_child()
 
@@ -160,6 +185,8 @@ class CollectorBridge:
             carbon_intensity=settings.carbon_intensity,
             cpu_tdp_w=settings.cpu_tdp_w,
             about=settings.about,
+            files_limit=settings.files_limit,
+            files_exclude=settings.files_exclude,
             keep=self._open_runs.directory / KEPT,
             children_cpu_s=lambda: self._peers.children_cpu_s(),
             children_pids=lambda: self._peers.children_pids(),

@@ -1,0 +1,436 @@
+"""Data files that the runs of this process read and write, from the opening to the event.
+
+The hook notes what is opened, in the thread that opens it. A thread of its own passes that on to a
+process that hashes files (``hashing``), and writes the answers to the journals of the runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from yprov_mlflow.prov.events import FilesAccessed, Json
+from yprov_mlflow.prov.journal.writer import now_ns
+from yprov_mlflow.prov.sampling import open_hook
+from yprov_mlflow.prov.sampling.file_filter import FileFilter
+from yprov_mlflow.prov.sampling.hashing import HashingProcess
+from yprov_mlflow.prov.sampling.hashing_program import Signature, signature
+
+READ, WRITTEN = "read", "written"
+NO_RUN = ""
+"""The answer of ``owner`` for an opening that is no run's: MLflow or capture is at work."""
+
+FINISH_S = 10.0  # how long the end of a run waits for the hashes of its files
+_TICK_S = 0.2
+_BUSY_S = 0.01  # the same while a run waits for its end
+_MOST_FILES = 200_000  # of a run
+_RUN_LIMIT = 25  # as many times the limit of a file
+_PIPE_BYTES = 1 << 20
+_LINE_BYTES = 4096  # a pipe keeps shorter lines whole
+_CREATES = os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux only
+
+Owner = Callable[[], str | None]
+"""Returns the active run of the calling thread, None without one, or ``NO_RUN``."""
+
+Append = Callable[..., None]
+"""Appends an event to the journal of a run: run id, class, fields."""
+
+
+@dataclass(eq=False, slots=True)
+class _WatchedRun:
+    """A run whose files are watched."""
+
+    run_id: str
+    start_ns: int  # by the clock of the file system
+    filter: FileFilter
+    limit: int
+    seen: set[str] = field(default_factory=set)
+    # Files opened for writing: when, and what they were before.
+    written: dict[str, tuple[int, Signature | None]] = field(default_factory=dict)
+    announced: set[str] = field(default_factory=set)  # written files that the journal has
+    waiting: dict[int, dict[str, Json]] = field(default_factory=dict)  # rows without an answer
+    excess: bool = False  # whether there are more files than are watched
+    finishing: bool = False
+    sent_last: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class _Opening(NamedTuple):
+    """A file that is opened, or a URL."""
+
+    run: _WatchedRun
+    path: str
+    mode: str
+    time_ns: int
+    is_local: bool = True
+
+
+class FileWatch:
+    """Watches the files of runs; ``begin`` and ``finish`` are called by the bridge.
+
+    Args:
+        append: Appends an event to the journal of a run.
+        owner: Returns the run of the calling thread.
+        debug: Receives errors.
+    """
+
+    def __init__(
+        self, append: Append, owner: Owner, debug: Callable[[BaseException], None]
+    ) -> None:
+        self._append = append
+        self._owner = owner
+        self._debug = debug
+        self._runs: dict[str, _WatchedRun] = {}
+        self._only: _WatchedRun | None = None  # the watched run, if there is one
+        self._openings: deque[_Opening] = deque()
+        self._folder = ""  # the working folder; empty after it has changed
+        self._hashing: HashingProcess | None = None
+        self._next_id = 0
+        self._lock = threading.RLock()  # reentrant: a signal handler may end a run
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        # Forked children have no thread of ours: they send their openings through this pipe.
+        self._from_children, self._to_parent = os.pipe()
+        for descriptor in (self._from_children, self._to_parent):
+            os.set_blocking(descriptor, False)
+        if _SET_PIPE_SIZE is not None:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._to_parent, _SET_PIPE_SIZE, _PIPE_BYTES)
+        self._from_child_line = b""
+
+    # -- called by the training's threads --------------------------------------------------
+
+    def begin(self, run_id: str, limit: int, excluded: Iterable[str], own: Iterable[str]) -> None:
+        """Watch the files of a run.
+
+        Args:
+            run_id: The run.
+            limit: The largest file that is hashed, in bytes.
+            excluded: Patterns of files that are not recorded.
+            own: Folders and files of capture and of MLflow's stores.
+        """
+        with self._lock:
+            if self._thread is None:
+                # It cannot start with too many threads: then no run is watched.
+                thread = threading.Thread(target=self._work, name="yprov-files", daemon=True)
+                thread.start()
+                self._thread = thread
+            file_filter = FileFilter(tuple(excluded), own)
+            self._runs[run_id] = _WatchedRun(run_id, time.time_ns(), file_filter, limit)
+            self._choose_only()
+        self._wake.set()
+        open_hook.listen(self)
+
+    def finish(self, run_id: str, timeout_s: float = FINISH_S) -> None:
+        """Write what is known of a run's files, after a wait for the last hashes."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        run.finishing = True
+        self._wake.set()
+        try:
+            run.done.wait(timeout_s)
+        finally:  # also on KeyboardInterrupt
+            with self._lock:
+                self._runs.pop(run_id, None)
+                self._choose_only()
+                if not self._runs:
+                    open_hook.listen(None)
+            self._write_rest(run)
+
+    def _choose_only(self) -> None:
+        self._only = next(iter(self._runs.values())) if len(self._runs) == 1 else None
+
+    def note(self, path: str, mode: str, *, is_local: bool = True) -> None:
+        """Note a file, or a URL, that a package opens past Python."""
+        try:
+            if not is_local:
+                run = self._run_of_caller()
+                if run is not None and (mode == WRITTEN or path not in run.seen):
+                    run.seen.add(path)
+                    self._openings.append(_Opening(run, path, mode, now_ns(), is_local=False))
+            else:
+                flags = os.O_RDONLY if mode == READ else os.O_WRONLY | os.O_CREAT
+                self.opened(path, mode, flags)
+        except Exception as error:  # noqa: BLE001 - provenance must never break the training
+            self._debug(error)
+
+    # -- called by the hook ----------------------------------------------------------------
+
+    def opened(self, path: Any, mode: str | None, flags: int) -> None:
+        """Note that a file is opened."""
+        if isinstance(path, int) or flags & os.O_DIRECTORY:
+            return
+        path = os.fspath(path)
+        if isinstance(path, bytes):
+            path = os.fsdecode(path)
+        if not path.startswith("/"):
+            if mode is None:  # os.open: the path may be relative to another folder
+                return
+            path = os.path.normpath(f"{self._folder or self._get_folder()}/{path}")
+        elif "/." in path or "//" in path:
+            path = os.path.normpath(path)
+        access = flags & _ACCESS
+        if access == os.O_RDONLY and self._only is not None and path in self._only.seen:
+            return  # the usual case: another epoch
+        run = self._run_of_caller()
+        if run is None or not run.filter.is_data(path):
+            return
+        if (earlier := run.written.get(path)) is not None:
+            # What the run wrote itself is no input; but it may not have written it.
+            if access != os.O_RDONLY or signature(path) != earlier[1]:
+                return
+        if len(run.seen) + len(run.written) >= _MOST_FILES:
+            run.excess = True
+            return
+        is_update = access == os.O_RDWR and not flags & _CREATES
+        if (access == os.O_RDONLY or is_update) and path not in run.seen:
+            run.seen.add(path)
+            self._openings.append(_Opening(run, path, READ, now_ns()))
+        if access != os.O_RDONLY and not run.filter.is_temporary(path):
+            run.written[path] = now_ns(), signature(path)
+
+    def _get_folder(self) -> str:
+        self._folder = os.getcwd()  # noqa: PTH109 - called for each file with a relative path
+        return self._folder
+
+    def moved(self) -> None:
+        """Note that the working folder changes."""
+        self._folder = ""
+
+    def renamed(self, source: Any, target: Any) -> None:
+        """Note that a file that a run has written gets its final name."""
+        old, new = (os.path.abspath(os.fsdecode(path)) for path in (source, target))
+        for run in list(self._runs.values()):
+            if old in run.written and run.filter.is_data(new):
+                time_ns, _ = run.written.pop(old)
+                run.written[new] = time_ns, signature(new)
+
+    def _run_of_caller(self) -> _WatchedRun | None:
+        """Return the active run of this thread, else the only open run, if it is watched."""
+        if threading.current_thread().name.startswith("yprov-"):
+            return None
+        active = self._owner()
+        return self._only if active is None else self._runs.get(active)
+
+    # -- in forked children ----------------------------------------------------------------
+
+    def forked(self) -> None:
+        """Have a forked child send its openings to this process instead of hashing."""
+        if self._hashing is not None:
+            self._hashing.close()
+        if open_hook.current() is self:
+            self._openings = deque()
+            open_hook.listen(_InChild(self, self._to_parent))
+
+    def take(self) -> Iterable[_Opening]:
+        """Return the openings since the last call."""
+        openings = self._openings
+        while openings:
+            yield openings.popleft()
+
+    def new_written(self) -> Iterable[tuple[str, str, str, int, Signature | None]]:
+        """Yield files opened for writing as the pipe has them, once each."""
+        for run in self._runs.values():
+            for path in run.written.keys() - run.announced:
+                run.announced.add(path)
+                yield run.run_id, path, WRITTEN, *run.written[path]
+
+    def _receive_from_children(self) -> None:
+        try:
+            while chunk := os.read(self._from_children, 1 << 16):
+                self._from_child_line += chunk
+        except BlockingIOError:
+            pass
+        *lines, self._from_child_line = self._from_child_line.split(b"\n")
+        for line in lines:
+            run_id, path, mode, time_ns, before = json.loads(line)
+            run = self._runs.get(run_id)
+            if run is None:
+                continue
+            if mode == WRITTEN:
+                run.written.setdefault(path, (time_ns, before))
+            elif path not in run.seen and path not in run.written:
+                run.seen.add(path)
+                self._openings.append(_Opening(run, path, mode, time_ns))
+
+    # -- in the thread ---------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            finishing = any(run.finishing for run in list(self._runs.values()))
+            self._wake.wait((_BUSY_S if finishing else _TICK_S) if self._runs else None)
+            self._wake.clear()
+            try:
+                with self._lock:
+                    self._tick()
+            except Exception as error:  # noqa: BLE001 - one error must not end the thread
+                self._debug(error)
+                time.sleep(_TICK_S)
+
+    def _tick(self) -> None:
+        self._receive_from_children()
+        requests: list[dict[str, Json]] = []
+        rows: dict[str, list[dict[str, Json]]] = {}
+        for opening in self.take():
+            row: dict[str, Json] = {
+                "path": opening.path,
+                "mode": opening.mode,
+                "time_ns": opening.time_ns,
+            }
+            if opening.is_local:
+                requests.append(self._request(opening.run, row))
+            else:
+                row["not_hashed"] = "it is not on this machine"
+                rows.setdefault(opening.run.run_id, []).append(row)
+        for run in self._runs.values():
+            rows.setdefault(run.run_id, []).extend(self._announcements(run))
+            if run.finishing and not run.sent_last:
+                run.sent_last = True
+                for path, (time_ns, before) in list(run.written.items()):
+                    row = {"path": path, "mode": WRITTEN, "time_ns": time_ns}
+                    requests.append(self._request(run, row, before))
+        for run_id, answers in self._answers(requests).items():
+            rows.setdefault(run_id, []).extend(answers)
+        for run_id, new in rows.items():
+            if new:
+                self._append(run_id, FilesAccessed, new)
+        for run in self._runs.values():
+            if run.sent_last and not run.waiting:
+                run.done.set()
+
+    def _announcements(self, run: _WatchedRun) -> Iterable[dict[str, Json]]:
+        """Yield files that were written, without a hash: they may change until the run ends."""
+        for path, (time_ns, before) in list(run.written.items()):
+            if path not in run.announced and not run.finishing:
+                after = signature(path)
+                if after is not None and after != before and _is_regular(path):
+                    run.announced.add(path)
+                    not_hashed = "the run has not ended"
+                    yield {
+                        "path": path,
+                        "mode": WRITTEN,
+                        "time_ns": time_ns,
+                        "not_hashed": not_hashed,
+                    }
+
+    def _request(
+        self, run: _WatchedRun, row: dict[str, Json], before: Signature | None = None
+    ) -> dict[str, Json]:
+        self._next_id += 1
+        run.waiting[self._next_id] = row
+        request = {
+            "id": self._next_id,
+            "run": run.run_id,
+            "path": row["path"],
+            "mode": row["mode"],
+            "limit": run.limit,
+            "run_limit": run.limit * _RUN_LIMIT,
+            # By the clock of the file system, which others may set while the process runs.
+            "opened_ns": row["time_ns"] + time.time_ns() - now_ns(),
+            "before": before,
+        }
+        if run.filter.is_temporary(row["path"]):
+            request["not_after"] = run.start_ns
+        return request
+
+    def _answers(self, requests: list[dict[str, Json]]) -> dict[str, list[dict[str, Json]]]:
+        """Return the rows that are complete now, by run."""
+        if self._hashing is None:
+            if not requests:
+                return {}
+            self._hashing = HashingProcess()
+        hashing = self._hashing
+        hashing.send(requests)
+        rows: dict[str, list[dict[str, Json]]] = {}
+        answers = list(hashing.receive())
+        if hashing.failure:
+            answers += [
+                _without_hash(number, row, hashing.failure)
+                for run in self._runs.values()
+                for number, row in run.waiting.items()
+            ]
+        for answer in answers:
+            number = answer.pop("id")
+            for run in self._runs.values():
+                if (row := run.waiting.pop(number, None)) is None:
+                    continue
+                if "dropped" not in answer:
+                    rows.setdefault(run.run_id, []).append({**row, **answer})
+                elif row["path"] in run.announced:
+                    rows.setdefault(run.run_id, []).append({**row, "removed": True})
+        return rows
+
+    def _write_rest(self, run: _WatchedRun) -> None:
+        """Write the rows of a run that ended before they were complete."""
+        rows = []
+        for number, row in list(run.waiting.items()):
+            answer = _without_hash(number, row, "the run ended before")
+            if "dropped" not in answer:
+                del answer["id"]
+                rows.append({**row, **answer})
+        for path in run.announced - run.written.keys():  # it has another name now
+            rows.append({"path": path, "mode": WRITTEN, "time_ns": 0, "removed": True})
+        if rows or run.excess:
+            most = _MOST_FILES if run.excess else None
+            self._append(run.run_id, FilesAccessed, rows, most)
+
+
+class _InChild:
+    """The listener of a forked child, which has no thread and no process that hashes.
+
+    It uses the methods of the parent's watch in this process, and sends what they note.
+    """
+
+    def __init__(self, watch: FileWatch, descriptor: int) -> None:
+        self._watch = watch
+        self._descriptor = descriptor
+        self._unsent: deque[bytes] = deque(maxlen=10_000)
+
+    def opened(self, path: Any, mode: str | None, flags: int) -> None:
+        self._watch.opened(path, mode, flags)
+        watch = self._watch
+        rows = [(o.run.run_id, o.path, o.mode, o.time_ns, None) for o in watch.take() if o.is_local]
+        for row in (*rows, *watch.new_written()):
+            line = json.dumps(row).encode() + b"\n"
+            if len(line) <= _LINE_BYTES:
+                self._unsent.append(line)
+        with contextlib.suppress(BlockingIOError):  # sent with the next one
+            while self._unsent:
+                os.write(self._descriptor, self._unsent[0])
+                self._unsent.popleft()
+
+    def renamed(self, source: Any, target: Any) -> None:
+        self._watch.renamed(source, target)
+
+    def moved(self) -> None:
+        self._watch.moved()
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _without_hash(number: int, row: dict[str, Json], reason: str) -> dict[str, Json]:
+    """Return an answer by this process, which cannot wait for a hash."""
+    try:
+        status = os.stat(row["path"])
+    except (OSError, ValueError):
+        return {"id": number, "dropped": "gone"}
+    if not stat.S_ISREG(status.st_mode):
+        return {"id": number, "dropped": "not a regular file"}
+    return {"id": number, "size": status.st_size, "not_hashed": reason}
