@@ -54,6 +54,8 @@ RECORDS = {
     "outputs": "wasInfluencedBy of the model and the session, with the step",
     "artifacts": "entity `artifact/<path>` (mlf:Artifact) with SHA-256, size, media type,"
     " generated; overwriting: a revision; folders: collections; deletion: wasInvalidatedBy",
+    "files": "entity `file/read/<path>` (mlf:File), used, or `file/written/<path>`, generated;"
+    " specialization of its content; many files of a folder: one `files/…` (mlf:FileCollection)",
     "model": "entity `logged-model/<id>` (mls:Model), generated, wasDerivedFrom its"
     " training data and from the loaded model whose object it is; its params, tags and status",
     "read": "what was read, used: `run-<uuid>:artifact/<path>` or `…:folder/<path>` of another run,"

@@ -58,12 +58,17 @@ class FileFilter:
         if path.startswith(self._caches):
             if not path.startswith(self._in_caches):
                 return False
-        elif self._hidden and path.startswith(self._hidden):
-            if not path.startswith((*self._in_home, *self._in_caches)):
-                return False
+        elif self._is_hidden(path):
+            return False
         if _TOOLS.search(path) or _SHARED_LIBRARY.search(path):
             return False
         return self._excluded is None or not self._excluded.match(path)
+
+    def _is_hidden(self, path: str) -> bool:
+        """Return whether a path is that of a program's settings in the home folder."""
+        if not (self._hidden and path.startswith(self._hidden)):
+            return False
+        return not path.startswith((*self._in_home, *self._in_caches))
 
     def is_temporary(self, path: str) -> bool:
         """Return whether a path is in the folder for temporary files."""

@@ -53,8 +53,9 @@ class HashingProcess:
             start_new_session=True,
         )
         assert process.stdin is not None and process.stdout is not None
-        self._requests, self._answers = os.dup(process.stdin.fileno()), os.dup(
-            process.stdout.fileno()
+        self._requests, self._answers = (
+            os.dup(process.stdin.fileno()),
+            os.dup(process.stdout.fileno()),
         )
         process.stdin.close()
         process.stdout.close()

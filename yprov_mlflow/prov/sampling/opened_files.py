@@ -187,10 +187,10 @@ class FileWatch:
         run = self._run_of_caller()
         if run is None or not run.filter.is_data(path):
             return
-        if (earlier := run.written.get(path)) is not None:
-            # What the run wrote itself is no input; but it may not have written it.
-            if access != os.O_RDONLY or signature(path) != earlier[1]:
-                return
+        earlier = run.written.get(path)
+        # What the run wrote itself is no input; but it may have written nothing.
+        if earlier is not None and (access != os.O_RDONLY or signature(path) != earlier[1]):
+            return
         if len(run.seen) + len(run.written) >= _MOST_FILES:
             run.excess = True
             return
@@ -202,7 +202,7 @@ class FileWatch:
             run.written[path] = now_ns(), signature(path)
 
     def _get_folder(self) -> str:
-        self._folder = os.getcwd()  # noqa: PTH109 - called for each file with a relative path
+        self._folder = os.getcwd()
         return self._folder
 
     def moved(self) -> None:

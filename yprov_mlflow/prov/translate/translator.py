@@ -23,6 +23,7 @@ from yprov_mlflow.prov.translate import (
 from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
 from yprov_mlflow.prov.translate.descriptions import add_description
+from yprov_mlflow.prov.translate.file_records import add_files
 from yprov_mlflow.prov.translate.measurements import Measurements
 from yprov_mlflow.prov.translate.metrics import add_metrics
 from yprov_mlflow.prov.translate.point_batches import PointsSink
@@ -120,6 +121,7 @@ class Translator:
         models.add_training(translation)
         add_model_types(translation)
         if namespaces.run_id:
+            add_files(translation, log)
             runs.add_inputs_and_outputs(translation.builder)
             add_metrics(translation, self._points)
             add_measurements(translation, self._measurements, facts_by_session)

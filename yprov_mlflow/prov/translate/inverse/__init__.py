@@ -9,7 +9,13 @@ from typing import Any
 
 from yprov_mlflow.prov import events
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.translate.inverse import point_columns, readings, run_events, store_events
+from yprov_mlflow.prov.translate.inverse import (
+    accessed_files,
+    point_columns,
+    readings,
+    run_events,
+    store_events,
+)
 from yprov_mlflow.prov.translate.inverse.document_index import DocumentIndex, attribute
 from yprov_mlflow.prov.translate.point_batches import PointBatch
 
@@ -110,6 +116,9 @@ def _run_events(
     datasets, models = run_events.inputs(index)
     if datasets or models:
         yield make(events.InputsLogged, datasets, models)
+    files, most = accessed_files.fields(index)
+    if files or most is not None:
+        yield make(events.FilesAccessed, files, most)
 
 
 class _EventFactory:
