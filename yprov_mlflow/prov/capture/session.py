@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import mlflow
 
 from yprov_mlflow.prov import ids, settings
-from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture import file_adapters, mlflow_private
 from yprov_mlflow.prov.capture.diagnosis import local_path
 from yprov_mlflow.prov.capture.mlflow_private import store_uri
 from yprov_mlflow.prov.capture.recorder import Recorder
@@ -105,6 +105,7 @@ class CaptureSession:
         self.recorder.collectors.on_sample = self._publish
         self.recorder.collectors.owner_of_files = self._owner_of_files
         self.recorder.collectors.own_files = self._own_files
+        self.recorder.collectors.watch_packages = file_adapters.install
         self.recorder.on_late_event = lambda run_id: self.deliver_later(self, run_id)
         self.recorder.journaled_uri = lambda store: redact(absolute(store_uri(store) or ""))
         self.guard = ThreadGuard()

@@ -75,6 +75,8 @@ class CollectorBridge:
         # of a run's stores.
         self.owner_of_files: Owner = lambda: None
         self.own_files: Callable[[str], Iterable[str]] = lambda _: ()
+        # Has packages that open files past Python note these.
+        self.watch_packages: Callable[[], None] = lambda: None
         self._open_runs = open_runs
         self._sampler: Sampler | None = None  # for new runs
         self._chosen: list[str] = []  # its collectors; empty in a server
@@ -132,14 +134,10 @@ class CollectorBridge:
     def _watch_files(self, run_id: str) -> None:
         runs, chosen = self._open_runs, self._open_runs.settings
         if self._files is None:
+            self.watch_packages()
             self._files = FileWatch(runs.append_if_open, lambda: self.owner_of_files(), runs.note)
         own = (f"{chosen.directory}/", *self.own_files(run_id))
         self._files.begin(run_id, chosen.files_limit, chosen.files_exclude, own)
-
-    def note_file(self, path: str, mode: str, *, is_local: bool = True) -> None:
-        """Note a file that a package opens past Python, if files are watched."""
-        if self._files is not None:
-            self._files.note(path, mode, is_local=is_local)
 
     def _add_task_of_thread(self, run_id: str) -> None:
         # Collectors have threads of their own, which execute no task.

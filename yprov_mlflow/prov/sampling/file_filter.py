@@ -14,7 +14,7 @@ _LIBRARY_FOLDERS = ("bin", "etc", "include", "lib", "lib64", "libexec", "share")
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/run/", "/var/lib/", "/var/cache/")
 _ENDINGS = (".py", ".pyc", ".pyi", ".so", ".dylib", ".dll", ".pyd", ".lock", ".pid")
 _SHARED_LIBRARY = re.compile(r"\.so\.[\d.]+\Z")
-# Folders of tools, wherever they are. ``mlruns`` and ``mlartifacts`` are MLflow's own.
+# Folders of tools, at any depth. ``mlruns`` and ``mlartifacts`` are MLflow's own.
 _TOOLS = re.compile(
     r"/(?:site-packages|dist-packages|__pycache__|\.git|\.hg|\.svn|\.ipynb_checkpoints"
     r"|\.pytest_cache|\.mypy_cache|\.ruff_cache|mlruns|mlartifacts)/"

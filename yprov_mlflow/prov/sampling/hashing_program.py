@@ -128,5 +128,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(OSError, KeyboardInterrupt):  # nobody waits for an answer any more
+    with contextlib.suppress(OSError, KeyboardInterrupt):  # the other process has ended
         main()

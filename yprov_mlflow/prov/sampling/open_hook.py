@@ -6,8 +6,15 @@ Nothing in it may raise: the error would be that of the user's ``open``.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, Protocol
+
+READ, WRITTEN = "read", "written"
+UPDATED = "updated"
+"""Opened for both; the file itself shows whether it was written."""
+
+_FLAGS = {READ: os.O_RDONLY, WRITTEN: os.O_WRONLY | os.O_CREAT, UPDATED: os.O_RDWR}
 
 
 class Listener(Protocol):
@@ -15,6 +22,9 @@ class Listener(Protocol):
 
     def opened(self, path: Any, mode: str | None, flags: int) -> None:
         """Note that a file is opened; ``mode`` is None for ``os.open``."""
+
+    def opened_url(self, url: str, mode: str) -> None:
+        """Note that something is opened that is not on this machine."""
 
     def renamed(self, source: Any, target: Any) -> None:
         """Note that a file is renamed."""
@@ -41,6 +51,19 @@ def listen(listener: Listener | None) -> None:
 def current() -> Listener | None:
     """Return the listener of this process."""
     return _Hook.listener
+
+
+def note(path: str, mode: str, *, is_local: bool = True) -> None:
+    """Note a file, or a URL, that a package opens past Python; never raise."""
+    try:
+        if (listener := _Hook.listener) is None:
+            return
+        if is_local:
+            listener.opened(path, mode, _FLAGS[mode])
+        else:
+            listener.opened_url(path, READ if mode == READ else WRITTEN)
+    except Exception:  # noqa: BLE001 - no error of ours may become one of the user's call
+        return
 
 
 def _on_event(event: str, arguments: tuple[Any, ...], hook: type[_Hook] = _Hook) -> None:

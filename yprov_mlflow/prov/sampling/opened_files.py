@@ -24,8 +24,8 @@ from yprov_mlflow.prov.sampling import open_hook
 from yprov_mlflow.prov.sampling.file_filter import FileFilter
 from yprov_mlflow.prov.sampling.hashing import HashingProcess
 from yprov_mlflow.prov.sampling.hashing_program import Signature, signature
+from yprov_mlflow.prov.sampling.open_hook import READ, WRITTEN
 
-READ, WRITTEN = "read", "written"
 NO_RUN = ""
 """The answer of ``owner`` for an opening that is no run's: MLflow or capture is at work."""
 
@@ -56,6 +56,7 @@ class _WatchedRun:
     filter: FileFilter
     limit: int
     seen: set[str] = field(default_factory=set)
+    urls: set[tuple[str, str]] = field(default_factory=set)
     # Files opened for writing: when, and what they were before.
     written: dict[str, tuple[int, Signature | None]] = field(default_factory=dict)
     announced: set[str] = field(default_factory=set)  # written files that the journal has
@@ -152,20 +153,6 @@ class FileWatch:
     def _choose_only(self) -> None:
         self._only = next(iter(self._runs.values())) if len(self._runs) == 1 else None
 
-    def note(self, path: str, mode: str, *, is_local: bool = True) -> None:
-        """Note a file, or a URL, that a package opens past Python."""
-        try:
-            if not is_local:
-                run = self._run_of_caller()
-                if run is not None and (mode == WRITTEN or path not in run.seen):
-                    run.seen.add(path)
-                    self._openings.append(_Opening(run, path, mode, now_ns(), is_local=False))
-            else:
-                flags = os.O_RDONLY if mode == READ else os.O_WRONLY | os.O_CREAT
-                self.opened(path, mode, flags)
-        except Exception as error:  # noqa: BLE001 - provenance must never break the training
-            self._debug(error)
-
     # -- called by the hook ----------------------------------------------------------------
 
     def opened(self, path: Any, mode: str | None, flags: int) -> None:
@@ -201,6 +188,13 @@ class FileWatch:
         if access != os.O_RDONLY and not run.filter.is_temporary(path):
             run.written[path] = now_ns(), signature(path)
 
+    def opened_url(self, url: str, mode: str) -> None:
+        """Note that something is opened that is not on this machine."""
+        run = self._run_of_caller()
+        if run is not None and (mode, url) not in run.urls:
+            run.urls.add((mode, url))
+            self._openings.append(_Opening(run, url, mode, now_ns(), is_local=False))
+
     def _get_folder(self) -> str:
         self._folder = os.getcwd()
         return self._folder
@@ -215,7 +209,7 @@ class FileWatch:
         for run in list(self._runs.values()):
             if old in run.written and run.filter.is_data(new):
                 time_ns, _ = run.written.pop(old)
-                run.written[new] = time_ns, signature(new)
+                run.written.setdefault(new, (time_ns, signature(new)))
 
     def _run_of_caller(self) -> _WatchedRun | None:
         """Return the active run of this thread, else the only open run, if it is watched."""
@@ -240,12 +234,13 @@ class FileWatch:
         while openings:
             yield openings.popleft()
 
-    def new_written(self) -> Iterable[tuple[str, str, str, int, Signature | None]]:
+    def new_written(self) -> Iterable[tuple[str, str, str, int, bool, Signature | None]]:
         """Yield files opened for writing as the pipe has them, once each."""
         for run in self._runs.values():
             for path in run.written.keys() - run.announced:
                 run.announced.add(path)
-                yield run.run_id, path, WRITTEN, *run.written[path]
+                time_ns, before = run.written[path]
+                yield run.run_id, path, WRITTEN, time_ns, True, before
 
     def _receive_from_children(self) -> None:
         try:
@@ -255,11 +250,15 @@ class FileWatch:
             pass
         *lines, self._from_child_line = self._from_child_line.split(b"\n")
         for line in lines:
-            run_id, path, mode, time_ns, before = json.loads(line)
+            run_id, path, mode, time_ns, is_local, before = json.loads(line)
             run = self._runs.get(run_id)
             if run is None:
                 continue
-            if mode == WRITTEN:
+            if not is_local:
+                if (mode, path) not in run.urls:
+                    run.urls.add((mode, path))
+                    self._openings.append(_Opening(run, path, mode, time_ns, is_local=False))
+            elif mode == WRITTEN:
                 run.written.setdefault(path, (time_ns, before))
             elif path not in run.seen and path not in run.written:
                 run.seen.add(path)
@@ -366,6 +365,9 @@ class FileWatch:
             for run in self._runs.values():
                 if (row := run.waiting.pop(number, None)) is None:
                     continue
+                before = run.written.get(row["path"], (0, row))[1]
+                if row["mode"] == READ and answer.get("size") is None and before is None:
+                    continue  # the run created it after it had tried to open it
                 if "dropped" not in answer:
                     rows.setdefault(run.run_id, []).append({**row, **answer})
                 elif row["path"] in run.announced:
@@ -400,8 +402,22 @@ class _InChild:
 
     def opened(self, path: Any, mode: str | None, flags: int) -> None:
         self._watch.opened(path, mode, flags)
+        self._send()
+
+    def opened_url(self, url: str, mode: str) -> None:
+        self._watch.opened_url(url, mode)
+        self._send()
+
+    def renamed(self, source: Any, target: Any) -> None:
+        self._watch.renamed(source, target)
+        self._send()
+
+    def moved(self) -> None:
+        self._watch.moved()
+
+    def _send(self) -> None:
         watch = self._watch
-        rows = [(o.run.run_id, o.path, o.mode, o.time_ns, None) for o in watch.take() if o.is_local]
+        rows = [(o.run.run_id, o.path, o.mode, o.time_ns, o.is_local, None) for o in watch.take()]
         for row in (*rows, *watch.new_written()):
             line = json.dumps(row).encode() + b"\n"
             if len(line) <= _LINE_BYTES:
@@ -410,12 +426,6 @@ class _InChild:
             while self._unsent:
                 os.write(self._descriptor, self._unsent[0])
                 self._unsent.popleft()
-
-    def renamed(self, source: Any, target: Any) -> None:
-        self._watch.renamed(source, target)
-
-    def moved(self) -> None:
-        self._watch.moved()
 
 
 def _is_regular(path: str) -> bool:
