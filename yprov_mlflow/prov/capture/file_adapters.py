@@ -1,4 +1,4 @@
-"""Calls by which packages open data files past Python's ``open``, where no audit hook sees them.
+"""Calls of packages that open data files past Python's ``open``, which no audit hook sees.
 
 Each adapter is made when its package is imported, and imports nothing itself. It notes the path
 before the call, and passes the call on as it is. Whatever goes through Python's ``open`` needs
@@ -25,7 +25,7 @@ _LOCAL = frozenset({"file", "local", "memory"})
 
 
 class _Call(NamedTuple):
-    """A call that takes a path.
+    """A function or method with a path among its arguments.
 
     Args:
         module: Module of the function or class.
@@ -131,7 +131,7 @@ def _subclass(original: Any) -> Any:
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, original)
 
-    class Replacement(original, metaclass=Kind):  # type: ignore[misc] # - known at run time only
+    class Replacement(original, metaclass=Kind):
         def __init__(self, path: Any, *args: Any, **kwargs: Any) -> None:
             super().__init__()
             _note(path, _mode(args, kwargs))

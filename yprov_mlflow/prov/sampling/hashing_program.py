@@ -29,7 +29,7 @@ Signature = list[int]
 
 
 def signature(path: str) -> Signature | None:
-    """Return what changes with each change of a file, None if there is no such file."""
+    """Return what changes with each change of a file, None if it does not exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -27,7 +27,7 @@ from yprov_mlflow.prov.sampling.hashing_program import Signature, signature
 from yprov_mlflow.prov.sampling.open_hook import READ, WRITTEN
 
 NO_RUN = ""
-"""The answer of ``owner`` for an opening that is no run's: MLflow or capture is at work."""
+"""The answer of ``owner`` while MLflow or capture itself is at work."""
 
 FINISH_S = 10.0  # how long the end of a run waits for the hashes of its files
 _TICK_S = 0.2
@@ -176,7 +176,7 @@ class FileWatch:
             return
         earlier = run.written.get(path)
         # What the run wrote itself is no input; but it may have written nothing.
-        if earlier is not None and (access != os.O_RDONLY or signature(path) != earlier[1]):
+        if earlier is not None and signature(path) != earlier[1]:
             return
         if len(run.seen) + len(run.written) >= _MOST_FILES:
             run.excess = True
@@ -186,7 +186,7 @@ class FileWatch:
             run.seen.add(path)
             self._openings.append(_Opening(run, path, READ, now_ns()))
         if access != os.O_RDONLY and not run.filter.is_temporary(path):
-            run.written[path] = now_ns(), signature(path)
+            run.written.setdefault(path, (now_ns(), signature(path)))
 
     def opened_url(self, url: str, mode: str) -> None:
         """Note that something is opened that is not on this machine."""
@@ -390,7 +390,7 @@ class FileWatch:
 
 
 class _InChild:
-    """The listener of a forked child, which has no thread and no process that hashes.
+    """The listener of a forked child, which lacks the thread and the process that hashes.
 
     It uses the methods of the parent's watch in this process, and sends what they note.
     """
