@@ -22,6 +22,7 @@ from support.builders.run_log import Log
 from support.oracles import comparison
 from support.oracles.comparison import Store
 from support.oracles.targets import Target, undeclared
+from support.versions import since
 
 from integration.conftest import Sandbox, Server
 from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, StoreError
@@ -224,6 +225,7 @@ def _with_same_store(events: Iterable[Event]) -> Iterator[Event]:
 # -- captured runs -------------------------------------------------------------------------
 
 
+@since("3.17", "calls of the script")
 def test_captured_runs_are_restored(target: Target, sandbox: Sandbox) -> None:
     """Documents of capture have the arguments of calls, but not the store's own times."""
     settings = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
@@ -392,6 +394,7 @@ def test_unusual_values_are_kept_or_reported(target: Target) -> None:
     assert latest == {"m/ä b": 1e308}
 
 
+@since("3.0", "logged models")
 def test_points_of_a_model_keep_the_experiment_of_their_run(target: Target) -> None:
     columns = ["m"] * 2, array("d", [1, math.nan]), array("q", [TIME_MS] * 2), array("q", [0, 1])
     points = (MetricsLogged, *columns, (), None, ["m-1"] * 2)
@@ -607,7 +610,7 @@ def test_folder_that_only_the_document_names_is_not_read(target: Target, private
     logged = (ArtifactsLogged, files_of(key=b"secret"))
     target.write("1/a", run_events("a" * 32, "1", "main", logged, artifact_uri=str(private)))
     report = target.restore()
-    assert not target.root.exists()
+    assert not [*target.root.rglob("*")]
     assert report.complete
     [note] = report.changes
     assert str(private) in note.reason and "--artifacts" in note.reason
@@ -627,7 +630,7 @@ def test_links_out_of_the_folder_of_the_document_are_not_followed(
     source.parent.mkdir(exist_ok=True)
     source.symlink_to(private / "key" if link.endswith("key") else private)
     target.restore()
-    assert not target.root.exists()
+    assert not [*target.root.rglob("*")]
 
 
 def test_document_behind_a_link_out_of_the_folder_is_not_read(
@@ -682,6 +685,7 @@ def test_folder_without_any_artifact_is_reported(target: Target, tmp_path: Path)
 # -- other tables --------------------------------------------------------------------------
 
 
+@since("3.10", "tables of endpoints")
 def test_rows_that_refer_to_a_secret_are_restored_without(target: Target) -> None:
     who = {"created_at": 1, "last_updated_at": 1}
     secret = {"secret_id": "s", "secret_name": "k", "encrypted_value": "(withheld)", **who}
@@ -714,12 +718,14 @@ def test_rows_that_refer_to_a_secret_are_restored_without(target: Target) -> Non
     }
 
 
+@since("3.10", "tables of endpoints")
 def test_text_in_a_column_of_integers_is_reported(target: Target) -> None:
     endpoint = {"endpoint_id": "e", "name": "e", "created_at": 1, "last_updated_at": "soon"}
     target.write("store", store_events(("record_endpoints", {"rows": [endpoint]})))
     assert "is not an integer: 'soon'" in {note.reason for note in target.restore().losses}
 
 
+@since("3.4", "evaluation datasets")
 def test_fields_that_no_target_writes_are_reported(target: Target) -> None:
     experiment = {"experiment_id": "5", "name": "e", "workspace": "team", "later": None}
     model = {"name": "m", "workspace": "team", "color": "red"}
@@ -785,6 +791,7 @@ def test_restore_through_the_client(
     assert target.restore(client_uri).counts["run"] == {"unchanged": 5}
 
 
+@since("3.0", "the client of traces")
 def test_target_that_cannot_look_up_an_object_is_reported(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

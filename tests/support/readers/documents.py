@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from support.oracles.validity import assert_valid
 
 Record = dict[str, Any]
@@ -65,7 +67,10 @@ class RunDocument:
         """Download the run's artifact folder ``provenance`` with plain MLflow."""
         from mlflow import MlflowClient
 
-        folder = Path(MlflowClient(tracking_uri=uri).download_artifacts(run_id, "provenance"))
+        with pytest.MonkeyPatch.context() as patch:
+            # MLflow 2 downloads only from the server of the variable.
+            patch.setenv("MLFLOW_TRACKING_URI", uri)
+            folder = Path(MlflowClient(tracking_uri=uri).download_artifacts(run_id, "provenance"))
         return cls.load(folder / "prov.json")
 
     def as_prov(self) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from mlflow.entities import Metric
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from packaging.version import Version
+from support.versions import since
 
 import yprov_mlflow.prov
 from yprov_mlflow.prov.capture import mlflow_private
@@ -200,6 +201,7 @@ def test_no_other_module_of_capture_uses_private_names() -> None:
     assert uses == []
 
 
+@since("3.0", "ids of traces at spans")
 @pytest.mark.filterwarnings("default")  # MLflow does not trace if a warning is an error
 def test_open_trace_has_metadata_until_it_ends(uri: str) -> None:
     mlflow.set_tracking_uri(uri)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("mlflow.entities.trace_location", reason="traces of MLflow 2")
 from mlflow.entities import TraceInfo, TraceLocation, TraceState
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
