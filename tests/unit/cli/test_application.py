@@ -12,7 +12,10 @@ COMMANDS = sorted(main.commands)
 
 
 def test_commands():
-    words = "card convert crate doctor energy push recover rerun restore run show validate workflow"
+    words = (
+        "card convert crate diff doctor energy index lineage push query recover rerun restore run"
+        " runs show validate why workflow"
+    )
     assert words.split() == COMMANDS
 
 

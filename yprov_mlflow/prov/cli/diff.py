@@ -54,7 +54,7 @@ def why(left: str, right: str, *, form: str, sources: tuple[str, ...]) -> None:
     what differed; which of it changed the result only an experiment can show.
 
     \b
-    Example:
+    Examples:
       yprov-mlflow why good-run bad-run
     """
     from yprov_mlflow.prov.graph.run_comparison import EFFECTS, compare
