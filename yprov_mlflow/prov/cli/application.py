@@ -74,7 +74,7 @@ def main() -> None:
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
       yprov-mlflow push 5f0c9b2e… --to yprov://HOST  send the document to a yProv service
       yprov-mlflow validate prov              check documents against W3C's constraints
-      yprov-mlflow index prov                 add documents to what the next four ask
+      yprov-mlflow index prov                 add documents to the index of the next four
       yprov-mlflow lineage models:/clf@champion  follow a model to its data and code
       yprov-mlflow runs --pareto loss,energy  list runs, filtered, or the Pareto front
       yprov-mlflow diff RUN RUN               compare two runs; `why` orders likely reasons

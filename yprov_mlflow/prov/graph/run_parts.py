@@ -15,7 +15,7 @@ _OPERATIONS = frozenset(map(iri, ("mlf:StoreOperation", "mlf:RegistryOperation")
 
 
 class RunParts:
-    """The runs of a graph, with what they used and made; each record is looked up once."""
+    """The runs of a graph, with their inputs and products; each record is looked up once."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
