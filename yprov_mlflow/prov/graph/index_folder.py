@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -24,7 +25,7 @@ from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.bundles import name_of
 from yprov_mlflow.prov.formats.rdf.turtle import N_QUADS
 from yprov_mlflow.prov.graph import handover
-from yprov_mlflow.prov.graph.stores import LocalGraph
+from yprov_mlflow.prov.graph.stores import DAMAGE, LocalGraph
 from yprov_mlflow.prov.layout import GRAPH, INDEX_LOCK, private_folder
 from yprov_mlflow.prov.model.document import Document
 
@@ -32,6 +33,7 @@ TURN_BYTES = 2**25  # of N-Quads in one turn: a second or two, and some hundred 
 LOCK_TIMEOUT_S = 60.0  # how long a process waits for its turn
 DRAIN_TIMEOUT_S = 5.0  # how long a question waits to add the documents that wait
 _BULK_BYTES = 2**22  # from here on, loading without a transaction is faster
+_OPEN_PAUSE_S = 0.05
 _OPEN_TRIES = 5  # a reader may open the files at the moment when a writer replaces them
 
 # Not in the graph of a document, and with a term of no document: questions do not meet it.
@@ -87,6 +89,7 @@ class IndexFolder:
         for _ in range(_OPEN_TRIES - 1):
             with suppress(GraphError):
                 return LocalGraph.open(path)
+            time.sleep(_OPEN_PAUSE_S)
         return LocalGraph.open(path)
 
     def digests(self) -> dict[str, list[str]]:
@@ -204,12 +207,12 @@ class IndexFolder:
         with self._locked(timeout_s):
             try:
                 store = pyoxigraph.Store(str(self.folder / GRAPH))
-            except OSError as error:
+            except DAMAGE as error:
                 raise GraphError.damaged(str(self.folder), error) from error
             try:
                 result = work(store)
                 store.flush()
-            except OSError as error:
+            except DAMAGE as error:
                 raise GraphError.unwritable(str(self.folder), error) from error
             finally:
                 del store  # pyoxigraph closes a store with its last reference

@@ -22,6 +22,9 @@ Term = NamedNode | BlankNode | Literal | Triple
 Terms = str | Term | Iterable[str | Term] | None
 """The terms allowed in a position of a quad: a term or IRI, several, or (None) any."""
 
+DAMAGE = (OSError, RuntimeError)
+"""Errors of pyoxigraph about a store that cannot be read or written."""
+
 PREFIXES = {
     **OF_DOCUMENTS,
     "prov": "http://www.w3.org/ns/prov#",
@@ -99,7 +102,7 @@ class LocalGraph:
         """
         try:
             return cls(pyoxigraph.Store.read_only(str(folder)))
-        except OSError as error:
+        except DAMAGE as error:
             raise GraphError.damaged(str(folder), error) from error
 
     def select(self, sparql: str) -> Table:
@@ -109,7 +112,7 @@ class LocalGraph:
             return table_of(answer)
         except SyntaxError as error:
             raise QueryError.rejected(error) from error
-        except OSError as error:
+        except DAMAGE as error:
             raise GraphError.damaged("the index", error) from error
 
     def quads(
@@ -120,7 +123,7 @@ class LocalGraph:
         try:
             for s, p, o in product(*([None] if terms is None else terms for terms in positions)):
                 yield from self.store.quads_for_pattern(s, p, o, None)
-        except OSError as error:
+        except DAMAGE as error:
             raise GraphError.damaged("the index", error) from error
 
 
