@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import islice
 
-from pyoxigraph import Triple
+from pyoxigraph import NamedNode, Triple
 
-from yprov_mlflow.prov.graph.stores import PREFIXES, Graph, Term
+from yprov_mlflow.prov.graph.stores import PREFIXES, Graph, LocalGraph, Term
+
+_MOST_REPEATED = 32  # statements of one subject and predicate to read one by one
 
 Statements = dict[str, dict[str, list[Term]]]
 """By subject and predicate, the objects; each once, however many documents state it."""
@@ -28,10 +31,25 @@ def about(graph: Graph, subjects: Collection[str], *predicates: str) -> Statemen
     """
     statements: Statements = {subject: {} for subject in subjects}
     names = {iri(name): name for name in predicates}
-    if subjects:
+    if isinstance(graph, LocalGraph):
+        for subject in statements:
+            for predicate, name in names.items():
+                if terms := _objects(graph, subject, predicate):
+                    statements[subject][name] = terms
+    elif subjects:
         for quad in graph.quads(list(subjects), list(names)):
             _add(statements, text(quad.subject), names[quad.predicate.value], quad.object)
     return statements
+
+
+def _objects(graph: LocalGraph, subject: str, predicate: str) -> list[Term]:
+    quads = list(islice(graph.quads(subject, predicate), _MOST_REPEATED))
+    if len(quads) < _MOST_REPEATED:
+        return list(dict.fromkeys(quad.object for quad in quads))
+    # Thousands of documents may state the same of one user or dataset.
+    names = f"{NamedNode(subject)} {NamedNode(predicate)}"
+    rows = graph.select(f"SELECT DISTINCT ?object {{ GRAPH ?document {{ {names} ?object }} }}").rows
+    return [row[0] for row in rows if row[0] is not None]
 
 
 def pointing(graph: Graph, objects: Collection[str], predicate: str) -> dict[str, list[str]]:

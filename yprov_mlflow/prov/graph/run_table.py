@@ -6,24 +6,24 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.errors import ThingError, UsageError
 from yprov_mlflow.prov.graph.lookup import about, first, iri, text, values
 from yprov_mlflow.prov.graph.run_filter import Value, conditions, number_of, plain
-from yprov_mlflow.prov.graph.stores import Graph
+from yprov_mlflow.prov.graph.stores import Graph, Term
 from yprov_mlflow.prov.graph.thing_names import resolve
 from yprov_mlflow.prov.graph.things import current_value
 from yprov_mlflow.prov.model.identifiers import segment
 
 JOULES_PER_KWH = 3_600_000
 _OF_RUN = "run_id name experiment status user start end duration commit".split()
-_QUANTITIES: Mapping[str, tuple[str, float]] = {
-    "energy": ("energy/own", JOULES_PER_KWH),
-    "energy_node": ("energy/total", JOULES_PER_KWH),
-    "emissions": ("emissions/total", 1),
+_QUANTITIES: Mapping[str, tuple[str, str, float]] = {
+    "energy": ("energy/own", "mlf:AttributedEnergy", JOULES_PER_KWH),
+    "energy_node": ("energy/total", "mlf:TotalEnergy", JOULES_PER_KWH),
+    "emissions": ("emissions/total", "mlf:Emissions", 1),
 }
 _ALL = (*_OF_RUN, *_QUANTITIES)
 UNITS: Mapping[str, str] = {
@@ -35,6 +35,7 @@ UNITS: Mapping[str, str] = {
 """The units of columns."""
 
 DEFAULT_COLUMNS = ("name", "run_id", "experiment", "status", "start", "duration", "energy")
+_FEW = 200  # up to so many runs, asking about each is faster than asking about all
 _STATISTIC = re.compile(r"(min|max|first|last)\((.*)\)\Z")
 
 
@@ -113,7 +114,6 @@ def runs(graph: Graph, question: Question = Question()) -> RunTable:  # noqa: B0
     sort = plain(question.sort.removeprefix("-").strip())
     asked = [c.column for c in filters] + [o.column for o in objectives] + ([sort] if sort else [])
     shown = dict.fromkeys([*DEFAULT_COLUMNS, *map(plain, question.columns), *asked])
-    read = dict.fromkeys([*shown, "commit"] if question.after_commit else shown)
     columns = _Columns(graph, [text(q.subject) for q in graph.quads(None, _TYPE, iri("mlf:Run"))])
     columns.check(dict.fromkeys([*map(plain, question.columns), *asked]))
     if question.experiment:
@@ -126,8 +126,8 @@ def runs(graph: Graph, question: Question = Question()) -> RunTable:  # noqa: B0
         columns.keep("commit", lambda value: value in later)
     for condition in filters:
         columns.keep(condition.column, condition.holds)
-    rows = columns.rows(read)
-    candidates, left_out = _front(rows, objectives)
+    left_out = columns.keep_front(objectives)
+    candidates = columns.rows(shown)
     key = sort or (objectives[0].column if objectives else "start")
     ordered = sorted(candidates, key=lambda row: _order(row.get(key)))
     if question.sort.startswith("-") or not (sort or objectives):
@@ -164,6 +164,21 @@ class _Columns:
         of_runs = self._read(column)
         self._names = [name for name in self._names if holds(of_runs.get(name))]
 
+    def keep_front(self, objectives: Sequence[_Objective]) -> int:
+        """Keep the runs that no other run equals or betters; return how many cannot compare."""
+        if not objectives:
+            return 0
+        tables = [self._read(objective.column) for objective in objectives]
+        points = [([number_of(table.get(name)) for table in tables], name) for name in self._names]
+        comparable = [
+            (tuple((n or 0.0) * o.sign for n, o in zip(numbers, objectives, strict=True)), name)
+            for numbers, name in points
+            if all(number is not None and not math.isnan(number) for number in numbers)
+        ]
+        left_out = len(self._names) - len(comparable)
+        self._names = _front(comparable)
+        return left_out
+
     def rows(self, columns: Iterable[str]) -> list[dict[str, Value]]:
         """Return the columns of all runs that were kept."""
         tables = {column: self._read(column) for column in columns}
@@ -178,18 +193,13 @@ class _Columns:
         start, _, key = column.partition(".")
         statistic = _STATISTIC.match(column)
         if column in _QUANTITIES:
-            local, divisor = _QUANTITIES[column]
-            numbers = self._local(local, "qudt:numericValue")
+            local, kind, divisor = _QUANTITIES[column]
+            numbers = self._local(local, "qudt:numericValue", kind)
             return {name: float(str(value)) / divisor for name, value in numbers.items() if value}
         if column in _OF_RUN:
             return self._facts(column)
         if start == "params" and key:
-            texts = self._local(f"param/{segment(key)}", "mlf:text")
-            return texts | {
-                name: value
-                for name, value in self._local(f"param/{segment(key)}", "prov:value").items()
-                if name not in texts
-            }
+            return self._local(f"param/{segment(key)}", "mlf:text")
         if start == "tags" and key:
             return {
                 n: current_value(self._graph, f"{_base(n)}tag/{segment(key)}") for n in self._names
@@ -200,9 +210,16 @@ class _Columns:
         of_series = self._local(f"metric/@run/{segment(metric)}", term)
         return {name: number_of(_xsd(str(value))) for name, value in of_series.items()}
 
-    def _local(self, local: str, predicate: str) -> dict[str, Value]:
+    def _local(self, local: str, predicate: str, kind: str | None = None) -> dict[str, Value]:
         """Return the value of a record that each run has under its own namespace."""
         records = {f"{_base(name)}{local}": name for name in self._names}
+        if len(records) > _FEW:
+            pairs = (
+                ((q.subject, q.object) for q in self._graph.quads(None, iri(predicate)))
+                if kind is None
+                else self._pairs(f"?record a {kind} ; {predicate} ?value")
+            )
+            return {records[s]: text(v) for s, v in _texts(pairs) if s in records}
         statements = about(self._graph, list(records), predicate)
         return {
             name: value
@@ -221,6 +238,8 @@ class _Columns:
                 if start.get(name) and end.get(name)
             }
         predicate = _PREDICATES[column]
+        if len(self._names) > _FEW:
+            return self._of_all(predicate, column)
         statements = about(self._graph, self._names, predicate)
         of_runs = {name: first(statements[name], predicate) for name in self._names}
         return {
@@ -229,7 +248,20 @@ class _Columns:
             if value is not None
         }
 
+    def _of_all(self, path: str, column: str = "") -> dict[str, Value]:
+        """Return the end of a path from each run; the server or library joins faster than we."""
+        pairs = _texts(self._pairs(f"?record a mlf:Run ; {path} ?value"))
+        return {
+            name: text(value).rpartition("#")[2] if column == "status" else text(value)
+            for name, value in pairs
+        }
+
+    def _pairs(self, pattern: str) -> list[tuple[Term | None, ...]]:
+        return self._graph.select(f"SELECT DISTINCT ?record ?value WHERE {{ {pattern} }}").rows
+
     def _linked(self, predicate: str, of_other: str) -> dict[str, Value]:
+        if len(self._names) > _FEW:
+            return self._of_all(f"{predicate}/{of_other}")
         statements = about(self._graph, self._names, predicate)
         others = {v for s in statements.values() for v in values(s.get(predicate, ()))}
         facts = about(self._graph, others, of_other)
@@ -253,6 +285,12 @@ _LINKED = {
     "experiment": ("dcterms:isPartOf", "schema:name"),
     "commit": ("prov:used", "mlf:gitCommit"),
 }
+
+
+def _texts(pairs: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    for record, value in pairs:
+        if record is not None and value is not None:
+            yield text(record), value
 
 
 def _base(run: str) -> str:
@@ -301,27 +339,17 @@ def _objective(part: str) -> _Objective:
     return _Objective(plain(part.strip()), 1)
 
 
-def _front(
-    rows: list[dict[str, Value]], objectives: Sequence[_Objective]
-) -> tuple[list[dict[str, Value]], int]:
+def _front(points: Iterable[tuple[tuple[float, ...], str]]) -> list[str]:
     """Return the runs that no other run equals or betters in all objectives."""
-    if not objectives:
-        return rows, 0
-    points = []
-    for row in rows:
-        numbers = [number_of(row.get(objective.column)) for objective in objectives]
-        if all(number is not None and not math.isnan(number) for number in numbers):
-            signed = zip(numbers, objectives, strict=True)
-            points.append((tuple((n or 0.0) * o.sign for n, o in signed), row))
-    front: list[tuple[tuple[float, ...], dict[str, Value]]] = []
+    front: list[tuple[tuple[float, ...], str]] = []
     # In this order, no later point betters an earlier one.
-    for point, row in sorted(points, key=lambda pair: pair[0]):
+    for point, name in sorted(points):
         if not any(
             other != point and all(a <= b for a, b in zip(other, point, strict=True))
             for other, _ in reversed(front)
         ):
-            front.append((point, row))
-    return [row for _, row in front], len(rows) - len(points)
+            front.append((point, name))
+    return [name for _, name in front]
 
 
 def _order(value: Value) -> tuple[int, float, str]:

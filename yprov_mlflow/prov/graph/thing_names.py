@@ -14,7 +14,7 @@ from pyoxigraph import Literal
 
 from yprov_mlflow.prov.errors import DocumentError, ThingError
 from yprov_mlflow.prov.graph import things
-from yprov_mlflow.prov.graph.lookup import about, first, iri, pointing, text, values
+from yprov_mlflow.prov.graph.lookup import about, iri, pointing, text, values
 from yprov_mlflow.prov.graph.stores import Graph
 from yprov_mlflow.prov.ids import quote_key
 
@@ -54,9 +54,15 @@ def resolve(graph: Graph, name: str) -> Match:
         return _single(name, _FINDERS[kind](graph, local), kind)
     matches: dict[tuple[str, ...], Match] = {}
     for finder in _FINDERS.values():
-        for match in finder(graph, name):
-            matches.setdefault(match.records, match)
+        # Files by a part of their path are looked for last, as that reads all paths.
+        if finder is not _files or not matches or _is_path(name):
+            for match in finder(graph, name):
+                matches.setdefault(match.records, match)
     return _single(name, matches.values())
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or "." in name or Path(name).is_file()
 
 
 def resolve_run(graph: Graph, name: str) -> str:
@@ -101,10 +107,8 @@ def _runs_by_id(graph: Graph, name: str) -> list[str]:
     exact = _with_value(graph, "mlf:runId", name)
     if exact or len(name) < _SHORTEST_PREFIX or not _HEXADECIMAL.match(name):
         return exact
-    rows = graph.select(
-        f'SELECT DISTINCT ?run WHERE {{ ?run mlf:runId ?id FILTER STRSTARTS(?id, "{name}") }}'
-    ).rows
-    runs = [text(row[0]) for row in rows if row[0] is not None]
+    ids = graph.quads(None, iri("mlf:runId"))
+    runs = list(dict.fromkeys(text(q.subject) for q in ids if text(q.object).startswith(name)))
     kinds = things.kinds_of(graph, runs)
     return [run for run in runs if kinds.get(run) == things.RUN]
 
@@ -163,16 +167,16 @@ def _versions(graph: Graph, local: str, kind: str) -> Iterator[Match]:
         model, _, number = local.partition("/")
     scheme = "models" if kind == things.VERSION else "prompts"
     for registered in _registered(graph, model):
-        parts = pointing(graph, [registered], "prov:specializationOf")[registered]
+        # There may be thousands: a number needs no look at the others.
+        parts = [f"{registered}/version/{quote_key(number)}"]
+        if not number:
+            parts = pointing(graph, [registered], "prov:specializationOf")[registered]
         kinds = things.kinds_of(graph, parts)
         versions = [part for part in parts if kinds.get(part) == kind]
         if at:
             assignment = things.current_assignment(graph, f"{registered}/alias/{quote_key(alias)}")
             targets = about(graph, [assignment], "mlf:target") if assignment else {}
             versions = [v for s in targets.values() for v in values(s.get("mlf:target", ()))]
-        elif number:
-            numbers = about(graph, versions, "mlf:version")
-            versions = [v for v in versions if first(numbers[v], "mlf:version") == number]
         if versions:
             yield Match("model", f"{scheme}:/{local}", tuple(versions))
 
@@ -253,19 +257,17 @@ def _content(graph: Graph, digest: str, name: str) -> Iterator[Match]:
 def _dataset_sources(graph: Graph, name: str) -> list[str]:
     """Return the datasets that were read from a path."""
     part = json.dumps(os.path.basename(name))[1:-1]
-    rows = graph.select(
-        "SELECT DISTINCT ?dataset ?source WHERE { ?usage mlf:source ?source ; prov:entity ?dataset"
-        f" FILTER CONTAINS(?source, {Literal(part)}) }}"
-    ).rows
     wanted = {name, os.path.abspath(name)}
-    datasets = (
-        text(dataset)
-        for dataset, source in rows
-        if dataset is not None and source is not None
-        for path in _source_paths(text(source))
-        if path in wanted or path.endswith(f"/{name}")
-    )
-    return list(dict.fromkeys(datasets))
+    usages = [
+        text(quad.subject)
+        for quad in graph.quads(None, iri("mlf:source"))
+        if part in text(quad.object)
+        and any(
+            path in wanted or path.endswith(f"/{name}") for path in _source_paths(text(quad.object))
+        )
+    ]
+    used = about(graph, usages, "prov:entity").values()
+    return list(dict.fromkeys(v for s in used for v in values(s.get("prov:entity", ()))))
 
 
 def _source_paths(source: str) -> Iterator[str]:
@@ -281,11 +283,10 @@ def _source_paths(source: str) -> Iterator[str]:
 
 
 def _ending_with(graph: Graph, path: str) -> list[str]:
-    rows = graph.select(
-        "SELECT DISTINCT ?file WHERE { ?file mlf:path ?path"
-        f" FILTER STRENDS(?path, {Literal('/' + path)}) }}"
-    ).rows
-    return [text(row[0]) for row in rows if row[0] is not None]
+    paths = graph.quads(None, iri("mlf:path"))
+    return list(
+        dict.fromkeys(text(q.subject) for q in paths if text(q.object).endswith(f"/{path}"))
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -333,6 +334,6 @@ _FINDERS: dict[str, Callable[[Graph, str], Iterator[Match]]] = {
     "model": _models,
     "prompt": _prompts,
     "dataset": _datasets,
-    "file": _files,
     "commit": _commits,
+    "file": _files,
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 
-from yprov_mlflow.prov.graph.lookup import about, first, iri, pointing, values
+from yprov_mlflow.prov.graph.lookup import about, first, iri, pointing, text, values
 from yprov_mlflow.prov.graph.stores import Graph
 from yprov_mlflow.prov.ids import unquote_key
 
@@ -32,6 +33,7 @@ _KINDS: Mapping[str, str] = {
         "mlf:Content": CONTENT,
     }.items()
 }
+_MOST_USAGES = 20  # of a dataset, that are read for its names and sources
 ACTIVITIES = frozenset({RUN, TASK})
 
 
@@ -88,20 +90,28 @@ _RUN_FACTS = (
 ).split()
 
 
+_AROUND_RUNS = {
+    "prov:wasAssociatedWith": ("rdf:type", "rdfs:label"),
+    "prov:used": ("mlf:gitCommit",),
+    "dcterms:isPartOf": ("rdf:type", "schema:name"),
+}
+
+
 def _runs(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
     facts = about(graph, names, *_RUN_FACTS)
     ends = {
-        value
-        for statements in facts.values()
-        for predicate in ("prov:wasAssociatedWith", "prov:used", "dcterms:isPartOf")
-        for value in values(statements.get(predicate, ()))
+        predicate: about(
+            graph,
+            {value for s in facts.values() for value in values(s.get(predicate, ()))},
+            *wanted,
+        )
+        for predicate, wanted in _AROUND_RUNS.items()
     }
-    around = about(graph, ends, "rdfs:label", "mlf:gitCommit", "rdf:type", "schema:name")
     for name in names:
         statements = facts[name]
         linked = {
-            predicate: [around[value] for value in values(statements.get(predicate, ()))]
-            for predicate in ("prov:wasAssociatedWith", "prov:used", "dcterms:isPartOf")
+            predicate: [of_ends[value] for value in values(statements.get(predicate, ()))]
+            for predicate, of_ends in ends.items()
         }
         people = [
             first(agent, "rdfs:label")
@@ -162,7 +172,7 @@ def _contents(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, 
 
 def _datasets(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
     facts = about(graph, names, "rdfs:label", "schema:name", "mlf:digest")
-    usages = pointing(graph, names, "prov:entity")
+    usages = {name: _some_usages(graph, name) for name in names}
     used = about(
         graph,
         [usage for group in usages.values() for usage in group],
@@ -178,6 +188,12 @@ def _datasets(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, 
         }
         label = first(statements, "schema:name") or first(statements, "rdfs:label") or name
         yield name, Thing(name, kind, label, _filled(details))
+
+
+def _some_usages(graph: Graph, dataset: str) -> list[str]:
+    """Return a few usages of a dataset: thousands of runs may have used it."""
+    quads = islice(graph.quads(None, iri("prov:entity"), dataset), _MOST_USAGES)
+    return list(dict.fromkeys(text(quad.subject) for quad in quads))
 
 
 def _versions(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Thing]]:
