@@ -23,11 +23,18 @@ with mlflow.start_run() as run:
         mlflow.log_metric("loss", 1.0 / (1 + number), step=number)
 print(json.dumps(run.info.run_id))
 """
+ABOUT = """
+[tool.yprov-mlflow.about]
+title = "Digits"
+keywords = ["cnn", "mnist"]
+authors = [{name = "Ada"}, {name = "Josiah Carberry"}]
+"""
 PASSWORD = "correct horse"
 
 
 @pytest.fixture(scope="module")
 def run_id(shared_sandbox: Sandbox) -> str:
+    (shared_sandbox.folder / "pyproject.toml").write_text(ABOUT)
     return str(shared_sandbox.train(TRAIN, shared_sandbox.sqlite).json)
 
 
@@ -84,6 +91,8 @@ def test_identifier_is_in_converted_documents(
         assert first.code == 0, first.err
         facts = json.loads(first.out)
         assert facts["version"] == 1
+        found_by = {"title": "Digits", "keywords": ["cnn", "mnist"]}
+        assert fake.metadata[facts["pid"]] == {**found_by, "author": "Ada, Josiah Carberry"}
         assert fake.documents[facts["pid"]] == shared_sandbox.document(run_id).data
         MlflowClient(shared_sandbox.sqlite).set_tag(run_id, "note", "later")
         shared_sandbox.yprov("convert", shared_sandbox.sqlite, "--out", str(tmp_path / "out"))

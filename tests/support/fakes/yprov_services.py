@@ -30,6 +30,7 @@ class FakeService:
         self.documents: dict[str, Any] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self.related: dict[str, list[str]] = {}
+        self.metadata: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str]] = []
         self.refusals: list[int] = []  # status codes of the next answers
         self.delay_s = 0.0
@@ -87,6 +88,12 @@ class FakeService:
     def _yprovstore(
         self, method: str, route: str, query: dict[str, list[str]], headers: Any, body: bytes
     ) -> Answer:
+        if method == "PATCH" and route.endswith("/metadata"):
+            pid = route.removeprefix("/documents/").removesuffix("/metadata")
+            if pid not in self.records:
+                return 404, {"description": "The specified document PID does not exist."}
+            self.metadata.setdefault(pid, {}).update(json.loads(body))
+            return 200, self.metadata[pid]
         if method == "PATCH":
             pid = route.removeprefix("/documents/").removesuffix("/related")
             others = json.loads(body)["related_pids"]

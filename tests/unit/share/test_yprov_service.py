@@ -120,6 +120,15 @@ def test_store_versions_and_relates_documents(store: FakeService) -> None:
         service.upload(DOCUMENT, "x", parent="21.T11999/none")
 
 
+def test_store_is_told_what_a_document_is_found_by(store: FakeService) -> None:
+    service = connect(store)
+    pid = service.upload(DOCUMENT, "x").pid
+    service.describe(pid, {"title": "Digits", "keywords": ["cnn"]})
+    assert store.metadata == {pid: {"title": "Digits", "keywords": ["cnn"]}}
+    with pytest.raises(ServiceError, match="does not exist"):
+        service.describe("21.T11999/none", {"title": "Digits"})
+
+
 def test_busy_service_is_tried_again(store: FakeService) -> None:
     service = connect(store)
     store.refusals = [0, 503, 429]  # the login is answered

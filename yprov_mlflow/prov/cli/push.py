@@ -18,7 +18,7 @@ from yprov_mlflow.prov.cli.console import (
     store_errors,
     tracking_uri_option,
 )
-from yprov_mlflow.prov.errors import StoreError
+from yprov_mlflow.prov.errors import ServiceError, StoreError
 from yprov_mlflow.prov.tags import PID_DETAILS_TAG, PID_TAG
 
 if TYPE_CHECKING:
@@ -106,6 +106,12 @@ def push(
                 set_run_tags(run_id, kept, tracking_uri)
     except StoreError as error:
         omitted.append(f"the tag {PID_TAG} of the run: {error}")
+    fields = upload.search_fields(document) if target.kind == "yprovstore" else {}
+    try:
+        if fields:
+            connection.describe(receipt.pid, fields)
+    except ServiceError as error:  # the document is there, and older services lack the route
+        omitted.append(f"{', '.join(fields)} for searches: {error}")
     if related:
         connection.relate(receipt.pid, related)
     _report({key: value for key, value in facts.items() if value is not None}, omitted, as_json)

@@ -211,6 +211,19 @@ class Service:
         path = f"/documents/{urllib.parse.quote(pid, safe='/')}/related"
         self._request("PATCH", path, json={"related_pids": list(others)})
 
+    def describe(self, pid: str, fields: Mapping[str, Any]) -> None:
+        """Set what others find a document at yProvStore by; other fields stay.
+
+        Args:
+            pid: Identifier of the document.
+            fields: ``title``, ``description`` and ``author`` as text, ``keywords`` as a list.
+
+        Raises:
+            ServiceError: The service rejects the fields, or lacks this route.
+        """
+        path = f"/documents/{urllib.parse.quote(pid, safe='/')}/metadata"
+        self._request("PATCH", path, json=dict(fields))
+
     def register(self) -> None:
         """Register the user; one who is registered already stays.
 

@@ -13,6 +13,8 @@ from yprov_mlflow.prov.model.literals import plain
 from yprov_mlflow.prov.model.relations import KINDS
 from yprov_mlflow.prov.profiles import PROFILES
 from yprov_mlflow.prov.translate.inverse import side_files
+from yprov_mlflow.prov.views import related
+from yprov_mlflow.prov.views.document_reader import DocumentReader
 
 WHOLE = "none"
 """The choice of the whole document."""
@@ -53,6 +55,20 @@ def dropped(document: Document) -> int:
         if section in KINDS and len(KINDS[section].formals) > 1
         for record in records.values()
     )
+
+
+def search_fields(document: Document) -> dict[str, str | list[str]]:
+    """Return what yProvFind searches by: title, description, keywords and authors, if stated."""
+    about = related.about(DocumentReader(document))
+    if about is None:
+        return {}
+    fields: dict[str, str | list[str] | None] = {
+        "title": about.title,
+        "description": about.description,
+        "keywords": list(about.keywords),
+        "author": ", ".join(author.name for author in about.authors if author.name),
+    }
+    return {key: value for key, value in fields.items() if value}
 
 
 def run_of(document: Document) -> str | None:
