@@ -30,7 +30,9 @@ from yprov_mlflow.prov.events import (
     SessionStarted,
 )
 from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.graph.stores import LocalGraph
 from yprov_mlflow.prov.layout import KEPT, KEPT_CODE
+from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate import translate
 
 RUN = "5f0c9b2e6d3a4b0f8a7c1d2e3f405162"
@@ -398,6 +400,27 @@ def test_a_copy_of_the_store_takes_new_runs(lab: Lab, empty_database: Path) -> N
         ((location,),) = connection.execute("SELECT artifact_location FROM experiments")
     assert Path(location).is_relative_to(lab.into)
     assert empty_database.read_bytes() == before
+
+
+def test_runs_have_the_names_of_the_index(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.capture()
+    document = prov_json.loads(lab.document.read_bytes())
+    graph = LocalGraph.in_memory([document])
+    monkeypatch.setattr("yprov_mlflow.prov.cli.rerun.graph_to_ask", lambda sources: graph)
+    asked = []
+
+    def load(run: str, uri: str | None) -> Document:
+        asked.append(run)
+        return document
+
+    monkeypatch.setattr("yprov_mlflow.prov.capture.run_views.load_document", load)
+    for name in ("fit", RUN[:6], "latest", RUN):
+        result = CliRunner().invoke(main, ["rerun", name, "--dry-run", "--environment", "current"])
+        assert result.exit_code == 0, result.output
+    assert asked == [RUN] * 4
+    result = CliRunner().invoke(main, ["rerun", "nothing", "--dry-run"])
+    assert result.exit_code == 1
+    assert "nothing" in result.output
 
 
 def test_nothing_is_run_without_consent(lab: Lab) -> None:

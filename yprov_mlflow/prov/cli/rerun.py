@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from functools import partial
@@ -20,7 +21,9 @@ from yprov_mlflow.prov.cli.console import (
     store_errors,
     tracking_uri_option,
 )
-from yprov_mlflow.prov.errors import RerunError, UsageError
+from yprov_mlflow.prov.cli.graph_options import graph_to_ask
+from yprov_mlflow.prov.errors import GraphError, RerunError, UsageError
+from yprov_mlflow.prov.formats.file_formats import SUFFIXES
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.model.document import Document
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from yprov_mlflow.prov.rerun.recipe import Recipe
 
 _INTERRUPTED = 130
+_WHOLE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _MARKS = {"ready": "ready  ", "differs": "differs", "missing": "MISSING"}
 
 
@@ -80,8 +84,8 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
 
     The code is checked out at the recorded commit, with the changes and files that were kept; the
     packages are installed; data are checked by their hashes; the command runs; and the results are
-    compared. First the plan is printed; it names all that is missing. RUN is a run id, FILE a
-    document. ARGUMENTS after -- replace those of the command.
+    compared. First the plan is printed; it names all that is missing. RUN is an id, or a name in
+    the index (see `lineage`), FILE a document. ARGUMENTS after -- replace those of the command.
 
     A document of someone else runs the code of someone else: read the plan before you agree.
 
@@ -94,6 +98,7 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
     from yprov_mlflow.prov.capture.run_views import load_document
     from yprov_mlflow.prov.rerun import recipe as recipes
 
+    run = run if tracking_uri is not None else _run_id(run)
     with tempfile.TemporaryDirectory(prefix="yprov-") as scratch:
         with store_errors(tracking_uri, run):
             document = load_document(run, tracking_uri)
@@ -113,6 +118,22 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
         elif outcome is not None:
             print_view(outcome.tables(), outcome.notes())
     sys.exit(code)
+
+
+def _run_id(name: str) -> str:
+    """Return the id of a run that the index knows by this name; a document or id as it is."""
+    from yprov_mlflow.prov.graph.lookup import about, first
+    from yprov_mlflow.prov.graph.thing_names import resolve_run
+
+    path = Path(name)
+    if _WHOLE_ID(name) or path.exists() or path.suffix in SUFFIXES:
+        return name
+    try:
+        graph = graph_to_ask(())
+    except GraphError:  # without an index, the store is asked
+        return name
+    run = resolve_run(graph, name)
+    return first(about(graph, [run], "mlf:runId")[run], "mlf:runId") or name
 
 
 def _follow(
