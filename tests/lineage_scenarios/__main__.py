@@ -11,7 +11,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from lineage_scenarios.answers import outcomes
+from lineage_scenarios.pipelines import READS, play
+from lineage_scenarios.stores import graph_of_runs
 
 _OF_A_PROCESS = 25
 _MOST_SHOWN = 10
@@ -23,17 +28,18 @@ def main() -> int:
     parser.add_argument("--pipelines", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="number of the first pipeline")
     parser.add_argument("--store", choices=("file", "sqlite"), default="file")
+    parser.add_argument("--reads", default=",".join(READS), help="kinds of reading")
     parser.add_argument("--inner", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     numbers = range(arguments.seed, arguments.seed + arguments.pipelines)
     if arguments.inner:
-        return _inner(numbers, Path(arguments.inner))
+        return _inner(numbers, Path(arguments.inner), arguments.reads.split(","))
     failed = 0
     for start in range(numbers.start, numbers.stop, _OF_A_PROCESS):
         with tempfile.TemporaryDirectory() as folder:
             count = min(_OF_A_PROCESS, numbers.stop - start)
             command = [sys.executable, "-m", "lineage_scenarios", f"--pipelines={count}"]
-            command += [f"--seed={start}", f"--inner={folder}"]
+            command += [f"--seed={start}", f"--inner={folder}", f"--reads={arguments.reads}"]
             failed |= subprocess.run(
                 command, env=environment(Path(folder), arguments.store)
             ).returncode
@@ -54,13 +60,9 @@ def environment(folder: Path, store: str = "file") -> dict[str, str]:
     }
 
 
-def _inner(numbers: range, folder: Path) -> int:
-    from lineage_scenarios.answers import outcomes
-    from lineage_scenarios.pipelines import play
-    from lineage_scenarios.stores import graph_of_runs
-
+def _inner(numbers: range, folder: Path, reads: Sequence[str]) -> int:
     os.chdir(folder)
-    pipelines = play(numbers, folder)
+    pipelines = play(numbers, folder, reads)
     graph = graph_of_runs([run for pipeline in pipelines for run in pipeline.runs])
     results = list(outcomes(graph, pipelines))
     wrong = [outcome for outcome in results if outcome.false or outcome.missing]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
@@ -19,10 +20,14 @@ _MODELS = 8
 _OF_EVERY_MODEL = {"MLmodel": "flavors: {}\n", "requirements.txt": "mlflow\n"}
 
 
+READS = ("artifact", "folder", "file", "dataset", "version", "alias")
+
+
 class Pipeline:
     """Some runs that read, write, log, register and load; everything they did is known."""
 
-    def __init__(self, number: int, folder: Path) -> None:
+    def __init__(self, number: int, folder: Path, reads: Sequence[str] = READS) -> None:
+        self.reads = reads
         self.random = random.Random(number)
         self.name = f"p{number}"
         self.folder = folder
@@ -77,7 +82,7 @@ class Pipeline:
     # -- reading -----------------------------------------------------------------------
 
     def read(self, run_id: str) -> None:
-        choice = self.random.choice(["artifact", "folder", "file", "dataset", "version", "alias"])
+        choice = self.random.choice(self.reads)
         if choice in ("artifact", "folder") and self.artifacts:
             owner, path, content = self.random.choice(self.artifacts)
             if owner == run_id:
@@ -201,13 +206,13 @@ def _thing(node: Node) -> Node:
     return node[:2] if node[0] == "content" else node
 
 
-def play(numbers: range, folder: Path) -> list[Pipeline]:
+def play(numbers: range, folder: Path, reads: Sequence[str] = READS) -> list[Pipeline]:
     """Play pipelines in the current store."""
     pipelines = []
     for number in numbers:
         inner = folder / f"p{number}"
         inner.mkdir()
-        pipeline = Pipeline(number, inner)
+        pipeline = Pipeline(number, inner, reads)
         pipeline.play()
         pipelines.append(pipeline)
     time.sleep(0.1)
