@@ -275,6 +275,23 @@ def test_data_of_the_commit_need_not_be_here_any_more(lab: Lab) -> None:
     assert "gone.csv, dataset data does not exist any more" in result.output
 
 
+def test_folders_of_data_are_copied(lab: Lab) -> None:
+    (lab.folder / "data" / "deep").mkdir(parents=True)
+    (lab.folder / "data" / "deep" / "a.csv").write_text("1")
+    lab.capture()
+    content = json.loads(lab.document.read_text())
+    content["entity"]["run:file/1"] = {
+        "prov:type": {"$": "mlf:FileCollection", "type": "xsd:QName"},
+        "mlf:path": str(lab.folder / "data"),
+    }
+    lab.document.write_text(json.dumps(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yprov_mlflow.prov.rerun.execution.execute", lambda plan, output: 0)
+        result = lab.rerun("--yes")
+    assert "folders are not checked" in result.output
+    assert (lab.into / "code" / "data" / "deep" / "a.csv").read_text() == "1"
+
+
 def test_a_document_without_code(lab: Lab) -> None:
     def forget(facts: dict[str, Any]) -> None:
         facts.pop(CODE_FACTS)

@@ -68,7 +68,7 @@ def _finding(path: Path, file: DataFile) -> Item:
     if not path.exists():
         return Item("data", "missing", f"{file.label} does not exist any more", _PUT_BACK)
     if not path.is_file():
-        return Item("data", "differs", f"{file.label} is there, but is not a file to be checked")
+        return Item("data", "differs", f"{file.label} is there; folders are not checked")
     if file.sha256 is None:
         return Item("data", "differs", f"{file.label} is there; its content was not recorded")
     try:
@@ -85,7 +85,7 @@ def _finding(path: Path, file: DataFile) -> Item:
 
 def _copy(root: Path, path: str, original: Path) -> None:
     # What the commit has is in place already.
-    if original.is_file() and not (root / path).exists():
+    if not (root / path).exists():
         copy_inside(root, path, original)
 
 

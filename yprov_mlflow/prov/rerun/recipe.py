@@ -251,6 +251,10 @@ def _data(reader: DocumentReader, summary: Summary) -> tuple[list[DataFile], lis
         path = text(record.get("mlf:path"))
         if path and identifier not in written:
             files[path] = DataFile(path, text(record.get("mlf:sha256")), path)
+    for identifier, record in reader.of_type("entity", "mlf:FileCollection"):
+        path = text(record.get("mlf:path"))
+        if path and identifier not in written:
+            files[path] = DataFile(path, None, f"{path}, a folder of files")
     for dataset in summary.datasets:
         source = _source(dataset.source)
         if source is None:

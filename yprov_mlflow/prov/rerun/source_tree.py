@@ -236,11 +236,14 @@ def write_inside(root: Path, path: str, content: bytes) -> None:
 
 
 def copy_inside(root: Path, path: str, original: Path) -> None:
-    """Copy a file to a path below a folder, through no link; see ``write_inside``."""
+    """Copy a file or folder to a path below a folder, through no link; see ``write_inside``."""
     target = _target(root, path)
     try:
         target.unlink(missing_ok=True)
-        shutil.copyfile(original, target)
+        if original.is_dir():
+            shutil.copytree(original, target, ignore_dangling_symlinks=True)
+        else:
+            shutil.copyfile(original, target)
     except OSError as error:
         raise RerunError.unwritable(str(target), error) from error
 
