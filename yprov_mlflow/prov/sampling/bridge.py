@@ -135,7 +135,7 @@ class CollectorBridge:
         runs, chosen = self._open_runs, self._open_runs.settings
         if self._files is None:
             self.watch_packages()
-            self._files = FileWatch(runs.append_if_open, lambda: self.owner_of_files(), runs.note)
+            self._files = FileWatch(runs.append_if_open, self.owner_of_files, runs.note)
         own = (f"{chosen.directory}/", *self.own_files(run_id))
         self._files.begin(run_id, chosen.files_limit, chosen.files_exclude, own)
 

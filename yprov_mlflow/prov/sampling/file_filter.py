@@ -33,7 +33,9 @@ class FileFilter:
     """
 
     def __init__(self, excluded: Sequence[str] = (), own: Iterable[str] = ()) -> None:
-        starts = {*_SYSTEM, *own}
+        self._folders: dict[str, bool] = {}  # whether each can have data
+        self._own = tuple(own)
+        starts = {*_SYSTEM}
         for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix}:
             starts |= {f"{prefix.rstrip('/')}/{folder}/" for folder in _LIBRARY_FOLDERS}
         self._starts = tuple(starts)
@@ -53,16 +55,22 @@ class FileFilter:
 
     def is_data(self, path: str) -> bool:
         """Return whether a path can be that of a data file."""
-        if path.startswith(self._starts) or path.endswith(_ENDINGS):
+        folder, _, name = path.rpartition("/")
+        is_of_data = self._folders.get(folder)
+        if is_of_data is None:
+            is_of_data = self._folders[folder] = self._can_have_data(f"{folder}/")
+        if not is_of_data or name.endswith(_ENDINGS) or path.startswith(self._own):
             return False
-        if path.startswith(self._caches):
-            if not path.startswith(self._in_caches):
-                return False
-        elif self._is_hidden(path):
-            return False
-        if _TOOLS.search(path) or _SHARED_LIBRARY.search(path):
+        if ".so." in name and _SHARED_LIBRARY.search(name):
             return False
         return self._excluded is None or not self._excluded.match(path)
+
+    def _can_have_data(self, folder: str) -> bool:
+        if folder.startswith(self._starts) or _TOOLS.search(folder):
+            return False
+        if folder.startswith(self._caches):
+            return folder.startswith(self._in_caches)
+        return not self._is_hidden(folder)
 
     def _is_hidden(self, path: str) -> bool:
         """Return whether a path is that of a program's settings in the home folder."""

@@ -11,12 +11,13 @@ import fcntl
 import json
 import os
 import stat
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from yprov_mlflow.prov.events import FilesAccessed, Json
 from yprov_mlflow.prov.journal.writer import now_ns
@@ -31,7 +32,10 @@ NO_RUN = ""
 
 FINISH_S = 10.0  # how long the end of a run waits for the hashes of its files
 _TICK_S = 0.2
-_BUSY_S = 0.01  # the same while a run waits for its end
+_BUSY_S = 0.005  # the same while a run waits for its end
+_SHARE = 0.005  # of the time, how much the thread works while runs are open
+_MOST_PAUSE_S = 5.0
+_MOST_IN_TICK = 1000  # openings
 _MOST_FILES = 200_000  # of a run
 _RUN_LIMIT = 25  # as many times the limit of a file
 _PIPE_BYTES = 1 << 20
@@ -67,14 +71,9 @@ class _WatchedRun:
     done: threading.Event = field(default_factory=threading.Event)
 
 
-class _Opening(NamedTuple):
-    """A file that is opened, or a URL."""
-
-    run: _WatchedRun
-    path: str
-    mode: str
-    time_ns: int
-    is_local: bool = True
+_Opening = tuple[_WatchedRun, str, str, int, bool]
+"""Run, path or URL, mode, time in ns, and whether it is on this machine. Not a class, whose
+instances take longer to make."""
 
 
 class FileWatch:
@@ -101,6 +100,7 @@ class FileWatch:
         self._lock = threading.RLock()  # reentrant: a signal handler may end a run
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._main_thread = threading.main_thread().ident
         # Forked children have no thread of ours: they send their openings through this pipe.
         self._from_children, self._to_parent = os.pipe()
         for descriptor in (self._from_children, self._to_parent):
@@ -156,11 +156,10 @@ class FileWatch:
     # -- called by the hook ----------------------------------------------------------------
 
     def opened(self, path: Any, mode: str | None, flags: int) -> None:
-        """Note that a file is opened."""
-        if isinstance(path, int) or flags & os.O_DIRECTORY:
-            return
-        path = os.fspath(path)
-        if isinstance(path, bytes):
+        """Note that a file is opened; a loop that loads data waits for this."""
+        if type(path) is not str:
+            if isinstance(path, int):
+                return
             path = os.fsdecode(path)
         if not path.startswith("/"):
             if mode is None:  # os.open: the path may be relative to another folder
@@ -168,24 +167,38 @@ class FileWatch:
             path = os.path.normpath(f"{self._folder or self._get_folder()}/{path}")
         elif "/." in path or "//" in path:
             path = os.path.normpath(path)
-        access = flags & _ACCESS
-        if access == os.O_RDONLY and self._only is not None and path in self._only.seen:
-            return  # the usual case: another epoch
+        is_read, only = flags & _ACCESS == os.O_RDONLY, self._only
+        if is_read and only is not None and path in only.seen:
+            return  # another epoch
         run = self._run_of_caller()
-        if run is None or not run.filter.is_data(path):
+        if run is None or flags & os.O_DIRECTORY:
             return
-        earlier = run.written.get(path)
+        if not is_read or path in run.written:
+            self._opened_to_write(run, path, flags)
+        elif path not in run.seen:
+            self._note_read(run, path)
+
+    def _note_read(self, run: _WatchedRun, path: str) -> None:
+        if len(run.seen) >= _MOST_FILES:
+            run.excess = True
+            return
+        run.seen.add(path)
+        self._openings.append((run, path, READ, now_ns(), True))
+
+    def _opened_to_write(self, run: _WatchedRun, path: str, flags: int) -> None:
+        """Note a file that is opened for writing, or for reading after that."""
+        if not run.filter.is_data(path):
+            return
+        access, earlier = flags & _ACCESS, run.written.get(path)
         # What the run wrote itself is no input; but it may have written nothing.
         if earlier is not None and signature(path) != earlier[1]:
             return
-        if len(run.seen) + len(run.written) >= _MOST_FILES:
-            run.excess = True
-            return
         is_update = access == os.O_RDWR and not flags & _CREATES
         if (access == os.O_RDONLY or is_update) and path not in run.seen:
-            run.seen.add(path)
-            self._openings.append(_Opening(run, path, READ, now_ns()))
-        if access != os.O_RDONLY and not run.filter.is_temporary(path):
+            self._note_read(run, path)
+        if len(run.written) >= _MOST_FILES:
+            run.excess = True
+        elif access != os.O_RDONLY and not run.filter.is_temporary(path):
             run.written.setdefault(path, (now_ns(), signature(path)))
 
     def opened_url(self, url: str, mode: str) -> None:
@@ -193,7 +206,7 @@ class FileWatch:
         run = self._run_of_caller()
         if run is not None and (mode, url) not in run.urls:
             run.urls.add((mode, url))
-            self._openings.append(_Opening(run, url, mode, now_ns(), is_local=False))
+            self._openings.append((run, url, mode, now_ns(), False))
 
     def _get_folder(self) -> str:
         self._folder = os.getcwd()
@@ -213,7 +226,8 @@ class FileWatch:
 
     def _run_of_caller(self) -> _WatchedRun | None:
         """Return the active run of this thread, else the only open run, if it is watched."""
-        if threading.current_thread().name.startswith("yprov-"):
+        is_main = threading.get_ident() == self._main_thread
+        if not is_main and threading.current_thread().name.startswith("yprov-"):
             return None
         active = self._owner()
         return self._only if active is None else self._runs.get(active)
@@ -228,11 +242,15 @@ class FileWatch:
             self._openings = deque()
             open_hook.listen(_InChild(self, self._to_parent))
 
-    def take(self) -> Iterable[_Opening]:
-        """Return the openings since the last call."""
+    def take(self, most: int = sys.maxsize) -> Iterable[_Opening]:
+        """Yield openings that were not yielded before and are of data, at most so many."""
         openings = self._openings
-        while openings:
-            yield openings.popleft()
+        for _ in range(most):
+            if not openings:
+                return
+            opening = openings.popleft()
+            if not opening[-1] or opening[0].filter.is_data(opening[1]):
+                yield opening
 
     def new_written(self) -> Iterable[tuple[str, str, str, int, bool, Signature | None]]:
         """Yield files opened for writing as the pipe has them, once each."""
@@ -257,45 +275,45 @@ class FileWatch:
             if not is_local:
                 if (mode, path) not in run.urls:
                     run.urls.add((mode, path))
-                    self._openings.append(_Opening(run, path, mode, time_ns, is_local=False))
+                    self._openings.append((run, path, mode, time_ns, False))
             elif mode == WRITTEN:
                 run.written.setdefault(path, (time_ns, before))
             elif path not in run.seen and path not in run.written:
                 run.seen.add(path)
-                self._openings.append(_Opening(run, path, mode, time_ns))
+                self._openings.append((run, path, mode, time_ns, True))
 
     # -- in the thread ---------------------------------------------------------------------
 
     def _work(self) -> None:
+        pause_s = _TICK_S
         while True:
             finishing = any(run.finishing for run in list(self._runs.values()))
-            self._wake.wait((_BUSY_S if finishing else _TICK_S) if self._runs else None)
+            self._wake.wait((_BUSY_S if finishing else pause_s) if self._runs else None)
             self._wake.clear()
+            start_s = time.thread_time()
             try:
                 with self._lock:
                     self._tick()
             except Exception as error:  # noqa: BLE001 - one error must not end the thread
                 self._debug(error)
                 time.sleep(_TICK_S)
+            # The training waits while this thread works: what takes long is left for the end.
+            pause_s = min(max(_TICK_S, (time.thread_time() - start_s) / _SHARE), _MOST_PAUSE_S)
 
     def _tick(self) -> None:
         self._receive_from_children()
         requests: list[dict[str, Json]] = []
         rows: dict[str, list[dict[str, Json]]] = {}
-        for opening in self.take():
-            row: dict[str, Json] = {
-                "path": opening.path,
-                "mode": opening.mode,
-                "time_ns": opening.time_ns,
-            }
-            if opening.is_local:
-                requests.append(self._request(opening.run, row))
+        for run, path, mode, time_ns, is_local in self.take(_MOST_IN_TICK):
+            row: dict[str, Json] = {"path": path, "mode": mode, "time_ns": time_ns}
+            if is_local:
+                requests.append(self._request(run, row))
             else:
                 row["not_hashed"] = "it is not on this machine"
-                rows.setdefault(opening.run.run_id, []).append(row)
+                rows.setdefault(run.run_id, []).append(row)
         for run in self._runs.values():
             rows.setdefault(run.run_id, []).extend(self._announcements(run))
-            if run.finishing and not run.sent_last:
+            if run.finishing and not run.sent_last and not self._openings:
                 run.sent_last = True
                 for path, (time_ns, before) in list(run.written.items()):
                     row = {"path": path, "mode": WRITTEN, "time_ns": time_ns}
@@ -417,7 +435,7 @@ class _InChild:
 
     def _send(self) -> None:
         watch = self._watch
-        rows = [(o.run.run_id, o.path, o.mode, o.time_ns, o.is_local, None) for o in watch.take()]
+        rows = [(run.run_id, *opening, None) for run, *opening in watch.take()]
         for row in (*rows, *watch.new_written()):
             line = json.dumps(row).encode() + b"\n"
             if len(line) <= _LINE_BYTES:
