@@ -65,6 +65,14 @@ def import_hooks() -> tuple[Any, tuple[dict[str, Any], dict[str, Any]]]:
     return module.ImportHookFinder, (module._post_import_hooks, module._import_error_hooks)
 
 
+def active_runs() -> list[Any]:
+    """Return the active runs of this thread, the innermost last; MLflow changes this list."""
+    from mlflow.tracking import fluent
+
+    stack: list[Any] = fluent._active_run_stack.get()
+    return stack
+
+
 def after_import(name: str, hook: Callable[[Any], None]) -> None:
     """Call ``hook`` with a module once it is imported; now, if it is."""
     from mlflow.utils import import_hooks as module

@@ -78,6 +78,7 @@ class CallGuard:
     repository: bool = False  # whether a repository's method runs: repositories wrap each other
     reading: Any = None  # what a call that reads has read so far: such calls contain each other
     off: bool = False  # whether nothing is captured
+    active_runs: list[Any] | None = None  # MLflow's list of the thread, once it was asked for
 
 
 class ThreadGuard(threading.local):
@@ -143,8 +144,10 @@ class CaptureSession:
         guard = self.guard.here
         if guard.off or guard.repository or guard.store is not None:
             return NO_RUN
-        run = mlflow.active_run()
-        return run.info.run_id if run is not None else None
+        if guard.active_runs is None:
+            guard.active_runs = mlflow_private.active_runs()
+        runs = guard.active_runs
+        return runs[-1].info.run_id if runs else None
 
     def _own_files(self, run_id: str) -> list[str]:
         """Return the local artifact root of a run, and the local stores."""
@@ -383,6 +386,7 @@ def _reset_in_child() -> None:
     global existing, _lock
     _lock = threading.RLock()
     if existing is not None:
+        existing.guard.here.active_runs = None
         existing.recorder.forked()
         existing = CaptureSession(existing)
 
