@@ -9,7 +9,6 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from yprov_mlflow.prov.errors import DocumentError
@@ -288,8 +287,3 @@ def _reads(reader: DocumentReader) -> Iterator[str]:
         if what not in seen:
             seen.add(what)
             yield what
-
-
-def variables_of(facts: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, str]:
-    """Return the variables that may be set: a document must not set any other."""
-    return {name: str(facts[name]) for name in allowed if name in facts}
