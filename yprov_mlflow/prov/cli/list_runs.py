@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from yprov_mlflow.prov.cli import console, graph_options
@@ -59,6 +62,12 @@ def runs(
         click.echo(table.to_csv(), nl=False)
     else:
         heads = [f"{c} ({UNITS[c]})" if c in UNITS else c for c in table.columns]
-        graph_options.print_rows(heads, [list(row.values()) for row in table.rows])
+        graph_options.print_rows(heads, [_shortened(row) for row in table.rows])
     if table.left_out:
         click.echo(f"{table.left_out} runs have no number to compare.", err=True)
+
+
+def _shortened(row: Mapping[str, Any]) -> list[Any]:
+    """Return the cells of a row for a terminal: the first digits of ids, times to the second."""
+    lengths = {"run_id": 8, "start": 19, "end": 19, "commit": 8}
+    return [str(v)[: lengths[c]] if c in lengths and v is not None else v for c, v in row.items()]

@@ -51,14 +51,14 @@ def take(index: Path) -> Iterator[Path]:
     The caller holds the lock of the index. A file is moved first, so that a newer document
     that comes meanwhile is not removed with it.
     """
-    own_files = index / TAKEN
-    private_folder(own_files, index)
+    claimed = index / TAKEN
+    private_folder(claimed, index)
     # Those of a process that was killed come first: newer ones replace them.
-    yield from sorted(own_files.glob(f"*{_SUFFIX}"))
+    yield from sorted(claimed.glob(f"*{_SUFFIX}"))
     for file in sorted((index / INCOMING).glob(f"*{_SUFFIX}")):
         with suppress(FileNotFoundError):
-            file.replace(own_files / file.name)
-            yield own_files / file.name
+            file.replace(claimed / file.name)
+            yield claimed / file.name
 
 
 def content(file: Path) -> bytes:
