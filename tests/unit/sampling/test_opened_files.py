@@ -76,8 +76,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def watch(data: Path) -> Iterator[Watch]:
     """Return a watch that is turned off after the test."""
-    yield Watch()
+    watch = Watch()
+    yield watch
     open_hook.listen(None)
+    if watch.watch._hashing is not None:
+        watch.watch._hashing.close()
 
 
 @pytest.fixture
@@ -245,6 +248,23 @@ def test_a_run_goes_on_without_the_process_that_hashes(watch, old_file, monkeypa
     source.read_text()
     (row,) = watch.finish().values()
     assert (row["size"], row["not_hashed"]) == (3, "this program cannot start Python")
+
+
+def test_a_program_may_take_the_descriptors_of_the_process_that_hashes(watch, data, old_file):
+    sources = [old_file("a.csv", "a"), old_file("b.csv", "b")]
+    watch.begin()
+    sources[0].read_text()
+    end = time.monotonic() + 10
+    while not watch.events and time.monotonic() < end:
+        time.sleep(0.05)
+    own = os.open(data / "own.bin", os.O_RDWR | os.O_CREAT)
+    os.dup2(own, watch.watch._hashing._requests)  # as after a call of os.closerange
+    sources[1].read_text()
+    files = watch.finish()
+    assert files["read", "a.csv"]["sha256"] == sha256("a")
+    assert "closed the files" in files["read", "b.csv"]["not_hashed"]
+    assert os.fstat(own).st_size == 0
+    os.close(own)
 
 
 def test_a_slow_hash_does_not_hold_the_end_of_a_run(watch, old_file, monkeypatch):

@@ -16,6 +16,18 @@ _MOST_IN_LINE = 200  # requests: answers to a line come together
 _START_S = 10.0
 
 
+def identity(descriptor: int) -> tuple[int, int] | None:
+    """Return what tells an open file from others; None if the descriptor was closed.
+
+    A program that closes all descriptors may get one of ours for a file of its own.
+    """
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class HashingProcess:
     """Sends requests and receives answers without ever waiting for the process.
 
@@ -61,7 +73,16 @@ class HashingProcess:
         process.stdout.close()
         for descriptor in (self._requests, self._answers):
             os.set_blocking(descriptor, False)
+        self._identities = self._current()
         process.wait(_START_S)  # it has left a process that is not our child
+
+    def _current(self) -> tuple[object, object]:
+        return identity(self._requests), identity(self._answers)
+
+    def _check(self) -> None:
+        if not self.failure and self._current() != self._identities:
+            self._requests = self._answers = -1
+            self.failure = "this program closed the files of the process for hashing"
 
     def send(self, requests: Sequence[Mapping[str, Any]]) -> None:
         """Send requests; what the process does not accept now is sent by a later ``receive``."""
@@ -71,6 +92,7 @@ class HashingProcess:
         self._write()
 
     def _write(self) -> None:
+        self._check()
         try:
             while self._outgoing and not self.failure:
                 self._outgoing = self._outgoing[os.write(self._requests, self._outgoing) :]

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import stat
 import sys
 import threading
@@ -23,7 +24,7 @@ from yprov_mlflow.prov.events import FilesAccessed, Json
 from yprov_mlflow.prov.journal.writer import now_ns
 from yprov_mlflow.prov.sampling import open_hook
 from yprov_mlflow.prov.sampling.file_filter import FileFilter
-from yprov_mlflow.prov.sampling.hashing import HashingProcess
+from yprov_mlflow.prov.sampling.hashing import HashingProcess, identity
 from yprov_mlflow.prov.sampling.hashing_program import Signature, signature
 from yprov_mlflow.prov.sampling.open_hook import READ, WRITTEN
 
@@ -108,6 +109,7 @@ class FileWatch:
         if _SET_PIPE_SIZE is not None:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._to_parent, _SET_PIPE_SIZE, _PIPE_BYTES)
+        self._pipe = identity(self._from_children)
         self._from_child_line = b""
 
     # -- called by the training's threads --------------------------------------------------
@@ -260,7 +262,13 @@ class FileWatch:
                 time_ns, before = run.written[path]
                 yield run.run_id, path, WRITTEN, time_ns, True, before
 
+    def has_pipe(self) -> bool:
+        """Return whether the program has left the pipe open."""
+        return identity(self._to_parent) == self._pipe
+
     def _receive_from_children(self) -> None:
+        if not self.has_pipe():
+            return
         try:
             while chunk := os.read(self._from_children, 1 << 16):
                 self._from_child_line += chunk
@@ -285,6 +293,8 @@ class FileWatch:
     # -- in the thread ---------------------------------------------------------------------
 
     def _work(self) -> None:
+        # A program may want to be killed by it: not for a process of ours that has ended.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         pause_s = _TICK_S
         while True:
             finishing = any(run.finishing for run in list(self._runs.values()))
@@ -441,7 +451,7 @@ class _InChild:
             if len(line) <= _LINE_BYTES:
                 self._unsent.append(line)
         with contextlib.suppress(BlockingIOError):  # sent with the next one
-            while self._unsent:
+            while self._unsent and watch.has_pipe():
                 os.write(self._descriptor, self._unsent[0])
                 self._unsent.popleft()
 
