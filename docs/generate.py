@@ -84,6 +84,8 @@ CALLERS = {
     "log_artifact": "`log_artifact`, `log_text`, `log_dict`, `log_figure`, `log_image`, "
     "`log_table`, `log_stream`",
     "log_artifacts": "`log_artifacts`, `log_model`",
+    "download_artifacts": "`download_artifacts`, `load_model` of every flavor, `load_text`,"
+    " `load_dict`, `load_image`, `load_table`, `evaluate` of a model's URI",
     "log_artifact_from_stream": "uploads through a server (Flask)",
     "log_artifact_from_async_stream": "uploads through a server",
     "delete_artifacts": "`mlflow gc`, `delete_artifacts`",
@@ -145,6 +147,7 @@ def calls() -> str:
     kinds_by_method = {name: kinds for name, (_, kinds) in handlers.HANDLERS.items()}
     events = {name: "`artifacts`" for name in artifacts.WRAPPERS}
     events["upload_trace_data"] = "`artifacts`, `call`"
+    events["download_artifacts"] = "`read`, if the program of an active run asked"
     for name, kinds in kinds_by_method.items():
         if kinds:
             events[name] = ", ".join(f"`{kind.kind}`" for kind in kinds)
@@ -167,6 +170,8 @@ def calls() -> str:
                 for name, text in sorted(events.items())
             ),
             "| `prov.context`, `prov.epoch` | | `context_enter`, `context_leave` |",
+            "| `load_prompt`, `get_trace`, `genai.datasets.get_dataset` | | `read`, if "
+            "the program of an active run asked |",
             "| first write of a process to a run | | `session`, `facts` |",
             "| `start_run`, each second from then on, `end_run` | | `collector`, `sample`, "
             "`collector_stop` |",

@@ -30,6 +30,7 @@ with mlflow.start_run() as run:
     mlflow.log_outputs([LoggedModelOutput(model.model_id, 0)])
     mlflow.finalize_logged_model(model.model_id, "READY")
     client.create_registered_model("r")
+    mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/hello.txt")
 client.delete_run(run.info.run_id)
 client.restore_run(run.info.run_id)
 print(run.info.run_id)

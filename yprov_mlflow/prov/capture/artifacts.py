@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture import mlflow_private, reads
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.session import ArtifactOwner, CaptureSession
 from yprov_mlflow.prov.events import ArtifactsLogged, StoreCalled
@@ -168,11 +168,12 @@ WRAPPERS: dict[str, Wrapper] = {
     "log_artifact": functools.partial(_write_files, _one_file, False),
     "log_artifacts": functools.partial(_write_files, _folder, False),
     "delete_artifacts": functools.partial(_write_files, _deleted, True),
+    "download_artifacts": reads.download,
     "log_artifact_from_async_stream": _write_async_stream,
     "log_artifact_from_stream": _write_stream,
     "upload_trace_data": _write_spans,
 }
-"""Wrappers of the methods of a repository that write, by name."""
+"""Wrappers of the methods of a repository that write or read files, by name."""
 
 
 class _HashedStream:

@@ -17,7 +17,7 @@ from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils import validation
 
 from yprov_mlflow.prov import events, serialize
-from yprov_mlflow.prov.capture import folds
+from yprov_mlflow.prov.capture import folds, reads
 from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES
 from yprov_mlflow.prov.capture.owned_calls import Call, store_called
 from yprov_mlflow.prov.capture.session import CaptureSession
@@ -219,8 +219,14 @@ def log_batch_async(call: Call, run_id: str, metrics: Any = (), *_: Any, **__: A
 @_handles(events.InputsLogged)
 def log_inputs(call: Call, run_id: str, datasets: Any = None, models: Any = None) -> None:
     """Record datasets and models that the run uses."""
-    inputs = [serialize.dataset(item) for item in datasets or ()]
+    inputs = [_dataset(item) for item in datasets or ()]
     call.record(run_id, events.InputsLogged, inputs, [item.model_id for item in models or ()])
+
+
+def _dataset(item: Any) -> dict[str, Any]:
+    dataset = serialize.dataset(item)
+    sha256 = reads.source_sha256(dataset)
+    return {**dataset, "source_sha256": sha256} if sha256 is not None else dataset
 
 
 @_handles(events.OutputsLogged)

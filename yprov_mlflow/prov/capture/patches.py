@@ -6,7 +6,9 @@
    wrap the stores that are captured.
 3. The method through which all artifact repositories are made does the same for them.
 4. The finder of MLflow's import hooks takes its lock only for modules that have hooks.
-5. The trainers of Lightning and Transformers get our callback (``trainers``).
+5. The functions that load models and get prompts, traces and datasets tell that they were
+   called; so does the one that logs models (``reads``).
+6. The trainers of Lightning and Transformers get our callback (``trainers``).
 
 As long as nothing is captured, every call passes through unchanged. Only the standard library
 is imported until then, because MLflow imports this module at every start.
@@ -19,6 +21,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from typing import Any
 
 from yprov_mlflow.prov.capture import mlflow_private
@@ -65,6 +68,19 @@ def install_artifacts() -> None:
     _replace(module.ArtifactRepositoryRegistry, "get_artifact_repository", make)
 
 
+def install_reads() -> None:
+    """Patch the functions by which programs read, once something is captured.
+
+    Modules that are not imported yet are patched when they are; those that are being imported,
+    with the next store or repository.
+    """
+    if _ModulesToPatch not in map(type, sys.meta_path):
+        sys.meta_path.insert(0, _ModulesToPatch())
+    for name, patch in _PATCHES.items():
+        if (module := sys.modules.get(name)) is not None:
+            patch(module)
+
+
 def install_imports() -> None:
     """Patch MLflow's import hooks, so that imports in other threads cannot block autologging.
 
@@ -93,6 +109,7 @@ def activate() -> None:
     install_tracking()
     install_registry()
     install_artifacts()
+    install_reads()
     _install_trainers()
     for repository in mlflow_private.cached_artifact_repositories():
         switch.attempt(_wrap, repository, "artifacts")
@@ -106,6 +123,116 @@ def _install_trainers() -> None:
         from yprov_mlflow.prov.capture import trainers
 
         trainers.install()
+
+
+# -- reads ---------------------------------------------------------------------------------
+
+# Module, class (empty for a function of the module), and name.
+_GETTERS = (
+    ("mlflow.tracking.client", "MlflowClient", "load_prompt"),
+    ("mlflow.tracking.client", "MlflowClient", "get_dataset"),
+    ("mlflow.tracking.client", "MlflowClient", "get_trace"),
+    ("mlflow.tracing.client", "TracingClient", "get_trace"),
+    ("mlflow.genai.datasets", "", "get_dataset"),
+    ("mlflow.genai", "", "get_dataset"),
+)
+_FLAVORS = (
+    "catboost diffusers dspy fastai h2o johnsnowlabs keras langchain lightgbm llama_index mleap"
+    " onnx openai paddle pmdarima promptflow prophet pyfunc pytorch sentence_transformers sklearn"
+    " spacy spark statsmodels tensorflow transformers xgboost"
+).split()
+
+
+def _patch_getters(module: Any) -> None:
+    for module_name, owner, name in _GETTERS:
+        if module_name == module.__name__:
+            # Older versions lack some.
+            target = getattr(module, owner, None) if owner else module
+            if name in dir(target):
+                _patch_getter(target, name)
+
+
+def _patch_getter(target: Any, name: str) -> None:
+    def make(original: Function) -> Function:
+        def get(*args: Any, **kwargs: Any) -> Any:
+            if not switch.on:
+                return original(*args, **kwargs)
+            return _reads().get(original, name, args, kwargs)
+
+        return get
+
+    _replace(target, name, make)
+
+
+def _patch_load_model(module: Any) -> None:
+    def make(original: Function) -> Function:
+        def load_model(*args: Any, **kwargs: Any) -> Any:
+            if not switch.on:
+                return original(*args, **kwargs)
+            return _reads().load_model(original, args, kwargs)
+
+        return load_model
+
+    if "load_model" in vars(module):
+        _replace(module, "load_model", make)
+
+
+def _patch_log_model(module: Any) -> None:
+    model: Any = getattr(module, "Model", None)
+    method = vars(model).get("log") if model is not None else None
+    if method is None or getattr(method.__func__, _PATCHED, False):
+        return
+
+    @functools.wraps(method.__func__)
+    def log(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        info = method.__func__(cls, *args, **kwargs)
+        if switch.on:
+            with Boundary(lambda error: LOGGER.debug("capture", exc_info=error)):
+                _reads().logged((*args, *kwargs.values()), getattr(info, "model_id", None))
+        return info
+
+    setattr(log, _PATCHED, True)
+    model.log = classmethod(log)
+
+
+_PATCHES: dict[str, Callable[[Any], None]] = {
+    **{module: _patch_getters for module, _, _ in _GETTERS},
+    **{f"mlflow.{flavor}": _patch_load_model for flavor in _FLAVORS},
+    "mlflow.models.model": _patch_log_model,
+}
+
+
+class _ModulesToPatch:
+    """A finder of modules that patches some of MLflow after they were executed.
+
+    MLflow's own hooks after imports use a protocol of which Python warns.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        patch = _PATCHES.get(name)
+        if patch is None:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is None:
+            return None
+        execute = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            with Boundary(lambda error: LOGGER.debug("capture", exc_info=error)):
+                patch(module)
+
+        loader.exec_module = exec_module
+        return spec
+
+
+def _reads() -> Any:
+    # Imported with the first captured read: MLflow imports this module at every start.
+    from yprov_mlflow.prov.capture import reads
+
+    return reads
 
 
 def _replace(owner: Any, name: str, make: Callable[[Function], Function]) -> None:
@@ -150,6 +277,7 @@ def _wrap_stores(cls: Any, kind: str) -> None:
 
 def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     install_imports()  # before any thread of ours starts
+    install_reads()
     _install_trainers()
     # All of capture is imported here (0.3 s), with the first captured store, not at the start.
     from yprov_mlflow.prov.capture import wrappers

@@ -76,7 +76,9 @@ class CallGuard:
 
     store: Any = None  # whose method runs: stores call their own public methods
     repository: bool = False  # whether a repository's method runs: repositories wrap each other
-    reading: Any = None  # what a call that reads has read so far: such calls contain each other
+    reading: Any = None  # parts of the read that runs: such calls contain each other
+    # Objects read so far, of each call that loads a model.
+    loading: list[list[Any]] = dataclasses.field(default_factory=list)
     off: bool = False  # whether nothing is captured
     active_runs: list[Any] | None = None  # MLflow's list of the thread, once it was asked for
 
@@ -233,10 +235,13 @@ class CaptureSession:
         if artifact_uri:
             self.artifact_roots[artifact_uri.rstrip("/")] = kind, owner_id
 
-    def owner(self, artifact_uri: str, path: str) -> ArtifactOwner | None:
+    def owner(
+        self, artifact_uri: str, path: str, *, anywhere: bool = False
+    ) -> ArtifactOwner | None:
         """Return the owner of ``path`` in the repository at ``artifact_uri``.
 
-        None if it is not an artifact of a run, model or trace that is captured.
+        None if it is not an artifact of a run, model or trace that is captured, or of one that
+        may be anywhere.
         """
         root = artifact_uri.rstrip("/")
         if remembered := self.artifact_roots.get(root):
@@ -244,7 +249,8 @@ class CaptureSession:
         uri = "/".join(part for part in (root, path) if part)
         for kind, pattern in _ARTIFACT_ROOTS:
             match = pattern.search(uri)
-            if match and (switch.everything or self.server or self._captured(kind, match[1])):
+            everything = anywhere or switch.everything or self.server
+            if match and (everything or self._captured(kind, match[1])):
                 return ArtifactOwner(kind, match[1], match[2] or "")
         return None
 

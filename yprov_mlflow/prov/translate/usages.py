@@ -1,7 +1,7 @@
 """Usages of objects that are read through MLflow.
 
 The run uses the objects of others. Its own objects are used by the session or context that read
-them, so that a run is no input of itself.
+them, so a run never becomes its own input.
 """
 
 from __future__ import annotations
