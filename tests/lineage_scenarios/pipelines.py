@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,5 +214,4 @@ def play(numbers: range, folder: Path, reads: Sequence[str] = READS) -> list[Pip
         pipeline = Pipeline(number, inner, reads)
         pipeline.play()
         pipelines.append(pipeline)
-    time.sleep(0.1)
     return pipelines
