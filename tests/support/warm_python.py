@@ -33,7 +33,12 @@ def run(
     Raises:
         subprocess.TimeoutExpired: It takes longer; it is killed then, as are its children.
     """
-    early = [name for name in env if name.startswith("PYTHON") or name == "YPROV_MLFLOW"]
+    own = {**os.environ, "YPROV_MLFLOW": None}
+    early = [
+        name
+        for name, value in env.items()
+        if (name.startswith("PYTHON") or name == "YPROV_MLFLOW") and value != own.get(name)
+    ]
     assert not early, f"{early} must be there before the imports: start a new interpreter"
     command = [str(script), *args]
     with tempfile.TemporaryDirectory(prefix="yprov-test-") as folder:
