@@ -1,7 +1,7 @@
-"""Calls of packages that open data files past Python's ``open``, which no audit hook sees.
+"""Calls of packages that open data files past Python's ``open``, and so past its audit hook.
 
 Each adapter is made when its package is imported, and imports nothing itself. It notes the path
-before the call, and passes the call on as it is. Whatever goes through Python's ``open`` needs
+before the call, and passes the call on as it is. What goes through Python's ``open`` needs
 none: pandas but for Parquet, numpy, zarr, ``torch.load``, local files of fsspec.
 """
 
@@ -30,7 +30,7 @@ class _Call(NamedTuple):
     Args:
         module: Module of the function or class.
         name: Name in the module; ``Class.method`` for a method.
-        mode: What the call does with the file.
+        mode: How the file is opened; empty if an argument says so.
         position: Position of the path among the arguments, ``self`` not counted.
         keyword: Its name.
     """

@@ -405,8 +405,16 @@ class FileWatch:
     def _write_rest(self, run: _WatchedRun) -> None:
         """Write the rows of a run that ended before they were complete."""
         rows = []
-        for number, row in list(run.waiting.items()):
-            answer = _without_hash(number, row, "the run ended before")
+        waiting = list(run.waiting.values())
+        for opening in list(self._openings):
+            if opening[0] is run and opening[-1] and run.filter.is_data(opening[1]):
+                _, path, mode, time_ns, _ = opening
+                waiting.append({"path": path, "mode": mode, "time_ns": time_ns})
+        for path, (time_ns, before) in run.written.items() if not run.sent_last else ():
+            if signature(path) != before:
+                waiting.append({"path": path, "mode": WRITTEN, "time_ns": time_ns})
+        for row in waiting:
+            answer = _without_hash(0, row, "the run ended before")
             if "dropped" not in answer:
                 del answer["id"]
                 rows.append({**row, **answer})
