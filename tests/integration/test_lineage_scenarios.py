@@ -11,7 +11,7 @@ TESTS = Path(__file__).parents[1]
 
 def test_the_lineage_of_random_pipelines_is_the_truth() -> None:
     # A process, since what a process reads is captured by a hook that cannot be removed.
-    command = [sys.executable, "-m", "lineage_scenarios", "--pipelines=8", "--reads=file,dataset"]
+    command = [sys.executable, "-m", "lineage_scenarios", "--pipelines=8"]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=300)
     assert "precision 1.000000, recall 1.000000" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0

@@ -49,7 +49,11 @@ def main() -> int:
 def environment(folder: Path, store: str = "file") -> dict[str, str]:
     """Return the environment of a process that plays pipelines in a folder."""
     uri = f"{folder}/mlruns" if store == "file" else f"sqlite:///{folder}/mlflow.db"
+    # MLflow downloads there. Below it, the files of the pipelines would count as temporary, too.
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
     return os.environ | {
+        "TMPDIR": str(temporary),
         "MLFLOW_TRACKING_URI": f"yprov+{uri}",
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
