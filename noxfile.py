@@ -54,6 +54,13 @@ def corpus(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "tests/integration/test_restored_corpus.py", env=env)
 
 
+@nox.session(python="3.11", default=False)
+def file_adapters(session: nox.Session) -> None:
+    """Test the collector of files with packages that open files past Python; several GB."""
+    session.install(".[test]", "h5py", "netCDF4", "safetensors", "zarr", "fsspec", "torch")
+    session.run("pytest", "tests/unit/sampling/test_opened_files.py")
+
+
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """Run all static checks."""
