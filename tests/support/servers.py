@@ -63,7 +63,7 @@ def mlflow_server(
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_for(f"{address}/health", process, log)
+        wait_for(f"{address}/health", process, log)
         yield address, log
     finally:
         stop(process)
@@ -80,7 +80,7 @@ def stop(process: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
     process.wait()
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + BOOT_S
     while time.monotonic() < end:
         if process.poll() is not None:
