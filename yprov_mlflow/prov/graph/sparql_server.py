@@ -49,7 +49,7 @@ _FUSEKI = _Routes("/sparql", "/update", "/data")
 
 
 class _NoRouteError(GraphError):
-    """The server has no such route, or it does not answer in SPARQL."""
+    """The server lacks this route, or does not answer it in SPARQL."""
 
 
 class SparqlServer:
@@ -88,7 +88,7 @@ class SparqlServer:
         self._request("PUT", url, params={"graph": graph}, headers=headers, data=n_triples)
 
     def delete(self, graph: str) -> None:
-        """Delete a named graph; one that does not exist is no error.
+        """Delete a named graph, if it exists.
 
         Raises:
             GraphError: The server is away or rejects the request.
@@ -256,7 +256,7 @@ class ServerGraph:
     def quads(
         self, subject: Terms = None, predicate: Terms = None, object: Terms = None
     ) -> Iterator[Quad]:
-        """Yield statements; see ``Graph``. A server has no lasting names for blank nodes."""
+        """Yield statements; see ``Graph``. Blank nodes of a server cannot be asked for."""
         for combination in product(*map(_batches, (subject, predicate, object))):
             values = " ".join(
                 f"VALUES ?{name} {{ {' '.join(map(str, terms))} }}"
