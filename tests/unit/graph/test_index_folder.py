@@ -115,7 +115,7 @@ def test_a_question_does_not_wait_for_a_long_writer(index: IndexFolder) -> None:
     with FileLock(str(index.folder / INDEX_LOCK)):
         (problem,) = index.drain(timeout_s=0.05).problems
         assert "1 documents are not in the index yet" in problem
-        assert labels(index) == ["run 1"]
+    assert labels(index) == ["run 1"]
     assert index.drain().added == 1
 
 

@@ -1,17 +1,17 @@
 """The index on disk: one graph of many documents, which several processes read and write.
 
-RocksDB, below pyoxigraph, lets one process write and any number read. So a process writes in
-short turns, each under a lock, and adds documents in batches. A document is complete once its
-digest is noted: a process that is killed before leaves a document that the next one replaces.
+RocksDB, below pyoxigraph, lets one process write, and nothing may be opened meanwhile. So a process
+writes in short turns, each under a lock, which a reader only needs to open the graph. A document
+is complete once its digest is noted: a process that is killed before leaves a document that the
+next one replaces.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -33,8 +33,6 @@ TURN_BYTES = 2**25  # of N-Quads in one turn: a second or two, and some hundred 
 LOCK_TIMEOUT_S = 60.0  # how long a process waits for its turn
 DRAIN_TIMEOUT_S = 5.0  # how long a question waits to add the documents that wait
 _BULK_BYTES = 2**22  # from here on, loading without a transaction is faster
-_OPEN_PAUSE_S = 0.05
-_OPEN_TRIES = 5  # a reader may open the files at the moment when a writer replaces them
 
 # Not in the graph of a document, and with a term of no document: questions do not meet it.
 _MARKS = NamedNode("urn:yprov-mlflow:index")
@@ -77,20 +75,18 @@ class IndexFolder:
         return (self.folder / GRAPH).is_dir() or handover.waiting(self.folder) > 0
 
     def graph(self) -> LocalGraph:
-        """Return the graph as it is now; others may write to it meanwhile.
+        """Return the graph as it is now; others may write to it afterwards.
 
         Raises:
-            GraphError: There is no index, or it is damaged.
+            GraphError: There is no index, it is damaged, or others write to it all the time.
         """
         path = self.folder / GRAPH
         if not path.is_dir():
             cure = "Make one with: yprov-mlflow index PATH|URI, or name documents with --from"
             raise GraphError("there is no index yet", str(self.folder), cure)
-        for _ in range(_OPEN_TRIES - 1):
-            with suppress(GraphError):
-                return LocalGraph.open(path)
-            time.sleep(_OPEN_PAUSE_S)
-        return LocalGraph.open(path)
+        # Once it is open, the files of a reader stay as they are.
+        with self._locked(LOCK_TIMEOUT_S):
+            return LocalGraph.open(path)
 
     def digests(self) -> dict[str, list[str]]:
         """Return the digests of the documents in the index by the IRI of their graph."""
