@@ -11,11 +11,15 @@ from support.builders.pipeline_documents import FIRST, SECOND
 from support.sparql_servers import answering, oxigraph, virtuoso
 
 from yprov_mlflow.prov.errors import GraphError, QueryError
-from yprov_mlflow.prov.graph import sparql_server
+from yprov_mlflow.prov.formats import prov_json
+from yprov_mlflow.prov.graph import handover, sparql_server
+from yprov_mlflow.prov.graph.index_folder import IndexFolder
+from yprov_mlflow.prov.graph.index_server import IndexServer
 from yprov_mlflow.prov.graph.lineage_report import of_thing
 from yprov_mlflow.prov.graph.lookup import iri
 from yprov_mlflow.prov.graph.sparql_server import ServerGraph, SparqlServer
 from yprov_mlflow.prov.graph.stores import LocalGraph
+from yprov_mlflow.prov.model.document import Document
 
 YES = b'{"head": {}, "boolean": true}'
 COUNT = "SELECT (COUNT(*) AS ?n) { GRAPH ?g { ?s prov:used ?o } }"
@@ -95,6 +99,30 @@ def test_lineage_is_that_of_a_local_graph(
     assert set(map(str, report.lineage.links)) == set(map(str, expected.lineage.links))
     assert (report.people, report.commits) == (expected.people, expected.commits)
     assert {FIRST, SECOND} & {t.details.get("run_id") for t in report.things}
+
+
+def test_the_index_can_be_on_a_server(server_graph: ServerGraph, tmp_path: Path) -> None:
+    login = "dba:dba@" if server_graph.server._login else ""
+    url = server_graph.server.base.replace("://", f"://{login}")
+    index = IndexServer(url, IndexFolder(tmp_path))
+    first, second = run_document(1), run_document(2)
+    assert index.add([first, second])[:2] == (2, 0)
+    assert index.add([first, second])[:2] == (0, 2)
+    handover.hand_over(tmp_path, "2" * 32, prov_json.dumps(run_document(2, "renamed")))
+    assert index.drain().added == 1
+    assert handover.waiting(tmp_path) == 0
+    labels = "SELECT ?label { ?run a prov:Activity ; rdfs:label ?label FILTER(STRLEN(?label) < 8) }"
+    assert {row[0].value for row in index.graph().select(labels).rows} >= {"run 1", "renamed"}
+    assert index.remove([*index.digests(), "urn:absent"]) == 2
+    assert "dba" not in index.place
+    assert not index.digests()
+    assert not {row[0].value for row in index.graph().select(labels).rows} & {"run 1", "renamed"}
+
+
+def run_document(number: int, label: str = "") -> Document:
+    namespace = f"urn:uuid:99999999-0000-0000-0000-{number:012d}#"
+    label = label or f"run {number}"
+    return Document({"run": namespace}, {"activity": {"run:run": {"prov:label": label}}})
 
 
 def test_a_graph_can_be_changed_and_deleted(server_graph: ServerGraph) -> None:

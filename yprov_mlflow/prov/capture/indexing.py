@@ -15,6 +15,7 @@ from yprov_mlflow.prov.errors import YprovMlflowError
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.file_formats import documents_below
 from yprov_mlflow.prov.graph.index_folder import IndexFolder, Update
+from yprov_mlflow.prov.graph.index_server import IndexServer
 from yprov_mlflow.prov.graph.stores import Graph, LocalGraph
 from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
@@ -39,9 +40,11 @@ def graph_of(documents: Iterable[Document] | None, on_problem: Callable[[str], o
     return index().graph()
 
 
-def index() -> IndexFolder:
-    """Return the index of the settings."""
-    return IndexFolder(settings.load().index_folder)
+def index() -> IndexFolder | IndexServer:
+    """Return the index of the settings: a folder or a server."""
+    config = settings.load()
+    folder = IndexFolder(config.index_folder)
+    return IndexServer(config.index_server, folder) if config.index_server else folder
 
 
 def update() -> Update:

@@ -55,9 +55,9 @@ def index(
     """
     from yprov_mlflow.prov.capture import indexing
 
-    folder, problems = indexing.index(), list[str]()
+    target, problems = indexing.index(), list[str]()
     if rebuild:
-        folder.clear()
+        target.clear()
     if not status:
         problems += indexing.update().problems
         with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as scratch:
@@ -65,14 +65,15 @@ def index(
             if remove:
                 from yprov_mlflow.prov.formats.bundles import name_of
 
-                count = folder.remove(name_of(document).iri for document in documents)
+                count = target.remove(name_of(document).iri for document in documents)
                 click.echo(f"{count} documents removed.")
             else:
                 if rebuild and not sources:
                     documents = indexing.journaled(problems)
-                result = folder.add(documents, _print_progress)
+                result = target.add(documents, _print_progress)
+                problems += result.problems
                 click.echo(f"{result.added} documents added, {result.unchanged} unchanged.")
-    click.echo(f"{len(folder.digests())} documents in {folder.folder}")
+    click.echo(f"{len(target.digests())} documents in {target.place}")
     console.print_first(problems)
     sys.exit(console.PARTLY if problems else 0)
 

@@ -1,4 +1,4 @@
-"""Documents on their way to the index: files that processes leave, and whoever asks next adds.
+"""Documents on their way to the index: files that the next question adds.
 
 This module does not load pyoxigraph: the process that trains uses it.
 """

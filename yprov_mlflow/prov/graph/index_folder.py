@@ -35,8 +35,8 @@ DRAIN_TIMEOUT_S = 5.0  # how long a question waits to add the documents that wai
 _BULK_BYTES = 2**22  # from here on, loading without a transaction is faster
 
 # Not in the graph of a document, and with a term of no document: questions do not meet it.
-_MARKS = NamedNode("urn:yprov-mlflow:index")
-_DIGEST = NamedNode("urn:yprov-mlflow:digest")
+MARKS = NamedNode("urn:yprov-mlflow:index")
+DIGEST = NamedNode("urn:yprov-mlflow:digest")
 
 
 _Result = TypeVar("_Result")
@@ -51,7 +51,7 @@ class Update(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-class _Content(NamedTuple):
+class Content(NamedTuple):
     """A document as the index stores it."""
 
     graph: NamedNode
@@ -69,6 +69,7 @@ class IndexFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.place = str(folder)
 
     def exists(self) -> bool:
         """Return whether there is an index, or a document that waits for one."""
@@ -78,21 +79,21 @@ class IndexFolder:
         """Return the graph as it is now; others may write to it afterwards.
 
         Raises:
-            GraphError: There is no index, it is damaged, or others write to it all the time.
+            GraphError: It does not exist, is damaged, or others write to it all the time.
         """
         path = self.folder / GRAPH
         if not path.is_dir():
             cure = "Make one with: yprov-mlflow index PATH|URI, or name documents with --from"
             raise GraphError("there is no index yet", str(self.folder), cure)
         # Once it is open, the files of a reader stay as they are.
-        with self._locked(LOCK_TIMEOUT_S):
+        with self.locked(LOCK_TIMEOUT_S):
             return LocalGraph.open(path)
 
     def digests(self) -> dict[str, list[str]]:
         """Return the digests of the documents in the index by the IRI of their graph."""
         digests: dict[str, list[str]] = {}
         if (self.folder / GRAPH).is_dir():
-            for quad in self.graph().store.quads_for_pattern(None, _DIGEST, None, _MARKS):
+            for quad in self.graph().store.quads_for_pattern(None, DIGEST, None, MARKS):
                 assert isinstance(quad.subject, NamedNode) and isinstance(quad.object, Literal)
                 digests.setdefault(quad.subject.value, []).append(quad.object.value)
         return digests
@@ -113,10 +114,10 @@ class IndexFolder:
         Raises:
             GraphError: Another process has not let this one write, or the index is damaged.
         """
-        result, batch, size = Update(), list[_Content](), 0
+        result, batch, size = Update(), list[Content](), 0
         known, begun = self.digests(), set[str]()
         for document in documents:
-            content = _content(document)
+            content = content_of(document)
             if content.digest in known.get(content.graph.value, ()):
                 begun.add(content.graph.value)
                 result = result._replace(unchanged=result.unchanged + 1)
@@ -132,7 +133,7 @@ class IndexFolder:
             on_turn(result)
         return result
 
-    def _turn(self, batch: list[_Content], begun: set[str], result: Update) -> Update:
+    def _turn(self, batch: list[Content], begun: set[str], result: Update) -> Update:
         self._in_turn(LOCK_TIMEOUT_S, lambda store: _write(store, batch, begun))
         records = sum(content.records for content in batch)
         return result._replace(added=result.added + len(batch), records=result.records + records)
@@ -158,7 +159,7 @@ class IndexFolder:
         problems: list[str] = []
         records = count = 0
         for files in _batches(handover.take(self.folder)):
-            batch = [c for file in files if (c := _waiting_content(file, problems))]
+            batch = [c for file in files if (c := waiting_content(file, problems))]
             _write(store, batch, set())
             count, records = count + len(batch), records + sum(c.records for c in batch)
             store.flush()
@@ -174,13 +175,13 @@ class IndexFolder:
         return len(chosen)
 
     def clear(self) -> None:
-        """Remove the graph, whatever state it is in; documents that wait stay.
+        """Remove the graph, also a damaged one; documents that wait stay.
 
         Raises:
             GraphError: Another process writes to it, or the folder cannot be removed.
         """
         try:
-            with self._locked(LOCK_TIMEOUT_S):
+            with self.locked(LOCK_TIMEOUT_S):
                 shutil.rmtree(self.folder / GRAPH, ignore_errors=False)
         except FileNotFoundError:
             return
@@ -188,7 +189,13 @@ class IndexFolder:
             raise GraphError.unwritable(str(self.folder), error) from error
 
     @contextmanager
-    def _locked(self, timeout_s: float) -> Iterator[None]:
+    def locked(self, timeout_s: float) -> Iterator[None]:
+        """Hold the lock of the index.
+
+        Raises:
+            Timeout: Others hold it for longer than a short timeout.
+            GraphError: Others hold it for longer than ``LOCK_TIMEOUT_S``.
+        """
         try:
             private_folder(self.folder, self.folder)
             with FileLock(str(self.folder / INDEX_LOCK), timeout=timeout_s):
@@ -200,7 +207,7 @@ class IndexFolder:
 
     def _in_turn(self, timeout_s: float, work: Callable[[pyoxigraph.Store], _Result]) -> _Result:
         """Write to the store in a turn of this process."""
-        with self._locked(timeout_s):
+        with self.locked(timeout_s):
             try:
                 store = pyoxigraph.Store(str(self.folder / GRAPH))
             except DAMAGE as error:
@@ -215,19 +222,20 @@ class IndexFolder:
             return result
 
 
-def _content(document: Document) -> _Content:
+def content_of(document: Document) -> Content:
+    """Return a document as the index stores it."""
     stream = BytesIO()
     N_QUADS.dump([document], stream)
     n_quads = stream.getvalue()
     records = sum(map(len, document.records.values()))
     digest = hashlib.sha256(n_quads).hexdigest()
-    return _Content(NamedNode(name_of(document).iri), digest, n_quads, records)
+    return Content(NamedNode(name_of(document).iri), digest, n_quads, records)
 
 
-def _waiting_content(file: Path, problems: list[str]) -> _Content | None:
+def waiting_content(file: Path, problems: list[str]) -> Content | None:
     """Return the content of a file that waits; a damaged one is a problem and is removed."""
     try:
-        return _content(prov_json.loads(handover.content(file)))
+        return content_of(prov_json.loads(handover.content(file)))
     except (OSError, EOFError, DocumentError) as error:
         problems.append(f"{file.name}: the document cannot be read, and is not indexed: {error}")
         return None
@@ -247,7 +255,7 @@ def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _write(store: pyoxigraph.Store, batch: list[_Content], begun: set[str]) -> None:
+def _write(store: pyoxigraph.Store, batch: list[Content], begun: set[str]) -> None:
     """Write documents; the first of a name replaces those that are there."""
     for content in batch:
         if content.graph.value not in begun:
@@ -258,12 +266,12 @@ def _write(store: pyoxigraph.Store, batch: list[_Content], begun: set[str]) -> N
         store.bulk_load(n_quads, RdfFormat.N_QUADS)
     else:
         store.load(n_quads, RdfFormat.N_QUADS)
-    store.extend(Quad(c.graph, _DIGEST, Literal(c.digest), _MARKS) for c in batch)
+    store.extend(Quad(c.graph, DIGEST, Literal(c.digest), MARKS) for c in batch)
 
 
 def _remove(store: pyoxigraph.Store, graphs: Iterable[NamedNode]) -> None:
     for graph in graphs:
-        marks = list(store.quads_for_pattern(graph, _DIGEST, None, _MARKS))
+        marks = list(store.quads_for_pattern(graph, DIGEST, None, MARKS))
         # The digest goes first: without it, a document that is half removed is replaced.
         for mark in marks:
             store.remove(mark)
