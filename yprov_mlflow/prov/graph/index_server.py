@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from filelock import Timeout
-from pyoxigraph import Literal, RdfFormat, Triple, parse, serialize
+from pyoxigraph import Literal, NamedNode, RdfFormat, Triple, parse, serialize
 
 from yprov_mlflow.prov.graph import handover
 from yprov_mlflow.prov.graph.index_folder import (
@@ -45,8 +45,8 @@ class IndexServer:
         digests: dict[str, list[str]] = {}
         query = f"SELECT ?g ?digest {{ GRAPH {MARKS} {{ ?g {DIGEST} ?digest }} }}"
         for graph, digest in self._server.query(query).rows:
-            assert graph is not None and digest is not None
-            digests.setdefault(graph.value, []).append(digest.value)  # type: ignore[union-attr]
+            assert isinstance(graph, NamedNode) and isinstance(digest, Literal)
+            digests.setdefault(graph.value, []).append(digest.value)
         return digests
 
     def add(
