@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -92,7 +93,7 @@ def usages(document: dict[str, Any]) -> set[tuple[str, str, str, str | None]]:
     return {
         (
             usage["prov:activity"],
-            usage["prov:entity"],
+            re.sub("/[0-9a-f]{64}$", "", usage["prov:entity"]),
             usage["prov:role"]["$"].removeprefix("mlf:"),
             usage.get("mlf:requestedAlias"),
         )
@@ -125,7 +126,7 @@ def test_reads_that_mlflow_makes_for_itself_are_no_usages(state: dict[str, Any])
 def test_the_content_of_a_download_is_that_of_the_other_run(state: dict[str, Any]) -> None:
     def contents(document: dict[str, Any], prefix: str) -> set[tuple[str, str]]:
         return {
-            (file.removeprefix(prefix), record["prov:generalEntity"])
+            (re.sub("/[0-9a-f]{64}$", "", file.removeprefix(prefix)), record["prov:generalEntity"])
             for record in document["specializationOf"].values()
             if (file := record["prov:specificEntity"]).startswith(f"{prefix}:artifact/t%2F")
         }

@@ -72,20 +72,27 @@ file_lists = st.lists(files, min_size=1, max_size=3, unique_by=lambda file: file
 
 @st.composite
 def metrics(draw: st.DrawFn, key: str) -> Entry:
-    count = draw(st.integers(1, 4))
-
-    def column(strategy: st.SearchStrategy[Any]) -> list[Any]:
-        return draw(st.lists(strategy, min_size=count, max_size=count))
-
+    named_model = draw(st.none() | models)
+    rows = draw(
+        st.lists(
+            st.tuples(numbers, timestamps, steps),
+            min_size=1,
+            max_size=4,
+            # Equal points of one model are one measurement: documents ignore the others.
+            unique_by=(lambda row: repr(row)) if named_model is not None else None,
+        )
+    )
+    columns = list(zip(*rows, strict=True))
+    count = len(rows)
     return (
         MetricsLogged,
         [key] * count,
-        array("d", column(numbers)),
-        array("q", column(timestamps)),
-        array("q", column(steps)),
+        array("d", columns[0]),
+        array("q", columns[1]),
+        array("q", columns[2]),
         (),
         None,
-        draw(st.none() | st.just([draw(models)] * count)),
+        [named_model] * count if named_model is not None else None,
         draw(st.none() | st.just([["iris", "d1"]] * count)),
     )
 

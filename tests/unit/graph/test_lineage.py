@@ -129,6 +129,27 @@ def test_a_copy_of_what_a_run_read_is_not_an_origin() -> None:
     assert "run run 1" not in origins(copying, reading(2, 50, SHA))
 
 
+def test_an_artifact_that_was_read_is_the_version_of_its_run_with_that_content() -> None:
+    other = document(3, 5, ("b.csv", SHA))
+    writer = document(1, 10, ("a.csv", "8" * 64), ("a.csv", SHA))
+    reader = document(2, 50, ("c.csv", "9" * 64))
+    reader.prefixes["other"] = "urn:uuid:00000000-0000-0000-0000-000000000001#"
+    name, content = f"other:artifact/a.csv/{SHA}", f"sha256:{SHA}"
+    use(reader, name, "2026-01-02T03:00:40+00:00", **reader.records["entity"]["run:artifact/c.csv"])
+    reader.records["specializationOf"]["run:copy"] = {
+        "prov:specificEntity": name,
+        "prov:generalEntity": content,
+    }
+    graph = LocalGraph.in_memory([other, writer, reader])
+    up = of_thing(graph, "run 2", "up")
+    assert "run run 1" in labels(up)
+    assert "run run 3" not in labels(up)
+    (source,) = {link.before for link in up.lineage.links if link.relation == "used"}
+    assert source.endswith("000000000001#artifact/a.csv/2")
+    assert "run run 2" in labels(of_thing(graph, "run 1", "down"))
+    assert "run run 2" not in labels(of_thing(graph, "run 3", "down"))
+
+
 def test_a_cycle_in_what_users_logged_ends() -> None:
     first, second = document(1, 10, ("a.csv", SHA)), document(2, 20, ("b.csv", "8" * 64))
     for one, other, path in ((first, 2, "b.csv"), (second, 1, "a.csv")):

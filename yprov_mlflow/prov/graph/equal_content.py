@@ -10,6 +10,7 @@ from yprov_mlflow.prov.graph import things
 from yprov_mlflow.prov.graph.lookup import about, first, iri, pointing, values
 from yprov_mlflow.prov.graph.run_parts import MOST_LEVELS, RunParts
 from yprov_mlflow.prov.graph.stores import Term
+from yprov_mlflow.prov.model.identifiers import parts_of_version
 
 _EMPTY = iri("sha256:") + "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _OF_EVERY_MODEL = frozenset(
@@ -28,7 +29,7 @@ class EqualContent(RunParts):
 
         Other records, such as params, are left out.
         """
-        records = list(dict.fromkeys(records))
+        records = self._numbered(records)
         pending = [name for name in records if name not in self._nodes]
         kinds = self._kind_of(pending)
         wholes = about(
@@ -48,6 +49,31 @@ class EqualContent(RunParts):
             self._nodes[name] = owner if is_part else name if kinds[name] is not None else None
         self._join_equal_files(name for name in pending if self._nodes[name] == name)
         return list(dict.fromkeys(n for r in records if (n := self._nodes[r]) is not None))
+
+    def _numbered(self, records: Iterable[str]) -> list[str]:
+        """Return records, and for artifacts that readers name by content the version of its run."""
+        records = list(dict.fromkeys(records))
+        named = {name: parts for name in records if (parts := parts_of_version(name))}
+        contents = {iri("sha256:") + sha256 for _, sha256 in named.values()}
+        copies = pointing(self._graph, contents, "prov:specializationOf")
+        for name, (first_version, sha256) in named.items():
+            for copy in copies[iri("sha256:") + sha256]:
+                if parts_of_version(copy) is None and _is_version(copy, first_version):
+                    self._aliases.setdefault(name, copy)
+        return list(dict.fromkeys(self._aliases.get(name, name) for name in records))
+
+    def _named_by_readers(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Return for artifacts the records by which readers name them."""
+        contents = self._contents(names)
+        copies = pointing(self._graph, set(contents.values()), "prov:specializationOf")
+        return {
+            name: [
+                copy
+                for copy in copies[content]
+                if (parts := parts_of_version(copy)) and _is_version(name, parts[0])
+            ]
+            for name, content in contents.items()
+        }
 
     def without_copies(self, names: list[str]) -> list[str]:
         """Return the things of a file without the copies that runs logged after they had read it.
@@ -204,6 +230,12 @@ class EqualContent(RunParts):
                 break
             record = outer[0]
         return False
+
+
+def _is_version(record: str, first_version: str) -> bool:
+    """Return whether a record is this artifact or a later version of it, of any rank."""
+    number = record.removeprefix(first_version).partition("@")[0].removeprefix("/")
+    return record.startswith(first_version) and (not number or number.isdigit())
 
 
 def _instants(statements: dict[str, list[Term]], predicate: str = "prov:atTime") -> list[float]:

@@ -21,6 +21,7 @@ class RunParts:
         self._graph = graph
         self._kinds: dict[str, str | None] = {}
         self._nodes: dict[str, str | None] = {}
+        self._aliases: dict[str, str] = {}
         self._runs: dict[str, str | None] = {}
         self._is_operation: dict[str, bool] = {}
         self._makers: dict[str, tuple[str, ...]] = {}

@@ -187,4 +187,6 @@ class Steps(EqualContent):
         for content, copies in pointing(self._graph, contents, "prov:specializationOf").items():
             self.nodes(copies)
             inner[content] = self._joined.get(content, [])
+        files = [name for name in names if self._kinds.get(name) == things.FILE]
+        inner.update(self._named_by_readers(files))
         return {name: [name, *inner.get(name, ())] for name in names}

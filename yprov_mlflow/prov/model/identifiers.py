@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import uuid
 
 from yprov_mlflow.prov import ids
@@ -57,6 +58,25 @@ def relation(verb: str, first: str, second: str, extra: str = "") -> str:
 def unnamed(section: str, first: str, second: str) -> str:
     """Return the key of a relation without an id, for formats that need a key."""
     return f"_:{section}/{first.replace(':', '$')}!{second.replace(':', '$')}"
+
+
+_BY_CONTENT = re.compile(r"(.*[:#/]artifact/[^/]+)/([0-9a-f]{64})\Z")
+
+
+def version_by_content(first: str, sha256: str) -> str:
+    """Return the id of a version of an artifact whose number is not known.
+
+    Args:
+        first: Id of the first version.
+        sha256: Content of this one.
+    """
+    return f"{first}/{sha256}"
+
+
+def parts_of_version(identifier: str) -> tuple[str, str] | None:
+    """Return first version and content of an id by ``version_by_content``, None for others."""
+    match = _BY_CONTENT.match(identifier)
+    return (match[1], match[2]) if match is not None else None
 
 
 @dataclasses.dataclass

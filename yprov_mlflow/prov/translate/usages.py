@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from yprov_mlflow.prov.events import ObjectRead
 from yprov_mlflow.prov.model.document import Attributes
-from yprov_mlflow.prov.model.identifiers import RUN, STORE, digest, segment
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, digest, segment, version_by_content
 from yprov_mlflow.prov.model.literals import name, optional_text, text
 from yprov_mlflow.prov.translate.artifacts import (
     ARTIFACT_TYPES,
@@ -134,10 +134,13 @@ def _file(
     state = translation.artifacts.get(entity)
     if state is not None:
         return _Object(state.current or state.latest, is_own)
+    content = None if is_own else add_content(translation, sha256)
+    if content is not None:
+        # The other run may have overwritten the file; only its document counts the versions.
+        entity = version_by_content(entity, content.removeprefix("sha256:"))
     part_of = name(root.owner) if root.owner is not None else None
     attributes: Attributes = {"mlf:path": text(path), "dcterms:isPartOf": part_of}
     translation.builder.entity(entity, ARTIFACT_TYPES, text(path), attributes)
-    content = None if is_own else add_content(translation, sha256)
     if content is not None:
         translation.builder.specialization_of(entity, content)
     return _Object(entity, is_own, not is_own)

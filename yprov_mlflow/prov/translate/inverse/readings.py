@@ -18,7 +18,10 @@ from yprov_mlflow.prov.translate.inverse.document_index import (
 )
 from yprov_mlflow.prov.translate.usages import ROLES
 
-_FILE = re.compile(r"([^:]+):(?:logged-model/([^/]+)/)?artifact/([^/@]+)(?:/\d+)?(?:@.*)?\Z")
+_FILE = re.compile(
+    r"([^:]+):(?:logged-model/([^/]+)/)?artifact/([^/@]+)"
+    r"(?:/(?:\d+|[0-9a-f]{64}))?(?:@.*)?\Z"
+)
 _FOLDER = re.compile(r"([^:]+):(?:logged-model/([^/]+)/)?folder/([^/]+)\Z")
 _VERSION = re.compile(r"store:model/([^/]+)/version/([^/]+)\Z")
 _OBJECT = re.compile(r"store:(logged-model|trace|dataset)/([^/]+)\Z")
