@@ -11,7 +11,7 @@ from yprov_mlflow.prov import events
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader
 
 SCRIPT = """
-import numpy, yprov_mlflow as mlflow
+import numpy, pathlib, yprov_mlflow as mlflow
 from mlflow.entities import LoggedModelOutput
 client = mlflow.MlflowClient()
 with mlflow.start_run() as run:
@@ -22,6 +22,7 @@ with mlflow.start_run() as run:
     mlflow.delete_tag("t")
     mlflow.log_input(mlflow.data.from_numpy(numpy.arange(4), name="d"), "training")
     mlflow.log_text("hello", "hello.txt")
+    pathlib.Path("data.csv").read_text()
     with mlflow.prov.context("training"), mlflow.prov.epoch(1):
         mlflow.log_metric("loss", 0.25, synchronous=False)
     model = mlflow.create_external_model("m", params={"p": "1"}, tags={"k": "v"})
@@ -64,6 +65,7 @@ print(run.info.run_id)
 
 def events_of(script: str, tmp_path: Path) -> list[events.Event]:
     """Run a script that prints the id of a run, and return the events of that run."""
+    (tmp_path / "data.csv").write_text("a,b\n")
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -72,6 +74,8 @@ def events_of(script: str, tmp_path: Path) -> list[events.Event]:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_TRACKING_URI": "sqlite:///m.db",
             "YPROV_MLFLOW_DIR": str(tmp_path / "state"),
+            "YPROV_MLFLOW_COLLECTORS": "default,files",
+            "TMPDIR": str(tmp_path / "state"),  # else the data would be a temporary file
         },
         capture_output=True,
         text=True,

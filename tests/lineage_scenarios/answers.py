@@ -67,4 +67,5 @@ def _node(thing: Thing) -> Node | None:
         return None  # the files in it count
     if "run_id" in details:
         return ("artifact", details["run_id"], details["path"])
-    return ("content", details["sha256"])
+    # A file without a hash is none of the pipeline, and shows as a false answer.
+    return ("content", details.get("sha256", str(details)))

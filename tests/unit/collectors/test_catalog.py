@@ -8,7 +8,8 @@ from yprov_mlflow.prov.collectors.base import Collector
 from yprov_mlflow.prov.collectors.git import Git
 from yprov_mlflow.prov.errors import CollectorError
 
-DEFAULT = [name for name in catalog.BUILT_IN if name != "codecarbon"]
+OPTIONAL = ["files", "codecarbon"]
+DEFAULT = [name for name in catalog.BUILT_IN if name not in OPTIONAL]
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def register(tmp_path, monkeypatch):
         (["default"], DEFAULT),
         (["default", "-nvidia"], [name for name in DEFAULT if name != "nvidia"]),
         (["-nvidia"], [name for name in DEFAULT if name != "nvidia"]),
-        (["-nvidia", "codecarbon"], [n for n in catalog.BUILT_IN if n != "nvidia"]),
+        (["-nvidia", "codecarbon"], [*(n for n in DEFAULT if n != "nvidia"), "codecarbon"]),
         (["-nvidia", "default"], DEFAULT),
-        (["all", "-default"], ["codecarbon"]),
+        (["all", "-default"], OPTIONAL),
         (["git", "cpu", "git"], ["cpu", "git"]),  # in the order in which they are probed
     ],
     ids=str,
@@ -46,7 +47,7 @@ def test_choose(chosen, expected):
 
 def test_built_in_names_do_not_read_entry_points(monkeypatch):
     monkeypatch.delattr(plugins, "entry_points")
-    assert catalog.choose(["default", "codecarbon"]) == [*catalog.BUILT_IN]
+    assert catalog.choose(["default", *OPTIONAL]) == [*catalog.BUILT_IN]
 
 
 def test_measuring_collectors_are_probed_first():
