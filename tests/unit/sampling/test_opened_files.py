@@ -301,7 +301,7 @@ def test_errors_in_the_hook_are_not_those_of_the_user(watch, old_file):
 def test_data_is_told_from_other_files(data, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/home/ada/.cache")
     monkeypatch.setenv("HOME", "/home/ada")
-    rules = FileFilter(("*.log", "scratch/*"), ("/work/state/",))
+    rules = FileFilter(("*.log", "scratch/*"), ("/w/state/",))
     for path in (
         "/data/train.csv",
         "/data/model.pth",
@@ -316,7 +316,7 @@ def test_data_is_told_from_other_files(data, monkeypatch):
         "/data/libx.so.1",
         "/data/a.log",
         "/w/scratch/a.csv",
-        "/work/state/journal/a",
+        "/w/state/journal/a",
         "/home/ada/.cache/matplotlib/font.json",
         "/home/ada/.aws/credentials",
         "/w/mlruns/0/meta.yaml",
