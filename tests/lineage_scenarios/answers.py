@@ -67,5 +67,5 @@ def _node(thing: Thing) -> Node | None:
         return None  # the files in it count
     if "run_id" in details:
         return ("artifact", details["run_id"], details["path"])
-    # A file without a hash is none of the pipeline, and shows as a false answer.
+    # The pipelines name files by content: one without a hash is a wrong answer.
     return ("content", details.get("sha256", str(details)))

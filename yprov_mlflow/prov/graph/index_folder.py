@@ -71,10 +71,6 @@ class IndexFolder:
         self.folder = folder
         self.place = str(folder)
 
-    def exists(self) -> bool:
-        """Return whether there is an index, or a document that waits for one."""
-        return (self.folder / GRAPH).is_dir() or handover.waiting(self.folder) > 0
-
     def graph(self) -> LocalGraph:
         """Return the graph as it is now; others may write to it afterwards.
 
