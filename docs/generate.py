@@ -148,6 +148,7 @@ def calls() -> str:
     events = {name: "`artifacts`" for name in artifacts.WRAPPERS}
     events["upload_trace_data"] = "`artifacts`, `call`"
     events["download_artifacts"] = "`read`, if the program of an active run asked"
+    del events["list_artifacts"]  # it waits for a document, and makes no event
     for name, kinds in kinds_by_method.items():
         if kinds:
             events[name] = ", ".join(f"`{kind.kind}`" for kind in kinds)

@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from support.readers import corpus
 # Machines are shared, so the duration of a single example means nothing.
 settings.register_profile("no-deadline", parent=settings(), deadline=None)
 settings.load_profile("no-deadline")
+
+# Tests look for the file of the document right after the end of a run.
+os.environ.setdefault("YPROV_MLFLOW_END_WAIT", "10")
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,8 @@ def environment(journal: Path) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "YPROV_MLFLOW_DIR": str(journal),
+        # Tests look for the file of the document right after the end of a run.
+        "YPROV_MLFLOW_END_WAIT": "10",
     }
 
 
@@ -160,6 +162,7 @@ def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_ENABLE_PROGRESS_BAR", "false")
     monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("YPROV_MLFLOW_END_WAIT", "10")
 
 
 @pytest.fixture

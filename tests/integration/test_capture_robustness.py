@@ -67,10 +67,8 @@ def test_named_pipe_in_artifact_folder_does_not_hang(sandbox: Sandbox) -> None:
 UNRESPONSIVE_STORE = """
 import json, socket, time, mlflow
 server = socket.create_server(("127.0.0.1", 0))
-from yprov_mlflow.prov.capture import delivery
-assert delivery.deliver.__defaults__[0] <= 10
-delivery.deliver.__defaults__ = (2.0,)
-delivery.UNFINISHED_TIMEOUT_S = 1.0
+from yprov_mlflow.prov.capture import document_thread
+document_thread.TIMEOUT_S = document_thread.UNFINISHED_TIMEOUT_S = 1.0
 client = mlflow.MlflowClient()
 location = f"http://127.0.0.1:{server.getsockname()[1]}/artifacts"
 mlflow.set_experiment(experiment_id=client.create_experiment("unresponsive", location))
@@ -86,7 +84,8 @@ print(json.dumps(durations))
 
 def test_unresponsive_artifact_store_delays_only_first_run(sandbox: Sandbox) -> None:
     start = time.monotonic()
-    done = sandbox.train(UNRESPONSIVE_STORE, f"yprov+{sandbox.sqlite}")
+    env = {"YPROV_MLFLOW_END_WAIT": "2"}
+    done = sandbox.train(UNRESPONSIVE_STORE, f"yprov+{sandbox.sqlite}", **env)
     first, *others = done.json
     assert first > 1.5, "the store must not answer, or the test proves nothing"
     assert max(others) < 1.5

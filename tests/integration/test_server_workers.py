@@ -60,8 +60,8 @@ def start_trace(number, run_id):
 """
 
 WORKER = f"""{CALLS}
-from yprov_mlflow.prov.capture import delivery
-delivery.QUIET_S = 0.3
+from yprov_mlflow.prov.capture import document_thread
+document_thread.QUIET_S = 0.3
 
 for line in sys.stdin:
     try:

@@ -59,6 +59,12 @@ SENT = "sent.json"
 """By sink, the sizes of the journals that the last document sent to it was made from."""
 
 DELIVERY_LOCK = "delivery.lock"
+DELIVERY_REQUEST = "delivery.requested"
+"""Mark by a process that has ended a run while another one writes the run's document."""
+
+RANKS = "ranks"
+"""Folder with an empty file for each rank that has joined a run; see ``capture.rendezvous``."""
+
 BY_CLIENT = "delivered-by-client"
 """Mark in a server's journals of a run: its client delivers the document itself."""
 
@@ -67,6 +73,9 @@ CLAIMS = "claims"
 
 PEERS = "measuring"
 """Folder with a folder for each machine, and in it a file for each process that measures runs."""
+
+RENDEZVOUS = "rendezvous"
+"""Folder with a record for each run that the ranks of a job agreed on."""
 
 KEPT = "kept"
 """Folder with the code of runs, each content under its SHA-256, until it is among artifacts."""
@@ -97,7 +106,7 @@ TAKEN = "taken"
 
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
-_STATE_FOLDERS = frozenset({INDEX, JOURNALS, KEPT, PEERS, SERVER, STORES, STAGING})
+_STATE_FOLDERS = frozenset({INDEX, JOURNALS, KEPT, PEERS, RENDEZVOUS, SERVER, STORES, STAGING})
 
 
 def private_folder(folder: Path, root: Path) -> None:

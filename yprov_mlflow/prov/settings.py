@@ -28,6 +28,10 @@ TABLE = "yprov-mlflow"
 OFF = "off"
 """Value of ``Settings.index`` if runs leave no documents for it."""
 
+ONE_RUN = "one-run"
+"""Value of ``Settings.ranks`` if all ranks of a job log to one run."""
+
+_OWN = "own"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _COLLECTOR = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
@@ -50,6 +54,8 @@ class Settings:
     collectors: tuple[str, ...]
     sinks: tuple[str, ...]
     index: Path | str
+    end_wait_s: float
+    ranks: str
     interval_s: float
     files_limit: int
     files_exclude: tuple[str, ...]
@@ -144,6 +150,12 @@ def _index(value: Any) -> Path | str:
     if isinstance(value, str) and re.match("https?://", value):
         return value
     return _folder(value)
+
+
+def _ranks(value: Any) -> str:
+    if value not in (_OWN, ONE_RUN):
+        raise ValueError(value)
+    return str(value)
 
 
 def _iri(value: Any) -> str:
@@ -278,6 +290,29 @@ SETTINGS: tuple[Setting, ...] = (
         "The graph that `lineage`, `runs`, `diff` and `query` ask. A run that ends leaves a copy "
         "of its document there, and the next question adds it; with off, only "
         "`yprov-mlflow index` adds documents, to the default folder.",
+    ),
+    Setting(
+        "end_wait_s",
+        "YPROV_MLFLOW_END_WAIT",
+        lambda value: _amount(value, 0, 600),
+        0.04,
+        "0.04",
+        "seconds, 0 to 600",
+        "How long the end of a run waits until its document is among its artifacts. The document "
+        "follows in any case: reads of the artifacts through MLflow in the same process wait for "
+        "it, and so does the exit. Set it to 10 if a program looks for the file itself right after "
+        "`end_run`.",
+    ),
+    Setting(
+        "ranks",
+        "YPROV_MLFLOW_RANKS",
+        _ranks,
+        _OWN,
+        "own",
+        "own or one-run",
+        "Whether each rank of a parallel job makes runs of its own, as with MLflow alone, or all "
+        "ranks log to one run: the first that any of them makes, and so on. They must share "
+        "`YPROV_MLFLOW_DIR`. [Many ranks](ranks.md) says how a job is recognized.",
     ),
     Setting(
         "interval_s",

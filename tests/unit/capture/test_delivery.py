@@ -15,7 +15,7 @@ ERROR = OSError("cannot reach postgresql://user:hunter2@host/db")
 
 
 def test_warning_of_a_failed_delivery_has_no_password(caplog: pytest.LogCaptureFixture) -> None:
-    delivery._warn_failed("r", ERROR)
+    delivery.warn_failed("r", ERROR)
     assert "recover --run r" in caplog.text
     assert "hunter2" not in caplog.records[-1].getMessage()
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from yprov_mlflow.prov.capture import mlflow_private, reads
+from yprov_mlflow.prov.capture import document_thread, mlflow_private, reads
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.session import ArtifactOwner, CaptureSession
 from yprov_mlflow.prov.events import ArtifactsLogged, StoreCalled
@@ -164,11 +164,28 @@ def _write_spans(original: Wrapper, repository: Any, *args: Any, **kwargs: Any) 
     return result
 
 
+def _read(original: Wrapper, repository: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call the original after a wait for the promised document of the run."""
+    current = process.get()
+    if current.document_thread is not None and not current.guard.here.off:
+        with current.recorder.warn_only():
+            owner = _owner(current, repository, "")
+            if owner is not None and owner.kind == "run":
+                document_thread.wait(current, owner.id)
+    return original(repository, *args, **kwargs)
+
+
+def _download(original: Wrapper, repository: Any, *args: Any, **kwargs: Any) -> Any:
+    """Do as ``_read``, and record the download if the program asked for it."""
+    return _read(functools.partial(reads.download, original), repository, *args, **kwargs)
+
+
 WRAPPERS: dict[str, Wrapper] = {
     "log_artifact": functools.partial(_write_files, _one_file, False),
     "log_artifacts": functools.partial(_write_files, _folder, False),
     "delete_artifacts": functools.partial(_write_files, _deleted, True),
-    "download_artifacts": reads.download,
+    "download_artifacts": _download,
+    "list_artifacts": _read,
     "log_artifact_from_async_stream": _write_async_stream,
     "log_artifact_from_stream": _write_stream,
     "upload_trace_data": _write_spans,

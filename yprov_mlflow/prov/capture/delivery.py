@@ -6,43 +6,30 @@ The document of a store, which is not a run, goes to the state folder (``recover
 from __future__ import annotations
 
 import contextlib
-import functools
-import queue
+import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.backfill import StoreBackfill
 from yprov_mlflow.prov.capture.open_runs import RunState
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import Written, write_document
-from yprov_mlflow.prov.capture.session import SETTLE, CaptureSession
+from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.capture.sinks import Delivery, Outbox
-from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
-from yprov_mlflow.prov.collectors import ranks
+from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.events import TERMINAL
 from yprov_mlflow.prov.graph import handover
-from yprov_mlflow.prov.ids import store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.settings import OFF
 
-END_TIMEOUT_S = 10.0  # how long the end of a run waits; then the document follows meanwhile
-SERVER_TIMEOUT_S = 5.0  # the same in a server, where a client waits for the response
-UNFINISHED_TIMEOUT_S = 10.0  # how long the exit waits for such a document
-TIMEOUT_S = 30.0  # how long the exit waits for all documents; ``recover`` writes later ones
-SETTLE_TIMEOUT_S = 5.0  # how long the exit waits for the owners of spans without a trace
 FACTS_TIMEOUT_S = 2.0  # how long a document waits for the first facts of collectors
-QUIET_S = 2.0  # how long a finished run must be quiet before late events make a new document
-MAX_LATE_S = 20.0  # after how long they do if it is never quiet
 LOCK_TIMEOUT_S = 60.0  # how long one process waits for another that writes the same document
 
 
@@ -50,138 +37,8 @@ Send = Callable[[JournalDirectory, Delivery], None]
 """Sends the document of a finished run to sinks."""
 
 
-class _Late(NamedTuple):
-    """When the first and the last of a run's late events came."""
-
-    first: float
-    last: float
-
-    def due(self) -> float:
-        """Return when the run needs a look."""
-        return min(self.last + QUIET_S, self.first + MAX_LATE_S)
-
-
-# -- the thread ----------------------------------------------------------------------------
-
-
-class _DeliveryWorker:
-    """One daemon thread that writes documents, so that a run waits for one only so long."""
-
-    def __init__(self, capture: CaptureSession) -> None:
-        self.capture = capture
-        self._jobs: queue.SimpleQueue[tuple[str | None, threading.Event]] = queue.SimpleQueue()
-        self._late: dict[str, _Late] = {}
-        # Reentrant, as a signal handler may log a late event.
-        self._lock = threading.RLock()
-        self.stuck = False
-        self._unfinished = threading.Event()  # set once the last document that took long is written
-        self._unfinished.set()
-        threading.Thread(target=self._work, name="yprov-delivery", daemon=True).start()
-
-    def deliver(self, run_id: str, timeout_s: float) -> bool:
-        """Have a document written, and return whether it was written in time.
-
-        After a timeout, later calls do not wait until the thread is free again: a store that did
-        not answer at the end of one run will not answer at the end of the next.
-        """
-        done = threading.Event()
-        self._jobs.put((run_id, done))
-        if done.wait(0.0 if self.stuck else timeout_s):
-            return True
-        self.stuck, self._unfinished = True, done
-        return False
-
-    def finish(self, timeout_s: float) -> None:
-        """Wait for documents that were not written in time."""
-        self._unfinished.wait(timeout_s)
-
-    def deliver_later(self, run_id: str) -> None:
-        """Have a look at a run once it has been quiet for a while."""
-        now = time.monotonic()
-        with self._lock:
-            earlier = self._late.get(run_id)
-            self._late[run_id] = _Late(earlier.first if earlier else now, now)
-        if earlier is None:
-            self._jobs.put((None, threading.Event()))  # wakes the thread for a new timeout
-
-    def is_late(self, run_id: str) -> bool:
-        """Return whether a run waits for a look."""
-        return run_id in self._late
-
-    def _due(self) -> tuple[list[str], float | None]:
-        """Return the late runs that are due, and the seconds until the next one is."""
-        now = time.monotonic()
-        with self._lock:
-            due = [run_id for run_id, late in self._late.items() if late.due() <= now]
-            for run_id in due:
-                del self._late[run_id]
-            next_ = min((late.due() for late in self._late.values()), default=None)
-        return due, None if next_ is None else max(0.0, next_ - now)
-
-    def _work(self) -> None:
-        self.capture.guard.here.off = True
-        timeout_s: float | None = None
-        while True:
-            try:
-                run_id, done = self._jobs.get(timeout=timeout_s)
-            except queue.Empty:
-                run_id, done = None, threading.Event()
-            if run_id is not None:
-                self._do(run_id, _deliver_now)
-            done.set()
-            due, timeout_s = self._due()
-            for late in due:
-                self._do(late, _deliver_late)
-            self.stuck = False
-
-    def _do(self, run_id: str, deliver: Callable[[CaptureSession, str], object]) -> None:
-        if run_id == SETTLE:
-            with self.capture.recorder.warn_only():
-                self.capture.settle()
-        else:
-            with Boundary(functools.partial(_warn_failed, run_id)):
-                deliver(self.capture, run_id)
-
-
-def deliver_later(capture: CaptureSession, run_id: str) -> None:
-    """Write the document of a run that has ended again, once the run has been quiet for a while."""
-    state = capture.recorder.get(run_id)
-    # Other threads do not see a database in memory, and a store has no end.
-    if not (store_of(run_id) or (state and _is_in_memory(mlflow_private.store_uri(state.store)))):
-        _worker(capture).deliver_later(run_id)
-
-
-def _worker(capture: CaptureSession) -> _DeliveryWorker:
-    with capture.lock:
-        if capture.delivery_worker is None:
-            capture.delivery_worker = _DeliveryWorker(capture)
-        return capture.delivery_worker
-
-
-def deliver(capture: CaptureSession, run_id: str, timeout_s: float = END_TIMEOUT_S) -> None:
-    """Write a run's document to its artifacts, and wait for it, but not for long."""
-    state = capture.recorder.get(run_id)
-    worker = None
-    if state is None or not _is_in_memory(mlflow_private.store_uri(state.store)):
-        # From Python 3.12 on, no thread can be started while a process exits.
-        with contextlib.suppress(RuntimeError):
-            worker = _worker(capture)
-    if worker is None:
-        with Boundary(functools.partial(_warn_failed, run_id)), capture.uncaptured():
-            _deliver_now(capture, run_id)
-        return
-    timeout_s = min(timeout_s, SERVER_TIMEOUT_S) if capture.server else timeout_s
-    was_stuck = worker.stuck
-    if not worker.deliver(run_id, timeout_s) and not was_stuck:
-        LOGGER.warning(
-            "The provenance of run %s is not written yet, as its store does not answer or the run "
-            "is large. It and that of later runs follow as soon as possible. If the process ends "
-            "before, `yprov-mlflow recover` writes what is missing from the journals.",
-            run_id,
-        )
-
-
-def _warn_failed(run_id: str, error: Exception) -> None:
+def warn_failed(run_id: str, error: Exception) -> None:
+    """Log a warning that a run's document could not be written."""
     LOGGER.debug("delivery", exc_info=error)
     LOGGER.warning(
         "The provenance of run %s could not be written (%s: %s). Once the cause is removed, "
@@ -193,42 +50,7 @@ def _warn_failed(run_id: str, error: Exception) -> None:
     )
 
 
-def _is_in_memory(uri: object) -> bool:
-    """Return whether a store is an SQLite database in memory, which other threads do not see."""
-    text = str(uri)
-    return text.startswith("sqlite:") and (":memory:" in text or text == "sqlite://")
-
-
-def at_exit(capture: CaptureSession) -> None:
-    """Write the documents of all runs with events since their last one, within one timeout."""
-    end = time.monotonic() + TIMEOUT_S
-    for run_id in capture.recorder.runs():
-        with capture.recorder.warn_only():  # no run may cost another its document
-            capture.recorder.finish(run_id)
-            capture.publisher.finish(run_id, max(0.0, end - time.monotonic()))
-    # In a thread, as the store may not answer. A server has journaled these spans already.
-    if capture.early_spans and not capture.server:
-        with contextlib.suppress(RuntimeError):
-            _worker(capture).deliver(SETTLE, SETTLE_TIMEOUT_S)
-    # Of a run of several ranks, the one that created it writes the one document for all.
-    others = bool(ranks.collect().get("rank"))
-    worker = capture.delivery_worker
-    for run_id, state in capture.recorder.runs().items():
-        if not state.dirty or state.store is None or store_of(run_id):
-            continue
-        if state.created or not others or (worker is not None and worker.is_late(run_id)):
-            deliver(capture, run_id, max(0.0, end - time.monotonic()))
-    if capture.delivery_worker is not None:
-        left_s = max(0.0, end - time.monotonic())
-        capture.delivery_worker.finish(min(UNFINISHED_TIMEOUT_S, left_s))
-    if capture.outbox is not None:
-        capture.outbox.finish()
-
-
-# -- one document --------------------------------------------------------------------------
-
-
-def _deliver_late(capture: CaptureSession, run_id: str) -> None:
+def deliver_late(capture: CaptureSession, run_id: str) -> None:
     """Write the document of a run that has ended, if its journals have more than the last one.
 
     Each process looks after its own events, whichever process has ended the run: so the last
@@ -242,7 +64,7 @@ def _deliver_late(capture: CaptureSession, run_id: str) -> None:
     if is_written and not (state.suspect or folder.unsaved):
         state.dirty = False
     elif _is_over(capture, folder, state):
-        _deliver_now(capture, run_id)
+        deliver_now(capture, run_id)
 
 
 def _is_over(capture: CaptureSession, folder: JournalDirectory, state: RunState) -> bool:
@@ -257,7 +79,7 @@ def _is_over(capture: CaptureSession, folder: JournalDirectory, state: RunState)
     return is_over
 
 
-def _deliver_now(capture: CaptureSession, run_id: str) -> None:
+def deliver_now(capture: CaptureSession, run_id: str) -> None:
     """Write one run's document from all its journals, in this thread."""
     state = capture.recorder.state(run_id)
     capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
@@ -268,9 +90,10 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
     with contextlib.ExitStack() as failed:
         failed.callback(setattr, state, "dirty", True)
         folder = own_folder(capture, run_id, state)
-        written = write(capture, folder, state.store, state.suspect, _outbox(capture))
-        state.delivered = written.sizes
-        if written.damaged and not state.damaged:
+        written = _write_in_turn(capture, folder, state)
+        if written is not None:
+            state.delivered = written.sizes
+        if written is not None and written.damaged and not state.damaged:
             state.damaged = True
             LOGGER.warning(
                 "The journal of run %s is damaged, and its document may be partial: %s. "
@@ -282,8 +105,32 @@ def _deliver_now(capture: CaptureSession, run_id: str) -> None:
     if state.terminal:
         state.writer.close()
     # Another process notices the end within a second, and reports only what comes after.
-    if state.terminal and len(written.sizes) > 1 and (worker := capture.delivery_worker):
-        worker.deliver_later(run_id)
+    is_shared = written is None or len(written.sizes) > 1
+    if state.terminal and is_shared and (thread := capture.document_thread):
+        thread.deliver_later(run_id)
+
+
+def _write_in_turn(
+    capture: CaptureSession, folder: JournalDirectory, state: RunState
+) -> Written | None:
+    """Write a run's document, or None if another process is writing it: it does so once more.
+
+    So a run that many ranks end at once gets a few documents, and no rank waits for another.
+    """
+    arguments = (capture, folder, state.store, state.suspect, _outbox(capture))
+    # The events that are only in memory are in no document of another process.
+    if folder.unsaved or len(folder.sizes()) < 2 or not folder.request_document():
+        return write(*arguments)
+    written = None
+    # The request is visible before the lock is tried, and is looked for after it is released: so
+    # one of the two processes sees it.
+    while folder.is_document_requested():
+        with _attempted_lock(folder) as is_free:
+            if not is_free:
+                return written
+            folder.take_request()
+            written = _write(*arguments)
+    return written
 
 
 def own_folder(capture: CaptureSession, run_id: str, state: RunState) -> JournalDirectory:
@@ -312,7 +159,18 @@ def write(
     send: Send | None = None,
 ) -> Written:
     """Write a run's document, upload it to its artifacts, and ``send`` it if the run has ended."""
-    with locked(folder), document(capture, folder, store, thorough) as (artifacts, written):
+    with locked(folder):
+        return _write(capture, folder, store, thorough, send)
+
+
+def _write(
+    capture: CaptureSession,
+    folder: JournalDirectory,
+    store: Any,
+    thorough: bool,
+    send: Send | None,
+) -> Written:
+    with document(capture, folder, store, thorough) as (artifacts, written):
         if capture.server and folder.is_by_client():
             return written
         # Recover is thorough: it may see less than the client that wrote the run's document.
@@ -358,8 +216,12 @@ def document(
     """Write a run's document to a temporary folder; yield the run's artifacts and the result."""
     artifacts = RunArtifacts(store, store.get_run(folder.run_id))
     backfill = StoreBackfill(capture, artifacts, folder, thorough)
-    with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+    # Not a TemporaryDirectory: an exit removes those that a thread still works in.
+    out = tempfile.mkdtemp(prefix="yprov-")
+    try:
         yield artifacts, write_document(folder, Path(out), capture.recorder.settings, backfill)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -374,3 +236,18 @@ def locked(folder: JournalDirectory) -> Iterator[None]:
                 lock = FileLock(folder.lock, LOCK_TIMEOUT_S, mode=PRIVATE_FILE)
                 stack.enter_context(lock)
         yield
+
+
+@contextlib.contextmanager
+def _attempted_lock(folder: JournalDirectory) -> Iterator[bool]:
+    """Yield whether no other process writes the run's document; none does until the end then."""
+    lock = FileLock(folder.lock, 0, mode=PRIVATE_FILE)
+    with contextlib.ExitStack() as stack:
+        is_free = True
+        try:
+            stack.enter_context(lock)
+        except Timeout:
+            is_free = False
+        except (OSError, NotImplementedError):  # a folder without locks
+            pass
+        yield is_free

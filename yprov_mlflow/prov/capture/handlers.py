@@ -15,9 +15,10 @@ from typing import Any
 from mlflow.entities import RunStatus
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils import validation
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from yprov_mlflow.prov import events, serialize
-from yprov_mlflow.prov.capture import folds, reads
+from yprov_mlflow.prov.capture import document_thread, folds, reads
 from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES
 from yprov_mlflow.prov.capture.owned_calls import Call, store_called
 from yprov_mlflow.prov.capture.session import CaptureSession
@@ -86,7 +87,9 @@ def create_run(call: Call, experiment_id: Any, *_: Any, **__: Any) -> None:
     call.capture.remember_root(info.artifact_uri, "run", info.run_id)
     fields = call.capture.creation_fields(call.store, info, dict(call.result.data.tags))
     call.record(info.run_id, events.RunCreated, *fields)
-    call.capture.recorder.state(info.run_id).created = True
+    state = call.capture.recorder.state(info.run_id)
+    state.created, state.parent = True, call.result.data.tags.get(MLFLOW_PARENT_RUN_ID, "")
+    document_thread.prepare(call.capture)
 
 
 @_handles(events.RunUpdated)
@@ -112,19 +115,8 @@ def update_run_info(
             folds.log_folds(capture, call.store, run_id)
     call.record(run_id, events.RunUpdated, status, end_time, run_name or None, None)
     if status in TERMINAL:
-        # Imported at the end of the first run: it loads the translator and the formats (0.3 s).
-        from yprov_mlflow.prov.capture import delivery
-
         capture.recorder.ended(state)
-        delivery.deliver(capture, run_id)
-
-
-def deliver_later(capture: CaptureSession, run_id: str) -> None:
-    """Have a run's document written again if events came after its end."""
-    # Imported as late as by the end of a run.
-    from yprov_mlflow.prov.capture import delivery
-
-    delivery.deliver_later(capture, run_id)
+        document_thread.deliver(capture, run_id)
 
 
 def _lifecycle(lifecycle: str) -> Handler:

@@ -39,6 +39,7 @@ class RunState:
     contexts: OpenContexts = dataclasses.field(default_factory=OpenContexts)
     store: Any = None  # the wrapped tracking store to deliver the document to, if known
     created: bool = False  # this process made the run
+    parent: str = ""  # the run that it is nested in, if this process made it
     terminal: bool = False  # the run has ended
     watched: bool = False  # the run may have ended, here or elsewhere: late events are reported
     resumed_ns: int = 0  # time of the run's document when the run was known to go on
@@ -136,6 +137,23 @@ class OpenRuns:
             state.measured = False
             with self.warn_only():
                 self.collectors.finish(run_id)
+
+    def join(self, run_id: str, store: Any) -> None:
+        """Take part in a run that another rank of the job has made."""
+        state = self.state(run_id, store)
+        state.store, state.dirty = store, True
+        if not state.measured:
+            state.measured = True
+            with self.warn_only():
+                self.collectors.begin(run_id)
+
+    def leave_run(self, run_id: str) -> None:
+        """Note that this process ends its part of a run that other ranks go on with."""
+        if (state := self._runs.get(run_id)) is not None:
+            self.ended(state)
+            # The rank that ends the run writes the document.
+            state.dirty = False
+            state.writer.close()
 
     def forked(self) -> None:
         """Close the files of the parent in a forked child, which writes to files of its own."""

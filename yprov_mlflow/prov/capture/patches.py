@@ -297,10 +297,10 @@ def _at_exit() -> None:
     interrupted = _is_interrupted()
     try:
         with Boundary(_warn_at_exit):
-            # Imported only now: it loads the translator and the formats (0.3 s).
-            from yprov_mlflow.prov.capture import delivery
+            # Imported with the first captured store, as all of capture is.
+            from yprov_mlflow.prov.capture import document_thread
 
-            delivery.at_exit(session.existing)
+            document_thread.at_exit(session.existing)
     finally:
         if interrupted:
             _end_by_interrupt()

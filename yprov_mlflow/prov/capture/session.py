@@ -18,13 +18,16 @@ from yprov_mlflow.prov import ids, settings
 from yprov_mlflow.prov.capture import file_adapters, mlflow_private
 from yprov_mlflow.prov.capture.diagnosis import local_path
 from yprov_mlflow.prov.capture.mlflow_private import store_uri
+from yprov_mlflow.prov.capture.one_run import OneRun
 from yprov_mlflow.prov.capture.recorder import Recorder
 from yprov_mlflow.prov.capture.switch import Boundary, switch
 from yprov_mlflow.prov.capture.system_metrics import Publisher
+from yprov_mlflow.prov.collectors import ranks
 from yprov_mlflow.prov.collectors.base import Quantity
 from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sampling.opened_files import NO_RUN
+from yprov_mlflow.prov.settings import ONE_RUN
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
 _MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?$")
@@ -114,7 +117,10 @@ class CaptureSession:
         self.guard = ThreadGuard()
         # Reentrant, as a signal handler may end a run in the middle of a call.
         self.lock = threading.RLock()
-        self.delivery_worker: Any = None
+        self.document_thread: Any = None
+        # A forked child is not the rank that its parent is.
+        job = ranks.job() if config.ranks == ONE_RUN and not (self.server or parent) else None
+        self.one_run = OneRun(self, job) if job is not None else None
         self.outbox: Any = None
         # Kind and id of the owner of each artifact root, by its URI.
         self.artifact_roots: BoundedDict[tuple[str, str]] = (

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any, cast
 
 from yprov_mlflow.prov.capture import (
     artifacts,
+    document_thread,
     handlers,
     mlflow_private,
     owned_calls,
@@ -46,7 +48,7 @@ def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
         mlflow_private.rebind_async_queue(instance)
     if kind == "tracking":
         current.tracking[uri] = instance
-        current.deliver_later = handlers.deliver_later
+        current.deliver_later = document_thread.deliver_later
     return instance
 
 
@@ -105,6 +107,8 @@ def _wrap_method(
 ) -> Callable[..., Any]:
     """Wrap a method of a store: the original runs first and, if it succeeds, the handler."""
     removes = name in removals.METHODS
+    # A document that is written meanwhile would be left behind.
+    changes_place = name.lstrip("_").startswith(("delete_run", "delete_exp", "hard_", "restore_"))
 
     @functools.wraps(function)
     def _captured_call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -117,10 +121,20 @@ def _wrap_method(
         guard.store = self
         try:
             before = None
+            if changes_place:
+                document_thread.wait(current)
             if removes:
                 with current.recorder.warn_only():
                     before = removals.before(name, current, self, function, *args, **kwargs)
-            result = getattr(base, name)(self, *args, **kwargs)
+            if current.one_run is not None and name in current.one_run.METHODS:
+                original = types.MethodType(getattr(base, name), self)
+                result, arguments = current.one_run.call(name, original, args, kwargs)
+                if arguments is None:
+                    done = True
+                    return result
+                args, kwargs = arguments, {}
+            else:
+                result = getattr(base, name)(self, *args, **kwargs)
             done = True
             try:  # costs nothing, unlike a context manager
                 handler(owned_calls.Call(current, self, result, before), *args, **kwargs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from yprov_mlflow.prov.events import Json
 
@@ -56,6 +58,17 @@ _LAUNCHERS = (
     ),
     ("mpich", "PMI_SIZE", _PMI),
 )
+# Variables that all ranks of a job have with the same value. A step of SLURM starts its ranks, or
+# the agents of torchrun; mpirun starts those of the first node outside any step.
+_OF_SCHEDULERS = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "LSB_JOBINDEX")
+_OF_LAUNCHERS = {
+    "torchrun": ("SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "MASTER_ADDR"),
+    "openmpi": ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
+    "mpich": ("PMI_JOBID", "PALS_APID"),
+    "slurm": ("SLURM_STEP_ID",),
+}
+_NO_RUN_ID = ("", "none")  # torchrun's without --rdzv-id
+_RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 _REPEATED = re.compile(r"\(x\d+\)\Z")
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "TORCHELASTIC_RUN_ID")
 
@@ -77,10 +90,44 @@ def collect(environ: Mapping[str, str] = os.environ) -> dict[str, Json]:
             break
     for variable in _JOB_IDS:
         job = environ.get(variable, "")
-        if job and job != "none":  # torchrun's value without --rdzv-id
+        if job not in _NO_RUN_ID:
             facts["job_id"] = job
             break
     return facts
+
+
+class Job(NamedTuple):
+    """A job of several ranks.
+
+    Args:
+        key: A text that all of its ranks have, and no other job at the same time.
+        rank: Number of this rank.
+        restarts: How often the job was started again.
+        has_agents: Whether one process starts a rank again on its machine, as torchrun does.
+    """
+
+    key: str
+    rank: int
+    restarts: int
+    has_agents: bool
+
+
+def job(environ: Mapping[str, str] = os.environ) -> Job | None:
+    """Return the job that this process is a rank of; None for a process of its own."""
+    facts = collect(environ)
+    rank, size = facts.get("rank"), facts.get("world_size")
+    if not isinstance(rank, int) or not isinstance(size, int) or size < 2:
+        return None
+    launcher = str(facts["launcher"])
+    names = [*_OF_SCHEDULERS, *_OF_LAUNCHERS[launcher]]
+    # A port is fixed only where nothing else tells two jobs apart: torchrun takes a new one when it
+    # starts its ranks again.
+    if launcher == "torchrun" and environ.get("TORCHELASTIC_RUN_ID", "") in _NO_RUN_ID:
+        names.append("MASTER_PORT")
+    values = {name: environ[name] for name in names if environ.get(name)}
+    key = json.dumps([launcher, size, values], sort_keys=True)
+    restarts = sum(_number(environ, (name,)) or 0 for name in _RESTARTS)
+    return Job(key, rank, restarts, launcher == "torchrun")
 
 
 def first_value(environ: Mapping[str, str], variables: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from yprov_mlflow.prov.layout import (
     BY_CLIENT,
     DELIVERED,
     DELIVERY_LOCK,
+    DELIVERY_REQUEST,
     JOURNAL_SUFFIX,
     JOURNALS,
     PRIVATE_FILE,
@@ -136,6 +137,22 @@ class JournalDirectory:
     def lock(self) -> Path:
         """The file to lock while the run's document is written."""
         return self.path / DELIVERY_LOCK
+
+    def request_document(self) -> bool:
+        """Ask the process that holds the lock for another document; return whether that worked."""
+        try:
+            (self.path / DELIVERY_REQUEST).touch(PRIVATE_FILE)
+        except OSError:
+            return False
+        return True
+
+    def is_document_requested(self) -> bool:
+        """Return whether a process asks for a document that has its events."""
+        return (self.path / DELIVERY_REQUEST).exists()
+
+    def take_request(self) -> None:
+        """Note that the document is written now, from the journals as they are from now on."""
+        (self.path / DELIVERY_REQUEST).unlink(missing_ok=True)
 
     def is_by_client(self) -> bool:
         """Return whether the client of this server's run delivers the document itself."""
