@@ -296,7 +296,7 @@ SETTINGS: tuple[Setting, ...] = (
         "YPROV_MLFLOW_END_WAIT",
         lambda value: _amount(value, 0, 600),
         0.04,
-        "0.04",
+        "0.04; 10 for runs in a folder for temporary files",
         "seconds, 0 to 600",
         "How long the end of a run waits until its document is among its artifacts. The document "
         "follows in any case: reads of the artifacts through MLflow in the same process wait for "

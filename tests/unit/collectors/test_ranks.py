@@ -148,3 +148,48 @@ def test_slurm_local_world_size(variables, tasks):
 def test_slurm_node_is_ignored_in_mpi():
     # mpirun starts its daemons in a step of their own, which numbers the other nodes from 0.
     assert "node" not in ranks.collect({**SLURM, **OPENMPI})
+
+
+STEP = {
+    "SLURM_JOB_ID": "17",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_NODEID": "1",
+}
+TORCH = {
+    "WORLD_SIZE": "4",
+    "TORCHELASTIC_RUN_ID": "none",
+    "MASTER_ADDR": "node0",
+    "MASTER_PORT": "29500",
+}
+
+
+def key(environ: dict[str, str], rank: str, variable: str) -> str | None:
+    job = ranks.job({**environ, variable: rank})
+    return job.key if job is not None else None
+
+
+def test_ranks_of_a_job_have_one_key() -> None:
+    nodes = [STEP, {**STEP, "SLURM_NODEID": "0", "HOSTNAME": "node0"}]
+    assert len({key(node, rank, "SLURM_PROCID") for node in nodes for rank in "0123"}) == 1
+    assert len({key(TORCH, rank, "RANK") for rank in "0123"}) == 1
+
+
+def test_jobs_have_different_keys() -> None:
+    jobs = [STEP, {**STEP, "SLURM_STEP_ID": "1"}, {**STEP, "SLURM_JOB_ID": "18"}]
+    assert len({key(job, "0", "SLURM_PROCID") for job in jobs}) == 3
+    assert key(TORCH, "0", "RANK") != key({**TORCH, "MASTER_PORT": "29501"}, "0", "RANK")
+
+
+def test_restart_with_another_port_keeps_the_key_of_a_named_job() -> None:
+    named = {**TORCH, "TORCHELASTIC_RUN_ID": "mine", "TORCHELASTIC_RESTART_COUNT": "1"}
+    other = {**named, "MASTER_PORT": "29501"}
+    assert key(named, "0", "RANK") == key(other, "0", "RANK")
+    job = ranks.job({**other, "RANK": "2"})
+    assert job is not None
+    assert (job.rank, job.restarts, job.has_agents) == (2, 1, True)
+
+
+def test_process_of_its_own_has_no_job() -> None:
+    assert ranks.job({}) is None
+    assert ranks.job({**STEP, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None

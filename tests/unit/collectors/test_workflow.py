@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,14 @@ CASES = {
             "iri": "https://host/task/3",
             "document": "/data/fit/prov.json",
         },
+    ),
+    "torchrun": (
+        {"TORCHELASTIC_RUN_ID": "2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d"},
+        {"engine": "torchrun", "execution": "2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d"},
+    ),
+    "pbs": (
+        {"PBS_JOBID": "12[3].server", "PBS_JOBNAME": "fit", "PBS_ARRAY_INDEX": "3"},
+        {"engine": "pbs", "workflow": "fit", "execution": "12[3].server", "task": "3"},
     ),
     "airflow": (
         {
@@ -320,3 +329,9 @@ def test_a_task_of_dask_is_the_thread_that_executes_it():
     assert (task["engine"], task["task"]) == ("dask", "train-1")
     assert task["task_id"].endswith("/train-1") and task["unique_task"] == "yes"
     assert workflow_threads.collect() == {}
+
+
+def test_id_of_torchrun_that_users_choose_is_not_taken_for_unique() -> None:
+    for run_id in ("none", "100", "my-job"):
+        facts = workflow.collect(Path("/nowhere"), {"TORCHELASTIC_RUN_ID": run_id}, Path.cwd())
+        assert facts == {}

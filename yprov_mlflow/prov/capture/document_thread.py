@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import queue
+import tempfile
 import threading
 import time
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from yprov_mlflow.prov.collectors import ranks
 from yprov_mlflow.prov.ids import store_of
 
 SERVER_WAIT_S = 5.0  # how long the end of a run waits in a server, where a client waits as well
+TEMPORARY_WAIT_S = 10.0  # the same if the run is in a folder for temporary files
 READ_WAIT_S = 10.0  # how long a read of artifacts waits
 TIMEOUT_S = 20.0  # how long the exit waits for all documents; ``recover`` writes later ones
 UNFINISHED_TIMEOUT_S = 5.0  # the same if someone has waited in vain already
@@ -217,12 +219,27 @@ def deliver(capture: CaptureSession, run_id: str) -> None:
         return
     thread.promise(run_id)
     parent = capture.recorder.get(state.parent) if state is not None and state.parent else None
-    wait_s = SERVER_WAIT_S if capture.server else capture.recorder.settings.end_wait_s
+    wait_s = _end_wait_s(capture, run_id)
     # The runs of a sweep do not wait: their parent goes on.
     if parent is not None and not parent.terminal and wait_s < _LONG_S:
         return
     if not thread.wait(run_id, wait_s) and wait_s >= _LONG_S:
         _warn_unfinished(thread, [run_id])
+
+
+def _end_wait_s(capture: CaptureSession, run_id: str) -> float:
+    config = capture.recorder.settings
+    if capture.server:
+        return SERVER_WAIT_S
+    if config.origin.get("end_wait_s") != "default":
+        return config.end_wait_s
+    # A program may remove such a folder as soon as its run has ended: it would fail if a document
+    # came in between.
+    temporary = f"{os.path.realpath(tempfile.gettempdir())}/"
+    is_temporary = any(
+        os.path.realpath(path).startswith(temporary) for path in capture.local_folders(run_id)
+    )
+    return TEMPORARY_WAIT_S if is_temporary else config.end_wait_s
 
 
 def wait(capture: CaptureSession, run_id: str | None = None) -> None:

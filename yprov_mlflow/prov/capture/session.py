@@ -110,7 +110,7 @@ class CaptureSession:
         self.publisher = Publisher(config.system_metrics, self.recorder.warn)
         self.recorder.collectors.on_sample = self._publish
         self.recorder.collectors.owner_of_files = self._owner_of_files
-        self.recorder.collectors.own_files = self._own_files
+        self.recorder.collectors.own_files = self.local_folders
         self.recorder.collectors.watch_packages = file_adapters.install
         self.recorder.on_late_event = lambda run_id: self.deliver_later(self, run_id)
         self.recorder.journaled_uri = lambda store: redact(absolute(store_uri(store) or ""))
@@ -157,7 +157,7 @@ class CaptureSession:
         runs = guard.active_runs
         return runs[-1].info.run_id if runs else None
 
-    def _own_files(self, run_id: str) -> list[str]:
+    def local_folders(self, run_id: str) -> list[str]:
         """Return the local artifact root of a run, and the local stores."""
         roots = [uri for uri, owner in self.artifact_roots.items() if owner == ("run", run_id)]
         paths = [f"{local_path(uri)}/" for uri in roots if local_path(uri)]

@@ -82,7 +82,12 @@ def _by_variables(
     processes: Sequence[Process],
     problems: list[dict[str, str]],
 ) -> Iterator[Match]:
-    present = [row for row in VARIABLES if all(environ.get(variable) for variable in row.required)]
+    present = [
+        row
+        for row in VARIABLES
+        if all(environ.get(variable) for variable in row.required)
+        and re.fullmatch(row.pattern or ".*", environ[row.required[0]], re.DOTALL)
+    ]
     if not present:
         return
     environs = _environs(root, processes)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
 CONTRACT = "YPROV_WORKFLOW_"
 """Start of the variables by which any engine or script can name its task."""
 
@@ -25,6 +27,7 @@ class ByVariables(NamedTuple):
             none, except for those that end with "?".
         source: Where this is known from.
         task_id: Template of a task's id that is unique in the execution; its name by default.
+        pattern: Regular expression for the value of the first required variable.
     """
 
     engine: str
@@ -33,6 +36,7 @@ class ByVariables(NamedTuple):
     execution: str
     source: str
     task_id: str = ""
+    pattern: str = ""
 
 
 class ByProcess(NamedTuple):
@@ -160,6 +164,22 @@ VARIABLES = (
         {"workflow_id": ("RAY_JOB_ID",)},
         "",  # jobs are counted in each cluster from 1
         "read: Ray, variables of its worker processes",
+    ),
+    ByVariables(
+        "torchrun",
+        ("TORCHELASTIC_RUN_ID",),
+        {},
+        "{TORCHELASTIC_RUN_ID}",
+        "read: PyTorch documentation, torchrun; --standalone makes a UUID",
+        # Other ids are chosen by users, who use them again.
+        pattern=_UUID,
+    ),
+    ByVariables(
+        "pbs",
+        ("PBS_JOBID",),
+        {"workflow": ("PBS_JOBNAME",), "task": ("PBS_ARRAY_INDEX",)},
+        "{PBS_JOBID}",
+        "read: PBS Professional documentation, qsub; the id ends with the server's name",
     ),
     ByVariables(
         "slurm",
