@@ -14,6 +14,8 @@ settings.load_profile("no-deadline")
 
 # Tests look for the file of the document right after the end of a run.
 os.environ.setdefault("YPROV_MLFLOW_END_WAIT", "10")
+# Most tests end many short runs: the report of each would cost more than all else that they do.
+os.environ.setdefault("YPROV_MLFLOW_SINKS", "none")
 
 
 @pytest.fixture(scope="session")

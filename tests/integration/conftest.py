@@ -39,6 +39,7 @@ def environment(journal: Path) -> dict[str, str]:
         "YPROV_MLFLOW_DIR": str(journal),
         # Tests look for the file of the document right after the end of a run.
         "YPROV_MLFLOW_END_WAIT": "10",
+        "YPROV_MLFLOW_SINKS": "none",  # a report for each of many short runs would cost most
     }
 
 
@@ -163,6 +164,7 @@ def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MLFLOW_ENABLE_PROGRESS_BAR", "false")
     monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("YPROV_MLFLOW_END_WAIT", "10")
+    monkeypatch.setenv("YPROV_MLFLOW_SINKS", "none")
 
 
 @pytest.fixture

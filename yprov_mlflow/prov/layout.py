@@ -35,13 +35,16 @@ KEPT_SCRIPT = "script"
 
 KEPT_CELLS = "notebook.ipy"
 
+REPORT = "report.html"
+"""File beside the document that shows the run to people."""
+
 PROFILE = "yprov4ml"
 """Folder in the folder of the document for the profile of a captured run; its name as well."""
 
 # Documents of other machines are kept beside the current one, under a name with their digest.
 OWN_ARTIFACT = re.compile(
     rf"{PROVENANCE}/({DOCUMENT_STEM}(-[0-9a-f]+)?\.json|{METRICS_STEM}(-[0-9a-f]+)?\.parquet"
-    rf"|({PROFILE}|{KEPT_CODE})/.*)\Z",
+    rf"|{re.escape(REPORT)}|({PROFILE}|{KEPT_CODE})/.*)\Z",
     re.DOTALL,
 )
 """Paths of artifacts that capture writes itself; a run's document does not mention them."""

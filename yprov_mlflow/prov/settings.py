@@ -171,6 +171,11 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(name.strip() for name in names)
 
 
+def _sinks(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    return () if names == ("none",) else names
+
+
 def _patterns(value: Any) -> tuple[str, ...]:
     patterns = value.split(",") if isinstance(value, str) else list(value)
     if not all(isinstance(pattern, str) and pattern.strip() for pattern in patterns):
@@ -272,12 +277,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "sinks",
         "YPROV_MLFLOW_SINKS",
-        _names,
-        (),
-        "none",
-        "names of sinks separated by commas",
-        "Where documents of finished runs go besides the artifacts: `yprov4ml`, which "
-        "adds the profile for yProv4ML's readers to the artifacts, and sinks of other packages. "
+        _sinks,
+        ("report",),
+        "report",
+        "names of sinks separated by commas, or none",
+        "What is made of the documents of finished runs: `report` adds a page to look at, "
+        "`yprov4ml` the profile for yProv4ML's readers, both beside the document; sinks of other "
+        "packages send it elsewhere. "
         "`yprov-mlflow doctor` lists those that are installed.",
     ),
     Setting(

@@ -15,6 +15,7 @@ def capture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> session.CaptureS
     """Return a new session without collectors, which captures in place of the process's own."""
     monkeypatch.setenv("YPROV_MLFLOW_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("YPROV_MLFLOW_COLLECTORS", "none")
+    monkeypatch.setenv("YPROV_MLFLOW_SINKS", "none")
     monkeypatch.setattr(switch, "wrapped", set())
     capture = session.CaptureSession()
     monkeypatch.setattr(session, "existing", capture)

@@ -68,6 +68,7 @@ def make_workspace(folder):
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "YPROV_MLFLOW_DIR": str(folder / "state"),
+        "YPROV_MLFLOW_SINKS": "none",
         "COLUMNS": "100",
     }
     return Workspace(folder, env, uri)

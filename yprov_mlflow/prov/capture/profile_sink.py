@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from yprov_mlflow.prov.capture import mlflow_private, session
-from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
+from yprov_mlflow.prov.capture import session
+from yprov_mlflow.prov.capture.run_artifacts import artifacts_of
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.metric_files import read_points
 from yprov_mlflow.prov.layout import PROFILE, PROVENANCE
@@ -37,11 +37,7 @@ def send(delivery: Delivery) -> None:
         return
     capture = session.get()
     with capture.uncaptured(), tempfile.TemporaryDirectory(prefix="yprov-") as out:
-        # The store that the run was logged to: the URI of the delivery has no password.
-        state = capture.recorder.get(delivery.run_id)
-        store = state.store if state is not None else None
-        store = store or mlflow_private.open_store(delivery.tracking_uri)
-        artifacts = RunArtifacts(store, store.get_run(delivery.run_id))
+        artifacts = artifacts_of(capture, delivery.run_id, delivery.tracking_uri)
         uri = str(artifacts.run.info.artifact_uri)
         root = local_file_uri_to_path(uri) if is_local_uri(uri) else uri
         folder = Path(out, run.folder)

@@ -35,6 +35,17 @@ def _root(store: Any, uri: str) -> str:
     return uri
 
 
+def artifacts_of(capture: process.CaptureSession, run_id: str, tracking_uri: str) -> RunArtifacts:
+    """Return the artifacts of a run, in the store that this process logged it to if it did.
+
+    ``tracking_uri`` lacks the password.
+    """
+    state = capture.recorder.get(run_id)
+    store = state.store if state is not None else None
+    store = store or mlflow_private.open_store(tracking_uri)
+    return RunArtifacts(store, store.get_run(run_id))
+
+
 class RunArtifacts:
     """A run, its tracking store and its artifact repository."""
 

@@ -19,10 +19,12 @@ from yprov_mlflow.prov.cli.list_runs import runs
 from yprov_mlflow.prov.cli.push import push
 from yprov_mlflow.prov.cli.query import query
 from yprov_mlflow.prov.cli.recover import recover
+from yprov_mlflow.prov.cli.report import report
 from yprov_mlflow.prov.cli.rerun import rerun
 from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
 from yprov_mlflow.prov.cli.show import energy, show
+from yprov_mlflow.prov.cli.ui import ui
 from yprov_mlflow.prov.cli.validate import validate
 from yprov_mlflow.prov.cli.workflow import workflow
 from yprov_mlflow.prov.errors import UsageError, YprovMlflowError
@@ -66,6 +68,7 @@ def main() -> None:
       yprov-mlflow run train.py --lr 0.1      capture an unmodified script
       yprov-mlflow show 5f0c9b2e…             summarize the document of a run
       yprov-mlflow energy 5f0c9b2e…           report a run's energy and emissions
+      yprov-mlflow report 5f0c9b2e… --open    look at a run, or compare those of an experiment
       yprov-mlflow recover                    write documents that a crash prevented
       yprov-mlflow convert mlruns -o prov     convert old runs to PROV
       yprov-mlflow card 5f0c9b2e…             print the provenance card of a run
@@ -78,6 +81,7 @@ def main() -> None:
       yprov-mlflow lineage models:/clf@champion  follow a model to its data and code
       yprov-mlflow runs --pareto loss,energy  list runs, filtered, or the Pareto front
       yprov-mlflow diff RUN RUN               compare two runs; `why` orders likely reasons
+      yprov-mlflow ui --open                  look at all runs in the browser
       yprov-mlflow query @NAME                ask a shipped question, or in SPARQL
       yprov-mlflow workflow prov              join runs with the workflows around them
       yprov-mlflow doctor                     check what can be captured here
@@ -96,11 +100,13 @@ for _command in (
     push,
     query,
     recover,
+    report,
     rerun,
     restore,
     run,
     runs,
     show,
+    ui,
     validate,
     why,
     workflow,

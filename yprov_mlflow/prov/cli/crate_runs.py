@@ -23,7 +23,7 @@ from yprov_mlflow.prov.errors import (
     first_line,
 )
 from yprov_mlflow.prov.formats import open_documents
-from yprov_mlflow.prov.formats.file_formats import documents_below
+from yprov_mlflow.prov.formats.file_formats import SUFFIXES, documents_below
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.share.run_crate import CrateRun
@@ -91,9 +91,9 @@ def _is_of_run(document: Document) -> bool:
 
 def is_local(source: str) -> bool:
     """Return whether a source is a file or folder, rather than something of a store."""
-    from yprov_mlflow.prov.capture.run_views import is_path
-
-    return is_path(source) or Path(source).is_dir()
+    path = Path(source)
+    # The name of an experiment may have slashes, too.
+    return path.exists() or path.suffix.lower() in SUFFIXES
 
 
 def _read(source: str, tracking_uri: str | None, scratch: Path) -> Iterator[tuple[Path, Document]]:

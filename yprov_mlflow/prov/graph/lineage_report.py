@@ -16,7 +16,7 @@ from yprov_mlflow.prov.graph.walk import Direction, Lineage, Link, Steps, walk
 
 _SHOWN_DIGITS = 12
 _SHAPES = {things.RUN: "box", things.TASK: "box", "commit": "note"}
-_RELATIONS = {
+RELATIONS = {
     "used": "used",
     "wasGeneratedBy": "made",
     "wasDerivedFrom": "source of",
@@ -24,6 +24,7 @@ _RELATIONS = {
     "equal content": "equal content",
     "ran code": "ran code",
 }
+"""The word on the arrow of each step."""
 
 
 def of_thing(
@@ -186,7 +187,7 @@ class LineageReport:
             shape = _SHAPES.get(thing.kind, "ellipse")
             lines.append(f"  {numbers[name]} [shape={shape}, label={_dot(line_of(thing))}];")
         for link in self.lineage.links:
-            label = _dot(_RELATIONS[link.relation])
+            label = _dot(RELATIONS[link.relation])
             lines.append(f"  {numbers[link.before]} -> {numbers[link.after]} [label={label}];")
         return "\n".join([*lines, "}"])
 
@@ -198,7 +199,7 @@ class LineageReport:
             left, right = ("[", "]") if thing.kind in _SHAPES else ("([", "])")
             lines.append(f"  {numbers[name]}{left}{_mermaid(line_of(thing))}{right}")
         for link in self.lineage.links:
-            arrow = f"-->|{_RELATIONS[link.relation]}|"
+            arrow = f"-->|{RELATIONS[link.relation]}|"
             lines.append(f"  {numbers[link.before]} {arrow} {numbers[link.after]}")
         return "\n".join(lines)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.views.view import View, terms
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
+Source = Union[Document, Mapping[str, Records], "DocumentReader"]
+"""A document, a PROV-JSON object, or a reader of one."""
 
 _V = TypeVar("_V", bound=View)
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
@@ -31,6 +33,11 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 class DocumentReader:
     """The records of a document by type; a section that the document lacks is empty."""
 
+    @classmethod
+    def of(cls, document: Source) -> DocumentReader:
+        """Return a reader of a document, or the reader that was passed."""
+        return document if isinstance(document, DocumentReader) else cls(document)
+
     def __init__(self, document: Document | Mapping[str, Records]) -> None:
         if isinstance(document, Document):
             document = document.to_json_object()
@@ -39,6 +46,7 @@ class DocumentReader:
         self._invalidated = {
             str(record.get("prov:entity")) for record in self.section("wasInvalidatedBy").values()
         }
+        self._types: dict[str, dict[str | None, list[tuple[str, Record]]]] = {}
         # Values of objects of the store, such as tags of a model.
         self._values: dict[str, list[tuple[str, Record]]] = {}
         for identifier, record in self.section("entity").items():
@@ -52,9 +60,19 @@ class DocumentReader:
 
     def of_type(self, section: str, kind: str, prefix: str = "") -> Iterator[tuple[str, Record]]:
         """Yield the records of a section that have the type and an id with the prefix."""
-        for identifier, record in self.section(section).items():
-            if identifier.startswith(prefix) and kind in types(record):
+        for identifier, record in self._by_type(section).get(kind, ()):
+            if identifier.startswith(prefix):
                 yield identifier, record
+
+    def _by_type(self, section: str) -> dict[str | None, list[tuple[str, Record]]]:
+        """Return the records of a section by each of their types; views ask for many types."""
+        if section not in self._types:
+            index: dict[str | None, list[tuple[str, Record]]] = {}
+            for identifier, record in self.section(section).items():
+                for kind in dict.fromkeys(types(record)):
+                    index.setdefault(kind, []).append((identifier, record))
+            self._types[section] = index
+        return self._types[section]
 
     def values_of(self, subject: str, kind: str) -> Iterator[Record]:
         """Yield the current values of a type that an object of the store has."""

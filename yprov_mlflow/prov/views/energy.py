@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.events import LARGEST_FLOAT
-from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.measurements import COMPONENTS, JOULES_PER_KWH, sum_scope
 from yprov_mlflow.prov.views import energy_report
 from yprov_mlflow.prov.views.document_reader import (
     DocumentReader,
     Record,
-    Records,
+    Source,
     read,
     seconds_between,
     text,
@@ -41,9 +40,9 @@ _NOTHING_MEASURED = (
 )
 
 
-def from_document(document: Document | Mapping[str, Records]) -> energy_report.EnergyReport:
-    """Return the energy report of a document, or of a PROV-JSON object."""
-    reader = DocumentReader(document)
+def from_document(document: Source) -> energy_report.EnergyReport:
+    """Return the energy report of a document."""
+    reader = DocumentReader.of(document)
     measurements = list(_measurements(reader))
     measuring = _measuring(reader)
     devices = _devices(measuring, (m for m in measurements if m.during is None))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.views import energy, related
 from yprov_mlflow.prov.views.document_reader import (
     DocumentReader,
     Record,
-    Records,
+    Source,
     key,
     mapping,
     read,
@@ -37,16 +36,16 @@ from yprov_mlflow.prov.views.view import View
 _V = TypeVar("_V", bound=View)
 
 
-def from_document(document: Document | Mapping[str, Records]) -> Summary:
-    """Return the summary of a document, or of a PROV-JSON object."""
-    reader = DocumentReader(document)
+def from_document(document: Source) -> Summary:
+    """Return the summary of a document."""
+    reader = DocumentReader.of(document)
     # The prefixes exclude params and tags of models and traces, which a document may have, too.
     params = reader.of_type("entity", "mlf:Param", "run:param/")
     tags = {
         key(record): value(record.get("prov:value"))
         for _, record in reader.current("mlf:Tag", "run:tag/")
     }
-    report = energy.from_document(document)
+    report = energy.from_document(reader)
     store = None if "run:run" in reader.section("activity") else related.store(reader)
     describes = "run" if "run:run" in reader.section("activity") else "other"
     return Summary(

@@ -1,0 +1,1 @@
+"""The local view in the browser: runs, their reports, comparisons, lineage and questions."""
