@@ -9,7 +9,7 @@ from support.builders.run_log import START_S, Log
 from yprov_mlflow.prov.events import InputsLogged, ParamsLogged, RunUpdated
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.translate import translate
-from yprov_mlflow.prov.ui import catalog, local_server
+from yprov_mlflow.prov.ui import local_server, shown_runs
 
 TOKEN = "t0ken"
 EVIL = "<script>canary()</script>"
@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prov")
     names = ["first", "second", EVIL, *(f"run {number}" for number in range(4, 121))]
     ids = [write_run(folder, number, name) for number, name in enumerate(names, 1)]
-    return catalog.of_documents([folder], pytest.fail), ids
+    return shown_runs.of_documents([folder], pytest.fail), ids
 
 
 @pytest.fixture

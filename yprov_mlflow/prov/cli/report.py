@@ -58,9 +58,9 @@ def report(
 ) -> None:
     """Write a report to look at: of a run, or of the runs of an experiment compared.
 
-    The page is one file that needs no network and runs no script. It shows what a run came from
-    and what it made, params, curves, energy, code and environment; for several runs a table and
-    the metric against energy, with the Pareto front. SVG, DOT and Mermaid are pictures of the
+    The page is one file that needs no network and runs no script. It shows the origins and products
+    of a run, params, curves, energy, code and environment; for several runs a table and the metric
+    against energy, with the Pareto front. SVG, DOT and Mermaid are pictures of the
     provenance alone. RUN is MLflow's run id, EXPERIMENT a name or id; a run that was not captured
     is converted. Without a file, the page goes to report.html, and other forms are printed.
 

@@ -33,7 +33,7 @@ def ui(
       yprov-mlflow ui prov
     """
     try:
-        from yprov_mlflow.prov.ui import catalog, local_server
+        from yprov_mlflow.prov.ui import local_server, shown_runs
     except ModuleNotFoundError as error:
         cure = "Install MLflow, which brings it: pip install mlflow"
         raise UsageError(f"the view needs {error.name}", None, cure) from error
@@ -42,9 +42,9 @@ def ui(
             raise UsageError("no such file or folder", str(path), "Name the output of `convert`")
     problems: list[str] = []
     runs = (
-        catalog.of_documents(paths, problems.append)
+        shown_runs.of_documents(paths, problems.append)
         if paths
-        else catalog.of_index(problems.append, tracking_uri)
+        else shown_runs.of_index(problems.append, tracking_uri)
     )
     console.print_first(problems)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -50,8 +50,8 @@ class Spot(NamedTuple):
 class ThinnedLine:
     """Keeps few points of a line as they come, and loses no peak.
 
-    Each part of the line keeps its least and greatest point, and one of each value that is no
-    number. ``count`` is the number of points to come; further ones belong to more parts.
+    Each part of the line keeps its least and greatest point, and one point each for NaN and the
+    infinities. ``count`` is the number of points to come; further ones belong to more parts.
     """
 
     def __init__(self, count: int) -> None:

@@ -23,7 +23,7 @@ _MOST_METRICS = 4
 
 
 class _Row(NamedTuple):
-    """What is compared of a run; energy is its own share in kWh."""
+    """The values of a run that are compared; energy is its own share in kWh."""
 
     name: str
     run_id: str

@@ -1,4 +1,4 @@
-"""Layered drawing of a directed graph: what comes first is on the left, what follows on the right.
+"""Layered drawing of a directed graph, from its sources on the left to its sinks on the right.
 
 The usual steps for such drawings (Sugiyama, Tagawa and Toda 1981): break cycles, put nodes into
 layers, order each layer so that few edges cross, and place the nodes close to their neighbors.
@@ -56,7 +56,7 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], edges: Iterable[Edge]) -> 
 
 
 def _without_cycles(nodes: Sequence[str], edges: Sequence[Edge]) -> list[tuple[Edge, bool]]:
-    """Return each edge, and whether it has to be turned round for the graph to have no cycle."""
+    """Return each edge, and whether it has to be reversed so that the graph lacks cycles."""
     following = defaultdict(list)
     for edge in edges:
         following[edge[0]].append(edge)
@@ -80,7 +80,7 @@ def _without_cycles(nodes: Sequence[str], edges: Sequence[Edge]) -> list[tuple[E
 
 
 def _ranks(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Return the layer of each node: after all that come before it, inputs close to their use."""
+    """Return the layer of each node: after its predecessors, and sources close to their successors."""
     following, waiting = defaultdict(list), dict.fromkeys(nodes, 0)
     for before, after in edges:
         following[before].append(after)

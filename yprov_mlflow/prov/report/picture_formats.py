@@ -41,7 +41,7 @@ def to_svg(
 
     Args:
         picture: Nodes and arrows.
-        title: What it shows, for those who do not see it.
+        title: A description for people who cannot see it.
         links: Addresses that nodes lead to, by their ids.
     """
     addresses = links or {}

@@ -104,7 +104,7 @@ class Picture(NamedTuple):
 def picture(document: Source, level: Level = "summary") -> Picture:
     """Return the graph of a document.
 
-    A document without a run of ours has no summary: it is shown in full.
+    Only documents of captured or converted runs can be summarized; others are shown in full.
     """
     reader = DocumentReader.of(document)
     if level == "full" or "run:run" not in reader.section("activity"):
@@ -151,7 +151,7 @@ def _label(identifier: str, record: Record) -> str:
 
 
 def _summary(reader: DocumentReader) -> Picture:
-    """Return the run, its contexts, and what they used and made, many of a kind as one node."""
+    """Return the run, its contexts, and their inputs and outputs, many of a kind as one node."""
     node_of: dict[str, str] = {}
     nodes: dict[str, Node] = {}
     members: dict[str, list[str]] = defaultdict(list)

@@ -38,7 +38,7 @@ _MARKDOWN = frozenset("\\`*_{}[]<>#|")
 
 
 class RunReport(NamedTuple):
-    """What the report of a run shows.
+    """The content of the report of a run.
 
     Args:
         summary: The summary of the document.
@@ -46,7 +46,7 @@ class RunReport(NamedTuple):
         reader: The document itself.
         lines: The thinned points of each metric and context, by ``Metric.record_id``.
         patch: Changes of the code against its commit.
-        products: What came of the run later, as text.
+        products: The later products of the run, as text.
     """
 
     summary: Summary
@@ -231,7 +231,7 @@ def of_document(
         document: The document of a run; one of a store or of another program has less to show.
         points: The metric points of the files beside it.
         patch: Changes of the code against its commit.
-        products: What came of the run later, as text.
+        products: The later products of the run, as text.
     """
     reader = DocumentReader.of(document)
     content = summary.from_document(reader)

@@ -17,8 +17,8 @@ from yprov_mlflow.prov.report import pages
 from yprov_mlflow.prov.report.experiment_report import ExperimentReport
 from yprov_mlflow.prov.report.pages import markup, page_table
 from yprov_mlflow.prov.report.picture_formats import to_svg, visible
-from yprov_mlflow.prov.ui.catalog import Catalog
 from yprov_mlflow.prov.ui.lineage_picture import picture_of
+from yprov_mlflow.prov.ui.shown_runs import Catalog
 from yprov_mlflow.prov.views.view import Table
 
 LOCAL = "127.0.0.1"
@@ -44,7 +44,7 @@ def application(catalog: Catalog, token: str, host: str | None = None) -> flask.
     """Return the application.
 
     Args:
-        catalog: What it shows.
+        catalog: The runs to show.
         token: Has to be in the first address that a browser opens; a cookie keeps it.
         host: Another name than the local ones that this machine is asked by.
     """

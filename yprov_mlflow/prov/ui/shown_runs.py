@@ -1,4 +1,4 @@
-"""What the view shows: a graph of documents, and the document of each run."""
+"""The runs that the view shows: a graph of documents, and the document of each run."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Catalog:
     # -- one run -----------------------------------------------------------------------
 
     def report(self, run_id: str) -> RunReport:
-        """Return the report of a run, with what came of it later.
+        """Return the report of a run, with its later products.
 
         Raises:
-            YprovMlflowError: There is no such run, or its document cannot be had.
+            YprovMlflowError: The run does not exist, or its document cannot be read.
         """
         with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as folder:
             path = self._path(run_id, Path(folder))
@@ -71,7 +71,7 @@ class Catalog:
         return write_document(run_id, folder, self._tracking_uri, with_points=True)
 
     def _products(self, run_id: str) -> str:
-        """Return what came of a run as a tree, empty if nothing did."""
+        """Return the products of a run as a tree, empty without any."""
         lineage = self.lineage(f"run:{run_id}", "down")
         return lineage.to_tree() if lineage.lineage.links else ""
 
