@@ -80,7 +80,7 @@ def _without_cycles(nodes: Sequence[str], edges: Sequence[Edge]) -> list[tuple[E
 
 
 def _ranks(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Return the layer of each node: after its predecessors, and sources close to their successors."""
+    """Return the layer of each node: after its predecessors, sources next to successors."""
     following, waiting = defaultdict(list), dict.fromkeys(nodes, 0)
     for before, after in edges:
         following[before].append(after)
