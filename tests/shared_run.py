@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "YPROV_MLFLOW_DIR": f"{folder}/state",
         "YPROV_MLFLOW_RANKS": "one-run",
-        "YPROV_MLFLOW_COLLECTORS": "host",
+        "YPROV_MLFLOW_COLLECTORS": "none",
         "YPROV_MLFLOW_END_WAIT": "0.04",
     }
     os.chdir(folder)

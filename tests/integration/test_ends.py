@@ -34,6 +34,17 @@ def test_end_of_run_does_not_wait_for_document_and_readers_do(sandbox: Sandbox) 
     assert activities
 
 
+def test_end_in_temporary_folder_waits_as_the_folder_may_be_removed(sandbox: Sandbox) -> None:
+    script = """
+        import json, os, mlflow
+        with mlflow.start_run() as run:
+            mlflow.log_metric("loss", 1)
+        print(json.dumps(os.listdir(run.info.artifact_uri)))
+    """
+    default = {"YPROV_MLFLOW_END_WAIT": "", "TMPDIR": str(sandbox.folder)}
+    assert sandbox.train(script, f"yprov+{sandbox.sqlite}", **default).json == ["provenance"]
+
+
 def test_exit_waits_for_documents_with_temporary_folders_and_pools(sandbox: Sandbox) -> None:
     script = """
         import json, tempfile, mlflow

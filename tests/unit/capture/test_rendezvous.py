@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from yprov_mlflow.prov.capture.rendezvous import Member, Members, Record, meet
+from yprov_mlflow.prov.capture.rendezvous import Member, Members, Record, meet, prune
 
 HOST = "node0"
 
@@ -100,3 +100,12 @@ def test_restarted_rank_takes_the_place_of_the_one_before(tmp_path: Path) -> Non
     members.join(member(0))
     assert list(members) == [member(0)]
     assert members.leave(member(0), "FINISHED") == "FINISHED"
+
+
+def test_records_of_runs_that_are_gone_are_removed(tmp_path: Path) -> None:
+    for name, run_id in (("kept", "a"), ("gone", "b"), ("failed", None)):
+        meet(tmp_path, name, lambda _: True, HOST, 1).publish(run_id)
+    meet(tmp_path, "open", lambda _: True, HOST, 1)
+    prune(tmp_path, lambda run_id: run_id == "a")
+    assert {path.name for path in tmp_path.iterdir()} == {"kept-0", "open-0"}
+    prune(tmp_path / "missing", bool)

@@ -231,7 +231,9 @@ class OpenRuns:
             if name not in state.facts:
                 state.facts.add(name)
                 state.dirty = True
-                self._append(state, FactsCollected, name, facts)
+                with self.warn_only(state):
+                    # The bridge has redacted them, once for all runs.
+                    state.writer.append(FactsCollected, name, facts)
                 self._note_late_event(state)
 
     def _session_facts(self) -> dict[str, Any]:
@@ -285,6 +287,7 @@ class OpenRuns:
         return Boundary(handle)
 
 
+@functools.cache  # a look at the files of packages, which takes longer than all else of a session
 def _version(distribution: str) -> str | None:
     try:
         return version(distribution)

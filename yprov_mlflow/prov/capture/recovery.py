@@ -6,6 +6,7 @@ The document of a store, which is not a run, goes to the state folder.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import tempfile
 import time
@@ -17,7 +18,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
-from yprov_mlflow.prov.capture import kept_code, mlflow_private, sinks
+from yprov_mlflow.prov.capture import kept_code, mlflow_private, rendezvous, sinks
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.delivery import (
     FACTS_TIMEOUT_S,
@@ -47,6 +48,7 @@ from yprov_mlflow.prov.layout import (
     PRIVATE_FILE,
     PROV_JSON,
     PROVENANCE,
+    RENDEZVOUS,
     SERVER,
     STORES,
     private_folder,
@@ -89,7 +91,10 @@ def recover(
     """
     capture = process.get()
     if prune_days is not None:
-        kept_code.prune(settings.load().directory, prune_days)
+        directory = settings.load().directory
+        kept_code.prune(directory, prune_days)
+        is_kept = functools.partial(_has_journals, directory)
+        rendezvous.prune(directory / RENDEZVOUS, is_kept)
     for folder in _folders(run_ids):
         try:
             with capture.uncaptured():
@@ -98,6 +103,10 @@ def recover(
             reason = redact(f"{type(error).__name__}: {error}")
             outcome = Outcome(folder.run_id, "failed", "", 0, reason)
         yield outcome
+
+
+def _has_journals(directory: Path, run_id: str) -> bool:
+    return JournalDirectory(directory, run_id).path.is_dir()
 
 
 def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:

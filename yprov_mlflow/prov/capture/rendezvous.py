@@ -80,6 +80,16 @@ def _wait_for_run(path: Path, host: str, end_s: float) -> str | None:
         time.sleep(_POLL_S)
 
 
+def prune(folder: Path, is_kept: Callable[[str], bool]) -> None:
+    """Remove the records of runs that are not kept."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+                run_id = json.loads(Path(entry).read_text().split("\n")[1])["run_id"]
+                if run_id is None or not is_kept(run_id):
+                    os.unlink(entry)
+
+
 class Member(NamedTuple):
     """A rank that has joined a run; the name of an empty file holds all of it.
 

@@ -16,6 +16,7 @@ from yprov_mlflow.prov.events import CODE_FACTS, NOTEBOOK_FACTS, WORKFLOW_FACTS,
 from yprov_mlflow.prov.ids import quote_key, store_of
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import KEPT, PEERS
+from yprov_mlflow.prov.redaction import redact_event
 from yprov_mlflow.prov.sampling.claims import Claims, excluded_claims
 from yprov_mlflow.prov.sampling.opened_files import FileWatch, Owner
 from yprov_mlflow.prov.sampling.sampler import Output, Sampler
@@ -198,7 +199,7 @@ class CollectorBridge:
     # -- called by the sampler, in its threads -----------------------------------------
 
     def _add_facts(self, collector: str, facts: Mapping[str, Json]) -> None:
-        self.facts[collector] = facts
+        self.facts[collector] = redact_event(events.FactsCollected.kind, (collector, facts))[1]
         self._open_runs.add_facts()
 
     def _publish(
