@@ -67,6 +67,23 @@ def test_exit_waits_for_documents_with_temporary_folders_and_pools(sandbox: Sand
         assert sandbox.document(run_id).status == "FINISHED"
 
 
+def test_sweep_that_is_faster_than_its_documents_loses_none(sandbox: Sandbox) -> None:
+    script = """
+        import json, mlflow
+        from yprov_mlflow.prov.capture import document_thread
+        document_thread.MOST_PROMISED = 2
+        runs = []
+        with mlflow.start_run():
+            for number in range(8):
+                with mlflow.start_run(nested=True) as run:
+                    mlflow.log_param("number", number)
+                runs.append(run.info.run_id)
+        print(json.dumps(runs))
+    """
+    runs = sandbox.train(script, f"yprov+{sandbox.sqlite}", **AT_ONCE).json
+    assert [sandbox.document(run_id).params["number"] for run_id in runs] == list("01234567")
+
+
 def test_process_of_multiprocessing_writes_its_documents(sandbox: Sandbox) -> None:
     script = """
         import json, multiprocessing, mlflow

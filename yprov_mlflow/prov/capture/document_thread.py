@@ -26,13 +26,14 @@ from yprov_mlflow.prov.ids import store_of
 SERVER_WAIT_S = 5.0  # how long the end of a run waits in a server, where a client waits as well
 TEMPORARY_WAIT_S = 10.0  # the same if the run is in a folder for temporary files
 READ_WAIT_S = 10.0  # how long a read of artifacts waits
-TIMEOUT_S = 20.0  # how long the exit waits for all documents; ``recover`` writes later ones
+TIMEOUT_S = 20.0  # how long the exit waits for a document; ``recover`` writes later ones
 UNFINISHED_TIMEOUT_S = 5.0  # the same if someone has waited in vain already
 SETTLE_TIMEOUT_S = 5.0  # how long the exit waits for the owners of spans without a trace
 FORK_WAIT_S = 0.5  # how long a fork waits for a document that is being written
 PRELOAD_DELAY_S = 1.0  # how long after the start of the first run the imports begin
 QUIET_S = 2.0  # how long a finished run must be quiet before late events make a new document
 MAX_LATE_S = 20.0  # after how long they do if it is never quiet
+MOST_PROMISED = 50  # documents after which ends wait for the oldest of them
 _LONG_S = 1.0  # an end that waited longer in vain is reported
 
 
@@ -78,12 +79,17 @@ class DocumentThread:
         self.stuck = self.stuck or timeout_s >= _LONG_S
         return False
 
-    def finish(self, end_s: float) -> list[str]:
-        """Wait for all documents until a time; return the runs whose documents are not written."""
+    def finish(self, timeout_s: float) -> list[str]:
+        """Wait for all documents, but not longer for one; return the runs that lack theirs."""
         promised = dict(self._promised)
-        for done in promised.values():
-            done.wait(max(0.0, end_s - time.monotonic()))
+        all(done.wait(timeout_s) for done in promised.values())  # stops at the first timeout
         return [run_id for run_id, done in promised.items() if not done.is_set()]
+
+    def catch_up(self) -> None:
+        """Wait for the oldest document if runs end faster than documents are written."""
+        promised = list(self._promised.values())
+        if len(promised) > MOST_PROMISED and not self.stuck:
+            self.stuck = not promised[0].wait(_LONG_S)
 
     def deliver_later(self, run_id: str) -> None:
         """Have a look at a run once it has been quiet for a while."""
@@ -199,11 +205,14 @@ def _finish_before_executors() -> None:
 
 
 def _finish_promised() -> None:
-    capture = session.existing
-    thread: DocumentThread | None = capture.document_thread if capture is not None else None
+    if (capture := session.existing) is None:
+        return
+    if capture.one_run is not None:
+        capture.one_run.finish()
+    thread: DocumentThread | None = capture.document_thread
     if thread is not None:
         timeout_s = UNFINISHED_TIMEOUT_S if thread.stuck else TIMEOUT_S
-        thread.stuck = bool(thread.finish(time.monotonic() + timeout_s)) or thread.stuck
+        thread.stuck = bool(thread.finish(timeout_s)) or thread.stuck
 
 
 def deliver(capture: CaptureSession, run_id: str) -> None:
@@ -220,10 +229,10 @@ def deliver(capture: CaptureSession, run_id: str) -> None:
     thread.promise(run_id)
     parent = capture.recorder.get(state.parent) if state is not None and state.parent else None
     wait_s = _end_wait_s(capture, run_id)
-    # The runs of a sweep do not wait: their parent goes on.
+    # The runs of a sweep do not wait for their own document: their parent goes on.
     if parent is not None and not parent.terminal and wait_s < _LONG_S:
-        return
-    if not thread.wait(run_id, wait_s) and wait_s >= _LONG_S:
+        thread.catch_up()
+    elif not thread.wait(run_id, wait_s) and wait_s >= _LONG_S:
         _warn_unfinished(thread, [run_id])
 
 
@@ -249,7 +258,7 @@ def wait(capture: CaptureSession, run_id: str | None = None) -> None:
         if run_id is not None:
             thread.wait(run_id, READ_WAIT_S)
         elif not thread.stuck:
-            thread.finish(time.monotonic() + READ_WAIT_S)
+            thread.finish(READ_WAIT_S)
 
 
 def deliver_later(capture: CaptureSession, run_id: str) -> None:
@@ -283,6 +292,8 @@ def _warn_unfinished(thread: DocumentThread, run_ids: list[str]) -> None:
 
 def at_exit(capture: CaptureSession) -> None:
     """Write the documents of all runs with events since their last one, within time limits."""
+    if capture.one_run is not None:
+        capture.one_run.finish()
     end_s = time.monotonic() + TIMEOUT_S
     for run_id in capture.recorder.runs():
         with capture.recorder.warn_only():  # no run may cost another its document
@@ -303,18 +314,17 @@ def at_exit(capture: CaptureSession) -> None:
             continue
         if state.created or not others or (thread is not None and thread.is_late(run_id)):
             deliver(capture, run_id)
-    _finish(capture, end_s)
+    _finish(capture)
     if capture.outbox is not None:
         capture.outbox.finish()
 
 
-def _finish(capture: CaptureSession, end_s: float) -> None:
+def _finish(capture: CaptureSession) -> None:
     """Wait for promised documents, and log a warning if some are not written."""
     thread: DocumentThread | None = capture.document_thread
     if thread is not None:
-        if thread.stuck:
-            end_s = min(end_s, time.monotonic() + UNFINISHED_TIMEOUT_S)
-        if unfinished := thread.finish(end_s):
+        timeout_s = UNFINISHED_TIMEOUT_S if thread.stuck else TIMEOUT_S
+        if unfinished := thread.finish(timeout_s):
             _warn_unfinished(thread, unfinished)
 
 

@@ -1,8 +1,8 @@
 """One run for all ranks of a job: the n-th run that a rank creates is the n-th of every other rank.
 
 The first rank makes the run, the others join it. Each is a session of its own. The run ends with
-the last of the ranks that have joined it, with the worst of their statuses; so its document is
-written once, by that rank, and the others return at once.
+the last of all ranks, or soon after the last of those that have joined it, with the worst of their
+statuses. So its document is written once, by that rank, and the others return at once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import hashlib
 import inspect
 import json
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlflow.entities import RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from yprov_mlflow.prov.capture.rendezvous import Member, Members, Record, meet
@@ -27,8 +30,11 @@ from yprov_mlflow.prov.layout import RANKS, RENDEZVOUS, private_folder
 if TYPE_CHECKING:
     from yprov_mlflow.prov.capture.session import CaptureSession
 
+QUIET_S = 2.0  # how long a run stays open after those who joined, for ranks that come later
+VISIBLE_S = 5.0  # how long a rank waits until its store shows a run that another has made
 TIMEOUT_S = 60.0  # how long a rank waits for the one that makes the run
 SYSTEM_METRICS_TIMEOUT_S = 5.0  # how long the end of a rank waits for its last system metrics
+_POLL_S = 0.1
 _OF_MLFLOW = "mlflow."  # start of tags that MLflow sets itself
 
 
@@ -54,6 +60,7 @@ class OneRun:
         self._job = job
         self._counts: Counter[tuple[str, str]] = Counter()
         self._joined: dict[str, Member] = {}
+        self._ends: dict[str, threading.Timer] = {}  # of runs that were left, by run
 
     def call(
         self,
@@ -125,7 +132,7 @@ class OneRun:
     def _join(self, store: Any, run_id: str, arguments: Mapping[str, Any]) -> Any:
         """Join a run that another rank has made, and return it."""
         recorder = self._capture.recorder
-        run = store.get_run(run_id)
+        run = _run_of(store, run_id)
         self._capture.remember_root(run.info.artifact_uri, "run", run_id)
         self._add_member(run_id)
         recorder.join(run_id, store)
@@ -164,8 +171,8 @@ class OneRun:
             last: str | None = status
             with self._capture.recorder.warn_only():
                 last = self._leave(run_id, status)
-            if last is None:
-                store = original.__self__  # type: ignore[attr-defined] # - a bound method
+            store = original.__self__  # type: ignore[attr-defined] # - a bound method
+            if last is None or self._end_later(store, run_id, bound.arguments["end_time"]):
                 return Outcome(store.get_run(run_id).info, None)
             bound.arguments["run_status"] = RunStatus.from_string(last)
         result = original(*bound.args, **bound.kwargs)
@@ -178,3 +185,41 @@ class OneRun:
         self._capture.publisher.finish(run_id, SYSTEM_METRICS_TIMEOUT_S)
         recorder.leave_run(run_id)
         return self._members(run_id).leave(self._joined.pop(run_id), status)
+
+    def _end_later(self, store: Any, run_id: str, end_time: int | None) -> bool:
+        """Return whether a run stays open for a moment, as some ranks have not joined it."""
+        if len({member.rank for member in self._members(run_id)}) >= self._job.size:
+            return False
+        timer = threading.Timer(QUIET_S, self._end, (store, run_id, end_time))
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # the process exits, from Python 3.12 on
+            return False
+        self._ends[run_id] = timer
+        return True
+
+    def _end(self, store: Any, run_id: str, end_time: int | None) -> None:
+        """End a run that this rank was the last to leave, unless others have joined it since."""
+        with self._capture.recorder.warn_only():
+            status = self._members(run_id).status(self._capture.recorder.host)
+            if status is not None and store.get_run(run_id).info.status not in TERMINAL:
+                store.update_run_info(run_id, RunStatus.from_string(status), end_time, None)
+            self._ends.pop(run_id, None)
+
+    def finish(self) -> None:
+        """Wait for the ends of runs that this process was the last to leave."""
+        for timer in list(self._ends.values()):
+            timer.join(2 * QUIET_S)
+
+
+def _run_of(store: Any, run_id: str) -> Any:
+    """Return a run that another process has just made, which some stores show a little later."""
+    end_s = time.monotonic() + VISIBLE_S
+    while True:
+        try:
+            return store.get_run(run_id)
+        except MlflowException:
+            if time.monotonic() > end_s:
+                raise
+        time.sleep(_POLL_S)

@@ -145,21 +145,23 @@ class Members:
                 (self.folder / other.filename).unlink(missing_ok=True)
 
     def leave(self, member: Member, status: str) -> str | None:
-        """Note that a member ends its part of the run.
+        """Note that a member ends its part of the run; return the same as ``status``.
 
-        Returns:
-            None if others work on it; else the status of the run, the worst of all. Of two that
-            leave at once, both may be the last.
+        Of two that leave at once, both may be the last.
         """
         ended = member._replace(state=status)
         # The own change comes first: a folder that this machine has changed is listed afresh.
         os.replace(self.folder / member.filename, self.folder / ended.filename)
+        return self.status(member.host)
+
+    def status(self, host: str) -> str | None:
+        """Return the worst status of all members; None if some have not ended."""
         states = set()
-        for other in self:
-            if other.state == RUNNING and not other.is_dead(member.host):
+        for member in self:
+            if member.state == RUNNING and not member.is_dead(host):
                 return None
-            states.add("FAILED" if other.state == RUNNING else other.state)
-        return next((state for state in _WORST if state in states), status)
+            states.add("FAILED" if member.state == RUNNING else member.state)
+        return next((state for state in _WORST if state in states), None)
 
 
 def is_alive(pid: Any) -> bool:

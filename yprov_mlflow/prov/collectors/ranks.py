@@ -102,12 +102,14 @@ class Job(NamedTuple):
     Args:
         key: A text that all of its ranks have, and no other job at the same time.
         rank: Number of this rank.
+        size: Number of all ranks.
         restarts: How often the job was started again.
         has_agents: Whether one process starts a rank again on its machine, as torchrun does.
     """
 
     key: str
     rank: int
+    size: int
     restarts: int
     has_agents: bool
 
@@ -127,7 +129,7 @@ def job(environ: Mapping[str, str] = os.environ) -> Job | None:
     values = {name: environ[name] for name in names if environ.get(name)}
     key = json.dumps([launcher, size, values], sort_keys=True)
     restarts = sum(_number(environ, (name,)) or 0 for name in _RESTARTS)
-    return Job(key, rank, restarts, launcher == "torchrun")
+    return Job(key, rank, size, restarts, launcher == "torchrun")
 
 
 def first_value(environ: Mapping[str, str], variables: Sequence[str]) -> str:
