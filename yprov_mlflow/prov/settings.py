@@ -48,6 +48,7 @@ class Settings:
 
     capture: bool
     directory: Path
+    fsync_s: float | None
     max_samples: int
     hash_user: bool
     base_uri: str | None
@@ -118,8 +119,7 @@ class Setting(NamedTuple):
 
 
 def _flag(value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text in _TRUE | _FALSE:
+    if (text := str(value).strip().lower()) in _TRUE | _FALSE:
         return text in _TRUE
     raise ValueError(value)
 
@@ -162,6 +162,11 @@ def _iri(value: Any) -> str:
     if not isinstance(value, str) or not _IRI.match(value):
         raise ValueError(value)
     return value
+
+
+def _fsync(value: Any) -> float | None:
+    text = str(value).strip().lower()
+    return None if text in _FALSE else 0.0 if text == "each" else _amount(value, 0.05, 3600)
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -237,6 +242,16 @@ SETTINGS: tuple[Setting, ...] = (
         "Folder for the journals of runs. Journals are kept, because a run may be resumed. The "
         "processes of a run on several machines must share one folder; otherwise each machine "
         "delivers a document with its own part.",
+    ),
+    Setting(
+        "fsync_s",
+        "YPROV_MLFLOW_FSYNC",
+        _fsync,
+        None,
+        "off",
+        "off, each, or seconds, 0.05 to 3600",
+        "When journals are synced to the disk, so that they survive a power failure: never, with "
+        "each call, or with the first call after so many seconds and when the run ends.",
     ),
     Setting(
         "max_samples",

@@ -11,6 +11,7 @@ import stat
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from math import isfinite
 from time import monotonic_ns, time_ns
 from typing import Any
@@ -79,18 +80,32 @@ class JournalWriter:
     """The journal of one run in one process; threads may share it.
 
     The file is created by the first event. If the file cannot be written, or its folder is gone,
-    the lines are held in memory, and written as soon as that is possible again.
+    the lines are held in memory until they can be written.
 
     Args:
         folder: Folder of the run.
         session: Token of the process.
         store: URI of the run's store, without password, for the head of the file.
+        fsync_s: Seconds after which the next event syncs the file to the disk; 0 if each event
+            does, None if none does.
     """
 
-    def __init__(self, folder: JournalDirectory, session: str, store: str = "") -> None:
+    def __init__(
+        self,
+        folder: JournalDirectory,
+        session: str,
+        store: str = "",
+        fsync_s: float | None = None,
+    ) -> None:
         self.folder = folder
         self.session = session
         self.store = store
+        self._fsync_s = fsync_s
+        self._sync_ns = 0  # when to sync
+        interval_ns = _CHECK_INTERVAL_NS
+        if fsync_s is not None:
+            interval_ns = min(interval_ns, int(fsync_s * 1e9))
+        self._interval_ns = interval_ns
         # Reentrant: a signal handler may log while its own thread is writing a line.
         self._lock = threading.RLock()
         self._fd = -1
@@ -157,13 +172,20 @@ class JournalWriter:
                 moved = self._locate()
                 while self._held:
                     self._write_held()
+                self._sync()
             except OSError as error:
                 raise JournalError.unwritable(str(self.folder.path), str(error)) from error
-            self._check_ns = now_ns() + _CHECK_INTERVAL_NS
+            self._check_ns = now_ns() + self._interval_ns
         if self.on_check is not None:
             self.on_check()
         if moved:
             raise JournalError.moved(str(self.folder.path))
+
+    def _sync(self, *, now: bool = False) -> None:
+        """Sync the file to the disk, if the settings want it and it is due."""
+        if self._fsync_s is not None and self._fd >= 0 and (now or now_ns() >= self._sync_ns):
+            os.fsync(self._fd)
+            self._sync_ns = now_ns() + int(self._fsync_s * 1e9)
 
     def _write_held(self) -> None:
         """Write the first line that is held."""
@@ -201,6 +223,8 @@ class JournalWriter:
         try:
             if self._fd >= 0 and not self._is_in_place():
                 return False
+            with suppress(OSError):
+                self._sync(now=True)
             self.close_in_child()
         finally:
             self._lock.release()
