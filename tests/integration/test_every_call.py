@@ -1,4 +1,4 @@
-"""``examples/every_call.py``, captured in three ways, produces documents with the same records."""
+"""``examples/every_call.py``, captured in four ways, produces documents with the same records."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from support.readers.documents import RunDocument, literal, literals
 
 from integration.conftest import Sandbox, Server
+from yprov_mlflow.prov.ids import offline_experiment
 from yprov_mlflow.prov.journal import JournalDirectory, JournalReader, merge
 from yprov_mlflow.prov.translate import translate
 
@@ -67,11 +68,14 @@ def test_script_uses_or_excludes_every_public_name() -> None:
     assert not set(cannot_be_shown) & _used()
 
 
-# -- three ways to capture -------------------------------------------------------------------------
+EXPERIMENTS = {"1": "every call", "2": "every call, renamed later"}
+"""Experiments by their id in a database. In an offline store, ids follow from names."""
+
+# -- four ways to capture --------------------------------------------------------------------------
 
 
 class CapturedScript:
-    """Output, journal and documents of the script, captured in one of the three ways."""
+    """Output, journal and documents of the script, captured in one of the ways."""
 
     def __init__(self, uri: str, results: dict[str, Any], err: str, journal: Path) -> None:
         self.uri = uri
@@ -82,8 +86,19 @@ class CapturedScript:
 
     def document(self, name: str) -> RunDocument:
         if name not in self._documents:
-            self._documents[name] = RunDocument.fetch(self.results[name], self.uri)
+            self._documents[name] = self.read_document(self.results[name])
         return self._documents[name]
+
+    def read_document(self, run_id: str) -> RunDocument:
+        if not self.uri.startswith("yprov:"):
+            return RunDocument.fetch(run_id, self.uri)
+        # Opening an offline store would capture it in the process of the tests.
+        [path] = self.journal.glob(f"artifacts/*/{run_id}/artifacts/provenance/prov.json")
+        text = path.read_text("utf-8")
+        for number, name in EXPERIMENTS.items():
+            text = text.replace(str(offline_experiment(name)), number)
+        path.write_text(text, "utf-8")
+        return RunDocument.load(path)
 
     @cached_property
     def store(self) -> RunDocument:
@@ -130,6 +145,14 @@ def by_import(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) ->
     sandbox = Sandbox(tmp_path_factory.mktemp("import"), empty_database)
     done = sandbox.train(SCRIPT, sandbox.sqlite, EVERY_CALL_IMPORT="yprov_mlflow", **SETTINGS)
     return CapturedScript(sandbox.sqlite, done.json, done.err, sandbox.journal)
+
+
+@pytest.fixture(scope="module")
+def by_offline(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> CapturedScript:
+    sandbox = Sandbox(tmp_path_factory.mktemp("offline"), empty_database)
+    uri = f"yprov:{sandbox.folder / 'runs'}"
+    done = sandbox.train(SCRIPT, uri, **SETTINGS)
+    return CapturedScript(uri, done.json, done.err, sandbox.folder / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +304,14 @@ def test_dropin_import_and_uri_give_same_records(
 
 
 @pytest.mark.parametrize("name", RUNS)
+def test_database_and_offline_store_give_same_records(
+    by_uri: CapturedScript, by_offline: CapturedScript, name: str
+) -> None:
+    first, second = by_uri.document(name), by_offline.document(name)
+    assert_same_records(comparable_records(first), comparable_records(second))
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_client_and_server_give_same_records_of_run(
     by_uri: CapturedScript, by_server: CapturedScript, name: str
 ) -> None:
@@ -290,7 +321,7 @@ def test_client_and_server_give_same_records_of_run(
     assert_same_records(first, second)
 
 
-@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_server"])
+@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_offline", "by_server"])
 def test_prov_reads_documents_and_capture_reports_no_failure(
     way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -527,7 +558,7 @@ def test_every_call_has_expected_effect() -> None:
     assert sorted(calls ^ set(EFFECTS)) == []
 
 
-@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_server"])
+@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_offline", "by_server"])
 def test_documents_have_effect_of_every_call(way: str, request: pytest.FixtureRequest) -> None:
     script: CapturedScript = request.getfixturevalue(way)
     effects = {**EFFECTS, **(OVER_REST if way == "by_server" else {})}

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from truth.programs import trained_on
 
+STORES = [("sqlite", 6), ("file", 6), ("server", 2), ("offline", 6)]
 
-@pytest.mark.parametrize(("store", "programs"), [("sqlite", 6), ("file", 6), ("server", 2)])
+
+@pytest.mark.parametrize(("store", "programs"), STORES)
 def test_documents_say_what_is_true_and_nothing_else(store: str, programs: int) -> None:
     options = ["--programs", str(programs), "--seed", "7", "--store", store]
     command = [sys.executable, "-m", "truth", *options]

@@ -12,13 +12,15 @@ import sys
 
 from truth.roads import PROGRAMS_OF_A_PROCESS, Job, check
 
+STORES = ("sqlite", "file", "server", "offline")
+
 
 def main() -> int:
     """Run the oracle from the command line; exit with 1 if a document is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="number of the first program")
-    parser.add_argument("--store", choices=("sqlite", "file", "server"), default="sqlite")
+    parser.add_argument("--store", choices=STORES, default="sqlite")
     arguments = parser.parse_args()
     numbers = range(arguments.seed, arguments.seed + arguments.programs)
     jobs = [

@@ -4,6 +4,8 @@ live        captured while the programs ran
 completed   converted, beside the captured documents
 converted   converted from the store alone
 again       converted once more, after restoring the converted documents into a database
+
+An offline store has the first road only: there is no store to convert.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Workplace:
         self.folder = folder
         self.store = store
         self.truth = Truth()
-        self.uri = f"file://{folder}/mlruns" if store == "file" else f"sqlite:///{folder}/m.db"
+        uris = {"file": f"file://{folder}/mlruns", "offline": f"yprov:{folder}/state"}
+        self.uri = uris.get(store, f"sqlite:///{folder}/m.db")
 
     # -- programs ------------------------------------------------------------------------
 
@@ -70,7 +73,8 @@ class Workplace:
     @property
     def artifacts(self) -> Path:
         """The folder with the artifacts of all runs."""
-        return self.folder / ("artifacts" if self.store == "server" else "mlruns")
+        names = {"server": "artifacts", "offline": "state/artifacts"}
+        return self.folder / names.get(self.store, "mlruns")
 
     def keep_live_documents(self) -> None:
         """Copy the captured documents, by owner."""
@@ -218,6 +222,8 @@ def _differences_of_all_roads(
     list(recover())
     workplace.keep_live_documents()
     yield from workplace.differences("live")
+    if workplace.store == "offline":
+        return
     convert(workplace.uri, folder / "completed")
     yield from workplace.differences("completed")
     workplace.remove_live_documents()

@@ -42,6 +42,21 @@ def store_of(run_id: str) -> str | None:
     return run_id.removeprefix(_STORE_ID) if run_id.startswith(_STORE_ID) else None
 
 
+def offline_experiment(name: str, attempt: int = 0) -> int:
+    """Return the id of an experiment in an offline store, which depends on its name alone.
+
+    So the same name is the same experiment in all processes, which do not see each other. Like the
+    ids of MLflow's file store, it has 18 digits.
+
+    Args:
+        name: Name of the experiment.
+        attempt: Number of ids of this name that other experiments have, which were renamed.
+    """
+    text = f"{name}\n{attempt}" if attempt else name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return 10**17 + int.from_bytes(digest[:8]) % (9 * 10**17)
+
+
 def run_uuid(run_id: str, store: str) -> str:
     """Return the run id as a UUID, or a uuid5 in the store's namespace if it is not a UUID."""
     if _HEX32.match(run_id):

@@ -107,6 +107,16 @@ INCOMING = "incoming"
 TAKEN = "taken"
 """Folder in the index for those that a process is about to add."""
 
+OFFLINE = "offline"
+"""Folder in an offline store for files about the store itself.
+
+It is not among the folders of the state folder: a folder that has it may be shared with others, and
+keeps its modes.
+"""
+
+OFFLINE_STORE = "store.json"
+OFFLINE_ARTIFACTS = "artifacts"
+
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
 _STATE_FOLDERS = frozenset({INDEX, JOURNALS, KEPT, PEERS, RENDEZVOUS, SERVER, STORES, STAGING})

@@ -200,7 +200,9 @@ def test_rank_is_measured_from_its_first_metric(
 
 
 def claims(folder: Path, host: str) -> Claims:
-    recorder: Any = SimpleNamespace(directory=folder / "journals", host=host)
+    directory = folder / "journals"
+    journals = functools.partial(JournalDirectory, directory)
+    recorder: Any = SimpleNamespace(directory=directory, journals=journals, host=host)
     return bridge.CollectorBridge(recorder).claims(FIRST)
 
 

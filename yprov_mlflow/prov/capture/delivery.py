@@ -138,7 +138,7 @@ def own_folder(capture: CaptureSession, run_id: str, state: RunState) -> Journal
     with capture.recorder.warn_only(state):
         state.writer.flush()
     unsaved = {state.writer.session: data} if (data := state.writer.unsaved()) else {}
-    return JournalDirectory(capture.recorder.directory, run_id, unsaved)
+    return JournalDirectory(state.writer.folder.directory, run_id, unsaved)
 
 
 def _outbox(capture: CaptureSession) -> Send | None:

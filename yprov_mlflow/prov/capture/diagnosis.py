@@ -12,9 +12,16 @@ from urllib.parse import unquote, urlsplit
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.switch import VARIABLE, switch
 from yprov_mlflow.prov.drivers import with_driver
-from yprov_mlflow.prov.errors import first_line
+from yprov_mlflow.prov.errors import MissingExtraError, first_line
 from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.uris import PREFIX, SCHEME, has_prefix, strip_prefix
+from yprov_mlflow.prov.uris import (
+    PREFIX,
+    SCHEME,
+    has_prefix,
+    is_offline,
+    offline_folder,
+    strip_prefix,
+)
 
 _GROUPS = ("mlflow.tracking_store", "mlflow.model_registry_store", "mlflow.artifact_repository")
 _SQL = ("sqlite", "postgresql", "mysql", "mssql")
@@ -70,7 +77,23 @@ def needs_full_mlflow(uri: str) -> bool:
 
     MLflow's own error would be about model registries.
     """
-    return _scheme(uri) in _SQL and importlib.util.find_spec("sqlalchemy") is None
+    kinds = (*_SQL, SCHEME)  # an offline store shows its runs by MLflow's SQL store
+    return _scheme(uri) in kinds and importlib.util.find_spec("sqlalchemy") is None
+
+
+def require_full_mlflow(uri: str) -> None:
+    """Refuse a store that mlflow-skinny cannot open.
+
+    Raises:
+        MissingExtraError: The store needs SQLAlchemy, which is not installed.
+    """
+    if needs_full_mlflow(uri):
+        kind = "offline" if is_offline(uri) else "SQL"
+        raise MissingExtraError(
+            f"{kind} stores need the whole of MLflow, not mlflow-skinny",
+            redact(uri),
+            "Install it with: pip install mlflow",
+        )
 
 
 def is_missing(uri: str) -> bool:
@@ -87,6 +110,8 @@ def local_path(uri: str) -> Path | None:
     if _scheme(uri) == "sqlite":
         path = uri.partition(":///")[2].partition("?")[0]
         return None if not path or path.startswith((":memory:", "file:")) else Path(path)
+    if is_offline(uri):
+        return Path(offline_folder(uri))
     if uri.startswith("file:"):
         return Path(unquote(urlsplit(uri).path))
     return Path(uri) if "://" not in uri and uri != "databricks" else None
@@ -103,16 +128,25 @@ def _scheme(uri: str) -> str:
 def _obstacles(uri: str, version: str) -> tuple[str, ...]:
     inner = strip_prefix(uri)
     scheme = _scheme(inner)
-    if scheme == SCHEME:
-        return (f"{inner!r} is not a store: write the URI of a store after {PREFIX}",)
     if needs_full_mlflow(inner):
-        return ("SQL stores need the whole of MLflow, not mlflow-skinny: pip install mlflow",)
+        return ("this store needs the whole of MLflow, not mlflow-skinny: pip install mlflow",)
+    if scheme == SCHEME:
+        return _offline_obstacles(inner)
     if not mlflow_private.has_store_type(inner):
         return (f"MLflow has no tracking store for {scheme}: URIs; use {_KINDS}",)
     if scheme in ("", "file") and inner != "databricks" and not _file_stores_allowed(version):
         return (f"this MLflow refuses file stores unless {_ALLOW_FILES}=true is set",)
     reason = _sql_obstacle(uri) if scheme in _SQL else _address_obstacle(inner)
     reason = reason or _path_obstacle(inner)
+    return (reason,) if reason else ()
+
+
+def _offline_obstacles(uri: str) -> tuple[str, ...]:
+    """Return why the folder of an offline store cannot be used."""
+    try:
+        reason = _path_obstacle(uri)
+    except ValueError as error:
+        reason = str(error)
     return (reason,) if reason else ()
 
 

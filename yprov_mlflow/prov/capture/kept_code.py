@@ -23,11 +23,11 @@ class KeptCode:
     """The kept files that the events of a run name, and that are in the state folder.
 
     Args:
-        directory: State folder.
+        directories: State folders.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._folder = directory / KEPT
+    def __init__(self, *directories: Path) -> None:
+        self._folders = [directory / KEPT for directory in dict.fromkeys(directories)]
         self.files: dict[str, Path] = {}
         """The content of each file, by its path below the folder of kept code."""
 
@@ -43,15 +43,16 @@ class KeptCode:
         return dataclasses.replace(event, facts={**event.facts, "files": files})
 
     def _add(self, digest: str, file: Mapping[str, object]) -> bool:
-        content = self._folder / str(file["sha256"])
-        if ".." in str(file["path"]).split("/") or str(file["path"]).startswith("/"):
+        name, path = str(file["sha256"]), str(file["path"])
+        if ".." in path.split("/") or path.startswith("/"):
             return False
-        if not (_SHA256.fullmatch(content.name) and _DIGEST.fullmatch(digest)):
+        if not (_SHA256.fullmatch(name) and _DIGEST.fullmatch(digest)):
             return False
-        if not content.is_file():
-            return False
-        self.files[f"{digest}/{file['path']}"] = content
-        return True
+        for content in (folder / name for folder in self._folders):
+            if content.is_file():
+                self.files[f"{digest}/{path}"] = content
+                return True
+        return False
 
     def copy_to(self, folder: Path) -> Path | None:
         """Copy the files to their paths below a folder, and return that of all; None without."""

@@ -113,6 +113,11 @@ def store_uri(store: Any) -> Any:
     return getattr(store, _URI, None)
 
 
+def kept_uri(store: Any) -> dict[str, Any]:
+    """Return the attribute of a store with its URI, for its pickle."""
+    return {_URI: store.__dict__[_URI]} if _URI in store.__dict__ else {}
+
+
 def open_store(uri: str) -> Any:
     """Return MLflow's tracking store for a URI, with an installed driver if it names none."""
     from yprov_mlflow.prov.drivers import with_driver

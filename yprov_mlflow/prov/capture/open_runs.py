@@ -69,6 +69,8 @@ class OpenRuns:
         self.on_late_event: Callable[[str], None] | None = None
         # Returns the URI of a store as journals have it: absolute and without password.
         self.journaled_uri: Callable[[Any], str] = str
+        # Returns the state folder for a run, or what stands for a store, of a tracking store.
+        self.directory_of: Callable[[str, Any], Path] = lambda run_id, store: self.directory
         self._runs: dict[str, RunState] = {}
         # Reentrant, as a signal handler may log in the middle of a call of its own thread.
         self._lock = threading.RLock()
@@ -84,14 +86,14 @@ class OpenRuns:
         with self._lock:
             if (state := self._runs.get(run_id)) is not None:
                 return state
-            folder = JournalDirectory(self.directory, run_id, root=self.settings.directory)
+            folder = self.journals(run_id, store)
             session = self.session
             if os.path.exists(folder.file(session)):  # this process has dropped the run before
                 session = session_token(self.host, self.pid, now_ns())
             uri = ""
             with self.warn_only():
                 uri = self.journaled_uri(store) if store is not None else ""
-            state = RunState(JournalWriter(folder, session, uri))
+            state = RunState(JournalWriter(folder, session, uri, self.settings.fsync_s))
             # In a server, any other worker may end any run.
             state.watched = self.side == "server"
             state.writer.on_check = functools.partial(self._look_for_end, state)
@@ -102,6 +104,14 @@ class OpenRuns:
             self._add_facts(state)
             self._drop_excess()
             return state
+
+    def journals(self, run_id: str, store: Any = None) -> JournalDirectory:
+        """Return the journals of a run, or of what stands for a store."""
+        if (state := self._runs.get(run_id)) is not None:
+            return state.writer.folder
+        if self.side == "server":
+            return JournalDirectory(self.directory, run_id, root=self.settings.directory)
+        return JournalDirectory(self.directory_of(run_id, store), run_id)
 
     def runs(self) -> dict[str, RunState]:
         """Return the states of all runs, by run id."""

@@ -287,7 +287,15 @@ def _wrap(instance: Any, kind: str, uri: Any = None) -> Any:
 
 @functools.cache
 def _register_exit() -> None:
+    atexit.register(_remove_views)
     atexit.register(_at_exit)
+
+
+def _remove_views() -> None:
+    """Remove the databases of offline stores; the last documents were made from them."""
+    stores = sys.modules.get("yprov_mlflow.prov.capture.offline.offline_stores")
+    if stores is not None:
+        stores.close_views()
 
 
 def _at_exit() -> None:

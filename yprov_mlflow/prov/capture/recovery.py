@@ -28,14 +28,13 @@ from yprov_mlflow.prov.capture.delivery import (
     own_folder,
     write,
 )
-from yprov_mlflow.prov.capture.diagnosis import is_missing, needs_full_mlflow
+from yprov_mlflow.prov.capture.diagnosis import is_missing, require_full_mlflow
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import ExpectedState, Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.errors import (
     DeliveryError,
-    MissingExtraError,
     RunNotFoundError,
     StoreError,
     first_line,
@@ -55,7 +54,7 @@ from yprov_mlflow.prov.layout import (
 )
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.translate import side_files
-from yprov_mlflow.prov.uris import strip_prefix
+from yprov_mlflow.prov.uris import is_offline, offline_uri, strip_prefix
 
 _DAY_S = 86_400
 
@@ -91,11 +90,11 @@ def recover(
     """
     capture = process.get()
     if prune_days is not None:
-        directory = settings.load().directory
+        directory = process.state_directory(settings.load().directory, tracking_uri)
         kept_code.prune(directory, prune_days)
         is_kept = functools.partial(_has_journals, directory)
         rendezvous.prune(directory / RENDEZVOUS, is_kept)
-    for folder in _folders(run_ids):
+    for folder in _folders(run_ids, tracking_uri):
         try:
             with capture.uncaptured():
                 outcome = _recover(capture, folder, tracking_uri, again, prune_days)
@@ -109,12 +108,12 @@ def _has_journals(directory: Path, run_id: str) -> bool:
     return JournalDirectory(directory, run_id).path.is_dir()
 
 
-def _folders(run_ids: Sequence[str]) -> Iterator[JournalDirectory]:
+def _folders(run_ids: Sequence[str], tracking_uri: str | None) -> Iterator[JournalDirectory]:
     """Yield the journals of clients, then those of servers for runs without client journals.
 
     A server's journal of a store is read in any case: it has more than those of clients.
     """
-    directory = settings.load().directory
+    directory = process.state_directory(settings.load().directory, tracking_uri)
     roots = (directory, directory / SERVER)
     for run_id in run_ids:
         folders = [JournalDirectory(root, run_id) for root in roots]
@@ -243,6 +242,8 @@ def _recorded_uri(folder: JournalDirectory) -> str:
         stores = {other.store() for other in JournalDirectory.all(folder.path.parents[1])} - {""}
         candidates = sorted(stores) if shown not in stores else []
         recorded = next((uri for uri in candidates if _has_run(uri, folder.run_id)), shown)
+    if is_offline(recorded):  # its journals are in it, also after a move
+        return offline_uri(str(folder.directory))
     return current if recorded == shown else recorded
 
 
@@ -264,12 +265,7 @@ def _created_in(folder: JournalDirectory) -> str:
 
 def _open_store(uri: str) -> Any:
     uri = strip_prefix(uri)
-    if needs_full_mlflow(uri):
-        raise MissingExtraError(
-            "SQL stores need the whole of MLflow, not mlflow-skinny",
-            redact(uri),
-            "Install it with: pip install mlflow",
-        )
+    require_full_mlflow(uri)
     if is_missing(uri):
         raise StoreError.missing(redact(uri))
     store = mlflow_private.open_store(uri)
@@ -298,7 +294,7 @@ def fetch_document(
         MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
     """
     capture = process.get()
-    (folder,) = _folders([run_id])
+    (folder,) = _folders([run_id], tracking_uri)
     with capture.uncaptured():
         state = capture.recorder.get(run_id)
         if state is not None and state.store is not None:

@@ -18,7 +18,6 @@ from yprov_mlflow.prov import events
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES
 from yprov_mlflow.prov.capture.session import BoundedDict, CaptureSession
-from yprov_mlflow.prov.journal import JournalDirectory
 
 _ON_EXPERIMENTS = frozenset({"delete_experiment", "restore_experiment"})
 METHODS = _ON_EXPERIMENTS | {"delete_traces", "delete_logged_model", HARD_DELETES["model"]}
@@ -73,7 +72,7 @@ def record_stages(
     Runs without a journal here have their document from another machine.
     """
     for run_id, stage in _stages(capture, store, experiment_id).items():
-        folder = JournalDirectory(capture.recorder.directory, run_id)
+        folder = capture.recorder.journals(run_id, store)
         if stage != stages.get(run_id, stage) and folder.path.is_dir():
             fields = (None, None, None, stage)
             capture.recorder.record(run_id, events.RunUpdated, *fields, store=store)

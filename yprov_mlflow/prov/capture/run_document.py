@@ -137,7 +137,8 @@ def write_document(
     options = Options(settings.max_samples, settings.hash_user, settings.base_uri)
     translator = Translator(options, SERIES["parquet"].sink(out))
     state = ExpectedState()
-    kept = KeptCode(folder.path.parents[1])
+    # A process that has written to other stores before keeps code in the state folder.
+    kept = KeptCode(folder.directory, settings.directory)
     moved = _moved_traces(folder) if store_of(folder.run_id) else set()
     for event in merge(journals):
         if isinstance(event, events.StoreCalled) and event.subjects.get("trace") in moved:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import mlflow
@@ -28,6 +29,7 @@ from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sampling.opened_files import NO_RUN
 from yprov_mlflow.prov.settings import ONE_RUN
+from yprov_mlflow.prov.uris import is_offline, offline_folder
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
 _MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?$")
@@ -98,14 +100,19 @@ class ThreadGuard(threading.local):
 class CaptureSession:
     """State shared by all wrapped stores and artifact repositories of one process."""
 
-    def __init__(self, parent: CaptureSession | None = None) -> None:
-        """Start with settings of environment and project, or in a fork with the parent's state."""
+    def __init__(self, parent: CaptureSession | None = None, uri: str | None = None) -> None:
+        """Start with settings of environment and project, or in a fork with the parent's state.
+
+        Args:
+            parent: The session of the parent process.
+            uri: The first store that is captured, by default MLflow's current one.
+        """
         # Has a document written again after late events; it loads the translator and the formats.
         self.deliver_later: Callable[[CaptureSession, str], None] = (
             parent.deliver_later if parent else lambda _, run_id: None
         )
         self.server = mlflow_private.SERVER_STORE_VARIABLE in os.environ
-        config = parent.recorder.settings if parent else settings.load(capture=switch.everything)
+        config = parent.recorder.settings if parent else _settings(uri)
         self.recorder: Recorder = Recorder(config, side="server" if self.server else "client")
         self.publisher = Publisher(config.system_metrics, self.recorder.warn)
         self.recorder.collectors.on_sample = self._publish
@@ -114,6 +121,7 @@ class CaptureSession:
         self.recorder.collectors.watch_packages = file_adapters.install
         self.recorder.on_late_event = lambda run_id: self.deliver_later(self, run_id)
         self.recorder.journaled_uri = lambda store: redact(absolute(store_uri(store) or ""))
+        self.recorder.directory_of = self._directory_of
         self.guard = ThreadGuard()
         # Reentrant, as a signal handler may end a run in the middle of a call.
         self.lock = threading.RLock()
@@ -139,6 +147,14 @@ class CaptureSession:
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
         self._experiments: BoundedDict[str] = parent._experiments if parent else BoundedDict()
         self._references: dict[str, dict[str, str]] = parent._references if parent else {}
+        # Folders of the offline stores of this process, by what stands for each.
+        self._offline: dict[str, Path] = parent._offline if parent else {}
+
+    def _directory_of(self, run_id: str, store: Any) -> Path:
+        """Return the folder with the journals of a run or store: an offline store has its own."""
+        if is_offline(uri := store_uri(store)):
+            return Path(offline_folder(uri))
+        return self._offline.get(run_id, self.recorder.directory)
 
     def _publish(
         self, run_id: str, quantities: Sequence[Quantity], values: Sequence[float | None]
@@ -186,6 +202,8 @@ class CaptureSession:
         }
         if created is not None:
             self._references[uri] = reference
+        if is_offline(uri):
+            self._offline[ids.store_id(reference["uuid"])] = Path(offline_folder(uri))
         return reference
 
     def _first_experiment(self, store: Any, uri: str) -> Any:
@@ -356,8 +374,37 @@ class CaptureSession:
         return len({store_uri(state.store), store_uri(store)} & set(self.tracking)) > 1
 
 
+def state_directory(default: Path, uri: str | None = None) -> Path:
+    """Return the folder with the journals of a store's runs: an offline store is that folder.
+
+    Args:
+        default: The state folder.
+        uri: The store; MLflow's current one by default.
+    """
+    uri = switch.unwrap(uri or mlflow.get_tracking_uri())
+    with contextlib.suppress(ValueError):  # opening the store reports what is wrong with its URI
+        return Path(offline_folder(uri)) if is_offline(uri) else default
+    return default
+
+
+def _settings(uri: str | None) -> settings.Settings:
+    """Return the settings of this process; an offline store is the state folder of its runs.
+
+    Documents still go to the user's index.
+    """
+    config = settings.load(capture=switch.everything)
+    directory = state_directory(config.directory, uri)
+    if directory == config.directory:
+        return config
+    index = config.index or config.index_folder
+    origin = {**config.origin, "directory": "tracking URI"}
+    return dataclasses.replace(config, directory=directory, index=index, origin=origin)
+
+
 def absolute(uri: str) -> str:
     """Return a URI with an absolute local path, which is valid in every folder."""
+    if is_offline(uri):
+        return uri
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         path = uri.removeprefix("sqlite:///")
         return uri if path.startswith(":memory:") else f"sqlite:///{os.path.abspath(path)}"
@@ -370,8 +417,8 @@ existing: CaptureSession | None = None  # the session of this process, once some
 _lock = threading.RLock()
 
 
-def get() -> CaptureSession:
-    """Return the session of this process; the first call makes it.
+def get(uri: str | None = None) -> CaptureSession:
+    """Return the session of this process; the first call, for the store at ``uri``, makes it.
 
     Raises:
         SettingsError: A setting has an invalid value.
@@ -380,7 +427,7 @@ def get() -> CaptureSession:
     if existing is None:
         with _lock:
             if existing is None:
-                existing = CaptureSession()
+                existing = CaptureSession(uri=uri)
     return existing
 
 

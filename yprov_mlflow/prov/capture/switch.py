@@ -12,9 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from yprov_mlflow.prov.capture.mlflow_private import SERVER_STORE_VARIABLE
-from yprov_mlflow.prov.uris import has_prefix, strip_prefix
+from yprov_mlflow.prov.uris import (
+    OFFLINE,
+    has_prefix,
+    is_offline,
+    offline_folder,
+    offline_uri,
+    strip_prefix,
+)
 
 VARIABLE = "YPROV_MLFLOW"  # set by users: turns capture on for all stores
+_TRACKING_URI = "MLFLOW_TRACKING_URI"
 _URIS = "_YPROV_MLFLOW_URIS"  # URIs of captured stores, one a line, for child processes
 LOGGER = logging.getLogger("yprov_mlflow")
 
@@ -74,10 +82,18 @@ class Switch:
         return self.everything or uri in self.uris
 
     def unwrap(self, uri: Any) -> Any:
-        """Return ``uri`` without our prefix; if it has one, capture its store from now on."""
+        """Return ``uri`` without our prefix; if it has one, capture its store from now on.
+
+        That of an offline store is returned with an absolute folder, and captured.
+        """
         if has_prefix(uri):
             uri = strip_prefix(uri)
             self.capture(uri)
+        if is_offline(uri):
+            absolute = _absolute(uri)
+            if absolute != uri and os.environ.get(_TRACKING_URI) == uri:
+                os.environ[_TRACKING_URI] = absolute  # child processes may start elsewhere
+            self.capture(uri := absolute)
         return uri
 
     def _choose_driver(self, uri: str) -> None:
@@ -102,6 +118,21 @@ class Switch:
             LOGGER.warning(
                 "Provenance is not captured in this process (%s: %s)", type(error).__name__, error
             )
+
+
+def _absolute(uri: str) -> str:
+    """Return the URI of an offline store with an absolute folder; or as it is, without a folder.
+
+    MLflow asks for its URI in many places; opening the store reports what is wrong with it.
+    """
+    with contextlib.suppress(ValueError):
+        if uri == OFFLINE:
+            # Imported for this URI only: this module is loaded at every start.
+            from yprov_mlflow.prov.settings import load
+
+            return offline_uri(str(load().directory))
+        return offline_uri(offline_folder(uri))
+    return uri
 
 
 def _everything() -> bool:

@@ -40,7 +40,7 @@ def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     """
     if isinstance(instance, Wrapped):
         return instance
-    current = session.get()
+    current = session.get(uri)
     instance.__class__ = _subclass(cast(type, type(instance)), kind)
     if kind != "artifacts":
         switch.wrapped.add(type(instance))

@@ -46,6 +46,7 @@ class JournalDirectory:
         unsaved: Mapping[str, bytes] | None = None,
         root: Path | None = None,
     ) -> None:
+        self.directory = directory
         self.run_id = run_id
         self.unsaved = unsaved or {}
         self.root = root or directory

@@ -37,7 +37,7 @@ def _experiment_id(call: Call) -> str:
 
 def _create(state: StoreState, call: Call) -> None:
     experiment_id = _experiment_id(call)
-    state.experiments[experiment_id] = Experiment(
+    experiment = Experiment(
         experiment_id,
         call.text("name"),
         call.text("artifact_location"),
@@ -47,6 +47,12 @@ def _create(state: StoreState, call: Call) -> None:
         call.tags(),
         call.extra(call.arguments, *_EXPERIMENT_ARGUMENTS),
     )
+    first = state.experiments.get(experiment_id)
+    if first is not None and first.name == experiment.name:
+        # Processes of an offline store create one without seeing each other.
+        first.tags.update(experiment.tags)
+    else:
+        state.experiments[experiment_id] = experiment
 
 
 def _experiment(state: StoreState, call: Call) -> Experiment:

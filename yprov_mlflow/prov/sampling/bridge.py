@@ -52,6 +52,9 @@ class OpenRuns(Protocol):
     host: str
     directory: Path
 
+    def journals(self, run_id: str) -> JournalDirectory:
+        """Return the journals of a run."""
+
     def append_if_open(self, run_id: str, cls: type[Event], *fields: Any) -> None:
         """Append an event to the journal of a run if this process writes to that run."""
 
@@ -211,7 +214,7 @@ class CollectorBridge:
 
     def claims(self, run_id: str) -> Claims:
         """Return the claims of this process for a run, which it measures until their release."""
-        folder = JournalDirectory(self._open_runs.directory, run_id).path
+        folder = self._open_runs.journals(run_id).path
         self._peers.begin(run_id)
         self._overlaps[run_id] = _Overlap()
         release = functools.partial(self._release, run_id)

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from yprov_mlflow.prov.drivers import missing_driver, with_driver
@@ -50,9 +50,22 @@ class DatabaseTarget:
         self._report, self._files = report, files
         # MLflow's own store creates the tables and checks the version of the schema.
         store = _open(uri, root)
-        self._engine = store.engine
-        self._tables = Tables(store.engine, report, overwrite=overwrite)
-        self._experiments = Experiments(self._tables, store.artifact_root_uri)
+        self._use(store.engine, store.artifact_root_uri, overwrite)
+
+    @classmethod
+    def over(
+        cls, engine: Engine, root: str, report: RestoreReport, files: ArtifactFiles
+    ) -> DatabaseTarget:
+        """Return a target that replaces records of an open database, and does not close it."""
+        target = cls.__new__(cls)
+        target._report, target._files = report, files
+        target._use(engine, root, overwrite=True)
+        return target
+
+    def _use(self, engine: Engine, root: str, overwrite: bool) -> None:
+        self._engine = engine
+        self._tables = Tables(engine, self._report, overwrite=overwrite)
+        self._experiments = Experiments(self._tables, root)
         self._inputs = Inputs(self._tables)
         # A logged model comes after all runs, which have its metric points.
         self._model_points: dict[str, list[Row]] = {}
