@@ -35,6 +35,7 @@ _OWN = "own"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _COLLECTOR = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
+_PATTERN = re.compile(".", re.DOTALL)
 _IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#<>\"{}|\\^`]+\Z")
 
 
@@ -169,9 +170,9 @@ def _fsync(value: Any) -> float | None:
     return None if text in _FALSE else 0.0 if text == "each" else _amount(value, 0.05, 3600)
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def _names(value: Any, allowed: re.Pattern[str] = _COLLECTOR) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else list(value)
-    if not all(isinstance(name, str) and _COLLECTOR.match(name.strip()) for name in names):
+    if not all(isinstance(name, str) and allowed.match(name.strip()) for name in names):
         raise ValueError(value)
     return tuple(name.strip() for name in names)
 
@@ -179,13 +180,6 @@ def _names(value: Any) -> tuple[str, ...]:
 def _sinks(value: Any) -> tuple[str, ...]:
     names = _names(value)
     return () if names == ("none",) else names
-
-
-def _patterns(value: Any) -> tuple[str, ...]:
-    patterns = value.split(",") if isinstance(value, str) else list(value)
-    if not all(isinstance(pattern, str) and pattern.strip() for pattern in patterns):
-        raise ValueError(value)
-    return tuple(pattern.strip() for pattern in patterns)
 
 
 def _amount(value: Any, least: float = 0.0, most: float = sys.float_info.max) -> float:
@@ -358,7 +352,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "files_exclude",
         "YPROV_MLFLOW_FILES_EXCLUDE",
-        _patterns,
+        lambda value: _names(value, _PATTERN),
         (),
         "none",
         "patterns separated by commas, such as *.log,scratch/*; an asterisk matches any text",
