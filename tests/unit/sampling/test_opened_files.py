@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -25,6 +26,7 @@ import pytest
 from yprov_mlflow.prov.capture import file_adapters
 from yprov_mlflow.prov.events import FilesAccessed
 from yprov_mlflow.prov.sampling import hashing, hashing_program, open_hook
+from yprov_mlflow.prov.sampling.file_clock import file_clock_ns
 from yprov_mlflow.prov.sampling.file_filter import FileFilter
 from yprov_mlflow.prov.sampling.opened_files import NO_RUN, FileWatch
 
@@ -80,8 +82,8 @@ def watch(data: Path) -> Iterator[Watch]:
     watch = Watch()
     yield watch
     open_hook.listen(None)
-    if watch.watch._hashing is not None:
-        watch.watch._hashing.close()
+    for process in filter(None, (watch.watch._hashing, watch.watch._second)):
+        process.close()
 
 
 @pytest.fixture
@@ -114,6 +116,19 @@ def test_what_a_run_wrote_itself_is_no_input(watch, data):
     (data / "cache.txt").write_text("1")
     (data / "cache.txt").read_text()
     assert set(watch.finish()) == {("written", "cache.txt")}
+
+
+def test_a_path_may_be_written_in_several_ways(watch, data, old_file):
+    source = old_file("a.txt")
+    watch.begin()
+    for path in (f"{data}/./a.txt", f"{data}//a.txt", f"{data}/../data/a.txt", str(source)):
+        open(path).close()
+    (data / "own.txt").write_text("1")
+    open(f"{data}//own.txt").close()
+    files = watch.finish()
+    assert set(files) == {("read", "a.txt"), ("written", "own.txt")}
+    rows = [row for _, rows, _ in watch.events for row in rows if row["mode"] == "read"]
+    assert [row["path"] for row in rows] == [str(source)]
 
 
 def test_a_file_that_was_opened_for_writing_in_vain_is_not_written(watch, data, old_file):
@@ -280,6 +295,48 @@ def test_a_slow_hash_does_not_hold_the_end_of_a_run(watch, old_file, monkeypatch
     assert [(row["size"], row["not_hashed"]) for row in rows] == [(3, "the run ended before")]
 
 
+def test_a_process_that_others_leave_no_time_does_not_leave_files_without_hash(watch, old_file):
+    sources = [old_file("a.csv", "a"), old_file("b.csv", "b")]
+    watch.begin()
+    sources[0].read_text()
+    end = time.monotonic() + 10
+    while not watch.events and time.monotonic() < end:
+        time.sleep(0.05)
+    pipe = f"pipe:[{os.fstat(watch.watch._hashing._requests).st_ino}]"
+    (starved,) = (
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and pipe in _files_of(process)
+    )
+    starved.suspend()
+    try:
+        sources[1].read_text()
+        files = watch.finish()
+    finally:
+        starved.kill()
+    assert files["read", "b.csv"]["sha256"] == sha256("b")
+
+
+def _files_of(process: psutil.Process) -> set[str]:
+    folder = f"/proc/{process.pid}/fd"
+    with contextlib.suppress(OSError):
+        return {os.readlink(f"{folder}/{name}") for name in os.listdir(folder)}
+    return set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clock of file systems is Linux's")
+def test_a_file_that_changed_one_tick_before_it_was_read_has_a_hash(watch, data):
+    watch.begin()
+    watch.active = NO_RUN
+    (data / "new.txt").write_text("x")
+    changed_ns = (data / "new.txt").stat().st_ctime_ns
+    while file_clock_ns() <= changed_ns:
+        pass
+    watch.active = RUN
+    (data / "new.txt").read_text()
+    assert watch.finish()["read", "new.txt"]["sha256"] == sha256("x")
+
+
 def test_more_files_than_are_watched(watch, old_file, monkeypatch):
     monkeypatch.setattr("yprov_mlflow.prov.sampling.opened_files._MOST_FILES", 2)
     paths = [old_file(f"{i}.txt") for i in range(4)]
@@ -292,8 +349,8 @@ def test_more_files_than_are_watched(watch, old_file, monkeypatch):
 
 def test_errors_in_the_hook_are_not_those_of_the_user(watch, old_file):
     source = old_file("a.txt")
-    watch.begin()
     watch.watch._owner = lambda: 1 / 0
+    watch.begin()
     assert source.read_text() == "x"
     assert watch.finish() == {}
 

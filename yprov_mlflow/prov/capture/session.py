@@ -85,7 +85,9 @@ class CallGuard:
     # Objects read so far, of each call that loads a model.
     loading: list[list[Any]] = dataclasses.field(default_factory=list)
     off: bool = False  # whether nothing is captured
+    own: bool = False  # whether this package has started the thread
     active_runs: list[Any] | None = None  # MLflow's list of the thread, once it was asked for
+    last_active: tuple[Any, str | None] = (None, None)  # the last run of it, with its id
 
 
 class ThreadGuard(threading.local):
@@ -94,7 +96,7 @@ class ThreadGuard(threading.local):
     def __init__(self) -> None:
         # An object of its own: its attributes are read several times in each call, and each read
         # of a thread-local attribute costs a look-up.
-        self.here = CallGuard()
+        self.here = CallGuard(own=threading.current_thread().name.startswith("yprov-"))
 
 
 class CaptureSession:
@@ -166,12 +168,16 @@ class CaptureSession:
     def _owner_of_files(self) -> str | None:
         """Return the active run of this thread, or ``NO_RUN`` while MLflow or capture works."""
         guard = self.guard.here
-        if guard.off or guard.repository or guard.store is not None:
+        if guard.off or guard.own or guard.repository or guard.store is not None:
             return NO_RUN
         if guard.active_runs is None:
             guard.active_runs = mlflow_private.active_runs()
         runs = guard.active_runs
-        return runs[-1].info.run_id if runs else None
+        if not runs:
+            return None
+        if guard.last_active[0] is not runs[-1]:  # a comparison costs less than two properties
+            guard.last_active = runs[-1], runs[-1].info.run_id
+        return guard.last_active[1]
 
     def local_folders(self, run_id: str) -> list[str]:
         """Return the local artifact root of a run, and the local stores."""

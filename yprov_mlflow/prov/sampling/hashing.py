@@ -34,12 +34,16 @@ class HashingProcess:
     It is not a child of this process, whose program may wait for its children, and ends when this
     process does.
 
+    Args:
+        niceness: How far the process gives way to others.
+
     Attributes:
         failure: Why the process does not answer; empty while it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = 19) -> None:
         self.failure = ""
+        self._niceness = niceness
         self._outgoing = b""
         self._incoming = b""
         self._requests = self._answers = -1
@@ -55,6 +59,7 @@ class HashingProcess:
     def _start(self) -> None:
         # Without the packages of the environment (-I -S) it starts in a hundredth of a second.
         command = [sys.executable, "-I", "-S", str(Path(hashing_program.__file__))]
+        command.append(str(self._niceness))
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             command,

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic_ns
 from typing import Any, Protocol
+
+from yprov_mlflow.prov.journal.writer import now_ns
+from yprov_mlflow.prov.sampling.file_clock import file_clock_ns
+from yprov_mlflow.prov.sampling.hashing_program import Signature
 
 READ, WRITTEN = "read", "written"
 UPDATED = "updated"
@@ -33,15 +41,48 @@ class Listener(Protocol):
         """Note that the process changes its working folder."""
 
 
+_NOT_PLAIN = os.O_RDONLY | os.O_WRONLY | os.O_RDWR | os.O_DIRECTORY
+_WALL_NS = now_ns() - monotonic_ns()
+
+
+@dataclass(eq=False, slots=True)
+class Reads:
+    """The reads of the only run that is watched, which the hook notes itself.
+
+    Attributes:
+        run_id: The run.
+        owner: Returns the active run of the calling thread, None without one.
+        openings: Receives the run, path, mode, time, time by the clock of file systems, and True.
+        most: How many paths are noted; the listener gets the others.
+        seen: Absolute paths that are noted.
+        written: Files that the run has opened for writing, which need a closer look: when, and
+            what they were before.
+    """
+
+    run_id: str
+    owner: Callable[[], str | None]
+    openings: deque[Any]
+    most: int
+    seen: set[str] = field(default_factory=set)
+    written: dict[str, tuple[int, Signature | None]] = field(default_factory=dict)
+
+
 class _Hook:
     """The one hook of this process."""
 
     listener: Listener | None = None
+    reads: Reads | None = None
     installed = False
 
 
-def listen(listener: Listener | None) -> None:
-    """Have a listener receive what happens from now on; None turns the hook off."""
+def listen(listener: Listener | None, reads: Reads | None = None) -> None:
+    """Have a listener receive what happens from now on; None turns the hook off.
+
+    Args:
+        listener: The listener.
+        reads: Receives plain reads by absolute paths instead of the listener.
+    """
+    _Hook.reads = reads
     _Hook.listener = listener
     if listener is not None and not _Hook.installed:
         _Hook.installed = True
@@ -73,6 +114,25 @@ def _on_event(event: str, arguments: tuple[Any, ...], hook: type[_Hook] = _Hook)
         if listener is None:
             return
         if event == "open":
+            path, _, flags = arguments
+            reads = hook.reads
+            # A loop that loads data has emptied the caches of the processor, so that each function
+            # and each object on the way of a file costs. The listener has the same in full.
+            if (
+                reads is not None
+                and not flags & _NOT_PLAIN
+                and type(path) is str
+                and path.startswith("/")
+                and path not in reads.written
+                and len(reads.seen) < reads.most
+            ):
+                if path not in reads.seen:
+                    active = reads.owner()
+                    if active is None or active == reads.run_id:
+                        reads.seen.add(path)
+                        opened_ns = _WALL_NS + monotonic_ns()
+                        reads.openings.append((reads, path, READ, opened_ns, file_clock_ns(), True))
+                return
             listener.opened(*arguments)
         elif event == "os.rename":
             listener.renamed(arguments[0], arguments[1])

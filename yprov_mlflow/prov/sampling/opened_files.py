@@ -23,6 +23,7 @@ from typing import Any
 from yprov_mlflow.prov.events import FilesAccessed, Json
 from yprov_mlflow.prov.journal.writer import now_ns
 from yprov_mlflow.prov.sampling import open_hook
+from yprov_mlflow.prov.sampling.file_clock import file_clock_ns
 from yprov_mlflow.prov.sampling.file_filter import FileFilter
 from yprov_mlflow.prov.sampling.hashing import HashingProcess, identity
 from yprov_mlflow.prov.sampling.hashing_program import Signature, signature
@@ -32,6 +33,7 @@ NO_RUN = ""
 """The answer of ``owner`` while MLflow or capture itself is at work."""
 
 FINISH_S = 10.0  # how long the end of a run waits for the hashes of its files
+_HURRY_S = 0.5  # how long for a process with low priority
 _TICK_S = 0.2
 _BUSY_S = 0.005  # the same while a run waits for its end
 _SHARE = 0.005  # of the time, how much the thread works while runs are open
@@ -52,29 +54,26 @@ Append = Callable[..., None]
 """Appends an event to the journal of a run: run id, class, fields."""
 
 
-@dataclass(eq=False, slots=True)
-class _WatchedRun:
+@dataclass(eq=False, slots=True, kw_only=True)
+class _WatchedRun(open_hook.Reads):
     """A run whose files are watched."""
 
-    run_id: str
     start_ns: int  # by the clock of the file system
     filter: FileFilter
     limit: int
-    seen: set[str] = field(default_factory=set)
     urls: set[tuple[str, str]] = field(default_factory=set)
-    # Files opened for writing: when, and what they were before.
-    written: dict[str, tuple[int, Signature | None]] = field(default_factory=dict)
     announced: set[str] = field(default_factory=set)  # written files that the journal has
-    waiting: dict[int, dict[str, Json]] = field(default_factory=dict)  # rows without an answer
+    waiting: dict[int, dict[str, Json]] = field(default_factory=dict)  # unanswered requests
     excess: bool = False  # whether there are more files than are watched
-    finishing: bool = False
+    finishing_s: float | None = None  # since when its end waits, by a monotonic clock
     sent_last: bool = False
+    in_hurry: bool = False  # whether the second process has its requests
     done: threading.Event = field(default_factory=threading.Event)
 
 
-_Opening = tuple[_WatchedRun, str, str, int, bool]
-"""Run, path or URL, mode, time in ns, and whether it is on this machine. Not a class, whose
-instances take longer to make."""
+_Opening = tuple[_WatchedRun, str, str, int, int, bool]
+"""Run, path or URL, mode, time in ns, the same by the clock of file systems, and whether it is on
+this machine. Not a class, whose instances take longer to make."""
 
 
 class FileWatch:
@@ -97,11 +96,11 @@ class FileWatch:
         self._openings: deque[_Opening] = deque()
         self._folder = ""  # the working folder; empty after it has changed
         self._hashing: HashingProcess | None = None
+        self._second: HashingProcess | None = None  # with the priority of the program
         self._next_id = 0
         self._lock = threading.RLock()  # reentrant: a signal handler may end a run
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._main_thread = threading.main_thread().ident
         # Forked children have no thread of ours: they send their openings through this pipe.
         self._from_children, self._to_parent = os.pipe()
         for descriptor in (self._from_children, self._to_parent):
@@ -130,35 +129,43 @@ class FileWatch:
                 thread.start()
                 self._thread = thread
             file_filter = FileFilter(tuple(excluded), own)
-            self._runs[run_id] = _WatchedRun(run_id, time.time_ns(), file_filter, limit)
-            self._choose_only()
+            self._runs[run_id] = _WatchedRun(
+                run_id,
+                self._owner,
+                self._openings,
+                _MOST_FILES,
+                start_ns=time.time_ns(),
+                filter=file_filter,
+                limit=limit,
+            )
+            self._listen()
         self._wake.set()
-        open_hook.listen(self)
 
     def finish(self, run_id: str, timeout_s: float = FINISH_S) -> None:
         """Write what is known of a run's files, after a wait for the last hashes."""
         run = self._runs.get(run_id)
         if run is None:
             return
-        run.finishing = True
+        run.finishing_s = time.monotonic()
         self._wake.set()
         try:
             run.done.wait(timeout_s)
         finally:  # also on KeyboardInterrupt
             with self._lock:
                 self._runs.pop(run_id, None)
-                self._choose_only()
-                if not self._runs:
-                    open_hook.listen(None)
+                self._listen()
             self._write_rest(run)
 
-    def _choose_only(self) -> None:
-        self._only = next(iter(self._runs.values())) if len(self._runs) == 1 else None
+    def _listen(self) -> None:
+        """Have the hook report to this watch as long as there are runs."""
+        runs = list(self._runs.values())
+        self._only = runs[0] if len(runs) == 1 else None
+        open_hook.listen(self if runs else None, self._only)
 
     # -- called by the hook ----------------------------------------------------------------
 
     def opened(self, path: Any, mode: str | None, flags: int) -> None:
-        """Note that a file is opened; a loop that loads data waits for this."""
+        """Note that a file is opened."""
         if type(path) is not str:
             if isinstance(path, int):
                 return
@@ -166,9 +173,8 @@ class FileWatch:
         if not path.startswith("/"):
             if mode is None:  # os.open: the path may be relative to another folder
                 return
-            path = os.path.normpath(f"{self._folder or self._get_folder()}/{path}")
-        elif "/." in path or "//" in path:
-            path = os.path.normpath(path)
+            path = f"{self._folder or self._get_folder()}/{path}"
+        path = _normal(path)
         is_read, only = flags & _ACCESS == os.O_RDONLY, self._only
         if is_read and only is not None and path in only.seen:
             return  # another epoch
@@ -185,7 +191,7 @@ class FileWatch:
             run.excess = True
             return
         run.seen.add(path)
-        self._openings.append((run, path, READ, now_ns(), True))
+        self._openings.append((run, path, READ, now_ns(), file_clock_ns(), True))
 
     def _opened_to_write(self, run: _WatchedRun, path: str, flags: int) -> None:
         """Note a file that is opened for writing, or for reading after that."""
@@ -208,7 +214,7 @@ class FileWatch:
         run = self._run_of_caller()
         if run is not None and (mode, url) not in run.urls:
             run.urls.add((mode, url))
-            self._openings.append((run, url, mode, now_ns(), False))
+            self._openings.append((run, url, mode, now_ns(), file_clock_ns(), False))
 
     def _get_folder(self) -> str:
         self._folder = os.getcwd()
@@ -228,9 +234,6 @@ class FileWatch:
 
     def _run_of_caller(self) -> _WatchedRun | None:
         """Return the active run of this thread, else the only open run, if it is watched."""
-        is_main = threading.get_ident() == self._main_thread
-        if not is_main and threading.current_thread().name.startswith("yprov-"):
-            return None
         active = self._owner()
         return self._only if active is None else self._runs.get(active)
 
@@ -238,8 +241,8 @@ class FileWatch:
 
     def forked(self) -> None:
         """Have a forked child send its openings to this process instead of hashing."""
-        if self._hashing is not None:
-            self._hashing.close()
+        for process in filter(None, (self._hashing, self._second)):
+            process.close()
         if open_hook.current() is self:
             self._openings = deque()
             open_hook.listen(_InChild(self, self._to_parent))
@@ -250,17 +253,24 @@ class FileWatch:
         for _ in range(most):
             if not openings:
                 return
-            opening = openings.popleft()
-            if not opening[-1] or opening[0].filter.is_data(opening[1]):
-                yield opening
+            run, path, mode, time_ns, clock_ns, is_local = openings.popleft()
+            plain = _normal(path) if is_local else path
+            if plain is not path:
+                earlier = run.written.get(plain, (time_ns, None))
+                is_own = earlier[0] < time_ns and signature(plain) != earlier[1]
+                if plain in run.seen or is_own:
+                    continue
+                run.seen.add(plain)
+            if not is_local or run.filter.is_data(plain):
+                yield run, plain, mode, time_ns, clock_ns, is_local
 
-    def new_written(self) -> Iterable[tuple[str, str, str, int, bool, Signature | None]]:
+    def new_written(self) -> Iterable[tuple[str, str, str, int, int, bool, Signature | None]]:
         """Yield files opened for writing as the pipe has them, once each."""
         for run in self._runs.values():
             for path in run.written.keys() - run.announced:
                 run.announced.add(path)
                 time_ns, before = run.written[path]
-                yield run.run_id, path, WRITTEN, time_ns, True, before
+                yield run.run_id, path, WRITTEN, time_ns, 0, True, before
 
     def has_pipe(self) -> bool:
         """Return whether the program has left the pipe open."""
@@ -276,19 +286,19 @@ class FileWatch:
             pass
         *lines, self._from_child_line = self._from_child_line.split(b"\n")
         for line in lines:
-            run_id, path, mode, time_ns, is_local, before = json.loads(line)
+            run_id, path, mode, time_ns, clock_ns, is_local, before = json.loads(line)
             run = self._runs.get(run_id)
             if run is None:
                 continue
             if not is_local:
                 if (mode, path) not in run.urls:
                     run.urls.add((mode, path))
-                    self._openings.append((run, path, mode, time_ns, False))
+                    self._openings.append((run, path, mode, time_ns, clock_ns, False))
             elif mode == WRITTEN:
                 run.written.setdefault(path, (time_ns, before))
             elif path not in run.seen and path not in run.written:
                 run.seen.add(path)
-                self._openings.append((run, path, mode, time_ns, True))
+                self._openings.append((run, path, mode, time_ns, clock_ns, True))
 
     # -- in the thread ---------------------------------------------------------------------
 
@@ -297,7 +307,7 @@ class FileWatch:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         pause_s = _TICK_S
         while True:
-            finishing = any(run.finishing for run in list(self._runs.values()))
+            finishing = any(run.finishing_s for run in list(self._runs.values()))
             self._wake.wait((_BUSY_S if finishing else pause_s) if self._runs else None)
             self._wake.clear()
             start_s = time.thread_time()
@@ -314,20 +324,20 @@ class FileWatch:
         self._receive_from_children()
         requests: list[dict[str, Json]] = []
         rows: dict[str, list[dict[str, Json]]] = {}
-        for run, path, mode, time_ns, is_local in self.take(_MOST_IN_TICK):
+        for run, path, mode, time_ns, clock_ns, is_local in self.take(_MOST_IN_TICK):
             row: dict[str, Json] = {"path": path, "mode": mode, "time_ns": time_ns}
             if is_local:
-                requests.append(self._request(run, row))
+                requests.append(self._request(run, {**row, "opened_ns": clock_ns}))
             else:
                 row["not_hashed"] = "it is not on this machine"
                 rows.setdefault(run.run_id, []).append(row)
         for run in self._runs.values():
             rows.setdefault(run.run_id, []).extend(self._announcements(run))
-            if run.finishing and not run.sent_last and not self._openings:
+            if run.finishing_s and not run.sent_last and not self._openings:
                 run.sent_last = True
                 for path, (time_ns, before) in list(run.written.items()):
                     row = {"path": path, "mode": WRITTEN, "time_ns": time_ns}
-                    requests.append(self._request(run, row, before))
+                    requests.append(self._request(run, {**row, "before": before}))
         for run_id, answers in self._answers(requests).items():
             rows.setdefault(run_id, []).extend(answers)
         for run_id, new in rows.items():
@@ -340,7 +350,7 @@ class FileWatch:
     def _announcements(self, run: _WatchedRun) -> Iterable[dict[str, Json]]:
         """Yield files that were written, without a hash: they may change until the run ends."""
         for path, (time_ns, before) in list(run.written.items()):
-            if path not in run.announced and not run.finishing:
+            if path not in run.announced and run.finishing_s is None:
                 after = signature(path)
                 if after is not None and after != before and _is_regular(path):
                     run.announced.add(path)
@@ -352,24 +362,18 @@ class FileWatch:
                         "not_hashed": not_hashed,
                     }
 
-    def _request(
-        self, run: _WatchedRun, row: dict[str, Json], before: Signature | None = None
-    ) -> dict[str, Json]:
+    def _request(self, run: _WatchedRun, row: dict[str, Json]) -> dict[str, Json]:
         self._next_id += 1
-        run.waiting[self._next_id] = row
         request = {
             "id": self._next_id,
             "run": run.run_id,
-            "path": row["path"],
-            "mode": row["mode"],
             "limit": run.limit,
             "run_limit": run.limit * _RUN_LIMIT,
-            # By the clock of the file system, which others may set while the process runs.
-            "opened_ns": row["time_ns"] + time.time_ns() - now_ns(),
-            "before": before,
+            **row,
         }
         if run.filter.is_temporary(row["path"]):
             request["not_after"] = run.start_ns
+        run.waiting[self._next_id] = request
         return request
 
     def _answers(self, requests: list[dict[str, Json]]) -> dict[str, list[dict[str, Json]]]:
@@ -380,19 +384,23 @@ class FileWatch:
             self._hashing = HashingProcess()
         hashing = self._hashing
         hashing.send(requests)
-        rows: dict[str, list[dict[str, Json]]] = {}
         answers = list(hashing.receive())
         if hashing.failure:
             answers += [
-                _without_hash(number, row, hashing.failure)
+                _without_hash(request, hashing.failure)
                 for run in self._runs.values()
-                for number, row in run.waiting.items()
+                for request in run.waiting.values()
             ]
+        self._hurry()
+        if self._second is not None:
+            answers += self._second.receive()
+        rows: dict[str, list[dict[str, Json]]] = {}
         for answer in answers:
             number = answer.pop("id")
             for run in self._runs.values():
-                if (row := run.waiting.pop(number, None)) is None:
-                    continue
+                if (request := run.waiting.pop(number, None)) is None:
+                    continue  # of another run, or answered by the other process
+                row = _row(request)
                 before = run.written.get(row["path"], (0, row))[1]
                 if row["mode"] == READ and answer.get("size") is None and before is None:
                     continue  # the run created it after it had tried to open it
@@ -402,22 +410,36 @@ class FileWatch:
                     rows.setdefault(run.run_id, []).append({**row, "removed": True})
         return rows
 
+    def _hurry(self) -> None:
+        """Send what the end of a run waits for to a second process.
+
+        On a machine that is busy with other programs, one with low priority may never come to it.
+        """
+        for run in self._runs.values():
+            if not run.sent_last or run.in_hurry or not run.waiting or run.finishing_s is None:
+                continue
+            if time.monotonic() - run.finishing_s > _HURRY_S:
+                run.in_hurry = True
+                if self._second is None or self._second.failure:
+                    self._second = HashingProcess(niceness=0)
+                self._second.send(list(run.waiting.values()))
+
     def _write_rest(self, run: _WatchedRun) -> None:
         """Write the rows of a run that ended before they were complete."""
         rows = []
         waiting = list(run.waiting.values())
         for opening in list(self._openings):
-            if opening[0] is run and opening[-1] and run.filter.is_data(opening[1]):
-                _, path, mode, time_ns, _ = opening
-                waiting.append({"path": path, "mode": mode, "time_ns": time_ns})
+            opened_run, path, mode, time_ns, _, is_local = opening
+            if opened_run is run and is_local and run.filter.is_data(_normal(path)):
+                waiting.append({"path": _normal(path), "mode": mode, "time_ns": time_ns})
         for path, (time_ns, before) in run.written.items() if not run.sent_last else ():
             if signature(path) != before:
                 waiting.append({"path": path, "mode": WRITTEN, "time_ns": time_ns})
-        for row in waiting:
-            answer = _without_hash(0, row, "the run ended before")
+        for request in waiting:
+            answer = _without_hash({"id": 0, **request}, "the run ended before")
             if "dropped" not in answer:
                 del answer["id"]
-                rows.append({**row, **answer})
+                rows.append({**_row(request), **answer})
         for path in run.announced - run.written.keys():  # it has another name now
             rows.append({"path": path, "mode": WRITTEN, "time_ns": 0, "removed": True})
         if rows or run.excess:
@@ -471,12 +493,22 @@ def _is_regular(path: str) -> bool:
         return False
 
 
-def _without_hash(number: int, row: dict[str, Json], reason: str) -> dict[str, Json]:
+def _row(request: dict[str, Json]) -> dict[str, Json]:
+    return {key: request[key] for key in ("path", "mode", "time_ns")}
+
+
+def _without_hash(request: dict[str, Json], reason: str) -> dict[str, Json]:
     """Return an answer by this process, which cannot wait for a hash."""
+    number = request["id"]
     try:
-        status = os.stat(row["path"])
+        status = os.stat(request["path"])
     except (OSError, ValueError):
         return {"id": number, "dropped": "gone"}
     if not stat.S_ISREG(status.st_mode):
         return {"id": number, "dropped": "not a regular file"}
     return {"id": number, "size": status.st_size, "not_hashed": reason}
+
+
+def _normal(path: str) -> str:
+    """Return an absolute path without ``.``, ``..`` and doubled slashes."""
+    return os.path.normpath(path) if "/." in path or "//" in path else path
