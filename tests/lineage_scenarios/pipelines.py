@@ -7,26 +7,37 @@ looks at no document and uses no code of the package.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import numpy
+import pandas
+from sklearn.linear_model import LinearRegression
 
 Node = tuple[str, ...]
 
 _MODELS = 8
-_OF_EVERY_MODEL = {"MLmodel": "flavors: {}\n", "requirements.txt": "mlflow\n"}
+_TICK_S = 0.02  # a file that changes in the tick of the clock before it is read has no hash
+_EVALUATE = {"log_model_explainability": False}
 
 
-READS = ("artifact", "folder", "file", "dataset", "version", "alias")
+READS = ("artifact", "folder", "file", "dataset", "version", "alias", "model", "evaluation")
 
 
 class Pipeline:
     """Some runs that read, write, log, register and load; everything they did is known."""
 
-    def __init__(self, number: int, folder: Path, reads: Sequence[str] = READS) -> None:
+    def __init__(
+        self, number: int, folder: Path, template: Path, reads: Sequence[str] = READS
+    ) -> None:
         self.reads = reads
+        self.template = template
         self.random = random.Random(number)
         self.name = f"p{number}"
         self.folder = folder
@@ -35,6 +46,7 @@ class Pipeline:
         self.artifacts: list[tuple[str, str, str]] = []  # run, path, content
         self.versions: list[tuple[str, str, str]] = []  # name, version, model
         self.models: list[str] = []
+        self.owners: dict[str, str] = {}  # model -> run
         self.aliases: dict[tuple[str, str], str] = {}
         self.writers: dict[str, list[Node]] = {}  # content -> nodes that were its origin
         self.origins: dict[Node, list[Node]] = {}  # the same by the name of the content
@@ -54,9 +66,9 @@ class Pipeline:
             file.write_text(f"{self.name} raw {self.random.randint(0, 1)}\n")
             self.outside.append(file)
         for number in range(_MODELS):
-            (self.folder / f"weights{number}.bin").write_bytes(f"{self.name} {number}".encode())
-        for name, text in _OF_EVERY_MODEL.items():
-            (self.folder / name).write_text(text)
+            model = LinearRegression().fit([[0.0], [1.0]], [0.0, self.random.random()])
+            shutil.copytree(self.template, self.folder / f"model{number}")
+            (self.folder / f"model{number}" / "model.pkl").write_bytes(pickle.dumps(model))
         for position in range(self.random.randint(2, 6)):
             self.run(position)
             self.copy_outside()
@@ -73,8 +85,11 @@ class Pipeline:
             run_id = run.info.run_id
             self.runs.append(run_id)
             self.inner[run_id] = set()
+            time.sleep(_TICK_S)
             for _ in range(self.random.randint(0, 3)):
                 self.read(run_id)
+                if self.random.random() < 0.2:
+                    self.move_alias()
             for _ in range(self.random.randint(0, 3)):
                 self.make(run_id)
 
@@ -101,6 +116,10 @@ class Pipeline:
             self.read_dataset(run_id)
         elif choice in ("version", "alias") and self.versions:
             self.read_version(run_id, by_alias=choice == "alias")
+        elif choice == "model" and self.models:
+            self.load_model(run_id)
+        elif choice == "evaluation" and self.versions and self.random.random() < 0.3:
+            self.evaluate(run_id)
 
     def used_outside(self, run_id: str, content: str) -> None:
         """A file outside of MLflow: its origins are the runs that wrote this content before."""
@@ -114,8 +133,6 @@ class Pipeline:
         self.inner[run_id].add(content)
 
     def read_dataset(self, run_id: str) -> None:
-        import numpy
-
         number = self.random.randint(0, 2)
         seed = int(self.name[1:]) * 10 + number
         values = numpy.random.default_rng(seed).normal(size=8)
@@ -133,22 +150,66 @@ class Pipeline:
             (name, alias), version = self.random.choice(sorted(self.aliases.items()))
             uri = f"models:/{name}@{alias}"
             model = next(m for n, v, m in self.versions if (n, v) == (name, version))
-        if any(step == (("run", run_id), ("model", model)) for step in self.steps):
-            return  # its own model
-        mlflow.artifacts.download_artifacts(uri)
+        if self.is_own(model, run_id):
+            return
+        get: Callable[[str], Any] = self.random.choice(
+            (
+                mlflow.artifacts.download_artifacts,
+                mlflow.pyfunc.load_model,
+                mlflow.sklearn.load_model,
+            )
+        )
+        get(uri)
         self.steps.add((("version", name, version), ("run", run_id)))
+
+    def is_own(self, model: str, run_id: str) -> bool:
+        return (("run", run_id), ("model", model)) in self.steps
+
+    def load_model(self, run_id: str) -> None:
+        """Load a model by its own id, or by that of its run."""
+        model = self.random.choice(self.models)
+        if self.is_own(model, run_id):
+            return
+        uri = f"models:/{model}"
+        of_run = [m for m in self.models if self.owners[m] == self.owners[model]]
+        if len(of_run) == 1 and self.random.random() < 0.5:
+            uri = f"runs:/{self.owners[model]}/{self.name}-model"
+        self.random.choice((mlflow.pyfunc, mlflow.sklearn)).load_model(uri)
+        self.steps.add((("model", model), ("run", run_id)))
+
+    def evaluate(self, run_id: str) -> None:
+        """Evaluate a version on a dataset, which uses both."""
+        name, version, model = self.random.choice(self.versions)
+        if self.is_own(model, run_id):
+            return
+        table = pandas.DataFrame({"x": numpy.arange(4.0) + self.random.random()})
+        table["y"] = table["x"]
+        data = mlflow.data.from_pandas(table, source="s3://bucket/test", targets="y")
+        mlflow.models.evaluate(
+            f"models:/{name}/{version}",
+            data,
+            model_type="regressor",
+            evaluators=["default"],
+            evaluator_config=_EVALUATE,
+        )
+        self.steps.add((("version", name, version), ("run", run_id)))
+        self.steps.add((("dataset", data.digest), ("run", run_id)))
 
     # -- making ------------------------------------------------------------------------
 
     def make(self, run_id: str) -> None:
-        choice = self.random.choice(["artifact", "artifact", "copy", "model", "alias"])
+        choice = self.random.choice(["artifact", "artifact", "copy", "model", "model", "alias"])
         if choice == "artifact":
             self.log(run_id, self.content())
         elif choice == "copy":
             self.log(run_id, self.random.choice(self.outside).read_text(), reads=True)
         elif choice == "model":
             self.log_model(run_id)
-        elif choice == "alias" and self.versions:
+        elif choice == "alias":
+            self.move_alias()
+
+    def move_alias(self) -> None:
+        if self.versions:
             name, version, _ = self.random.choice(self.versions)
             alias = self.random.choice(["champion", "challenger"])
             mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
@@ -169,12 +230,12 @@ class Pipeline:
 
     def log_model(self, run_id: str) -> None:
         model = mlflow.initialize_logged_model(name=f"{self.name}-model", source_run_id=run_id)
-        client = mlflow.MlflowClient()
-        for file in (f"weights{len(self.models) % _MODELS}.bin", *_OF_EVERY_MODEL):
-            client.log_model_artifact(model.model_id, str(self.folder / file))
+        folder = self.folder / f"model{len(self.models) % _MODELS}"
+        mlflow.MlflowClient().log_model_artifacts(model.model_id, str(folder))
         mlflow.finalize_logged_model(model.model_id, "READY")
         self.steps.add((("run", run_id), ("model", model.model_id)))
         self.models.append(model.model_id)
+        self.owners[model.model_id] = run_id
         if self.random.random() < 0.7:
             name = f"{self.name}-registered{self.random.randint(0, 1)}"
             version = mlflow.register_model(f"models:/{model.model_id}", name)
@@ -208,10 +269,16 @@ def _thing(node: Node) -> Node:
 def play(numbers: range, folder: Path, reads: Sequence[str] = READS) -> list[Pipeline]:
     """Play pipelines in the current store."""
     pipelines = []
+    template = folder / "template"
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    packages = ["scikit-learn"]
+    mlflow.sklearn.save_model(
+        model, template, pip_requirements=packages, serialization_format="pickle"
+    )
     for number in numbers:
         inner = folder / f"p{number}"
         inner.mkdir()
-        pipeline = Pipeline(number, inner, reads)
+        pipeline = Pipeline(number, inner, template, reads)
         pipeline.play()
         pipelines.append(pipeline)
     return pipelines

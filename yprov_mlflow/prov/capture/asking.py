@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Union
 
+from yprov_mlflow.prov.capture import code_reader
 from yprov_mlflow.prov.capture.indexing import graph_of
 from yprov_mlflow.prov.capture.run_views import load_documents
 from yprov_mlflow.prov.capture.switch import LOGGER
@@ -91,6 +92,8 @@ def diff(
 ) -> Comparison:
     """Return the differences between two runs, and their equal parts.
 
+    ``code_changes`` has the lines of code that differ, as far as the collector ``code`` kept it.
+
     Args:
         left: A run, named as in ``lineage``.
         right: The other run.
@@ -100,7 +103,7 @@ def diff(
         ThingError: No run has this name, or several.
         GraphError: The index cannot be read.
     """
-    return run_comparison.compare(_graph(documents), left, right)
+    return run_comparison.compare(_graph(documents), left, right, code_reader.read)
 
 
 def query(

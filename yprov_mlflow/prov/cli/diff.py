@@ -22,21 +22,20 @@ _ABSENT = "-"
 def diff(left: str, right: str, *, form: str, sources: tuple[str, ...]) -> None:
     """Compare two runs: data, code, params, environment, hardware, metrics, energy.
 
-    Data are compared by content, code by commit and the digest of its changes. For RUN see
-    `lineage`.
+    Data are compared by content, code by commit and by the lines that the collector `code` kept
+    of it. For RUN see `lineage`.
 
     \b
     Examples:
       yprov-mlflow diff 5f0c9b2e latest
       yprov-mlflow diff first second --format json
     """
-    from yprov_mlflow.prov.graph.run_comparison import compare
-
-    comparison = compare(graph_options.graph_to_ask(sources), left, right)
+    comparison = _compare(left, right, sources)
     if form == "json":
         console.print_json(comparison.to_dict())
         return
     _print(comparison, comparison.differences)
+    _print_code(comparison)
     equal = {part: len(names) for part, names in comparison.equal.items() if names}
     counts = ", ".join(f"{part} {count}" for part, count in equal.items()) or "nothing"
     click.echo(f"Equal: {counts}.")
@@ -57,18 +56,38 @@ def why(left: str, right: str, *, form: str, sources: tuple[str, ...]) -> None:
     Examples:
       yprov-mlflow why good-run bad-run
     """
-    from yprov_mlflow.prov.graph.run_comparison import EFFECTS, compare
+    from yprov_mlflow.prov.graph.run_comparison import EFFECTS
 
-    comparison = compare(graph_options.graph_to_ask(sources), left, right)
+    comparison = _compare(left, right, sources)
     effects = [d for d in comparison.differences if d.part in EFFECTS]
     if form == "json":
         reasons = [d._asdict() for d in comparison.likely_reasons]
-        console.print_json({"effects": [d._asdict() for d in effects], "likely_reasons": reasons})
+        changes = [change._asdict() for change in comparison.code_changes]
+        answer = {"effects": [d._asdict() for d in effects], "likely_reasons": reasons}
+        console.print_json({**answer, "code_changes": changes})
         return
     _print(comparison, effects)
     _print(comparison, comparison.likely_reasons, "Likely reasons, the likeliest first")
+    _print_code(comparison)
     if not comparison.likely_reasons:
         click.echo("Nothing that was recorded differs: chance (seeds, threads), or unseen data.")
+
+
+def _compare(left: str, right: str, sources: tuple[str, ...]) -> Comparison:
+    from yprov_mlflow.prov.capture import code_reader
+    from yprov_mlflow.prov.graph.run_comparison import compare
+
+    return compare(graph_options.graph_to_ask(sources), left, right, code_reader.read)
+
+
+def _print_code(comparison: Comparison) -> None:
+    """Print the lines of code that differ, as far as they are kept."""
+    for change in comparison.code_changes:
+        click.echo(f"code: {console.printable(change.path)}")
+        for line in "\n".join(change.hunks).split("\n") if change.hunks else ():
+            click.echo(f"  {console.printable(line.expandtabs(4))}")
+        if change.note:
+            click.echo(f"  ({change.note})")
 
 
 def _print(

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.graph import things
+from yprov_mlflow.prov.graph import code_changes, things
+from yprov_mlflow.prov.graph.code_changes import CodeChange, KeptCode, Read
 from yprov_mlflow.prov.graph.lookup import about, first, iri, pointing, values
 from yprov_mlflow.prov.graph.run_filter import number_of
 from yprov_mlflow.prov.graph.stores import Graph
@@ -49,10 +50,18 @@ class Comparison:
         runs: The two runs.
         differences: Every name whose values differ, by part in the order of ``PARTS``.
         equal: The names with equal values by part.
+        code_changes: The files of the code that differ, as far as it was kept, with hunks.
     """
 
-    def __init__(self, runs: Sequence[things.Thing], left: Facts, right: Facts) -> None:
+    def __init__(
+        self,
+        runs: Sequence[things.Thing],
+        left: Facts,
+        right: Facts,
+        changes: Iterable[CodeChange] = (),
+    ) -> None:
         self.runs = tuple(runs)
+        self.code_changes = tuple(changes)
         self.differences = tuple(_differences(left, right))
         differing = {(d.part, d.name) for d in self.differences}
         self.equal = {
@@ -75,6 +84,7 @@ class Comparison:
             "runs": [run.to_dict() for run in self.runs],
             "differences": [difference._asdict() for difference in self.differences],
             "equal": self.equal,
+            "code_changes": [change._asdict() for change in self.code_changes],
         }
 
     def to_pandas(self) -> Any:
@@ -84,8 +94,14 @@ class Comparison:
         return pandas.DataFrame(self.differences, columns=list(Difference._fields))
 
 
-def compare(graph: Graph, left: str, right: str) -> Comparison:
+def compare(graph: Graph, left: str, right: str, read: Read = lambda _: None) -> Comparison:
     """Return the comparison of two runs, by names as ``thing_names.resolve_run`` takes them.
+
+    Args:
+        graph: The documents.
+        left: A run.
+        right: Another run.
+        read: Reads kept code.
 
     Raises:
         ThingError: A name fits no run, or several.
@@ -93,7 +109,14 @@ def compare(graph: Graph, left: str, right: str) -> Comparison:
     runs = [resolve_run(graph, name) for name in (left, right)]
     described = things.describe(graph, dict.fromkeys(runs, things.RUN))
     facts = [_facts(graph, run, described[run]) for run in runs]
-    return Comparison([described[run] for run in runs], *facts)
+    codes = [_kept_code(graph, run, described[run]) for run in runs]
+    changes = code_changes.changes(codes[0], codes[1], read)
+    return Comparison([described[run] for run in runs], facts[0], facts[1], changes)
+
+
+def _kept_code(graph: Graph, run: str, thing: things.Thing) -> KeptCode:
+    run_id = str(thing.details.get("run_id", ""))
+    return code_changes.kept_code(graph, run_id, dict.fromkeys(_inputs(graph, run)))
 
 
 def _differences(left: Facts, right: Facts) -> Iterator[Difference]:
