@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,26 @@ def identity(descriptor: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def is_regular(path: str) -> bool:
+    """Return whether a path is that of a regular file."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def without_hash(request: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return an answer by this process, which cannot wait for a hash."""
+    number = request["id"]
+    try:
+        status = os.stat(request["path"])
+    except (OSError, ValueError):
+        return {"id": number, "dropped": "gone"}
+    if not stat.S_ISREG(status.st_mode):
+        return {"id": number, "dropped": "not a regular file"}
+    return {"id": number, "size": status.st_size, "not_hashed": reason}
 
 
 class HashingProcess:

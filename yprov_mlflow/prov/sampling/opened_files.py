@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import signal
-import stat
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from yprov_mlflow.prov.journal.writer import now_ns
 from yprov_mlflow.prov.sampling import open_hook
 from yprov_mlflow.prov.sampling.file_clock import file_clock_ns
 from yprov_mlflow.prov.sampling.file_filter import FileFilter
-from yprov_mlflow.prov.sampling.hashing import HashingProcess, identity
+from yprov_mlflow.prov.sampling.hashing import HashingProcess, identity, is_regular, without_hash
 from yprov_mlflow.prov.sampling.hashing_program import Signature, signature
 from yprov_mlflow.prov.sampling.open_hook import READ, WRITTEN
 
@@ -352,7 +351,7 @@ class FileWatch:
         for path, (time_ns, before) in list(run.written.items()):
             if path not in run.announced and run.finishing_s is None:
                 after = signature(path)
-                if after is not None and after != before and _is_regular(path):
+                if after is not None and after != before and is_regular(path):
                     run.announced.add(path)
                     not_hashed = "the run has not ended"
                     yield {
@@ -387,7 +386,7 @@ class FileWatch:
         answers = list(hashing.receive())
         if hashing.failure:
             answers += [
-                _without_hash(request, hashing.failure)
+                without_hash(request, hashing.failure)
                 for run in self._runs.values()
                 for request in run.waiting.values()
             ]
@@ -436,7 +435,7 @@ class FileWatch:
             if signature(path) != before:
                 waiting.append({"path": path, "mode": WRITTEN, "time_ns": time_ns})
         for request in waiting:
-            answer = _without_hash({"id": 0, **request}, "the run ended before")
+            answer = without_hash({"id": 0, **request}, "the run ended before")
             if "dropped" not in answer:
                 del answer["id"]
                 rows.append({**_row(request), **answer})
@@ -486,27 +485,8 @@ class _InChild:
                 self._unsent.popleft()
 
 
-def _is_regular(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
 def _row(request: dict[str, Json]) -> dict[str, Json]:
     return {key: request[key] for key in ("path", "mode", "time_ns")}
-
-
-def _without_hash(request: dict[str, Json], reason: str) -> dict[str, Json]:
-    """Return an answer by this process, which cannot wait for a hash."""
-    number = request["id"]
-    try:
-        status = os.stat(request["path"])
-    except (OSError, ValueError):
-        return {"id": number, "dropped": "gone"}
-    if not stat.S_ISREG(status.st_mode):
-        return {"id": number, "dropped": "not a regular file"}
-    return {"id": number, "size": status.st_size, "not_hashed": reason}
 
 
 def _normal(path: str) -> str:
