@@ -96,10 +96,11 @@ def test_untracked_files_and_cells_are_compared_as_a_whole() -> None:
     contents = Contents()
     left = contents.code(None, **{"files/a.py": "x = 1\n", "notebook.ipy": "1\n", "files/b.py": ""})
     right = contents.code(None, **{"files/a.py": "x = 2\n", "notebook.ipy": "1\n2\n"})
-    assert [(c.path, c.hunks) for c in contents.changes(left, right)] == [
-        ("a.py", ("@@ -1,1 +1,1 @@\n-x = 1\n+x = 2",)),
-        ("cells of the notebook", ("@@ -1,1 +1,2 @@\n 1\n+2",)),
-    ]
+    assert contents.changes(left, right) == (
+        CodeChange("a.py", ("@@ -1,1 +1,1 @@\n-x = 1\n+x = 2",)),
+        CodeChange("b.py", (), "it is kept of the first run only"),
+        CodeChange("cells of the notebook", ("@@ -1,1 +1,2 @@\n 1\n+2",)),
+    )
 
 
 def test_between_commits_only_the_repository_knows() -> None:
@@ -123,7 +124,7 @@ def test_what_is_not_within_reach_is_said(path: str) -> None:
 
 def test_hunks_are_bounded() -> None:
     contents = Contents()
-    left = contents.code(**{"files/a.py": ""})
+    left = contents.code(**{"files/a.py": "x"})
     right = contents.code(**{"files/a.py": "\n".join(map(str, range(10 * MOST_LINES)))})
     (change,) = contents.changes(left, right)
     assert len("\n".join(change.hunks).split("\n")) == MOST_LINES

@@ -133,8 +133,8 @@ def _name(path: str) -> str:
     """Return the name that people know a kept file by."""
     if path == KEPT_CELLS:
         return _CELLS
-    start, _, rest = path.partition("/")
-    return rest if start in (KEPT_FILES, KEPT_SCRIPT) and rest else path
+    folder, _, inner = path.partition("/")
+    return inner if folder in (KEPT_FILES, KEPT_SCRIPT) and inner else path
 
 
 def _change(name: str, left: _Texts, right: _Texts) -> CodeChange | None:
@@ -162,15 +162,17 @@ def _change(name: str, left: _Texts, right: _Texts) -> CodeChange | None:
 def _change_of_whole(
     name: str, wholes: tuple[KeptFile | None, ...], left: _Texts, right: _Texts
 ) -> CodeChange | None:
-    digests = [file.sha256 if file else None for file in wholes]
-    if digests[0] == digests[1]:
+    first_file, second_file = wholes
+    if first_file is None or second_file is None:
+        # The other run may have had it: a module that it imported later is not kept.
+        which = "second" if first_file is None else "first"
+        return CodeChange(name, (), f"it is kept of the {which} run only")
+    if first_file.sha256 == second_file.sha256:
         return None
-    texts = [
-        side.text(file) if file else "" for side, file in zip((left, right), wholes, strict=True)
-    ]
-    if None in texts:
+    before, after = left.text(first_file), right.text(second_file)
+    if before is None or after is None:
         return CodeChange(name, (), _UNREADABLE)
-    return _compared(name, *((text or "").splitlines() for text in texts))
+    return _compared(name, before.splitlines(), after.splitlines())
 
 
 # -- changes since a commit ------------------------------------------------------------
