@@ -10,14 +10,21 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support import warm_python
+from support.builders.pipeline_documents import OLD, SECOND
+from support.builders.pipeline_documents import pipeline as pipeline_documents
 
 from yprov_mlflow.prov.cli import main
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "lineage"
+LINEAGE = EXAMPLE.parents[1] / "docs" / "lineage.md"
+QUESTIONS = re.findall(r"^\| .*\? \| `yprov-mlflow (.*)` \|$", LINEAGE.read_text("utf-8"), re.M)
 COMMANDS = re.findall(r"^python (.*)$", (EXAMPLE / "README.md").read_text("utf-8"), re.MULTILINE)
 RERUN = "train.py 0.3"  # the page reruns this one
 DRIVER = """
@@ -106,3 +113,53 @@ def test_rerun_of_a_training_has_the_same_metrics(
     assert set(verdicts.values()) == {"equal"}
     assert {part for part, _ in verdicts} == {"status", "param", "metric", "dataset"}
     assert pipeline.runs() == before, "nothing is logged to the user's store"
+
+
+@pytest.fixture(scope="module")
+def answers(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the answers to the questions of the page, by the command without its options."""
+    others = []
+    for number, document in enumerate(pipeline_documents()):
+        file = tmp_path_factory.mktemp("documents") / f"{number}.json"
+        file.write_bytes(document.to_json_bytes())
+        others += ["--from", str(file)]
+    names = {"COMMIT": OLD[:8], "EXPERIMENT": "E", "TIME": datetime.now(UTC).isoformat()}
+    answers = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(pipeline.folder)
+        patch.setenv("YPROV_MLFLOW_DIR", str(pipeline.folder / "state"))
+        for command in QUESTIONS:
+            words = shlex.split(command)
+            # The example is no repository, and has no epochs.
+            sources = others if {"COMMIT", "EXPERIMENT"} & set(words) else []
+            words = [names.get(word, word) for word in words]
+            result = CliRunner().invoke(main, [*words, *sources, "--format", "json"])
+            assert result.exit_code == 0, result.output
+            answers[" ".join(words[:2])] = json.loads(result.stdout)
+    return answers
+
+
+def test_each_question_of_the_page_has_its_answer(
+    pipeline: Pipeline, answers: dict[str, Any]
+) -> None:
+    runs = pipeline.runs()
+
+    def column(command: str, key: str) -> list[Any]:
+        return [row[key] for row in answers[command]]
+
+    trainings = ["train 0.1", "train 0.3"]
+    assert sorted(column("query @runs-with-dataset", "name")) == trainings
+    assert set(column("query @writers-of-file", "run")) == {runs["prepare"]}
+    assert column("query @runs-after-commit", "run") == [SECOND]
+    assert column("query @energy-by-epoch", "joules") == []
+    (environment,) = answers["query @run-environment"]
+    assert environment["person"] and environment["host"] and "mlflow==" in environment["packages"]
+    differences = answers["diff train 0.1"]["differences"]
+    assert ["0.1", "0.3"] in [[d["left"], d["right"]] for d in differences if d["name"] == "rate"]
+    affected = answers["lineage panel.csv"]["things"]
+    assert sum(thing["kind"] == "version" for thing in affected) == 3
+    assert [str(v) for v in column("query @alias-at", "version")] == ["3"]
+    made = {row["version"]: row["name"] for row in answers["query @versions-and-runs"]}
+    assert [name for _, name in sorted(made.items())] == [*trainings, "finetune"]
+    assert column("query @bases-of-run", "made_by") == [runs["train 0.3"]]
+    assert {"evaluate", "finetune"} == set(column("query @users-of-model", "name"))

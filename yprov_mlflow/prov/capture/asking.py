@@ -134,10 +134,10 @@ def _graph(documents: Documents | Sequence[Documents] | None) -> Graph:
         return graph_of(None, LOGGER.warning)
     if isinstance(documents, (str, os.PathLike, Document)):
         documents = [documents]
-    return graph_of([d for source in documents for d in documents_of(source)], LOGGER.warning)
+    return graph_of([d for source in documents for d in _documents_in(source)], LOGGER.warning)
 
 
-def documents_of(source: str | os.PathLike[str] | Document) -> list[Document]:
+def _documents_in(source: str | os.PathLike[str] | Document) -> list[Document]:
     """Return a document, or the documents of a file or folder."""
     if not isinstance(source, Document) and Path(source).is_dir():
         files = documents_below(Path(source))

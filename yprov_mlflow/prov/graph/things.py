@@ -219,7 +219,10 @@ def _others(graph: Graph, names: list[str], kind: str) -> Iterable[tuple[str, Th
             "model_id": first(statements, "mlf:modelId"),
             "status": _local(first(statements, "mlf:status")),
         }
-        yield name, Thing(name, kind, first(statements, "rdfs:label") or name, _filled(details))
+        # A document that only reads a model knows no better name than its id.
+        labels = values(statements.get("rdfs:label", ()))
+        names = [label for label in labels if label != details["model_id"]]
+        yield name, Thing(name, kind, next(iter((*names, *labels)), name), _filled(details))
 
 
 _DESCRIBERS = {
