@@ -18,6 +18,7 @@ from yprov_mlflow.prov.capture.recorder import Recorder
 from yprov_mlflow.prov.collectors import catalog
 from yprov_mlflow.prov.collectors.base import Available, Collector, CollectorContext, Quantity
 from yprov_mlflow.prov.events import (
+    WORKFLOW_FACTS,
     CollectorStarted,
     CollectorStopped,
     Event,
@@ -267,5 +268,6 @@ def test_each_run_has_the_task_of_its_thread(
         event.facts["tasks"][0]["task"]
         for run_id in (FIRST, SECOND)
         for event in events(recorder, run_id, FactsCollected)
+        if event.collector == WORKFLOW_FACTS  # a slow machine has samples by now, and overlaps
     ]
     assert named == ["a", "b"]
