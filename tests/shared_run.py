@@ -8,6 +8,7 @@ MLflow imported; the names of their nodes are the only pretense.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -22,21 +23,21 @@ from typing import Any
 NODES = 2
 
 
-def work(rank: int, calls: int) -> None:
-    """Do the work of a rank: ``calls`` points, a tag, a file and a nested run."""
+def work(rank: int, calls: int, nested: bool) -> None:
+    """Do the work of a rank: ``calls`` points, a tag, a file and perhaps a nested run."""
     import yprov_mlflow as mlflow
 
     with mlflow.start_run(tags={f"rank{rank}": "here"}):
         for step in range(calls):
             mlflow.log_metric("loss", rank * calls + step, step=step)
         mlflow.log_text(str(rank), f"rank{rank}.txt")
-        with mlflow.start_run(nested=True):
+        with mlflow.start_run(nested=True) if nested else contextlib.nullcontext():
             mlflow.log_metric(f"of{rank}", rank)
         start = time.perf_counter()
     print(json.dumps({"rank": rank, "end_s": time.perf_counter() - start}), flush=True)
 
 
-def start_ranks(ranks: int, calls: int, folder: Path) -> Iterator[int]:
+def start_ranks(ranks: int, calls: int, nested: bool, folder: Path) -> Iterator[int]:
     """Start all ranks, and yield their processes; in a rank, do its work and exit."""
     import mlflow
     import mlflow.store.tracking.sqlalchemy_store
@@ -57,11 +58,11 @@ def start_ranks(ranks: int, calls: int, folder: Path) -> Iterator[int]:
         platform.node = lambda node=f"node{rank % NODES}": node  # type: ignore[misc] # - pretended
         output = os.open(folder / f"rank{rank}.out", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(output, 1)
-        work(rank, calls)
+        work(rank, calls, nested)
         sys.exit()
 
 
-def problems(ranks: int, calls: int) -> list[str]:
+def problems(ranks: int, calls: int, nested: bool) -> list[str]:
     """Return the differences between what the ranks logged, and store, journals and document."""
     from mlflow import MlflowClient
 
@@ -72,8 +73,8 @@ def problems(ranks: int, calls: int) -> list[str]:
     client = MlflowClient()
     runs = client.search_runs(["0"])
     by_parent = {run.data.tags.get("mlflow.parentRunId", ""): run for run in runs}
-    if len(runs) != 2 or "" not in by_parent:
-        return [f"there are {len(runs)} runs, and not a parent and its child"]
+    if len(runs) != 1 + nested or "" not in by_parent:
+        return [f"there are {len(runs)} runs, and not one, and its child if there is one"]
     run = by_parent[""]
     result = [f"{r.info.run_id} is {r.info.status}" for r in runs if r.info.status != "FINISHED"]
     stored = sorted(metric.value for metric in client.get_metric_history(run.info.run_id, "loss"))
@@ -83,7 +84,7 @@ def problems(ranks: int, calls: int) -> list[str]:
     orders = []
     for journal in folder.readers()[0]:
         points = [event for event in journal if isinstance(event, MetricsLogged)]
-        orders.append([value for event in points for value in event.values])
+        orders.append([value for e in points if e.keys[0] == "loss" for value in e.values])
     expected = [[float(rank * calls + n) for n in range(calls)] for rank in range(ranks)]
     if sorted(orders) != expected:
         result.append("the journals lack points, or have them in another order")
@@ -126,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ranks", type=int, default=64)
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--store", choices=("file", "sqlite"), default="file")
+    parser.add_argument("--nested", action="store_true", help="a nested run as well")
     options = parser.parse_args(arguments)
     # Not a context: each child would remove the folder at its exit.
     folder = Path(tempfile.mkdtemp())
@@ -140,11 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     os.chdir(folder)
     start = time.monotonic()
-    children = list(start_ranks(options.ranks, options.calls, folder))
+    children = list(start_ranks(options.ranks, options.calls, options.nested, folder))
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     duration_s = time.monotonic() - start
     found_problems = [f"a rank exited with {code}" for code in codes if code]
-    found_problems += problems(options.ranks, options.calls) if not found_problems else []
+    found_problems += (
+        problems(options.ranks, options.calls, options.nested) if not found_problems else []
+    )
     ends = sorted(
         json.loads(path.read_text().splitlines()[-1])["end_s"]
         for path in folder.glob("rank*.out")

@@ -10,7 +10,7 @@ PROGRAM = Path(__file__).parents[1] / "shared_run.py"
 
 
 def test_ranks_without_a_shared_id_log_to_one_run() -> None:
-    command = [sys.executable, str(PROGRAM), "--ranks=4", "--calls=50"]
+    command = [sys.executable, str(PROGRAM), "--ranks=4", "--calls=50", "--nested"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all is there, once and in order" in done.stdout

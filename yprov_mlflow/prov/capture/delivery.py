@@ -23,6 +23,7 @@ from yprov_mlflow.prov.capture.sinks import Delivery, Outbox
 from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.events import TERMINAL
+from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.graph import handover
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE
@@ -35,6 +36,11 @@ LOCK_TIMEOUT_S = 60.0  # how long one process waits for another that writes the 
 
 Send = Callable[[JournalDirectory, Delivery], None]
 """Sends the document of a finished run to sinks."""
+
+
+def preload() -> None:
+    """Import the modules that the first document needs besides this one."""
+    SERIES["parquet"].codec()
 
 
 def warn_failed(run_id: str, error: Exception) -> None:

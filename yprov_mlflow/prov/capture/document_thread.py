@@ -147,7 +147,7 @@ class DocumentThread:
     def _preload(self) -> None:
         if not self._loaded:
             self._loaded = True
-            _delivery()
+            _delivery().preload()
 
     def _do(self, run_id: str, *, late: bool) -> None:
         if run_id == SETTLE:
