@@ -160,7 +160,7 @@ def _place(generator: random.Random, lines: Lines) -> int:
     return generator.randrange(len(lines) + 1)
 
 
-DAMAGES: dict[str, Damage] = {
+CONTENT_DAMAGES: dict[str, Damage] = {
     "a flipped bit": _bytes(_flip),
     "a changed digit": _bytes(_digit),
     "a block of zeros": _bytes(_zero),
@@ -198,6 +198,9 @@ DAMAGES: dict[str, Damage] = {
             slice(None), [x[: x.rfind(b"]") + 1] + b"\n" for x in lines]
         )
     ),
+}
+
+FILE_DAMAGES: dict[str, Damage] = {
     "a copy of the file": lambda g, path, _: shutil.copy(path, path.with_name("copy.journal")),
     "a renamed file": lambda g, path, _: path.rename(path.with_name("renamed.journal")),
     "a foreign file": lambda g, path, others: shutil.copy(
@@ -211,6 +214,8 @@ DAMAGES: dict[str, Damage] = {
     "a pipe": _replace_file(lambda path, other: os.mkfifo(path)),
     "a folder": _replace_file(lambda path, other: path.mkdir()),
 }
+
+DAMAGES = {**CONTENT_DAMAGES, **FILE_DAMAGES}
 
 
 UNREPORTED = ("nothing was reported", "the document does not say that it is partial")
