@@ -93,6 +93,20 @@ def yprov4ml(session: nox.Session) -> None:
     session.run("python", program, "compare", f"{folder}/folders")
 
 
+@nox.session(python="3.11", default=False)
+def seals(session: nox.Session) -> None:
+    """Have model-signing, securesystemslib and in-toto verify our seals."""
+    session.install(".[seal]")
+    folder = session.create_tmp()
+    program = "tests/peers/seal_readers.py"
+    session.run("python", "-m", "venv", "--clear", f"{folder}/theirs")
+    theirs = f"{folder}/theirs/bin/python"
+    libraries = ["model-signing", "securesystemslib[crypto]", "in-toto-attestation", "pyopenssl"]
+    session.run(theirs, "-m", "pip", "install", "-q", *libraries, external=True)
+    session.run("python", program, "seal", f"{folder}/sealed")
+    session.run(theirs, program, "verify", f"{folder}/sealed", external=True)
+
+
 FRAMEWORKS = [
     *("scikit-learn", "xgboost", "lightgbm", "optuna", "matplotlib", "langchain", "openai"),
     *("torch", "lightning", "transformers", "accelerate", "tensorflow-cpu", "tensorboard"),

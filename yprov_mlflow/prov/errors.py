@@ -16,6 +16,8 @@ The tree::
     ├── GraphError           the index or a SPARQL server cannot be opened or asked
     │   ├── QueryError       a query has a syntax error                (ValueError)
     │   └── ThingError       a name fits nothing in the graph, or several things (LookupError)
+    ├── SealError            a seal cannot be made or read
+    │   └── KeyFileError     a key cannot be made, read or used
     ├── RerunError           a run cannot be run again
     ├── ServiceError         a service rejects a document or is away
     └── OutputError          the output of a conversion cannot be written
@@ -323,6 +325,68 @@ class ThingError(GraphError, LookupError):
         lines = list(candidates)
         shown = "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more" if lines[10:] else "")
         return cls(f"{name!r} fits several things: {shown}", None, "Name one of them")
+
+
+class SealError(YprovMlflowError):
+    """A seal cannot be made or read."""
+
+    @classmethod
+    def not_a_file(cls, path: str) -> SealError:
+        """Report a link, pipe or the like among the files to seal."""
+        what = "only files can be sealed, and this is a link or something else"
+        return cls(what, path, "Replace it with a file, or remove it")
+
+    @classmethod
+    def unreadable(cls, where: str, reason: str) -> SealError:
+        """Report that a seal, or its file of digests, is damaged."""
+        cure = "Restore it from a copy; if you trust the files as they are, seal them again"
+        return cls(f"the seal cannot be read: {reason}", where, cure)
+
+    @classmethod
+    def not_signed(cls, where: str, fingerprint: str, hint: str) -> SealError:
+        """Report that the key with ``fingerprint`` has not signed a seal, which names ``hint``."""
+        other = f"it says it was signed with key {hint[:16]}" if hint != fingerprint else ""
+        reason = other or "it was changed after it was signed, or signed with another key"
+        what = f"the signature is not by key {fingerprint[:16]}: {reason}"
+        return cls(what, where, "Check the key; if it is the right one, do not trust the seal")
+
+    @classmethod
+    def no_key(cls) -> SealError:
+        """Report that no key was named."""
+        cure = "Name it with --key or YPROV_MLFLOW_SEAL_KEY; `yprov-mlflow seal --new-key FILE`"
+        return cls("there is no key", None, f"{cure} makes one")
+
+    @classmethod
+    def nothing(cls, where: str, cure: str) -> SealError:
+        """Report that there is nothing to seal or verify."""
+        return cls("there is nothing to seal", where, cure)
+
+
+class KeyFileError(SealError):
+    """A key cannot be made, read or used."""
+
+    @classmethod
+    def unwritable(cls, path: str, error: OSError) -> KeyFileError:
+        """Report that no key can be written to ``path``."""
+        reason = error.strerror or str(error)
+        return cls(f"the key cannot be written: {reason}", path, "Choose another file")
+
+    @classmethod
+    def unreadable(cls, where: str, reason: object) -> KeyFileError:
+        """Report that the file of a key cannot be opened."""
+        reason = getattr(reason, "strerror", None) or reason
+        return cls(f"the key cannot be read: {reason}", where, "Check the path and its permissions")
+
+    @classmethod
+    def unusable(cls, path: str, kind: str, error: Exception) -> KeyFileError:
+        """Report that a file is not a key, or that its password is wrong."""
+        what = f"the file is not {kind} in PEM that can be read: {first_line(error)}"
+        return cls(what, path, "Check the file, and its password if it has one")
+
+    @classmethod
+    def unsupported(cls, path: str, kinds: tuple[str, ...]) -> KeyFileError:
+        """Report a key of a kind that seals do not use."""
+        return cls("this kind of key is not supported", path, f"Use one of {', '.join(kinds)}")
 
 
 class RerunError(YprovMlflowError):

@@ -41,10 +41,17 @@ REPORT = "report.html"
 PROFILE = "yprov4ml"
 """Folder in the folder of the document for the profile of a captured run; its name as well."""
 
+SEAL = "seal.json"
+"""Signed list of the files of a run or folder, beside the document."""
+
+SEAL_DIGESTS = "seal-digests.parquet"
+"""A digest of each record, point and event that the seal covers, to name those that changed."""
+
 # Documents of other machines are kept beside the current one, under a name with their digest.
 OWN_ARTIFACT = re.compile(
     rf"{PROVENANCE}/({DOCUMENT_STEM}(-[0-9a-f]+)?\.json|{METRICS_STEM}(-[0-9a-f]+)?\.parquet"
-    rf"|{re.escape(REPORT)}|({PROFILE}|{KEPT_CODE})/.*)\Z",
+    rf"|{re.escape(REPORT)}|{re.escape(SEAL)}|{re.escape(SEAL_DIGESTS)}"
+    rf"|({PROFILE}|{KEPT_CODE})/.*)\Z",
     re.DOTALL,
 )
 """Paths of artifacts that capture writes itself; a run's document does not mention them."""
@@ -71,6 +78,12 @@ RANKS = "ranks"
 BY_CLIENT = "delivered-by-client"
 """Mark in a server's journals of a run: its client delivers the document itself."""
 
+PACKS = "packs"
+"""Folder with the journals of finished runs, many in one file (see ``journal/packs.py``)."""
+
+PACK_SUFFIX = ".zip"
+PACK_LOCK = "lock"
+
 CLAIMS = "claims"
 """Folder of locks: which process of a run measures a node or a device."""
 
@@ -88,6 +101,12 @@ SERVER = "server"
 
 STORES = "stores"
 """Folder with a document for each store: experiments, registry, and the like."""
+
+SEALS = "seals"
+"""Folder with a folder for each store whose runs were sealed here, with their chain."""
+
+SEAL_CHAIN = "chain.jsonl"
+STORE_SEAL = "store-seal.json"
 
 STAGING = "staging"
 """Folder with a copy of each remote output of a conversion."""
@@ -119,7 +138,9 @@ OFFLINE_ARTIFACTS = "artifacts"
 
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
-_STATE_FOLDERS = frozenset({INDEX, JOURNALS, KEPT, PEERS, RENDEZVOUS, SERVER, STORES, STAGING})
+_STATE_FOLDERS = frozenset(
+    {INDEX, JOURNALS, KEPT, PACKS, PEERS, RENDEZVOUS, SEALS, SERVER, STORES, STAGING}
+)
 
 
 def private_folder(folder: Path, root: Path) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,13 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
-from yprov_mlflow.prov.capture import kept_code, mlflow_private, rendezvous, sinks
+from yprov_mlflow.prov.capture import (
+    housekeeping,
+    kept_code,
+    mlflow_private,
+    rendezvous,
+    sinks,
+)
 from yprov_mlflow.prov.capture import session as process
 from yprov_mlflow.prov.capture.delivery import (
     FACTS_TIMEOUT_S,
@@ -30,7 +35,7 @@ from yprov_mlflow.prov.capture.delivery import (
 )
 from yprov_mlflow.prov.capture.diagnosis import is_missing, require_full_mlflow
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
-from yprov_mlflow.prov.capture.run_document import ExpectedState, Written, write_document
+from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.errors import (
@@ -42,7 +47,7 @@ from yprov_mlflow.prov.errors import (
 from yprov_mlflow.prov.events import TERMINAL, RunCreated
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.ids import quote_key, store_id, store_of
-from yprov_mlflow.prov.journal import JournalDirectory, merge
+from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import (
     PRIVATE_FILE,
     PROV_JSON,
@@ -55,8 +60,6 @@ from yprov_mlflow.prov.layout import (
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.translate import side_files
 from yprov_mlflow.prov.uris import is_offline, offline_uri, strip_prefix
-
-_DAY_S = 86_400
 
 
 class Outcome(NamedTuple):
@@ -86,18 +89,24 @@ def recover(
             nothing was written to them for so many days.
 
     Yields:
-        One outcome per run or store, in the order of the journal folder.
+        One outcome per run or store: those that were pruned, then the others in the order of the
+        journal folder.
     """
     capture = process.get()
+    pruned: list[str] = []
     if prune_days is not None:
         directory = process.state_directory(settings.load().directory, tracking_uri)
         kept_code.prune(directory, prune_days)
+        pruned = housekeeping.prune(housekeeping.prunable(prune_days, run_ids, directory))
+        yield from (Outcome(run_id, "pruned", "", 0, "") for run_id in pruned)
         is_kept = functools.partial(_has_journals, directory)
         rendezvous.prune(directory / RENDEZVOUS, is_kept)
     for folder in _folders(run_ids, tracking_uri):
+        if folder.run_id in pruned:
+            continue
         try:
             with capture.uncaptured():
-                outcome = _recover(capture, folder, tracking_uri, again, prune_days)
+                outcome = _recover(capture, folder, tracking_uri, again)
         except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
             reason = redact(f"{type(error).__name__}: {error}")
             outcome = Outcome(folder.run_id, "failed", "", 0, reason)
@@ -105,7 +114,7 @@ def recover(
 
 
 def _has_journals(directory: Path, run_id: str) -> bool:
-    return JournalDirectory(directory, run_id).path.is_dir()
+    return JournalDirectory(directory, run_id).exists()
 
 
 def _folders(run_ids: Sequence[str], tracking_uri: str | None) -> Iterator[JournalDirectory]:
@@ -132,12 +141,9 @@ def _recover(
     folder: JournalDirectory,
     tracking_uri: str | None,
     again: bool,
-    prune_days: float | None,
 ) -> Outcome:
     run_id = folder.run_id
     file = _store_document(folder)
-    if prune_days is not None and file is None and _prune(folder, prune_days):
-        return Outcome(run_id, "pruned", "", 0, "")
     exists = file is None or file.is_file()
     if exists and folder.is_current() and not again:
         # The document is from before the damage, and better than a new one.
@@ -153,7 +159,7 @@ def _recover(
         failures: list[str] = []
         chosen = capture.recorder.settings.sinks
         written = write(
-            *(capture, folder, _open_store(uri), True),
+            *(capture, folder, open_store(uri), True),
             lambda folder, delivery: failures.extend(sinks.send(folder, delivery, chosen)),
         )
         if failures:
@@ -165,8 +171,8 @@ def _recover(
 def _send(folder: JournalDirectory, tracking_uri: str | None, names: Sequence[str]) -> Outcome:
     """Send the document of a finished run to sinks that have not got it."""
     uri = tracking_uri or _recorded_uri(folder)
-    store = _open_store(uri)
-    if _get_run(store, folder.run_id).info.status not in TERMINAL:
+    store = open_store(uri)
+    if get_run(store, folder.run_id).info.status not in TERMINAL:
         return Outcome(folder.run_id, "current", "", 0, "")
     with tempfile.TemporaryDirectory(prefix="yprov-") as out:
         document = _fetch(store, folder.run_id, Path(out), True)
@@ -175,31 +181,6 @@ def _send(folder: JournalDirectory, tracking_uri: str | None, names: Sequence[st
         failures = " ".join(sinks.send(folder, delivery, names))
     state = "failed" if failures else "sent"
     return Outcome(folder.run_id, state, ", ".join(names), 0, failures)
-
-
-def _prune(folder: JournalDirectory, days: float) -> bool:
-    """Remove the journals of a run that has its document, and return whether they are removed."""
-    latest_s = max((path.stat().st_mtime for path in folder.files()), default=time.time())
-    if sinks.pending(folder, settings.load().sinks):
-        return False
-    if not folder.is_current() or time.time() - latest_s < days * _DAY_S:
-        return False
-    readers, problems = folder.readers()
-    state = ExpectedState()
-    for event in merge(readers):
-        state.feed(event)
-    # A run that has not ended may be written to again, and damage is to be looked at.
-    if problems or any(reader.problems for reader in readers) or state.status not in TERMINAL:
-        return False
-    with locked(folder):  # waits for a delivery
-        is_current = folder.is_current()
-    # Without the lock: NFS does not remove a folder while a file in it is open.
-    if is_current:
-        shutil.rmtree(folder.path)
-        # From a server's journal, recover would replace the document of the client.
-        server = JournalDirectory(folder.path.parents[1] / SERVER, folder.run_id)
-        shutil.rmtree(server.path, ignore_errors=True)
-    return is_current
 
 
 def _store_document(folder: JournalDirectory) -> Path | None:
@@ -231,7 +212,7 @@ def _write_store_document(file: Path, capture: CaptureSession, folder: JournalDi
 
 def _recorded_uri(folder: JournalDirectory) -> str:
     """Return the URI of the store that a run's journals name, or MLflow's current one."""
-    if not folder.path.is_dir():
+    if not folder.exists():
         raise DeliveryError.no_journal(folder.run_id, str(folder.path))
     current = str(mlflow.get_tracking_uri())
     # Three places have it, so that no damage in one of them costs the run its document.
@@ -250,7 +231,7 @@ def _recorded_uri(folder: JournalDirectory) -> str:
 def _has_run(uri: str, run_id: str) -> bool:
     """Return whether a store that another run's journal names has this run."""
     with contextlib.suppress(Exception):  # each kind of store has its own errors
-        return _open_store(uri).get_run(run_id) is not None
+        return open_store(uri).get_run(run_id) is not None
     return False
 
 
@@ -263,7 +244,13 @@ def _created_in(folder: JournalDirectory) -> str:
     return ""
 
 
-def _open_store(uri: str) -> Any:
+def open_store(uri: str) -> Any:
+    """Return the tracking store at a URI.
+
+    Raises:
+        MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
+        StoreError: The URI leads to no store.
+    """
     uri = strip_prefix(uri)
     require_full_mlflow(uri)
     if is_missing(uri):
@@ -300,12 +287,12 @@ def fetch_document(
         if state is not None and state.store is not None:
             capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
             return _rebuild(capture, own_folder(capture, run_id, state), state.store, out)
-        journaled = folder.path.is_dir()
+        journaled = folder.exists()
         uri = tracking_uri or (_recorded_uri(folder) if journaled else mlflow.get_tracking_uri())
         if not journaled:
-            return _fetch(_open_store(uri), run_id, out, with_points)
+            return _fetch(open_store(uri), run_id, out, with_points)
         try:
-            store = _open_store(uri)
+            store = open_store(uri)
             if folder.is_current():
                 return _fetch(store, run_id, out, with_points)
             return _rebuild(capture, folder, store, out)
@@ -317,7 +304,7 @@ def fetch_document(
 
 def _fetch(store: Any, run_id: str, out: Path, with_points: bool) -> Path:
     """Download the document among the artifacts of a run."""
-    artifacts = RunArtifacts(store, _get_run(store, run_id))
+    artifacts = RunArtifacts(store, get_run(store, run_id))
     try:
         local = artifacts.fetch(PROV_JSON, str(out))
         names = side_files(prov_json.loads(local.read_bytes())) if with_points else []
@@ -328,7 +315,12 @@ def _fetch(store: Any, run_id: str, out: Path, with_points: bool) -> Path:
     return local
 
 
-def _get_run(store: Any, run_id: str) -> Any:
+def get_run(store: Any, run_id: str) -> Any:
+    """Return a run of a store.
+
+    Raises:
+        RunNotFoundError: The store does not contain the run.
+    """
     try:
         return store.get_run(run_id)
     except MlflowException as error:

@@ -79,6 +79,26 @@ class RunArtifacts:
                     files.append({"path": path, "size": info.file_size, "sha256": None})
         return sorted(files, key=lambda file: str(file["path"]))
 
+    def local_root(self) -> Path | None:
+        """Return the local folder of the artifacts; None if they are elsewhere."""
+        root = _root(self.store, self.run.info.artifact_uri)
+        return Path(local_file_uri_to_path(root)) if is_local_uri(root) else None
+
+    def paths(self) -> list[str]:
+        """Return the paths of all artifacts, sorted, with those that capture writes itself."""
+        repository, prefix = self._repository
+        paths: list[str] = []
+        folders = [prefix.rstrip("/") or None]
+        while folders:
+            for info in repository.list_artifacts(folders.pop()):
+                (folders if info.is_dir else paths).append(info.path)
+        return sorted(path.removeprefix(prefix) for path in paths)
+
+    def download(self, path: str, out: str) -> Path:
+        """Download an artifact into the local folder ``out``."""
+        repository, prefix = self._repository
+        return Path(repository.download_artifacts(f"{prefix}{path}", out))
+
     def fetch(self, name: str, out: str) -> Path:
         """Download a file of the run's ``provenance`` folder into the local folder ``out``."""
         repository, prefix = self._repository

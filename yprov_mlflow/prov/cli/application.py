@@ -14,6 +14,7 @@ from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.diff import diff, why
 from yprov_mlflow.prov.cli.doctor import doctor
 from yprov_mlflow.prov.cli.index import index
+from yprov_mlflow.prov.cli.journals import journals
 from yprov_mlflow.prov.cli.lineage import lineage
 from yprov_mlflow.prov.cli.list_runs import runs
 from yprov_mlflow.prov.cli.push import push
@@ -23,6 +24,7 @@ from yprov_mlflow.prov.cli.report import report
 from yprov_mlflow.prov.cli.rerun import rerun
 from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
+from yprov_mlflow.prov.cli.seal import seal, verify
 from yprov_mlflow.prov.cli.show import energy, show
 from yprov_mlflow.prov.cli.ui import ui
 from yprov_mlflow.prov.cli.validate import validate
@@ -84,6 +86,8 @@ def main() -> None:
       yprov-mlflow ui --open                  look at all runs in the browser
       yprov-mlflow query @NAME                ask a shipped question, or in SPARQL
       yprov-mlflow workflow prov              join runs with the workflows around them
+      yprov-mlflow seal 5f0c9b2e…             sign a run; `verify` finds every change of it
+      yprov-mlflow journals                   list, prune and pack the journals on this machine
       yprov-mlflow doctor                     check what can be captured here
     """
 
@@ -96,6 +100,7 @@ for _command in (
     doctor,
     energy,
     index,
+    journals,
     lineage,
     push,
     query,
@@ -105,9 +110,11 @@ for _command in (
     restore,
     run,
     runs,
+    seal,
     show,
     ui,
     validate,
+    verify,
     why,
     workflow,
 ):

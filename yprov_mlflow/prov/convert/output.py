@@ -25,13 +25,17 @@ from yprov_mlflow.prov.layout import (
     PARTS,
     PROVENANCE,
     SCRATCH,
+    SEAL,
+    SEAL_DIGESTS,
 )
 from yprov_mlflow.prov.model.document import Document
 
 PART = "prov-json"
 """Format of parts."""
 
-_OWN_FILES = re.compile(rf"{DOCUMENT_STEM}\.|{METRICS_STEM}\.|\.")
+_OWN_FILES = re.compile(
+    rf"{DOCUMENT_STEM}\.|{METRICS_STEM}\.|\.|({re.escape(SEAL)}|{re.escape(SEAL_DIGESTS)})\Z"
+)
 """Starts of filenames that a conversion writes into a run's folder, and hidden files."""
 
 _PROFILE_FILES = re.compile(rf"{DOCUMENT_STEM}_|{METRICS_STEM}_|artifacts_|{PROVENANCE}\Z")

@@ -6,7 +6,8 @@ a setting has it synced to the disk.
 """
 
 from yprov_mlflow.prov.journal.directory import JournalDirectory
+from yprov_mlflow.prov.journal.packs import Opener
 from yprov_mlflow.prov.journal.reader import JournalReader, Problem, merge
 from yprov_mlflow.prov.journal.writer import JournalWriter
 
-__all__ = ["JournalDirectory", "JournalReader", "JournalWriter", "Problem", "merge"]
+__all__ = ["JournalDirectory", "JournalReader", "JournalWriter", "Opener", "Problem", "merge"]

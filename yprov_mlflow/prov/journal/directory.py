@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from yprov_mlflow.prov.ids import quote_key, unquote_key
 from yprov_mlflow.prov.journal import codec
+from yprov_mlflow.prov.journal.packs import Opener, PackedFile, Packs, is_continued
 from yprov_mlflow.prov.journal.reader import JournalReader, Problem, open_regular, reason_to_refuse
 from yprov_mlflow.prov.layout import (
     BY_CLIENT,
@@ -27,6 +30,15 @@ from yprov_mlflow.prov.layout import (
 _SESSION = re.compile("[0-9a-f]{16}")  # see ``ids.session_token``
 _MAX_HEAD = 2**16
 _MAX_DELIVERED = 2**24
+
+
+class _Entry(NamedTuple):
+    """A journal: its size in bytes, why it is not read, and what opens its parts."""
+
+    path: Path
+    size: int
+    reason: str | None
+    parts: Sequence[Opener]
 
 
 class JournalDirectory:
@@ -52,18 +64,24 @@ class JournalDirectory:
         self.root = root or directory
         # Dots are quoted, too: a run with the id ".." must not lead out of the folder.
         self.path = directory / JOURNALS / quote_key(run_id).replace(".", "%2E")
+        self._directory = directory
 
     @classmethod
     def all(cls, directory: Path) -> Iterator[JournalDirectory]:
         """Yield the folders of all runs that have a journal, sorted by name."""
-        try:
-            names = sorted(entry.name for entry in os.scandir(directory / JOURNALS))
-        except FileNotFoundError:
-            return
-        for name in names:
-            folder = cls(directory, unquote_key(name))
-            if folder.path.is_dir():
-                yield folder
+        names = set(Packs(directory).runs())
+        with suppress(FileNotFoundError), os.scandir(directory / JOURNALS) as entries:
+            names.update(entry.name for entry in entries if entry.is_dir())
+        for name in sorted(names):
+            yield cls(directory, unquote_key(name))
+
+    def exists(self) -> bool:
+        """Return whether the run has journals, in its folder or in a pack."""
+        return self.path.is_dir() or bool(self.packed())
+
+    def packed(self) -> Mapping[str, list[PackedFile]]:
+        """Return the parts of the run's files in packs, by the name of the file."""
+        return Packs(self._directory).run(self.path.name)
 
     def file(self, session: str) -> Path:
         """Return the path of the journal of a session."""
@@ -75,20 +93,24 @@ class JournalDirectory:
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every journal in bytes, by filename in order."""
-        return {path.name: size for path, size, reason in self._entries() if reason is None}
+        return {entry.path.name: entry.size for entry in self._entries() if entry.reason is None}
+
+    def openers(self) -> dict[str, Sequence[Opener]]:
+        """Return what opens the parts of each journal that is read, by filename in order."""
+        return {entry.path.name: entry.parts for entry in self._entries() if entry.reason is None}
 
     def readers(self) -> tuple[list[JournalReader], list[Problem]]:
         """Return a reader for each journal, and a problem for each file that is not one."""
         problems: list[Problem] = []
         readers: dict[str, JournalReader] = {}
-        entries = {path: (size, reason) for path, size, reason in self._entries()}
+        entries = {entry.path: entry for entry in self._entries()}
         for session, unsaved in self.unsaved.items():
             path = self.file(session)
-            if path not in entries or entries[path][1] is not None:
+            if path not in entries or entries[path].reason is not None:
                 readers[session] = JournalReader(path, session, unsaved)
-        for path, (_, reason) in entries.items():
-            head = self._head(path) if reason is None else None
-            session = path.stem
+        for path, entry in entries.items():
+            reason, session = entry.reason, path.stem
+            head = self._head(entry) if reason is None else None
             if head is not None and head.session != session:
                 # A renamed journal is read; of a copy, nothing is.
                 if head.session in readers or self.file(head.session) in entries:
@@ -102,37 +124,56 @@ class JournalDirectory:
                 problems.append(Problem(path, 0, reason, lost=lost))
             else:
                 unsaved = self.unsaved.get(session, b"")
-                readers[session] = JournalReader(path, session, unsaved)
+                readers[session] = JournalReader(path, session, unsaved, entry.parts)
         for name, size in self.delivered().items():
-            now, _ = entries.get(self.path / name, (None, None))
+            now = entries[self.path / name].size if self.path / name in entries else None
             if now is None or now < size:
                 state = "is missing" if now is None else f"has only {now} of its {size} bytes"
                 problems.append(Problem(self.path / name, 0, f"the journal {state}"))
+        for pack, reason in Packs(self._directory).unreadable().items():
+            # It may have had journals of this run, of which then nothing else is known.
+            problems.append(Problem(pack, 0, reason, lost=not entries))
         return list(readers.values()), problems
 
     def store(self) -> str:
         """Return the URI of the run's store, as far as the heads of its journals say."""
-        heads = (self._head(path) for path in self.files())
+        heads = (self._head(entry) for entry in self._entries())
         return next((head.store for head in heads if head and head.store), "")
 
-    def _head(self, path: Path) -> codec.Head | None:
-        """Return the head of a file, if it is readable."""
+    def _head(self, entry: _Entry) -> codec.Head | None:
+        """Return the head of a journal, if it is readable."""
         try:
-            with open_regular(path) as file:
+            with entry.parts[0]() as file:
                 return codec.parse_head(file.readline(_MAX_HEAD).removesuffix(b"\n"))
         except (OSError, ValueError):  # the reader of the file reports it
             return None
 
-    def _entries(self) -> list[tuple[Path, int, str | None]]:
-        """Return path and size of all files with our suffix, and why one is not read, by name."""
-        entries = []
-        for path in sorted(self.path.glob(f"*{JOURNAL_SUFFIX}")):
-            try:
-                status = path.lstat()
-            except FileNotFoundError:
-                continue
-            entries.append((path, status.st_size, reason_to_refuse(status, self.path)))
-        return entries
+    def _entries(self) -> list[_Entry]:
+        """Return all files with our suffix, by name."""
+        packed = self.packed()
+        names = {path.name for path in self.path.glob(f"*{JOURNAL_SUFFIX}")}
+        names.update(name for name in packed if name.endswith(JOURNAL_SUFFIX))
+        entries = (self._entry(self.path / name, packed.get(name, ())) for name in sorted(names))
+        return [entry for entry in entries if entry is not None]
+
+    def _entry(self, path: Path, packed: Sequence[PackedFile]) -> _Entry | None:
+        """Return a journal, part of which may be packed; None if it has just been removed."""
+        reason, size = None, 0
+        parts: list[Opener] = [file.open for file in packed]
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            if not packed:
+                return None
+        else:
+            reason, size = reason_to_refuse(status, self.path), status.st_size
+            open_file = partial(open_regular, path)
+            # A process that still had the file open has written it again, or packing it was
+            # interrupted before the file was removed.
+            if reason is None and packed and is_continued(parts, open_file):
+                packed, parts = (), []
+            parts.append(open_file)
+        return _Entry(path, size + sum(file.size for file in packed), reason, parts)
 
     @property
     def lock(self) -> Path:
@@ -157,7 +198,7 @@ class JournalDirectory:
 
     def is_by_client(self) -> bool:
         """Return whether the client of this server's run delivers the document itself."""
-        return (self.path / BY_CLIENT).exists()
+        return (self.path / BY_CLIENT).exists() or BY_CLIENT in self.packed()
 
     def mark_by_client(self) -> None:
         """Note for all workers of a server that the run's client delivers the document itself."""
@@ -181,7 +222,7 @@ class JournalDirectory:
 
     def _delivery(self) -> tuple[dict[str, int], str]:
         try:
-            with open_regular(self.path / DELIVERED) as file:
+            with self._open_mark(DELIVERED) as file:
                 line = file.readline(_MAX_DELIVERED).removesuffix(b"\n")
             (sizes, store), _ = codec.parse(line, codec.seed(self.run_id, DELIVERED))
         except (OSError, ValueError):  # a broken file only means another delivery
@@ -199,15 +240,12 @@ class JournalDirectory:
             name: max(sizes.get(name, 0), earlier.get(name, 0)) for name in {**earlier, **sizes}
         }
         value: Any = [sizes, store or self.delivered_store()]
-        partial = self.path / f"{DELIVERED}.{os.getpid()}"
-        partial.touch(PRIVATE_FILE)
-        partial.write_bytes(codec.encode(value, codec.seed(self.run_id, DELIVERED)))
-        partial.replace(self.path / DELIVERED)  # atomic: readers see the old or the new sizes
+        self._write_mark(DELIVERED, codec.encode(value, codec.seed(self.run_id, DELIVERED)))
 
     def sent(self) -> dict[str, dict[str, int]]:
         """Return, by sink, the sizes that the journals had when the document was sent to it."""
         try:
-            with open_regular(self.path / SENT) as file:
+            with self._open_mark(SENT) as file:
                 sent = json.loads(file.read(_MAX_DELIVERED))
         except (OSError, ValueError):  # a broken file only means that it is sent again
             return {}
@@ -215,10 +253,25 @@ class JournalDirectory:
 
     def mark_sent(self, sink: str, sizes: dict[str, int]) -> None:
         """Save that a sink has the document that was made from journals of these sizes."""
-        partial = self.path / f"{SENT}.{os.getpid()}"
-        partial.touch(PRIVATE_FILE)
-        partial.write_text(json.dumps({**self.sent(), sink: sizes}))
-        partial.replace(self.path / SENT)
+        self._write_mark(SENT, json.dumps({**self.sent(), sink: sizes}).encode())
+
+    def _open_mark(self, name: str) -> BinaryIO:
+        """Open a small file of the run, in its folder or in a pack."""
+        try:
+            return open_regular(self.path / name)
+        except FileNotFoundError:
+            if name not in (packed := self.packed()):
+                raise
+            return packed[name][-1].open()
+
+    def _write_mark(self, name: str, content: bytes) -> None:
+        """Replace a small file of the run; readers see the old or the new one."""
+        if self.packed():  # then the folder may be gone
+            private_folder(self.path, self.root)
+        incomplete = self.path / f"{name}.{os.getpid()}"
+        incomplete.touch(PRIVATE_FILE)
+        incomplete.write_bytes(content)
+        incomplete.replace(self.path / name)
 
     def is_current(self) -> bool:
         """Return whether the last document contains everything in the journals."""

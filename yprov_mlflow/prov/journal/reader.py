@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import os
 import stat
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -57,15 +58,24 @@ class JournalReader:
         path: The file, in the folder of its run.
         session: The session that wrote it; by default the one that its name says.
         unsaved: Bytes that its process could not write to the file.
+        parts: Functions that open the parts of the journal; by default the file at ``path``.
     """
 
-    def __init__(self, path: Path, session: str | None = None, unsaved: bytes = b"") -> None:
+    def __init__(
+        self,
+        path: Path,
+        session: str | None = None,
+        unsaved: bytes = b"",
+        parts: Sequence[Callable[[], BinaryIO]] = (),
+    ) -> None:
         self.path = path
         self.run_id = unquote_key(path.parent.name)
         self.session = session or path.stem
         self.problems: list[Problem] = []
         self.missing: list[range] = []
         self._unsaved = unsaved
+        self._parts = parts or [functools.partial(open_regular, path)]
+        self._head_line = 1  # where a head is expected: at the start of each part
         self._early: list[range] = []
         self._last = -1
         self._has_head = False
@@ -166,9 +176,9 @@ class JournalReader:
                     raise ValueError(f"the journal of run {head.run_id!r} begins here")
                 if head.session != self.session:
                     raise ValueError(f"the journal of session {head.session!r} begins here")
-                if self._has_head or number > 1:
+                if number != self._head_line:
                     raise ValueError("the head of the file is not in its place, or repeated")
-                self._has_head = True
+                self._has_head, self._head_line = True, 0
                 return None
             return codec.parse(line, start)
         except ValueError as error:
@@ -198,13 +208,15 @@ class JournalReader:
         """Yield the lines of the file with their numbers, then those that are not in the file."""
         number, remainder = 0, b""
         try:
-            with open_regular(self.path) as file:
-                while line := file.readline(_MAX_LINE):
-                    number += 1
-                    if self._unsaved and not line.endswith(b"\n"):
-                        remainder, number = line, number - 1
-                    else:
-                        yield number, line
+            for part in self._parts:
+                self._head_line = number + 1
+                with part() as file:
+                    while line := file.readline(_MAX_LINE):
+                        number += 1
+                        if self._unsaved and not line.endswith(b"\n"):
+                            remainder, number = line, number - 1
+                        else:
+                            yield number, line
         except OSError:
             if not self._unsaved:  # then the process has all that the file should have
                 raise

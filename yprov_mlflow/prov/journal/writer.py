@@ -262,8 +262,10 @@ class JournalWriter:
             head = codec.head(self.folder.run_id, self.session, self.store)
             if not (self._held and self._held[0] == head):  # not written before the file's close
                 self._hold(head, first=True)
-        # Not new, but empty: its content is gone with the file.
-        lost = old >= 0 or (status.st_size == 0 and self._written >= 0)
+        # Not new, but empty: its content is gone with the file, unless it is in a pack.
+        lost = old >= 0 or (
+            status.st_size == 0 and self._written >= 0 and path.name not in self.folder.packed()
+        )
         self._fd, self._file = fd, (status.st_dev, status.st_ino)
         if old >= 0:
             os.close(old)
