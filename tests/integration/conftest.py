@@ -21,6 +21,8 @@ from support import servers, warm_python
 from support.mariadb import mariadb
 from support.readers.documents import RunDocument
 
+SYNC_TOKEN = "a-secret"
+
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "VIRTUAL_ENV")
 
 
@@ -228,6 +230,17 @@ def app_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
     """Run a server with two workers that captures because of ``--app-name yprov``."""
     options = ("--app-name", "yprov", "--workers", "2")
     with _server(tmp_path_factory, empty_database, "sqlite", *options) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def syncing_server(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> Iterator[Server]:
+    """Run a server that takes runs with their ids from clients with ``SYNC_TOKEN``."""
+    options = ("--app-name", "yprov")
+    token = {"YPROV_MLFLOW_SYNC_TOKEN": SYNC_TOKEN}
+    with _server(tmp_path_factory, empty_database, "sqlite", *options, **token) as server:
         yield server
 
 

@@ -767,7 +767,9 @@ def test_restore_through_the_client(
     assert report.counts["run"] == {"restored": 5}
     for run_id, run in expected["runs"].items():
         restored = client.get_run(report.ids[f"run {run_id}"])
-        assert restored.data.tags["yprov.restored_from"] == run_id
+        # A folder keeps the ids of runs.
+        original = restored.data.tags.get("yprov.restored_from", restored.info.run_id)
+        assert original == run_id
         assert restored.data.params == run["params"]
         assert (restored.info.start_time, restored.info.status) == (
             run["start_time"],
@@ -787,7 +789,7 @@ def test_restore_through_the_client(
     left = [
         note.reason for note in report.losses if "only be restored into a database" in note.reason
     ]
-    assert "the models of 2 points can only be restored into a database" in left
+    assert not any("points" in reason for reason in left)
     assert target.restore(client_uri).counts["run"] == {"unchanged": 5}
 
 

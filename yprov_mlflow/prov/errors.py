@@ -173,6 +173,24 @@ class DeliveryError(YprovMlflowError):
         return cls(f"the journal of run {run_id!r} does not exist", folder, cure)
 
     @classmethod
+    def no_journals(cls, folder: str) -> DeliveryError:
+        """Report a folder without journals of any run."""
+        cure = "Give the folder that contains `journal`: a state folder, or DIR of yprov:DIR"
+        return cls("there are no journals", folder, cure)
+
+    @classmethod
+    def in_sync(cls, folder: str) -> DeliveryError:
+        """Report that another process synchronizes the journals in a folder."""
+        cure = "Wait until it has finished, or let it go on alone: it does the same work"
+        return cls("another process synchronizes these journals", folder, cure)
+
+    @classmethod
+    def no_target(cls, folder: str, store: str) -> DeliveryError:
+        """Report journals that name no store, or one that cannot get their runs."""
+        what = f"the journals name {store!r}" if store else "the journals name no store"
+        return cls(what, folder, "Give the tracking URI of a store with --to")
+
+    @classmethod
     def no_document(cls, run_id: str, reason: str) -> DeliveryError:
         """Report a run without a document among its artifacts and without a journal here."""
         return cls(

@@ -93,6 +93,11 @@ PEERS = "measuring"
 RENDEZVOUS = "rendezvous"
 """Folder with a record for each run that the ranks of a job agreed on."""
 
+SYNC = "sync"
+"""Folder of synchronization: its lock, and the ledger of the journals that stores have."""
+
+SYNC_LOCK = "lock"
+
 KEPT = "kept"
 """Folder with the code of runs, each content under its SHA-256, until it is among artifacts."""
 
@@ -139,7 +144,7 @@ OFFLINE_ARTIFACTS = "artifacts"
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
 _STATE_FOLDERS = frozenset(
-    {INDEX, JOURNALS, KEPT, PACKS, PEERS, RENDEZVOUS, SEALS, SERVER, STORES, STAGING}
+    {INDEX, JOURNALS, KEPT, PACKS, PEERS, RENDEZVOUS, SEALS, SERVER, STORES, STAGING, SYNC}
 )
 
 

@@ -10,8 +10,10 @@ names in MLflow's API. Values are JSON; secrets are already withheld.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from yprov_mlflow.prov.events import Json
 
@@ -19,6 +21,33 @@ from yprov_mlflow.prov.events import Json
 VersionNumber = int | str
 # Name and digest of the dataset that a metric was measured on.
 Dataset = tuple[str | None, str | None]
+T = TypeVar("T")
+
+
+class Values(dict[str, T]):
+    """Tags or aliases that remember the values which were replaced or deleted: ``earlier``, by key.
+
+    A target that holds an earlier value may get the present one. ``update`` and ``pop`` remember
+    nothing.
+    """
+
+    def __init__(self, values: Mapping[str, T] = MappingProxyType({})) -> None:
+        super().__init__(values)
+        self.earlier: dict[str, set[T]] = {}
+
+    def __setitem__(self, key: str, value: T) -> None:
+        if self.get(key, value) != value:
+            self.earlier.setdefault(key, set()).add(self[key])
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.earlier.setdefault(key, set()).add(self[key])
+        super().__delitem__(key)
+
+
+def was(values: Mapping[str, T], key: str, value: T) -> bool:
+    """Return whether a key had this value before the present one."""
+    return isinstance(values, Values) and value in values.earlier.get(key, ())
 
 
 @dataclass
@@ -41,8 +70,10 @@ class Run:
     """A run with everything logged to it.
 
     ``created`` is false until an event with the run's creation was seen; its experiment is
-    unknown until then. ``store`` has the ``uuid`` and ``uri`` of the store. ``output_models``
-    are pairs of model id and step. ``artifacts`` map a path to ``size`` and ``sha256``.
+    unknown until then. ``whole`` is false if events of the run were lost. ``store`` has the
+    ``uuid`` and ``uri`` of the store. ``output_models`` are pairs of model id and step.
+    ``artifacts`` map a path to ``size`` and ``sha256``. ``earlier`` has the values that a field
+    had before, by its name.
     """
 
     run_id: str
@@ -59,17 +90,19 @@ class Run:
     store: dict[str, str] = field(default_factory=dict)
     fields: dict[str, Json] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
     points: dict[str, Points] = field(default_factory=dict)
     datasets: list[dict[str, Json]] = field(default_factory=list)
     input_models: list[str] = field(default_factory=list)
     output_models: list[tuple[str, int]] = field(default_factory=list)
     artifacts: dict[str, dict[str, Json]] = field(default_factory=dict)
+    earlier: dict[str, set[Json]] = field(default_factory=dict, compare=False)
+    whole: bool = True
 
 
 @dataclass
 class Experiment:
-    """An experiment."""
+    """An experiment; ``earlier_names`` are those that it had before it was renamed."""
 
     experiment_id: str
     name: str | None = None
@@ -77,8 +110,9 @@ class Experiment:
     creation_time_ms: int | None = None
     last_update_time_ms: int | None = None
     lifecycle: str = "active"
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
     fields: dict[str, Json] = field(default_factory=dict)
+    earlier_names: set[str] = field(default_factory=set, compare=False)
 
 
 @dataclass
@@ -101,7 +135,7 @@ class LoggedModel:
     lifecycle: str = "active"
     fields: dict[str, Json] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
     metrics: list[dict[str, Json]] = field(default_factory=list)
     artifacts: dict[str, dict[str, Json]] = field(default_factory=dict)
 
@@ -113,7 +147,7 @@ class ModelVersion:
     version: VersionNumber
     stage: str | None = None
     fields: dict[str, Json] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
 
 
 @dataclass
@@ -124,8 +158,8 @@ class RegisteredModel:
     description: str | None = None
     creation_time_ms: int | None = None
     last_updated_ms: int | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    aliases: dict[str, VersionNumber] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
+    aliases: dict[str, VersionNumber] = field(default_factory=Values)
     versions: dict[VersionNumber, ModelVersion] = field(default_factory=dict)
     fields: dict[str, Json] = field(default_factory=dict)
 
@@ -148,7 +182,7 @@ class Trace:
     request_preview: str | None = None
     response_preview: str | None = None
     client_request_id: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
     metadata: dict[str, str] = field(default_factory=dict)
     fields: dict[str, Json] = field(default_factory=dict)
     spans: dict[str, dict[str, Json]] = field(default_factory=dict)
@@ -167,7 +201,7 @@ class EvaluationDataset:
 
     dataset_id: str
     row: dict[str, Json] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=Values)
     experiments: list[str] = field(default_factory=list)
     records: dict[str, dict[str, Json]] = field(default_factory=dict)
 

@@ -7,12 +7,16 @@ says otherwise. MLflow imports this module at every start, so it imports mlflow 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
+import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -161,6 +165,68 @@ def cached_artifact_repositories() -> list[Any]:
     return list(getattr(tracking_utils(), "_artifact_repos_cache", {}).values())
 
 
+class _FixedIds:
+    """Stands for the module ``uuid`` in MLflow's file store: the next id of a thread is fixed."""
+
+    def __init__(self, module: Any, text: str) -> None:
+        self._module, self._text, self._thread = module, text, threading.get_ident()
+
+    def uuid4(self) -> Any:
+        """Return an object with the fixed id; in other threads, a random UUID."""
+        if threading.get_ident() != self._thread:
+            return self._module.uuid4()
+        return _FixedId(self._text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _FixedId(str):
+    """An id as MLflow reads it from a UUID."""
+
+    @property
+    def hex(self) -> str:
+        return str(self)
+
+
+@contextlib.contextmanager
+def fixed_file_store_id(text: str) -> Iterator[None]:
+    """Let the file store give the next run or logged model of this thread this id.
+
+    A model's id is ``m-`` and this text. MLflow's own method writes the files.
+    """
+    from mlflow.store.tracking import file_store
+
+    module = file_store.uuid
+    file_store.uuid = _FixedIds(module, text)
+    try:
+        yield
+    finally:
+        file_store.uuid = module
+
+
+def create_file_experiment(store: Any, name: str, experiment_id: str, tags: Sequence[Any]) -> str:
+    """Create an experiment of a file store with this id, which must be free."""
+    return str(store._create_experiment_with_id(name, experiment_id, None, tags))
+
+
+def file_run_folder(store: Any, run_id: str) -> Path | None:
+    """Return the folder of a run in a file store, whether it can be read or not; None if none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        folder = store._find_run_root(run_id)[1]
+    except MlflowException:  # no run of a file store can have this id
+        return None
+    return Path(folder) if folder is not None else None
+
+
+def file_store_of(client: Any) -> Any:
+    """Return the file store behind a client of MLflow; None if it has another store."""
+    store = client._tracking_client.store
+    return store if hasattr(store, "_create_experiment_with_id") else None
+
+
 # -- inside mlflow server --------------------------------------------------------------------
 
 
@@ -184,6 +250,19 @@ def server_artifact_repository(root: str) -> tuple[Any, str]:
     handlers = _server_handlers()
     prefix = handlers._get_proxied_run_artifact_destination_path(root) + "/"
     return handlers._get_artifact_repo_mlflow_artifacts(), prefix
+
+
+def has_own_registry() -> bool:
+    """Return whether the server's model registry is another store than its tracking store."""
+    tracking = os.environ.get(SERVER_STORE_VARIABLE)
+    return os.environ.get("_MLFLOW_SERVER_REGISTRY_STORE", tracking) not in (None, "", tracking)
+
+
+def server_application() -> Any:
+    """Return the Flask application of the server, and the prefix of its routes."""
+    from mlflow.server import app
+
+    return app, _server_handlers()._add_static_prefix("")
 
 
 # -- runs, metrics and traces ----------------------------------------------------------------

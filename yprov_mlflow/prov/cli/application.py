@@ -26,6 +26,7 @@ from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
 from yprov_mlflow.prov.cli.seal import seal, verify
 from yprov_mlflow.prov.cli.show import energy, show
+from yprov_mlflow.prov.cli.sync import sync
 from yprov_mlflow.prov.cli.ui import ui
 from yprov_mlflow.prov.cli.validate import validate
 from yprov_mlflow.prov.cli.workflow import workflow
@@ -77,6 +78,7 @@ def main() -> None:
       yprov-mlflow crate 5f0c9b2e… -o DIR     pack a run as an RO-Crate
       yprov-mlflow rerun 5f0c9b2e…            run a run again and compare the two
       yprov-mlflow restore prov --to URI      restore runs from PROV into a store
+      yprov-mlflow sync DIR --to URI          bring runs from their journals into a store
       yprov-mlflow push 5f0c9b2e… --to yprov://HOST  send the document to a yProv service
       yprov-mlflow validate prov              check documents against W3C's constraints
       yprov-mlflow index prov                 add documents to the index of the next four
@@ -112,6 +114,7 @@ for _command in (
     runs,
     seal,
     show,
+    sync,
     ui,
     validate,
     verify,

@@ -60,8 +60,8 @@ def restore(report_file: Path | None, **chosen: Any) -> None:
     A database (sqlite:///…, postgresql://…, mysql://…) gets everything with its original ids,
     times and nesting: runs with all metric points in order, also deleted ones, experiments,
     logged models, the model registry, traces. MLflow creates missing tables. Other stores
-    (http://…, a folder) are filled through MLflow's client, which assigns new ids: the tag
-    `yprov.restored_from` and the report have the original ones.
+    are filled through MLflow's client. A folder keeps the ids of runs and models; a server
+    (http://…) assigns new ones: the tag `yprov.restored_from` and the report have the original.
 
     Objects that the store already has unchanged are skipped, so the command can be repeated.
     If the store has another version, it is kept, unless you pass --overwrite.
@@ -80,13 +80,14 @@ def restore(report_file: Path | None, **chosen: Any) -> None:
         report = run(request)
     if report_file is not None:
         console.write_report(report_file, report.to_json())
-    _print_report(report)
+    print_restored(report)
     if not report.complete:
         partly = console.NO_ARTIFACTS if report.lacks_only_artifacts else console.PARTLY
         sys.exit(partly if report.total else console.FAILED)
 
 
-def _print_report(report: RestoreReport) -> None:
+def print_restored(report: RestoreReport) -> None:
+    """Print the counts, and the first changes and losses."""
     for kind, counts in sorted(report.counts.items()):
         click.echo(f"{kind:20} {_counts(counts)}")
     duplicates = f", of which {report.collapsed} are duplicates" if report.collapsed else ""

@@ -18,6 +18,9 @@ from yprov_mlflow.prov.journal import codec
 _MAX_LINE = 2**28  # bytes; a file without newlines must not fill the memory
 _MAX_HELD = 100_000  # events that are held until one with a smaller number appears
 
+INCOMPLETE = "the line is incomplete"
+"""Reason of a problem; of the last line, that its process was killed or still writes."""
+
 _Array = tuple[list[Any], bool]  # of a line, and whether the line was written early
 
 
@@ -157,7 +160,7 @@ class JournalReader:
             array = codec.parse(content, start)
         except ValueError:
             if not complete:
-                self._add_problem(number, "the line is incomplete")
+                self._add_problem(number, INCOMPLETE)
             pieces = codec.pieces(content, start) or [b""]
             if pieces != [content]:
                 self._add_problem(number, "a newline was changed or is missing", lost=False)

@@ -90,9 +90,21 @@ class _Tagged(Protocol):
 
 def sets_tags(find: Callable[[StoreState, Call], _Tagged]) -> Handler:
     """Return a handler that sets tags of the record that ``find`` returns for a call."""
-    return lambda state, call: find(state, call).tags.update(call.tags())
+    return lambda state, call: set_tags(find(state, call).tags, call.tags())
 
 
 def deletes_tag(find: Callable[[StoreState, Call], _Tagged]) -> Handler:
     """Return a handler that deletes a tag of the record that ``find`` returns for a call."""
-    return lambda state, call: find(state, call).tags.pop(str(call.arguments.get("key")), None)
+    return lambda state, call: delete_tag(find(state, call).tags, call.arguments.get("key"))
+
+
+def set_tags(tags: dict[str, str], values: Mapping[str, str]) -> None:
+    """Set tags one by one: ``Values`` remember the values that are replaced."""
+    for key, value in values.items():
+        tags[key] = value
+
+
+def delete_tag(tags: dict[str, str], key: object) -> None:
+    """Delete a tag, if it is set."""
+    if isinstance(key, str) and key in tags:
+        del tags[key]

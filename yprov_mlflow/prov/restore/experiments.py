@@ -15,7 +15,7 @@ from yprov_mlflow.prov.restore.calls import (
     required,
     sets_tags,
 )
-from yprov_mlflow.prov.state import EvaluationDataset, Experiment, StoreState
+from yprov_mlflow.prov.state import EvaluationDataset, Experiment, StoreState, Values
 
 DATASET_COLUMNS = (
     *("name", "schema", "profile", "digest", "created_time", "last_update_time"),
@@ -44,7 +44,7 @@ def _create(state: StoreState, call: Call) -> None:
         call.time("creation_time"),
         call.time("last_update_time"),
         str(call.arguments.get("lifecycle_stage") or "active"),
-        call.tags(),
+        Values(call.tags()),
         call.extra(call.arguments, *_EXPERIMENT_ARGUMENTS),
     )
     first = state.experiments.get(experiment_id)
@@ -71,7 +71,10 @@ def _set_lifecycle(state: StoreState, call: Call) -> None:
 
 
 def _rename(state: StoreState, call: Call) -> None:
-    _experiment(state, call).name = call.text("new_name")
+    experiment = _experiment(state, call)
+    if experiment.name is not None:
+        experiment.earlier_names.add(experiment.name)
+    experiment.name = call.text("new_name")
 
 
 def _purge(state: StoreState, call: Call) -> None:
@@ -88,7 +91,7 @@ def _create_dataset(state: StoreState, call: Call) -> None:
     state.evaluation_datasets[dataset_id] = EvaluationDataset(
         dataset_id,
         row | call.extra(call.arguments, *_DATASET_ARGUMENTS),
-        call.tags(),
+        Values(call.tags()),
         list(map(str, experiments)) if isinstance(experiments, list) else [],
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.restore.calls import Call, Handler, deletes_tag, required, sets_tags
-from yprov_mlflow.prov.state import ModelVersion, RegisteredModel, StoreState
+from yprov_mlflow.prov.state import ModelVersion, RegisteredModel, StoreState, Values
 
 DELETED = "Deleted_Internal"
 _FIELDS = (
@@ -55,7 +55,7 @@ def _create_model(state: StoreState, call: Call) -> None:
         call.text("description"),
         call.time("creation_timestamp"),
         call.integer("last_updated_timestamp"),
-        is_prompt | call.tags(),
+        Values(is_prompt | call.tags()),
         fields=call.extra(call.arguments, *_MODEL_ARGUMENTS),
     )
 
@@ -80,7 +80,9 @@ def _set_alias(state: StoreState, call: Call) -> None:
 
 
 def _delete_alias(state: StoreState, call: Call) -> None:
-    _model(state, call).aliases.pop(call.text("alias") or "", None)
+    aliases = _model(state, call).aliases
+    if (alias := call.text("alias")) in aliases:
+        del aliases[alias]
 
 
 # -- versions ----------------------------------------------------------------------------
@@ -99,7 +101,9 @@ def _create_version(state: StoreState, call: Call) -> None:
     fields = {key: value for key, value in fields.items() if value is not None}
     fields |= call.extra(call.arguments, *_VERSION_ARGUMENTS)
     stage = call.text("current_stage")
-    model.versions[number] = ModelVersion(number, None if stage == "None" else stage, fields, tags)
+    model.versions[number] = ModelVersion(
+        number, None if stage == "None" else stage, fields, Values(tags)
+    )
 
 
 def _prompt_tags(call: Call) -> dict[str, str]:
@@ -144,7 +148,8 @@ def _delete_version(state: StoreState, call: Call) -> None:
     version, model = _version(state, call), _model(state, call)
     # MLflow keeps the row of a deleted version, so that its number is not used again.
     version.stage = DELETED
-    model.aliases = {a: n for a, n in model.aliases.items() if n != version.version}
+    for alias in [a for a, number in model.aliases.items() if number == version.version]:
+        del model.aliases[alias]
 
 
 def _transition(state: StoreState, call: Call) -> None:

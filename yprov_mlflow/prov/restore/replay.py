@@ -11,11 +11,21 @@ from yprov_mlflow.prov import ids
 from yprov_mlflow.prov.events import STORE_SESSION, ArtifactsLogged, Event, StoreCalled
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.restore import experiments, registry, traces
-from yprov_mlflow.prov.restore.calls import Call, Handler, IncompleteCallError, required
+from yprov_mlflow.prov.restore.calls import (
+    Call,
+    Handler,
+    IncompleteCallError,
+    delete_tag,
+    required,
+    set_tags,
+)
 from yprov_mlflow.prov.restore.restore_report import MALFORMED
 from yprov_mlflow.prov.state import LoggedModel, Points, Run, StoreState
 
 RUN_NAME = "mlflow.runName"
+
+_SHARED = (ev.ModelLogged, ArtifactsLogged, StoreCalled)
+"""Events about records that belong to no single run; others say how a run was observed."""
 
 _MODEL_FIELDS = ("source_run_id", "last_updated_timestamp_ms", "status_message", "lifecycle")
 _TABLE_ROWS = "record_"
@@ -32,6 +42,11 @@ class StateBuilder:
     def __init__(self) -> None:
         self._shared: list[tuple[int, Event]] = []
 
+    @property
+    def count(self) -> int:
+        """The number of events that belong to no single run, which are kept."""
+        return len(self._shared)
+
     def feed(self, events: Iterable[Event]) -> Run | None:
         """Take the events of one document; return its run, or None for a store's document."""
         kept = len(self._shared)
@@ -47,14 +62,20 @@ class StateBuilder:
             candidate = run or Run(event.run_id)
             if _apply_to_run(candidate, event):
                 run = candidate
-            else:
+            elif isinstance(event, _SHARED):
                 # Events that were read from a store lack a time and come first.
                 time_ns = event.time_ns if isinstance(event, StoreCalled) else 0
                 self._shared.append((time_ns, event))
         return run
 
     def finish(self) -> StoreState:
-        """Return the state that belongs to no single run."""
+        """Return the state that belongs to no single run, and forget it."""
+        state = self.peek()
+        self._shared.clear()
+        return state
+
+    def peek(self) -> StoreState:
+        """Return the state that belongs to no single run, as far as it was fed."""
         state = StoreState()
         self._shared.sort(key=lambda item: item[0])
         for _, event in self._shared:
@@ -64,7 +85,6 @@ class StateBuilder:
                 _on_owned_files(state, event)
             elif isinstance(event, StoreCalled):
                 _on_call(state, event)
-        self._shared.clear()
         return state
 
 
@@ -81,9 +101,9 @@ def _apply_to_run(run: Run, event: Event) -> bool:
         case ev.ParamsLogged():
             run.params.update(event.params)
         case ev.TagsSet():
-            run.tags.update(event.tags)
+            set_tags(run.tags, event.tags)
         case ev.TagDeleted():
-            run.tags.pop(event.key, None)
+            delete_tag(run.tags, event.key)
         case ev.MetricsLogged():
             _add_points(run, event)
         case ev.InputsLogged():
@@ -113,8 +133,8 @@ def _create_run(run: Run, event: ev.RunCreated) -> None:
     for name in ("experiment_id", "experiment_name", "user_id", "start_time_ms", "artifact_uri"):
         setattr(run, name, getattr(event, name))
     _require_whole(event.start_time_ms)
-    run.name = event.run_name
-    run.tags.update(event.tags)
+    _change(run, "name", event.run_name)
+    set_tags(run.tags, event.tags)
     run.store, run.fields = dict(event.store), dict(event.fields)
     # MLflow starts every run as RUNNING, without an update that says so.
     if run.status is None and event.session != STORE_SESSION:
@@ -123,17 +143,26 @@ def _create_run(run: Run, event: ev.RunCreated) -> None:
 
 def _update_run(run: Run, event: ev.RunUpdated) -> None:
     if event.status is not None:
-        run.status = event.status
+        _change(run, "status", event.status)
         if event.status == "RUNNING":  # the run was resumed
-            run.end_time_ms = None
+            _change(run, "end_time_ms", None)
     _require_whole(event.end_time_ms)
     if event.end_time_ms is not None:
-        run.end_time_ms = event.end_time_ms
+        _change(run, "end_time_ms", event.end_time_ms)
     # MLflow keeps the name of a run twice.
     if event.run_name is not None:
-        run.name = run.tags[RUN_NAME] = event.run_name
+        _change(run, "name", event.run_name)
+        run.tags[RUN_NAME] = event.run_name
     if event.lifecycle is not None:
-        run.lifecycle = event.lifecycle
+        _change(run, "lifecycle", event.lifecycle)
+
+
+def _change(run: Run, field: str, value: str | int | None) -> None:
+    """Set a field of a run, which remembers the value that it had."""
+    before = getattr(run, field)
+    if before not in (None, value):
+        run.earlier.setdefault(field, set()).add(before)
+    setattr(run, field, value)
 
 
 def _require_whole(time_ms: object) -> None:
@@ -206,9 +235,8 @@ def _on_model(state: StoreState, event: ev.ModelLogged) -> None:
     if model.source_run_id is None and ids.store_of(event.run_id) is None:
         model.source_run_id = event.run_id
     model.params.update(event.params or {})
-    model.tags.update(event.tags or {})
-    if event.deleted_tag is not None:
-        model.tags.pop(event.deleted_tag, None)
+    set_tags(model.tags, event.tags or {})
+    delete_tag(model.tags, event.deleted_tag)
     model.fields.update({key: fields[key] for key in fields.keys() - set(_MODEL_FIELDS)})
 
 

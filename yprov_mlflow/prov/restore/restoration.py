@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from yprov_mlflow.prov.errors import DocumentError, MissingExtraError, first_line
 from yprov_mlflow.prov.events import Event, MetricsLogged
@@ -22,6 +21,8 @@ from yprov_mlflow.prov.restore.experiments import DATASET_COLUMNS
 from yprov_mlflow.prov.restore.registry import VERSION_FIELDS
 from yprov_mlflow.prov.restore.replay import StateBuilder
 from yprov_mlflow.prov.restore.restore_report import MALFORMED, RestoreReport
+from yprov_mlflow.prov.restore.target_options import TargetOptions
+from yprov_mlflow.prov.restore.targets import open_target
 from yprov_mlflow.prov.state import Run, StoreState
 from yprov_mlflow.prov.translate import (
     PointBatch,
@@ -30,8 +31,6 @@ from yprov_mlflow.prov.translate import (
     point_count,
     side_files,
 )
-
-_DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql")
 
 _CURE = "Give the output of `yprov-mlflow convert`, or the prov.json of a run"
 
@@ -55,20 +54,6 @@ class RestoreRequest:
     artifact_root: str | None = None
 
 
-class _Target(Protocol):
-    """An MLflow store that runs are restored into.
-
-    ``put_run`` gets each run as soon as it is read, so that memory holds one run at a time;
-    ``finish`` writes everything that belongs to no single run.
-    """
-
-    @property
-    def keeps_locations(self) -> bool: ...
-    def put_run(self, run: Run, document: Path) -> None: ...
-    def finish(self, state: StoreState, document: Path) -> None: ...
-    def close(self) -> None: ...
-
-
 def restore(request: RestoreRequest) -> RestoreReport:
     """Restore documents into a store.
 
@@ -85,25 +70,26 @@ def restore(request: RestoreRequest) -> RestoreReport:
         raise DocumentError("no document found", ", ".join(map(str, request.paths)), _CURE)
     inputs = [path for path in request.paths if path.is_dir()]
     files = ArtifactFiles(request.artifacts, inputs, report)
-    target = _target(request, report, files)
+    options = TargetOptions(request.overwrite, request.artifact_root)
+    target = open_target(request.to, files, options)
     builder = StateBuilder()
     last = request.paths[0]
     try:
         for last, document in itertools.chain([first] if first is not None else [], sources):
             run = _replay(last, document, builder, report)
-            if run is not None and _is_restorable(run, report):
+            if run is not None and is_restorable(run, report):
                 with report.guard(f"{last}, run {run.run_id}"):
                     target.put_run(run, last)
         state = builder.finish()
         target.finish(state, last)
-        _report_fields(state, report)
+        report_fields(state, report)
         files.finish(keeps_locations=target.keeps_locations)
     finally:
         target.close()
     return report
 
 
-def _report_fields(state: StoreState, report: RestoreReport) -> None:
+def report_fields(state: StoreState, report: RestoreReport) -> None:
     """Report fields of other MLflow versions, which no target writes."""
     for label, fields in _extra_fields(state):
         if fields:
@@ -135,7 +121,7 @@ def _replay(
     losses = len(report.losses)
     try:
         events = events_of(document, _points(path, document, report))
-        run = builder.feed(_note_withheld(path, events, report))
+        run = builder.feed(note_withheld(str(path), events, report))
     except DocumentError as error:
         report.add_loss(str(path), error.what)
         return None
@@ -151,7 +137,7 @@ def _replay(
     return run
 
 
-def _note_withheld(path: Path, events: Iterator[Event], report: RestoreReport) -> Iterator[Event]:
+def note_withheld(label: str, events: Iterator[Event], report: RestoreReport) -> Iterator[Event]:
     """Yield the events; report how often secrets were withheld from them."""
     count = 0
     for event in events:
@@ -160,10 +146,11 @@ def _note_withheld(path: Path, events: Iterator[Event], report: RestoreReport) -
         yield event
     if count:
         reason = f"{count} secrets were withheld from it; the target has {WITHHELD} in their place"
-        report.add_change(str(path), reason)
+        report.add_change(label, reason)
 
 
-def _is_restorable(run: Run, report: RestoreReport) -> bool:
+def is_restorable(run: Run, report: RestoreReport) -> bool:
+    """Return whether a run is complete and still exists; report one that is not."""
     label = f"run {run.run_id}"
     if run.lifecycle == "purged":
         report.add_change(label, "it was deleted for good and is not restored")
@@ -171,24 +158,6 @@ def _is_restorable(run: Run, report: RestoreReport) -> bool:
     if not run.created:
         report.refuse("run", label, "its documents do not name its experiment")
     return run.created
-
-
-def _target(request: RestoreRequest, report: RestoreReport, files: ArtifactFiles) -> _Target:
-    scheme = request.to.partition(":")[0].partition("+")[0]
-    if scheme in _DATABASES:
-        try:
-            from yprov_mlflow.prov.restore.sql.sql_target import DatabaseTarget
-        except ModuleNotFoundError as error:
-            library = str(error.name).partition(".")[0]  # of those that MLflow requires
-            what = f"restoring into a database needs {library}, which is not installed"
-            cure = "Install it with all that MLflow requires: pip install 'mlflow'"
-            raise MissingExtraError(what, None, cure) from error
-        overwrite, root = request.overwrite, request.artifact_root
-        return DatabaseTarget(request.to, report, files, overwrite, root)
-    # Each target imports its own part of MLflow, which takes seconds.
-    from yprov_mlflow.prov.restore.client.client_target import ClientTarget
-
-    return ClientTarget(request.to, report, files)
 
 
 # -- documents ---------------------------------------------------------------------------

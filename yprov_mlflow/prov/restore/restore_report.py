@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,12 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError
 """Errors of code that reads values of another type than any document of ours has."""
 
 RESTORED, UNCHANGED, REPLACED, REFUSED = "restored", "unchanged", "replaced", "refused"
+EXTENDED = "extended"
+"""The target had an earlier state of the record, and has the present one now."""
+
+UP_TO_DATE = "up to date"
+"""The journals of the run have not changed since the target got it."""
+
 RESTORED_FROM = "yprov.restored_from"
 """Tag with the original id of a record that has another id in the target."""
 
@@ -83,7 +89,13 @@ class RestoreReport:
     @property
     def total(self) -> int:
         """The number of records that the target holds as they should be."""
-        outcomes = (RESTORED, UNCHANGED, REPLACED)
+        outcomes = (RESTORED, UNCHANGED, REPLACED, EXTENDED, UP_TO_DATE)
+        return sum(counts[outcome] for counts in self.counts.values() for outcome in outcomes)
+
+    @property
+    def changed(self) -> int:
+        """The number of records that were written."""
+        outcomes = (RESTORED, REPLACED, EXTENDED)
         return sum(counts[outcome] for counts in self.counts.values() for outcome in outcomes)
 
     @property
@@ -96,6 +108,31 @@ class RestoreReport:
     def complete(self) -> bool:
         """Whether nothing was refused and nothing lost."""
         return not self.losses and not any(counts[REFUSED] for counts in self.counts.values())
+
+    def add(self, other: RestoreReport) -> None:
+        """Add the counts and notes of the report of a part."""
+        for kind, counts in other.counts.items():
+            self.counts.setdefault(kind, Counter()).update(counts)
+        self.points += other.points
+        self.collapsed += other.collapsed
+        self.files.update(other.files)
+        self.changes += other.changes
+        self.losses += other.losses
+        self.ids.update(other.ids)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RestoreReport:
+        """Return the report in a JSON object of ``to_json``."""
+        return cls(
+            value["target"],
+            {kind: Counter(counts) for kind, counts in value["things"].items()},
+            value["points"],
+            value["collapsed_points"],
+            Counter(value["files"]),
+            [Note(**note) for note in value["changes"]],
+            [Note(**note) for note in value["losses"]],
+            value["ids"],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""

@@ -16,6 +16,7 @@ from yprov_mlflow.prov.restore.calls import (
     IncompleteCallError,
     deletes_tag,
     required,
+    set_tags,
     sets_tags,
     texts,
 )
@@ -45,6 +46,8 @@ def _trace(state: StoreState, call: Call) -> Trace:
 
 
 def _start(state: StoreState, call: Call) -> None:
+    if not call.arguments and call.result is None:
+        return  # a note in the journal of a store that the trace belongs to a run
     trace_info, result = mapping(call.arguments.get("trace_info")), mapping(call.result)
     info = {**result, **_present(trace_info)} or {**call.arguments}
     trace_id = info.get("trace_id") or info.get("request_id") or call.text("trace_id", "request_id")
@@ -63,7 +66,7 @@ def _start(state: StoreState, call: Call) -> None:
     # The result comes last: stores add tags and metadata to those of the arguments.
     for source in (call.arguments, trace_info, result):
         metadata = source.get("trace_metadata") or source.get("request_metadata")
-        trace.tags.update(texts(literals.pairs(source.get("tags"))))
+        set_tags(trace.tags, texts(literals.pairs(source.get("tags"))))
         trace.metadata.update(texts(literals.pairs(metadata)))
     assessments = info.get("assessments")
     for assessment in assessments if isinstance(assessments, list) else ():

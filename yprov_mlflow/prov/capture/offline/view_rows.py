@@ -21,7 +21,7 @@ class ViewRows:
     def __init__(self, engine: Any, artifacts: Path) -> None:
         self._report = RestoreReport("view")
         files = ArtifactFiles(None, (), self._report)
-        self._target = DatabaseTarget.over(engine, str(artifacts), self._report, files)
+        self._target = DatabaseTarget(engine, str(artifacts), files, overwrite=True)
 
     def put_run(self, run: Run) -> None:
         """Write a run with everything that belongs to it."""

@@ -7,13 +7,17 @@ describes it. So each experiment first gets a row with a temporary name; ``finis
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from yprov_mlflow.prov.events import INT64_MAX
+from yprov_mlflow.prov.restore.artifact_files import is_anywhere
 from yprov_mlflow.prov.restore.restore_report import REPLACED, RESTORED, RESTORED_FROM, UNCHANGED
-from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
-from yprov_mlflow.prov.state import Experiment, Run, StoreState
+from yprov_mlflow.prov.restore.sql.extension import Earlier, Row
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Tables
+from yprov_mlflow.prov.state import Experiment, Run, StoreState, was
 
 ORIGINAL_NAME = "yprov.original_name"
 """Tag of an experiment whose name was not unique."""
@@ -36,11 +40,14 @@ class Experiments:
     Args:
         tables: Tables of the target.
         root: Artifact root of the target.
+        same_ids: Whether the target is the store that the runs were logged to.
     """
 
-    def __init__(self, tables: Tables, root: str) -> None:
+    def __init__(self, tables: Tables, root: str, *, same_ids: bool = False) -> None:
         self._tables = tables
         self._root = root.rstrip("/")
+        self._same_ids = same_ids
+        self._locations: dict[int, str] = {}
         self._ids: dict[str, int | None] = {}
         self._created: set[int] = set()
         self._mentioned: dict[str, Experiment] = {}
@@ -63,6 +70,10 @@ class Experiments:
         """
         original = experiment.experiment_id
         if original not in self._ids:
+            # Another client may create it at the same time.
+            with suppress(IntegrityError), self._tables.engine.begin() as connection:
+                self._ids[original] = self._reserve(connection, experiment)
+        if original not in self._ids:
             with self._tables.engine.begin() as connection:
                 self._ids[original] = self._reserve(connection, experiment)
         return self._ids[original]
@@ -71,21 +82,36 @@ class Experiments:
         """Restore an experiment of which nothing but its id may be known."""
         self._mentioned.setdefault(experiment_id, Experiment(experiment_id))
 
+    def expect(self, experiments: Iterable[Experiment]) -> None:
+        """Note experiments, with their present and earlier names, before their runs come."""
+        self._mentioned.update({e.experiment_id: e for e in experiments})
+
     def location(self, experiment_id: int) -> str:
-        """Return the default artifact location of an experiment in the target."""
-        return f"{self._root}/{experiment_id}"
+        """Return the artifact location of an experiment in the target."""
+        if self._tables.extends and experiment_id not in self._locations:
+            row = self._tables.find("experiments", {"experiment_id": experiment_id}) or {}
+            self._locations[experiment_id] = str(row.get("artifact_location") or "").rstrip("/")
+        return self._locations.get(experiment_id) or f"{self._root}/{experiment_id}"
 
     def _reserve(self, connection: Connection, experiment: Experiment) -> int | None:
         """Return the id of a row for an experiment; report an experiment that is refused."""
         original = experiment.experiment_id
         number = self._as_number(original)
+        name = None
+        if self._tables.extends:
+            existing = self._existing(connection, experiment, number)
+            if existing is not None:
+                return existing
+            name = experiment.name
+            if self._tables.first(connection, "experiments", {"experiment_id": number}):
+                number = None  # another experiment of the target has the id
         if number is None:
             number = self._new_number(connection, original)
         row = self._tables.first(connection, "experiments", {"experiment_id": number})
         if row is None:
             row = {
                 "experiment_id": number,
-                "name": f"{_TEMPORARY}{number}",
+                "name": name if name is not None else f"{_TEMPORARY}{number}",
                 "artifact_location": self.location(number),
                 "lifecycle_stage": "active",
             }
@@ -107,6 +133,27 @@ class Experiments:
             )
             return None
         return number
+
+    def _existing(
+        self, connection: Connection, experiment: Experiment, number: int | None
+    ) -> int | None:
+        """Return the experiment of the target that a synchronization continues, or None.
+
+        Many processes and nodes may have created it: experiments meet by name.
+        """
+        first = self._tables.first
+        row = first(connection, "experiments", {"experiment_id": number})
+        if row is not None and self._same_ids:
+            return number
+        names = [experiment.name] if experiment.name is not None else []
+        for name in [*names, *sorted(experiment.earlier_names)]:
+            if named := first(connection, "experiments", {"name": name}):
+                return int(named["experiment_id"])
+        tag = {"key": RESTORED_FROM, "value": experiment.experiment_id}
+        if tagged := first(connection, "experiment_tags", tag):
+            return int(tagged["experiment_id"])
+        is_temporary = row is not None and str(row["name"]).startswith(_TEMPORARY)
+        return number if row is not None and (is_temporary or not names) else None
 
     def _as_number(self, experiment_id: str) -> int | None:
         """Return the id as a number, or None if no row can have exactly this id."""
@@ -166,13 +213,37 @@ class Experiments:
             number = self.id_of(experiments[experiment_id])
             if number is None:
                 continue
-            if number in self._created or experiment_id in state.experiments:
+            if number in self._created:
+                self._put(experiments[experiment_id], number)
+            elif self._tables.extends:
+                self._extend(experiments[experiment_id], number)
+            elif experiment_id in state.experiments:
                 self._put(experiments[experiment_id], number)
             else:
                 self._tables.report.count("experiment", UNCHANGED)
         if self._tables.dialect == "postgresql":
             with self._tables.engine.begin() as connection:
                 connection.execute(text(_ADVANCE_SEQUENCE))
+
+    def _extend(self, experiment: Experiment, number: int) -> None:
+        """Bring an experiment of the target up to date: name, tags and deletion."""
+        owner = {"experiment_id": number}
+        label = f"experiment {experiment.experiment_id}"
+        old = self._tables.find("experiments", owner) or {}
+        row: Row = dict(owner)
+        is_temporary = str(old.get("name")).startswith(_TEMPORARY)
+        names = {*experiment.earlier_names, *([old["name"]] if is_temporary else [])}
+        if experiment.name is not None and old.get("name") in names:
+            row["name"], _ = self._unique_name(experiment, number)
+        if experiment.lifecycle == "deleted":
+            row["lifecycle_stage"] = "deleted"
+        tags = self._tables.pairs("experiment_tags", label, owner, experiment.tags)
+        earlier: Earlier = {
+            "experiments": lambda _, columns: columns <= {"name", "lifecycle_stage"},
+            "experiment_tags": lambda tag, _: was(experiment.tags, tag["key"], tag["value"]),
+        }
+        parts = [Part("experiments", owner, [row]), Part("experiment_tags", owner, tags)]
+        self._tables.put(Record("experiment", label, parts, earlier))
 
     def _put(self, experiment: Experiment, number: int) -> None:
         label = f"experiment {experiment.experiment_id}"
@@ -183,7 +254,7 @@ class Experiments:
         row = {
             **owner,
             "name": name,
-            "artifact_location": experiment.artifact_location or self.location(number),
+            "artifact_location": self._location_of(experiment, number),
             "lifecycle_stage": "deleted" if experiment.lifecycle == "deleted" else "active",
             "creation_time": experiment.creation_time_ms,
             "last_update_time": experiment.last_update_time_ms,
@@ -198,6 +269,12 @@ class Experiments:
             return
         parts = [Part("experiments", owner, [row]), Part("experiment_tags", owner, rows)]
         self._tables.put(Record("experiment", label, parts))
+
+    def _location_of(self, experiment: Experiment, number: int) -> str:
+        location = experiment.artifact_location
+        if location is None or (self._tables.extends and not is_anywhere(location)):
+            return self.location(number)
+        return location
 
     def _update(self, number: int, row: Row, tags: list[Row]) -> bool:
         """Update a row, unless it is equal; return whether it is.

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from yprov_mlflow.prov.model.literals import number
 from yprov_mlflow.prov.restore.registry import DELETED
-from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
-from yprov_mlflow.prov.state import LoggedModel, ModelVersion, RegisteredModel, Run
+from yprov_mlflow.prov.restore.sql.extension import Earlier, Row
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Tables
+from yprov_mlflow.prov.state import LoggedModel, ModelVersion, RegisteredModel, Run, was
 
 # MLflow's table holds the numbers of its protocol buffers' enumeration.
 _MODEL_STATUSES = {"UNSPECIFIED": 0, "PENDING": 1, "READY": 2, "FAILED": 3}
@@ -91,7 +92,11 @@ def model_record(
         table = f"logged_model_{word}s"
         parts.append(Part(table, owner, tables.pairs(table, label, keys, values, f"{word}_")))
     metrics = _metric_rows(tables, label, owner, points, runs)
-    return Record("logged model", label, [*parts, Part("logged_model_metrics", owner, metrics)])
+    earlier: Earlier = {
+        "logged_model_tags": lambda row, _: was(model.tags, row["tag_key"], row["tag_value"])
+    }
+    parts.append(Part("logged_model_metrics", owner, metrics))
+    return Record("logged model", label, parts, earlier)
 
 
 def _metric_rows(
@@ -147,7 +152,21 @@ def registered_record(tables: Tables, model: RegisteredModel) -> Record:
     if tables.has("registered_model_aliases"):
         aliases = [{**owner, "alias": a, "version": n} for a, n in sorted(model.aliases.items())]
         parts.append(tables.part("registered_model_aliases", label, owner, aliases))
-    return Record("registered model", label, parts)
+    return Record("registered model", label, parts, _earlier(model))
+
+
+def _earlier(model: RegisteredModel) -> Earlier:
+    """Return whether tags and aliases of a registered model were so before."""
+
+    def version_tag(row: Row, _: object) -> bool:
+        version = model.versions.get(row["version"])
+        return version is not None and was(version.tags, row["key"], row["value"])
+
+    return {
+        "registered_model_tags": lambda row, _: was(model.tags, row["key"], row["value"]),
+        "registered_model_aliases": lambda row, _: was(model.aliases, row["alias"], row["version"]),
+        "model_version_tags": version_tag,
+    }
 
 
 def _version_row(tables: Tables, label: str, version: ModelVersion) -> Row:

@@ -9,9 +9,10 @@ from typing import Any
 
 from yprov_mlflow.prov.redaction import WITHHELD, manages_secrets
 from yprov_mlflow.prov.restore.sql.experiments import Experiments
+from yprov_mlflow.prov.restore.sql.extension import Row
 from yprov_mlflow.prov.restore.sql.runs import derived_id
-from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
-from yprov_mlflow.prov.state import EvaluationDataset, Experiment, StoreState
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Tables
+from yprov_mlflow.prov.state import EvaluationDataset, Experiment, StoreState, was
 
 _WRAPPED = "mlflow_wrapped"
 """Key under which MLflow stores the outputs of a dataset's record."""
@@ -76,7 +77,10 @@ def _dataset_record(tables: Tables, experiments: Experiments, dataset: Evaluatio
         Part("evaluation_dataset_records", owner, _with_equal_columns(records)),
         Part("entity_associations", ends, links),
     ]
-    return Record("evaluation dataset", label, parts)
+    earlier = {
+        "evaluation_dataset_tags": lambda row, _: was(dataset.tags, row["key"], row["value"])
+    }
+    return Record("evaluation dataset", label, parts, earlier)
 
 
 def _scorer_records(
@@ -99,7 +103,7 @@ def _scorer_records(
             Part("scorers", owner, [{"experiment_id": number, "scorer_name": name, **owner}]),
             Part("scorer_versions", owner, version_rows),
         ]
-        yield Record("scorer", f"scorer {name}", parts)
+        yield Record("scorer", f"scorer {name}", parts, {})
 
 
 def _put_row(tables: Tables, table: str, row: Row) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from yprov_mlflow.prov.restore.restore_report import RESTORED_FROM
-from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
-from yprov_mlflow.prov.state import Points, Run
+from yprov_mlflow.prov.restore.sql.extension import Earlier, Row
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Tables
+from yprov_mlflow.prov.state import Points, Run, was
 
 STATUS = "yprov.status"
 """Tag with a status that this MLflow version does not have."""
@@ -87,7 +88,7 @@ class MetricRows:
         """Yield how values differ in the database; complete after an iteration."""
         if self._negative_zeros:
             yield f"{self._negative_zeros} values of -0.0 are 0.0: SQLite lacks negative zero"
-        if self._infinities:
+        if self._infinities and not self._tables.extends:
             yield f"{self._infinities} infinite values are the largest number of this database"
 
     def latest(self) -> Iterator[Row]:
@@ -137,7 +138,7 @@ def run_record(
         tables.report.add_change(label, reason)
     if extra := run.fields.keys() - _KNOWN_FIELDS:
         tables.report.add_loss(label, f"not restored: {', '.join(sorted(extra))}")
-    required = {"status": run.status, "start_time": run.start_time_ms}
+    required = {"status": run.status, "start_time": run.start_time_ms} if run.created else {}
     missing = ", ".join(field for field, value in required.items() if value is None)
     if missing:
         tags[UNKNOWN_FIELDS] = missing
@@ -149,14 +150,43 @@ def run_record(
         tags[RESTORED_FROM] = run.run_id
     owner = {"run_uuid": run_id}
     points = MetricRows(tables, run, run_id)
+    row = _run_row(run, run_id, experiment_id, artifact_uri)
     parts = [
-        tables.part("runs", label, owner, [_run_row(run, run_id, experiment_id, artifact_uri)]),
+        tables.part("runs", label, owner, [row if run.created else _known(row, run)]),
         Part("params", owner, tables.pairs("params", label, owner, run.params)),
         Part("tags", owner, tables.pairs("tags", label, owner, tags)),
         Part("metrics", owner, points),
         Part("latest_metrics", owner, list(points.latest())),
     ]
-    return Record("run", label, parts), points
+    return Record("run", label, parts, _earlier(run), run.created and run.whole), points
+
+
+_FIELDS = {
+    **{"status": "status", "end_time": "end_time_ms", "name": "name"},
+    "lifecycle_stage": "lifecycle",
+}
+"""Columns of a run that change, each with its field."""
+
+
+def _known(row: Row, run: Run) -> Row:
+    """Return the columns that the journals of a run have that another process created."""
+    values = {column: getattr(run, field) for column, field in _FIELDS.items()}
+    names = {column for column, value in values.items() if value not in (None, "active")}
+    return {"run_uuid": row["run_uuid"], **{name: row[name] for name in sorted(names)}}
+
+
+def _earlier(run: Run) -> Earlier:
+    """Return whether values of the run's own row and of its tags were so before."""
+
+    def fields(row: Row, names: frozenset[str]) -> bool:
+        if not run.created:
+            end_ms = row["end_time"]
+            return names <= _FIELDS.keys() and (not end_ms or end_ms <= (run.end_time_ms or 0))
+        return names <= _FIELDS.keys() and all(
+            row[name] is None or row[name] in run.earlier.get(_FIELDS[name], ()) for name in names
+        )
+
+    return {"runs": fields, "tags": lambda row, _: was(run.tags, row["key"], row["value"])}
 
 
 # -- inputs and outputs ------------------------------------------------------------------

@@ -15,13 +15,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from yprov_mlflow.prov.drivers import missing_driver, with_driver
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.restore.artifact_files import TRACE_LOCATION, ArtifactFiles
-from yprov_mlflow.prov.restore.restore_report import REFUSED, UNCHANGED, RestoreReport
+from yprov_mlflow.prov.restore.artifact_files import (
+    TRACE_LOCATION,
+    ArtifactFiles,
+    is_anywhere,
+)
+from yprov_mlflow.prov.restore.restore_report import REFUSED, UNCHANGED
 from yprov_mlflow.prov.restore.sql import models
 from yprov_mlflow.prov.restore.sql.experiments import Experiments
+from yprov_mlflow.prov.restore.sql.extension import Row
 from yprov_mlflow.prov.restore.sql.other_rows import put_other_rows
 from yprov_mlflow.prov.restore.sql.runs import Inputs, derived_id, run_record
-from yprov_mlflow.prov.restore.sql.tables import Record, Row, Tables, message_of
+from yprov_mlflow.prov.restore.sql.tables import Record, Tables, message_of
 from yprov_mlflow.prov.restore.sql.traces import moves_spans, trace_record
 from yprov_mlflow.prov.state import Experiment, LoggedModel, Run, StoreState, Trace
 
@@ -36,36 +41,28 @@ class DatabaseTarget:
 
     def __init__(
         self,
-        uri: str,
-        report: RestoreReport,
+        engine: Engine,
+        root: str,
         files: ArtifactFiles,
+        *,
         overwrite: bool,
-        root: str | None,
+        extends: bool = False,
+        same_ids: bool = False,
     ) -> None:
-        """Open the database; ``root`` is the artifact root of a new one.
+        """Write to the database of a store of MLflow.
 
-        Raises:
-            StoreError: The database cannot be opened, or has the schema of another version.
+        Args:
+            engine: The database, such as that of ``open_database``.
+            root: Artifact root of new experiments.
+            files: Finds and copies artifacts.
+            overwrite: Replace records that differ.
+            extends: Bring records of which the database has an earlier state up to date.
+            same_ids: Whether the runs were logged to this store.
         """
-        self._report, self._files = report, files
-        # MLflow's own store creates the tables and checks the version of the schema.
-        store = _open(uri, root)
-        self._use(store.engine, store.artifact_root_uri, overwrite)
-
-    @classmethod
-    def over(
-        cls, engine: Engine, root: str, report: RestoreReport, files: ArtifactFiles
-    ) -> DatabaseTarget:
-        """Return a target that replaces records of an open database, and does not close it."""
-        target = cls.__new__(cls)
-        target._report, target._files = report, files
-        target._use(engine, root, overwrite=True)
-        return target
-
-    def _use(self, engine: Engine, root: str, overwrite: bool) -> None:
+        self._report, self._files = files.report, files
         self._engine = engine
-        self._tables = Tables(engine, self._report, overwrite=overwrite)
-        self._experiments = Experiments(self._tables, root)
+        self._tables = Tables(engine, files.report, overwrite=overwrite, extends=extends)
+        self._experiments = Experiments(self._tables, root, same_ids=same_ids)
         self._inputs = Inputs(self._tables)
         # A logged model comes after all runs, which have its metric points.
         self._model_points: dict[str, list[Row]] = {}
@@ -77,17 +74,38 @@ class DatabaseTarget:
 
     # -- runs --------------------------------------------------------------------------
 
-    def put_run(self, run: Run, document: Path) -> None:
+    def expect(self, state: StoreState) -> None:
+        """Note experiments, with their names, before their runs come."""
+        self._experiments.expect(state.experiments.values())
+
+    def has_run(self, run_id: str) -> bool:
+        """Return whether the database has a run."""
+        return self._tables.find("runs", {"run_uuid": run_id}) is not None
+
+    def put_run(self, run: Run, document: Path | None) -> None:
         """Write a run with everything that belongs to it."""
         label = f"run {run.run_id}"
-        experiment_id = self._experiments.of_run(run)
+        existing = self._tables.find("runs", {"run_uuid": run.run_id})
+        if not run.created and existing is not None:
+            run.experiment_id, experiment_id = "", existing["experiment_id"]
+        else:
+            experiment_id = self._experiments.of_run(run)
         if experiment_id is None:
             self._report.refuse("run", label, "its experiment is not in the target")
+            return
+        is_elsewhere = existing is not None and existing["experiment_id"] != experiment_id
+        if is_elsewhere and self._tables.extends and not self._tables.overwrite:
+            reason = "the target has a run with this id in another experiment"
+            self._report.refuse("run", label, reason)
             return
         run_id = self._unique_id(run, experiment_id)
         default = f"{self._experiments.location(experiment_id)}/{run_id}/artifacts"
         artifacts = self._files.find(run, label, document)
+        copies_to = default
         uri = default if artifacts else run.artifact_uri
+        if self._tables.extends:
+            own = run.artifact_uri if is_anywhere(run.artifact_uri) else None
+            uri = copies_to = str((existing or {}).get("artifact_uri") or own or default)
         record, points = run_record(self._tables, run, run_id, experiment_id, uri)
         with self._engine.begin() as connection:
             inputs = list(self._inputs.parts(connection, run, run_id, experiment_id))
@@ -96,7 +114,7 @@ class DatabaseTarget:
             return
         # The points were counted while their rows were compared or written.
         if outcome != UNCHANGED:
-            if artifacts:
+            if artifacts and not self._tables.extends:
                 reason = "its artifacts were copied, and artifact_uri is their new location"
                 self._report.add_change(label, reason)
             for reason in points.changes():
@@ -104,7 +122,7 @@ class DatabaseTarget:
         self._report.points += points.count
         self._report.collapsed += points.collapsed
         models.add_model_points(self._model_points, run, run_id)
-        self._files.copy(artifacts, default, label)
+        self._files.copy(artifacts, copies_to, label)
 
     def _unique_id(self, run: Run, experiment_id: int) -> str:
         """Return the id of a run in the target: its own, unless another run has it.
@@ -128,7 +146,7 @@ class DatabaseTarget:
 
     # -- everything else ---------------------------------------------------------------
 
-    def finish(self, state: StoreState, document: Path) -> None:
+    def finish(self, state: StoreState, document: Path | None) -> None:
         """Write experiments, logged models, the registry, traces and other rows."""
         ids = [model.experiment_id for model in state.models.values()]
         ids += [trace.experiment_id for trace in state.traces.values() if trace.started]
@@ -155,7 +173,7 @@ class DatabaseTarget:
     def _experiment_id(self, original: str | None) -> int | None:
         return self._experiments.id_of(Experiment(original)) if original is not None else None
 
-    def _put_model(self, model: LoggedModel, document: Path) -> None:
+    def _put_model(self, model: LoggedModel, document: Path | None) -> None:
         label = f"logged model {model.model_id}"
         experiment_id = self._experiment_id(model.experiment_id)
         if not self._tables.has("logged_models"):
@@ -172,6 +190,8 @@ class DatabaseTarget:
             self._report.add_change(label, f"MLflow requires a location: it is {default}")
         if artifacts or location is None:
             location = default
+        if self._tables.extends and location != default:
+            location = location if is_anywhere(location) else default
         points = [
             *self._model_points.get(model.model_id, ()),
             *map(models.metric_row, model.metrics),
@@ -183,18 +203,21 @@ class DatabaseTarget:
             if (row := self._tables.find("runs", {"run_uuid": run_id})) is not None
         }
         record = models.model_record(self._tables, model, experiment_id, location, points, runs)
+        old = self._tables.find("logged_models", {"model_id": model.model_id})
+        if self._tables.extends and old is not None:
+            default = str(old["artifact_location"] or default)
         self._put_with_files(record, artifacts, default)
 
     def _put_with_files(self, record: Record, artifacts: Mapping[str, Path], uri: str) -> str:
         outcome = self._tables.put(record)
         if outcome != REFUSED:
             self._files.copy(artifacts, uri, record.label)
-        if artifacts and outcome not in (REFUSED, UNCHANGED):
+        if artifacts and not self._tables.extends and outcome not in (REFUSED, UNCHANGED):
             reason = "its files were copied, and its location is the new one"
             self._report.add_change(record.label, reason)
         return outcome
 
-    def _put_trace(self, trace: Trace, document: Path) -> None:
+    def _put_trace(self, trace: Trace, document: Path | None) -> None:
         label = f"trace {trace.trace_id}"
         experiment_id = self._experiment_id(trace.experiment_id)
         if experiment_id is None or not trace.started or not self._tables.has("trace_info"):
@@ -202,6 +225,9 @@ class DatabaseTarget:
             return
         default = f"{self._experiments.location(experiment_id)}/traces/{trace.trace_id}/artifacts"
         artifacts = self._files.find(trace, label, document)
+        where = {"request_id": trace.trace_id, "key": TRACE_LOCATION}
+        if self._tables.extends and (tag := self._tables.find("trace_tags", where)):
+            default = str(tag["value"])
         # MLflow finds the files of a trace by this tag alone.
         if artifacts:
             trace.tags[TRACE_LOCATION] = default
@@ -212,7 +238,16 @@ class DatabaseTarget:
             self._report.add_change(label, "its spans are in the database and no longer in a file")
 
 
-def _open(uri: str, artifact_root: str | None) -> Any:
+def open_database(uri: str, artifact_root: str | None) -> Any:
+    """Open MLflow's store of a database; MLflow creates the tables and checks their version.
+
+    Args:
+        uri: Its URI.
+        artifact_root: Artifact root of a new database; MLflow's default if None.
+
+    Raises:
+        StoreError: The database cannot be opened, or has the schema of another version.
+    """
     dialect, separator, address = with_driver(uri).partition("://")
     # MLflow knows MariaDB by the name of MySQL only.
     dialect = dialect.replace("mariadb", "mysql", 1)

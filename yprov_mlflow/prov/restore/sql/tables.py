@@ -6,19 +6,34 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from mlflow.store.db.base_sql_model import Base
-from sqlalchemy import Connection, Engine, Integer, Table, and_, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, Integer, Table, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.events import INT64_MAX, INT64_MIN, LARGEST_FLOAT
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.restore import restore_report
-from yprov_mlflow.prov.restore.restore_report import REFUSED, REPLACED, RESTORED, UNCHANGED
-
-Row = dict[str, Any]
+from yprov_mlflow.prov.restore.restore_report import (
+    EXTENDED,
+    REFUSED,
+    REPLACED,
+    RESTORED,
+    UNCHANGED,
+)
+from yprov_mlflow.prov.restore.sql.extension import (
+    ADDITIVE,
+    ConflictError,
+    Earlier,
+    Row,
+    changes,
+    comparable,
+    is_outdated,
+    later_times,
+)
 
 _BATCH = 5_000
 _UCS2 = "ucs2"
@@ -45,12 +60,16 @@ class Part(NamedTuple):
 class Record(NamedTuple):
     """All rows of one run, experiment, model or trace; the first part is its own row.
 
-    ``label`` names it in the report.
+    ``label`` names it in the report. ``earlier`` says whether a row of the target, by its table,
+    had its values in the columns that differ before the record changed; None if the record must
+    not be extended. ``complete`` is false if others may have logged to the record as well.
     """
 
     kind: str
     label: str
     parts: Sequence[Part]
+    earlier: Earlier | None = None
+    complete: bool = True
 
 
 class Tables:
@@ -60,14 +79,21 @@ class Tables:
         engine: Connections to the database.
         report: Outcomes of records, and values that are changed.
         overwrite: Replace a different record instead of refusing.
+        extends: Bring records of which the target has an earlier state up to date.
     """
 
     def __init__(
-        self, engine: Engine, report: restore_report.RestoreReport, *, overwrite: bool
+        self,
+        engine: Engine,
+        report: restore_report.RestoreReport,
+        *,
+        overwrite: bool,
+        extends: bool = False,
     ) -> None:
         self.engine = engine
         self.report = report
         self.overwrite = overwrite
+        self.extends = extends
         self.all: Mapping[str, Table] = Base.metadata.tables
         self.in_order = [table.name for table in Base.metadata.sorted_tables]
         self.dialect = engine.dialect.name
@@ -142,10 +168,10 @@ class Tables:
         Return the outcome, which is counted in the report.
         """
         reason = "the target has a different version; use --overwrite to replace it"
-        # One transaction: an interrupted restoration leaves no half of a record.
         try:
-            with self.engine.begin() as connection:
-                outcome = self._put(connection, record)
+            outcome = self._put_whole(record)
+        except ConflictError as error:
+            outcome, reason = REFUSED, f"{reason} ({error})"
         except SQLAlchemyError as error:
             outcome, reason = REFUSED, f"the database rejects it: {message_of(error)}"
         self.report.count(record.kind, outcome)
@@ -153,12 +179,27 @@ class Tables:
             self.report.add_loss(record.label, reason)
         return outcome
 
+    def _put_whole(self, record: Record) -> str:
+        # One transaction: an interrupted restoration leaves no half of a record.
+        with suppress(IntegrityError), self.engine.begin() as connection:
+            return self._put(connection, record)
+        # Another client may have written the record meanwhile.
+        with self.engine.begin() as connection:
+            return self._put(connection, record)
+
     def _put(self, connection: Connection, record: Record) -> str:
         head = record.parts[0]
         outcome = RESTORED
         if self.first(connection, head.table, head.where) is not None:
             if all(self._is_equal(connection, part) for part in record.parts):
                 return UNCHANGED
+            if self.extends and record.earlier is not None:
+                try:
+                    with connection.begin_nested():  # of a conflict, nothing stays
+                        return self._extend(connection, record, record.earlier)
+                except ConflictError:
+                    if not self.overwrite:
+                        raise
             if not self.overwrite:
                 return REFUSED
             outcome = REPLACED
@@ -168,6 +209,70 @@ class Tables:
         for part in record.parts[1:]:
             self.insert_accepted(connection, part.table, part.rows, record.label)
         return outcome
+
+    # -- extending ---------------------------------------------------------------------
+
+    def _extend(self, connection: Connection, record: Record, earlier: Earlier) -> str:
+        """Bring a record up to date of which the target has an earlier state.
+
+        Raises:
+            ConflictError: The target has something else under the id of the record.
+        """
+        changed = False
+        for part in record.parts:
+            if part.table == ADDITIVE:
+                changed |= self._add_rows(connection, part, record.complete)
+            else:
+                changed |= self._change_rows(connection, part, earlier, record.complete)
+        for row in record.parts[0].rows if changed else ():
+            head = record.parts[0]
+            old = self.first(connection, head.table, head.where) or {}
+            if times := later_times(old, row):
+                condition = self._condition(head.table, head.where)
+                connection.execute(update(self.all[head.table]).where(condition).values(**times))
+        return EXTENDED if changed else UNCHANGED
+
+    def _change_rows(
+        self, connection: Connection, part: Part, earlier: Earlier, complete: bool
+    ) -> bool:
+        name, table = part.table, self.all[part.table]
+        rows: dict[tuple[Any, ...], Row] = {}
+        keys = [column.name for column in table.primary_key]
+        for row in part.rows:
+            keys = [key for key in keys if key in row]  # later versions of MLflow add defaults
+            rows[tuple(row[key] for key in keys)] = row
+        changed = False
+        for old in list(self.rows(connection, name, part.where)):
+            key = {column: old[column] for column in keys}
+            new = rows.pop(tuple(key.values()), None)
+            if new is None:
+                if name == "params" and complete:
+                    raise ConflictError(f"the param {old['key']!r}, which the journals lack")
+                if is_outdated(name, old, earlier):
+                    self.delete(connection, name, key)
+                    changed = True
+            elif columns := changes(name, old, new, earlier):
+                condition = self._condition(name, key)
+                connection.execute(update(table).where(condition).values(**columns))
+                changed = True
+        self.insert(connection, name, rows.values())
+        return changed or bool(rows)
+
+    def _add_rows(self, connection: Connection, part: Part, complete: bool) -> bool:
+        """Insert the metric points that the target lacks; return whether there are any."""
+        columns = [column.name for column in self.all[part.table].columns]
+        columns = [name for name in columns if name in next(iter(part.rows), {})] or columns
+
+        def hashed(row: Row) -> int:
+            # Eight bytes for each of millions of points, and not a row.
+            return hash(tuple(comparable(row[column]) for column in columns))
+
+        present = {hashed(row) for row in self.rows(connection, part.table, part.where, *columns)}
+        own = {hashed(row) for row in part.rows}
+        if complete and (foreign := len(present - own)):
+            raise ConflictError(f"{foreign} metric points that the journals lack")
+        self.insert(connection, part.table, (r for r in part.rows if hashed(r) not in present))
+        return bool(own - present)
 
     def _is_equal(self, connection: Connection, part: Part) -> bool:
         """Return whether the target has the same rows, in any order.
@@ -179,10 +284,10 @@ class Tables:
         for row in part.rows:
             columns = columns or tuple(row)
             count += 1
-            total += hash(tuple(_comparable(row[column]) for column in columns))
+            total += hash(tuple(comparable(row[column]) for column in columns))
         for row in self.rows(connection, part.table, part.where, *(columns or ())):
             count -= 1
-            total -= hash(tuple(_comparable(row[column]) for column in columns or ()))
+            total -= hash(tuple(comparable(row[column]) for column in columns or ()))
         return count == 0 and total == 0
 
     # -- values ------------------------------------------------------------------------
@@ -256,7 +361,7 @@ class Tables:
         """Return a metric's value as its column holds it, and whether it is NaN."""
         if math.isnan(value):
             return 0.0, True
-        if math.isinf(value) and not self._holds_infinity:
+        if math.isinf(value) and (self.extends or not self._holds_infinity):
             return math.copysign(LARGEST_FLOAT, value), False
         return value, False
 
@@ -278,12 +383,3 @@ def _narrow_encoding(engine: Engine) -> str | None:
 def message_of(error: BaseException) -> str:
     """Return the database's message, without the statement and its values."""
     return first_line(getattr(error, "orig", None) or error)
-
-
-def _comparable(value: Any) -> Any:
-    """Return a value that compares equal to the database's: some store booleans as numbers."""
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, list | dict):
-        return repr(value)
-    return value

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yprov_mlflow.prov.model.literals import mapping, number
+from yprov_mlflow.prov.restore.sql.extension import Row
 from yprov_mlflow.prov.restore.sql.runs import derived_id
-from yprov_mlflow.prov.restore.sql.tables import Part, Record, Row, Tables
+from yprov_mlflow.prov.restore.sql.tables import Part, Record, Tables
 from yprov_mlflow.prov.restore.traces import SPANS_LOCATION, mlflow_3_span, span_entity
-from yprov_mlflow.prov.state import Trace
+from yprov_mlflow.prov.state import Trace, was
 
 _TRACE_NAME = "mlflow.traceName"
 _IN_STORE = "TRACKING_STORE"
@@ -54,7 +55,8 @@ def trace_record(tables: Tables, trace: Trace, experiment_id: int) -> Record:
             for assessment in trace.assessments.values()
         ]
         parts.append(tables.part("assessments", label, where, assessments))
-    return Record("trace", label, [*parts, *_links(tables, trace)])
+    earlier = {"trace_tags": lambda row, _: was(trace.tags, row["key"], row["value"])}
+    return Record("trace", label, [*parts, *_links(tables, trace)], earlier)
 
 
 def moves_spans(tables: Tables, trace: Trace) -> bool:
