@@ -42,6 +42,7 @@ def groups(root: Path, run_ids: Sequence[str]) -> list[Group]:
     by_uri: dict[str, list[JournalDirectory]] = {}
     for folder in chosen:
         by_uri.setdefault(folder.store(), []).append(folder)
+    # The journals of a store do not name its URI; with one store there is no doubt.
     if len(by_uri) == 1:
         ((uri, folders),) = by_uri.items()
         return [Group(uri, [*stores, *folders])]

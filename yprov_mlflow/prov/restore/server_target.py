@@ -191,6 +191,7 @@ class ServerTarget:
             report = RestoreReport.from_json(self._server.ask("POST", route, data))
         except _Rejected as error:
             self._report.refuse(kind, label, str(error))
+            # One failure is a record that the server cannot take, several a server that is down.
             self._failures += 1
             if self._failures < _MOST_FAILURES or error.status not in _TRANSIENT:
                 return False

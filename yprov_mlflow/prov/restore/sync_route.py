@@ -105,6 +105,7 @@ def put_run() -> Response:
         experiment = from_json(Experiment, body["experiment"])
         state.experiments[experiment.experiment_id] = experiment
     with _lock:
+        # A target remembers ids of experiments, which others may change: one for each request.
         target, report = _target(body)
         with report.guard(f"run {run.run_id}"):
             target.expect(state)

@@ -148,6 +148,7 @@ class _Pass:
             for folder in stores:
                 self._put(folder, target, files)
                 yield
+            # Experiments meet by name: the names must be there before the runs.
             target.expect(self._builder.peek())
             for folder in self.folders[len(stores) :]:
                 self._put(folder, target, files)
@@ -159,6 +160,7 @@ class _Pass:
             files.finish(keeps_locations=target.keeps_locations)
         finally:
             target.close()
+        # A run alone is done; shared records count only if the target took all of them.
         is_whole = len(report.losses) == losses
         for journals, alone in self._complete:
             if alone or is_whole:

@@ -52,7 +52,7 @@ class ClientTarget:
         self._report, self._files = files.report, files
         self._session = ClientSession(uri, self._report)
         self._client = self._session.client
-        # MLflow looks up the model of a new version there, whatever the URI of the client.
+        # MLflow looks up the model of a new version there, not at the URI of the client.
         self._uri_before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         if mlflow_private.SERVER_STORE_VARIABLE not in os.environ:
             mlflow.set_tracking_uri(uri)
