@@ -129,6 +129,7 @@ def prunable(
         sealed: Only runs whose seal covers their journals.
     """
     names = settings.load().sinks
+    # Without --sealed, no chain has to be read.
     seals = _seals() if sealed else {}
     for folder in JournalDirectory.all(directory or settings.load().directory):
         if store_of(folder.run_id) or (run_ids and folder.run_id not in run_ids):

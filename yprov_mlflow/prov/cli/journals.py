@@ -35,6 +35,7 @@ def journals(ctx: click.Context, *, as_json: bool) -> None:
       yprov-mlflow journals pack
       yprov-mlflow journals prune --days 30 --sealed --yes
     """
+    # Without a subcommand, the group lists.
     if ctx.invoked_subcommand is not None:
         return
     # Imported here, as in the other commands: capture imports MLflow.

@@ -71,6 +71,7 @@ class FolderTree:
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file; its readers see the earlier one or this one."""
+        # On the same file system as the target, so that the rename is atomic.
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         incomplete = path.with_name(f".{path.name}.{os.getpid()}")

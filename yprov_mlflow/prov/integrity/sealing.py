@@ -32,8 +32,8 @@ class Sealable(NamedTuple):
         name: The run, or the name of the folder.
         tree: The files.
         prefix: Folder in the tree for the seal, with a slash at its end, or empty.
-        journals: What opens each part of the journals of the run, by filename; None if this
-            machine has no journals of it.
+        journals: What opens each part of the journals of the run, by filename; None if
+            they are not on this machine.
         experiment: Id of the run's experiment.
         skipped: Folders that the seal does not cover.
     """
@@ -104,6 +104,7 @@ def seal(thing: Sealable, key: PrivateKey, link: Link | None = None) -> Seal:
         link=link,
         experiment=thing.experiment,
     )
+    # The seal comes last: without it, a verification says that there is none.
     content = signed(manifest.statement(), key)
     thing.tree.put(thing.seal, content)
     return Seal(hashlib.sha256(content).hexdigest(), manifest)

@@ -66,6 +66,7 @@ class PublicKey(NamedTuple):
                 self.key.verify(signature, message)
             else:
                 self.key.verify(signature, message, ec.ECDSA(_hash_for(self.key.curve)))
+        # A signature of the wrong length is an invalid one, too.
         except InvalidSignature:
             return False
         return True
@@ -152,6 +153,7 @@ def load_public(path: Path) -> PublicKey:
         KeyFileError: The file cannot be read, or is not a key of a supported kind.
     """
     content = _read(path)
+    # Who seals and verifies on one machine needs one setting for both.
     if b"PRIVATE KEY" in content:
         if not is_encrypted(path):
             return load_private(path).public

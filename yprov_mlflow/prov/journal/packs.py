@@ -90,6 +90,7 @@ class Packs:
 
     def __init__(self, directory: Path) -> None:
         self.folder = directory / PACKS
+        # Taken once: a pack that is replaced meanwhile stays readable for who has it open.
         self._identities = tuple(_identity(path) for path in self.files())
 
     def files(self) -> list[Path]:
