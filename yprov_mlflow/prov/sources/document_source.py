@@ -53,7 +53,9 @@ class DocumentSource(Source):
             # Relative, so that a copy elsewhere has the same keys.
             relative = file.relative_to(path if path.is_dir() else path.parent).as_posix()
             for number, document in enumerate(self._documents(file)):
-                index = DocumentIndex(document)
+                index = self._index(document, file)
+                if index is None:
+                    continue
                 run = index.run or {}
                 parts = names(run, "dcterms:isPartOf")
                 experiment = next((p for p in parts if p.startswith(_EXPERIMENT)), "")
@@ -74,6 +76,14 @@ class DocumentSource(Source):
             yield from open_documents(path)
         except (DocumentError, OSError) as error:
             self._problems.append(Problem(str(path), str(error), "the document"))
+
+    def _index(self, document: Document, path: Path) -> DocumentIndex | None:
+        """Return the index of a document, None with a problem if it is of another program."""
+        try:
+            return DocumentIndex(document)
+        except DocumentError as error:
+            self._problems.append(Problem(str(path), str(error), "the document"))
+            return None
 
     def _file(self, ref: RunRef) -> tuple[Path, int]:
         """Return the file of a document, and the number of the document in it."""

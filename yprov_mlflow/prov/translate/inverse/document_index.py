@@ -43,7 +43,8 @@ class DocumentIndex:
             raise DocumentError(
                 "the document describes neither a run nor a store",
                 None,
-                "Use documents that yprov-mlflow wrote",
+                "Only documents that yprov-mlflow wrote have runs; for PROV of other programs use "
+                "prov-convert of the Python package prov",
             )
         match = _UUID.search(document.prefixes.get(STORE, ""))
         self.store_uuid = match[0] if match else NO_STORE
