@@ -29,7 +29,10 @@ import yprov_mlflow as mlflow
 
 points = int(sys.argv[2])
 mlflow.set_tracking_uri(sys.argv[1])
+with mlflow.start_run() as other:
+    mlflow.log_text("read", "read.txt")
 with mlflow.start_run() as run, mlflow.prov.context("training"):
+    mlflow.artifacts.download_artifacts(run_id=other.info.run_id, artifact_path="read.txt")
     mlflow.log_param("lr", 0.1)
     mlflow.set_tags({"color": "red", "gone": "soon", "same": "same"})
     for step in range(points):

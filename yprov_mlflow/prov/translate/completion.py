@@ -15,7 +15,7 @@ from yprov_mlflow.prov.events import LARGEST_FLOAT, Event, MetricsLogged
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.builder import Builder
 from yprov_mlflow.prov.model.document import Document, Record
-from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, parts_of_version, segment
 from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
 from yprov_mlflow.prov.translate.inverse.document_index import value_order
 from yprov_mlflow.prov.translate.metrics import sample_record
@@ -175,7 +175,8 @@ class _Completion:
         """
         versions: dict[str, list[str]] = defaultdict(list)
         for identifier in self._own("entity"):
-            if "artifact/" in identifier:
+            # What a run read of others is named by content; only their documents count versions.
+            if "artifact/" in identifier and parts_of_version(identifier) is None:
                 versions[_file(identifier)[0]].append(identifier)
         listed = {f"{RUN}:"} if all_files else set()
         stored = self._stored.get("entity", {})
