@@ -74,7 +74,7 @@ def test_failed_write_keeps_previous_document(sandbox: Sandbox) -> None:
     before = document.read_bytes()
     sandbox.train(REGISTER, f"yprov+{sandbox.sqlite}", "wine")
     # Coverage measurement would write files, too, and exceed the limit.
-    limit = f"unset COVERAGE_PROCESS_START; ulimit -f {len(before) // 1024 - 1}"
+    limit = f"unset COVERAGE_PROCESS_START; export PYTHONDONTWRITEBYTECODE=1; ulimit -f {len(before) // 1024 - 1}"
     command = ("bash", "-c", f"{limit}; exec yprov-mlflow recover")
     done = sandbox.call(*command, uri=sandbox.sqlite, check=False)
     assert done.code == 1
