@@ -25,9 +25,11 @@ class Document:
 
     def __init__(self, *contents: Record) -> None:
         self.sections: dict[str, dict[str, Record]] = defaultdict(dict)
-        for content in contents:
+        self._origin: dict[str, int] = {}
+        for number, content in enumerate(contents):
             for section, records in content.items():
                 self.sections[section].update(records)
+            self._origin.update(dict.fromkeys(content.get("entity", ()), number))
         self.entities = self.sections["entity"]
         self.ended = {r["prov:entity"]: r for r in self.sections["wasInvalidatedBy"].values()}
         self._before = {i: end for i, end in self.ended.items() if i.endswith("@before")}
@@ -66,6 +68,20 @@ class Document:
             if identifier.startswith(prefix) and self.is_current(identifier):
                 yield identifier, record
 
+    def latest(self, kind: str, prefix: str) -> Iterator[tuple[str, Record]]:
+        """Yield current entities, but not values that another document replaced later.
+
+        Values of one document stay side by side, as that document contradicts itself.
+        """
+        by_property: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for identifier, _ in self.current(kind, prefix):
+            of_documents = by_property[identifier.rpartition("/")[0]]
+            of_documents[self._origin[identifier]].append(identifier)
+        for of_documents in by_property.values():
+            groups = of_documents.values()
+            for identifier in max(groups, key=lambda group: max(map(self._time, group))):
+                yield identifier, self.entities[identifier]
+
 
 # -- a run -----------------------------------------------------------------------------------
 
@@ -88,13 +104,33 @@ def facts_of_run(content: Record) -> Iterator[Fact]:
         if identifier.startswith("run:"):
             yield ("param", record["schema:name"]), record["mlf:text"]
     for _, record in document.current("mlf:Tag", "run:"):
+        if record["schema:name"] == "mlflow.linkedPrompts":  # of MLflow itself
+            continue
         yield ("tag", record["schema:name"]), str(plain(record["prov:value"]))
     for _, record in document.current("mlf:Artifact", "run:artifact/"):
         yield ("file", record["mlf:path"]), record.get("mlf:sha256")
+    for identifier, record in document.current("mlf:Link", "store:trace/"):
+        if plain(record["mlf:target"]) == "run:run":
+            yield ("linked", identifier.split("/")[1]), True
+    yield from _reads(document)
     yield from _metrics(document)
     yield from _data(document)
     yield from _models(document)
     yield from facts_of_traces(document)
+
+
+def _reads(document: Document) -> Iterator[Fact]:
+    prefixes = document.sections["prefix"]
+    for usage in document.sections["used"].values():
+        if "mlf:requested" not in usage or usage["prov:activity"] != "run:run":
+            continue
+        prefix, _, local = usage["prov:entity"].partition(":")
+        words = [urllib.parse.unquote(word) for word in local.split("/")]
+        if words[0] == "artifact":
+            run = uuid.UUID(str(prefixes[prefix]).removeprefix("urn:uuid:").strip("#")).hex
+            yield ("read", run, *words[1:]), True
+        else:
+            yield ("read version", words[1], words[3], usage.get("mlf:requestedAlias")), True
 
 
 def _metrics(document: Document) -> Iterator[Fact]:
@@ -196,9 +232,23 @@ def facts_of_store(contents: list[Record]) -> Iterator[Fact]:
         name = document.entities[experiment]["prov:label"]
         if name != "Default":  # exists before any program
             yield ("experiment", name), True
+            for identifier, record in document.of_type("mlf:Name"):
+                if identifier.startswith(f"{experiment}/name/") and identifier in document.ended:
+                    yield ("former name", name), record["prov:value"]
             yield from _tags(document, experiment, "experiment tag", name)
+    for _, entry in document.latest("mlf:Entry", "store:dataset/"):
+        dataset = plain(entry["mlf:about"])
+        yield (
+            ("evaluation dataset", document.entities[dataset]["prov:label"]),
+            frozenset(
+                record["inputs"]["x"]
+                for member in document.sections["hadMember"].values()
+                if member["prov:collection"] == dataset
+                for record in json.loads(document.entities[member["prov:entity"]]["prov:value"])
+            ),
+        )
     entries = [
-        plain(entry["mlf:about"]) for _, entry in document.current("mlf:Entry", "store:model/")
+        plain(entry["mlf:about"]) for _, entry in document.latest("mlf:Entry", "store:model/")
     ]
     for model in entries:
         if "/version/" not in model:
@@ -210,27 +260,38 @@ def facts_of_store(contents: list[Record]) -> Iterator[Fact]:
 
 def _facts_of_registered(document: Document, model: str) -> Iterator[Fact]:
     name = urllib.parse.unquote(_last(model))
-    texts = [r for _, r in document.current("mlf:Property", f"{model}/property/description/")]
+    texts = [r for _, r in document.latest("mlf:Property", f"{model}/property/description/")]
     yield ("registered", name), texts[0]["prov:value"] if texts else ""
     yield from _tags(document, model, "registered tag", name)
-    for _, record in document.current("mlf:AliasAssignment", f"{model}/alias/"):
+    for _, record in document.latest("mlf:AliasAssignment", f"{model}/alias/"):
         yield ("alias", name, record["schema:name"]), str(plain(record["prov:value"]))
 
 
 def _facts_of_version(document: Document, version: str) -> Iterator[Fact]:
     _, name, _, number = urllib.parse.unquote(version).split("/")
-    models = [
-        _last(derivation["prov:usedEntity"])
-        for derivation in document.sections["wasDerivedFrom"].values()
-        if derivation["prov:generatedEntity"] == version
-        and derivation["prov:usedEntity"].startswith("store:logged-model/")
-    ]
-    yield ("version", name, number), models[0] if models else None
+    yield ("version", name, number), _origin_of(document, version)
+    for _, record in document.latest("mlf:StageAssignment", f"{version}/stage/"):
+        yield ("stage", name, number), record["prov:value"]
     yield from _tags(document, version, "version tag", name, number)
 
 
+def _origin_of(document: Document, version: str) -> str | None:
+    """Return the logged model that a version was made from when it was created last."""
+    origins: dict[str, str] = {}
+    for derivation in document.sections["wasDerivedFrom"].values():
+        derived, origin = derivation["prov:generatedEntity"], derivation["prov:usedEntity"]
+        if derived == version or derived.startswith(f"{version}/entry/"):
+            generation = document.sections["wasGeneratedBy"].get(derivation.get("prov:generation"))
+            if generation is not None:
+                origins[str(generation.get("prov:time", ""))] = origin
+    origin = origins[max(origins)] if origins else ""
+    if origin.startswith("store:model/"):  # the version under the former name of its model
+        return _origin_of(document, origin)
+    return _last(origin) if origin.startswith("store:logged-model/") else None
+
+
 def _tags(document: Document, thing: str, *key: str) -> Iterator[Fact]:
-    for _, record in document.current("mlf:Tag", f"{thing}/tag/"):
+    for _, record in document.latest("mlf:Tag", f"{thing}/tag/"):
         name = record["schema:name"]
         if not name.startswith(("mlflow.", "_mlflow")) or name in _OWN_TAGS:
             yield (*key, name), str(plain(record["prov:value"]))

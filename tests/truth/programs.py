@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Key = tuple[Any, ...]
@@ -23,6 +26,8 @@ _METRICS = ("loss", "acc", "a/b", "f1 score")
 _CONTEXTS = ("training", "training", "validation", "test", "Train", None)
 _VALUES = (0.0, 1.5, -2.25, math.nan, math.inf, -math.inf, 1e-300)
 _TEXTS = ("1", "x y", "True", "é", "0.10")
+_OF_REGISTERED = ("registered", "registered tag", "version", "version tag", "alias", "stage")
+"""Kinds of facts about a registered model."""
 _FILES = ("f.txt", "d/g.json", "d/h.txt")
 
 
@@ -122,13 +127,19 @@ class Program:
         seed: Number of the program; equal numbers make equal programs.
         truth: Where the program notes what is true.
         synchronous: Whether a trace is in the store as soon as it has ended.
+        store: The kind of the store.
     """
 
-    def __init__(self, mlflow: Any, seed: int, truth: Truth, synchronous: bool) -> None:
+    def __init__(
+        self, mlflow: Any, seed: int, truth: Truth, synchronous: bool, store: str = "sqlite"
+    ) -> None:
         self.mlflow, self.seed, self.truth = mlflow, seed, truth
         self.client = mlflow.MlflowClient()
         self.random = random.Random(seed)
         self.synchronous = synchronous
+        self.store = store
+        self.registered: list[str] = []
+        self.prompts: list[str] = []
         self.runs: list[str] = []
         self.traces: list[tuple[Facts, str]] = []
         self.open_spans: list[tuple[Facts, str, Any]] = []
@@ -139,7 +150,7 @@ class Program:
 
     def beside(self) -> Program:
         """Return a program that runs beside this one, in another thread."""
-        other = Program(self.mlflow, self.seed, self.truth, self.synchronous)
+        other = Program(self.mlflow, self.seed, self.truth, self.synchronous, self.store)
         other.random = random.Random(self.seed + 0.5)
         other._label, other._clock = f"{self.seed}b", self._clock + 2500
         return other
@@ -148,7 +159,7 @@ class Program:
 
     def execute(self) -> None:
         """Run the program; every run and trace of it ends."""
-        self._some(OUTSIDE, 0, 1)
+        self._some(OUTSIDE, 0, 2)
         other = None
         if self.random.random() < 0.1:
             other = self.beside()
@@ -161,6 +172,8 @@ class Program:
             self.traces += other.traces
             self.open_spans += other.open_spans
         self._some(OUTSIDE, 0, 1)
+        if self.random.random() < 0.4:  # another run, which may read what the first one wrote
+            self.run()
         while self.open_spans:
             self._end_span()
 
@@ -178,6 +191,7 @@ class Program:
             for key, value in run.data.tags.items():
                 facts.say("tag", key, value=value)
             self._some(INSIDE, 2, 9, run_id, facts)
+            self._some(READS, 0, 2, run_id, facts)
             if parent is None and self.random.random() < 0.2:
                 self.run(run_id)
                 self._some(INSIDE, 0, 3, run_id, facts)
@@ -310,6 +324,17 @@ class Program:
         facts.say("model param", model.model_id, "a", value="1")
         facts.say("model tag", model.model_id, "t", value="1")
         facts.order.append(("model", model.model_id))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "weights.txt")
+            path.write_text(name)
+            self.client.log_model_artifact(model.model_id, str(path))
+
+    def delete_model(self, run_id: str, facts: Facts) -> None:
+        for key in facts.keys("model")[:1]:
+            name, status = facts.values[key]
+            if status != "DELETED":
+                self.client.delete_logged_model(key[1])
+                facts.say(*key, value=(name, "DELETED"))
 
     def train(self, run_id: str, facts: Facts) -> None:
         """Log datasets and then models, as a training script does."""
@@ -373,6 +398,34 @@ class Program:
             registry = self.mlflow.store.artifact.artifact_repository_registry
             registry.get_artifact_repository(uri).delete_artifacts(path)
             facts.forget("file", path)
+
+    # -- reads ---------------------------------------------------------------------------
+
+    def read_file(self, run_id: str, facts: Facts) -> None:
+        """Download a file of another run."""
+        for other in [other for other in self.runs if other != run_id]:
+            for _, path in self.truth.owners[other].keys("file")[-1:]:
+                self.mlflow.artifacts.download_artifacts(run_id=other, artifact_path=path)
+                sha256 = self.truth.owners[other].values["file", path]
+                facts.say("read", other, path, sha256, value=True)
+
+    def read_version(self, run_id: str, facts: Facts) -> None:
+        """Download a version of a registered model, by its number or an alias."""
+        store = self.truth.store
+        for name in self.registered:
+            for _, _, number in [k for k in store.keys("version", name) if store.values[k]][:1]:
+                aliases = [k[2] for k in store.keys("alias", name) if store.values[k] == number]
+                alias = self.random.choice([*aliases, None])
+                uri = f"models:/{name}@{alias}" if alias else f"models:/{name}/{number}"
+                self.mlflow.artifacts.download_artifacts(uri)
+                facts.say("read version", name, number, alias, value=True)
+
+    def read_prompt(self, run_id: str, facts: Facts) -> None:
+        for name in self.prompts[:1]:
+            for key in self.truth.store.keys("alias", name):
+                number = self.truth.store.values[key]
+                self.mlflow.genai.load_prompt(f"prompts:/{name}@{key[2]}")
+                facts.say("read version", name, number, key[2], value=True)
 
     # -- traces --------------------------------------------------------------------------
 
@@ -458,11 +511,24 @@ class Program:
     def delete_trace(self, *_: Any) -> None:
         if self.random.random() < 0.7:
             return
-        facts, trace_id = self.traces.pop(self.random.randrange(len(self.traces)))
+        linked = {key[1] for facts in self.truth.owners.values() for key in facts.keys("linked")}
+        if not (traces := [trace for trace in self.traces if trace[1] not in linked]):
+            return
+        facts, trace_id = self.random.choice(traces)
+        self.traces.remove((facts, trace_id))
         experiment_id = self.client.get_trace(trace_id).info.experiment_id
         self.client.delete_traces(experiment_id, trace_ids=[trace_id])
         for kind in ("trace", "span", "assessment", "trace tag"):
             facts.forget(kind, trace_id)
+
+    def link_trace(self, run_id: str, facts: Facts) -> None:
+        """Link a trace of another run, or of none, to a run that has ended."""
+        if self.store == "file":  # in which MLflow keeps no links
+            return
+        for owner, trace_id in self.traces[:1]:
+            if owner is not facts and ("linked", trace_id) not in facts.values:
+                self.client.link_traces_to_run([trace_id], run_id)
+                facts.say("linked", trace_id, value=True)
 
     def assess_in_run(self, *_: Any) -> None:
         if self.synchronous:
@@ -477,6 +543,10 @@ class Program:
     def experiment(self) -> None:
         store, name = self.truth.store, self.name("experiment")
         experiment_id = self.client.create_experiment(name, tags={"t": "1"})
+        if self.random.random() < 0.4:
+            former, name = name, self.name("experiment")
+            self.client.rename_experiment(experiment_id, name)
+            store.say("former name", name, value=former)
         store.say("experiment", name, value=True)
         store.say("experiment tag", name, "t", value="1")
         if self.random.random() < 0.5:
@@ -489,19 +559,46 @@ class Program:
             else:
                 store.forget("experiment", name)
                 store.forget("experiment tag", name)
+                store.forget("former name", name)
 
     def registered_model(self) -> None:
-        name, text = self.name("registered"), self.random.choice(("", "A model."))
-        self.client.create_registered_model(name, tags={"k": "1"}, description=text or None)
-        store = self.truth.store
-        store.say("registered", name, value=text)
-        store.say("registered tag", name, "k", value="1")
+        name = self.name("registered")
+        self._register(name, self.random.choice(("", "A model.")))
         for _ in range(self.random.randint(0, 6)):
             self.random.choice(REGISTRY)(self, name)
-        if self.random.random() < 0.15:
+        # MLflow's folders fail to rename models whose versions have tags.
+        if self.random.random() < 0.2 and self.store != "file":
+            name = self._rename_registered(name)
+            for _ in range(self.random.randint(0, 3)):
+                self.random.choice(REGISTRY)(self, name)
+        if self.random.random() < 0.2:
             self.client.delete_registered_model(name)
-            for kind in ("registered", "registered tag", "version", "version tag", "alias"):
-                store.forget(kind, name)
+            for kind in _OF_REGISTERED:
+                self.truth.store.forget(kind, name)
+            if self.random.random() < 0.5:
+                return
+            self._register(name, "")  # another model of this name
+            self.version(name)
+        self.registered.append(name)
+
+    def _register(self, name: str, description: str) -> None:
+        store = self.truth.store
+        self.client.create_registered_model(name, tags={"k": "1"}, description=description or None)
+        store.say("registered", name, value=description)
+        store.say("registered tag", name, "k", value="1")
+
+    def _rename_registered(self, name: str) -> str:
+        new, store = self.name("registered"), self.truth.store
+        self.client.rename_registered_model(name, new)
+        for kind in _OF_REGISTERED:
+            for key in store.keys(kind, name):
+                store.say(kind, new, *key[2:], value=store.values.pop(key))
+        return new
+
+    def registry_in_run(self, run_id: str, facts: Facts) -> None:
+        """Change a registered model that was made outside of the run."""
+        for name in self.registered[-1:]:
+            self.random.choice(REGISTRY)(self, name)
 
     def version(self, name: str) -> None:
         """Register a version: of a logged model, of a run's artifact, or of anything else."""
@@ -511,9 +608,7 @@ class Program:
         source = "s3://bucket/model"
         if run_id:
             source = f"models:/{model_id}" if model_id else f"runs:/{run_id}/model"
-        # The document of a run and that of its store are captured apart: a tag that is set in one
-        # and changed in the other has two values.
-        tags = {} if run_id else {"w": "1"}
+        tags = {"w": "1"}
         version = self.client.create_model_version(
             name, source, run_id=run_id, model_id=model_id, tags=tags
         )
@@ -548,6 +643,19 @@ class Program:
             self.client.delete_model_version_tag(name, key[2], key[3])
             self.truth.store.forget(*key)
 
+    def stage(self, name: str) -> None:
+        store = self.truth.store
+        versions = store.keys("version", name)
+        for _, _, number in self.random.sample(versions, min(1, len(versions))):
+            stage = self.random.choice(("Staging", "Production"))
+            archive = self.random.random() < 0.6
+            with warnings.catch_warnings(action="ignore"):
+                self.client.transition_model_version_stage(name, number, stage, archive)
+            for key in versions if archive else ():
+                if store.values.get(("stage", *key[1:])) == stage:
+                    store.say("stage", *key[1:], value="Archived")
+            store.say("stage", name, number, value=stage)
+
     def alias(self, name: str) -> None:
         for _, _, number in self.truth.store.keys("version", name)[-1:]:
             alias = self.random.choice(("champion", "other"))
@@ -566,6 +674,7 @@ class Program:
             self.client.delete_model_version(name, number)
             store.forget("version", name, number)
             store.forget("version tag", name, number)
+            store.forget("stage", name, number)
             for key in store.keys("alias", name):
                 if store.values[key] == number:
                     store.forget(*key)
@@ -585,6 +694,23 @@ class Program:
         if self.random.random() < 0.5:
             self.mlflow.genai.set_prompt_alias(name, "production", made.version)
             store.say("alias", name, "production", value=version)
+        self.prompts.append(name)
+
+    def evaluation_dataset(self) -> None:
+        """Create an evaluation dataset, and add records to it in several calls."""
+        if self.store == "file":  # in which MLflow keeps none
+            return
+        datasets, store = self.mlflow.genai.datasets, self.truth.store
+        name, inputs = self.name("eval"), set()
+        made = datasets.create_dataset(name=name, tags={"t": "1"})
+        for _ in range(self.random.randint(0, 2)):
+            values = [self.name("input"), *list(inputs)[:1]]
+            made.merge_records([{"inputs": {"x": value}} for value in values])
+            inputs.update(values)
+        if self.random.random() < 0.3:
+            datasets.delete_dataset(dataset_id=made.dataset_id)
+        else:
+            store.say("evaluation dataset", name, value=frozenset(inputs))
 
     # -- after a run ---------------------------------------------------------------------
 
@@ -610,23 +736,25 @@ INSIDE: tuple[Step, ...] = (
     *(_P.dataset, _P.dataset, _P.model, _P.train, _P.train, _P.train, _P.tag_model),
     *(_P.delete_tag_of_model, _P.point_of_model, _P.repeat_for_model, _P.repeat_for_model),
     *(_P.artifact, _P.artifact, _P.remove_artifact, _P.trace, _P.begin_span, _P.begin_span),
-    *(_P.end_span, _P.assess_in_run),
+    *(_P.end_span, _P.assess_in_run, _P.registry_in_run, _P.registry_in_run),
 )
 """Steps of a run that is active."""
+READS: tuple[Step, ...] = (_P.read_file, _P.read_file, _P.read_version, _P.read_prompt)
+"""Steps in which an active run reads what others wrote."""
 OUTSIDE: tuple[Step, ...] = (
     *(_P.trace, _P.begin_span, _P.experiment, _P.registered_model, _P.registered_model),
-    _P.prompt,
+    *(_P.prompt, _P.evaluation_dataset),
 )
 """Steps while no run is active."""
 REGISTRY: tuple[Step, ...] = (
     *(_P.version, _P.version, _P.tag_registered, _P.delete_tag_of_registered, _P.describe),
     *(_P.tag_version, _P.delete_tag_of_version, _P.alias, _P.alias, _P.delete_alias),
-    _P.delete_version,
+    *(_P.delete_version, _P.stage, _P.stage, _P.stage),
 )
 """Steps with a registered model."""
 AFTER: tuple[Step, ...] = (
     *(_P.tag, _P.delete_tag, _P.metric, _P.artifact, _P.remove_artifact, _P.rename, _P.fail),
-    *(_P.delete_run, _P.restore_run),
+    *(_P.delete_run, _P.restore_run, _P.delete_model, _P.link_trace),
 )
 """Steps with a run that has ended."""
 ASSESS: tuple[Step, ...] = (

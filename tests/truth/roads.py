@@ -62,7 +62,7 @@ class Workplace:
             if (seed - seeds.start) % PROGRAMS_OF_AN_EXPERIMENT == 0:
                 mlflow.set_experiment(f"truth {seed}")
                 self.truth.store.say("experiment", f"truth {seed}", value=True)
-            programs.append(Program(mlflow, seed, self.truth, synchronous))
+            programs.append(Program(mlflow, seed, self.truth, synchronous, self.store))
             programs[-1].execute()
             if len(programs) == PROGRAMS_OF_A_FLUSH or seed == seeds[-1]:
                 mlflow.flush_trace_async_logging()
@@ -127,13 +127,19 @@ class Workplace:
     def expected(self, facts: dict[Key, Any], road: str) -> dict[Key, Any]:
         """Return what the documents of a road can know.
 
-        A store keeps neither contexts nor the order of datasets and models. MLflow's databases
+        A store keeps neither contexts, nor reads, nor former names, nor the order of datasets and
+        models. A server does not see which run of its clients reads. MLflow's databases
         keep infinity as the largest float, which documents mark as doubtful. A server tells no
         hashes of files.
         """
+        unknown = {"former name"} if road == "completed" else set()
+        if self.store == "server":
+            unknown |= {"read", "read version"}
+        if road not in ("live", "completed"):
+            unknown |= {"trained on", "former name", "read", "read version"}
+        facts = {key: value for key, value in facts.items() if key[0] not in unknown}
         if road in ("live", "completed"):
             return facts
-        facts = {key: value for key, value in facts.items() if key[0] != "trained on"}
         if self.store == "server" and road == "converted":
             facts = {key: value if key[0] != "file" else None for key, value in facts.items()}
         for key, value in facts.items():
