@@ -73,8 +73,10 @@ def test_failed_write_keeps_previous_document(sandbox: Sandbox) -> None:
     [document] = _documents(sandbox.journal / "stores")
     before = document.read_bytes()
     sandbox.train(REGISTER, f"yprov+{sandbox.sqlite}", "wine")
-    # Coverage measurement would write files, too, and exceed the limit.
-    limit = f"unset COVERAGE_PROCESS_START; export PYTHONDONTWRITEBYTECODE=1; ulimit -f {len(before) // 1024 - 1}"
+    # Coverage measurement would write files, too, and exceed the limit; so would cached bytecode,
+    # which would then be cut off for all others.
+    unlimited = "unset COVERAGE_PROCESS_START; export PYTHONDONTWRITEBYTECODE=1"
+    limit = f"{unlimited}; ulimit -f {len(before) // 1024 - 1}"
     command = ("bash", "-c", f"{limit}; exec yprov-mlflow recover")
     done = sandbox.call(*command, uri=sandbox.sqlite, check=False)
     assert done.code == 1

@@ -392,12 +392,15 @@ class StoreCalled(Event, kind="call"):
             ``{"experiment": "1"}``, ``{"model": "iris", "version": "2"}``, ``{"trace": "tr-1"}``.
         arguments: All arguments as JSON, without secrets.
         result: Return value as JSON, without secrets.
+        before: What the store held before the call of objects that the call changes or ends
+            without naming them, such as the versions of a registered model that is deleted.
     """
 
     method: str
     subjects: Mapping[str, str]
     arguments: Mapping[str, Json]
     result: Json = None
+    before: Json = None
 
 
 FIELDS: Mapping[str, tuple[str, ...]] = {

@@ -157,7 +157,9 @@ def test_deleting_and_restoring_an_experiment() -> None:
     )
     entries = list(values_of(document, "store:experiment/1/entry"))
     assert len(entries) == 2
-    assert ended(document) == {entries[0]}
+    names = values_of(document, "store:experiment/1/name")
+    assert [record["prov:value"] for record in names.values()] == ["exp", "new"]
+    assert ended(document) == {entries[0], *list(names)[:1]}
     assert (entries[1], entries[0]) in derivations(document)
     assert document.records["entity"]["store:experiment/1"]["prov:label"] == "new"
 

@@ -33,7 +33,7 @@ class Call(NamedTuple):
     capture: CaptureSession
     store: Any
     result: Any
-    before: removals.Before = None
+    before: removals.Before | None = None
 
     def record(self, run_id: str, cls: type[Event], *fields: Any) -> None:
         """Append an event to the journal of a run in this store, or of the store."""
@@ -59,6 +59,7 @@ _SUBJECTS = {
 
 # Nouns of methods about registered models, which MLflow's prompts are, too.
 _IN_REGISTRY = ("registered_model", "model_version", "prompt")
+_CREATE_VERSIONS = frozenset({"create_model_version", "copy_model_version"})
 _OF_REGISTRY = frozenset({"model", "version", "alias", "key"})
 
 _MAX_EARLY_TRACES = 64
@@ -77,11 +78,12 @@ def store_called(
     """Record a call for its owner, or a part of it for each of its owners."""
     bound = signature.bind(call.store, *args, **kwargs)
     values = {k: v for k, v in list(bound.arguments.items())[1:] if k != "kwargs"}
-    if isinstance(call.before, list):
-        values["trace_ids"] = removals.deleted_traces(call.capture, call.store, call.before)
-    elif call.before:
+    before = call.before or removals.Before()
+    if before.traces is not None:
+        values["trace_ids"] = removals.deleted_traces(call.capture, call.store, before.traces)
+    elif before.stages:
         experiment_id = str(values["experiment_id"])
-        removals.record_stages(call.capture, call.store, experiment_id, call.before)
+        removals.record_stages(call.capture, call.store, experiment_id, before.stages)
     arguments = serialize.arguments(method, values)
     if method in _ELEMENTS and values.get(_ELEMENTS[method][0]):
         _elements_called(call, method, values, arguments)
@@ -96,8 +98,9 @@ def store_called(
         call.capture.forget_experiment(call.store, subjects.get("experiment", ""))
     if trace and "start_trace" in method:
         _trace_started(call, trace, _run_in_metadata(arguments, fields))
-    owner = _owner(call, arguments, fields, trace)
-    _record(call, owner, (method, subjects, arguments, answer))
+    owner = _owner(call, method, arguments, fields, trace)
+    state = () if before.state is None else (dict(before.state),)
+    _record(call, owner, (method, subjects, arguments, answer, *state))
 
 
 def _record(call: Call, owner: str, fields: tuple[Any, ...]) -> None:
@@ -123,19 +126,31 @@ def subjects_of(method: str, arguments: Mapping[str, Json], answer: Json) -> dic
             subjects["model"] = name
         elif method.rpartition("_")[2] not in subjects:
             subjects["name"] = name
-    if in_registry and not method.startswith("link_"):
+    if _is_about_registry(method):
         return {kind: subjects[kind] for kind in subjects if kind in _OF_REGISTRY}
     return subjects
+
+
+def _is_about_registry(method: str) -> bool:
+    is_link = method.startswith("link_")
+    return not is_link and any(noun in method for noun in _IN_REGISTRY)
 
 
 # -- owners ------------------------------------------------------------------------------
 
 
 def _owner(
-    call: Call, arguments: Mapping[str, Any], fields: Mapping[str, Any], trace: str | None
+    call: Call,
+    method: str,
+    arguments: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    trace: str | None,
 ) -> str:
     """Return the run, or what stands for the store, whose document a call belongs to."""
     capture, store = call.capture, call.store
+    if _is_about_registry(method) and method not in _CREATE_VERSIONS:
+        # The result may name the run that a version is from, which did not make this call.
+        return str(capture.active_run_in(store) or fields.get("run_id") or call.store_id())
     run_id: str | None = arguments.get("run_id")
     if run_id is None and trace is not None:
         return capture.run_of_trace(trace, store, ask=True) or call.store_id()

@@ -7,6 +7,7 @@ their experiment. It removed the objects that were there before and are gone aft
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -15,19 +16,36 @@ from typing import Any
 from mlflow.entities import ViewType
 
 from yprov_mlflow.prov import events
-from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture import mlflow_private, registry_state
 from yprov_mlflow.prov.capture.mlflow_private import HARD_DELETES
 from yprov_mlflow.prov.capture.session import BoundedDict, CaptureSession
+from yprov_mlflow.prov.events import Json
 
 _ON_EXPERIMENTS = frozenset({"delete_experiment", "restore_experiment"})
-METHODS = _ON_EXPERIMENTS | {"delete_traces", "delete_logged_model", HARD_DELETES["model"]}
+METHODS = (
+    _ON_EXPERIMENTS
+    | {"delete_traces", "delete_logged_model", HARD_DELETES["model"]}
+    | registry_state.METHODS
+)
 """Methods before which the store is asked."""
 
 _MAX_OBJECTS = BoundedDict.max_size
 _PAGE = 500
 
-Before = list[str] | dict[str, str] | None
-"""Objects that a call may change: ids of traces, or the lifecycle stages of runs by their ids."""
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """What the store held before a call that changes objects without naming them.
+
+    Attributes:
+        traces: Ids of the traces that the call may delete by their age.
+        stages: The lifecycle stages of an experiment's runs, by their ids.
+        state: The state of a registered model or an experiment.
+    """
+
+    traces: list[str] | None = None
+    stages: Mapping[str, str] | None = None
+    state: Mapping[str, Json] | None = None
 
 
 def before(
@@ -35,20 +53,23 @@ def before(
     capture: CaptureSession,
     store: Any,
     method: Callable[..., Any],
+    /,
     *args: Any,
     **kwargs: Any,
-) -> Before:
-    """Remember the owners of objects that a call removes, and return those that it may change."""
+) -> Before | None:
+    """Remember the owners of objects that a call removes, and return what it may change."""
     with contextlib.suppress(TypeError):  # MLflow raises it for wrong arguments
         arguments = inspect.signature(method).bind(store, *args, **kwargs).arguments
         if name in _ON_EXPERIMENTS:
-            return _stages(capture, store, str(arguments["experiment_id"]))
+            return Before(stages=_stages(capture, store, str(arguments["experiment_id"])))
+        if name in registry_state.METHODS:
+            return Before(state=registry_state.state_before(name, capture, store, arguments))
         if model_id := arguments.get("model_id"):
             capture.run_of_model(model_id, store)
         if name == "delete_traces" and not arguments.get("trace_ids"):
             traces = _traces_by_age(capture, store, arguments)
             capture.remember_traces(traces, store)
-            return traces
+            return Before(traces=traces)
         capture.remember_traces(map(str, arguments.get("trace_ids") or ()), store)
     return None
 
@@ -65,7 +86,7 @@ def deleted_traces(capture: CaptureSession, store: Any, traces: list[str]) -> li
 
 
 def record_stages(
-    capture: CaptureSession, store: Any, experiment_id: str, stages: dict[str, str]
+    capture: CaptureSession, store: Any, experiment_id: str, stages: Mapping[str, str]
 ) -> None:
     """Record the runs that were deleted or restored with their experiment.
 

@@ -33,6 +33,7 @@ _KINDS: Mapping[str, str] = {
         "mlf:Content": CONTENT,
     }.items()
 }
+_EVENTS = ("prov:qualifiedGeneration", "prov:qualifiedInvalidation")
 _MOST_USAGES = 20  # of a dataset, that are read for its names and sources
 ACTIVITIES = frozenset({RUN, TASK})
 
@@ -258,31 +259,53 @@ def aliases_of(graph: Graph, versions: Collection[str]) -> dict[str, dict[str, b
     return aliases
 
 
-def current_assignment(graph: Graph, alias: str) -> str | None:
-    """Return the assignment that an alias has now; None if it was removed.
+def latest_origins(graph: Graph, version: str) -> list[str]:
+    """Return what a version was made from when it was created last; empty if no time is known.
 
-    A document knows only the calls of its run, so the last of all assignments counts, whether or
-    not a document says that it replaced the others.
+    After its registered model was deleted, another version can get its name and number.
     """
-    assignments = pointing(graph, [alias], "prov:specializationOf")[alias]
-    facts = about(graph, assignments, "prov:wasInvalidatedBy", "prov:qualifiedGeneration")
-    generations = [v for s in facts.values() for v in values(s.get("prov:qualifiedGeneration", ()))]
-    times = about(graph, generations, "prov:atTime")
+    entries = pointing(graph, [f"{version}/entry"], "prov:specializationOf")
+    facts = about(graph, [version, *entries[f"{version}/entry"]], "prov:qualifiedDerivation")
+    derivations = [v for s in facts.values() for v in values(s.get("prov:qualifiedDerivation", ()))]
+    ends = about(graph, derivations, "prov:entity", "prov:hadGeneration")
+    generations = {d: first(ends[d], "prov:hadGeneration") for d in derivations}
+    times = about(graph, [g for g in generations.values() if g is not None], "prov:atTime")
+    dated: dict[str, list[str]] = {}
+    for derivation, generation in generations.items():
+        time = first(times[generation], "prov:atTime") if generation is not None else None
+        if time is not None:
+            dated.setdefault(time, []).extend(values(ends[derivation].get("prov:entity", ())))
+    return dated[max(dated)] if dated else []
 
-    def time(assignment: str) -> str:
-        generated = values(facts[assignment].get("prov:qualifiedGeneration", ()))
-        return max((first(times[g], "prov:atTime") or "" for g in generated), default="")
 
-    last = max(assignments, key=time, default=None)
-    return None if last is None or "prov:wasInvalidatedBy" in facts[last] else last
+def current_assignment(graph: Graph, key: str) -> str | None:
+    """Return the value that a property, such as an alias or a tag, has now; None if it has none.
+
+    A document knows only the calls of its run, so the last of all values counts, whether or not a
+    document says that it replaced the others; unless a call of any document ended it later.
+    """
+    records = pointing(graph, [key], "prov:specializationOf")[key]
+    facts = about(graph, records, *_EVENTS, "prov:wasInvalidatedBy")
+    events = [v for s in facts.values() for e in _EVENTS for v in values(s.get(e, ()))]
+    times = about(graph, events, "prov:atTime")
+
+    def time(record: str, event: str) -> str:
+        events = values(facts[record].get(event, ()))
+        return max((first(times[e], "prov:atTime") or "" for e in events), default="")
+
+    current = [record for record in records if "prov:wasInvalidatedBy" not in facts[record]]
+    last = max(current, key=lambda record: time(record, _EVENTS[0]), default=None)
+    if last is None:
+        return None
+    # A value that another document set ends under an id of its own. What a store holds lacks times.
+    since, end = time(last, _EVENTS[0]), max(time(record, _EVENTS[1]) for record in records)
+    return last if not since or end <= since else None
 
 
 def current_value(graph: Graph, key: str) -> str | None:
     """Return the present value of a record with a history, such as a tag."""
-    values_of_key = pointing(graph, [key], "prov:specializationOf")[key]
-    facts = about(graph, values_of_key, "prov:value", "prov:wasInvalidatedBy")
-    current = [v for v in values_of_key if "prov:wasInvalidatedBy" not in facts[v]]
-    return first(facts[current[-1]], "prov:value") if current else None
+    current = current_assignment(graph, key)
+    return first(about(graph, [current], "prov:value")[current], "prov:value") if current else None
 
 
 def model_name(version: str) -> str | None:

@@ -108,14 +108,13 @@ class Steps(EqualContent):
     def _derived_from(self, parts: dict[str, list[str]]) -> dict[str, list[str]]:
         records = [part for group in parts.values() for part in group]
         statements = about(self._graph, records, "prov:wasDerivedFrom", "prov:wasRevisionOf")
-        return {
-            name: [
-                node
-                for node in self.nodes(o for part in group for o in origins(statements[part]))
-                if node != name
-            ]
-            for name, group in parts.items()
-        }
+        derived = {}
+        for name, group in parts.items():
+            records = [origin for part in group for origin in origins(statements[part])]
+            if self._kinds.get(name) == things.VERSION:
+                records = things.latest_origins(self._graph, name) or records
+            derived[name] = [node for node in self.nodes(records) if node != name]
+        return derived
 
     def _members(self, names: Collection[str]) -> dict[str, list[str]]:
         folders = [name for name in names if self._kinds.get(name) == things.FOLDER]

@@ -10,7 +10,7 @@ from typing import Any
 from yprov_mlflow.prov.events import STORE_SESSION, InputsLogged
 from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.document import Attributes
-from yprov_mlflow.prov.model.identifiers import RUN, content, digest, segment
+from yprov_mlflow.prov.model.identifiers import RUN, STORE, content, digest, segment
 from yprov_mlflow.prov.model.literals import Value, optional_text, plain, text
 from yprov_mlflow.prov.translate.artifacts import ARTIFACT_TYPES, add_content
 from yprov_mlflow.prov.translate.history import ActivityRef
@@ -101,11 +101,14 @@ def _use_dataset(translation: Translation, ref: ActivityRef, dataset: Mapping[st
 
 
 def _add_source(translation: Translation, entity: str, source: object, sha256: object) -> None:
-    """Derive a dataset from its source: the content of a file, or an artifact of a run."""
+    """Derive a dataset from its source: a content, an artifact, or an evaluation dataset."""
     content_of_file = add_content(translation, sha256)
     if content_of_file is not None:
         translation.builder.was_derived_from(entity, content_of_file)
-    uri = literals.mapping(_json(source)).get("uri")
+    of_source = literals.mapping(_json(source))
+    if isinstance(of_source.get("dataset_id"), str):
+        _derive_from_evaluation_dataset(translation, entity, of_source["dataset_id"])
+    uri = of_source.get("uri")
     match = _RUN_SOURCE.search(uri) if isinstance(uri, str) else None
     if match is None:
         return
@@ -119,6 +122,13 @@ def _add_source(translation: Translation, entity: str, source: object, sha256: o
         attributes: Attributes = {"mlf:path": text(match[2])}
         translation.builder.entity(artifact, ARTIFACT_TYPES, text(match[2]), attributes)
     translation.builder.was_derived_from(entity, artifact)
+
+
+def _derive_from_evaluation_dataset(translation: Translation, entity: str, dataset_id: str) -> None:
+    builder, origin = translation.builder, f"{STORE}:dataset/{segment(dataset_id)}"
+    is_new = origin not in builder.records["entity"]
+    builder.entity(origin, ["mlf:EvaluationDataset"], text(dataset_id) if is_new else None)
+    builder.was_derived_from(entity, origin)
 
 
 def _json(source: object) -> object:

@@ -55,6 +55,12 @@ class PropertyHistory:
         self._current: dict[str, tuple[str, object] | None] = {}
         self._latest: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
+        self._of: dict[str, dict[str, VersionedProperty]] = {}
+
+    def of(self, subject: str) -> list[VersionedProperty]:
+        """Return the properties of a store object that have a value now."""
+        properties = self._of.get(subject, {})
+        return [prop for base, prop in properties.items() if self._current.get(base) is not None]
 
     def value(self, prop: VersionedProperty) -> object:
         """Return the current value, None if it is not set."""
@@ -97,6 +103,32 @@ class PropertyHistory:
         self._latest[prop.base] = entity
         return entity
 
+    def expect(
+        self,
+        prop: VersionedProperty,
+        ref: ActivityRef,
+        value: Value | None,
+        attributes: Attributes | None = None,
+    ) -> None:
+        """Take over the value that a store had before a call; None if it had none.
+
+        Another document has the call that set it, and perhaps the one that ended the value which
+        this document knows. When that was is not known here, so no end is stated.
+        """
+        if self.value(prop) == value:
+            return
+        if value is None:
+            self._current[prop.base] = None
+            return
+        entity = self._add_value(prop, f"{ref.token}@before", value, attributes or {})
+        self._current[prop.base] = (entity, value)
+        self._latest[prop.base] = entity
+
+    def remove_all(self, subject: str, ref: ActivityRef) -> None:
+        """Remove all properties of a store object."""
+        for prop in self.of(subject):
+            self.remove(prop, ref)
+
     def remove(self, prop: VersionedProperty, ref: ActivityRef) -> str | None:
         """Remove the current value and return its entity, None if it was removed before."""
         entity = self.current(prop)
@@ -114,6 +146,8 @@ class PropertyHistory:
     ) -> str:
         # The property is the constant aspect of which its values are specializations; a query
         # for its history starts there.
+        if prop.subject is not None:
+            self._of.setdefault(prop.subject, {})[prop.base] = prop
         local = prop.base.partition(":")[2]
         label = text(prop.key if prop.key is not None else local.rpartition("/")[2])
         common: dict[str, Value | list[Value] | None] = {

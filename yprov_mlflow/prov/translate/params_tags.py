@@ -72,7 +72,7 @@ def set_tags(
     """Set tags of the run or of a store object; an equal value adds nothing."""
     for key, value in tags.items():
         shown = translation.login(str(value)) if key == _USER_TAG else value
-        tag = _tag(str(key), subject)
+        tag = tag_of(str(key), subject)
         translation.history.assign(tag, ref, text("" if shown is None else shown))
         if key.startswith(SOURCE_PREFIX) and not subject:
             translation.metric_sources[key.removeprefix(SOURCE_PREFIX)] = str(value)
@@ -83,12 +83,13 @@ def set_tags(
 
 def delete_tag(translation: Translation, ref: ActivityRef, key: str, subject: str = "") -> None:
     """Delete a tag of the run or of a store object."""
-    translation.history.remove(_tag(key, subject), ref)
+    translation.history.remove(tag_of(key, subject), ref)
     if not subject:
         translation.metric_sources.pop(key.removeprefix(SOURCE_PREFIX), None)
 
 
-def _tag(key: str, subject: str) -> VersionedProperty:
+def tag_of(key: str, subject: str) -> VersionedProperty:
+    """Return the tag with this key, of the run or of a store object."""
     base = f"{_base(subject)}tag/{segment(key)}"
     return VersionedProperty(base, ("mlf:Tag",), key, subject or None, "mlf:TagKey")
 

@@ -45,6 +45,7 @@ class Translation:
         models_to_create: All models that some event of the document creates.
         model_versions: Versions of registered models; their order is that of their declaration.
         prompts: Registered models and versions that are prompts.
+        assessments: Assessments of traces, in the order of their declaration.
         artifacts: Artifacts written so far, by the entity of their first version.
         unmade: Readings of entities of this run that no event has made so far.
         spans: Spans of traces, by their activity.
@@ -67,6 +68,7 @@ class Translation:
     models_to_create: set[str] = dataclasses.field(default_factory=set)
     model_versions: dict[str, None] = dataclasses.field(default_factory=dict)
     prompts: set[str] = dataclasses.field(default_factory=set)
+    assessments: dict[str, None] = dataclasses.field(default_factory=dict)
     artifacts: dict[str, ArtifactState] = dataclasses.field(default_factory=dict)
     unmade: list[tuple[ObjectRead, str]] = dataclasses.field(default_factory=list)
     spans: dict[str, SpanState] = dataclasses.field(default_factory=dict)

@@ -116,6 +116,7 @@ def calls(index: DocumentIndex) -> list[CallFields]:
             as_json(record, "mlf:subjects") or {},
             arguments,
             as_json(record, "mlf:result"),
+            as_json(record, "mlf:before"),
         )
         number = attribute(record, "mlf:sequence")
         events.append((number, instant_ns(record.get("prov:startTime")), fields))

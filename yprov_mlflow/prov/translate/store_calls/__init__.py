@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from yprov_mlflow.prov.events import StoreCalled
-from yprov_mlflow.prov.translate.store_calls import links, registry, traces
+from yprov_mlflow.prov.translate.store_calls import evaluation, links, registry, traces
 from yprov_mlflow.prov.translate.store_calls.method_names import handler_of
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 from yprov_mlflow.prov.translate.translation import Translation
 
-HANDLERS: dict[str, Handler] = {**registry.HANDLERS, **traces.HANDLERS, **links.HANDLERS}
+HANDLERS: dict[str, Handler] = {
+    **registry.HANDLERS,
+    **traces.HANDLERS,
+    **links.HANDLERS,
+    **evaluation.HANDLERS,
+}
 """Handlers of particular methods; all other methods are handled by the words of their names."""
 
 

@@ -9,7 +9,7 @@ from yprov_mlflow.prov.model.identifiers import segment
 from yprov_mlflow.prov.model.literals import name, text
 from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.models import declare_model
-from yprov_mlflow.prov.translate.store_calls.method_names import on_noun, update
+from yprov_mlflow.prov.translate.store_calls.method_names import on_noun
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
 
@@ -72,9 +72,6 @@ def _prompt_to_model_or_run(call: Call, version: str) -> bool:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    # By the words of their names, these would change something called "dataset records".
-    "upsert_dataset_records": on_noun("dataset", update),
-    "delete_dataset_records": on_noun("dataset", update),
     "link_traces_to_run": _traces_to_run,
     "unlink_traces_from_run": partial(_traces_to_run, unlink=True),
     "link_prompts_to_trace": on_noun("trace", _prompts_to_trace),

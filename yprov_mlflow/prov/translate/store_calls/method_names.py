@@ -7,7 +7,7 @@ method exists. New methods of MLflow therefore need no code here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from yprov_mlflow.prov.model import literals
 from yprov_mlflow.prov.model.identifiers import segment
 from yprov_mlflow.prov.model.literals import name, pairs, text
 from yprov_mlflow.prov.translate.history import VersionedProperty
-from yprov_mlflow.prov.translate.params_tags import delete_tag, set_tags
+from yprov_mlflow.prov.translate.params_tags import delete_tag, set_tags, tag_of
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
 # The noun is required: set_tag and delete_tag are about runs, which have their own events.
@@ -36,6 +36,7 @@ _NOUNS: dict[str, _Words] = {
     "prompt_version": (("model", ("name",)), ("version", ("version",))),
     "experiment": (("experiment", ("experiment_id",)),),
     "logged_model": (("logged-model", ("model_id",)),),
+    "dataset": (("dataset", ("dataset_id",)),),
     "trace": (("trace", ("trace_id", "request_id")),),
     "scorer": (("scorer", ("experiment_id",)), ("name", ("name",))),
     "mcp_server": (("mcp-server", ("name",)),),
@@ -45,6 +46,7 @@ _NOUNS: dict[str, _Words] = {
 _NOT_PROPERTIES = frozenset(
     "name version key value tag tags alias new_name experiment_id source local_model_path".split()
 )
+_NAMED = ("experiment", "dataset")
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
@@ -91,8 +93,8 @@ def declare_noun(call: Call, noun: str) -> str | None:
         label = f"{label} {value}".strip()
         if word == "version":
             call.declare(tuple(words[:-2]))
-    if noun == "experiment":
-        # The id of an experiment means nothing to users: without a name, keep the label.
+    if noun in _NAMED:
+        # An id means nothing to users: without a name, keep the label.
         label = call.find("name")
     kind = None if noun in _NOUNS else noun
     subject = call.declare(tuple(words), text(label) if label else None, kind)
@@ -139,6 +141,7 @@ def _set_alias(noun: str, call: Call, subject: str) -> bool:
     number = text(target.rpartition("/")[2])
     attributes = {"mlf:target": name(target)}
     history = call.translation.history
+    expect_aliases(call, subject)
     assignment = history.assign(alias, call.ref, number, attributes, always=True)
     # "champion" and "version 3" are two views of one thing, which neither derivation nor
     # specialization expresses.
@@ -150,16 +153,57 @@ def _set_alias(noun: str, call: Call, subject: str) -> bool:
 def _delete_alias(call: Call, subject: str) -> bool:
     alias = _alias_of(call, subject)
     if alias is not None:
+        expect_aliases(call, subject)
         call.translation.history.remove(alias, call.ref)
     return alias is not None
 
 
 def _alias_of(call: Call, subject: str) -> VersionedProperty | None:
     alias = call.arguments.get("alias")
-    if not isinstance(alias, str):
-        return None
+    return _alias(subject, alias) if isinstance(alias, str) else None
+
+
+def _alias(subject: str, alias: str) -> VersionedProperty:
     base = f"{subject}/alias/{segment(alias)}"
     return VersionedProperty(base, ("mlf:AliasAssignment",), alias, subject, "mlf:Alias")
+
+
+def is_alias(prop: VersionedProperty) -> bool:
+    """Return whether a property is an alias of a registered model."""
+    return "mlf:AliasAssignment" in prop.types
+
+
+# -- before a call -----------------------------------------------------------------------
+
+
+def expect_aliases(call: Call, model: str) -> None:
+    """Take over the aliases that a registered model had before the call."""
+    aliases = call.before.get("aliases")
+    if not isinstance(aliases, Mapping):
+        return
+    history = call.translation.history
+    for prop in history.of(model):
+        if is_alias(prop) and prop.key not in aliases:
+            history.expect(prop, call.ref, None)
+    for alias, number in aliases.items():
+        attributes = {"mlf:target": name(f"{model}/version/{segment(number)}")}
+        history.expect(_alias(model, alias), call.ref, text(number), attributes)
+
+
+def expect_properties(call: Call, subject: str, state: Mapping[str, Any]) -> None:
+    """Take over the tags and the description that an object had before the call."""
+    if "tags" not in state:
+        return
+    history, tags = call.translation.history, literals.pairs(state["tags"])
+    for prop in history.of(subject):
+        if "mlf:Tag" in prop.types and prop.key not in tags:
+            history.expect(prop, call.ref, None)
+    for key, value in tags.items():
+        history.expect(tag_of(key, subject), call.ref, text(value))
+    description = state.get("description")
+    history.expect(
+        _property_of(subject, "description"), call.ref, text(description) if description else None
+    )
 
 
 # -- verbs -------------------------------------------------------------------------------
@@ -184,7 +228,10 @@ def update(call: Call, subject: str) -> bool:
 
 
 def _delete(call: Call, subject: str) -> bool:
-    call.delete(subject)
+    if call.method == "delete_experiment":  # which keeps everything, until it is restored
+        call.hide(subject)
+    else:
+        call.delete(subject)
     return True
 
 
@@ -197,6 +244,12 @@ def _rename(call: Call, subject: str) -> bool:
     new = call.arguments.get("new_name")
     if not isinstance(new, str):
         return False
+    label = call.builder.records["entity"][subject].get("prov:label")
+    previous = text(call.before["name"]) if call.before.get("name") else label
+    # The label of an object that was only mentioned so far is its id.
+    if call.before.get("name") or subject in call.builder.generations:
+        name_before = VersionedProperty(f"{subject}/name", ("mlf:Name",), subject=subject)
+        call.translation.history.expect(name_before, call.ref, previous)
     call.builder.entity(subject, (), text(new), {"schema:name": text(new)})
     call.change(subject, "name", new, ("mlf:Name",))
     return True
@@ -206,7 +259,13 @@ def _set_properties(call: Call, subject: str) -> None:
     for key, value in call.arguments.items():
         # None means "leave unchanged" in all update calls of MLflow.
         if value is not None and key not in _NOT_PROPERTIES and not key.endswith("_id"):
-            call.change(subject, f"property/{segment(key)}", value)
+            call.translation.history.assign(
+                _property_of(subject, key), call.ref, literals.plain(value)
+            )
+
+
+def _property_of(subject: str, key: str) -> VersionedProperty:
+    return VersionedProperty(f"{subject}/property/{segment(key)}", ("mlf:Property",), None, subject)
 
 
 _VERBS: dict[str, Effect] = {

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import cast
 
+from yprov_mlflow.prov.ids import unquote_key
 from yprov_mlflow.prov.model.identifiers import segment
-from yprov_mlflow.prov.model.literals import mapping, text
+from yprov_mlflow.prov.model.literals import Value, mapping, name, text
 from yprov_mlflow.prov.translate.artifacts import folder_id
 from yprov_mlflow.prov.translate.history import VersionedProperty
 from yprov_mlflow.prov.translate.models import declare_model
-from yprov_mlflow.prov.translate.store_calls.method_names import create, on_noun
+from yprov_mlflow.prov.translate.store_calls.method_names import (
+    create,
+    expect_aliases,
+    expect_properties,
+    is_alias,
+    on_noun,
+)
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 from yprov_mlflow.prov.translate.translation import Translation
 
@@ -63,33 +72,42 @@ def _copy_version(call: Call) -> bool:
 
 def _delete_version(call: Call, version: str) -> bool:
     """Delete a version, and like MLflow the aliases that name it."""
-    call.delete(version)
     model, _, number = version.rpartition("/version/")
-    history, start = call.translation.history, f"{model}/alias/"
-    for entity in [entity for entity in call.builder.records["entity"] if entity.startswith(start)]:
-        alias = VersionedProperty(entity, ("mlf:AliasAssignment",))
-        if history.value(alias) == text(number):
-            history.remove(alias, call.ref)
+    _expect(call, model)
+    history = call.translation.history
+    for prop in history.of(model):
+        if is_alias(prop) and history.value(prop) == text(number):
+            history.remove(prop, call.ref)
+    call.delete(version)
     return True
 
 
-def _versions_of(call: Call, model: str) -> Iterator[str]:
-    """Yield the versions of a registered model that the document has so far."""
+def _delete_model(call: Call, model: str) -> bool:
+    """Delete a registered model, and like MLflow its versions and aliases."""
+    _expect(call, model)
+    for version in _versions_of(call, model):
+        call.delete(version)
+    call.delete(model)
+    return True
+
+
+def _versions_of(call: Call, model: str) -> list[str]:
+    """Return the versions of a registered model that the document has so far."""
     start = f"{model}/version/"
-    for entity in sorted(call.builder.records["entity"]):
-        if entity.startswith(start) and "/" not in entity.removeprefix(start):
-            yield entity
+    return sorted(v for v in call.translation.model_versions if v.startswith(start))
 
 
 def _transition(call: Call, version: str) -> bool:
     stage = call.arguments.get("stage")
     if not isinstance(stage, str):
         return False
+    model = version.rpartition("/version/")[0]
+    _expect(call, model)
     call.use(version)
     history = call.translation.history
     if call.arguments.get("archive_existing_versions"):
-        # MLflow archives the versions in this stage; only those seen in this document are known.
-        for other in _versions_of(call, version.rpartition("/version/")[0]):
+        # MLflow archives all other versions in this stage.
+        for other in _versions_of(call, model):
             if other != version and history.value(_stage_of(other)) == stage:
                 history.assign(_stage_of(other), call.ref, _ARCHIVED)
     history.assign(_stage_of(version), call.ref, text(stage))
@@ -108,18 +126,54 @@ def _rename(call: Call, old: str) -> bool:
     new = call.declare(("model", segment(new_name)), text(new_name))
     if new == old:
         return True
+    _expect(call, old)
     before = call.entry(old)
-    call.delete(old)
     after = call.create(new)
     if before is not None:
         call.builder.was_revision_of(after, before)
     # Versions keep their numbers. Those under the old name remain, as earlier calls refer to them.
     for version in _versions_of(call, old):
-        words = ("model", segment(new_name), "version", version.rpartition("/")[2])
-        moved = call.declare(words, text(new_name))
-        call.builder.specialization_of(moved, new)
+        moved = call.declare_version(new_name, unquote_key(version.rpartition("/")[2]))
+        call.create(moved)
+        call.derive(moved, version)
         call.builder.alternate_of(moved, version)
+        _move_properties(call, version, moved)
+        call.delete(version)
+    _move_properties(call, old, new)
+    call.delete(old)
     return True
+
+
+def _move_properties(call: Call, old: str, new: str) -> None:
+    """Set all properties of an object that gets another name under the new name."""
+    history, builder = call.translation.history, call.builder
+    for prop in history.of(old):
+        entity = history.current(prop)
+        if "mlf:Entry" in prop.types or entity is None:
+            continue
+        value = cast(Value, history.value(prop))
+        moved = dataclasses.replace(prop, base=prop.base.replace(old, new, 1), subject=new)
+        target = f"{new}/version/{value}" if is_alias(prop) else None
+        attributes = {"mlf:target": name(target)} if target is not None else None
+        assigned = history.assign(moved, call.ref, value, attributes)
+        if assigned is not None:
+            builder.was_revision_of(assigned, entity)
+            if target is not None:
+                builder.alternate_of(assigned, target)
+
+
+def _expect(call: Call, model: str) -> None:
+    """Take over what the store held of a registered model and its versions before the call."""
+    if not call.before:
+        return
+    history, model_name = call.translation.history, unquote_key(model.rpartition("/")[2])
+    for item in call.before.get("versions") or ():
+        version = call.declare_version(model_name, item.get("version"))
+        stage = item.get("stage")
+        history.expect(_stage_of(version), call.ref, None if stage is None else text(stage))
+        expect_properties(call, version, item)
+    expect_properties(call, model, call.before)
+    expect_aliases(call, model)
 
 
 def _create_prompt_version(call: Call, version: str) -> bool:
@@ -143,6 +197,8 @@ HANDLERS: Mapping[str, Handler] = {
     "copy_model_version": _copy_version,
     "delete_model_version": on_noun("model_version", _delete_version),
     "delete_prompt_version": on_noun("prompt_version", _delete_version),
+    "delete_registered_model": on_noun("registered_model", _delete_model),
+    "delete_prompt": on_noun("prompt", _delete_model),
     "transition_model_version_stage": on_noun("model_version", _transition),
     "rename_registered_model": on_noun("registered_model", _rename),
     "create_prompt_version": on_noun("prompt_version", _create_prompt_version),

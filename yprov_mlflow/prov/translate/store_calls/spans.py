@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yprov_mlflow.prov.model import literals
+from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import STORE, segment
 from yprov_mlflow.prov.model.literals import mapping, name, plain, text
 from yprov_mlflow.prov.translate.store_calls.store_call import Call
@@ -21,6 +22,11 @@ from yprov_mlflow.prov.translate.translation import SpanState, Translation
 
 _SPAN_TYPE, _TRACE = "mlflow.spanType", "mlflow.traceRequestId"
 _INPUTS, _OUTPUTS = "mlflow.spanInputs", "mlflow.spanOutputs"
+_TOKENS = {
+    "input_tokens": "mlf:inputTokens",
+    "output_tokens": "mlf:outputTokens",
+    "total_tokens": "mlf:totalTokens",
+}
 _FIELD = {_INPUTS: "inputs", _OUTPUTS: "outputs"}
 _MLFLOW_ATTRIBUTES = frozenset({_SPAN_TYPE, _INPUTS, _OUTPUTS, _TRACE})
 
@@ -77,6 +83,9 @@ def _note_span(call: Call, span: Mapping[str, Any]) -> bool:
             "mlf:spanType": text(kind) if isinstance(kind, str) else None,
             "mlf:spanStatus": text(code) if isinstance(code, str) else None,
             "mlf:spanAttributes": literals.canonical(others) if others else None,
+            **usage_of_models(
+                attributes.get("mlflow.chat.tokenUsage"), attributes.get("mlflow.llm.cost")
+            ),
             "mlf:spanEvents": literals.canonical(span["events"]) if span.get("events") else None,
             "mlf:trace": name(trace),
             "mlf:loggedBy": name(call.ref.activity),
@@ -84,6 +93,16 @@ def _note_span(call: Call, span: Mapping[str, Any]) -> bool:
         },
     )
     return True
+
+
+def usage_of_models(tokens: object, cost: object) -> Attributes:
+    """Return the tokens and the cost of language models as attributes, from MLflow's JSON."""
+    counts = {term: literals.number(mapping(tokens).get(key)) for key, term in _TOKENS.items()}
+    dollars = mapping(cost).get("total_cost")
+    return {
+        **{term: plain(count) for term, count in counts.items()},
+        "mlf:costUsd": plain(dollars) if isinstance(dollars, float) else None,
+    }
 
 
 # -- JSON of a span ----------------------------------------------------------------------

@@ -30,7 +30,7 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
     "model": ("mlf:RegisteredModel",),
     "trace": ("mlf:Trace",),
     "logged-model": ("mlf:LoggedModel",),
-    "dataset": ("mlf:EvaluationDataset",),
+    "dataset": ("mlf:EvaluationDataset", "prov:Collection"),
 }
 _MODEL_VERSION_TYPES: tuple[str, ...] = ("mlf:ModelVersion",)
 _OTHER_TYPES: tuple[str, ...] = ("mlf:StoreObject",)
@@ -45,6 +45,7 @@ class Call:
         session: The activity that made the call.
         arguments: The arguments, with login names hashed if the options say so.
         result: The result, with login names hashed if the options say so.
+        before: What the store held before, of objects that the call does not name.
     """
 
     def __init__(self, translation: Translation, event: StoreCalled) -> None:
@@ -58,9 +59,11 @@ class Call:
         self.session = session.activity
         self.ref = ActivityRef(activity, session.time, session.token)
         self.arguments, self.result = literals.mapping(event.arguments), event.result
+        self.before = literals.mapping(event.before)
         if translation.options.hash_user:
             self.arguments = _replace_logins(self.arguments, translation.login)
             self.result = _replace_logins(self.result, translation.login)
+            self.before = _replace_logins(self.before, translation.login)
 
     def begin(self) -> None:
         """Add the activity of the call."""
@@ -97,6 +100,7 @@ class Call:
             "mlf:arguments": literals.canonical(arguments) if arguments else None,
             "mlf:subjects": literals.canonical(subjects) if subjects else None,
             "mlf:result": literals.canonical(self.result) if has_result else None,
+            "mlf:before": literals.canonical(dict(self.before)) if self.before else None,
         }
 
     def keep_argument(self, key: str, value: object) -> None:
@@ -175,13 +179,18 @@ class Call:
     def derive(self, subject: str, origin: str) -> None:
         """Add that the call made an object from ``origin``.
 
-        An object that existed before the call can only have been influenced.
+        An object that was deleted and is created again existed before the call, so it can only
+        have been influenced: its new entry is what the call derived.
         """
         builder, ref = self.builder, self.ref
         generation, generated_by = builder.generations.get(subject, ("", ""))
         if generated_by != ref.activity:
             builder.was_influenced_by(subject, origin)
-            return
+            entry = self.entry(subject) or ""
+            generation, generated_by = builder.generations.get(entry, ("", ""))
+            if generated_by != ref.activity:
+                return
+            subject = entry
         # Nothing can be used after its end: use() then adds an influence, which is not a usage.
         ended = origin in builder.invalidated
         usage = self.use(origin)
@@ -189,7 +198,12 @@ class Call:
         builder.was_derived_from(subject, origin, steps=steps)
 
     def delete(self, subject: str) -> None:
-        """Add the deletion of an object: its entry ends."""
+        """Add the deletion of an object: its entry ends, and with it all properties of it."""
+        self.hide(subject)
+        self.translation.history.remove_all(subject, self.ref)
+
+    def hide(self, subject: str) -> None:
+        """Add that an object is no longer in use, although the store keeps its properties."""
         self.translation.history.remove(_entry_of(subject), self.ref)
 
     def entry(self, subject: str) -> str | None:

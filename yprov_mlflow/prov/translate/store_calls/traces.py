@@ -10,7 +10,12 @@ from yprov_mlflow.prov.model.identifiers import STORE, segment
 from yprov_mlflow.prov.model.literals import mapping, name, plain, text
 from yprov_mlflow.prov.translate.params_tags import set_tags
 from yprov_mlflow.prov.translate.store_calls.method_names import on_noun
-from yprov_mlflow.prov.translate.store_calls.spans import log_spans, span_output
+from yprov_mlflow.prov.translate.store_calls.spans import (
+    decoded,
+    log_spans,
+    span_output,
+    usage_of_models,
+)
 from yprov_mlflow.prov.translate.store_calls.store_call import Call, Handler
 
 _TRACE_TERMS = {
@@ -32,6 +37,8 @@ def _start_trace(call: Call, trace: str) -> bool:
     metadata = literals.pairs(info.get("trace_metadata") or info.get("request_metadata"))
     attributes: dict[str, Any] = {term: plain(info.get(key)) for key, term in _TRACE_TERMS.items()}
     attributes["mlf:traceMetadata"] = literals.canonical(metadata) if metadata else None
+    usage = (decoded(metadata.get(f"mlflow.trace.{key}")) for key in ("tokenUsage", "cost"))
+    attributes |= usage_of_models(*usage)
     run_id = metadata.get("mlflow.sourceRun")
     if isinstance(run_id, str) and run_id:
         run = call.translation.namespaces.of_run(run_id)
@@ -47,8 +54,12 @@ def _delete_traces(call: Call) -> bool:
     traces = call.arguments.get("trace_ids")
     if not isinstance(traces, list | tuple):
         return False
-    for trace in traces:
-        call.delete(call.declare(("trace", segment(trace)), text(trace)))
+    deleted = {call.declare(("trace", segment(trace)), text(trace)) for trace in traces}
+    for assessment in call.translation.assessments:
+        if assessment.partition("/assessment/")[0] in deleted:
+            call.delete(assessment)
+    for trace in sorted(deleted):
+        call.delete(trace)
     return True
 
 
@@ -88,7 +99,8 @@ def _override(call: Call, assessment: str, trace: str, overridden: object) -> No
         # Only what this call generated can be a revision: it may update an older assessment.
         if generations.get(assessment, ("", ""))[1] == call.ref.activity:
             call.builder.was_revision_of(assessment, previous)
-        call.delete(previous)
+        call.builder.entity(assessment, (), None, {"mlf:overrides": name(previous)})
+        call.hide(previous)
 
 
 def _update_assessment(call: Call) -> bool:
@@ -104,9 +116,13 @@ def _update_assessment(call: Call) -> bool:
 
 def _delete_assessment(call: Call) -> bool:
     assessment = _declare_assessment(call, call.arguments)
-    if assessment is not None:
-        call.delete(assessment)
-    return assessment is not None
+    if assessment is None:
+        return False
+    overridden = call.builder.records["entity"][assessment].get("mlf:overrides")
+    if call.entry(assessment) is not None and isinstance(overridden, dict):
+        call.create(overridden["$"])  # MLflow makes it valid again
+    call.delete(assessment)
+    return True
 
 
 def _declare_assessment(call: Call, fields: Mapping[str, Any]) -> str | None:
@@ -117,6 +133,7 @@ def _declare_assessment(call: Call, fields: Mapping[str, Any]) -> str | None:
     assessment = f"{trace}/assessment/{segment(assessment_id)}"
     exists = assessment in call.builder.records["entity"]
     label = None if exists else text(fields.get("name") or assessment_id)
+    call.translation.assessments[assessment] = None
     call.builder.entity(assessment, ["mlf:Assessment"], label)
     call.builder.was_influenced_by(assessment, trace)
     return assessment
@@ -138,6 +155,11 @@ def _set_value(call: Call, assessment: str, fields: Mapping[str, Any]) -> None:
     content = next((content for content in contents if content is not None), None)
     if content is not None:
         value = content.get("value", content) if isinstance(content, Mapping) else content
+        error = mapping(content).get("error")
+        attributes = {"mlf:assessmentError": literals.canonical(error) if error else None}
+        call.builder.entity(assessment, (), None, attributes)
+        if value is None:
+            return
         call.change(assessment, "value", value, ("mlf:AssessmentValue",))
         call.builder.entity(assessment, (), None, {"prov:value": plain(value)})
 
