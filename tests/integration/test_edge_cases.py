@@ -514,7 +514,7 @@ def test_recover_after_kill_has_all_metrics(sandbox: Sandbox) -> None:
     assert done.code == -9
     client = MlflowClient(tracking_uri=sandbox.sqlite)
     assert not client.list_artifacts(done.json)
-    recovered = sandbox.yprov("recover", uri=sandbox.sqlite)
+    recovered = sandbox.yprov("recover", "--yes", uri=sandbox.sqlite)
     assert done.json in recovered.out
     document = sandbox.document(done.json)
     assert document.values("loss") == [step / 7 for step in range(250)]
@@ -616,7 +616,7 @@ def test_recover_skips_torn_and_foreign_journal_lines(sandbox: Sandbox) -> None:
         file.write(b"what is this\n")
         file.write(b'["metr')
     (journal.parent / "other.journal").write_bytes(b"\x00\xff not ours")
-    sandbox.yprov("recover", uri=sandbox.sqlite)
+    sandbox.yprov("recover", "--yes", uri=sandbox.sqlite)
     document = sandbox.document(run_id)
     assert document.values("loss") == [float(step) for step in range(10)]
 

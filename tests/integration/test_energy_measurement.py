@@ -178,7 +178,7 @@ def test_recover_after_kill_has_samples(sandbox: Sandbox) -> None:
         run_id = process.stdout.readline().strip() if process.stdout else ""
         wait_until(lambda: journals_with_samples(sandbox, 5))
         process.send_signal(signal.SIGKILL)
-    sandbox.yprov("recover", uri=sandbox.sqlite)
+    sandbox.yprov("recover", "--yes", uri=sandbox.sqlite)
     document = document_of(sandbox, run_id)
     (cpu,) = [r for k, r in document["activity"].items() if k.startswith("run:collector/cpu/")]
     assert int(cpu["mlf:samples"]["$"]) >= 5

@@ -109,7 +109,7 @@ def killed(
     print(f"YPROV_MLFLOW_SEED={SEED}")
     half = max(1, KILLS // 2)
     acknowledged = sandbox.run(PARENT, f"yprov+{uri}", str(SEED), str(half)).json
-    sandbox.yprov("recover", uri=uri)
+    sandbox.yprov("recover", "--yes", uri=uri)
     return uri, acknowledged
 
 
@@ -165,10 +165,10 @@ def test_recovered_document_equals_store(
 def test_second_recovery_changes_nothing(sandbox: Sandbox) -> None:
     script = PARENT.replace("uniform(0.0, 0.8)", "uniform(0.2, 0.3)")
     [[(_, run_id), *_]] = sandbox.run(script, f"yprov+{sandbox.sqlite}", "1", "1").json
-    sandbox.yprov("recover", uri=sandbox.sqlite)
+    sandbox.yprov("recover", "--yes", uri=sandbox.sqlite)
     client = MlflowClient(tracking_uri=sandbox.sqlite)
     first = Path(client.download_artifacts(run_id, "provenance/prov.json")).read_bytes()
-    sandbox.yprov("recover", uri=sandbox.sqlite)
+    sandbox.yprov("recover", "--yes", uri=sandbox.sqlite)
     second = Path(client.download_artifacts(run_id, "provenance/prov.json")).read_bytes()
     assert json.loads(first) == json.loads(second)
     assert first == second

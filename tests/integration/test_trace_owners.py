@@ -414,7 +414,7 @@ def test_spans_before_a_kill_are_in_the_document_of_their_owner(
     uri = f"yprov+{sandbox.sqlite}"
     synchronous = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
     run_id = sandbox.train(KILLED, uri, killed, check=False, **synchronous).json
-    sandbox.yprov("recover", uri=sandbox.sqlite)
+    sandbox.yprov("recover", "--yes", uri=sandbox.sqlite)
     owned = truth(sandbox.sqlite, ["0"])
     assert len(owned[run_id]) == 1 and len(owned["store"]) == (killed == "before")
     assert described(sandbox.document(run_id)) == owned[run_id]

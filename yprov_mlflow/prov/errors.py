@@ -122,6 +122,21 @@ class StoreError(YprovMlflowError):
         return cls("there is no tracking store", uri, cure)
 
     @classmethod
+    def silent(cls, uri: str, reason: str) -> StoreError:
+        """Report that the store at ``uri`` was not asked again after it had not answered."""
+        cure = "Repeat the command when the store is running"
+        return cls(f"skipped, as its store did not answer before: {reason}", uri, cure)
+
+    @classmethod
+    def without_password(cls, uri: str, reason: str) -> StoreError:
+        """Report that a database failed, for which no setting may have the password."""
+        cure = (
+            "Journals have no passwords: set the whole URI with --tracking-uri, in "
+            "MLFLOW_TRACKING_URI, or on a server's machine in MLFLOW_BACKEND_STORE_URI"
+        )
+        return cls(f"the tracking store failed, with no password: {reason}", uri, cure)
+
+    @classmethod
     def unreadable(cls, location: str, reason: str) -> StoreError:
         """Report that no runs can be read from ``location``."""
         cure = "Check the location and your permission to read it"

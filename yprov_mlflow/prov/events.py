@@ -91,6 +91,28 @@ class SessionStarted(Event, kind="session"):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SessionEnded(Event, kind="session_end"):
+    """A session ended without an end of its run.
+
+    Args:
+        ended: Token of the session; empty if it is that of the event, whose process has exited
+            in order. Otherwise another process inferred it.
+        rule: ``"exit"`` or ``"exception"``, as the process itself observed, or the rule of the
+            inference: ``"slurm"``, ``"slurm-end-time"``, ``"signal"``, ``"oom-counter"`` or
+            ``"last-seen"``.
+        reason: The same in words.
+        last_seen_ns: When the process was last seen, in ns since the epoch.
+        evidence: The observations that the rule was applied to.
+    """
+
+    ended: str
+    rule: str
+    reason: str
+    last_seen_ns: int
+    evidence: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FactsCollected(Event, kind="facts"):
     """A collector described the session, once.
 
@@ -192,12 +214,16 @@ class RunUpdated(Event, kind="run_update"):
         status: MLflow's status, such as ``"RUNNING"`` or ``"FINISHED"``.
         end_time_ms: End time in ms since the epoch.
         lifecycle: ``"deleted"``, ``"active"`` (undeleted) or ``"purged"`` (deleted for good).
+        inference: For an end that was inferred from the death of the run's processes:
+            ``rule`` (see ``SessionEnded``), ``reason``, ``session`` (the token of the one that
+            was seen last), ``last_seen_ns``, and ``tool``, the version that closed it.
     """
 
     status: str | None = None
     end_time_ms: int | None = None
     run_name: str | None = None
     lifecycle: str | None = None
+    inference: Mapping[str, Json] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

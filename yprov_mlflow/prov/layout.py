@@ -98,6 +98,9 @@ SYNC = "sync"
 
 SYNC_LOCK = "lock"
 
+ALIVE = "alive"
+"""Folder with a heartbeat: a file of each process with open runs, until it exits in order."""
+
 KEPT = "kept"
 """Folder with the code of runs, each content under its SHA-256, until it is among artifacts."""
 
@@ -144,7 +147,7 @@ OFFLINE_ARTIFACTS = "artifacts"
 PRIVATE_FILE = 0o600
 _OTHERS = 0o077  # the rights of group and others
 _STATE_FOLDERS = frozenset(
-    {INDEX, JOURNALS, KEPT, PACKS, PEERS, RENDEZVOUS, SEALS, SERVER, STORES, STAGING, SYNC}
+    {ALIVE, INDEX, JOURNALS, KEPT, PACKS, PEERS, RENDEZVOUS, SEALS, SERVER, STORES, STAGING, SYNC}
 )
 
 

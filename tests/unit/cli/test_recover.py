@@ -1,8 +1,12 @@
+import contextlib
 import json
 import os
 import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,24 +17,74 @@ from yprov_mlflow.prov.journal import JournalDirectory, JournalWriter
 
 @pytest.fixture
 def after_a_crash(captured, tmp_path):
-    """Copy the journals, so that each test has them as after the crash."""
+    """Copy the journals, so that each test has them, and the store, as after the crash."""
     workspace, finished, killed = captured
+    with contextlib.closing(sqlite3.connect(workspace.folder / "mlflow.db")) as database:
+        reset = "UPDATE runs SET status = 'RUNNING', end_time = NULL WHERE run_uuid = ?"
+        database.execute(reset, (killed,))
+        database.commit()
     shutil.copytree(workspace.folder / "state", tmp_path / "state")
     return workspace, finished, killed, {"YPROV_MLFLOW_DIR": str(tmp_path / "state")}
 
 
 def test_recover_writes_the_document_of_a_killed_run(after_a_crash):
     workspace, finished, killed, env = after_a_crash
-    done = workspace.command("recover", **env)
+    done = workspace.command("recover", "--yes", **env)
     assert done.returncode == 0, done.stderr
-    lines = dict((line.split()[1], line.split()[0]) for line in done.stdout.splitlines())
-    (store,) = set(lines) - {finished, killed}
-    assert lines == {finished: "current", killed: "written", store: "written"}
+    lines = {(line.split()[1], line.split()[0]) for line in done.stdout.splitlines()}
+    (store,) = {name for name, _ in lines} - {finished, killed}
+    runs = {(finished, "current"), (killed, "written"), (killed, "closed")}
+    assert lines == {*runs, (store, "written")}
     assert store.startswith("store:")
     document = json.loads(workspace.document(killed).read_bytes())
     assert any(key.startswith("run:metric/") for key in document["entity"])
     again = workspace.command("recover", "--json", **env)
     assert {o["state"] for o in json.loads(again.stdout)} == {"current"}
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_terminal_is_asked_before_anything_is_done(after_a_crash, answer):
+    workspace, _, killed, env = after_a_crash
+    terminal, theirs = os.openpty()
+    command = [sys.executable, "-m", "yprov_mlflow", "recover", "--run", killed]
+    process = subprocess.Popen(
+        command,
+        cwd=workspace.folder,
+        env={**workspace.env, **env},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    text = ""
+    while "[y/N]" not in text:
+        text += os.read(terminal, 4096).decode()
+    assert f"write    {killed}" in text
+    assert f"close    {killed}  FAILED: nothing is known of its end" in text
+    assert "and close 1 runs?" in text
+    os.write(terminal, f"{answer}\n".encode())
+    with contextlib.suppress(OSError):  # the end of the other side
+        while chunk := os.read(terminal, 4096):
+            text += chunk.decode()
+    os.close(terminal)
+    assert process.wait() == (0 if answer == "y" else 5)
+    assert (f"closed   {killed}" in text) == (answer == "y")
+    assert ("Nothing was done." in text) == (answer == "n")
+
+
+def test_store_that_does_not_answer_is_named_once_and_costs_no_minutes(after_a_crash):
+    workspace, finished, killed, env = after_a_crash
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        began_s = time.monotonic()
+        runs = ("--run", finished, "--run", killed)
+        done = workspace.command("recover", "--again", *runs, "--tracking-uri", gone, **env)
+    assert done.returncode == 1
+    first, second = [line for line in done.stdout.splitlines() if line.startswith("failed")]
+    assert "skipped" not in first
+    assert "skipped, as its store did not answer before" in second
+    assert time.monotonic() - began_s < 60
 
 
 def test_run_and_again_options(after_a_crash):
@@ -55,7 +109,8 @@ def test_exit_code_1_if_all_fail(after_a_crash):
     done = workspace.command("recover", "--again", *nowhere, **env)
     # The document of a store comes from the journals alone.
     assert done.returncode == 3
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["failed", "failed", "written"]
+    words = [line.split()[0] for line in done.stdout.splitlines()]
+    assert [word for word in words if word != "dead"] == ["failed", "failed", "written"]
     runs = ("--run", finished, "--run", killed)
     only = workspace.command("recover", "--again", *runs, *nowhere, **env)
     assert only.returncode == 1

@@ -186,7 +186,8 @@ def _write(
         artifacts.put(written.files)
         # Without the mark, recover writes the document again.
         with contextlib.suppress(OSError):
-            folder.mark_delivered(written.sizes, capture.recorder.journaled_uri(store))
+            uri, ended = capture.recorder.journaled_uri(store), written.ended
+            folder.mark_delivered(written.sizes, uri, ended=ended)
         hand_over(capture, folder.run_id, written.files[-1])
         if send is not None and artifacts.run.info.status in TERMINAL:
             uri = capture.recorder.journaled_uri(store)

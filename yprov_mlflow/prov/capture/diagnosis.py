@@ -72,6 +72,11 @@ def missing_entry_points() -> list[str]:
     return [group for group in _GROUPS if not entry_points(group=group, name=SCHEME)]
 
 
+def is_sql(uri: str) -> bool:
+    """Return whether a store is a database."""
+    return _scheme(uri) in _SQL
+
+
 def needs_full_mlflow(uri: str) -> bool:
     """Return whether a store is SQL and only mlflow-skinny, without SQLAlchemy, is installed.
 

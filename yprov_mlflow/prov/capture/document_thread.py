@@ -290,10 +290,16 @@ def _warn_unfinished(thread: DocumentThread, run_ids: list[str]) -> None:
     )
 
 
-def at_exit(capture: CaptureSession) -> None:
-    """Write the documents of all runs with events since their last one, within time limits."""
+def at_exit(capture: CaptureSession, exception: str | None = None) -> None:
+    """Write the documents of all runs with events since their last one, within time limits.
+
+    Args:
+        capture: The session of the process.
+        exception: Name of the exception that ended the program, if one did.
+    """
     if capture.one_run is not None:
         capture.one_run.finish()
+    capture.recorder.note_exit(exception)
     end_s = time.monotonic() + TIMEOUT_S
     for run_id in capture.recorder.runs():
         with capture.recorder.warn_only():  # no run may cost another its document
@@ -317,6 +323,7 @@ def at_exit(capture: CaptureSession) -> None:
     _finish(capture)
     if capture.outbox is not None:
         capture.outbox.finish()
+    capture.recorder.heartbeat.stop()
 
 
 def _finish(capture: CaptureSession) -> None:

@@ -18,12 +18,20 @@ from typing import Any
 
 from yprov_mlflow.prov.capture.contexts import OpenContexts
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
-from yprov_mlflow.prov.events import Event, FactsCollected, RunCreated, SessionStarted
-from yprov_mlflow.prov.ids import session_token
+from yprov_mlflow.prov.events import (
+    Event,
+    FactsCollected,
+    RunCreated,
+    RunUpdated,
+    SessionEnded,
+    SessionStarted,
+)
+from yprov_mlflow.prov.ids import session_token, store_of
 from yprov_mlflow.prov.journal import JournalDirectory, JournalWriter
 from yprov_mlflow.prov.journal.writer import now_ns
 from yprov_mlflow.prov.layout import SERVER
 from yprov_mlflow.prov.redaction import redact, redact_event
+from yprov_mlflow.prov.sampling import heartbeat
 from yprov_mlflow.prov.sampling.bridge import CollectorBridge
 from yprov_mlflow.prov.settings import Settings
 
@@ -40,6 +48,7 @@ class RunState:
     store: Any = None  # the wrapped tracking store to deliver the document to, if known
     created: bool = False  # this process made the run
     parent: str = ""  # the run that it is nested in, if this process made it
+    opened: bool = False  # this process made the run, or resumed it
     terminal: bool = False  # the run has ended
     watched: bool = False  # the run may have ended, here or elsewhere: late events are reported
     resumed_ns: int = 0  # time of the run's document when the run was known to go on
@@ -58,7 +67,7 @@ class OpenRuns:
     with a run's id for events that may come after the run's end.
     """
 
-    def __init__(self, settings: Settings, *, side: str = "client") -> None:
+    def __init__(self, settings: Settings, *, side: str = "client", forked: bool = False) -> None:
         self.settings = settings
         self.side = side
         self.pid = os.getpid()
@@ -76,6 +85,8 @@ class OpenRuns:
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self.collectors = CollectorBridge(self)
+        who = functools.partial(heartbeat.describe, forked=forked)
+        self.heartbeat = heartbeat.Heartbeat(self.directory, self.session, who, self.note)
 
     # -- runs --------------------------------------------------------------------------
 
@@ -99,6 +110,8 @@ class OpenRuns:
             state.writer.on_check = functools.partial(self._look_for_end, state)
             with self.warn_only():
                 self.collectors.probe()
+            if self.side != "server":  # a server holds no run
+                self.heartbeat.start()
             self._append(state, SessionStarted, self._session_facts())
             self._runs[run_id] = state
             self._add_facts(state)
@@ -170,6 +183,7 @@ class OpenRuns:
         for state in self._runs.values():
             state.writer.close_in_child()
         self.collectors.release_in_child()
+        self.heartbeat.close_in_child()
 
     # -- events ------------------------------------------------------------------------
 
@@ -186,6 +200,8 @@ class OpenRuns:
         if store is not None:
             state.store = store
         state.dirty = True
+        if cls is RunCreated or (cls is RunUpdated and fields[0] == "RUNNING"):
+            state.opened = True
         self._append(state, cls, *fields)
         if not (state.measured or state.terminal) and self.collectors.is_training(cls, fields):
             state.measured = True
@@ -226,6 +242,22 @@ class OpenRuns:
         state.watched = self.side == "server"
         state.resumed_ns = state.writer.folder.delivery_time_ns()
 
+    def note_exit(self, exception: str | None) -> None:
+        """Note in the journals of open runs that this process exits, without an end of them.
+
+        Args:
+            exception: Name of the exception that ended the program, if one did.
+        """
+        rule, reason = "exit", "the process exited in order"
+        if exception is not None:
+            rule, reason = "exception", f"the program ended with {exception}"
+        evidence = {} if exception is None else {"exception": exception}
+        # A process that only logs to a run leaves it to those that opened it, as servers do.
+        for run_id, state in self.runs().items() if self.side != "server" else ():
+            if state.opened and not state.terminal and not store_of(run_id):
+                state.dirty = True
+                self._append(state, SessionEnded, "", rule, reason, now_ns(), evidence)
+
     # -- facts -------------------------------------------------------------------------
 
     def add_facts(self, wait_s: float = 0.0) -> None:
@@ -253,8 +285,9 @@ class OpenRuns:
             "host": self.host,
             "argv": list(sys.argv),
             "python": platform.python_version(),
-            "yprov_mlflow": _version("yprov-mlflow"),
-            "mlflow": _version("mlflow") or _version("mlflow-skinny"),
+            "heartbeat": self.side != "server",
+            "yprov_mlflow": installed_version("yprov-mlflow"),
+            "mlflow": installed_version("mlflow") or installed_version("mlflow-skinny"),
         }
         with contextlib.suppress(OSError, KeyError):  # a deleted folder, a uid without a name
             facts["cwd"] = str(Path.cwd())
@@ -298,7 +331,8 @@ class OpenRuns:
 
 
 @functools.cache  # a look at the files of packages, which takes longer than all else of a session
-def _version(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

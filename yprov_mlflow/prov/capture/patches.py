@@ -302,15 +302,15 @@ def _at_exit() -> None:
     session = sys.modules.get(_SESSION)
     if session is None or session.existing is None:  # nothing was captured
         return
-    interrupted = _is_interrupted()
+    ended_by = _unhandled()
     try:
         with Boundary(_warn_at_exit):
             # Imported with the first captured store, as all of capture is.
             from yprov_mlflow.prov.capture import document_thread
 
-            document_thread.at_exit(session.existing)
+            document_thread.at_exit(session.existing, ended_by.__name__ if ended_by else None)
     finally:
-        if interrupted:
+        if ended_by is KeyboardInterrupt:
             _end_by_interrupt()
 
 
@@ -323,12 +323,13 @@ def _warn_at_exit(error: Exception) -> None:
     )
 
 
-def _is_interrupted() -> bool:
-    """Return whether the main program ended with an unhandled ``KeyboardInterrupt``."""
+def _unhandled() -> type[BaseException] | None:
+    """Return the exception that ended the main program, if one did."""
     trace = getattr(sys, "last_traceback", None)
     # Shells and test runners set these names, too, for programs inside of them.
     outermost = trace is not None and trace.tb_frame.f_back is None and not hasattr(sys, "ps1")
-    return outermost and getattr(sys, "last_type", None) is KeyboardInterrupt
+    kind = getattr(sys, "last_type", None)
+    return kind if outermost and isinstance(kind, type) else None
 
 
 def _end_by_interrupt() -> None:

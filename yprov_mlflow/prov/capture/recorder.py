@@ -17,8 +17,8 @@ _MONITORED = "system/"  # first part of the keys that MLflow's monitor logs
 class Recorder(OpenRuns):
     """The open runs of this process, with their metric points and contexts."""
 
-    def __init__(self, settings: Settings, *, side: str = "client") -> None:
-        super().__init__(settings, side=side)
+    def __init__(self, settings: Settings, *, side: str = "client", forked: bool = False) -> None:
+        super().__init__(settings, side=side, forked=forked)
         self._is_rank = "rank" in self.collectors.ranks
 
     # -- points ------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import contextlib
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import (
+    dead_runs,
     housekeeping,
     kept_code,
     mlflow_private,
@@ -25,6 +27,7 @@ from yprov_mlflow.prov.capture import (
     sinks,
 )
 from yprov_mlflow.prov.capture import session as process
+from yprov_mlflow.prov.capture.dead_runs import Closing
 from yprov_mlflow.prov.capture.delivery import (
     FACTS_TIMEOUT_S,
     document,
@@ -33,7 +36,8 @@ from yprov_mlflow.prov.capture.delivery import (
     own_folder,
     write,
 )
-from yprov_mlflow.prov.capture.diagnosis import is_missing, require_full_mlflow
+from yprov_mlflow.prov.capture.diagnosis import is_missing, is_sql, require_full_mlflow
+from yprov_mlflow.prov.capture.recovered_stores import OpenStores, with_password
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
 from yprov_mlflow.prov.capture.run_document import Written, write_document
 from yprov_mlflow.prov.capture.session import CaptureSession
@@ -58,6 +62,7 @@ from yprov_mlflow.prov.layout import (
     private_folder,
 )
 from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.sampling.liveness import Observer
 from yprov_mlflow.prov.translate import side_files
 from yprov_mlflow.prov.uris import is_offline, offline_uri, strip_prefix
 
@@ -70,6 +75,38 @@ class Outcome(NamedTuple):
     where: str  # location of a written document, or the sinks it was sent to
     events: int  # number of events in that document
     reason: str  # of a failure, or the damaged lines of journals
+    # Of a run without an end: ``Closing.summary``, and ``closed``, whether it was closed now.
+    end: Mapping[str, Any] | None = None
+
+
+class Plan(NamedTuple):
+    """What ``recover`` would do about one run or store."""
+
+    run_id: str
+    document: str  # "write", "send" or ""
+    end: Mapping[str, Any] | None  # of a run without an end: ``Closing.summary``
+
+
+@dataclass
+class _Request:
+    """Options of a recovery, and the stores and processes that it has looked at.
+
+    Args:
+        tracking_uri: Store of all runs; by default the store that each journal names.
+        again: Write current documents again, too.
+        close: Close runs whose processes have died.
+        directory: State folder.
+    """
+
+    tracking_uri: str | None
+    again: bool
+    close: bool
+    directory: Path
+    capture: CaptureSession = field(default_factory=process.get)
+    stores: OpenStores = field(default_factory=OpenStores)
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(self.directory)
 
 
 def recover(
@@ -78,6 +115,7 @@ def recover(
     *,
     again: bool = False,
     prune_days: float | None = None,
+    close: bool = False,
 ) -> Iterator[Outcome]:
     """Write the documents of runs and stores whose journals are newer than their document.
 
@@ -87,30 +125,66 @@ def recover(
         again: Write current documents again, too.
         prune_days: Remove the journals of runs that ended and whose documents are current, if
             nothing was written to them for so many days.
+        close: Close runs whose processes have died, in the store and in their documents.
 
     Yields:
         One outcome per run or store: those that were pruned, then the others in the order of the
         journal folder.
     """
-    capture = process.get()
+    directory = process.state_directory(settings.load().directory, tracking_uri)
+    request = _Request(tracking_uri, again, close, directory)
     pruned: list[str] = []
     if prune_days is not None:
-        directory = process.state_directory(settings.load().directory, tracking_uri)
         kept_code.prune(directory, prune_days)
         pruned = housekeeping.prune(housekeeping.prunable(prune_days, run_ids, directory))
         yield from (Outcome(run_id, "pruned", "", 0, "") for run_id in pruned)
         is_kept = functools.partial(_has_journals, directory)
         rendezvous.prune(directory / RENDEZVOUS, is_kept)
+    is_complete = close and not run_ids
     for folder in _folders(run_ids, tracking_uri):
         if folder.run_id in pruned:
             continue
         try:
-            with capture.uncaptured():
-                outcome = _recover(capture, folder, tracking_uri, again)
+            with request.capture.uncaptured():
+                outcome = _recover(request, folder)
         except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
             reason = redact(f"{type(error).__name__}: {error}")
             outcome = Outcome(folder.run_id, "failed", "", 0, reason)
+            is_complete = False
         yield outcome
+    if is_complete:
+        request.observer.remove_dead()
+
+
+def plan(
+    tracking_uri: str | None = None, run_ids: Sequence[str] = (), *, again: bool = False
+) -> Iterator[Plan]:
+    """Yield what ``recover`` would do about runs and stores; no store is asked."""
+    directory = process.state_directory(settings.load().directory, tracking_uri)
+    request = _Request(tracking_uri, again, False, directory)
+    sinks_in_use = request.capture.recorder.settings.sinks
+    for folder in _folders(run_ids, tracking_uri):
+        decision = _closing(request, folder)
+        document = ""
+        if again or not _is_delivered(folder) or (decision is not None and decision.status):
+            document = "write"
+        elif not store_of(folder.run_id) and sinks.pending(folder, sinks_in_use):
+            document = "send"
+        yield Plan(folder.run_id, document, decision.summary() if decision else None)
+
+
+def _is_delivered(folder: JournalDirectory) -> bool:
+    """Return whether the document of a run or store has everything in its journals."""
+    file = _store_document(folder)
+    return (file is None or file.is_file()) and folder.is_current()
+
+
+def _closing(request: _Request, folder: JournalDirectory) -> Closing | None:
+    """Return what is to be done about the end of a run; None if it has one."""
+    # Journals are read for this only if they may lack an end.
+    if folder.is_current() and folder.delivered_end():
+        return None
+    return dead_runs.closing(folder, request.observer)
 
 
 def _has_journals(directory: Path, run_id: str) -> bool:
@@ -136,42 +210,60 @@ def _folders(run_ids: Sequence[str], tracking_uri: str | None) -> Iterator[Journ
         seen.update(folder.run_id for folder in folders if not store_of(folder.run_id))
 
 
-def _recover(
-    capture: CaptureSession,
-    folder: JournalDirectory,
-    tracking_uri: str | None,
-    again: bool,
-) -> Outcome:
-    run_id = folder.run_id
-    file = _store_document(folder)
-    exists = file is None or file.is_file()
-    if exists and folder.is_current() and not again:
+def _recover(request: _Request, folder: JournalDirectory) -> Outcome:
+    if store_of(folder.run_id):
+        return _recover_store_document(request, folder)
+    end, decision = None, _closing(request, folder)
+    if decision is not None:
+        closed = False
+        if request.close and decision.status:
+            store, uri = _store_of(request, folder)
+            decision = dead_runs.close(folder, decision, store, redact(process.absolute(uri)))
+            closed = bool(decision.status)
+        end = {**decision.summary(), "closed": closed}
+    return _recover_document(request, folder)._replace(end=end)
+
+
+def _store_of(request: _Request, folder: JournalDirectory) -> tuple[Any, str]:
+    """Return the store of a run, and its URI."""
+    uri = request.tracking_uri or _recorded_uri(folder)
+    return request.stores.get(uri, open_store), uri
+
+
+def _recover_document(request: _Request, folder: JournalDirectory) -> Outcome:
+    """Write the document of a run, or send it, if that is due."""
+    run_id, chosen = folder.run_id, request.capture.recorder.settings.sinks
+    if folder.is_current() and not request.again:
         # The document is from before the damage, and better than a new one.
         problems = folder.readers()[1]
-        if file is None and (names := sinks.pending(folder, capture.recorder.settings.sinks)):
-            return _send(folder, tracking_uri, names)
+        if names := sinks.pending(folder, chosen):
+            return _send(*_store_of(request, folder), folder, names)
         return Outcome(run_id, "current", "", 0, "; ".join(map(str, problems)))
-    if file is not None:
-        written = _write_store_document(file, capture, folder)
-        where = str(file)
-    else:
-        uri = tracking_uri or _recorded_uri(folder)
-        failures: list[str] = []
-        chosen = capture.recorder.settings.sinks
-        written = write(
-            *(capture, folder, open_store(uri), True),
-            lambda folder, delivery: failures.extend(sinks.send(folder, delivery, chosen)),
-        )
-        if failures:
-            return Outcome(run_id, "failed", "", written.event_count, " ".join(failures))
-        where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {redact(uri)}"
+    store, uri = _store_of(request, folder)
+    failures: list[str] = []
+    written = write(
+        *(request.capture, folder, store, True),
+        lambda folder, delivery: failures.extend(sinks.send(folder, delivery, chosen)),
+    )
+    if failures:
+        return Outcome(run_id, "failed", "", written.event_count, " ".join(failures))
+    where = f"runs:/{run_id}/{PROVENANCE}/{PROV_JSON} in {redact(uri)}"
     return Outcome(run_id, "written", where, written.event_count, "; ".join(written.problems))
 
 
-def _send(folder: JournalDirectory, tracking_uri: str | None, names: Sequence[str]) -> Outcome:
+def _recover_store_document(request: _Request, folder: JournalDirectory) -> Outcome:
+    run_id, file = folder.run_id, _store_document(folder)
+    assert file is not None
+    if _is_delivered(folder) and not request.again:
+        problems = folder.readers()[1]
+        return Outcome(run_id, "current", "", 0, "; ".join(map(str, problems)))
+    written = _write_store_document(file, request.capture, folder)
+    problems_text = "; ".join(written.problems)
+    return Outcome(run_id, "written", str(file), written.event_count, problems_text)
+
+
+def _send(store: Any, uri: str, folder: JournalDirectory, names: Sequence[str]) -> Outcome:
     """Send the document of a finished run to sinks that have not got it."""
-    uri = tracking_uri or _recorded_uri(folder)
-    store = open_store(uri)
     if get_run(store, folder.run_id).info.status not in TERMINAL:
         return Outcome(folder.run_id, "current", "", 0, "")
     with tempfile.TemporaryDirectory(prefix="yprov-") as out:
@@ -217,7 +309,6 @@ def _recorded_uri(folder: JournalDirectory) -> str:
     current = str(mlflow.get_tracking_uri())
     # Three places have it, so that no damage in one of them costs the run its document.
     recorded = folder.store() or folder.delivered_store() or _created_in(folder)
-    # Journals lack passwords; MLflow's own setting may have the right one.
     shown = redact(process.absolute(current))
     if not recorded:
         stores = {other.store() for other in JournalDirectory.all(folder.path.parents[1])} - {""}
@@ -225,7 +316,7 @@ def _recorded_uri(folder: JournalDirectory) -> str:
         recorded = next((uri for uri in candidates if _has_run(uri, folder.run_id)), shown)
     if is_offline(recorded):  # its journals are in it, also after a move
         return offline_uri(str(folder.directory))
-    return current if recorded == shown else recorded
+    return with_password(recorded, current)
 
 
 def _has_run(uri: str, run_id: str) -> bool:
@@ -255,7 +346,9 @@ def open_store(uri: str) -> Any:
     require_full_mlflow(uri)
     if is_missing(uri):
         raise StoreError.missing(redact(uri))
-    store = mlflow_private.open_store(uri)
+    is_database = is_sql(uri)
+    with mlflow_private.few_database_retries() if is_database else contextlib.nullcontext():
+        store = mlflow_private.open_store(uri)
     mlflow_private.set_store_uri(store, uri)
     return store
 
@@ -287,12 +380,11 @@ def fetch_document(
         if state is not None and state.store is not None:
             capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
             return _rebuild(capture, own_folder(capture, run_id, state), state.store, out)
-        journaled = folder.exists()
-        uri = tracking_uri or (_recorded_uri(folder) if journaled else mlflow.get_tracking_uri())
-        if not journaled:
+        if not folder.exists():
+            uri = tracking_uri or mlflow.get_tracking_uri()
             return _fetch(open_store(uri), run_id, out, with_points)
         try:
-            store = open_store(uri)
+            store = open_store(tracking_uri or _recorded_uri(folder))
             if folder.is_current():
                 return _fetch(store, run_id, out, with_points)
             return _rebuild(capture, folder, store, out)

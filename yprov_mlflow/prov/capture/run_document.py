@@ -122,6 +122,7 @@ class Written(NamedTuple):
     problems: tuple[str, ...]  # damage of the journals, and what was read back from the store
     damaged: bool  # whether the journals are damaged
     kept: KeptCode  # the files of the code that the document names
+    ended: bool = False  # whether the run has an end in its journals
 
 
 def write_document(
@@ -166,7 +167,10 @@ def write_document(
     document.write_bytes(prov_json.dumps(translator.finish()))
     files = (*sorted(path for path in out.iterdir() if path != document), document)
     damaged = bool(problems)
-    return Written(files, state.joined, sizes, state.event_count, tuple(texts), damaged, kept)
+    ended = state.status in events.TERMINAL
+    return Written(
+        *(files, state.joined, sizes, state.event_count, tuple(texts), damaged, kept, ended)
+    )
 
 
 def _losses(

@@ -115,7 +115,8 @@ class CaptureSession:
         )
         self.server = mlflow_private.SERVER_STORE_VARIABLE in os.environ
         config = parent.recorder.settings if parent else _settings(uri)
-        self.recorder: Recorder = Recorder(config, side="server" if self.server else "client")
+        side = "server" if self.server else "client"
+        self.recorder: Recorder = Recorder(config, side=side, forked=parent is not None)
         self.publisher = Publisher(config.system_metrics, self.recorder.warn)
         self.recorder.collectors.on_sample = self._publish
         self.recorder.collectors.owner_of_files = self._owner_of_files

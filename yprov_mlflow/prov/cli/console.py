@@ -17,9 +17,9 @@ from yprov_mlflow.prov.formats.file_formats import ALIASES, FORMATS
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.views.view import Note, Table, cell_text
 
-FAILED, PARTLY, NO_ARTIFACTS = 1, 3, 4
-"""Exit codes; 2 is click's own for wrong usage. The last one means that all data are there, and
-only artifact files are out of reach."""
+FAILED, PARTLY, NO_ARTIFACTS, LEFT_OPEN = 1, 3, 4, 5
+"""Exit codes; 2 is click's own for wrong usage. The third means that all data are there, and only
+artifact files are out of reach; the last one that runs of dead processes were left open."""
 
 _READER_GONE = 141  # as a shell reports the end by SIGPIPE
 

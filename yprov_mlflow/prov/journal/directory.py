@@ -220,16 +220,22 @@ class JournalDirectory:
         """Return the URI of the store that has the document."""
         return self._delivery()[1]
 
-    def _delivery(self) -> tuple[dict[str, int], str]:
+    def delivered_end(self) -> bool:
+        """Return whether the run had ended when the document was last written."""
+        return self._delivery()[2]
+
+    def _delivery(self) -> tuple[dict[str, int], str, bool]:
         try:
             with self._open_mark(DELIVERED) as file:
                 line = file.readline(_MAX_DELIVERED).removesuffix(b"\n")
-            (sizes, store), _ = codec.parse(line, codec.seed(self.run_id, DELIVERED))
+            (sizes, store, *end), _ = codec.parse(line, codec.seed(self.run_id, DELIVERED))
         except (OSError, ValueError):  # a broken file only means another delivery
-            return {}, ""
-        return sizes, store
+            return {}, "", False
+        return sizes, store, end == [True]
 
-    def mark_delivered(self, sizes: dict[str, int], store: str = "") -> None:
+    def mark_delivered(
+        self, sizes: dict[str, int], store: str = "", *, ended: bool = False
+    ) -> None:
         """Save the sizes of the journals that the document was made from, and its store.
 
         Journals only grow: one that lost bytes or is missing keeps the size it had, so that
@@ -239,7 +245,7 @@ class JournalDirectory:
         sizes = {
             name: max(sizes.get(name, 0), earlier.get(name, 0)) for name in {**earlier, **sizes}
         }
-        value: Any = [sizes, store or self.delivered_store()]
+        value: Any = [sizes, store or self.delivered_store(), ended]
         self._write_mark(DELIVERED, codec.encode(value, codec.seed(self.run_id, DELIVERED)))
 
     def sent(self) -> dict[str, dict[str, int]]:

@@ -121,8 +121,8 @@ def _apply_to_run(run: Run, event: Event) -> bool:
             run.output_models += [pair for pair in pairs if pair not in run.output_models]
         case ArtifactsLogged(owner=None):
             _change_files(run.artifacts, event)
-        case ev.ObjectRead():
-            pass  # no store of MLflow keeps what a program read
+        case ev.ObjectRead() | ev.SessionEnded():
+            pass  # no store of MLflow keeps what a program read, or how its process ended
         case _:
             return False
     return True

@@ -13,6 +13,7 @@ from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 from yprov_mlflow.prov.model.literals import Value, name, optional_text, text, whole
 from yprov_mlflow.prov.translate import params_tags
+from yprov_mlflow.prov.translate.endings import add_closing
 from yprov_mlflow.prov.translate.history import ActivityRef, VersionedProperty
 from yprov_mlflow.prov.translate.sessions import partial, status
 from yprov_mlflow.prov.translate.translation import Translation, sequence
@@ -163,11 +164,12 @@ def on_created(translation: Translation, event: RunCreated) -> None:
 
 
 def on_update(translation: Translation, event: RunUpdated) -> None:
-    """Add a new name, a deletion or a restoration of the run."""
+    """Add a new name, a deletion, a restoration or an inferred end of the run."""
     ref = translation.activity_ref(event)
     _set_name(translation, event, ref)
     if event.lifecycle is not None:
         _change_lifecycle(translation, event, ref)
+    add_closing(translation, event)
 
 
 def _set_name(translation: Translation, event: RunCreated | RunUpdated, ref: ActivityRef) -> None:

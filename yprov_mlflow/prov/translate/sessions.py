@@ -45,6 +45,9 @@ _SESSION_TERMS = {
     "local_rank": "mlf:localRank",
     "world_size": "mlf:worldSize",
 }
+_NOT_OF_SESSIONS = ("host", "user", "mlflow", "yprov_mlflow", "heartbeat")
+"""Facts of a session that its attributes do not have."""
+
 _ENVIRONMENT_TERMS = {
     "python": "mlf:pythonVersion",
     "implementation": "mlf:pythonImplementation",
@@ -90,11 +93,12 @@ def _add_session(
     # The first event that is left need not be the first that was.
     start = literals.instant(span.start_ns) if facts or not lost else None
     attributes = {
-        **attributes_of(facts, _SESSION_TERMS, ("host", "user", "mlflow", "yprov_mlflow")),
+        **attributes_of(facts, _SESSION_TERMS, _NOT_OF_SESSIONS),
         "mlf:token": text(span.token),
         "mlf:status": status(span.status),
         "mlf:partial": partial(lost.get("problems", ())),
         **_code_attributes(collected),
+        **(span.ending.attributes if span.ending is not None else {}),
         "dcterms:isPartOf": None if store_level else name(f"{RUN}:run"),
     }
     host = facts.get("host")

@@ -12,8 +12,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 from yprov_mlflow.prov import events
+from yprov_mlflow.prov.model.document import Attributes
 from yprov_mlflow.prov.model.identifiers import RUN, STORE, segment
 
 AFTER_END = f"{RUN}:session/post-"
@@ -26,6 +28,16 @@ Gaps = Sequence[Sequence[int]]
 """First and last number of the events of a session that are lost."""
 
 NO_GAPS: Mapping[str, Gaps] = MappingProxyType({})
+
+
+class Ending(NamedTuple):
+    """The end of a session that did not end its run, and attributes with how it is known."""
+
+    time_ns: int
+    attributes: Attributes
+
+
+NO_ENDINGS: Mapping[str, Ending] = MappingProxyType({})
 
 
 def event_time(event: events.Event) -> int:
@@ -50,6 +62,7 @@ class Span:
         failed: Whether an exception ended a context.
         informant: Id of the session before a session, or of the session of a context.
         resumed: Whether a session continues the work of ``informant``.
+        ending: How the end of a session is known, if it did not end the run itself.
     """
 
     identifier: str
@@ -66,6 +79,7 @@ class Span:
     failed: bool = False
     informant: str | None = None
     resumed: bool = False
+    ending: Ending | None = None
 
 
 class RunPhases:
@@ -105,6 +119,7 @@ class Timeline:
         ranks: Rank of each session token, where it is not 0.
         partial: Sessions of which events are lost, by token, and the first and last number of
             each gap: when these sessions ended, and left their contexts, may not be known.
+        endings: Ends of sessions that did not end the run, by token.
         ended: Whether the run has ended, even if the time of the end is unknown.
         store_level: Whether the document is of a store: its sessions belong to no run.
     """
@@ -115,6 +130,7 @@ class Timeline:
         changes: Sequence[events.RunUpdated],
         ranks: Mapping[str, int],
         partial: Mapping[str, Gaps] = NO_GAPS,
+        endings: Mapping[str, Ending] = NO_ENDINGS,
         *,
         ended: bool = False,
         store_level: bool = False,
@@ -140,6 +156,8 @@ class Timeline:
         spans = (span for spans in self._spans.values() for span in spans)
         self.sessions = sorted(spans, key=lambda span: (span.start_ns, span.token, span.phase))
         self._set_ends()
+        for token, ending in endings.items():
+            self._set_ending(token, ending)
         self._set_identifiers()
         if not store_level:
             self._set_informants()
@@ -206,6 +224,15 @@ class Timeline:
                 continue  # a change of status may be lost, in any of the journals
             elif change is not None or span.after_end or self._ended:
                 span.end_ns = span.last_ns
+
+    def _set_ending(self, token: str, ending: Ending) -> None:
+        """End the last session of a process when it was seen last, and not after its run."""
+        span = self.last_session(token)
+        if span is None or span.after_end:
+            return
+        change = self._phases.last_change(span.phase)
+        end_ns = ending.time_ns if change is None else min(ending.time_ns, change.time_ns)
+        span.end_ns, span.ending = max(span.last_ns, end_ns), ending
 
     def _set_identifiers(self) -> None:
         counts: Counter[tuple[bool, int]] = Counter()
@@ -328,6 +355,11 @@ class Timeline:
         """Return the first session of a token."""
         spans = self._spans.get(token)
         return min(spans, key=lambda span: span.start_ns) if spans else None
+
+    def last_session(self, token: str) -> Span | None:
+        """Return the last session of a token."""
+        spans = self._spans.get(token)
+        return max(spans, key=lambda span: span.start_ns) if spans else None
 
 
 def context_spans(

@@ -23,6 +23,7 @@ from yprov_mlflow.prov.translate import (
 from yprov_mlflow.prov.translate.artifacts import on_artifacts
 from yprov_mlflow.prov.translate.collectors import add_measurements
 from yprov_mlflow.prov.translate.descriptions import add_description
+from yprov_mlflow.prov.translate.endings import as_observed, session_endings
 from yprov_mlflow.prov.translate.file_records import add_files
 from yprov_mlflow.prov.translate.measurements import Measurements
 from yprov_mlflow.prov.translate.metrics import add_metrics
@@ -73,7 +74,8 @@ class Translator:
         else:
             self._events.append(event)
             if type(event) is events.RunUpdated and event.status in TERMINAL:
-                self._points.mark_end(event.time_ns)
+                change = as_observed(event) or event
+                self._points.mark_end(change.time_ns)
 
     def finish(self) -> Document:
         """Return the document of all events; call it once."""
@@ -135,7 +137,8 @@ class Translator:
             if isinstance(rank, int) and rank > 0:
                 ranks[started.session] = rank
         updates = _of(events.RunUpdated, log)
-        changes = [u for u in updates if u.status is not None and event_time(u)]
+        observed = map(as_observed, (u for u in updates if u.status is not None and event_time(u)))
+        changes = sorted((u for u in observed if u is not None), key=lambda u: u.time_ns)
         times: dict[str, set[int]] = defaultdict(set)
         for event in log:
             if event_time(event) and _extends_session(event):
@@ -144,7 +147,10 @@ class Translator:
             times[session].add(time_ns)
         self._add_sample_times(times, changes)
         missing = {lost.session: lost.facts.get("missing", ()) for lost in _journal_facts(log)}
-        timeline = Timeline(times, changes, ranks, missing, ended=ended, store_level=store_level)
+        endings = session_endings(log, times)
+        timeline = Timeline(
+            *(times, changes, ranks, missing, endings), ended=ended, store_level=store_level
+        )
         if not store_level:
             timeline.add_contexts(context_spans(log, ranks, missing))
         return timeline
@@ -223,7 +229,7 @@ def _extends_session(event: Event) -> bool:
     # part of the work either, unless they also rename the run.
     if isinstance(event, events.RunUpdated) and event.run_name is None:
         return event.status not in TERMINAL and event.lifecycle is None
-    return not isinstance(event, events.FactsCollected)
+    return not isinstance(event, events.FactsCollected | events.SessionEnded)
 
 
 def _add_sessions(

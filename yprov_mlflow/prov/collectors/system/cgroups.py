@@ -10,7 +10,7 @@ from yprov_mlflow.prov.collectors.system.node import read_text
 
 
 class Limit(NamedTuple):
-    """The tightest limit on the process, and the folder of the group that sets it."""
+    """A number of a group, such as the tightest limit on the process, and the group's folder."""
 
     amount: float
     folder: Path
@@ -70,6 +70,22 @@ def memory_used_bytes(folder: Path) -> float | None:
     stat = _statistics(folder / "memory.stat")
     droppable = stat.get("total_inactive_file", stat.get("inactive_file", 0))
     return float(max(int(usage) - droppable, 0))
+
+
+def oom_kills(root: Path) -> Limit | None:
+    """Return how many processes of this process's own group were killed for lack of memory."""
+    for folder in _groups(root, "memory"):
+        if (count := oom_kills_of(folder)) is not None:
+            return Limit(count, folder)
+    return None
+
+
+def oom_kills_of(folder: Path) -> int | None:
+    """Return how many processes of a group were killed for lack of memory; None if unknown."""
+    for name in ("memory.events", "memory.oom_control"):
+        if (count := _statistics(folder / name).get("oom_kill")) is not None:
+            return int(count)
+    return None
 
 
 def throttled_s(folder: Path) -> float | None:

@@ -157,6 +157,30 @@ def lineage(root: Path) -> list[str]:
     return names
 
 
+def is_running(root: Path, name: str) -> bool:
+    """Return whether the process of an ``id-start`` still runs, or is stopped or suspended."""
+    pid, _, start = name.partition("-")
+    fields = _stat(str(root / "proc"), int(pid))
+    if len(fields) >= 22:
+        # A process that was killed stays as a zombie until its parent asks for it.
+        return fields[19] == start.encode() and fields[0] not in (b"Z", b"X")
+    if (root / "proc/self/stat").exists():
+        return False
+    with suppress(psutil.Error, OSError, ValueError):
+        process = psutil.Process(int(pid))
+        same = process.create_time() == float(start)
+        return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
+
+
+def namespace(root: Path) -> str:
+    """Return the namespace of process ids that this process is in, or ""."""
+    try:
+        return os.readlink(root / "proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def _own_pid(proc: str) -> int:
     """Return the id of this process in ``proc``, which may be mounted from another namespace."""
     try:
