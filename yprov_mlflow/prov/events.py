@@ -418,8 +418,8 @@ class StoreCalled(Event, kind="call"):
             ``{"experiment": "1"}``, ``{"model": "iris", "version": "2"}``, ``{"trace": "tr-1"}``.
         arguments: All arguments as JSON, without secrets.
         result: Return value as JSON, without secrets.
-        before: What the store held before the call of objects that the call changes or ends
-            without naming them, such as the versions of a registered model that is deleted.
+        before: The state of objects before the call that the call changes or ends without
+            naming them, such as the versions of a registered model that is deleted.
     """
 
     method: str

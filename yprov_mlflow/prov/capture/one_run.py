@@ -60,6 +60,8 @@ class OneRun:
         self._job = job
         self._counts: Counter[tuple[str, str]] = Counter()
         self._joined: dict[str, Member] = {}
+        # A rank that leaves does not ask the store: a file store would read all points.
+        self._infos: dict[str, Any] = {}
         self._ends: dict[str, threading.Timer] = {}  # of runs that were left, by run
 
     def call(
@@ -102,7 +104,7 @@ class OneRun:
                     record.publish(run_id)
         with self._capture.recorder.warn_only():
             if record is not None and not record.run_id:
-                self._add_member(run.info.run_id)
+                self._add_member(run.info)
         return Outcome(run, (*bound.args, *bound.kwargs.values()))
 
     def _meet(self, arguments: Mapping[str, Any]) -> Record:
@@ -134,7 +136,7 @@ class OneRun:
         recorder = self._capture.recorder
         run = _run_of(store, run_id)
         self._capture.remember_root(run.info.artifact_uri, "run", run_id)
-        self._add_member(run_id)
+        self._add_member(run.info)
         recorder.join(run_id, store)
         own = [tag for tag in arguments.get("tags") or () if not tag.key.startswith(_OF_MLFLOW)]
         tags = [RunTag(tag.key, tag.value) for tag in own if tag.key not in run.data.tags]
@@ -150,11 +152,11 @@ class OneRun:
             run = store.get_run(run_id)
         return run
 
-    def _add_member(self, run_id: str) -> None:
+    def _add_member(self, info: Any) -> None:
         job, host = self._job, self._capture.recorder.host
         member = Member(job.rank, job.restarts, os.getpid(), os.getppid(), host)
-        self._members(run_id).join(member)
-        self._joined[run_id] = member
+        self._members(info.run_id).join(member)
+        self._joined[info.run_id], self._infos[info.run_id] = member, info
 
     def _members(self, run_id: str) -> Members:
         return Members(JournalDirectory(self._capture.recorder.directory, run_id).path / RANKS)
@@ -173,7 +175,7 @@ class OneRun:
                 last = self._leave(run_id, status)
             store = original.__self__  # type: ignore[attr-defined] # - a bound method
             if last is None or self._end_later(store, run_id, bound.arguments["end_time"]):
-                return Outcome(store.get_run(run_id).info, None)
+                return Outcome(self._infos[run_id], None)
             bound.arguments["run_status"] = RunStatus.from_string(last)
         result = original(*bound.args, **bound.kwargs)
         return Outcome(result, (*bound.args, *bound.kwargs.values()))

@@ -1,4 +1,4 @@
-"""What a store holds before calls that change or end objects which they do not name.
+"""The state of a store before calls that change or end objects without naming them.
 
 MLflow does not say which version an alias had, which versions it archives, or what it deletes
 and renames together with a registered model. Other documents may have set these, so the store is

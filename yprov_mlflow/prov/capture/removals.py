@@ -35,7 +35,7 @@ _PAGE = 500
 
 @dataclasses.dataclass(frozen=True)
 class Before:
-    """What the store held before a call that changes objects without naming them.
+    """The state of the store before a call that changes objects without naming them.
 
     Attributes:
         traces: Ids of the traces that the call may delete by their age.

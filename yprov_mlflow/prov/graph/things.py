@@ -279,7 +279,7 @@ def latest_origins(graph: Graph, version: str) -> list[str]:
 
 
 def current_assignment(graph: Graph, key: str) -> str | None:
-    """Return the value that a property, such as an alias or a tag, has now; None if it has none.
+    """Return the current value of a property, such as an alias or a tag; None without one.
 
     A document knows only the calls of its run, so the last of all values counts, whether or not a
     document says that it replaced the others; unless a call of any document ended it later.

@@ -45,7 +45,7 @@ class Call:
         session: The activity that made the call.
         arguments: The arguments, with login names hashed if the options say so.
         result: The result, with login names hashed if the options say so.
-        before: What the store held before, of objects that the call does not name.
+        before: The earlier state of objects that the call does not name.
     """
 
     def __init__(self, translation: Translation, event: StoreCalled) -> None:
@@ -180,7 +180,7 @@ class Call:
         """Add that the call made an object from ``origin``.
 
         An object that was deleted and is created again existed before the call, so it can only
-        have been influenced: its new entry is what the call derived.
+        have been influenced: the call derived its new entry.
         """
         builder, ref = self.builder, self.ref
         generation, generated_by = builder.generations.get(subject, ("", ""))
