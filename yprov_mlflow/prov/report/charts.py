@@ -84,6 +84,7 @@ class ThinnedLine:
 
     def _close(self) -> None:
         ends = (point for point in (self._least, self._greatest) if point is not None)
+        # The least point may be the greatest as well.
         self._points += dict.fromkeys([*ends, *self._others.values()])
         self._number, self._least, self._greatest, self._others = 0, None, None, {}
 
@@ -183,6 +184,7 @@ def spot_chart(title: str, spots: Sequence[Spot], x_label: str, y_label: str) ->
     if len(front) > 1:
         path = "L".join(f"{x_scale(x):.1f} {y_scale(y):.1f}" for x, y in front)
         parts.append(f'<path d="M{path}" fill="none" stroke="{COLORS[1]}" stroke-dasharray="4 3"/>')
+    # The best ones come last, on top of the others.
     for spot in sorted(spots, key=lambda spot: spot.is_best):
         color, radius = (COLORS[1], 4.5) if spot.is_best else (COLORS[0], 3)
         name = escape(f"{visible(spot.label)}: {spot.x:.4g}, {spot.y:.4g}")

@@ -84,6 +84,7 @@ class ExperimentReport:
             (name for name in counts if not name.startswith(_SYSTEM)),
             key=lambda name: (-counts[name], not _is_loss(name), name),
         )
+        # People who compare runs look for a loss first, even if other metrics are more common.
         losses = [name for name in own if _is_loss(name)]
         ordered = dict.fromkeys([*([first] if first else []), *losses[:1], *own])
         return list(ordered)[:_MOST_METRICS]
@@ -223,6 +224,7 @@ def _front(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
     """Return the points that no other point equals or betters in both numbers."""
     front: set[tuple[float, float]] = set()
     least = math.inf
+    # In this order, no later point is better in the first number.
     for x, y in sorted(set(points)):
         if y < least:
             front.add((x, y))

@@ -34,6 +34,8 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], edges: Iterable[Edge]) -> 
     forward = _without_cycles(list(sizes), edges)
     ranks = _ranks(list(sizes), [(b, a) if flipped else (a, b) for (a, b), flipped in forward])
     chains = {edge: _chain(edge if not flipped else edge[::-1], ranks) for edge, flipped in forward}
+    # An edge over several layers has a node of no size in each of them, so that it keeps clear of
+    # the nodes there.
     layers = _ordered(_layers(ranks, chains.values()), chains.values())
     boxes = defaultdict(lambda: (0.0, 0.0), sizes)
     rows = _rows(layers, boxes, chains.values())
@@ -45,6 +47,7 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], edges: Iterable[Edge]) -> 
     for (edge, flipped), chain in zip(forward, chains.values(), strict=True):
         points = [centers[name] for name in chain]
         routes[edge] = points[::-1] if flipped else points
+    # The rows are relative to the middle of the first layer.
     top = min((rows[name] - boxes[name][1] / 2 for name in rows), default=0.0)
     height = max((rows[name] + boxes[name][1] / 2 for name in rows), default=0.0) - top
     return Drawing(
@@ -57,6 +60,7 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], edges: Iterable[Edge]) -> 
 
 def _without_cycles(nodes: Sequence[str], edges: Sequence[Edge]) -> list[tuple[Edge, bool]]:
     """Return each edge, and whether it has to be reversed so that the graph lacks cycles."""
+    # Depth-first, with a stack of its own: lineage may be deeper than Python's.
     following = defaultdict(list)
     for edge in edges:
         following[edge[0]].append(edge)
@@ -94,6 +98,7 @@ def _ranks(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
             waiting[after] -= 1
             if not waiting[after]:
                 ready.append(after)
+    # The first step leaves all sources in the first layer, far from edges that start late.
     for name in sources:
         ranks[name] = min((ranks[after] - 1 for after in following[name]), default=0)
     return ranks
@@ -103,6 +108,7 @@ def _chain(edge: Edge, ranks: Mapping[str, int]) -> list[str]:
     """Return the nodes of an edge with one between them for each layer that it crosses."""
     first, last = edge
     between = range(ranks[first] + 1, ranks[last])
+    # No id of a record has this character.
     return [first, *(f"\0{first}\0{last}\0{rank}" for rank in between), last]
 
 
@@ -128,6 +134,8 @@ def _neighbors(chains: Iterable[Sequence[str]]) -> tuple[dict[str, list[str]], .
 def _ordered(layers: dict[int, list[str]], chains: Iterable[Sequence[str]]) -> dict[int, list[str]]:
     """Order each layer by the mean position of neighbors in the layer before, then after."""
     before, after = _neighbors(chains)
+    # Sorting is stable: nodes without neighbors keep the order of the document, so that equal
+    # documents make equal pictures.
     position = {name: float(i) for names in layers.values() for i, name in enumerate(names)}
     for sweep in range(_SWEEPS):
         near = after if sweep % 2 else before
@@ -157,6 +165,7 @@ def _rows(
         offsets = _offsets(names, boxes)
         middle = offsets[-1] / 2
         rows |= {name: offset - middle for name, offset in zip(names, offsets, strict=True)}
+    # Backward first: the products are fewer than the inputs, and hold the picture together.
     for sweep in range(_SWEEPS):
         near = before if sweep % 2 else after
         for rank in sorted(layers, reverse=not sweep % 2):

@@ -48,6 +48,7 @@ def page_table(table: Table, *, is_folded: bool = False) -> PageTable:
     rows = [[_cell(cell) for cell in row] for row in table.rows[:_MOST_ROWS]]
     columns = [visible(str(column), _LONGEST_CELL) for column in table.columns]
     left_out = max(0, len(table.rows) - _MOST_ROWS)
+    # Ids of elements stand in links, whose text comes from titles.
     name = re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-")
     return PageTable(name, visible(table.title, 120), columns, rows, left_out, is_folded)
 
@@ -80,6 +81,7 @@ def _style() -> str:
 @functools.cache
 def policy(*, forms: bool = False) -> str:
     """Return the content policy: the style sheet, forms if they are needed, and nothing else."""
+    # A hash instead of "unsafe-inline", which would allow styles in text of users.
     digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
     target = "'self'" if forms else "'none'"
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action {target}"

@@ -108,6 +108,7 @@ def _svg_arrow(
     route: Sequence[Point], first: tuple[float, float], second: tuple[float, float], word: str
 ) -> str:
     """Return a curve that leaves and enters its nodes horizontally, with its word at the start."""
+    # Edges that close a cycle lead to the left.
     points = list(route)
     direction = 1 if points[-1][0] >= points[0][0] else -1
     points[0] = (points[0][0] + direction * first[0] / 2, points[0][1])
@@ -128,6 +129,7 @@ def to_dot(picture: Picture) -> str:
     numbers = {name: f"n{number}" for number, name in enumerate(picture.nodes)}
     lines = ["digraph provenance {", "  rankdir=LR;", "  node [style=filled];"]
     for name, node in picture.nodes.items():
+        # Graphviz takes a backslash and a quotation mark for its own.
         label = "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in _lines(node))
         color = f'fillcolor="{_FILL[node.kind]}"'
         lines.append(

@@ -127,6 +127,7 @@ def _arrows(reader: DocumentReader, node_of: Mapping[str, str]) -> Iterator[Arro
 
 def _without_strays(nodes: Mapping[str, Node], arrows: Sequence[Arrow]) -> Picture:
     """Return a picture with one arrow between two nodes, and the nodes that have any."""
+    # Two nodes may be related in several ways; the first in the table says most.
     words: dict[tuple[str, str], str] = {}
     for arrow in arrows:
         words.setdefault((arrow.first, arrow.second), arrow.word)
@@ -230,6 +231,7 @@ def _join(
             node_of[name] = name
             nodes[name] = Node("entity", word.removesuffix("s"), _label(name, records[name]))
         return
+    # A metric has a record for each point.
     keys = list(dict.fromkeys(key(records[name]) for name in names))
     shown = ", ".join(keys[:_MOST_NAMES]) + (", …" if len(keys) > _MOST_NAMES else "")
     one = word.removesuffix("s") if len(keys) == 1 else f"{len(keys)} {word}"

@@ -59,6 +59,7 @@ class RunReport(NamedTuple):
     def to_html(self) -> str:
         """Return the page."""
         run = self.summary.run
+        # The same tables as those of `show` and `energy`: one place decides about their content.
         sections = [page_table(table, is_folded=_is_folded(table)) for table in self.tables()]
         drawn, left_out = self._charts()
         status = str(run.status or "")
@@ -141,6 +142,7 @@ class RunReport(NamedTuple):
         for metric in self.summary.metrics:
             if len(self.lines.get(str(metric.record_id), ())) > 1:
                 by_key[metric.key].append(metric)
+        # A sample of each machine may make hundreds of them, before which people look for a loss.
         names = sorted(by_key, key=lambda name: name.startswith(_SYSTEM))
         drawn = [self._chart(name, by_key[name]) for name in names[:_MOST_CHARTS]]
         return [*drawn, *by_epoch], max(0, len(names) - _MOST_CHARTS)
@@ -263,6 +265,7 @@ def _point(sample: Mapping[str, Any]) -> charts.Point:
 
 def _by_step(points: list[charts.Point]) -> list[charts.Point]:
     """Return points in the order of their steps; by number if all have the same step."""
+    # Many users never pass a step, and MLflow writes 0 for all points.
     if len(points) > 1 and len({step for step, _ in points}) == 1:
         return [(float(number), y) for number, (_, y) in enumerate(points)]
     return sorted(points, key=lambda point: point[0])
@@ -277,12 +280,14 @@ def _read(points: Iterable[PointBatch], metrics: Iterable[Metric]) -> dict[str, 
         name: charts.ThinnedLine(sum(metric.count or 0 for metric in same))
         for name, same in series.items()
     }
+    # Points of a series that the document lacks have nowhere to be drawn.
     unknown = charts.ThinnedLine(0)
     targets: dict[tuple[str, str], charts.ThinnedLine] = {}
     for batch in points:
         for name, context, step, number in zip(
             batch.series, batch.context, batch.step, batch.value, strict=True
         ):
+            # Looked up by the text of the file, as splitting it for a million points takes seconds.
             if (line := targets.get((context, name))) is None:
                 line = targets[context, name] = lines.get((_names(context), name), unknown)
             line.add(step, number)

@@ -58,6 +58,7 @@ def application(catalog: Catalog, token: str, host: str | None = None) -> flask.
             flask.abort(403, "This name of the machine is not allowed.")
         sent = flask.request.args.get("token", "")
         if hmac.compare_digest(sent.encode(), token.encode()):
+            # The address without the token is the one in the history of the browser.
             response = flask.redirect(flask.request.path)
             response.set_cookie(_COOKIE, token, httponly=True, samesite="Strict")
             return response
@@ -144,6 +145,7 @@ def document(catalog: Catalog, run_id: str) -> flask.Response:
 
 def compare(catalog: Catalog) -> str:
     """Return two runs compared, or a report of more."""
+    # Each run costs the reading of a document.
     chosen = flask.request.args.getlist("run")[:_MOST_COMPARED]
     if len(chosen) < 2:
         flask.abort(400, "Choose two runs or more to compare them.")
