@@ -167,6 +167,7 @@ def _expect(call: Call, model: str) -> None:
     if not call.before:
         return
     history, model_name = call.translation.history, unquote_key(model.rpartition("/")[2])
+    # Versions come first, as the aliases name them.
     for item in call.before.get("versions") or ():
         version = call.declare_version(model_name, item.get("version"))
         stage = item.get("stage")
