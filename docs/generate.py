@@ -52,6 +52,7 @@ RECORDS = {
     "tags": "entity `tag/<key>/<n>` (mlf:Tag), generated; revision of the previous value, which"
     " is invalidated",
     "tag_delete": "wasInvalidatedBy of the tag's value",
+    "refused": "`mlf:refused` of `session/<k>`; params and tags in it have no records",
     "inputs": "dataset entity (mls:Dataset) identified by its content, used in its role, derived"
     " from the content of the file or the artifact that is its source; models used",
     "outputs": "wasInfluencedBy of the model and the session, with the step",

@@ -21,10 +21,11 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="number of the first program")
     parser.add_argument("--store", choices=STORES, default="sqlite")
+    parser.add_argument("--delivery", choices=("direct", "failover", "deferred"), default="direct")
     arguments = parser.parse_args()
     numbers = range(arguments.seed, arguments.seed + arguments.programs)
     jobs = [
-        Job(numbers[i : i + PROGRAMS_OF_A_PROCESS], arguments.store)
+        Job(numbers[i : i + PROGRAMS_OF_A_PROCESS], arguments.store, arguments.delivery)
         for i in range(0, len(numbers), PROGRAMS_OF_A_PROCESS)
     ]
     done = total = 0

@@ -40,6 +40,7 @@ class Job(NamedTuple):
 
     seeds: range
     store: str
+    delivery: str = "direct"
 
 
 class Workplace:
@@ -202,6 +203,7 @@ def check(job: Job) -> list[str]:
         os.environ.update(
             YPROV_MLFLOW_DIR=str(folder / "state"),
             YPROV_MLFLOW_COLLECTORS="none",
+            YPROV_MLFLOW_DELIVERY=job.delivery,
             MLFLOW_DISABLE_TELEMETRY="true",
             MLFLOW_ALLOW_FILE_STORE="true",
             MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.capture.asking import diff, lineage, query, runs
+    from yprov_mlflow.prov.capture.delivery_mode import deferred
     from yprov_mlflow.prov.capture.folds import fold_metrics
     from yprov_mlflow.prov.capture.model_verbs import (
         log_dataset,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "card",
     "context",
+    "deferred",
     "diff",
     "document",
     "energy",
@@ -56,6 +58,7 @@ _MODULES = {
     "run_views": "card document energy summary",
     "verbs": "context epoch epochs use_collectors",
     "yprov_verbs": "log_execution_command log_metric log_source_code tracked",
+    "delivery_mode": "deferred",
     "folds": "fold_metrics",
     "model_verbs": "log_dataset log_flops_per_batch log_flops_per_epoch log_model_information",
 }

@@ -51,6 +51,9 @@ CODE_FACTS = "code"
 NOTEBOOK_FACTS = "notebook"
 """``FactsCollected.collector`` of the cells that a notebook has executed until a run ended."""
 
+DELIVERY_FACTS = "delivery"
+"""``FactsCollected.collector`` of a session whose calls reach their store later."""
+
 Json = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of JSON values."""
 
@@ -133,6 +136,9 @@ class FactsCollected(Event, kind="facts"):
             started the run come first, those of the process may follow. ``CODE_FACTS`` has what
             ``collectors.code.collect`` returns, ``NOTEBOOK_FACTS`` its ``files`` and ``digest``,
             and ``first_cell`` and ``last_cell``, the numbers of the cells of the run.
+            ``DELIVERY_FACTS`` has ``mode``, the setting ``delivery``, if the store may lack later
+            events of the session, and ``delivered``, the number of the last event before which
+            it has all that it accepts.
     """
 
     collector: str
@@ -427,6 +433,20 @@ class StoreCalled(Event, kind="call"):
     arguments: Mapping[str, Json]
     result: Json = None
     before: Json = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallRefused(Event, kind="refused"):
+    """The store refused, when it was written, what an earlier call of the session had logged.
+
+    Args:
+        content: ``method``, the name of the store's method; ``params`` and ``tags`` by their
+            keys (a tag to delete is None), and ``metrics``, the number of points by their keys.
+        reason: The answer of the store.
+    """
+
+    content: Mapping[str, Json]
+    reason: str = ""
 
 
 FIELDS: Mapping[str, tuple[str, ...]] = {

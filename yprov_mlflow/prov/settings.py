@@ -8,35 +8,23 @@ An empty environment variable counts as unset.
 from __future__ import annotations
 
 import os
-import re
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov import authorship
+from yprov_mlflow.prov import authorship, setting_values
 from yprov_mlflow.prov.errors import SettingsError
 from yprov_mlflow.prov.layout import INDEX
+from yprov_mlflow.prov.redaction import redact
+from yprov_mlflow.prov.setting_values import DIRECT, OFF, OWN
+from yprov_mlflow.prov.uris import DELIVERY_OPTION
 
 FILES = ("yprov-mlflow.toml", "pyproject.toml")
 """Project files; the first one with the table counts."""
 
 TABLE = "yprov-mlflow"
-
-OFF = "off"
-"""Value of ``Settings.index`` if runs leave no documents for it."""
-
-ONE_RUN = "one-run"
-"""Value of ``Settings.ranks`` if all ranks of a job log to one run."""
-
-_OWN = "own"
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off"}
-_COLLECTOR = re.compile(r"-?[a-z0-9][a-z0-9-]*\Z")
-_PATTERN = re.compile(".", re.DOTALL)
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#<>\"{}|\\^`]+\Z")
 
 
 @dataclass(frozen=True)
@@ -50,6 +38,8 @@ class Settings:
     capture: bool
     directory: Path
     fsync_s: float | None
+    delivery: str
+    call_limit_s: float
     max_samples: int
     hash_user: bool
     base_uri: str | None
@@ -119,87 +109,13 @@ class Setting(NamedTuple):
             raise SettingsError.bad_value(name, value, self.allowed, source) from error
 
 
-def _flag(value: Any) -> bool:
-    if (text := str(value).strip().lower()) in _TRUE | _FALSE:
-        return text in _TRUE
-    raise ValueError(value)
-
-
-def _count(value: Any) -> int:
-    # int() accepts true and 1.5 from a project file.
-    if isinstance(value, (bool, float)) or int(value) < 0:
-        raise ValueError(value)
-    return int(value)
-
-
-def _folder(value: Any) -> Path:
-    # Without the check of NUL, the error would come only when the first run is logged.
-    if not isinstance(value, (str, os.PathLike)) or "\0" in os.fspath(value):
-        raise ValueError(value)
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError as error:  # ~name of an unknown user
-        raise ValueError(value) from error
-    if path.exists() and not path.is_dir():
-        raise ValueError(value)
-    return path.absolute()  # the script may change its working directory later
-
-
-def _index(value: Any) -> Path | str:
-    if value is False or str(value).strip().lower() in _FALSE:
-        return OFF
-    if isinstance(value, str) and re.match("https?://", value):
-        return value
-    return _folder(value)
-
-
-def _ranks(value: Any) -> str:
-    if value not in (_OWN, ONE_RUN):
-        raise ValueError(value)
-    return str(value)
-
-
-def _iri(value: Any) -> str:
-    if not isinstance(value, str) or not _IRI.match(value):
-        raise ValueError(value)
-    return value
-
-
-def _fsync(value: Any) -> float | None:
-    text = str(value).strip().lower()
-    return None if text in _FALSE else 0.0 if text == "each" else _amount(value, 0.05, 3600)
-
-
-def _names(value: Any, allowed: re.Pattern[str] = _COLLECTOR) -> tuple[str, ...]:
-    names = value.split(",") if isinstance(value, str) else list(value)
-    if not all(isinstance(name, str) and allowed.match(name.strip()) for name in names):
-        raise ValueError(value)
-    return tuple(name.strip() for name in names)
-
-
-def _sinks(value: Any) -> tuple[str, ...]:
-    names = _names(value)
-    return () if names == ("none",) else names
-
-
-def _amount(value: Any, least: float = 0.0, most: float = sys.float_info.max) -> float:
-    if isinstance(value, bool) or not least <= float(value) <= most:
-        raise ValueError(value)
-    return float(value)
-
-
-def _country(value: Any) -> str:
-    code = str(value).strip().upper()
-    if not re.fullmatch("[A-Z]{3}", code):
-        raise ValueError(value)
-    return code
-
-
 def _switch(
     field: str, variable: str, meaning: str, *, default: bool = False, in_file: bool = True
 ) -> Setting:
     allowed = "1, true, yes or on; 0, false, no or off"
-    return Setting(field, variable, _flag, default, str(int(default)), allowed, meaning, in_file)
+    return Setting(
+        field, variable, setting_values.flag, default, str(int(default)), allowed, meaning, in_file
+    )
 
 
 def default_directory() -> Path:
@@ -229,7 +145,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "directory",
         "YPROV_MLFLOW_DIR",
-        _folder,
+        setting_values.folder,
         default_directory,
         "$XDG_STATE_HOME/yprov-mlflow, else ~/.local/state/yprov-mlflow",
         "a folder, which need not exist yet",
@@ -240,7 +156,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "fsync_s",
         "YPROV_MLFLOW_FSYNC",
-        _fsync,
+        setting_values.fsync,
         None,
         "off",
         "off, each, or seconds, 0.05 to 3600",
@@ -248,9 +164,33 @@ SETTINGS: tuple[Setting, ...] = (
         "each call, or with the first call after so many seconds and when the run ends.",
     ),
     Setting(
+        "delivery",
+        "YPROV_MLFLOW_DELIVERY",
+        setting_values.delivery,
+        DIRECT,
+        DIRECT,
+        "direct, failover or deferred",
+        "When a logging call reaches the store. With `direct`, before it returns, as with plain "
+        "MLflow. With `failover`, the same, but a store that does not answer in time gets the "
+        "calls later, and the program goes on. With `deferred`, always later: a call returns when "
+        "it is in the journal. A URI may have its own value, as in "
+        "`yprov+sqlite:///mlflow.db?yprov-delivery=deferred`. "
+        "[delivery.md](delivery.md) has the details.",
+    ),
+    Setting(
+        "call_limit_s",
+        "YPROV_MLFLOW_CALL_LIMIT",
+        lambda value: setting_values.amount(value, 0.01, 3600),
+        1.0,
+        "1",
+        "seconds, 0.01 to 3600",
+        "How long a logging call waits for a store that is slow or away, with `failover` and "
+        "`deferred`.",
+    ),
+    Setting(
         "max_samples",
         "YPROV_MLFLOW_MAX_SAMPLES",
-        _count,
+        setting_values.count,
         100,
         "100",
         "a whole number, 0 or more",
@@ -266,7 +206,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "base_uri",
         "YPROV_MLFLOW_BASE_URI",
-        _iri,
+        setting_values.iri,
         None,
         "none: identifiers are urn:uuid:…",
         "an absolute URI without a fragment, such as https://prov.example.org/runs/",
@@ -275,7 +215,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "collectors",
         "YPROV_MLFLOW_COLLECTORS",
-        _names,
+        setting_values.names,
         ("default",),
         "default",
         "names of collectors separated by commas, or none, default or all; prefix a name with a "
@@ -286,7 +226,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "sinks",
         "YPROV_MLFLOW_SINKS",
-        _sinks,
+        setting_values.sinks,
         ("report",),
         "report",
         "names of sinks separated by commas, or none",
@@ -298,7 +238,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "index",
         "YPROV_MLFLOW_INDEX",
-        _index,
+        setting_values.index,
         "",
         "index in YPROV_MLFLOW_DIR",
         "a folder, the URL of a SPARQL server, or off",
@@ -309,7 +249,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "end_wait_s",
         "YPROV_MLFLOW_END_WAIT",
-        lambda value: _amount(value, 0, 600),
+        lambda value: setting_values.amount(value, 0, 600),
         0.04,
         "0.04; 10 for runs in a folder for temporary files",
         "seconds, 0 to 600",
@@ -321,8 +261,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "ranks",
         "YPROV_MLFLOW_RANKS",
-        _ranks,
-        _OWN,
+        setting_values.ranks,
+        OWN,
         "own",
         "own or one-run",
         "Whether each rank of a parallel job makes runs of its own, as with MLflow alone, or all "
@@ -332,7 +272,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "interval_s",
         "YPROV_MLFLOW_INTERVAL",
-        lambda value: _amount(value, 0.05, 3600),
+        lambda value: setting_values.amount(value, 0.05, 3600),
         1.0,
         "1",
         "seconds, 0.05 to 3600",
@@ -342,7 +282,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "files_limit",
         "YPROV_MLFLOW_FILES_LIMIT",
-        _count,
+        setting_values.count,
         4_000_000_000,
         "4000000000",
         "a whole number of bytes, 0 or more; 0 hashes no file",
@@ -352,7 +292,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "files_exclude",
         "YPROV_MLFLOW_FILES_EXCLUDE",
-        lambda value: _names(value, _PATTERN),
+        setting_values.patterns,
         (),
         "none",
         "patterns separated by commas, such as *.log,scratch/*; an asterisk matches any text",
@@ -376,7 +316,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "country",
         "YPROV_MLFLOW_COUNTRY",
-        _country,
+        setting_values.country,
         None,
         "none: energy without emissions",
         "an ISO 3166 code of three letters, such as ITA",
@@ -386,7 +326,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "carbon_intensity",
         "YPROV_MLFLOW_CARBON_INTENSITY",
-        _amount,
+        setting_values.amount,
         None,
         "that of the country, if set",
         "a number of grams of CO2 equivalent per kWh",
@@ -396,7 +336,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "cpu_tdp_w",
         "YPROV_MLFLOW_CPU_TDP",
-        _amount,
+        setting_values.amount,
         None,
         "codecarbon's value for the processor's name, else 4 W for each logical processor",
         "a number of watts",
@@ -406,7 +346,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "embodied_g",
         "YPROV_MLFLOW_EMBODIED",
-        _amount,
+        setting_values.amount,
         None,
         "none: unknown",
         "a number of grams of CO2 equivalent",
@@ -428,6 +368,16 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 """All settings, in the order of the documentation."""
+
+
+def delivery(value: object, source: str) -> str:
+    """Return a value of the setting ``delivery`` from another source, such as a URI.
+
+    Raises:
+        SettingsError: The value is not allowed.
+    """
+    setting = next(setting for setting in SETTINGS if setting.field == "delivery")
+    return str(setting.value(DELIVERY_OPTION, value, redact(source)))
 
 
 def load(**overrides: Any) -> Settings:

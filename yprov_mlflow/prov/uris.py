@@ -24,9 +24,28 @@ def has_prefix(uri: object) -> bool:
     return isinstance(uri, str) and uri.startswith(PREFIX)
 
 
+DELIVERY_OPTION = "yprov-delivery"
+"""Option of a URI that asks for capture: ``yprov+sqlite:///m.db?yprov-delivery=deferred``."""
+
+
 def strip_prefix(uri: str) -> str:
-    """Return the URI of the store itself, which MLflow opens."""
-    return uri.removeprefix(PREFIX)
+    """Return the URI of the store itself, which MLflow opens: without our prefix and option."""
+    return split_delivery(uri.removeprefix(PREFIX))[0] if has_prefix(uri) else uri
+
+
+def split_delivery(uri: str) -> tuple[str, str | None]:
+    """Return a URI without our option, and the value of the option; None without one."""
+    base, mark, query = uri.partition("?")
+    if f"{DELIVERY_OPTION}=" not in query:
+        return uri, None
+    value, others = None, []
+    for part in query.split("&"):
+        name, _, text = part.partition("=")
+        if name == DELIVERY_OPTION:
+            value = text
+        else:
+            others.append(part)
+    return base + (mark + "&".join(others) if others else ""), value
 
 
 def with_prefix(uri: str) -> str:

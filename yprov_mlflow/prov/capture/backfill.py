@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,8 +12,9 @@ from mlflow.exceptions import MlflowException
 from yprov_mlflow.prov import events, serialize
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
-from yprov_mlflow.prov.capture.run_document import ExpectedState, Latest, journal_points
+from yprov_mlflow.prov.capture.run_document import ExpectedState, journal_points
 from yprov_mlflow.prov.capture.session import CaptureSession
+from yprov_mlflow.prov.capture.store_answers import point_of, stored_point
 from yprov_mlflow.prov.events import STORE_SESSION, Event
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.redaction import redact_event, redact_field
@@ -108,24 +108,23 @@ class StoreBackfill:
             for metric in mlflow_private.latest_metrics(self.run)
             if thorough
             or (latest := state.metrics.get(metric.key)) is None
-            or _stored(latest) != _stored(_point(metric))
+            or stored_point(metric.key, *latest) != point_of(metric)
         ]
         if not doubtful:
             return
         # Points may be equal: each one in the journals accounts for one in the store.
         journaled = Counter(
-            (key, *_stored((step or 0, timestamp, value)))
+            stored_point(key, step, timestamp, value)
             for key, step, timestamp, value in journal_points(self.folder, frozenset(doubtful))
         )
         for key in sorted(doubtful):
             missing = []
             for metric in self.store.get_metric_history(self.folder.run_id, key):
-                step, timestamp, value = _point(metric)
-                point = (key, *_stored((step, timestamp, value)))
+                point = point_of(metric)
                 if journaled[point] > 0:
                     journaled[point] -= 1
                 else:
-                    missing.append((value, timestamp, step))
+                    missing.append(_columns(metric))
             if missing:
                 columns = map(list, zip(*missing, strict=True))
                 yield self._event(events.MetricsLogged, [key] * len(missing), *columns)
@@ -244,17 +243,6 @@ def _is_stored(logged: str | None, stored: str) -> bool:
     return logged == stored or is_truncated
 
 
-def _point(metric: Any) -> Latest:
-    return integer(metric.step or 0), integer(metric.timestamp), float(metric.value)
-
-
-def _stored(point: Latest) -> tuple[int, int, str]:
-    """Return a point so that it compares equal to itself read back from a store.
-
-    As text, NaN equals NaN. MLflow's SQL store has the largest number for infinity, and no
-    negative zero.
-    """
-    step, timestamp, value = point
-    if math.isinf(value):
-        value = math.copysign(events.LARGEST_FLOAT, value)
-    return step, timestamp, repr(float(value) + 0.0)
+def _columns(metric: Any) -> tuple[float, int, int]:
+    """Return value, timestamp and step of a point."""
+    return float(metric.value), integer(metric.timestamp), integer(metric.step or 0)

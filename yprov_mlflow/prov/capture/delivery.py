@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from yprov_mlflow.prov.capture import call_queue
 from yprov_mlflow.prov.capture.backfill import StoreBackfill
 from yprov_mlflow.prov.capture.open_runs import RunState
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts
@@ -28,8 +29,9 @@ from yprov_mlflow.prov.graph import handover
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE
 from yprov_mlflow.prov.redaction import redact
-from yprov_mlflow.prov.settings import OFF
+from yprov_mlflow.prov.setting_values import OFF
 
+CALLS_TIMEOUT_S = 10.0  # how long a document waits for calls that are written later
 FACTS_TIMEOUT_S = 2.0  # how long a document waits for the first facts of collectors
 LOCK_TIMEOUT_S = 60.0  # how long one process waits for another that writes the same document
 
@@ -90,6 +92,10 @@ def deliver_now(capture: CaptureSession, run_id: str) -> None:
     state = capture.recorder.state(run_id)
     capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
     if state.store is None:
+        return
+    # A document of a run of which the store lacks calls would say that they were taken back.
+    if not call_queue.settle(capture, run_id, CALLS_TIMEOUT_S):
+        capture.queues[state.store].runs[run_id].wants_document = True
         return
     # Reset first: events that are appended meanwhile must make the run dirty again.
     state.dirty = False

@@ -17,8 +17,8 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.capture import mlflow_private, session
-from yprov_mlflow.prov.capture.session import SETTLE, CaptureSession
+from yprov_mlflow.prov.capture import call_queue, mlflow_private, session
+from yprov_mlflow.prov.capture.session import SETTLE, CaptureSession, is_in_memory
 from yprov_mlflow.prov.capture.switch import LOGGER, Boundary
 from yprov_mlflow.prov.collectors import ranks
 from yprov_mlflow.prov.ids import store_of
@@ -219,7 +219,7 @@ def deliver(capture: CaptureSession, run_id: str) -> None:
     """Have a run's document written, and wait for it as long as the settings say."""
     state = capture.recorder.get(run_id)
     thread = None
-    if state is None or not _is_in_memory(mlflow_private.store_uri(state.store)):
+    if state is None or not is_in_memory(mlflow_private.store_uri(state.store)):
         with contextlib.suppress(RuntimeError):
             thread = _thread(capture)
     if thread is None:
@@ -265,14 +265,8 @@ def deliver_later(capture: CaptureSession, run_id: str) -> None:
     """Write the document of a run that has ended again, once the run has been quiet for a while."""
     state = capture.recorder.get(run_id)
     # Other threads do not see a database in memory, and a store has no end.
-    if not (store_of(run_id) or (state and _is_in_memory(mlflow_private.store_uri(state.store)))):
+    if not (store_of(run_id) or (state and is_in_memory(mlflow_private.store_uri(state.store)))):
         _thread(capture).deliver_later(run_id)
-
-
-def _is_in_memory(uri: object) -> bool:
-    """Return whether a store is an SQLite database in memory, which other threads do not see."""
-    text = str(uri)
-    return text.startswith("sqlite:") and (":memory:" in text or text == "sqlite://")
 
 
 def _warn_unfinished(thread: DocumentThread, run_ids: list[str]) -> None:
@@ -301,6 +295,8 @@ def at_exit(capture: CaptureSession, exception: str | None = None) -> None:
         capture.one_run.finish()
     capture.recorder.note_exit(exception)
     end_s = time.monotonic() + TIMEOUT_S
+    if capture.queues:
+        call_queue.settle_at_exit(capture, TIMEOUT_S / 2)
     for run_id in capture.recorder.runs():
         with capture.recorder.warn_only():  # no run may cost another its document
             capture.recorder.finish(run_id)

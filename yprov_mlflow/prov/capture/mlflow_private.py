@@ -102,6 +102,21 @@ def keep_contexts_of_batches(attach: Callable[[str | None, list[Any]], None]) ->
     BatchMetricsLogger.record_metrics = record_metrics
 
 
+def limit_requests(limits: Callable[[], dict[str, Any]]) -> None:
+    """Have ``limits`` add options to each request to a server, such as ``max_retries``."""
+    from mlflow.utils import rest_utils
+
+    original = rest_utils.http_request
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def http_request(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **{**kwargs, **limits()})
+
+    rest_utils.http_request = http_request
+
+
 # -- stores and repositories ---------------------------------------------------------------
 
 _URI = "_yprov_uri"
@@ -343,6 +358,41 @@ def metric_datasets(metrics: Sequence[Any]) -> list[tuple[str, str] | None]:
     if not any(names):
         return [None] * len(names)
     return [n and (n, m.dataset_digest) for n, m in zip(names, metrics, strict=True)]
+
+
+# -- checks of calls, which raise MLflow's own errors ---------------------------------------
+
+
+def _validation() -> Any:
+    from mlflow.utils import validation
+
+    return validation
+
+
+def validate_metric(metric: Any) -> None:
+    """Raise MLflow's error if a point is not valid."""
+    _validation()._validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
+
+
+def validate_param(param: Any) -> None:
+    """Raise MLflow's error if a param is not valid."""
+    _validation()._validate_param(param.key, param.value)
+
+
+def validate_tag(tag: Any) -> None:
+    """Raise MLflow's error if a tag is not valid."""
+    _validation()._validate_tag(tag.key, tag.value)
+
+
+def validate_batch_limits(metrics: Any, params: Any, tags: Any) -> None:
+    """Raise MLflow's error if a batch is too large, or has a param twice."""
+    _validation()._validate_batch_log_limits(metrics, params, tags)
+    _validation()._validate_param_keys_unique(params)
+
+
+def validate_datasets(datasets: Any) -> None:
+    """Raise MLflow's error if datasets cannot be inputs."""
+    _validation()._validate_dataset_inputs(datasets)
 
 
 def metadata_of_open_trace(trace_id: str) -> dict[str, str] | None:

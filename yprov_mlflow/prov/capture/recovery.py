@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import (
+    call_queue,
     dead_runs,
     housekeeping,
     kept_code,
@@ -27,8 +28,10 @@ from yprov_mlflow.prov.capture import (
     sinks,
 )
 from yprov_mlflow.prov.capture import session as process
+from yprov_mlflow.prov.capture.catch_up import catch_up
 from yprov_mlflow.prov.capture.dead_runs import Closing
 from yprov_mlflow.prov.capture.delivery import (
+    CALLS_TIMEOUT_S,
     FACTS_TIMEOUT_S,
     document,
     hand_over,
@@ -240,6 +243,8 @@ def _recover_document(request: _Request, folder: JournalDirectory) -> Outcome:
             return _send(*_store_of(request, folder), folder, names)
         return Outcome(run_id, "current", "", 0, "; ".join(map(str, problems)))
     store, uri = _store_of(request, folder)
+    for reason in catch_up(folder, store):
+        LOGGER.warning("The store refused a call of run %s: %s", run_id, redact(reason))
     failures: list[str] = []
     written = write(
         *(request.capture, folder, store, True),
@@ -378,6 +383,9 @@ def fetch_document(
     with capture.uncaptured():
         state = capture.recorder.get(run_id)
         if state is not None and state.store is not None:
+            if not call_queue.settle(capture, run_id, CALLS_TIMEOUT_S):
+                journals = own_folder(capture, run_id, state)
+                return write_document(journals, out, capture.recorder.settings).files[-1]
             capture.recorder.add_facts(wait_s=FACTS_TIMEOUT_S)
             return _rebuild(capture, own_folder(capture, run_id, state), state.store, out)
         if not folder.exists():

@@ -63,6 +63,11 @@ class ExpectedState:
                 self.tags.update(event.tags)
             case events.TagDeleted():
                 self.tags.pop(event.key, None)
+            case events.CallRefused():
+                for field, values in (("params", self.params), ("tags", self.tags)):
+                    for key, value in mapping(event.content.get(field)).items():
+                        if value is not None and values.get(key) == value:
+                            del values[key]
             case events.InputsLogged():
                 self.datasets.update((str(d["name"]), str(d["digest"])) for d in event.datasets)
                 self.models_in.update(event.models)

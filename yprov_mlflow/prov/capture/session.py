@@ -28,7 +28,7 @@ from yprov_mlflow.prov.collectors.base import Quantity
 from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sampling.opened_files import NO_RUN
-from yprov_mlflow.prov.settings import ONE_RUN
+from yprov_mlflow.prov.setting_values import DIRECT, ONE_RUN
 from yprov_mlflow.prov.uris import is_offline, offline_folder
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
@@ -146,6 +146,8 @@ class CaptureSession:
         self.early_spans: dict[str, list[EarlySpans]] = {}
         # Records those whose run is known by now.
         self.settle: Callable[[], None] = lambda: None
+        # Calls that wait for deferred stores (``call_queue``); a fork writes its own only.
+        self.queues: dict[Any, Any] = {}
         # Wrapped tracking stores, by URI.
         self.tracking: dict[str, Any] = parent.tracking if parent else {}
         self._experiments: BoundedDict[str] = parent._experiments if parent else BoundedDict()
@@ -220,6 +222,20 @@ class CaptureSession:
                 mlflow_private.server_tracking_store()
             store = self.tracking[uri]
         return store.get_experiment("0")
+
+    def delivery_of(self, uri: Any) -> str:
+        """Return how calls reach the store at a URI: by its option, or else the setting.
+
+        Raises:
+            SettingsError: The option has an invalid value.
+        """
+        # A server's answer says that the store has it; other threads do not see stores in memory.
+        # The view of an offline store is on this machine.
+        if self.server or is_in_memory(uri) or is_offline(uri):
+            return DIRECT
+        if option := switch.deliveries.get(uri):
+            return settings.delivery(option, uri)
+        return self.recorder.settings.delivery
 
     def store_behind(self, repository: Any) -> Any:
         """Return the wrapped tracking store of an artifact repository, or None.
@@ -418,6 +434,12 @@ def absolute(uri: str) -> str:
     if "://" not in uri and not uri.startswith("file:") and uri not in _NAMED_STORES:
         return f"file://{os.path.abspath(uri)}"
     return uri
+
+
+def is_in_memory(uri: object) -> bool:
+    """Return whether a store is an SQLite database in memory, which other threads do not see."""
+    text = str(uri)
+    return text.startswith("sqlite:") and (":memory:" in text or text == "sqlite://")
 
 
 existing: CaptureSession | None = None  # the session of this process, once something is captured

@@ -13,11 +13,13 @@ from typing import Any
 
 from yprov_mlflow.prov.capture.mlflow_private import SERVER_STORE_VARIABLE
 from yprov_mlflow.prov.uris import (
+    DELIVERY_OPTION,
     OFFLINE,
     has_prefix,
     is_offline,
     offline_folder,
     offline_uri,
+    split_delivery,
     strip_prefix,
 )
 
@@ -56,7 +58,10 @@ class Switch:
 
     def __init__(self) -> None:
         self.everything = _everything()
-        self.uris = set(filter(None, os.environ.get(_URIS, "").split("\n")))  # without our prefix
+        lines = filter(None, os.environ.get(_URIS, "").split("\n"))
+        # The option of each captured URI, which stands without our prefix and option.
+        self.deliveries: dict[str, str | None] = dict(map(split_delivery, lines))
+        self.uris = set(self.deliveries)
         self.on = self.everything or bool(self.uris)
         self.wrapped: set[type] = set()  # classes of stores that are wrapped already
         self.broken = False  # capture failed to start; this process continues without it
@@ -66,16 +71,26 @@ class Switch:
             self._choose_driver(uri)
         self.unwrap(os.environ.get(SERVER_STORE_VARIABLE))
 
-    def capture(self, uri: str | None = None) -> None:
-        """Capture the store at ``uri``, by default every store, here and in child processes."""
+    def capture(self, uri: str | None = None, delivery: str | None = None) -> None:
+        """Capture the store at ``uri``, by default every store, here and in child processes.
+
+        ``delivery`` is the option of the URI; without one, an earlier one of this store stays.
+        """
         if uri is None:
             self.everything = True
             os.environ[VARIABLE] = "1"
-        elif uri not in self.uris:
+        elif uri not in self.uris or (delivery and delivery != self.deliveries.get(uri)):
             self.uris.add(uri)
+            self.deliveries[uri] = delivery or self.deliveries.get(uri)
             self._choose_driver(uri)
-            os.environ[_URIS] = "\n".join(sorted(self.uris))
+            os.environ[_URIS] = "\n".join(sorted(map(self._line, self.uris)))
         self.on = True
+
+    def _line(self, uri: str) -> str:
+        """Return a URI with its option."""
+        delivery = self.deliveries.get(uri)
+        mark = "&" if "?" in uri else "?"
+        return f"{uri}{mark}{DELIVERY_OPTION}={delivery}" if delivery else uri
 
     def captures(self, uri: object) -> bool:
         """Return whether the store at ``uri``, without our prefix, is captured."""
@@ -87,8 +102,9 @@ class Switch:
         That of an offline store is returned with an absolute folder, and captured.
         """
         if has_prefix(uri):
+            _, delivery = split_delivery(uri)
             uri = strip_prefix(uri)
-            self.capture(uri)
+            self.capture(uri, delivery)
         if is_offline(uri):
             absolute = _absolute(uri)
             if absolute != uri and os.environ.get(_TRACKING_URI) == uri:

@@ -16,6 +16,8 @@ from typing import Any, cast
 
 from yprov_mlflow.prov.capture import (
     artifacts,
+    call_queue,
+    deferred,
     document_thread,
     handlers,
     mlflow_private,
@@ -24,6 +26,7 @@ from yprov_mlflow.prov.capture import (
     session,
 )
 from yprov_mlflow.prov.capture.switch import switch
+from yprov_mlflow.prov.setting_values import DIRECT
 
 _HIDDEN_METHODS = frozenset(mlflow_private.HARD_DELETES.values())
 
@@ -41,7 +44,8 @@ def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     if isinstance(instance, Wrapped):
         return instance
     current = session.get(uri)
-    instance.__class__ = _subclass(cast(type, type(instance)), kind)
+    mode = current.delivery_of(uri) if kind == "tracking" else DIRECT
+    instance.__class__ = _subclass(cast(type, type(instance)), kind, mode)
     if kind != "artifacts":
         switch.wrapped.add(type(instance))
         mlflow_private.set_store_uri(instance, uri)
@@ -52,8 +56,18 @@ def wrap(instance: Any, kind: str, uri: Any = None) -> Any:
     return instance
 
 
+def deliver(capture: session.CaptureSession, store: Any, mode: str) -> None:
+    """Have the calls of a wrapped tracking store reach it in another way from now on."""
+    if (queue := capture.queues.get(store)) is not None:
+        queue.flush(None, call_queue.END_TIMEOUT_S)
+        queue.mode = mode
+    store.__class__ = _subclass(type(store).captured_from, "tracking", mode)
+    switch.wrapped.add(type(store))
+    mlflow_private.rebind_async_queue(store)
+
+
 @functools.cache
-def _subclass(base: type, kind: str) -> type:
+def _subclass(base: type, kind: str, mode: str = DIRECT) -> type:
     """Return a subclass that looks like its base, and whose pickles are wrapped when loaded.
 
     The state is pickled apart from the object, to which it may refer: the queue of asynchronous
@@ -66,6 +80,11 @@ def _subclass(base: type, kind: str) -> type:
     names = ("__module__", "__qualname__", "__doc__")
     own = {name: getattr(base, name) for name in names}
     own["__reduce_ex__"] = __reduce_ex__
+    own["captured_from"] = base
+    if mode != DIRECT:
+        captured = _subclass(base, kind)
+        later = deferred.methods(base, captured, mode)
+        return type(base.__name__, (captured,), {**own, "delivery": mode, **later})
     methods = _repository_methods(base) if kind == "artifacts" else _store_methods(base, kind)
     return type(base.__name__, (base, Wrapped), {**own, **methods})
 

@@ -118,6 +118,16 @@ class JournalWriter:
         # Called about once a second while events are written.
         self.on_check: Callable[[], None] | None = None
 
+    @property
+    def last(self) -> int:
+        """The number of the last event; -1 before the first."""
+        return self._seq - 1
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the file has every event, as far as the last attempt to write says."""
+        return not self._held
+
     def append(self, cls: type[Event], *fields: Any) -> None:
         """Write one event; the operating system has it when this returns.
 

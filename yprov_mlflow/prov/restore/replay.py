@@ -121,6 +121,8 @@ def _apply_to_run(run: Run, event: Event) -> bool:
             run.output_models += [pair for pair in pairs if pair not in run.output_models]
         case ArtifactsLogged(owner=None):
             _change_files(run.artifacts, event)
+        case ev.CallRefused():
+            _take_back(run, event)
         case ev.ObjectRead() | ev.SessionEnded():
             pass  # no store of MLflow keeps what a program read, or how its process ended
         case _:
@@ -163,6 +165,14 @@ def _change(run: Run, field: str, value: str | int | None) -> None:
     if before not in (None, value):
         run.earlier.setdefault(field, set()).add(before)
     setattr(run, field, value)
+
+
+def _take_back(run: Run, event: ev.CallRefused) -> None:
+    """Remove params and tags that the store has refused."""
+    for field, values in (("params", run.params), ("tags", run.tags)):
+        for key, value in literals.mapping(event.content.get(field)).items():
+            if value is not None and values.get(key) == value:
+                del values[key]
 
 
 def _require_whole(time_ms: object) -> None:

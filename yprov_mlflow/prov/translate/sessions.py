@@ -8,6 +8,7 @@ from typing import Any
 from yprov_mlflow.prov.authorship import TABLE
 from yprov_mlflow.prov.events import (
     CODE_FACTS,
+    DELIVERY_FACTS,
     JOURNAL_FACTS,
     NOTEBOOK_FACTS,
     OVERLAP_FACTS,
@@ -29,8 +30,8 @@ _STATUSES = frozenset("DELETED FAILED FINISHED KILLED PENDING READY RUNNING SCHE
 
 # The facts about code became the plan of associations, before all sessions were added; those of the
 # journal are attributes of the session, overlaps those of the energy of the node, and what the
-# project file states is about the run.
-_ELSEWHERE = frozenset({"git", NOTEBOOK_FACTS, JOURNAL_FACTS, OVERLAP_FACTS, TABLE})
+# project file states is about the run. Those of delivery are for ``recover``.
+_ELSEWHERE = frozenset({"git", NOTEBOOK_FACTS, JOURNAL_FACTS, OVERLAP_FACTS, DELIVERY_FACTS, TABLE})
 
 _SOFTWARE = {"mlflow": "mlf:tracker", "yprov_mlflow": "mlf:recorder"}
 """The roles of packages, by the facts that are their versions."""
@@ -97,6 +98,7 @@ def _add_session(
         "mlf:token": text(span.token),
         "mlf:status": status(span.status),
         "mlf:partial": partial(lost.get("problems", ())),
+        "mlf:refused": translation.refusals.pop(span.token, None),
         **_code_attributes(collected),
         **(span.ending.attributes if span.ending is not None else {}),
         "dcterms:isPartOf": None if store_level else name(f"{RUN}:run"),

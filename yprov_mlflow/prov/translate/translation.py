@@ -40,6 +40,7 @@ class Translation:
         users: Agent of each session's user, by token.
         hosts: Name of each session's host, by token.
         plans: Entity of each session's code, by token.
+        refusals: The calls of each session that the store refused, by token.
         training: Datasets and models in the order in which they were logged.
         models_created: Models created so far.
         models_to_create: All models that some event of the document creates.
@@ -63,6 +64,7 @@ class Translation:
     users: dict[str, str] = dataclasses.field(default_factory=dict)
     hosts: dict[str, str] = dataclasses.field(default_factory=dict)
     plans: dict[str, str] = dataclasses.field(default_factory=dict)
+    refusals: dict[str, str | None] = dataclasses.field(default_factory=dict)
     training: TrainingStages = dataclasses.field(default_factory=TrainingStages)
     models_created: set[str] = dataclasses.field(default_factory=set)
     models_to_create: set[str] = dataclasses.field(default_factory=set)

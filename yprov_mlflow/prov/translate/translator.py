@@ -29,6 +29,7 @@ from yprov_mlflow.prov.translate.measurements import Measurements
 from yprov_mlflow.prov.translate.metrics import add_metrics
 from yprov_mlflow.prov.translate.point_batches import PointsSink
 from yprov_mlflow.prov.translate.points import Points
+from yprov_mlflow.prov.translate.refusals import refused_calls, without_refused
 from yprov_mlflow.prov.translate.store_calls import on_call
 from yprov_mlflow.prov.translate.store_calls.registry import add_model_types
 from yprov_mlflow.prov.translate.store_calls.spans import add_spans
@@ -79,7 +80,7 @@ class Translator:
 
     def finish(self) -> Document:
         """Return the document of all events; call it once."""
-        log = sorted(self._events, key=_order)
+        log = without_refused(sorted(self._events, key=_order))
         store = ids.store_of(self._run_id)
         created = next(iter(_of(events.RunCreated, log)), None)
         uuid = created.store.get("uuid") if created is not None else None
@@ -242,6 +243,7 @@ def _add_sessions(
     for session, by_collector in facts_by_session.items():
         started = by_collector.get("session", {})
         translation.hosts[session] = str(started.get("host") or "unknown")
+        translation.refusals[session] = refused_calls(log, session)
         if started.get("user"):
             translation.users[session] = translation.user(started["user"])
     collected = _of(events.FactsCollected, log)

@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import validation
 
 from yprov_mlflow.prov.capture import mlflow_private
+from yprov_mlflow.prov.capture.mlflow_objects import dataset_input
 from yprov_mlflow.prov.errors import StoreError
 from yprov_mlflow.prov.events import TERMINAL
 from yprov_mlflow.prov.restore.artifact_files import parent_of, sha256_of
@@ -36,7 +37,6 @@ from yprov_mlflow.prov.state import Run
 
 _PARENT, _USER, _NAME = "mlflow.parentRunId", "mlflow.user", "mlflow.runName"
 _UNKNOWN_USER = "unknown"  # of runs that a client creates without a user
-_REQUIRED = ("name", "digest", "source_type", "source")
 
 
 class Runs:
@@ -204,7 +204,7 @@ class Runs:
         self._write_points(run_id, todo, label)
         if todo.datasets:
             with session.reporting(f"{label}, inputs"):
-                self._client.log_inputs(run_id, [_dataset_input(data) for data in todo.datasets])
+                self._client.log_inputs(run_id, [dataset_input(data) for data in todo.datasets])
         with session.reporting(f"{label}, status"):
             if todo.status and run.status in TERMINAL:
                 self._client.set_terminated(run_id, run.status, run.end_time_ms)
@@ -250,10 +250,3 @@ class Runs:
         for run_id in self._deleted:
             with self._session.reporting(f"run {run_id}, its deletion"):
                 self._client.delete_run(run_id)
-
-
-def _dataset_input(data: Mapping[str, Any]) -> Any:
-    required = {field: data.get(field) or "" for field in _REQUIRED}
-    dataset = Dataset(**required, schema=data.get("schema"), profile=data.get("profile"))
-    tags = [InputTag(key, str(value)) for key, value in (data.get("tags") or {}).items()]
-    return DatasetInput(dataset, tags)

@@ -116,6 +116,8 @@ def _run_events(
     datasets, models = run_events.inputs(index)
     if datasets or models:
         yield make(events.InputsLogged, datasets, models)
+    for content, reason in run_events.refusals(index):
+        yield make(events.CallRefused, content, reason)
     files, most = accessed_files.fields(index)
     if files or most is not None:
         yield make(events.FilesAccessed, files, most)

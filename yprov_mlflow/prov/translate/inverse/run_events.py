@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from yprov_mlflow.prov.model.document import Record
 from yprov_mlflow.prov.model.identifiers import RUN, STORE
+from yprov_mlflow.prov.model.literals import mapping
 from yprov_mlflow.prov.translate.datasets import CONTEXT, SOURCE_SHA256, TERMS, USAGE_TERMS
 from yprov_mlflow.prov.translate.inverse.document_index import (
     RUN_ID,
@@ -115,6 +117,13 @@ def tags(index: DocumentIndex) -> dict[str, str]:
     if index.live and _NAME_TAG in values and name is not None:
         values[_NAME_TAG] = name
     return values
+
+
+def refusals(index: DocumentIndex) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield content and reason of each ``CallRefused``."""
+    for activity in index.activities.values():
+        for call in map(mapping, as_json(activity, "mlf:refused") or ()):
+            yield {k: v for k, v in call.items() if k != "reason"}, str(call.get("reason", ""))
 
 
 # -- inputs, outputs and files -------------------------------------------------------------
