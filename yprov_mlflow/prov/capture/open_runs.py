@@ -173,6 +173,8 @@ class OpenRuns:
     def leave_run(self, run_id: str) -> None:
         """Note that this process ends its part of a run that other ranks go on with."""
         if (state := self._runs.get(run_id)) is not None:
+            reason = "the rank ended its part of the run"
+            self._append(state, SessionEnded, "", "exit", reason, now_ns(), {})
             self.ended(state)
             # The rank that ends the run writes the document.
             state.dirty = False

@@ -15,6 +15,7 @@ from pathlib import Path
 import mlflow
 
 from yprov_mlflow.prov import settings
+from yprov_mlflow.prov.capture import dead_runs
 from yprov_mlflow.prov.capture.run_document import write_document
 from yprov_mlflow.prov.capture.session import absolute
 from yprov_mlflow.prov.errors import DeliveryError, first_line
@@ -31,6 +32,7 @@ from yprov_mlflow.prov.restore.restore_report import MALFORMED, UP_TO_DATE, Rest
 from yprov_mlflow.prov.restore.sync_ledger import SyncLedger
 from yprov_mlflow.prov.restore.target_options import TargetOptions
 from yprov_mlflow.prov.restore.targets import Target, open_target
+from yprov_mlflow.prov.sampling.liveness import Observer
 from yprov_mlflow.prov.state import Run
 from yprov_mlflow.prov.uris import SCHEME, strip_prefix
 
@@ -131,6 +133,10 @@ class _Pass:
         self.to = strip_prefix(request.to if request.to is not None else recorded)
         self._name = redact(absolute(self.to))
         self._is_origin = self._name == group.uri
+        # No store knows another end of an offline run than its journals.
+        is_offline = group.uri.partition(":")[0] == SCHEME
+        self._observer = Observer(root) if is_offline else None
+        self._uri = group.uri
         self._builder = StateBuilder()
         self._complete: list[tuple[RunJournals, bool]] = []
 
@@ -176,6 +182,7 @@ class _Pass:
             report.count("run", UP_TO_DATE)
             return
         label = f"store {store_of(run_id)}" if is_store else f"run {run_id}"
+        self._close_if_dead(folder, report)
         losses, shared = len(report.losses), self._builder.count
         journals = RunJournals(folder)
         try:
@@ -191,6 +198,16 @@ class _Pass:
         if len(report.losses) == losses:
             alone = not is_store and self._builder.count == shared
             self._complete.append((journals, alone))
+
+    def _close_if_dead(self, folder: JournalDirectory, report: RestoreReport) -> None:
+        """Add the end to the journals of an offline run whose processes have died without one."""
+        if self._observer is None:
+            return
+        decision = dead_runs.closing(folder, self._observer)
+        if decision is not None and decision.status:
+            dead_runs.record_end(folder, decision, self._uri)
+            change = f"its processes have died; it ends as {decision.status}: {decision.why}"
+            report.add_change(f"run {folder.run_id}", change)
 
     def _is_wanted(self, run: Run, target: Target, report: RestoreReport) -> bool:
         label = f"run {run.run_id}"
