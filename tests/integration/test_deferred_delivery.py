@@ -213,7 +213,7 @@ def test_faults_of_a_server_lose_and_double_nothing(
         assert process.returncode == 0, err[-3000:]
         proxy.share = 0.0
         run_id, slowest = json.loads(out.splitlines()[-1])
-        sandbox.yprov("recover", "--run", run_id)
+        sandbox.yprov("recover", "--run", run_id, "--yes")
     assert sum(proxy.counts[kind] for kind in kinds) > 3
     check_logged(file_server.uri, run_id, 300)
     assert MlflowClient(file_server.uri).get_run(run_id).info.status == "FINISHED"
@@ -237,7 +237,7 @@ def test_server_that_goes_away_stops_no_program(
         proxy.is_away = False
         run_id, _ = json.loads(out.splitlines()[-1])
         assert MlflowClient(file_server.uri).get_run(run_id).info.status == "RUNNING"
-        sandbox.yprov("recover", "--run", run_id)
+        sandbox.yprov("recover", "--run", run_id, "--yes")
         check_logged(file_server.uri, run_id, 200)
         assert sandbox.document(run_id, file_server.uri).status == "FINISHED"
         sandbox.yprov("recover", "--run", run_id, "--again")
@@ -256,7 +256,7 @@ def test_server_that_comes_back_gets_all(sandbox: Sandbox, file_server: Server) 
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err[-3000:]
     run_id, _ = json.loads(out.splitlines()[-1])
-    assert (err.count("does not answer"), err.count("answers again")) == (1, 1)
+    assert (err.count("does not answer"), err.count("has all calls")) == (1, 1)
     check_logged(file_server.uri, run_id, 250)
     assert sandbox.document(run_id, file_server.uri).status == "FINISHED"
 
@@ -288,7 +288,7 @@ def test_killed_process_loses_no_call_that_returned(sandbox: Sandbox, store: str
     process.send_signal(signal.SIGKILL)
     remaining, _ = process.communicate()
     acknowledged = int((remaining.splitlines() or [last])[-1] or last)
-    sandbox.yprov("recover", "--run", run_id)
+    sandbox.yprov("recover", "--run", run_id, "--yes")
     client = MlflowClient(uri)
     history = client.get_metric_history(run_id, "m")
     steps = sorted(metric.step for metric in history)

@@ -40,6 +40,9 @@ class StoreQueue(CallWriter):
 
     def __init__(self, capture: CaptureSession, store: Any, base: Any, mode: str) -> None:
         super().__init__(capture, store, base)
+        if capture.is_forked and (engine := getattr(store, "engine", None)) is not None:
+            # Connections to a database do not survive a fork; the parent goes on with them.
+            engine.dispose(close=False)
         self.mode = mode
         self.limit_s = capture.recorder.settings.call_limit_s
         self._changed = threading.Condition(self.lock)

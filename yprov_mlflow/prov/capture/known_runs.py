@@ -33,6 +33,7 @@ class KnownRun:
     def __init__(
         self, run: Any, *, on_files: bool = False, models: Container[str] = frozenset()
     ) -> None:
+        self.run = run
         self.info = run.info if run is not None else None
         self.active = run is None or run.info.lifecycle_stage == LifecycleStage.ACTIVE
         data = run.data if run is not None else None

@@ -179,6 +179,11 @@ def is_called_by_client(depth: int = 1) -> bool:
     return str(sys._getframe(depth + 1).f_globals.get("__name__")).startswith(_CLIENTS)
 
 
+def is_printing_url(depth: int = 1) -> bool:
+    """Return whether MLflow reads a run only to print its URL, as it does at the end of a run."""
+    return sys._getframe(depth + 1).f_code.co_name == "_log_url"
+
+
 def rebind_async_queue(store: Any) -> None:
     """Have a store's queue of asynchronous logging call the method that the store has now."""
     # ``AbstractStore.__init__`` passes the bound method of the original class to its queue.

@@ -146,6 +146,7 @@ class CaptureSession:
         self.early_spans: dict[str, list[EarlySpans]] = {}
         # Records those whose run is known by now.
         self.settle: Callable[[], None] = lambda: None
+        self.is_forked = parent is not None
         # Calls that wait for deferred stores (``call_queue``); a fork writes its own only.
         self.queues: dict[Any, Any] = {}
         # Wrapped tracking stores, by URI.
