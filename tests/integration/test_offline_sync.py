@@ -1,4 +1,4 @@
-"""Offline runs are brought into a database: with ids and artifacts, and an end if they were killed."""
+"""Offline runs are brought into a database with ids and artifacts, and killed ones get an end."""
 
 from __future__ import annotations
 
