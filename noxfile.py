@@ -149,6 +149,13 @@ def standards(session: nox.Session) -> None:
     session.run("python", "tests/standards/check.py", *session.posargs)
 
 
+@nox.session(python="3.11")
+def long(session: nox.Session) -> None:
+    """Run the tests that the usual run leaves out because they take too long."""
+    session.install(".[test]")
+    session.run("pytest", "-n", "2", "-m", "long", *session.posargs)
+
+
 SKINNY = """
 import yprov_mlflow as mlflow
 

@@ -243,7 +243,7 @@ def test_requeued_job_continues_the_run_that_was_closed(scenarios: Scenarios) ->
     assert any("event/close/" in key for key in records)
 
 
-@pytest.mark.parametrize("kind", ["files", "http"])
+@pytest.mark.parametrize("kind", ["files", pytest.param("http", marks=pytest.mark.long)])
 def test_runs_of_other_stores_are_closed(sandbox: Sandbox, plain_server: Server, kind: str) -> None:
     uri = sandbox.files if kind == "files" else plain_server.uri
     done = sandbox.train(SCENARIOS, f"yprov+{uri}", "kill", YPROV_MLFLOW_COLLECTORS="none")

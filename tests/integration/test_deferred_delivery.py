@@ -80,6 +80,10 @@ def state(uri: str, run_id: str) -> dict[str, Any]:
     }
 
 
+LONG = pytest.mark.long
+FILES = pytest.param("files", marks=LONG)
+
+
 @pytest.fixture(scope="module")
 def file_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server on files, which keeps each point that it gets, doubled ones too."""
@@ -90,7 +94,7 @@ def file_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("delivery", ["deferred", "failover"])
-@pytest.mark.parametrize("store", ["sqlite", "files"])
+@pytest.mark.parametrize("store", ["sqlite", FILES])
 def test_store_is_as_with_plain_mlflow(sandbox: Sandbox, store: str, delivery: str) -> None:
     uri = getattr(sandbox, store)
     plain = sandbox.train(PROGRAM, uri).json
@@ -137,7 +141,7 @@ print(json.dumps(raised))
 """
 
 
-@pytest.mark.parametrize("store", ["sqlite", "files"])
+@pytest.mark.parametrize("store", ["sqlite", FILES])
 def test_errors_are_raised_at_the_call(sandbox: Sandbox, store: str) -> None:
     uri = getattr(sandbox, store)
     sandbox.train("import mlflow; mlflow.search_experiments()", uri)
@@ -198,7 +202,7 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> 
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("delivery", ["deferred", "failover"])
+@pytest.mark.parametrize("delivery", ["deferred", pytest.param("failover", marks=LONG)])
 def test_faults_of_a_server_lose_and_double_nothing(
     sandbox: Sandbox, file_server: Server, delivery: str
 ) -> None:
@@ -220,7 +224,7 @@ def test_faults_of_a_server_lose_and_double_nothing(
     assert slowest < 6.0  # three calls of up to 1 s each, on a machine under load
 
 
-@pytest.mark.parametrize("delivery", ["deferred", "failover"])
+@pytest.mark.parametrize("delivery", [pytest.param("deferred", marks=LONG), "failover"])
 def test_server_that_goes_away_stops_no_program(
     sandbox: Sandbox, file_server: Server, delivery: str
 ) -> None:
@@ -277,7 +281,7 @@ for i in range(1_000_000):
 """
 
 
-@pytest.mark.parametrize("store", ["sqlite", "files"])
+@pytest.mark.parametrize("store", ["sqlite", FILES])
 def test_killed_process_loses_no_call_that_returned(sandbox: Sandbox, store: str) -> None:
     uri = getattr(sandbox, store)
     process = start(sandbox, KILLED, f"yprov+{uri}?yprov-delivery=deferred")
@@ -318,7 +322,7 @@ print(json.dumps(run_id))
 """
 
 
-@pytest.mark.parametrize("store", ["sqlite", "files"])
+@pytest.mark.parametrize("store", ["sqlite", FILES])
 def test_refused_param_is_not_in_the_document(sandbox: Sandbox, store: str) -> None:
     uri = getattr(sandbox, store)
     done = sandbox.train(REFUSED, f"yprov+{uri}?yprov-delivery=deferred", uri)

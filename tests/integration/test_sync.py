@@ -346,7 +346,7 @@ def test_secrets_stay_withheld(sandbox: Sandbox, database: str) -> None:
 # -- interruptions -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["database", "folder"])
+@pytest.mark.parametrize("kind", ["database", pytest.param("folder", marks=pytest.mark.long)])
 def test_killed_synchronizations_are_finished_by_the_next(
     logged: Sandbox, online: Contents, database: str, tmp_path: Path, kind: str
 ) -> None:

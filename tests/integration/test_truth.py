@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from truth.programs import trained_on
 
-STORES = [("sqlite", 6), ("file", 6), ("server", 2), ("offline", 6)]
+STORES = [("sqlite", 6), ("file", 6), ("server", 2), ("offline", 3)]
 
 
 @pytest.mark.parametrize(("store", "programs"), STORES)
