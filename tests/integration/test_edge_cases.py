@@ -519,8 +519,8 @@ def test_recover_after_kill_has_all_metrics(sandbox: Sandbox) -> None:
     document = sandbox.document(done.json)
     assert document.values("loss") == [step / 7 for step in range(250)]
     assert document.params == {"lr": "0.1"}
-    assert client.get_run(done.json).info.status == "RUNNING"
-    assert document.status == "RUNNING"
+    assert client.get_run(done.json).info.status == "FAILED"
+    assert document.status == "FAILED"
 
 
 def test_run_resumed_in_new_process_has_two_sessions(sandbox: Sandbox) -> None:

@@ -13,8 +13,8 @@ COMMANDS = sorted(main.commands)
 
 def test_commands():
     words = (
-        "card convert crate diff doctor energy index lineage push query recover rerun restore run"
-        " runs show validate why workflow"
+        "card convert crate diff doctor energy index journals lineage push query recover report"
+        " rerun restore run runs seal show sync ui validate verify why workflow"
     )
     assert words.split() == COMMANDS
 

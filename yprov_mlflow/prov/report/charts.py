@@ -6,6 +6,7 @@ Lines are thinned, so that a metric of a million points stays small.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import NamedTuple
@@ -21,6 +22,7 @@ _LOG_RATIO = 1000.0
 """Positive values that differ by more than this factor are drawn on a logarithmic scale."""
 
 _TICKS = 4
+_LARGEST_EXPONENT = math.log10(sys.float_info.max) - 1e-9
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#c026d3", "#dc2626", "#0891b2", "#65a30d", "#7c3aed")
 """Colors of lines, legible on white and on dark gray."""
@@ -124,7 +126,9 @@ class _Scale:
             part = number / (_TICKS - 1)
             value = 2 * (self._low * (1 - part) + self._high * part)
             position = self._start + part * (self._end - self._start)
-            yield position, f"{10**value if self.is_log else value:.3g}"
+            # The end of a range may be a little beyond the largest float.
+            shown = 10.0 ** min(value, _LARGEST_EXPONENT) if self.is_log else value
+            yield position, f"{shown:.3g}"
 
 
 def _scales(xs: Iterable[float], ys: Iterable[float], *, log_x: bool) -> tuple[_Scale, _Scale]:

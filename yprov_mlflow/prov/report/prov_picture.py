@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from yprov_mlflow.prov.model.relations import ELEMENTS
+from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
 from yprov_mlflow.prov.views.document_reader import (
     DocumentReader,
     Record,
@@ -28,23 +28,24 @@ _MOST_ALIKE = 6
 
 _MOST_NAMES = 3
 
-# Each relation: the attribute of what comes first, that of what follows, and the word on the arrow.
-RELATIONS: Mapping[str, tuple[str, str, str]] = {
-    "used": ("prov:entity", "prov:activity", "used by"),
-    "wasGeneratedBy": ("prov:activity", "prov:entity", "made"),
-    "wasDerivedFrom": ("prov:usedEntity", "prov:generatedEntity", "source of"),
-    "wasInformedBy": ("prov:informant", "prov:informed", "informed"),
-    "wasStartedBy": ("prov:starter", "prov:activity", "started"),
-    "wasEndedBy": ("prov:activity", "prov:trigger", "ended by"),
-    "wasInvalidatedBy": ("prov:entity", "prov:activity", "ended by"),
-    "wasAttributedTo": ("prov:agent", "prov:entity", "author of"),
-    "wasAssociatedWith": ("prov:agent", "prov:activity", "responsible for"),
-    "actedOnBehalfOf": ("prov:responsible", "prov:delegate", "represented by"),
-    "wasInfluencedBy": ("prov:influencer", "prov:influencee", "influenced"),
-    "specializationOf": ("prov:generalEntity", "prov:specificEntity", "has version"),
-    "alternateOf": ("prov:alternate2", "prov:alternate1", "is also"),
-    "hadMember": ("prov:collection", "prov:entity", "contains"),
-    "mentionOf": ("prov:generalEntity", "prov:specificEntity", "mentioned as"),
+# Each relation: which of its formal attributes comes first and which follows, in time or as cause,
+# and the word on the arrow.
+_FLOWS: Mapping[str, tuple[int, int, str]] = {
+    "used": (1, 0, "used by"),
+    "wasGeneratedBy": (1, 0, "made"),
+    "wasDerivedFrom": (1, 0, "source of"),
+    "wasInformedBy": (1, 0, "informed"),
+    "wasStartedBy": (2, 0, "started"),
+    "wasEndedBy": (0, 1, "ended by"),
+    "wasInvalidatedBy": (0, 1, "ended by"),
+    "wasAttributedTo": (1, 0, "author of"),
+    "wasAssociatedWith": (1, 0, "responsible for"),
+    "actedOnBehalfOf": (1, 0, "represented by"),
+    "wasInfluencedBy": (1, 0, "influenced"),
+    "specializationOf": (1, 0, "has version"),
+    "alternateOf": (1, 0, "is also"),
+    "hadMember": (0, 1, "contains"),
+    "mentionOf": (1, 0, "mentioned as"),
 }
 
 # Types of records that the summary joins to one node for each activity, with the word for many.
@@ -118,7 +119,9 @@ def picture(document: Source, level: Level = "summary") -> Picture:
 
 
 def _arrows(reader: DocumentReader, node_of: Mapping[str, str]) -> Iterator[Arrow]:
-    for section, (first, second, word) in RELATIONS.items():
+    for section, (source, target, word) in _FLOWS.items():
+        formals = KINDS[section].formals
+        first, second = formals[source], formals[target]
         for record in reader.section(section).values():
             ends = (node_of.get(str(record.get(first))), node_of.get(str(record.get(second))))
             if ends[0] is not None and ends[1] is not None and ends[0] != ends[1]:
