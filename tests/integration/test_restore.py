@@ -819,11 +819,14 @@ def test_target_that_cannot_look_up_an_object_is_reported(
 def test_point_of_several_models_is_logged_once(target: Target, tmp_path: Path) -> None:
     columns = ["m"] * 3, array("d", [1] * 3), array("q", [TIME_MS] * 3), array("q", [0] * 3)
     points = (MetricsLogged, *columns, (), None, ["m-1", "m-2", None])
-    target.write("1/a", run_events("a" * 32, "1", "main", points))
+    models = [(ModelLogged, m, m, None, "READY", "1") for m in ("m-1", "m-2")]
+    target.write("1/a", run_events("a" * 32, "1", "main", points, *models))
     uri = f"file://{tmp_path / 'files'}"
     run_id = target.restore(uri).ids[f"run {'a' * 32}"]
-    history = mlflow.MlflowClient(uri, uri).get_metric_history(run_id, "m")
-    assert len(history) == 2  # the point of both models, and one that is equal to it
+    client = mlflow.MlflowClient(uri, uri)
+    # The point of both models, and one that is equal to it.
+    assert len(client.get_metric_history(run_id, "m")) == 2
+    assert [len(client.get_logged_model(m).metrics) for m in ("m-1", "m-2")] == [1, 1]
 
 
 def _has_traces(client: Any, report: RestoreReport, made: StoreIds) -> None:

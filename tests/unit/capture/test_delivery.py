@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from yprov_mlflow.prov.capture import delivery, recovery, session
+from yprov_mlflow.prov.capture import delivery, housekeeping, recovery, session
 from yprov_mlflow.prov.events import TagsSet
 from yprov_mlflow.prov.journal import JournalDirectory, JournalWriter
 
@@ -33,7 +33,9 @@ def test_journal_that_cannot_be_removed_is_reported_for_its_run(
     def fail(*_: Any) -> None:
         raise ERROR
 
-    monkeypatch.setattr(recovery, "_prune", fail)
+    monkeypatch.setattr(housekeeping, "_is_finished", lambda *_: True)
+    monkeypatch.setattr(JournalDirectory, "is_current", lambda _: True)
+    monkeypatch.setattr(housekeeping.shutil, "rmtree", fail)
     outcomes = list(recovery.recover(prune_days=0))
     assert [(outcome.run_id, outcome.state) for outcome in outcomes] == [
         ("a", "failed"),

@@ -64,4 +64,7 @@ print(sorted(n for n in sys.modules if n.startswith("yprov_mlflow.")))
     capture = "yprov_mlflow.prov.capture"
     light = ("dropin", "entry", "mlflow_private", "patches", "switch")
     modules = [capture, *(f"{capture}.{name}" for name in light)]
-    assert ours == str(sorted([*modules, "yprov_mlflow.prov", "yprov_mlflow.prov.uris"]))
+    prov = ("drivers", "errors", "uris")
+    assert ours == str(
+        sorted([*modules, "yprov_mlflow.prov", *(f"yprov_mlflow.prov.{name}" for name in prov)])
+    )

@@ -100,7 +100,8 @@ def test_code_is_not_recorded_outside_a_repository(workspace):
     [
         ({"YPROV_MLFLOW_MAX_SAMPLES": "many"}, "YPROV_MLFLOW_MAX_SAMPLES cannot be 'many'"),
         ({"YPROV_MLFLOW_DIR": "/proc/nowhere"}, "folder /proc/nowhere cannot be written"),
-        ({"MLFLOW_TRACKING_URI": "yprov+yprov:x"}, "is not a store"),
+        ({"MLFLOW_TRACKING_URI": "yprov:"}, "lacks a folder"),
+        ({"MLFLOW_TRACKING_URI": "yprov+nowhere:x"}, "no tracking store for nowhere: URIs"),
     ],
 )
 def test_problems(workspace, env, problem):

@@ -155,28 +155,45 @@ def _is_finished(folder: JournalDirectory, days: float) -> bool:
     return not damaged and state.status in TERMINAL
 
 
-def prune(folders: Iterable[JournalDirectory]) -> list[str]:
-    """Remove journals, and return the runs whose journals were removed."""
-    pruned = []
-    packed: dict[Path, list[str]] = {}
+class Pruned(NamedTuple):
+    """The runs whose journals were removed, and why those of others were not, by run."""
+
+    run_ids: list[str]
+    failures: dict[str, Exception]
+
+
+def prune(folders: Iterable[JournalDirectory]) -> Pruned:
+    """Remove journals."""
+    result = Pruned([], {})
+    removed: dict[Path, list[JournalDirectory]] = {}
     for folder in folders:
-        with locked(folder):  # waits for a delivery
-            is_current = folder.is_current()
-        # Without the lock: NFS does not remove a folder while a file in it is open.
-        if not is_current:
-            continue
-        with suppress(FileNotFoundError):  # it is in a pack
-            shutil.rmtree(folder.path)
-        # From a server's journal, recover would replace the document of the client.
         root = folder.path.parents[1]
-        shutil.rmtree(JournalDirectory(root / SERVER, folder.run_id).path, ignore_errors=True)
-        packed.setdefault(root, []).append(folder.path.name)
-        pruned.append(folder.run_id)
+        try:
+            with locked(folder):  # waits for a delivery
+                is_current = folder.is_current()
+            # Without the lock: NFS does not remove a folder while a file in it is open.
+            if not is_current:
+                continue
+            with suppress(FileNotFoundError):  # it is in a pack
+                shutil.rmtree(folder.path)
+            # From a server's journal, recover would replace the document of the client.
+            shutil.rmtree(JournalDirectory(root / SERVER, folder.run_id).path, ignore_errors=True)
+        except OSError as error:
+            result.failures[folder.run_id] = error
+            continue
+        removed.setdefault(root, []).append(folder)
     # All at once, as each removal writes a pack again.
-    for root, names in packed.items():
-        unpack(root, names, root)
-        unpack(root / SERVER, names, root)
-    return pruned
+    for root, group in removed.items():
+        names = [folder.path.name for folder in group]
+        run_ids = [folder.run_id for folder in group]
+        try:
+            unpack(root, names, root)
+            unpack(root / SERVER, names, root)
+        except OSError as error:
+            result.failures.update(dict.fromkeys(run_ids, error))
+        else:
+            result.run_ids.extend(run_ids)
+    return result
 
 
 def packable(days: float) -> Iterator[JournalDirectory]:

@@ -254,6 +254,12 @@ def file_run_folder(store: Any, run_id: str) -> Path | None:
     return Path(folder) if folder is not None else None
 
 
+def log_file_model_point(store: Any, run_id: str, metric: Any) -> None:
+    """Add a point to its logged model in a file store, and not to the run, which has it."""
+    experiment_id = store.get_run(run_id).info.experiment_id
+    store._log_model_metric(experiment_id, metric.model_id, run_id, metric)
+
+
 def file_store_of(client: Any) -> Any:
     """Return the file store behind a client of MLflow; None if it has another store."""
     store = client._tracking_client.store

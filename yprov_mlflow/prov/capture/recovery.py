@@ -136,27 +136,32 @@ def recover(
     """
     directory = process.state_directory(settings.load().directory, tracking_uri)
     request = _Request(tracking_uri, again, close, directory)
-    pruned: list[str] = []
+    done: set[str] = set()
     if prune_days is not None:
         kept_code.prune(directory, prune_days)
         pruned = housekeeping.prune(housekeeping.prunable(prune_days, run_ids, directory))
-        yield from (Outcome(run_id, "pruned", "", 0, "") for run_id in pruned)
+        yield from (Outcome(run_id, "pruned", "", 0, "") for run_id in pruned.run_ids)
+        yield from (_failed(run_id, error) for run_id, error in pruned.failures.items())
+        done = {*pruned.run_ids, *pruned.failures}
         is_kept = functools.partial(_has_journals, directory)
         rendezvous.prune(directory / RENDEZVOUS, is_kept)
     is_complete = close and not run_ids
     for folder in _folders(run_ids, tracking_uri):
-        if folder.run_id in pruned:
+        if folder.run_id in done:
             continue
         try:
             with request.capture.uncaptured():
                 outcome = _recover(request, folder)
         except Exception as error:  # noqa: BLE001 - reported for this run; the others continue
-            reason = redact(f"{type(error).__name__}: {error}")
-            outcome = Outcome(folder.run_id, "failed", "", 0, reason)
+            outcome = _failed(folder.run_id, error)
             is_complete = False
         yield outcome
     if is_complete:
         request.observer.remove_dead()
+
+
+def _failed(run_id: str, error: Exception) -> Outcome:
+    return Outcome(run_id, "failed", "", 0, redact(f"{type(error).__name__}: {error}"))
 
 
 def plan(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 
 import click
 
-from yprov_mlflow.prov.cli.console import print_json, print_view, printable
+from yprov_mlflow.prov.cli.console import FAILED, print_json, print_view, printable
+from yprov_mlflow.prov.errors import first_line
+from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.views.view import Table
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -77,15 +80,22 @@ def prune(*, sealed: bool, days: float, yes: bool, as_json: bool) -> None:
 
     folders = list(housekeeping.prunable(days, sealed=sealed))
     size = sum(sum(folder.sizes().values()) for folder in folders)
-    run_ids = housekeeping.prune(folders) if yes else [folder.run_id for folder in folders]
+    run_ids = [folder.run_id for folder in folders]
+    failures: dict[str, str] = {}
+    if yes:
+        run_ids, errors = housekeeping.prune(folders)
+        failures = {run_id: redact(first_line(error)) for run_id, error in errors.items()}
     if as_json:
-        print_json({"removed": yes, "runs": run_ids, "bytes": size})
-        return
+        print_json({"removed": yes, "runs": run_ids, "bytes": size, "failures": failures})
+        sys.exit(FAILED if failures else 0)
     for run_id in run_ids:
         click.echo(f"{'pruned' if yes else 'would prune'}  {printable(run_id)}")
+    for run_id, reason in failures.items():
+        click.echo(f"failed  {printable(run_id)}  {printable(reason)}")
     click.echo(f"{len(run_ids)} runs, {size / 1e6:.1f} MB")
     if run_ids and not yes:
         click.echo("Nothing was removed; add --yes to remove these journals.")
+    sys.exit(FAILED if failures else 0)
 
 
 @journals.command()

@@ -130,9 +130,10 @@ class JournalDirectory:
             if now is None or now < size:
                 state = "is missing" if now is None else f"has only {now} of its {size} bytes"
                 problems.append(Problem(self.path / name, 0, f"the journal {state}"))
-        for pack, reason in Packs(self._directory).unreadable().items():
-            # It may have had journals of this run, of which then nothing else is known.
-            problems.append(Problem(pack, 0, reason, lost=not entries))
+        packs = Packs(self._directory)
+        if damaged := packs.unreadable():
+            lost = not entries or packs.may_lack(self.path.name)
+            problems += [Problem(pack, 0, why, lost=lost) for pack, why in damaged.items()]
         return list(readers.values()), problems
 
     def store(self) -> str:

@@ -19,7 +19,13 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from yprov_mlflow.prov.journal.directory import JournalDirectory
-from yprov_mlflow.prov.journal.packs import PackedFile, Packs, is_continued, members
+from yprov_mlflow.prov.journal.packs import (
+    PackedFile,
+    Packs,
+    digest_of_names,
+    is_continued,
+    members,
+)
 from yprov_mlflow.prov.journal.reader import open_regular, reason_to_refuse
 from yprov_mlflow.prov.layout import (
     CLAIMS,
@@ -98,7 +104,7 @@ def unpack(directory: Path, runs: Iterable[str], root: Path) -> None:
     """Remove runs from all packs; ``runs`` are the names of their folders.
 
     Raises:
-        OSError: A new pack cannot be written; then the old one remains.
+        OSError: A pack is damaged, or a new one cannot be written; then the old one remains.
     """
     names = frozenset(runs)
     if names.isdisjoint(Packs(directory).runs()):
@@ -107,6 +113,8 @@ def unpack(directory: Path, runs: Iterable[str], root: Path) -> None:
         for path in packs.files():
             if names.isdisjoint(run for run, _, _ in members(path)):
                 continue
+            if reason := packs.unreadable().get(path):
+                raise OSError(None, reason, str(path))
             with _new_pack(packs) as archive:
                 _copy_members(archive, path, lambda run, _: run not in names)
             path.unlink()
@@ -135,6 +143,7 @@ def _new_pack(packs: Packs) -> Iterator[zipfile.ZipFile]:
     with incomplete.open("wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             yield archive
+            archive.comment = digest_of_names(archive)
         file.flush()
         os.fsync(file.fileno())
     if not archive.namelist():

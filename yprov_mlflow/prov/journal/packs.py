@@ -8,8 +8,11 @@ on. A pack is never changed, only replaced as a whole.
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
+import mmap
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +25,12 @@ from yprov_mlflow.prov.layout import PACK_SUFFIX, PACKS
 
 _BUFFER = 2**16
 _NS = 1_000_000_000
+
+# What zipfile raises for damaged files; a RuntimeError asks for a password.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError),
+    *(NotImplementedError, RuntimeError),
+)
 
 Opener = Callable[[], BinaryIO]
 """Opens a file, or a part of one, for reading."""
@@ -44,7 +53,7 @@ class PackedFile(NamedTuple):
         """
         try:
             stream = _archive(*_identity(self.pack)).open(self.member)
-        except (zipfile.BadZipFile, KeyError) as error:
+        except _DAMAGE as error:
             raise OSError(None, f"the pack is damaged: {error}") from error
         return io.BufferedReader(_Member(stream), _BUFFER)
 
@@ -61,7 +70,7 @@ class _Member(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._stream.read(len(buffer))
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except _DAMAGE as error:
             raise OSError(None, f"the pack is damaged: {error}") from error
         buffer[: len(data)] = data
         return len(data)
@@ -110,8 +119,32 @@ class Packs:
         return _index(self._identities)[0].get(folder, {}) if self._identities else {}
 
     def unreadable(self) -> Mapping[Path, str]:
-        """Return the packs that cannot be read, and why."""
+        """Return the packs of which something cannot be read, and why."""
         return _index(self._identities)[1] if self._identities else {}
+
+    def may_lack(self, folder: str) -> bool:
+        """Return whether a damaged pack may have had more files of a run than it lists.
+
+        A pack has the name of each file twice: before the file, and in its list of files.
+        """
+        listed: dict[Path, list[str]] = {}
+        for parts in self.run(folder).values():
+            for part in parts:
+                listed.setdefault(part.pack, []).append(part.member)
+        return any(
+            not _has_each_name_twice(path, folder, listed.get(path, []))
+            for path in self.unreadable()
+        )
+
+
+def _has_each_name_twice(path: Path, folder: str, names: Sequence[str]) -> bool:
+    try:
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+            found = len(re.findall(re.escape(f"{folder}/".encode()), data))
+            whole = all(len(re.findall(re.escape(name.encode()), data)) == 2 for name in names)
+    except (OSError, ValueError):  # nothing can be said of a file that is empty
+        return False
+    return whole and found == 2 * len(names)
 
 
 _Identity = tuple[Path, int, int, int, int]
@@ -134,7 +167,7 @@ def _archive(path: Path, *_: int) -> zipfile.ZipFile:
     """Return an open pack; the directory of a large one takes a while to read."""
     try:
         return zipfile.ZipFile(open_regular(path))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise OSError(None, f"the pack is damaged: {error}") from error
 
 
@@ -142,14 +175,17 @@ def _archive(path: Path, *_: int) -> zipfile.ZipFile:
 def _index(
     identities: tuple[_Identity, ...],
 ) -> tuple[dict[str, dict[str, list[PackedFile]]], dict[Path, str]]:
-    """Return the packed files by folder and name, and the packs that cannot be read."""
+    """Return the packed files by folder and name, and the packs that are damaged, with reasons."""
     numbered: dict[str, dict[str, dict[int, PackedFile]]] = {}
     unreadable: dict[Path, str] = {}
-    for path, *_ in identities:
+    for path, *identity in identities:
         try:
             for folder, name, file in members(path):
                 # A later pack replaces an earlier one that its process could not remove.
                 numbered.setdefault(folder, {}).setdefault(name, {})[file.part] = file
+            archive = _archive(path, *identity)
+            if archive.comment != digest_of_names(archive):
+                unreadable[path] = "the pack is damaged: its list of files has changed"
         except (OSError, ValueError) as error:
             unreadable[path] = getattr(error, "strerror", None) or str(error)
     files = {
@@ -175,3 +211,17 @@ def members(pack: Path) -> list[tuple[str, str, PackedFile]]:
         file = PackedFile(pack, info.filename, info.file_size, time_ns, int(number))
         rows.append((folder, name, file))
     return rows
+
+
+def digest_of_names(archive: zipfile.ZipFile) -> bytes:
+    """Return a digest of what a pack says of its files, which is the comment of the pack.
+
+    The format itself protects the contents of files only: one under another name would be that of
+    another run.
+    """
+    digest = hashlib.sha256()
+    for info in archive.infolist():
+        *minute, second = info.date_time
+        row = info.filename, *minute, second // 2, info.file_size, info.CRC  # zip keeps two seconds
+        digest.update(repr(row).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest().encode()

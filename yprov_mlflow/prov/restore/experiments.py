@@ -108,10 +108,18 @@ def _upsert_records(state: StoreState, call: Call) -> None:
         record_id = str(row.get("dataset_record_id") or _record_id(dataset, row))
         # Only a new record gets the time of the call as the time of its creation.
         created = {"created_time": call.time_ms} if times else {}
+        old = dataset.records.get(record_id, created)
+        # Like MLflow: these are merged, and all others replaced.
+        merged = {
+            name: {**literals.mapping(old.get(name)), **literals.mapping(row.get(name))} or None
+            for name in ("expectations", "tags")
+            if name in row
+        }
         dataset.records[record_id] = {
-            **dataset.records.get(record_id, created),
+            **old,
             **times,
             **row,
+            **merged,
             "dataset_record_id": record_id,
         }
     if len(rows) < len(records):

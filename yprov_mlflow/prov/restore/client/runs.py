@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -39,6 +40,20 @@ _PARENT, _USER, _NAME = "mlflow.parentRunId", "mlflow.user", "mlflow.runName"
 _UNKNOWN_USER = "unknown"  # of runs that a client creates without a user
 
 
+class _ModelPoint(NamedTuple):
+    """A metric point of a logged model.
+
+    ``is_repeated`` says that the run has it already, for another model: databases keep equal
+    points of a run once.
+    """
+
+    run_id: str  # in the target
+    label: str
+    model: str
+    point: tuple[str, float, int, int]
+    is_repeated: bool
+
+
 class Runs:
     """Creates runs in the target; ``ids`` maps original ids to those in the target.
 
@@ -55,7 +70,8 @@ class Runs:
         self.restored: list[tuple[str, Run]] = []
         self._parents: dict[str, str] = {}
         self._deleted: list[str] = []
-        self._model_points: list[tuple[str, str, str, tuple[str, float, int, int]]] = []
+        self._model_points: list[_ModelPoint] = []
+        self._restoring: list[str] = []
 
     def put(self, run: Run, experiment_id: str, artifacts: Mapping[str, Path]) -> None:
         """Write a run, unless the target has it already."""
@@ -83,9 +99,8 @@ class Runs:
             return
         self._write(run, run_id, todo, label)
         copied = self._put_artifacts(run_id, artifacts, label)
-        # Last: a run with this tag is completed by the next restoration.
         if not is_complete:
-            self._client.delete_tag(run_id, RESTORING)
+            self._restoring.append(run_id)
         changed = EXTENDED if todo or copied else UNCHANGED
         self._report.count("run", RESTORED if is_new or not is_complete else changed)
         self._report.points += sum(len(points.values) for points in run.points.values())
@@ -201,7 +216,7 @@ class Runs:
         for key in todo.deleted_tags:
             with session.reporting(f"{label}, {key}"):
                 self._client.delete_tag(run_id, key)
-        self._write_points(run_id, todo, label)
+        self._write_points(run, run_id, todo, label)
         if todo.datasets:
             with session.reporting(f"{label}, inputs"):
                 self._client.log_inputs(run_id, [dataset_input(data) for data in todo.datasets])
@@ -211,22 +226,28 @@ class Runs:
             elif todo.status and run.status in ("RUNNING", "SCHEDULED"):
                 self._client.update_run(run_id, run.status)
 
-    def _write_points(self, run_id: str, todo: Missing, label: str) -> None:
+    def _write_points(self, run: Run, run_id: str, todo: Missing, label: str) -> None:
         """Log points; those of logged models wait until the models are there."""
         session, log_batch = self._session, self._client.log_batch
+        one_per_call = _is_folder(run.store.get("uri", ""))
         for key, points in todo.points.items():
             rows = list(zip(points.values, points.timestamps_ms, points.steps, strict=True))
             items = [Metric(key, *row) for i, row in enumerate(rows) if i not in points.models]
             session.put_batches(label, items, 1000, lambda batch: log_batch(run_id, metrics=batch))
-            self._model_points += [
-                (run_id, label, model, (key, *rows[i])) for i, model in points.models.items()
-            ]
+            seen: dict[tuple[str, int, int], set[str]] = {}
+            for i, model in points.models.items():
+                value, time_ms, step = rows[i]
+                models = seen.setdefault((repr(value), time_ms, step), set())
+                is_repeated = bool(models) and model not in models and not one_per_call
+                models.add(model)
+                point = (key, *rows[i])
+                self._model_points.append(_ModelPoint(run_id, label, model, point, is_repeated))
 
     # -- after all runs ----------------------------------------------------------------
 
     def write_model_points(self, models: Mapping[str, str]) -> None:
         """Log the points of logged models, whose ids in the target are in ``models``."""
-        for run_id, label, model, point in self._model_points:
+        for run_id, label, model, point, is_repeated in self._model_points:
             with self._session.reporting(f"{label}, metric {point[0]}"):
                 metric = Metric(*point)
                 if model in models:
@@ -234,7 +255,14 @@ class Runs:
                 else:
                     reason = f"the target lacks model {model} of a point"
                     self._report.add_loss(f"{label}, metric {point[0]}", reason)
-                self._client.log_batch(run_id, metrics=[metric])
+                if not is_repeated or self._files is None:
+                    self._client.log_batch(run_id, metrics=[metric])
+                elif model in models:
+                    mlflow_private.log_file_model_point(self._files, run_id, metric)
+        # Last: a run with this tag is completed by the next restoration.
+        for run_id in self._restoring:
+            self._client.delete_tag(run_id, RESTORING)
+        self._restoring.clear()
 
     def link_parents(self) -> None:
         """Set the parents of nested runs by their new ids."""
@@ -250,3 +278,8 @@ class Runs:
         for run_id in self._deleted:
             with self._session.reporting(f"run {run_id}, its deletion"):
                 self._client.delete_run(run_id)
+
+
+def _is_folder(uri: str) -> bool:
+    """Return whether a store is a folder, which keeps a line for each call."""
+    return bool(uri) and urlsplit(uri).scheme in ("", "file")

@@ -34,10 +34,23 @@ _OF_TARGET: Mapping[str, frozenset[str]] = {
     "model_versions": frozenset({"creation_time", "storage_location"}),
     "inputs": frozenset({"input_uuid"}),
     "evaluation_datasets": frozenset({"digest", "schema", "profile", "created_time"}),
+    "evaluation_dataset_records": frozenset({"dataset_record_id", "created_time"}),
+    "entity_associations": frozenset({"association_id", "created_time"}),
 }
+
+NATURAL_KEYS: Mapping[str, tuple[str, ...]] = {
+    "evaluation_dataset_records": ("dataset_id", "input_hash")
+}
+"""Columns that identify a row of tables whose primary key the target draws at random."""
+
 _LOCATION_TAGS = frozenset({TRACE_LOCATION, SPANS_LOCATION})
 _DURATION = "execution_time_ms"
-_TIMES = ("last_updated_timestamp_ms", "last_updated_time", "last_updated_timestamp")
+_TIMES = (
+    "last_updated_timestamp_ms",
+    "last_updated_time",
+    "last_updated_timestamp",
+    "last_update_time",
+)
 # Columns that move on while a record lives.
 _MOVING: Mapping[str, frozenset[str]] = {
     "logged_models": frozenset({"status", "status_message", "lifecycle_stage"}),
@@ -56,7 +69,8 @@ _MOVING: Mapping[str, frozenset[str]] = {
         {"name", "value", "error", "rationale", "valid", "assessment_metadata"}
         | {"aggregate_value", "is_numeric_value"}
     ),
-    "evaluation_datasets": frozenset({"last_update_time", "last_updated_by"}),
+    "evaluation_datasets": frozenset({"last_updated_by"}),
+    "evaluation_dataset_records": frozenset({"outputs", "expectations", "tags"}),
 }
 _POINT = ("step", "timestamp", "value")
 

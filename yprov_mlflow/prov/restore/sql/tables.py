@@ -26,6 +26,7 @@ from yprov_mlflow.prov.restore.restore_report import (
 )
 from yprov_mlflow.prov.restore.sql.extension import (
     ADDITIVE,
+    NATURAL_KEYS,
     ConflictError,
     Earlier,
     Row,
@@ -237,7 +238,7 @@ class Tables:
     ) -> bool:
         name, table = part.table, self.all[part.table]
         rows: dict[tuple[Any, ...], Row] = {}
-        keys = [column.name for column in table.primary_key]
+        keys = list(NATURAL_KEYS.get(name, (column.name for column in table.primary_key)))
         for row in part.rows:
             keys = [key for key in keys if key in row]  # later versions of MLflow add defaults
             rows[tuple(row[key] for key in keys)] = row
