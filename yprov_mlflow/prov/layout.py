@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # -- artifacts of a run ----------------------------------------------------------------
@@ -149,6 +152,17 @@ _OTHERS = 0o077  # the rights of group and others
 _STATE_FOLDERS = frozenset(
     {ALIVE, INDEX, JOURNALS, KEPT, PACKS, PEERS, RENDEZVOUS, SEALS, SERVER, STORES, STAGING, SYNC}
 )
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new temporary folder, for work that a thread may do while the process exits."""
+    # Not a TemporaryDirectory: an exit removes those that are in use.
+    folder = tempfile.mkdtemp(prefix="yprov-")
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def private_folder(folder: Path, root: Path) -> None:

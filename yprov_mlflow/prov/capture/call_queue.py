@@ -14,12 +14,13 @@ from typing import Any
 
 from mlflow.entities import Metric
 
-from yprov_mlflow.prov.capture import store_answers
+from yprov_mlflow.prov.capture import mlflow_private, store_answers
 from yprov_mlflow.prov.capture.call_batches import Spilled, StoreCall, Ticket, take
 from yprov_mlflow.prov.capture.call_writer import MIN_ATTEMPTS, CallWriter, RunQueue, count
 from yprov_mlflow.prov.capture.session import CaptureSession
 from yprov_mlflow.prov.capture.switch import LOGGER
 from yprov_mlflow.prov.events import DELIVERY_FACTS, FactsCollected
+from yprov_mlflow.prov.uris import is_offline
 
 END_TIMEOUT_S = 10.0  # how long the end of a run waits until the store has all of it
 LINGER_S = 0.5  # how long the thread waits for more calls, so that batches are large
@@ -44,6 +45,8 @@ class StoreQueue(CallWriter):
             # Connections to a database do not survive a fork; the parent goes on with them.
             engine.dispose(close=False)
         self.mode = mode
+        # Of an offline store, the journals are all; what they say needs no other copy.
+        self._is_view = is_offline(mlflow_private.store_uri(store))
         self.limit_s = capture.recorder.settings.call_limit_s
         self._changed = threading.Condition(self.lock)
         self.runs: dict[str, RunQueue] = {}
@@ -196,14 +199,17 @@ class StoreQueue(CallWriter):
         run.is_noted = True
         run.writer = self.capture.recorder.state(run.run_id, self.store).writer
         facts = {"mode": self.mode}
-        self.capture.recorder.append_if_open(run.run_id, FactsCollected, DELIVERY_FACTS, facts)
+        if not self._is_view:
+            self.capture.recorder.append_if_open(run.run_id, FactsCollected, DELIVERY_FACTS, facts)
 
     def mark_delivered(self, run_id: str) -> None:
         """Note in the journal that the store has all calls of the session so far."""
         with self.lock:
             run, state = self.runs.get(run_id), self.capture.recorder.get(run_id)
             if run is not None and state is not None and run.is_noted and run.is_empty():
-                run.is_noted = False
+                run.is_noted = self._is_view
+                if self._is_view:
+                    return
                 facts = {"delivered": state.writer.last}
                 self.capture.recorder.append_if_open(run_id, FactsCollected, DELIVERY_FACTS, facts)
 

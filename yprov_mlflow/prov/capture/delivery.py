@@ -6,8 +6,6 @@ The document of a store, which is not a run, goes to the state folder (``recover
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from yprov_mlflow.prov.events import TERMINAL
 from yprov_mlflow.prov.formats.metric_files import SERIES
 from yprov_mlflow.prov.graph import handover
 from yprov_mlflow.prov.journal import JournalDirectory
-from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE
+from yprov_mlflow.prov.layout import KEPT_CODE, PRIVATE_FILE, temporary_folder
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.setting_values import OFF
 
@@ -229,12 +227,8 @@ def document(
     """Write a run's document to a temporary folder; yield the run's artifacts and the result."""
     artifacts = RunArtifacts(store, store.get_run(folder.run_id))
     backfill = StoreBackfill(capture, artifacts, folder, thorough)
-    # Not a TemporaryDirectory: an exit removes those that a thread still works in.
-    out = tempfile.mkdtemp(prefix="yprov-")
-    try:
-        yield artifacts, write_document(folder, Path(out), capture.recorder.settings, backfill)
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
+    with temporary_folder() as out:
+        yield artifacts, write_document(folder, out, capture.recorder.settings, backfill)
 
 
 @contextlib.contextmanager

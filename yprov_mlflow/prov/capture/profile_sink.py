@@ -6,8 +6,6 @@ nor breaks it; ``recover`` writes what is missing.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -17,7 +15,7 @@ from yprov_mlflow.prov.capture import session
 from yprov_mlflow.prov.capture.run_artifacts import artifacts_of
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.metric_files import read_points
-from yprov_mlflow.prov.layout import PROFILE, PROVENANCE
+from yprov_mlflow.prov.layout import PROFILE, PROVENANCE, temporary_folder
 from yprov_mlflow.prov.profiles import PROFILES, yprov4ml_folder
 
 if TYPE_CHECKING:
@@ -36,14 +34,14 @@ def send(delivery: Delivery) -> None:
     if run is None:
         return
     capture = session.get()
-    with capture.uncaptured(), tempfile.TemporaryDirectory(prefix="yprov-") as out:
+    with capture.uncaptured(), temporary_folder() as out:
         artifacts = artifacts_of(capture, delivery.run_id, delivery.tracking_uri)
         uri = str(artifacts.run.info.artifact_uri)
         root = local_file_uri_to_path(uri) if is_local_uri(uri) else uri
-        folder = Path(out, run.folder)
+        folder = out / run.folder
         folder.mkdir()
         points = (file for file in delivery.files if file != delivery.document)
         batches = (batch for file in points for batch in read_points(file))
         address = f"{root.rstrip('/')}/{PROVENANCE}/{PROFILE}/{run.folder}"
         PROFILES[PROFILE].write(document, batches, folder, address, "csv")
-        artifacts.put_folder(Path(out), PROFILE)
+        artifacts.put_folder(out, PROFILE)

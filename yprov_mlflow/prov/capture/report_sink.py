@@ -6,8 +6,6 @@ breaks it; ``recover`` writes what is missing.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -16,7 +14,7 @@ from yprov_mlflow.prov.capture import session
 from yprov_mlflow.prov.capture.run_artifacts import RunArtifacts, artifacts_of
 from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.metric_files import read_points
-from yprov_mlflow.prov.layout import KEPT_PATCH, PROVENANCE, REPORT
+from yprov_mlflow.prov.layout import KEPT_PATCH, PROVENANCE, REPORT, temporary_folder
 from yprov_mlflow.prov.report import run_report
 from yprov_mlflow.prov.views.document_reader import DocumentReader, value
 
@@ -34,14 +32,14 @@ def send(delivery: Delivery) -> None:
     capture = session.get()
     reader = DocumentReader(prov_json.loads(delivery.document.read_bytes()))
     points = (file for file in delivery.files if file != delivery.document)
-    with capture.uncaptured(), tempfile.TemporaryDirectory(prefix="yprov-") as out:
+    with capture.uncaptured(), temporary_folder() as out:
         artifacts = artifacts_of(capture, delivery.run_id, delivery.tracking_uri)
         page = run_report.of_document(
             reader,
             (batch for file in points for batch in read_points(file)),
-            patch=_patch(reader, artifacts, out),
+            patch=_patch(reader, artifacts, str(out)),
         )
-        file = Path(out, REPORT)
+        file = out / REPORT
         file.write_text(page.to_html(), "utf-8")
         artifacts.put([file])
 

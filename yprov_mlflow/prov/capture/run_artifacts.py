@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import posixpath
-import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,13 @@ from mlflow.utils.uri import is_local_uri
 
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture import session as process
-from yprov_mlflow.prov.layout import METRICS_PARQUET, OWN_ARTIFACT, PROV_JSON, PROVENANCE
+from yprov_mlflow.prov.layout import (
+    METRICS_PARQUET,
+    OWN_ARTIFACT,
+    PROV_JSON,
+    PROVENANCE,
+    temporary_folder,
+)
 
 
 def _root(store: Any, uri: str) -> str:
@@ -126,9 +131,9 @@ class RunArtifacts:
         existing = {posixpath.basename(info.path) for info in infos}
         if PROV_JSON not in existing:
             return
-        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        with temporary_folder() as out:
             names = (METRICS_PARQUET, PROV_JSON)
-            paths = [self.fetch(name, out) for name in names if name in existing]
+            paths = [self.fetch(name, str(out)) for name in names if name in existing]
             token = hashlib.sha256(paths[-1].read_bytes()).hexdigest()[:12]
             for path in paths:
                 kept = path.rename(path.with_name(f"{path.stem}-{token}{path.suffix}"))

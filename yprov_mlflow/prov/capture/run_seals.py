@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from yprov_mlflow.prov.integrity.sealing import Sealable, seal, seal_digest
 from yprov_mlflow.prov.integrity.store_seal import check_store, seal_store
 from yprov_mlflow.prov.integrity.verification import Verified, verify
 from yprov_mlflow.prov.journal import JournalDirectory, Opener
-from yprov_mlflow.prov.layout import PROVENANCE, SERVER
+from yprov_mlflow.prov.layout import PROVENANCE, SERVER, temporary_folder
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.integrity.signing_keys import PrivateKey, PublicKey
@@ -48,9 +47,9 @@ class ArtifactTree:
         Raises:
             OSError: It cannot be downloaded.
         """
-        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+        with temporary_folder() as out:
             try:
-                path = self._artifacts.download(name, out)
+                path = self._artifacts.download(name, str(out))
             except Exception as error:  # each artifact repository raises errors of its own
                 if name not in self.names():
                     raise FileNotFoundError(name) from error
@@ -59,8 +58,8 @@ class ArtifactTree:
 
     def put(self, name: str, content: bytes) -> None:
         """Upload a file of the ``provenance`` folder."""
-        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
-            path = Path(out, Path(name).name)
+        with temporary_folder() as out:
+            path = out / Path(name).name
             path.write_bytes(content)
             self._artifacts.put([path])
 

@@ -28,7 +28,7 @@ from yprov_mlflow.prov.collectors.base import Quantity
 from yprov_mlflow.prov.errors import UsageError
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.sampling.opened_files import NO_RUN
-from yprov_mlflow.prov.setting_values import DIRECT, ONE_RUN
+from yprov_mlflow.prov.setting_values import DEFERRED, DIRECT, ONE_RUN
 from yprov_mlflow.prov.uris import is_offline, offline_folder
 
 _RUN = re.compile(r"(?:^|/)([0-9a-f]{32})/artifacts(?:/(.*))?$")
@@ -231,9 +231,11 @@ class CaptureSession:
             SettingsError: The option has an invalid value.
         """
         # A server's answer says that the store has it; other threads do not see stores in memory.
-        # The view of an offline store is on this machine.
-        if self.server or is_in_memory(uri) or is_offline(uri):
+        if self.server or is_in_memory(uri):
             return DIRECT
+        # The journals are the store itself; the database is a view of them.
+        if is_offline(uri):
+            return DEFERRED
         if option := switch.deliveries.get(uri):
             return settings.delivery(option, uri)
         return self.recorder.settings.delivery
