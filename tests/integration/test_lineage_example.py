@@ -20,6 +20,7 @@ from support import warm_python
 from support.builders.pipeline_documents import OLD, SECOND
 from support.builders.pipeline_documents import pipeline as pipeline_documents
 
+from yprov_mlflow.prov.capture import session
 from yprov_mlflow.prov.cli import main
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "lineage"
@@ -128,6 +129,7 @@ def answers(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dic
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(pipeline.folder)
         patch.setenv("YPROV_MLFLOW_DIR", str(pipeline.folder / "state"))
+        patch.setattr(session, "existing", None)  # one with the state folder of another test
         for command in QUESTIONS:
             words = shlex.split(command)
             # The example is no repository, and has no epochs.

@@ -140,11 +140,11 @@ class Packs:
 def _has_each_name_twice(path: Path, folder: str, names: Sequence[str]) -> bool:
     try:
         with open_regular(path) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-            found = len(re.findall(re.escape(f"{folder}/".encode()), data))
+            mentions = len(re.findall(re.escape(f"{folder}/".encode()), data))
             whole = all(len(re.findall(re.escape(name.encode()), data)) == 2 for name in names)
     except (OSError, ValueError):  # nothing can be said of a file that is empty
         return False
-    return whole and found == 2 * len(names)
+    return whole and mentions == 2 * len(names)
 
 
 _Identity = tuple[Path, int, int, int, int]
@@ -214,7 +214,7 @@ def members(pack: Path) -> list[tuple[str, str, PackedFile]]:
 
 
 def digest_of_names(archive: zipfile.ZipFile) -> bytes:
-    """Return a digest of what a pack says of its files, which is the comment of the pack.
+    """Return a digest of the names, times and sizes of all files: the comment of a pack.
 
     The format itself protects the contents of files only: one under another name would be that of
     another run.
