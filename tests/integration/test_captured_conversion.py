@@ -93,7 +93,7 @@ def _captured(tmp_path: Path, empty_database: Path) -> Capture:
     return capture
 
 
-@pytest.fixture(params=["sqlite:///", "file://"])
+@pytest.fixture(params=["sqlite:///", pytest.param("file://", marks=pytest.mark.long)])
 def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     return str(request.param)

@@ -64,6 +64,7 @@ def cluster(shared_sandbox: Sandbox) -> Sandbox:
     return shared_sandbox
 
 
+@pytest.mark.long
 def test_commands_of_the_page_work(cluster: Sandbox) -> None:
     commands = [block.text for block in BLOCKS if block.language == "console"]
     outputs = [cluster.call("bash", "-ec", command).out for command in commands]

@@ -68,7 +68,7 @@ print(json.dumps("done"))
 """
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "file"])
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("file", marks=pytest.mark.long)])
 def test_threads_logging_to_many_runs(sandbox: Sandbox, backend: str) -> None:
     uri = sandbox.sqlite if backend == "sqlite" else sandbox.files
     run_ids = sandbox.train(THREADS, f"yprov+{uri}", "8", "4", "10").json

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from integration.conftest import Sandbox
 
-COUNT = os.environ.get("YPROV_MLFLOW_DAMAGES", "60")
+COUNT = os.environ.get("YPROV_MLFLOW_DAMAGES", "24")
 SEED = os.environ.get("YPROV_MLFLOW_SEED", str(random.SystemRandom().randrange(2**32)))
 PROGRAM = Path(__file__).parents[1] / "damage_journals.py"
 

@@ -93,7 +93,7 @@ def file_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(uri, log, folder / "state")
 
 
-@pytest.mark.parametrize("delivery", ["deferred", "failover"])
+@pytest.mark.parametrize("delivery", ["deferred", pytest.param("failover", marks=LONG)])
 @pytest.mark.parametrize("store", ["sqlite", FILES])
 def test_store_is_as_with_plain_mlflow(sandbox: Sandbox, store: str, delivery: str) -> None:
     uri = getattr(sandbox, store)

@@ -138,7 +138,7 @@ def test_ranks_that_end_one_run_at_once_wait_for_no_lock(sandbox: Sandbox) -> No
     """
     run_id = sandbox.train(create, sandbox.sqlite).json
     (sandbox.folder / "rank.py").write_text(RANK)
-    ranks = 4
+    ranks = 2
     variables = {
         **sandbox.environment,
         "MLFLOW_TRACKING_URI": f"yprov+{sandbox.sqlite}",

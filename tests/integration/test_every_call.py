@@ -295,6 +295,9 @@ def assert_same_records(first: collections.Counter[str], second: collections.Cou
     )
 
 
+WAYS = ["by_uri", "by_import", pytest.param("by_offline", marks=pytest.mark.long), "by_server"]
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_dropin_import_and_uri_give_same_records(
     by_uri: CapturedScript, by_import: CapturedScript, name: str
@@ -303,6 +306,7 @@ def test_dropin_import_and_uri_give_same_records(
     assert_same_records(comparable_records(first), comparable_records(second))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RUNS)
 def test_database_and_offline_store_give_same_records(
     by_uri: CapturedScript, by_offline: CapturedScript, name: str
@@ -321,7 +325,7 @@ def test_client_and_server_give_same_records_of_run(
     assert_same_records(first, second)
 
 
-@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_offline", "by_server"])
+@pytest.mark.parametrize("way", WAYS)
 def test_prov_reads_documents_and_capture_reports_no_failure(
     way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -558,7 +562,7 @@ def test_every_call_has_expected_effect() -> None:
     assert sorted(calls ^ set(EFFECTS)) == []
 
 
-@pytest.mark.parametrize("way", ["by_uri", "by_import", "by_offline", "by_server"])
+@pytest.mark.parametrize("way", WAYS)
 def test_documents_have_effect_of_every_call(way: str, request: pytest.FixtureRequest) -> None:
     script: CapturedScript = request.getfixturevalue(way)
     effects = {**EFFECTS, **(OVER_REST if way == "by_server" else {})}

@@ -99,7 +99,7 @@ print(json.dumps([run_and_kill(generator.uniform(0.0, 0.8)) for _ in range(int(s
 """
 
 
-@pytest.fixture(scope="module", params=["sqlite", "file"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("file", marks=pytest.mark.long)])
 def killed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> tuple[str, list[list[list[Any]]]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COUNT = os.environ.get("YPROV_MLFLOW_DAMAGES", "44")
+COUNT = os.environ.get("YPROV_MLFLOW_DAMAGES", "22")
 SEED = os.environ.get("YPROV_MLFLOW_SEED", str(random.SystemRandom().randrange(2**32)))
 PROGRAM = Path(__file__).parents[1] / "damage_seals.py"
 

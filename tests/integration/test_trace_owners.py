@@ -247,7 +247,9 @@ def run_program(sandbox: Sandbox, uri: str, program: Program, prefix: str) -> di
     return result
 
 
-@pytest.mark.parametrize(("backend", "seed"), [("sqlite", 1), ("files", 2)])
+@pytest.mark.parametrize(
+    ("backend", "seed"), [("sqlite", 1), pytest.param("files", 2, marks=pytest.mark.long)]
+)
 def test_live_and_converted_documents_have_the_spans_of_their_run(
     sandbox: Sandbox, backend: str, seed: int
 ) -> None:

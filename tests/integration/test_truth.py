@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from truth.programs import trained_on
 
-STORES = [("sqlite", 6), ("file", 6), ("server", 2), ("offline", 3)]
+STORES = [("sqlite", 4), ("file", 3), ("server", 1), ("offline", 2)]
 
 
 @pytest.mark.parametrize(("store", "programs"), STORES)

@@ -110,7 +110,7 @@ def _assert_untouched(report: Any, calls: int) -> None:
 
 
 @since("3.17", "calls of the script")
-@pytest.mark.parametrize("asynchronous", ["true", "false"])
+@pytest.mark.parametrize("asynchronous", [pytest.param("true", marks=pytest.mark.long), "false"])
 def test_no_handler_changes_arguments_or_result(sandbox: Sandbox, asynchronous: str) -> None:
     done = sandbox.train(
         _COMPARE,

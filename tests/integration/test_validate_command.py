@@ -133,6 +133,7 @@ def test_control_characters_are_replaced(tmp_path: Path) -> None:
     assert "[bold]y[/bold]" in done.output
 
 
+@pytest.mark.long
 def test_quickstart_documents_are_valid(tmp_path: Path) -> None:
     env = {
         **os.environ,

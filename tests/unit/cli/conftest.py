@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support import warm_python
 
+COMMAND = Path(warm_python.__file__).with_name("command.py")
 SCRIPT = """\
 import os, signal, sys
 import mlflow
@@ -42,14 +44,13 @@ class Workspace(NamedTuple):
     uri: str
 
     def command(self, *arguments, **env):
-        return subprocess.run(
-            [sys.executable, "-m", "yprov_mlflow", *arguments],
-            cwd=self.folder,
-            env={**self.env, **env},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        """Run a command in a process that has imported MLflow, or in a new one if it must be."""
+        env = {**self.env, **env}
+        if arguments[0] == "run" or any(name.startswith("PYTHON") for name in env):
+            words = [sys.executable, "-m", "yprov_mlflow", *arguments]
+            options = {"capture_output": True, "text": True, "timeout": 120}
+            return subprocess.run(words, cwd=self.folder, env=env, **options)
+        return warm_python.run(COMMAND, *arguments, cwd=self.folder, env=env)
 
     def script(self, text, name="train.py"):
         (self.folder / name).write_text(text)

@@ -121,10 +121,10 @@ def test_a_collection_with_an_unknown_file_has_no_digest():
     assert record["mlf:notHashed"] == "1 of its files have no hash"
 
 
-def test_hundred_thousand_files_are_one_record():
-    rows = [row(f"/d/{i // 1000}/{i}.png") for i in range(100_000)]
+def test_thousands_of_files_are_one_record():
+    rows = [row(f"/d/{i // 1000}/{i}.png") for i in range(10_000)]
     (record,) = files(document_of(rows, most=200_000)).values()
-    assert record["mlf:fileCount"]["$"] == "100000"
+    assert record["mlf:fileCount"]["$"] == "10000"
 
 
 def test_damaged_rows_are_skipped():
