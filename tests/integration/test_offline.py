@@ -234,18 +234,22 @@ def test_processes_that_create_an_experiment_at_once_meet(sandbox: Sandbox) -> N
 
 def test_view_that_cannot_grow_costs_no_call(sandbox: Sandbox) -> None:
     source = """
-        import glob, json, os, resource, sys
+        import glob, json, os, resource, sys, time
         import mlflow
         client = mlflow.MlflowClient()
         run = mlflow.start_run()
         run_id = run.info.run_id
         mlflow.log_metric("x", 0.0, step=0)
+        assert client.get_run(run_id).data.metrics == {"x": 0.0}
         (path,) = [p for p in glob.glob(os.environ["TMPDIR"] + "/yprov-view-*/view.db")]
         size = os.path.getsize(path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         for start in range(1, 4000, 1000):
             mlflow.log_metrics({"x%d" % n: 1.0 for n in range(start, start + 1000)})
         mlflow.log_param("after", "full")
+        end = time.monotonic() + 30
+        while os.path.exists(path) and time.monotonic() < end:  # a thread writes, and gives it up
+            time.sleep(0.05)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         mlflow.log_metric("x", 1.0, step=1)
         found = client.get_run(run_id)

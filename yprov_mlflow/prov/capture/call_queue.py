@@ -25,7 +25,7 @@ from yprov_mlflow.prov.uris import is_offline
 END_TIMEOUT_S = 10.0  # how long the end of a run waits until the store has all of it
 LINGER_S = 0.5  # how long the thread waits for more calls, so that batches are large
 MAX_WAITING = 50_000  # items in memory; then calls wait, and points are read from the journal
-_FULL = 1_000  # items from which on the thread does not wait for more
+_FULL = 20_000  # items from which on the thread does not wait for more
 _PAUSES_S = (0.25, 15.0)  # shortest and longest pause before another attempt
 
 
