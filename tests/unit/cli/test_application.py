@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from yprov_mlflow import prov
 from yprov_mlflow.prov.cli import main
 
 COMMANDS = sorted(main.commands)
@@ -42,7 +43,15 @@ def test_wrong_usage(arguments):
 
 def test_version():
     shown = CliRunner().invoke(main, ["--version"])
-    assert importlib.metadata.version("yprov-mlflow") in shown.output
+    installed = importlib.metadata.version("yprov-mlflow")
+    assert shown.output == f"yprov-mlflow, version {installed}\n"
+    assert prov.__version__ == installed
+
+
+def test_version_of_a_package_without_metadata(monkeypatch):
+    monkeypatch.delattr(prov, "__version__")
+    monkeypatch.setattr(sys, "path", [])
+    assert prov.__version__ == "0+unknown"
 
 
 def test_script_and_module_are_equal():
