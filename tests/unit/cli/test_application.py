@@ -30,10 +30,7 @@ def test_help_has_examples(name):
 
 def test_exit_codes_are_documented():
     shown = CliRunner().invoke(main, ["--help"]).output
-    readme = Path(__file__, "../../../../README.md").resolve().read_text("utf-8")
-    for text in (shown, readme):
-        words = " ".join(text.split())
-        assert "0 done, 1 failed, 2 wrong usage, 3 partly done" in words
+    assert "0 done, 1 failed, 2 wrong usage, 3 partly done" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["show"], ["show", "--nonsense"]])
