@@ -311,12 +311,12 @@ def api() -> str:
 
 
 def _signature(function: Callable[..., object]) -> str:
-    """Return the signature of a function as the source has it, in lines of 90 characters."""
+    """Return the signature of a function as the source has it, in lines of 80 characters."""
     (node,) = ast.parse(inspect.getsource(function)).body
     assert isinstance(node, ast.FunctionDef) and node.returns is not None
     parameters = ast.unparse(node.args).replace("=", " = ")
     text = f"prov.{node.name}({parameters}) -> {ast.unparse(node.returns)}"
-    return textwrap.fill(text, 90, subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.fill(text, 80, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _docstring_lines(text: str) -> Iterator[str]:
@@ -351,7 +351,7 @@ def cli() -> str:
 
 def _helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     """Yield the full name and the help of a command and of its subcommands."""
-    context = click.Context(command, info_name=name, terminal_width=90)
+    context = click.Context(command, info_name=name, terminal_width=80)
     context.help_option_names = ["-h", "--help"]
     yield name, command.get_help(context)
     for subcommand in sorted(getattr(command, "commands", {})):

@@ -52,4 +52,5 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         uri = OUTSIDE.get(target, target.removeprefix("docs/"))
         return posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or ".")
 
-    return _LINK.sub(site_link, markdown)
+    # The highlighter takes lines of "console" without a prompt for output, and prints them gray.
+    return _LINK.sub(site_link, markdown.replace("```console\n", "```bash\n"))
