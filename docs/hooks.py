@@ -6,6 +6,7 @@ become pages of the site, and the links point to these pages.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from pathlib import Path
@@ -26,6 +27,10 @@ OUTSIDE = {
 FOLDERS = ("examples", "migration/*.md", "migration/guides")
 """What the site has under the same path as the repository."""
 
+LOG = logging.getLogger("mkdocs.hooks")
+_LOADED = re.compile(
+    r"<(?:script|img|iframe)[^>]* src=\W?https?:|<link[^>]* rel=.?style[^>]*https?:"
+)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 
 
@@ -54,3 +59,10 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
     # The highlighter takes lines of "console" without a prompt for output, and prints them gray.
     return _LINK.sub(site_link, markdown.replace("```console\n", "```bash\n"))
+
+
+def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
+    """Warn of a page that loads something from elsewhere; readers may lack a network."""
+    if _LOADED.search(output):
+        LOG.warning("%s loads something from another host", page.file.src_uri)
+    return output
