@@ -4,6 +4,8 @@ Each session installs the package with one MLflow and runs the tests that talk t
 command of the README and ``.ci/run`` test Python 3.11 with the newest MLflow completely.
 """
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "uv|venv"
@@ -70,6 +72,31 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     session.run("lint-imports", "--no-cache")
     session.run("python", "docs/generate.py", "--check")
+
+
+@nox.session(python="3.11")
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in build/site; a warning fails."""
+    session.install("mkdocs-material>=9.6")
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(python="3.11")
+def dist(session: nox.Session) -> None:
+    """Build sdist and wheel, check them, and run the quickstart with the wheel alone.
+
+    ``-- FOLDER`` keeps the files there.
+    """
+    scratch = Path(session.create_tmp()).resolve()
+    folder = Path(*session.posargs or [scratch / "dist"]).resolve()
+    session.install("build", "twine")
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    files = [str(path) for path in folder.glob("yprov_mlflow-*")]
+    session.run("twine", "check", "--strict", *files)
+    session.install(*(path for path in files if path.endswith(".whl")))
+    quickstart = Path("examples/quickstart.py").resolve()
+    session.chdir(scratch)
+    session.run("python", str(quickstart), env={"YPROV_MLFLOW_DIR": str(scratch / "state")})
 
 
 @nox.session(python="3.12", default=False)

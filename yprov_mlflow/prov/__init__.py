@@ -64,9 +64,14 @@ _MODULES = {
 }
 """The public names of each module of ``capture``."""
 
+__version__: str  # of this package; yprov_mlflow.__version__ is MLflow's
+
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
+    """Import a public name on first use, and look the version up."""
+    if name == "__version__":
+        globals()[name] = _installed_version()
+        return globals()[name]
     for module, names in _MODULES.items():
         if name in names.split():
             value = getattr(import_module(f"{__name__}.capture.{module}"), name)
@@ -77,3 +82,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _installed_version() -> str:
+    """Return the version in the metadata of the installed package, or ``0+unknown``."""
+    metadata = import_module("importlib.metadata")  # its import takes longer than that of ours
+    try:
+        return str(metadata.version("yprov-mlflow"))
+    except metadata.PackageNotFoundError:
+        return "0+unknown"

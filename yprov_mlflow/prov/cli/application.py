@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from yprov_mlflow import prov
 from yprov_mlflow.prov.cli.card import card
 from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
@@ -59,7 +60,7 @@ class _Commands(click.Group):
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 only artifacts are "
     "out of reach, 130 interrupted. `run` exits as the script does.",
 )
-@click.version_option(None, "-V", "--version", package_name="yprov-mlflow")
+@click.version_option(prov.__version__, "-V", "--version", prog_name="yprov-mlflow")
 def main() -> None:
     """Capture MLflow runs as W3C PROV, convert old runs, and inspect the documents.
 

@@ -16,7 +16,7 @@ TIMES = "Times"
 
 # The constraints of PROV-CONSTRAINTS (W3C Recommendation, 30 April 2013), whose numbers run
 # from 22 on: definitions and inferences have the lower ones.
-_CONSTRAINTS = dict(
+CONSTRAINTS = dict(
     enumerate(
         """
         key-object key-properties unique-generation unique-invalidation unique-wasStartedBy
@@ -76,7 +76,7 @@ def warning(rule: str, record: object, message: str) -> Finding:
 @cache
 def constraint(number: int) -> str:
     """Return the name of a constraint, such as ``Constraint 37: generation-precedes-usage``."""
-    return f"Constraint {number}: {_CONSTRAINTS[number]}"
+    return f"Constraint {number}: {CONSTRAINTS[number]}"
 
 
 @cache
