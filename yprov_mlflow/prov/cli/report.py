@@ -1,4 +1,4 @@
-"""``yprov-mlflow report``: a run or experiment as a page, Markdown or a picture."""
+"""``yprov-mlflow report``: a run, model or experiment as a page, Markdown or a picture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yprov_mlflow.prov.cli import console
+from yprov_mlflow.prov.cli import console, graph_options
 from yprov_mlflow.prov.cli.crate_runs import Documents, documents_of
 from yprov_mlflow.prov.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.model.document import Document
+    from yprov_mlflow.prov.report.prov_picture import Picture
     from yprov_mlflow.prov.translate import PointBatch
 
 _SUFFIXES = {
@@ -22,16 +23,21 @@ _SUFFIXES = {
     ".htm": "html",
     ".md": "markdown",
     ".svg": "svg",
+    ".png": "png",
     ".dot": "dot",
     ".gv": "dot",
     ".mmd": "mermaid",
 }
 _FORMS = tuple(dict.fromkeys(_SUFFIXES.values()))
 _PAGES = ("html", "markdown")
+_DEFAULT_FILES = {"html": "report.html", "png": "report.png"}
+_MODEL = ("models:/", "model:", "prompts:/")
 
 
 @click.command(epilog="Exit codes: 0 done, 1 no such run or document, 2 wrong usage.")
-@click.argument("source", metavar="RUN|EXPERIMENT|DOCUMENT|FOLDER", callback=console.not_empty)
+@click.argument(
+    "source", metavar="RUN|MODEL|EXPERIMENT|DOCUMENT|FOLDER", callback=console.not_empty
+)
 @click.option("-o", "--out", metavar="FILE", help="Write to a file; its name selects the form.")
 @click.option("--format", "form", type=click.Choice(_FORMS), help="Form; by default html.")
 @click.option(
@@ -44,6 +50,7 @@ _PAGES = ("html", "markdown")
 @click.option("--metric", metavar="NAME", help="Compare runs by this metric; by default a loss.")
 @click.option("--maximize", is_flag=True, help="A larger value of the metric is better.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
+@graph_options.source_option
 @console.tracking_uri_option
 def report(
     source: str,
@@ -54,35 +61,46 @@ def report(
     metric: str | None,
     maximize: bool,
     opens: bool,
+    sources: tuple[str, ...],
     tracking_uri: str | None,
 ) -> None:
-    """Write a report to look at: of a run, or of the runs of an experiment compared.
+    """Write a report to look at: of a run or model, or of the runs of an experiment compared.
 
     The page is one file that needs no network and runs no script. It shows the origins and products
     of a run, params, curves, energy, code and environment; for several runs a table and the metric
-    against energy, with the Pareto front. SVG, DOT and Mermaid are pictures of the
-    provenance alone. RUN is MLflow's run id, EXPERIMENT a name or id; a run that was not captured
-    is converted. Without a file, the page goes to report.html, and other forms are printed.
+    against energy, with the Pareto front. The page of a model shows what it came from and what came
+    of it, from all documents of the index or of --from. SVG, PNG, DOT and Mermaid are pictures of
+    the provenance alone. RUN is MLflow's run id, MODEL a URI such as models:/NAME@ALIAS, EXPERIMENT
+    a name or id; a run that was not captured is converted. Without a file, pages and PNG go to
+    report.html and report.png, and other forms are printed.
 
     \b
     Examples:
       yprov-mlflow report 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 --open
       yprov-mlflow report my-experiment -o compared.html --metric val_loss
+      yprov-mlflow report models:/clf@champion -o champion.html
       yprov-mlflow report provenance/prov.json -o picture.svg --level full
     """
     form = form or _SUFFIXES.get(Path(out or "").suffix.lower(), "html")
-    with documents_of(source, tracking_uri, {}) as documents:
-        if form in _PAGES:
-            text = _page(documents, source, form, metric, maximize=maximize)
-        else:
-            text = _picture(documents, source, form, level)
-    target = out or ("report.html" if form == "html" else None)
-    if target is None:
-        click.echo(text, nl=not text.endswith("\n"))
-        return
+    if source.startswith(_MODEL):
+        content = _of_model(source, form, sources)
+    else:
+        with documents_of(source, tracking_uri, {}) as documents:
+            if form in _PAGES:
+                content = _page(documents, source, form, metric, maximize=maximize)
+            else:
+                content = _picture(documents, source, form, level)
+    target = out or _DEFAULT_FILES.get(form)
+    if target:
+        _write(target, content, opens=opens)
+    elif isinstance(content, str):
+        click.echo(content, nl=not content.endswith("\n"))
+
+
+def _write(target: str, content: str | bytes, *, opens: bool) -> None:
     path = Path(target)
     try:
-        path.write_text(text, "utf-8")
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OutputError.unwritable(target, error) from error
     click.echo(f"Written: {target}")
@@ -119,17 +137,32 @@ def _points(path: Path, document: Document) -> Iterator[PointBatch]:
             click.echo(f"The file of points {name} is not beside the document.", err=True)
 
 
-def _picture(documents: Documents, source: str, form: str, level: str) -> str:
-    from yprov_mlflow.prov.report import picture_formats
+def _picture(documents: Documents, source: str, form: str, level: str) -> str | bytes:
     from yprov_mlflow.prov.report.prov_picture import picture
 
     if len(documents.runs) > 1:
         what = f"a picture is of one run, but there are {len(documents.runs)}"
         raise UsageError(what, source, "Name one run, or draw all with `lineage --format dot`")
-    drawn = picture(documents.runs[0][1], "full" if level == "full" else "summary")
+    return _drawn(picture(documents.runs[0][1], "full" if level == "full" else "summary"), form)
+
+
+def _drawn(picture: Picture, form: str) -> str | bytes:
+    from yprov_mlflow.prov.report import picture_formats
+
+    if form == "png":
+        return picture_formats.to_png(picture)
     forms = {
         "svg": picture_formats.to_svg,
         "dot": picture_formats.to_dot,
         "mermaid": picture_formats.to_mermaid,
     }
-    return forms[form](drawn)
+    return forms[form](picture)
+
+
+def _of_model(name: str, form: str, sources: tuple[str, ...]) -> str | bytes:
+    from yprov_mlflow.prov.report import model_report
+
+    model = model_report.of_model(graph_options.graph_to_ask(sources), name)
+    if form in _PAGES:
+        return model.to_html() if form == "html" else model.to_markdown()
+    return _drawn(model.picture(), form)

@@ -16,6 +16,9 @@ from yprov_mlflow.prov.graph.walk import Direction, Lineage, Link, Steps, walk
 
 _SHOWN_DIGITS = 12
 _SHAPES = {things.RUN: "box", things.TASK: "box", "commit": "note"}
+DIRECTIONS: tuple[Direction, Direction] = ("up", "down")
+"""To origins, and to products."""
+
 RELATIONS = {
     "used": "used",
     "wasGeneratedBy": "made",

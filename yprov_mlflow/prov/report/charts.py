@@ -22,6 +22,7 @@ _LOG_RATIO = 1000.0
 """Positive values that differ by more than this factor are drawn on a logarithmic scale."""
 
 _TICKS = 4
+_ROUNDING = 1e-6  # 0.3 is not three times 0.1
 _LARGEST_EXPONENT = math.log10(sys.float_info.max) - 1e-9
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#c026d3", "#dc2626", "#0891b2", "#65a30d", "#7c3aed")
@@ -122,13 +123,21 @@ class _Scale:
 
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Yield the position and the text of a few values."""
-        for number in range(_TICKS):
-            part = number / (_TICKS - 1)
-            value = 2 * (self._low * (1 - part) + self._high * part)
-            position = self._start + part * (self._end - self._start)
+        half = self._high - self._low
+        step = self._step()
+        first = math.ceil(self._low / step - _ROUNDING)
+        for number in range(first, math.floor(self._high / step + _ROUNDING) + 1):
+            value = number * step
+            position = self._start + (value - self._low) / half * (self._end - self._start)
             # The end of a range may be a little beyond the largest float.
-            shown = 10.0 ** min(value, _LARGEST_EXPONENT) if self.is_log else value
-            yield position, f"{shown:.3g}"
+            shown = 10.0 ** min(2 * value, _LARGEST_EXPONENT) if self.is_log else 2 * value
+            yield position, f"{shown:.4g}"
+
+    def _step(self) -> float:
+        """Return half the distance of values to show: 1, 2 or 5 times a power of ten."""
+        rough = (self._high - self._low) / _TICKS * 2
+        power = 10.0 ** math.floor(math.log10(rough))
+        return next(power * part for part in (1, 2, 5, 10) if power * part >= rough * 0.999) / 2
 
 
 def _scales(xs: Iterable[float], ys: Iterable[float], *, log_x: bool) -> tuple[_Scale, _Scale]:
@@ -207,8 +216,8 @@ def _axes(x_scale: _Scale, y_scale: _Scale) -> Iterator[str]:
         ends = f'x1="{_LEFT:.0f}" x2="{_WIDTH - _RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"'
         yield f'<line {ends} stroke="currentColor" stroke-opacity="0.15"/>'
         yield _text(_LEFT - 5, y + 4, text, "end")
-    anchors = ("start", *["middle"] * (_TICKS - 2), "end")
-    for (x, text), anchor in zip(x_scale.ticks(), anchors, strict=True):
+    for x, text in x_scale.ticks():
+        anchor = "end" if x > _WIDTH - 2 * _RIGHT else "middle"
         yield _text(x, bottom + 16, text, anchor)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from yprov_mlflow.prov.report import charts
-from yprov_mlflow.prov.report.pages import Chart, markup, page_table, render
+from yprov_mlflow.prov.report.pages import Chart, Links, markup, page_table, render
 from yprov_mlflow.prov.report.picture_formats import visible
 from yprov_mlflow.prov.report.run_report import markdown_table, plain
 from yprov_mlflow.prov.translate.measurements import JOULES_PER_KWH
@@ -54,13 +54,14 @@ class ExperimentReport:
         self.metric = self.metrics[0] if self.metrics else None
         self.maximize = maximize
 
-    def to_html(self) -> str:
-        """Return the page."""
+    def to_html(self, links: Links = ()) -> str:
+        """Return the page, with links to other pages if it is part of a site."""
         drawn = list(self._charts())
         sections = [page_table(table) for table in self.tables()]
         contents = [("compared", "Compared")] if drawn else []
         return render(
             "experiment.html",
+            links=links,
             name=visible(self.title, 200),
             facts=self._facts(),
             contents=[*contents, *((section.id, section.title) for section in sections)],

@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.report.picture_formats import visible
+from yprov_mlflow.prov.report.picture_formats import to_svg, visible
+from yprov_mlflow.prov.report.prov_picture import Picture
 from yprov_mlflow.prov.views.view import Table, cell_text
 
 _MOST_ROWS = 300
 _LONGEST_CELL = 400
+_SHORT = 24  # letters of a cell that is not folded
 
 
 class Cell(NamedTuple):
-    """The text of a cell; numbers are aligned on the right."""
+    """The text of a cell, and the class of its style: a number, a short or a long text."""
 
     text: str
-    is_number: bool
+    style: str
 
 
 class PageTable(NamedTuple):
@@ -29,10 +31,14 @@ class PageTable(NamedTuple):
 
     id: str
     title: str
-    columns: Sequence[str]
+    columns: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
     left_out: int
     is_folded: bool
+
+
+Links = Sequence[tuple[str, str]]
+"""Labels and addresses of other pages."""
 
 
 class Chart(NamedTuple):
@@ -46,7 +52,11 @@ class Chart(NamedTuple):
 def page_table(table: Table, *, is_folded: bool = False) -> PageTable:
     """Return a table with its first rows, and cells without control characters."""
     rows = [[_cell(cell) for cell in row] for row in table.rows[:_MOST_ROWS]]
-    columns = [visible(str(column), _LONGEST_CELL) for column in table.columns]
+    columns = [
+        # The name of a column stands where its numbers do.
+        Cell(visible(str(column), _LONGEST_CELL), _style_of([row[i] for row in rows]))
+        for i, column in enumerate(table.columns)
+    ]
     left_out = max(0, len(table.rows) - _MOST_ROWS)
     # Ids of elements stand in links, whose text comes from titles.
     name = re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-")
@@ -55,7 +65,13 @@ def page_table(table: Table, *, is_folded: bool = False) -> PageTable:
 
 def _cell(content: object) -> Cell:
     is_number = isinstance(content, (int, float)) and not isinstance(content, bool)
-    return Cell(visible(cell_text(content), _LONGEST_CELL), is_number)
+    text = visible(cell_text(content), _LONGEST_CELL)
+    return Cell(text, "number" if is_number else "short" if len(text) <= _SHORT else "long")
+
+
+def _style_of(cells: Sequence[Cell]) -> str:
+    styles = {cell.style for cell in cells if cell.text}
+    return "number" if styles == {"number"} else ""
 
 
 @functools.cache
@@ -91,6 +107,12 @@ def render(template: str, *, forms: bool = False, **values: Any) -> str:
     """Return a page; all values are escaped, except SVG elements, which ``markup`` marks."""
     page = _environment().get_template(template)
     return str(page.render(style=markup(_style()), policy=policy(forms=forms), **values))
+
+
+def picture_html(picture: Picture, title: str = "Provenance") -> str:
+    """Return a picture as HTML for notebooks, which may be dark."""
+    style = "max-height: 30em; overflow: auto; background: #fff; color: #111"
+    return f'<div style="{style}">{to_svg(picture, title)}</div>'
 
 
 def markup(text: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
+from yprov_mlflow.prov.errors import MissingExtraError, OutputError
 from yprov_mlflow.prov.report.layered_layout import Point, lay_out
 from yprov_mlflow.prov.report.prov_picture import Node, Picture
 
@@ -22,6 +23,8 @@ _MARGIN = 8.0
 _FILL = {"entity": "#fffc87", "activity": "#9fb1fc", "agent": "#fed37f"}
 _EDGE = {"entity": "#808000", "activity": "#0000cc", "agent": "#b36b00"}
 _DOT_SHAPES = {"entity": "ellipse", "activity": "box", "agent": "house"}
+_SIZE = re.compile(r' (?:width|height)="(\d+)"')
+_PNG_FONTS = "DejaVu Sans, Liberation Sans, Noto Sans, Arial, Helvetica, sans-serif"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -45,12 +48,14 @@ def to_svg(
         links: Addresses that nodes lead to, by their ids.
     """
     addresses = links or {}
+    # The content of an image has no links for those who cannot see it.
+    role = "group" if addresses else "img"
     sizes = {name: _size(node) for name, node in picture.nodes.items()}
     drawing = lay_out(sizes, [(arrow.first, arrow.second) for arrow in picture.arrows])
     width, height = drawing.width + 2 * _MARGIN, drawing.height + 2 * _MARGIN
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{escape(title)}" '
+        f'width="{width:.0f}" height="{height:.0f}" role="{role}" aria-label="{escape(title)}" '
         'font-family="system-ui, sans-serif" font-size="12">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="#888"/></marker></defs>',
@@ -119,6 +124,33 @@ def _svg_arrow(
         path += f"C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
     title = f"<title>{escape(word)}</title>"
     return f'<path d="{path}" fill="none" stroke="#888" marker-end="url(#tip)">{title}</path>'
+
+
+# -- PNG -----------------------------------------------------------------------------------
+
+_MOST_PIXELS = 10_000  # of a side
+
+
+def to_png(picture: Picture) -> bytes:
+    """Return the picture as PNG on white, with twice the size of the SVG where that is possible.
+
+    Raises:
+        MissingExtraError: The library that draws it is not installed.
+        OutputError: The picture is too large.
+    """
+    try:
+        import resvg_py  # an extra
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of("resvg-py", "png", "a picture as PNG") from error
+    svg = to_svg(picture)
+    longest = max(map(int, _SIZE.findall(svg.partition(">")[0])))
+    if longest > _MOST_PIXELS:
+        cure = "Write it as .svg, or with --level summary"
+        raise OutputError(f"the picture has a side of {longest} pixels", None, cure)
+    zoom = min(2.0, _MOST_PIXELS / longest)
+    # Only browsers know the family "system-ui", and text without a known family is not drawn.
+    svg = svg.replace("system-ui, sans-serif", _PNG_FONTS)
+    return resvg_py.svg_to_bytes(svg_string=svg, background="#ffffff", zoom=zoom)
 
 
 # -- text ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from yprov_mlflow.prov.ids import unquote_key
 from yprov_mlflow.prov.report import charts
-from yprov_mlflow.prov.report.pages import Chart, markup, page_table, render
+from yprov_mlflow.prov.report.pages import Chart, Links, markup, page_table, render
 from yprov_mlflow.prov.report.picture_formats import to_mermaid, to_svg, visible
 from yprov_mlflow.prov.report.prov_picture import picture
 from yprov_mlflow.prov.translate import PointBatch
@@ -56,8 +56,8 @@ class RunReport(NamedTuple):
     patch: str = ""
     products: str = ""
 
-    def to_html(self) -> str:
-        """Return the page."""
+    def to_html(self, links: Links = ()) -> str:
+        """Return the page, with links to other pages if it is part of a site."""
         run = self.summary.run
         # The same tables as those of `show` and `energy`: one place decides about their content.
         sections = [page_table(table, is_folded=_is_folded(table)) for table in self.tables()]
@@ -68,6 +68,7 @@ class RunReport(NamedTuple):
         contents += [(section.id, section.title.partition(",")[0]) for section in sections]
         return render(
             "run.html",
+            links=links,
             name=visible(self.title, 200),
             status=visible(status),
             status_class={"FINISHED": "good", "FAILED": "bad", "KILLED": "bad"}.get(status, ""),

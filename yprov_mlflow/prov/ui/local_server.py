@@ -15,13 +15,14 @@ from yprov_mlflow.prov.errors import YprovMlflowError
 from yprov_mlflow.prov.graph.run_table import Question
 from yprov_mlflow.prov.report import pages
 from yprov_mlflow.prov.report.experiment_report import ExperimentReport
+from yprov_mlflow.prov.report.lineage_picture import left_out, names_of, picture_of
 from yprov_mlflow.prov.report.pages import markup, page_table
 from yprov_mlflow.prov.report.picture_formats import to_svg, visible
-from yprov_mlflow.prov.ui.lineage_picture import picture_of
 from yprov_mlflow.prov.ui.shown_runs import Catalog
 from yprov_mlflow.prov.views.view import Table
 
 LOCAL = "127.0.0.1"
+_LINKS = (("Runs", "/"), ("Lineage", "/lineage"), ("SPARQL", "/sparql"))
 _COOKIE = "yprov-token"
 _ROWS = 100  # of a page
 _MOST_COMPARED = 200
@@ -93,7 +94,7 @@ def _bind(view: Callable[..., Any], catalog: Catalog) -> Callable[..., Any]:
 
 
 def _page(template: str, **values: Any) -> str:
-    return pages.render(template, forms=True, **values)
+    return pages.render(template, forms=True, links=_LINKS, **values)
 
 
 # -- views ---------------------------------------------------------------------------------
@@ -135,7 +136,9 @@ def runs(catalog: Catalog) -> str:
 
 def run(catalog: Catalog, run_id: str) -> str:
     """Return the report of a run."""
-    return catalog.report(run_id).to_html()
+    lineage = flask.url_for("lineage", thing=f"run:{run_id}")
+    links = [(label, lineage if label == "Lineage" else page) for label, page in _LINKS]
+    return catalog.report(run_id).to_html(links)
 
 
 def document(catalog: Catalog, run_id: str) -> flask.Response:
@@ -152,7 +155,7 @@ def compare(catalog: Catalog) -> str:
     if len(chosen) > 2:
         metric = flask.request.args.get("metric") or None
         summaries = [catalog.summary(run_id) for run_id in chosen]
-        return ExperimentReport(summaries, "Runs", metric, maximize=False).to_html()
+        return ExperimentReport(summaries, "Runs", metric, maximize=False).to_html(_LINKS)
     comparison = catalog.compare(*chosen)
     names = [visible(run.label, 60) for run in comparison.runs]
     rows = [(d.part, d.name, d.left or "-", d.right or "-") for d in comparison.differences]
@@ -169,15 +172,18 @@ def lineage(catalog: Catalog) -> str:
     thing = flask.request.args.get("thing", "").strip()
     direction = "down" if flask.request.args.get("direction") == "down" else "up"
     picture: Any = ""
+    more = 0
     if thing:
         report = catalog.lineage(thing, "down" if direction == "down" else "up")
-        drawn, names = picture_of(report)
+        more = left_out(report)
         links = {
             name: flask.url_for("lineage", thing=target, direction=direction)
-            for name, target in names.items()
+            for name, target in names_of(report).items()
         }
-        picture = markup(to_svg(drawn, f"Lineage of {thing}", links))
-    return _page("lineage.html", title="Lineage", thing=thing, direction=direction, picture=picture)
+        drawn = picture_of(report)
+        picture = markup(to_svg(drawn, f"Lineage of {visible(thing, 80)}", links))
+    values = {"thing": thing, "direction": direction, "picture": picture, "left_out": more}
+    return _page("lineage.html", title="Lineage", **values)
 
 
 def question(catalog: Catalog) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Literal, NamedTuple, dataclass_transform
 
 _TERM = "term"
+_LEFT = 'style="text-align: left; padding: 2px 12px 2px 0"'  # notebooks align text on the right
 _LONGEST_CELL = 1000  # a tag may have megabytes, too many for a table; JSON has all
 
 
@@ -89,7 +90,7 @@ def cell_text(cell: object) -> str:
 
 def _html(table: Table) -> str:
     # Document text comes from users and other programs: nothing goes into HTML unescaped.
-    lines = ["<table>", f"<caption>{escape(table.title)}</caption>"]
+    lines = ["<table>", f"<caption {_LEFT}><b>{escape(table.title)}</b></caption>"]
     if table.columns:
         lines.append(_html_row(table.columns, "th"))
     lines += [_html_row(row, "td") for row in table.rows]
@@ -97,7 +98,8 @@ def _html(table: Table) -> str:
 
 
 def _html_row(cells: Sequence[object], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell_text(cell))}</{tag}>' for cell in cells)}</tr>"
+    parts = (f"<{tag} {_LEFT}>{escape(cell_text(cell))}</{tag}>" for cell in cells)
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 def _to_json(value: Any) -> Any:
