@@ -230,7 +230,8 @@ SETTINGS: tuple[Setting, ...] = (
         ("report",),
         "report",
         "names of sinks separated by commas, or none",
-        "What is made of the documents of finished runs: `report` adds a page to look at, "
+        "What is made of the documents of finished runs: `report` adds a page to look at, `note` a "
+        "link to it in the description of the run and its model versions if they have none, "
         "`yprov4ml` the profile for yProv4ML's readers, both beside the document; sinks of other "
         "packages send it elsewhere. "
         "`yprov-mlflow doctor` lists those that are installed.",
