@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         log_flops_per_epoch,
         log_model_information,
     )
+    from yprov_mlflow.prov.capture.notebooks import watch
     from yprov_mlflow.prov.capture.run_views import card, document, energy, summary
     from yprov_mlflow.prov.capture.verbs import context, epoch, epochs, use_collectors
     from yprov_mlflow.prov.capture.yprov_verbs import (
@@ -51,10 +52,12 @@ __all__ = [
     "summary",
     "tracked",
     "use_collectors",
+    "watch",
 ]
 
 _MODULES = {
     "asking": "diff lineage query runs",
+    "notebooks": "watch",
     "run_views": "card document energy summary",
     "verbs": "context epoch epochs use_collectors",
     "yprov_verbs": "log_execution_command log_metric log_source_code tracked",

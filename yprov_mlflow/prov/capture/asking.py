@@ -19,9 +19,19 @@ from yprov_mlflow.prov.graph.run_table import Question, RunTable
 from yprov_mlflow.prov.graph.stores import Graph
 from yprov_mlflow.prov.graph.walk import Direction
 from yprov_mlflow.prov.model.document import Document
+from yprov_mlflow.prov.report import pages
+from yprov_mlflow.prov.report.lineage_picture import picture_of
+from yprov_mlflow.prov.report.picture_formats import visible
 
 Documents = Union[str, "os.PathLike[str]", Document]
 """A document, its file, or a folder with documents."""
+
+
+class ShownLineage(LineageReport):
+    """Lineage that a notebook shows as a picture."""
+
+    def _repr_html_(self) -> str:
+        return pages.picture_html(picture_of(self), f"Lineage of {visible(self.match.name, 80)}")
 
 
 def lineage(
@@ -34,7 +44,7 @@ def lineage(
     """Return the origins of a thing (``"up"``), or its products (``"down"``).
 
     ``to_tree()``, ``to_dict()``, ``to_dot()``, ``to_mermaid()``, ``to_pandas()`` and
-    ``to_rdflib()`` write the result.
+    ``to_rdflib()`` write the result; a notebook shows it as a picture.
 
     Args:
         thing: A run by id, beginning of the id, name, ``latest`` or ``EXPERIMENT/NAME``; a URI of
@@ -48,7 +58,8 @@ def lineage(
         ThingError: Nothing has this name, or several things.
         GraphError: The index cannot be read.
     """
-    return lineage_report.of_thing(_graph(documents), thing, direction, depth)
+    report = lineage_report.of_thing(_graph(documents), thing, direction, depth)
+    return ShownLineage(report.match, report.lineage)
 
 
 def runs(

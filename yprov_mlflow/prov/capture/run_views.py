@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ def document(run_id: str | None = None) -> ProvDocument:
         run_id: MLflow's run id; by default the active run, else the last one.
 
     Returns:
-        A document of the ``prov`` library.
+        A document of the ``prov`` library; a notebook shows it as a picture.
 
     Raises:
         UsageError: No run was passed, and this process has not started one.
@@ -40,7 +41,18 @@ def document(run_id: str | None = None) -> ProvDocument:
         DeliveryError: Nothing was captured of the run, here or elsewhere.
         MissingExtraError: The store needs the whole of MLflow, not mlflow-skinny.
     """
-    return prov_json.to_prov(_fetch(run_id or None))
+    content = _fetch(run_id or None)
+    result = prov_json.to_prov(content)
+    # Notebooks look for it at the object; a subclass would not be what ``prov`` itself returns.
+    result._repr_html_ = functools.partial(picture_html, content)
+    return result
+
+
+def picture_html(content: Document) -> str:
+    """Return the picture of a document as HTML for notebooks."""
+    from yprov_mlflow.prov.report import pages, prov_picture  # runs are logged without these
+
+    return pages.picture_html(prov_picture.picture(content))
 
 
 def energy(run: Source = None) -> EnergyReport:
