@@ -22,6 +22,8 @@ from yprov_mlflow.prov.views import summary
 from yprov_mlflow.prov.views.document_reader import DocumentReader, text
 from yprov_mlflow.prov.views.summary_report import Summary
 
+_MOST_TABLES = 16
+
 
 class Catalog:
     """Runs of the index, or of documents in folders.
@@ -38,6 +40,7 @@ class Catalog:
         self.graph = graph
         self._files = files
         self._tracking_uri = tracking_uri
+        self._tables: dict[str, run_table.RunTable] = {}
 
     # -- one run -----------------------------------------------------------------------
 
@@ -83,7 +86,14 @@ class Catalog:
 
     def runs(self, question: run_table.Question) -> run_table.RunTable:
         """Return the runs that a question asks for."""
-        return run_table.runs(self.graph, question)
+        # All pages of a table need all of its runs; the graph stays as it is while it is shown.
+        key = repr(question)
+        table = self._tables.get(key)
+        if table is None:
+            if len(self._tables) >= _MOST_TABLES:
+                self._tables.clear()
+            table = self._tables[key] = run_table.runs(self.graph, question)
+        return table
 
     def compare(self, left: str, right: str) -> run_comparison.Comparison:
         """Return two runs compared."""
