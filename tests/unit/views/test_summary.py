@@ -168,7 +168,7 @@ LINEAGE = {
 
 
 def test_everything_around_a_run_is_shown():
-    tables = {t.title: t for t in summary.from_document(LINEAGE).tables() if t.rows}
+    tables = {t.title: t.filled() for t in summary.from_document(LINEAGE).tables() if t.rows}
     rows = {title: [tuple(row) for row in table.rows] for title, table in tables.items()}
     assert rows["Related runs"] == [
         ("parent", "c89f5f6bfc554ed8bb842bee4e169beb"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from yprov_mlflow.prov import errors
+from yprov_mlflow.prov.cli.text_table import table_lines
 from yprov_mlflow.prov.formats.file_formats import ALIASES, FORMATS
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.views.view import Note, Table, cell_text
@@ -24,7 +26,7 @@ artifact files are out of reach; the last one that runs of dead processes were l
 _READER_GONE = 141  # as a shell reports the end by SIGPIPE
 
 _MOST_LINES = 20
-_STYLES = {"warning": "yellow", "hint": "", "detail": "dim"}
+_STYLES: Mapping[str, Any] = {"warning": {"fg": "yellow"}, "hint": {}, "detail": {"dim": True}}
 
 
 def printable(text: str) -> str:
@@ -37,29 +39,37 @@ def print_json(content: object) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_view(tables: Iterable[Table], notes: Iterable[Note]) -> None:
-    """Print the tables that have rows, then the notes."""
-    # Imported here, as in the other commands: rich takes longer to load than --help to run.
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
+def print_view(tables: Iterable[Table], notes: Iterable[Note], *, cut: bool = False) -> None:
+    """Print the tables that have rows, without their empty columns, then the notes.
 
-    console = Console()
-    for title, columns, rows in tables:
+    Args:
+        tables: The tables.
+        notes: Lines to print below them.
+        cut: Shorten cells so that each row is one line of the terminal.
+    """
+    width = shutil.get_terminal_size().columns
+    for table in tables:
+        title, columns, rows = table.filled()
         if not rows:
             continue
-        # A title of the table would be wrapped to the width of its columns.
-        console.print(Text(printable(title), style="bold"))
-        table = RichTable(show_header=bool(columns), box=None, pad_edge=False)
-        for column in columns or ("", ""):
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            # As Text, or rich would interpret square brackets in the cells as markup.
-            table.add_row(*(Text(printable(cell_text(cell))) for cell in row))
-        console.print(table)
-        console.print()
+        if title:
+            click.secho(printable(title), bold=True)
+        cells = [[printable(cell_text(cell)) for cell in row] for row in rows]
+        # Numbers are easier to compare if their digits are below each other.
+        right = [
+            bool(columns) and all(map(_is_number, column)) for column in zip(*rows, strict=True)
+        ]
+        for line in table_lines(
+            [printable(column) for column in columns], cells, right, width, cut=cut
+        ):
+            click.echo(line)
+        click.echo()
     for text, level in notes:
-        console.print(Text(printable(text), style=_STYLES[level]), soft_wrap=True)
+        click.secho(printable(text), **_STYLES[level])
+
+
+def _is_number(cell: object) -> bool:
+    return cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool))
 
 
 def print_first(lines: Iterable[str]) -> None:

@@ -57,9 +57,11 @@ def graph_to_ask(sources: Sequence[str]) -> Graph:
     return graph_of(documents, problems.append)
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+def print_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "", *, cut: bool = False
+) -> None:
     """Print a table, or say that it is empty."""
     from yprov_mlflow.prov.views.view import Note, Table
 
     notes = [] if rows else [Note("nothing matches", "detail")]
-    console.print_view([Table(title, list(columns), list(rows))], notes)
+    console.print_view([Table(title, list(columns), list(rows))], notes, cut=cut)

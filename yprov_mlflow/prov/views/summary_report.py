@@ -305,7 +305,7 @@ class Summary(View):
         yield from _model_tables(self.datasets, self.models, self.model_versions, self.prompts)
         yield _trace_table(self.traces)
         yield from _artifact_tables(self.artifacts, self.models)
-        yield _filled(
+        yield Table(
             "Workflow",
             ("engine", "workflow", "task", "attempt", "execution"),
             [(w.engine, w.workflow, w.task, w.attempt, w.execution) for w in self.workflow_tasks],
@@ -326,7 +326,7 @@ class Summary(View):
             yield Table("Store: data outside runs", (), [row for row in rows if row[1]])
             columns = ("id", "name", "lifecycle")
             experiments = [(e.id, e.name, e.lifecycle) for e in self.experiments]
-            yield _filled("Experiments", columns, experiments)
+            yield Table("Experiments", columns, experiments)
         else:
             title = "PROV document of neither a run nor a store of MLflow"
             yield Table(title, ("records", "number"), list(self.records.items()))
@@ -379,12 +379,12 @@ def _model_tables(
     versions: Sequence[ModelVersion],
     prompts: Sequence[ModelVersion],
 ) -> Iterator[Table]:
-    yield _filled(
+    yield Table(
         "Datasets",
         ("name", "digest", "for", "source"),
         [(d.name, d.digest, _joined(d.contexts), d.source_type) for d in datasets],
     )
-    yield _filled(
+    yield Table(
         "Models",
         ("name", "id", "type", "status", "trained on", "registered as"),
         [
@@ -392,13 +392,13 @@ def _model_tables(
             for m in models
         ],
     )
-    yield _filled(
+    yield Table(
         "Registered versions",
         ("model", "version", "stage", "aliases", "made of"),
         [(v.name, v.version, v.stage, _joined(v.aliases), v.model) for v in versions],
     )
     rows = [(p.name, p.version, _joined(p.aliases)) for p in prompts]
-    yield _filled("Prompts", ("prompt", "version", "aliases"), rows)
+    yield Table("Prompts", ("prompt", "version", "aliases"), rows)
 
 
 def _trained_on(datasets: Sequence[TrainingData]) -> str:
@@ -439,7 +439,7 @@ def _session_table(sessions: Sequence[Session]) -> Table:
         for s in sessions
         if s.start is not None or s.pid is not None
     ]
-    return _filled("Sessions", ("session", "rank", "pid", *_WHEN, "command"), rows)
+    return Table("Sessions", ("session", "rank", "pid", *_WHEN, "command"), rows)
 
 
 def _software(
@@ -455,12 +455,6 @@ def _software(
     for environment in environments:
         packages = len(environment.packages)
         yield "environment", f"Python {environment.python}, {packages} packages"
-
-
-def _filled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table without the columns that are empty in every row."""
-    kept = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]
-    return Table(title, [columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _when(start: str | None, end: str | None) -> tuple[str | None, float | None]:

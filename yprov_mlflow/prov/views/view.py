@@ -20,6 +20,19 @@ class Table(NamedTuple):
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
 
+    def filled(self) -> Table:
+        """Return the table without the columns that are empty in every row."""
+        if not self.columns:
+            return self
+        empty = (None, "")
+        kept = [
+            number
+            for number in range(len(self.columns))
+            if any(row[number] not in empty for row in self.rows)
+        ]
+        rows = [[row[number] for number in kept] for row in self.rows]
+        return Table(self.title, [self.columns[number] for number in kept], rows)
+
 
 class Note(NamedTuple):
     """A line of text below the tables."""
@@ -77,7 +90,9 @@ class View:
     def _repr_html_(self) -> str:
         """Return the tables as HTML, as Jupyter shows them."""
         notes = (f"<p>{escape(note.text)}</p>" for note in self.notes())
-        return "\n".join([*(_html(table) for table in self.tables() if table.rows), *notes])
+        return "\n".join(
+            [*(_html(table.filled()) for table in self.tables() if table.rows), *notes]
+        )
 
 
 def cell_text(cell: object) -> str:
