@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DIRECT, FAILOVER, DEFERRED = DELIVERIES = ("direct", "failover", "deferred")
 """Values of ``Settings.delivery``: when a logging call reaches the store."""
@@ -113,6 +113,21 @@ def amount(value: Any, least: float = 0.0, most: float = sys.float_info.max) -> 
     if isinstance(value, bool) or not least <= float(value) <= most:
         raise ValueError(value)
     return float(value)
+
+
+class Price(NamedTuple):
+    """A price of electricity: an amount of money for a kWh."""
+
+    amount: float
+    currency: str
+
+
+def price(value: Any) -> Price:
+    """Return a price such as ``0.30 EUR``."""
+    number, _, currency = str(value).strip().partition(" ")
+    if not re.fullmatch("[A-Z]{3}", currency.strip().upper()):
+        raise ValueError(value)
+    return Price(amount(number), currency.strip().upper())
 
 
 def delivery(value: Any) -> str:

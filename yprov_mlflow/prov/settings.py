@@ -57,6 +57,8 @@ class Settings:
     carbon_intensity: float | None
     cpu_tdp_w: float | None
     embodied_g: float | None
+    pue: float | None
+    energy_price: setting_values.Price | None
     about: Mapping[str, Any]
     origin: Mapping[str, str]
 
@@ -353,6 +355,26 @@ SETTINGS: tuple[Setting, ...] = (
         "a number of grams of CO2 equivalent",
         "The run's share of the emissions from manufacturing the hardware: M in the Software "
         "Carbon Intensity.",
+    ),
+    Setting(
+        "pue",
+        "YPROV_MLFLOW_PUE",
+        lambda value: setting_values.amount(value, 1, 100),
+        None,
+        "none",
+        "a number from 1 on",
+        "Power usage effectiveness of the computing center. `energy` then shows the energy times "
+        "this as your assumption, apart from the figures in documents, which it leaves as they "
+        "are.",
+    ),
+    Setting(
+        "energy_price",
+        "YPROV_MLFLOW_ENERGY_PRICE",
+        setting_values.price,
+        None,
+        "none",
+        "a number and the code of a currency, such as 0.30 EUR",
+        "Price of a kWh of electricity. `energy` then shows costs as your assumption.",
     ),
     Setting(
         "about",

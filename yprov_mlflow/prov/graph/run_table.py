@@ -19,11 +19,12 @@ from yprov_mlflow.prov.graph.things import current_value
 from yprov_mlflow.prov.model.identifiers import segment
 
 JOULES_PER_KWH = 3_600_000
-_OF_RUN = "run_id name experiment status user start end duration commit".split()
+_OF_RUN = "run_id name experiment status user model start end duration commit".split()
 _QUANTITIES: Mapping[str, tuple[str, str, float]] = {
     "energy": ("energy/own", "mlf:AttributedEnergy", JOULES_PER_KWH),
     "energy_node": ("energy/total", "mlf:TotalEnergy", JOULES_PER_KWH),
     "emissions": ("emissions/total", "mlf:Emissions", 1),
+    "emissions_own": ("emissions/own", "mlf:Emissions", 1),
 }
 _ALL = (*_OF_RUN, *_QUANTITIES)
 UNITS: Mapping[str, str] = {
@@ -31,6 +32,7 @@ UNITS: Mapping[str, str] = {
     "energy": "kWh",
     "energy_node": "kWh",
     "emissions": "g CO2e",
+    "emissions_own": "g CO2e",
 }
 """The units of columns."""
 
@@ -46,7 +48,8 @@ class Question(NamedTuple):
         where: A filter, such as ``metrics.loss < 0.3 and params.lr = 0.1``.
         columns: Further columns: ``metrics.KEY``, ``min(KEY)``, ``params.KEY``, ``tags.KEY``,
             ``energy`` (kWh of the run itself), ``energy_node`` (of the node meanwhile),
-            ``emissions`` (g), ``duration`` (s) and so on; another name is that of a metric.
+            ``emissions`` (g), ``emissions_own`` (g of the run itself), ``duration`` (s) and so on;
+            another name is that of a metric.
         sort: A column; a minus sign in front of it sorts descending.
         experiment: Name of an experiment.
         since: The earliest start, as ISO 8601.
@@ -230,6 +233,8 @@ class _Columns:
     def _facts(self, column: str) -> dict[str, Value]:
         if column in ("experiment", "commit"):
             return self._linked(*_LINKED[column])
+        if column == "model":
+            return self._models()
         if column == "duration":
             start, end = self._read("start"), self._read("end")
             return {
@@ -247,6 +252,17 @@ class _Columns:
             for name, value in of_runs.items()
             if value is not None
         }
+
+    def _models(self) -> dict[str, Value]:
+        """Return the names of the logged models that activities of each run generated."""
+        pairs = self._pairs(
+            "?model a mlf:LoggedModel ; schema:name ?value ; prov:wasGeneratedBy ?record"
+        )
+        names: dict[str, set[str]] = {}
+        for activity, name in _texts(pairs):
+            names.setdefault(_base(activity), set()).add(text(name))
+        of_runs = {run: ", ".join(sorted(names.get(_base(run), ()))) for run in self._names}
+        return {run: joined for run, joined in of_runs.items() if joined}
 
     def _of_all(self, path: str, column: str = "") -> dict[str, Value]:
         """Return the end of a path from each run; the server or library joins faster than we."""
