@@ -158,6 +158,22 @@ class RunNotFoundError(StoreError, LookupError):
         cure = f"Check the run id, and set the store with {TRACKING_OPTIONS}"
         return cls(f"run {run_id!r} does not exist", where, cure)
 
+    @classmethod
+    def unnamed(cls, name: str, where: str | None) -> RunNotFoundError:
+        """Report that neither the index, the journals nor the store have a run with a name."""
+        cure = (
+            "Name an id, its first 4 digits or more, the name of a run, EXPERIMENT/NAME, latest or "
+            f"a document; `yprov-mlflow list` lists runs. Set the store with {TRACKING_OPTIONS}"
+        )
+        return cls(f"no run is called {name!r}", where, cure)
+
+    @classmethod
+    def ambiguous(cls, name: str, candidates: Iterable[str], where: str | None) -> RunNotFoundError:
+        """Report a name of several runs; each candidate begins with the id of a run."""
+        lines = list(candidates)
+        shown = "; ".join(lines[:10]) + ("; and more" if lines[10:] else "")
+        return cls(f"several runs are called {name!r}: {shown}", where, "Name one by its id")
+
 
 class JournalError(YprovMlflowError):
     """The journal of a run cannot be written."""

@@ -14,6 +14,7 @@ from yprov_mlflow.prov.cli.convert import convert
 from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.diff import diff, why
 from yprov_mlflow.prov.cli.doctor import doctor
+from yprov_mlflow.prov.cli.energy import energy
 from yprov_mlflow.prov.cli.index import index
 from yprov_mlflow.prov.cli.journals import journals
 from yprov_mlflow.prov.cli.lineage import lineage
@@ -26,7 +27,7 @@ from yprov_mlflow.prov.cli.rerun import rerun
 from yprov_mlflow.prov.cli.restore import restore
 from yprov_mlflow.prov.cli.run import run
 from yprov_mlflow.prov.cli.seal import seal, verify
-from yprov_mlflow.prov.cli.show import energy, show
+from yprov_mlflow.prov.cli.show import show
 from yprov_mlflow.prov.cli.sync import sync
 from yprov_mlflow.prov.cli.ui import ui
 from yprov_mlflow.prov.cli.validate import validate

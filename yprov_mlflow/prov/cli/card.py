@@ -13,7 +13,7 @@ from yprov_mlflow.prov.errors import OutputError
 
 @click.command()
 @click.argument("source", metavar="RUN|EXPERIMENT|DOCUMENT|FOLDER")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every value.")
+@console.json_option
 @click.option("-o", "--out", metavar="FILE", help="Write to a file instead of standard output.")
 @about_option
 @console.tracking_uri_option
@@ -26,7 +26,7 @@ def card(
     sections with required and optional fields. Each value links to its record in the document. A
     required field that nothing states says so, and how to fill it; optional ones are ~.
 
-    SOURCE is the id of a run, the name or id of an experiment, a document in any format, or a
+    SOURCE is a run (see `show`), the name or id of an experiment, a document in any format, or a
     folder with the documents of a workflow's runs.
 
     \b

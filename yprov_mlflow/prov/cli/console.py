@@ -197,6 +197,10 @@ tracking_uri_option = click.option(
 """The option of commands that take a run id."""
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+"""The option of every command with a result that programs can use."""
+
+
 def report_option(content: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return the option ``--report`` for a file with ``content``, passed as ``report_file``."""
     file = click.Path(dir_okay=False, writable=True, path_type=Path)

@@ -190,12 +190,14 @@ def _local(source: str, tracking_uri: str | None) -> Iterator[str]:
         UsageError: A file has the name of a run id, or a store is passed for no run id.
         DeliveryError: The run lacks a document.
     """
+    from yprov_mlflow.prov.capture import run_names
     from yprov_mlflow.prov.convert.remote import local_source
+    from yprov_mlflow.prov.sources.location import is_store_uri
 
-    if not _RUN_ID(source):
+    if is_store_uri(source) or (run_names.is_local(source) and not _RUN_ID(source)):
         if tracking_uri is not None:
-            what = "--tracking-uri is for run ids, which have 32 hexadecimal digits"
-            raise UsageError(what, source, "Give the store itself as SOURCE, or a run id")
+            what = "--tracking-uri is for runs, and this is a store or document"
+            raise UsageError(what, source, "Name the store itself as SOURCE, or a run")
         with local_source(source) as location:
             yield location
         return
@@ -204,6 +206,8 @@ def _local(source: str, tracking_uri: str | None) -> Iterator[str]:
         raise UsageError(what, source, f"Write ./{source} for the file, or change the folder")
     from yprov_mlflow.prov.capture.run_views import write_document
 
+    with console.store_errors(tracking_uri):
+        source = run_names.resolve(source, tracking_uri)
     with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as out:
         try:
             with console.store_errors(tracking_uri, source):

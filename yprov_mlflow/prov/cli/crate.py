@@ -64,7 +64,7 @@ def crate(
     ([tool.yprov-mlflow.about]). Statements that the profiles recommend and that are not known
     are listed with the setting that fills them.
 
-    SOURCE is the id of a run, the name or id of an experiment, a document in any format, or a
+    SOURCE is a run (see `show`), the name or id of an experiment, a document in any format, or a
     folder of documents, among them those of workflows. Runs that were not captured are converted
     from the store.
 

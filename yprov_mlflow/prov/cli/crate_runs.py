@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import glob
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +23,11 @@ from yprov_mlflow.prov.errors import (
     first_line,
 )
 from yprov_mlflow.prov.formats import open_documents
-from yprov_mlflow.prov.formats.file_formats import SUFFIXES, documents_below
+from yprov_mlflow.prov.formats.file_formats import documents_below
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.share.run_crate import CrateRun
 from yprov_mlflow.prov.translate import Options, described, events_of
-
-_RUN_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 
 
 class Documents(NamedTuple):
@@ -75,7 +73,7 @@ def documents_of(
         pairs = [*_read(source, tracking_uri, Path(scratch))]
         runs = [pair for pair in pairs if _is_of_run(pair[1])]
         if not runs and is_local(source):
-            cure = "Give the prov.json of a run, or a folder that `yprov-mlflow convert` wrote"
+            cure = "Name the prov.json of a run, or a folder that `yprov-mlflow convert` wrote"
             raise DocumentError("no document of a run found", source, cure)
         if not runs:
             what = f"neither a run nor an experiment with runs is called {source!r}"
@@ -91,15 +89,16 @@ def _is_of_run(document: Document) -> bool:
 
 def is_local(source: str) -> bool:
     """Return whether a source is a file or folder, rather than something of a store."""
-    path = Path(source)
-    # The name of an experiment may have slashes, too.
-    return path.exists() or path.suffix.lower() in SUFFIXES
+    from yprov_mlflow.prov.capture import run_names
+
+    return run_names.is_local(source) or glob.has_magic(source)
 
 
 def _read(source: str, tracking_uri: str | None, scratch: Path) -> Iterator[tuple[Path, Document]]:
-    path = Path(source)
+    from yprov_mlflow.prov.capture import run_names
+
     if is_local(source):
-        paths = [*documents_below(path)] if path.is_dir() else [path]
+        paths = [Path(path) for path in run_names.expand(source)]
     else:
         paths = [*_of_store(source, tracking_uri, scratch)]
     for each in paths:
@@ -112,11 +111,19 @@ def _read(source: str, tracking_uri: str | None, scratch: Path) -> Iterator[tupl
 
 def _of_store(source: str, tracking_uri: str | None, scratch: Path) -> Iterator[Path]:
     """Yield paths of documents of a run, or of an experiment, that are written to ``scratch``."""
+    from yprov_mlflow.prov.capture import run_names
     from yprov_mlflow.prov.capture.run_views import write_document
 
-    if not _RUN_ID(source):
-        yield from _converted(tracking_uri, scratch, experiments=(source,))
+    try:
+        with console.store_errors(tracking_uri):
+            run_id = run_names.resolve(source, tracking_uri)
+    except RunNotFoundError as error:
+        paths = list(_converted(tracking_uri, scratch, experiments=(source,)))
+        if not paths:
+            raise error
+        yield from paths
         return
+    source = run_id
     try:
         with console.store_errors(tracking_uri, source):
             yield write_document(source, scratch, tracking_uri, with_points=True)

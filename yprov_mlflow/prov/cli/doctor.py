@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yprov_mlflow.prov.cli.console import FAILED, print_json, print_view, printable
+from yprov_mlflow.prov.cli.console import FAILED, json_option, print_json, print_view, printable
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.views.view import Table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     epilog="Exit codes: 0 runs can be captured, 1 they cannot, or not with these settings."
 )
 @click.option("--tracking-uri", metavar="URI", help="A tracking URI to check.")
-@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+@json_option
 def doctor(tracking_uri: str | None, as_json: bool) -> None:
     """Check versions, settings, tracking URI and plugins, and list what cannot be captured.
 

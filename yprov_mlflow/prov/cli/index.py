@@ -40,9 +40,9 @@ def index(
 ) -> None:
     """Add documents to the index that `lineage`, `runs`, `diff` and `query` ask.
 
-    SOURCE is a run id, a document, a folder of documents, or a store as `convert` reads it. Runs
-    that were captured on this machine are in the index without this command: the next question
-    adds them.
+    SOURCE is a run (see `show`), a document, a folder of documents, or a store as `convert` reads
+    it. Runs that were captured on this machine are in the index without this command: the next
+    question adds them.
 
     A document replaces the one of the same run or store. Documents that have not changed are left
     as they are, so an interrupted command is continued by calling it again.

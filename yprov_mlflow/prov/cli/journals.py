@@ -7,12 +7,11 @@ from datetime import datetime
 
 import click
 
-from yprov_mlflow.prov.cli.console import FAILED, print_json, print_view, printable
+from yprov_mlflow.prov.cli.console import FAILED, json_option, print_json, print_view, printable
 from yprov_mlflow.prov.errors import first_line
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.views.view import Table
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _days_option = click.option(
     "--days",
     type=click.FloatRange(min=0),
@@ -24,7 +23,7 @@ _days_option = click.option(
 
 
 @click.group(invoke_without_command=True)
-@_json_option
+@json_option
 @click.pass_context
 def journals(ctx: click.Context, *, as_json: bool) -> None:
     """List the journals of runs on this machine, remove old ones, or pack finished ones.
@@ -70,7 +69,7 @@ def journals(ctx: click.Context, *, as_json: bool) -> None:
 @click.option("--sealed", is_flag=True, help="Only runs whose seal covers their journals.")
 @_days_option
 @click.option("--yes", is_flag=True, help="Remove them; without it, they are only listed.")
-@_json_option
+@json_option
 def prune(*, sealed: bool, days: float, yes: bool, as_json: bool) -> None:
     """Remove the journals of runs that ended and have their document.
 
@@ -100,7 +99,7 @@ def prune(*, sealed: bool, days: float, yes: bool, as_json: bool) -> None:
 
 @journals.command()
 @_days_option
-@_json_option
+@json_option
 def pack(*, days: float, as_json: bool) -> None:
     """Move the journals of finished runs into few compressed files.
 

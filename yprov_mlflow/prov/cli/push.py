@@ -13,6 +13,7 @@ import click
 
 from yprov_mlflow.prov.cli.console import (
     PARTLY,
+    json_option,
     print_json,
     printable,
     store_errors,
@@ -45,7 +46,7 @@ _PROFILES = {"yprov": "yprov4ml", "yprovstore": "none"}
 @click.option("--related", multiple=True, metavar="PID", help="A related document (yProvStore).")
 @click.option("--register", is_flag=True, help="Register YPROV_USER with YPROV_PASSWORD first.")
 @tracking_uri_option
-@click.option("--json", "as_json", is_flag=True, help="Print the identifier as JSON.")
+@json_option
 def push(
     source: str,
     address: str,
@@ -71,17 +72,19 @@ def push(
       yprov-mlflow push 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 --to yprov://localhost:3000
       yprov-mlflow push prov.json --to https://store.example.org --related 21.T11/4a2b
     """
-    from yprov_mlflow.prov.capture.run_views import is_path, run_tags, set_run_tags
+    from yprov_mlflow.prov.capture import run_names
+    from yprov_mlflow.prov.capture.run_views import run_tags, set_run_tags
     from yprov_mlflow.prov.share import yprov_service as service
     from yprov_mlflow.prov.share import yprov_upload as upload
 
     target = service.parse_target(address)
     credentials = service.Credentials.from_environment()
     with tempfile.TemporaryDirectory(prefix="yprov-") as folder, store_errors(tracking_uri, source):
+        source = run_names.resolve(source, tracking_uri)
         document, beside = _load(source, tracking_uri, Path(folder))
         profile = profile or _PROFILES[target.kind]
         data, omitted = upload.content(document, beside, profile)
-        run_id = None if is_path(source) else source
+        run_id = None if run_names.is_local(source) else source
         tags = run_tags(run_id, tracking_uri) if run_id is not None else {}
     if target.kind == "yprov" and (count := upload.dropped(document)) and profile == "none":
         omitted.append(f"{count} relations that the service drops; --profile yprov4ml keeps them")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yprov_mlflow.prov.cli.console import FAILED, LEFT_OPEN, PARTLY, printable, store_errors
+from yprov_mlflow.prov.cli.console import (
+    FAILED,
+    LEFT_OPEN,
+    PARTLY,
+    json_option,
+    printable,
+    store_errors,
+)
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.capture.recovery import Outcome, Plan
@@ -41,7 +48,7 @@ _LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT"
     "their documents remain.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask, and close runs whose processes have died.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
+@json_option
 def recover(
     run_ids: tuple[str, ...],
     tracking_uri: str | None,

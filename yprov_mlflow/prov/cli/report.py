@@ -70,7 +70,7 @@ def report(
     of a run, params, curves, energy, code and environment; for several runs a table and the metric
     against energy, with the Pareto front. The page of a model shows what it came from and what came
     of it, from all documents of the index or of --from. SVG, PNG, DOT and Mermaid are pictures of
-    the provenance alone. RUN is MLflow's run id, MODEL a URI such as models:/NAME@ALIAS, EXPERIMENT
+    the provenance alone. For RUN see `show`; MODEL is a URI such as models:/NAME@ALIAS, EXPERIMENT
     a name or id; a run that was not captured is converted. Without a file, pages and PNG go to
     report.html and report.png, and other forms are printed.
 

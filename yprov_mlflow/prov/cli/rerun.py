@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from functools import partial
@@ -15,15 +14,14 @@ from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.cli.console import (
     FAILED,
     PARTLY,
+    json_option,
     print_json,
     print_view,
     printable,
     store_errors,
     tracking_uri_option,
 )
-from yprov_mlflow.prov.cli.graph_options import graph_to_ask
-from yprov_mlflow.prov.errors import GraphError, RerunError, UsageError
-from yprov_mlflow.prov.formats.file_formats import SUFFIXES
+from yprov_mlflow.prov.errors import RerunError, UsageError
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.model.document import Document
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from yprov_mlflow.prov.rerun.recipe import Recipe
 
 _INTERRUPTED = 130
-_WHOLE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _MARKS = {"ready": "ready  ", "differs": "differs", "missing": "MISSING"}
 
 
@@ -73,19 +70,14 @@ _MARKS = {"ready": "ready  ", "differs": "differs", "missing": "MISSING"}
 @click.option("--ignore-missing", is_flag=True, help="Run although something is missing.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--yes", is_flag=True, help="Do not ask before the command is run.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print plan and outcome as JSON; the output of the command goes to standard error.",
-)
+@json_option
 def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **options: Any) -> None:
     """Run a recorded run again and compare the two.
 
     The code is checked out at the recorded commit, with the changes and files that were kept; the
     packages are installed; data are checked by their hashes; the command runs; and the results are
-    compared. First the plan is printed; it names all that is missing. RUN is an id, or a name in
-    the index (see `lineage`), FILE a document. ARGUMENTS after -- replace those of the command.
+    compared. First the plan is printed; it names all that is missing. For RUN see `show`;
+    FILE is a document. ARGUMENTS after -- replace those of the command.
 
     A document of someone else runs the code of someone else: read the plan before you agree.
 
@@ -95,10 +87,12 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
       yprov-mlflow rerun 5f0c9b2e6d3a4b0f8a7c1d2e3f405162 --into again
       yprov-mlflow rerun provenance/prov.json --environment current --yes --json
     """
+    from yprov_mlflow.prov.capture import run_names
     from yprov_mlflow.prov.capture.run_views import load_document
     from yprov_mlflow.prov.rerun import recipe as recipes
 
-    run = run if tracking_uri is not None else _run_id(run)
+    with store_errors(tracking_uri):
+        run = run_names.resolve(run, tracking_uri)
     with tempfile.TemporaryDirectory(prefix="yprov-") as scratch:
         with store_errors(tracking_uri, run):
             document = load_document(run, tracking_uri)
@@ -118,22 +112,6 @@ def rerun(run: str, arguments: tuple[str, ...], tracking_uri: str | None, **opti
         elif outcome is not None:
             print_view(outcome.tables(), outcome.notes())
     sys.exit(code)
-
-
-def _run_id(name: str) -> str:
-    """Return the id of a run that the index knows by this name; a document or id as it is."""
-    from yprov_mlflow.prov.graph.lookup import about, first
-    from yprov_mlflow.prov.graph.thing_names import resolve_run
-
-    path = Path(name)
-    if _WHOLE_ID(name) or path.exists() or path.suffix in SUFFIXES:
-        return name
-    try:
-        graph = graph_to_ask(())
-    except GraphError:  # without an index, the store is asked
-        return name
-    run = resolve_run(graph, name)
-    return first(about(graph, [run], "mlf:runId")[run], "mlf:runId") or name
 
 
 def _follow(

@@ -12,6 +12,7 @@ import click
 
 from yprov_mlflow.prov.cli.console import (
     FAILED,
+    json_option,
     print_json,
     printable,
     store_errors,
@@ -36,7 +37,6 @@ _experiment_option = click.option(
 _all_option = click.option(
     "--all", "whole", is_flag=True, help="All runs of the store, and the list of them."
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def _key_option(meaning: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -77,7 +77,7 @@ class _Targets(NamedTuple):
 @click.option("--encrypt", is_flag=True, help="Ask for a password for the new key.")
 @click.option("--again", is_flag=True, help="Seal what has a current seal, too.")
 @tracking_uri_option
-@_json_option
+@json_option
 def seal(
     targets: tuple[str, ...],
     *,
@@ -141,7 +141,7 @@ def seal(
     "--head", metavar="SHA256", help="A line of the chain that `seal` printed, and must exist."
 )
 @tracking_uri_option
-@_json_option
+@json_option
 def verify(
     targets: tuple[str, ...],
     *,
@@ -246,9 +246,11 @@ def _targets(
         yield _Targets(folders, [], None)
         return
     # MLflow takes seconds to import, which folders do not need.
+    from yprov_mlflow.prov.capture import run_names
     from yprov_mlflow.prov.capture.run_seals import SealedStore
 
     with store_errors(tracking_uri, runs[0] if len(runs) == 1 else None):
+        runs = [run_names.resolve(run, tracking_uri) for run in runs]
         store = SealedStore(tracking_uri)
         if experiment or whole:
             runs += store.runs(experiment)

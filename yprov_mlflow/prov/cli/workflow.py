@@ -19,8 +19,6 @@ from yprov_mlflow.prov.errors import DocumentError, OutputError, UsageError
 if TYPE_CHECKING:
     from yprov_mlflow.prov.model.document import Document
 
-_RUN_ID_DIGITS = 32
-
 
 @click.command(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some documents could not be read; "
@@ -35,7 +33,7 @@ _RUN_ID_DIGITS = 32
     type=console.FormatChoice(),
     help="Format of the graph; by default that of FILE's extension, or else prov-json.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@console.json_option
 def workflow(
     sources: tuple[str, ...],
     *,
@@ -46,8 +44,8 @@ def workflow(
 ) -> None:
     """Join runs with the workflows that started them.
 
-    SOURCE is a run id, a document, a folder of documents, or a store as `convert` reads it.
-    Documents of workflows, of our plugins or of yProv4WFs, are read like those of runs; those
+    SOURCE is a run (see `show`), a document, a folder of documents, or a store as `convert` reads
+    it. Documents of workflows, of our plugins or of yProv4WFs, are read like those of runs; those
     that runs name in YPROV_WORKFLOW_DOCUMENT are added.
 
     The graph has executions, tasks, runs, models, datasets and files. Files of equal SHA-256 meet:
@@ -97,8 +95,10 @@ def documents_of(
         folder: Where documents of a store may be written.
         problems: Gets a line for each document or run that could not be read.
     """
+    from yprov_mlflow.prov.capture import run_names
     from yprov_mlflow.prov.capture.run_views import load_documents
     from yprov_mlflow.prov.formats.file_formats import documents_below
+    from yprov_mlflow.prov.sources.location import is_store_uri
 
     if Path(source).is_dir():
         files = list(documents_below(Path(source)))
@@ -112,9 +112,10 @@ def documents_of(
     elif Path(source).is_file() and not _is_database(Path(source)):
         yield from load_documents(source)
         return
-    elif len(source) == _RUN_ID_DIGITS and not set(source) - set("0123456789abcdef"):
+    elif not is_store_uri(source):
         with console.store_errors(tracking_uri, source):
-            yield from load_documents(source, tracking_uri)
+            for name in run_names.expand(source, tracking_uri):
+                yield from load_documents(name, tracking_uri)
         return
     yield from _converted(source, folder, problems)
 

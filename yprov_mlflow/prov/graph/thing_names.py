@@ -71,6 +71,12 @@ def resolve_run(graph: Graph, name: str) -> str:
     return _single(name, _runs(graph, local), "run").records[0]
 
 
+def runs_called(graph: Graph, name: str) -> list[things.Thing]:
+    """Return all runs with a name, as ``resolve`` understands names of runs."""
+    records = [match.records[0] for match in _runs(graph, name)]
+    return list(things.describe(graph, dict.fromkeys(records, things.RUN)).values())
+
+
 def _single(name: str, matches: Iterable[Match], kind: str | None = None) -> Match:
     candidates = list(matches)
     if not candidates:

@@ -23,10 +23,18 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _DATABASES = frozenset({"sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql"})
 _SERVERS = frozenset({"http", "https", "databricks"})
 _SQLITE_HEADER = b"SQLite format 3\0"
+_SCHEMES_OF_THINGS = frozenset({"run", "runs", "models", "prompts"})
 _CURE = (
     "Give a folder of runs (mlruns), a database (a SQLite file, sqlite:///FILE, postgresql://…,"
     " mysql://…, mssql://…), a tracking server (http://…, https://…, databricks) or documents"
 )
+
+
+def is_store_uri(location: str) -> bool:
+    """Return whether a location has the form of a URI of a store, rather than of a name."""
+    target = strip_prefix(location)
+    match = _SCHEME.match(target)
+    return target == "databricks" or bool(match and match[1].lower() not in _SCHEMES_OF_THINGS)
 
 
 def open_source(location: str, *, artifacts: str | None = None, uri: str | None = None) -> Source:
