@@ -31,7 +31,7 @@ def test_rows_become_blocks_where_words_do_not_fit() -> None:
 
 
 def test_cut_cells_keep_a_row_on_one_line() -> None:
-    lines = list(table_lines(COLUMNS, ROWS, RIGHT, 26, cut=True))
+    lines = list(table_lines(COLUMNS, ROWS, RIGHT, 26, cut={"name", "id"}))
     assert len(lines) == 3 and "aaaaaaa…" in lines[1]
     assert all(display_width(line) <= 26 for line in lines)
 

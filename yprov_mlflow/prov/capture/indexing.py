@@ -75,6 +75,30 @@ def _update_stores() -> Iterator[str]:
                 yield f"{outcome.run_id}: its document cannot be written: {outcome.reason}"
 
 
+def of_journals(directory: Path, problems: list[str]) -> Iterator[Document]:
+    """Yield the documents of runs and stores with journals in a folder, from these alone.
+
+    Args:
+        directory: A state folder, or the folder of an offline store.
+        problems: Gets a line for each document that cannot be had.
+    """
+    from yprov_mlflow.prov.capture import run_document  # it loads MLflow, for 2 s
+
+    loaded = settings.load()
+    for folder in JournalDirectory.all(directory):
+        with tempfile.TemporaryDirectory(prefix="yprov-") as out:
+            try:
+                written = run_document.write_document(folder, Path(out), loaded)
+                yield prov_json.loads(written.files[-1].read_bytes())
+            except (YprovMlflowError, OSError) as error:
+                problems.append(f"{folder.run_id}: {error}")
+
+
+def has_journals(directory: Path) -> bool:
+    """Return whether a folder has journals of runs."""
+    return next(iter(JournalDirectory.all(directory)), None) is not None
+
+
 def journaled(problems: list[str]) -> Iterator[Document]:
     """Yield the documents of all runs and stores that have journals here.
 

@@ -78,7 +78,7 @@ def resolve(name: str, tracking_uri: str | None = None) -> str:
     if name.startswith(_RUNS_URI):
         wanted = name.removeprefix(_RUNS_URI).partition("/")[0]
     wanted = wanted.removeprefix("run:")
-    if _WHOLE_ID(wanted):
+    if _WHOLE_ID(wanted) or store_of(wanted):
         return wanted
     candidates: dict[str, str] = {}
     if tracking_uri is None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from yprov_mlflow import prov
+from yprov_mlflow.prov.cli import console
 from yprov_mlflow.prov.cli.card import card
 from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
@@ -52,6 +55,8 @@ class _Commands(click.Group):
         except YprovMlflowError as error:
             lines = map(printable, str(error).splitlines())
             click.echo("Error: " + "\n".join(lines), err=True)
+            if ctx.params.get("verbose"):
+                traceback.print_exception(error)
             sys.exit(_WRONG_USAGE if isinstance(error, UsageError) else FAILED)
 
 
@@ -59,10 +64,15 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 only artifacts are "
-    "out of reach, 130 interrupted. `run` exits as the script does.",
+    "out of reach, 5 runs of dead processes were left open, 130 interrupted, 141 the reader of a "
+    "pipe has gone. `run` exits as the script does. Names of formats are free: turtle, ttl, "
+    "json-ld, jsonld, prov-n, provn, nt and so on.",
 )
 @click.version_option(prov.__version__, "-V", "--version", prog_name="yprov-mlflow")
-def main() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors, without notes.")
+@click.option("-v", "--verbose", is_flag=True, help="Log, and print the traceback of an error.")
+@click.pass_context
+def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """Capture MLflow runs as W3C PROV, convert old runs, and inspect the documents.
 
     A run is captured if its script says `import yprov_mlflow as mlflow`, if its tracking URI
@@ -85,7 +95,7 @@ def main() -> None:
       yprov-mlflow validate prov              check documents against W3C's constraints
       yprov-mlflow index prov                 add documents to the index of the next four
       yprov-mlflow lineage models:/clf@champion  follow a model to its data and code
-      yprov-mlflow runs --pareto loss,energy  list runs, filtered, or the Pareto front
+      yprov-mlflow list                       list runs: --where, --columns, --pareto loss,energy
       yprov-mlflow diff RUN RUN               compare two runs; `why` orders likely reasons
       yprov-mlflow ui --open                  look at all runs in the browser
       yprov-mlflow query @NAME                ask a shipped question, or in SPARQL
@@ -94,6 +104,11 @@ def main() -> None:
       yprov-mlflow journals                   list, prune and pack the journals on this machine
       yprov-mlflow doctor                     check what can be captured here
     """
+    ctx.meta[console.QUIET] = quiet
+    if quiet:
+        logging.disable(logging.WARNING)
+    if verbose:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
 
 for _command in (
@@ -124,3 +139,5 @@ for _command in (
     workflow,
 ):
     main.add_command(_command)
+# The name that questions to the index had first, and that Python has: `mlflow.prov.runs`.
+main.add_command(runs, "runs")

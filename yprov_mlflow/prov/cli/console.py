@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ import click
 
 from yprov_mlflow.prov import errors
 from yprov_mlflow.prov.cli.text_table import table_lines
-from yprov_mlflow.prov.formats.file_formats import ALIASES, FORMATS
+from yprov_mlflow.prov.formats.file_formats import FORMATS, format_name
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.views.view import Note, Table, cell_text
 
 FAILED, PARTLY, NO_ARTIFACTS, LEFT_OPEN = 1, 3, 4, 5
 """Exit codes; 2 is click's own for wrong usage. The third means that all data are there, and only
 artifact files are out of reach; the last one that runs of dead processes were left open."""
+
+QUIET = "yprov_mlflow.quiet"
+"""Key in the context of click: whether notes are silenced."""
 
 _READER_GONE = 141  # as a shell reports the end by SIGPIPE
 
@@ -39,13 +42,15 @@ def print_json(content: object) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_view(tables: Iterable[Table], notes: Iterable[Note], *, cut: bool = False) -> None:
+def print_view(
+    tables: Iterable[Table], notes: Iterable[Note], *, cut: Collection[str] = ()
+) -> None:
     """Print the tables that have rows, without their empty columns, then the notes.
 
     Args:
         tables: The tables.
         notes: Lines to print below them.
-        cut: Shorten cells so that each row is one line of the terminal.
+        cut: Columns whose cells may be shortened, so that each row is one line of the terminal.
     """
     width = shutil.get_terminal_size().columns
     for table in tables:
@@ -64,7 +69,7 @@ def print_view(tables: Iterable[Table], notes: Iterable[Note], *, cut: bool = Fa
         ):
             click.echo(line)
         click.echo()
-    for text, level in notes:
+    for text, level in () if is_quiet() else notes:
         click.secho(printable(text), **_STYLES[level])
 
 
@@ -72,13 +77,32 @@ def _is_number(cell: object) -> bool:
     return cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool))
 
 
+def note(text: str) -> None:
+    """Print a line that is not a result to standard error, unless ``-q`` silences it."""
+    if not is_quiet():
+        click.echo(text, err=True)
+
+
+def is_quiet() -> bool:
+    """Return whether the option ``-q`` silences notes."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.meta.get(QUIET))
+
+
 def print_first(lines: Iterable[str]) -> None:
     """Print the first lines to standard error, and the number of the others."""
     lines = list(lines)
     for line in lines[:_MOST_LINES]:
-        click.echo(printable(line), err=True)
+        note(printable(line))
     if len(lines) > _MOST_LINES:
-        click.echo(f"and {len(lines) - _MOST_LINES} more; --report FILE lists all", err=True)
+        note(f"and {len(lines) - _MOST_LINES} more; --report FILE lists all")
+
+
+@contextmanager
+def text_output(*, as_json: bool) -> Iterator[None]:
+    """Print the text of a command to standard error meanwhile, if its result will be JSON."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield
 
 
 @contextmanager
@@ -171,15 +195,14 @@ def checked_output() -> Iterator[None]:
 
 
 class FormatChoice(click.Choice[str]):
-    """The name of a format, or the extension of its files, such as ttl."""
+    """Any usual name of a format, such as turtle, ttl, json-ld, jsonld, provn or nt."""
 
     def __init__(self) -> None:
         super().__init__(list(FORMATS), case_sensitive=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name of the format."""
-        word = str(value).lower().lstrip(".")
-        return super().convert(ALIASES.get(word, word), param, ctx)
+        return super().convert(format_name(str(value)), param, ctx)
 
 
 def not_empty(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -112,6 +112,7 @@ _PROGRESS_S = 60.0
 @console.tracking_uri_option
 @click.option("--dry-run", is_flag=True, help="Show what would be converted, and write nothing.")
 @console.report_option("counts and problems as JSON")
+@console.json_option
 def convert(
     source: str,
     out: str,
@@ -123,6 +124,7 @@ def convert(
     dask: str | None,
     dry_run: bool,
     report_file: Path | None,
+    as_json: bool,
     **chosen: Any,
 ) -> None:
     """Convert the runs of an MLflow store, or documents, to W3C PROV.
@@ -159,7 +161,7 @@ def convert(
 
     settings = load()
     remote = RemoteOutput(out, settings.directory, source) if is_remote(out) else None
-    with _local(source, tracking_uri) as location:
+    with console.text_output(as_json=as_json), _local(source, tracking_uri) as location:
         request = Request(
             source=location,
             out=remote.folder if remote is not None else _folder(out),
@@ -177,7 +179,10 @@ def convert(
             report = _convert(request, _executor(workers, dask), report_file)
     if remote is not None and not dry_run:
         count = remote.upload()
-        click.echo(f"{count} files uploaded to {redact(out)}")
+        with console.text_output(as_json=as_json):
+            click.echo(f"{count} files uploaded to {redact(out)}")
+    if as_json:
+        console.print_json(report.to_json_object())
     if report.losses:
         sys.exit(console.NO_ARTIFACTS if report.lacks_only_artifacts else console.PARTLY)
 
@@ -328,7 +333,7 @@ def _lines(total: int) -> Callable[[], None]:
         nonlocal done, due
         done += 1
         if time.monotonic() >= due:
-            click.echo(f"{done} of {total} runs", err=True)
+            console.note(f"{done} of {total} runs")
             due = time.monotonic() + _PROGRESS_S
 
     return advance

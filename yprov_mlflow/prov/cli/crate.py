@@ -45,6 +45,7 @@ from yprov_mlflow.prov.cli.crate_runs import (
 )
 @about_option
 @console.tracking_uri_option
+@console.json_option
 def crate(
     source: str,
     out: str,
@@ -54,6 +55,7 @@ def crate(
     workflow: Path | None,
     about: str | None,
     tracking_uri: str | None,
+    as_json: bool,
 ) -> None:
     """Write an RO-Crate of a run, an experiment or documents.
 
@@ -87,12 +89,15 @@ def crate(
             workflow=workflow,
             others=documents.others,
         )
-    click.echo(f"{report.runs} runs and {report.files} files are in {console.printable(out)}")
+    if as_json:
+        console.print_json({"out": out, **vars(report)})
+    else:
+        click.echo(f"{report.runs} runs and {report.files} files are in {console.printable(out)}")
     if report.missing:
-        click.echo(f"{len(report.missing)} files are not in the crate:", err=True)
+        console.note(f"{len(report.missing)} files are not in the crate:")
         console.print_first(report.missing)
     if report.blanks:
-        click.echo("Recommended, and not known:", err=True)
+        console.note("Recommended, and not known:")
         console.print_first(report.blanks)
     if report.missing:
         sys.exit(console.NO_ARTIFACTS)

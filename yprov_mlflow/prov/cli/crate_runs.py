@@ -200,4 +200,4 @@ def _download(run_id: str, folder: Path, tracking_uri: str | None) -> None:
         with console.store_errors(tracking_uri, run_id):
             download_artifacts(run_id, folder, tracking_uri)
     except StoreError as error:  # the crate names the files that it lacks
-        click.echo(f"The artifacts cannot be downloaded: {first_line(error)}", err=True)
+        console.note(f"The artifacts cannot be downloaded: {first_line(error)}")

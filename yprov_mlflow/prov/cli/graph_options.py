@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from yprov_mlflow.prov.errors import UsageError
 
 if TYPE_CHECKING:
     from yprov_mlflow.prov.graph.stores import Graph
+
+
+_SHORT = "yprov_mlflow.form"
 
 
 def source_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,11 +31,41 @@ def source_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def format_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return the option ``--format``, passed as ``form``; the first name is the default."""
-    choice = click.Choice(list(names))
-    return click.option(
-        "--format", "form", type=choice, default=names[0], show_default=True, help="Form of output."
-    )
+    """Return the options ``--format``, passed as ``form``, ``--json`` and, if possible, ``--csv``.
+
+    The first name is the default.
+    """
+
+    def choose(ctx: click.Context, _: click.Parameter, value: str) -> str:
+        return str(ctx.meta.get(_SHORT, value))
+
+    def remember(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[_SHORT] = option.name
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        choice = click.Choice(list(names))
+        for name in ("json", "csv"):
+            if name in names:
+                command = click.option(
+                    f"--{name}",
+                    is_flag=True,
+                    is_eager=True,
+                    expose_value=False,
+                    callback=remember,
+                    help=f"The same as --format {name}.",
+                )(command)
+        return click.option(
+            "--format",
+            "form",
+            type=choice,
+            default=names[0],
+            show_default=True,
+            callback=choose,
+            help="Form of output.",
+        )(command)
+
+    return decorate
 
 
 def graph_to_ask(sources: Sequence[str]) -> Graph:
@@ -58,7 +91,11 @@ def graph_to_ask(sources: Sequence[str]) -> Graph:
 
 
 def print_rows(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "", *, cut: bool = False
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str = "",
+    *,
+    cut: Collection[str] = (),
 ) -> None:
     """Print a table, or say that it is empty."""
     from yprov_mlflow.prov.views.view import Note, Table

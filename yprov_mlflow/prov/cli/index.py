@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--remove", is_flag=True, help="Remove the documents of SOURCE from the index.")
 @click.option("--status", is_flag=True, help="Only print what the index has.")
+@console.json_option
 def index(
     sources: tuple[str, ...],
     *,
@@ -37,6 +38,7 @@ def index(
     rebuild: bool,
     remove: bool,
     status: bool,
+    as_json: bool,
 ) -> None:
     """Add documents to the index that `lineage`, `runs`, `diff` and `query` ask.
 
@@ -55,7 +57,7 @@ def index(
     """
     from yprov_mlflow.prov.capture import indexing
 
-    target, problems = indexing.index(), list[str]()
+    target, problems, counts = indexing.index(), list[str](), dict[str, int]()
     if rebuild:
         target.clear()
     if not status:
@@ -66,14 +68,22 @@ def index(
                 from yprov_mlflow.prov.formats.bundles import name_of
 
                 count = target.remove(name_of(document).iri for document in documents)
-                click.echo(f"{count} documents removed.")
+                counts = {"removed": count}
             else:
                 if rebuild and not sources:
                     documents = indexing.journaled(problems)
                 result = target.add(documents, _print_progress)
                 problems += result.problems
-                click.echo(f"{result.added} documents added, {result.unchanged} unchanged.")
-    click.echo(f"{len(target.digests())} documents in {target.place}")
+                counts = {"added": result.added, "unchanged": result.unchanged}
+    size = len(target.digests())
+    if as_json:
+        content = {**counts, "documents": size, "place": target.place, "problems": problems}
+        console.print_json(content)
+    else:
+        if counts:
+            changes = ", ".join(f"{count} {state}" for state, count in counts.items())
+            click.echo(f"Documents: {changes}.")
+        click.echo(f"{size} documents in {target.place}")
     console.print_first(problems)
     sys.exit(console.PARTLY if problems else 0)
 
@@ -89,4 +99,4 @@ def _documents(
 
 def _print_progress(update: Update) -> None:
     if sys.stderr.isatty():
-        click.echo(f"{update.added} documents, {update.records} records", err=True)
+        console.note(f"{update.added} documents, {update.records} records")

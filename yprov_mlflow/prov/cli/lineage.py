@@ -59,4 +59,4 @@ def lineage(
             click.echo(console.printable(line))
     if form == "tree" and not report.lineage.links:
         ends = "origins" if direction == "up" else "products"
-        click.echo(f"The documents asked state no {ends} of it.", err=True)
+        console.note(f"The documents asked state no {ends} of it.")

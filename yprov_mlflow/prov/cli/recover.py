@@ -32,7 +32,9 @@ _LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT"
     "3 some documents could not be written, 5 runs of dead processes were left open: "
     "--yes closes them."
 )
-@click.option("--run", "run_ids", multiple=True, metavar="ID", help="Only this run; repeatable.")
+@click.option(
+    "--run", "run_ids", multiple=True, metavar="RUN", help="Only this run (see `show`); repeatable."
+)
 @click.option(
     "--tracking-uri",
     metavar="URI",
@@ -82,12 +84,13 @@ def recover(
       yprov-mlflow recover --tracking-uri http://localhost:5000 --yes --json
       yprov-mlflow recover --prune 30
     """
-    from yprov_mlflow.prov.capture import recovery
+    from yprov_mlflow.prov.capture import recovery, run_names
 
     for variable, value in _LIMITS.items():
         os.environ.setdefault(variable, value)
     outcomes: list[Outcome] = []
     with store_errors(tracking_uri):
+        run_ids = tuple(run_names.resolve(run, tracking_uri) for run in run_ids)
         if not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
             _ask(list(recovery.plan(tracking_uri, run_ids, again=again)))
             yes = True

@@ -52,6 +52,7 @@ _MODEL = ("models:/", "model:", "prompts:/")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 @graph_options.source_option
 @console.tracking_uri_option
+@console.json_option
 def report(
     source: str,
     *,
@@ -63,6 +64,7 @@ def report(
     opens: bool,
     sources: tuple[str, ...],
     tracking_uri: str | None,
+    as_json: bool,
 ) -> None:
     """Write a report to look at: of a run or model, or of the runs of an experiment compared.
 
@@ -92,7 +94,12 @@ def report(
                 content = _picture(documents, source, form, level)
     target = out or _DEFAULT_FILES.get(form)
     if target:
-        _write(target, content, opens=opens)
+        with console.text_output(as_json=as_json):
+            _write(target, content, opens=opens)
+        if as_json:
+            console.print_json({"written": target, "form": form})
+    elif as_json:
+        console.print_json({"form": form, "text": content})
     elif isinstance(content, str):
         click.echo(content, nl=not content.endswith("\n"))
 
@@ -134,7 +141,7 @@ def _points(path: Path, document: Document) -> Iterator[PointBatch]:
         if file.is_file():
             yield from read_points(file)
         else:
-            click.echo(f"The file of points {name} is not beside the document.", err=True)
+            console.note(f"The file of points {name} is not beside the document.")
 
 
 def _picture(documents: Documents, source: str, form: str, level: str) -> str | bytes:

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     "--overwrite", is_flag=True, help="Replace objects of which the target has another version."
 )
 @console.report_option("counts, changes, losses and new ids as JSON")
-def restore(report_file: Path | None, **chosen: Any) -> None:
+@console.json_option
+def restore(report_file: Path | None, as_json: bool, **chosen: Any) -> None:
     """Restore runs from their W3C PROV documents into any MLflow store.
 
     PROV is the output of `convert`, or the provenance/prov.json of a run: a file, or a folder
@@ -80,7 +81,10 @@ def restore(report_file: Path | None, **chosen: Any) -> None:
         report = run(request)
     if report_file is not None:
         console.write_report(report_file, report.to_json())
-    print_restored(report)
+    with console.text_output(as_json=as_json):
+        print_restored(report)
+    if as_json:
+        console.print_json(report.to_json())
     if not report.complete:
         partly = console.NO_ARTIFACTS if report.lacks_only_artifacts else console.PARTLY
         sys.exit(partly if report.total else console.FAILED)
@@ -104,5 +108,5 @@ def _counts(outcomes: Mapping[str, int]) -> str:
 
 def _print_notes(title: str, notes: Sequence[Note]) -> None:
     if notes:
-        click.echo(f"{title}:", err=True)
+        console.note(f"{title}:")
         console.print_first(f"  {note.place}: {note.reason}" for note in notes)

@@ -66,11 +66,13 @@ _REST = 4
     "--overwrite", is_flag=True, help="Replace records of which the target has something else."
 )
 @console.report_option("counts, changes, losses and new ids as JSON")
+@console.json_option
 def sync(
     report_file: Path | None,
     paths: tuple[Path, ...],
     follow: bool,
     interval: float,
+    as_json: bool,
     **chosen: Any,
 ) -> None:
     """Bring runs from their journals into a store, such as offline runs, and calls it has missed.
@@ -96,11 +98,17 @@ def sync(
     from yprov_mlflow.prov.restore.synchronization import Synchronization, SyncRequest
 
     request = SyncRequest(paths or (settings.load().directory,), **chosen)
-    with console.store_errors(request.to, option="--to"), Synchronization(request) as work:
+    with (
+        console.store_errors(request.to, option="--to"),
+        console.text_output(as_json=as_json),
+        Synchronization(request) as work,
+    ):
         reports = _follow(work, interval) if follow else _once(work)
+    content = {"targets": [report.to_json() for report in reports]}
     if report_file is not None:
-        targets = [report.to_json() for report in reports]
-        console.write_report(report_file, {"targets": targets})
+        console.write_report(report_file, content)
+    if as_json:
+        console.print_json(content)
     sys.exit(_exit_code(reports))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 _GAP = "  "
 _SHORTEST_CUT = 8  # a shorter start of a name does not tell it from others
@@ -14,7 +14,7 @@ def table_lines(
     right: Sequence[bool],
     width: int,
     *,
-    cut: bool = False,
+    cut: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield the lines of a table, the header first if there is one.
 
@@ -26,24 +26,24 @@ def table_lines(
         rows: The cells.
         right: For each column whether its cells are aligned on the right.
         width: Width of the terminal in characters.
-        cut: Shorten cells instead, so that each row is one line.
+        cut: Columns whose cells may be shortened, so that each row is one line.
     """
     lines = [tuple(columns), *rows] if columns else list(rows)
-    natural = [max(map(display_width, cells)) for cells in zip(*lines, strict=True)]
-    if cut:
-        least = [
-            min(n, max(_SHORTEST_CUT, _longest_word([c])))
-            for n, c in zip(natural, columns, strict=True)
-        ]
-    else:
-        least = [_longest_word(cells) for cells in zip(*lines, strict=True)]
+    cells_of = list(zip(*lines, strict=True))
+    natural = [max(map(display_width, cells)) for cells in cells_of]
+    least = [_longest_word(cells) for cells in cells_of]
+    for number, column in enumerate(columns if cut else ()):
+        whole = max(map(display_width, cells_of[number][1:]))
+        shortest = min(whole, _SHORTEST_CUT) if column in cut else whole
+        least[number] = max(shortest, _longest_word([column]))
     widths = _fitted(natural, least, width - len(_GAP) * (len(natural) - 1))
     if widths is None:
         yield from _blocks(columns, rows, width)
         return
     for line in lines:
+        is_header = line is lines[0] and bool(columns)
         parts = [
-            _parts(cell, cell_width, cut=cut and line is not lines[0])
+            _parts(cell, cell_width, cut=bool(cut) and not is_header)
             for cell, cell_width in zip(line, widths, strict=True)
         ]
         for number in range(max(map(len, parts))):

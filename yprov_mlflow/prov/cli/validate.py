@@ -6,13 +6,16 @@ import dataclasses
 import gc
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from yprov_mlflow.prov.cli import console, graph_options
 from yprov_mlflow.prov.cli.console import printable
 
 if TYPE_CHECKING:
@@ -30,27 +33,16 @@ _STYLES = {"error": "bold red", "warning": "yellow"}
     epilog="Exit codes: 0 all documents are valid (there may be warnings), 1 there are errors, "
     "2 wrong usage, or no document."
 )
-@click.argument(
-    "paths",
-    metavar="FILE...",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, allow_dash=True, path_type=Path),
-)
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Format of the output; json lists all findings, at most 10 000 of each file.",
-)
-def validate(paths: tuple[Path, ...], output: str) -> None:
+@click.argument("names", metavar="FILE|RUN...", nargs=-1, required=True)
+@console.tracking_uri_option
+@graph_options.format_option("table", "json")
+def validate(names: tuple[str, ...], tracking_uri: str | None, form: str) -> None:
     """Check the syntax of documents, W3C's PROV-CONSTRAINTS, and the order of times.
 
     FILE is PROV-JSON, PROV-JSONLD, PROV-N, PROV-XML or RDF (Turtle, TriG, N-Quads, JSON-LD), a
-    folder that contains such files at any depth, or - for standard input. Each bundle or named
-    graph is checked on its own.
+    folder that contains such files at any depth, a pattern of paths, or - for standard input. Each
+    bundle or named graph is checked on its own. For RUN see `show`. JSON lists all findings, at
+    most 10 000 of each file.
 
     Errors are violations of PROV, and times that contradict PROV's order of events, such as an
     entity generated after its activity ended, or used before it was generated. Warnings are
@@ -66,8 +58,8 @@ def validate(paths: tuple[Path, ...], output: str) -> None:
     # traverse again and again.
     gc.set_threshold(100_000, 50, 100)
     valid = documents = 0
-    for report in _reports(paths):
-        if output == "json":
+    for report in _reports(names, tracking_uri):
+        if form == "json":
             # Printed one by one, so that only one report is in memory.
             content = {"valid": report.valid, **dataclasses.asdict(report)}
             separator = "," if documents else '{"files": ['
@@ -76,7 +68,7 @@ def validate(paths: tuple[Path, ...], output: str) -> None:
             _print_report(report)
         documents += 1
         valid += report.valid
-    if output == "json":
+    if form == "json":
         start = "" if documents else '{"files": ['
         click.echo(f'{start}\n], "documents": {documents}, "valid": {valid}}}')
     elif documents > 1:
@@ -86,16 +78,37 @@ def validate(paths: tuple[Path, ...], output: str) -> None:
     sys.exit(0 if valid == documents else _INVALID)
 
 
-def _reports(paths: Sequence[Path]) -> Iterator[FileReport]:
+def _reports(names: Sequence[str], tracking_uri: str | None) -> Iterator[FileReport]:
     from yprov_mlflow.prov.validate import documents
 
     now = datetime.now(UTC)
-    for path in paths:
-        if str(path) == _STDIN:
+    for name in names:
+        if name == _STDIN:
             yield documents.check_bytes("standard input", sys.stdin.buffer.read(), now)
-        else:
-            for file in documents.find([path]):
-                yield documents.check(file, now)
+            continue
+        with _paths(name, tracking_uri) as (paths, is_run):
+            for file in documents.find(paths):
+                report = documents.check(file, now)
+                yield dataclasses.replace(report, file=name) if is_run else report
+
+
+@contextmanager
+def _paths(name: str, tracking_uri: str | None) -> Iterator[tuple[list[Path], bool]]:
+    """Yield paths of files, of matches of a pattern or of a run's document, and if it is a run."""
+    path = Path(name)
+    if path.exists():
+        yield [path], False
+        return
+    from yprov_mlflow.prov.capture import run_names
+    from yprov_mlflow.prov.capture.run_views import write_document
+
+    with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as folder:
+        with console.store_errors(tracking_uri, name):
+            paths = [Path(run) for run in run_names.expand(name, tracking_uri)]
+            is_run = not run_names.is_local(str(paths[0]))
+            if is_run:
+                paths = [write_document(str(paths[0]), Path(folder), tracking_uri)]
+        yield paths, is_run
 
 
 def _print_report(report: FileReport) -> None:

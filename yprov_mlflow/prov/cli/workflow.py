@@ -95,12 +95,18 @@ def documents_of(
         folder: Where documents of a store may be written.
         problems: Gets a line for each document or run that could not be read.
     """
-    from yprov_mlflow.prov.capture import run_names
+    from yprov_mlflow.prov.capture import indexing, run_names
     from yprov_mlflow.prov.capture.run_views import load_documents
     from yprov_mlflow.prov.formats.file_formats import documents_below
     from yprov_mlflow.prov.sources.location import is_store_uri
+    from yprov_mlflow.prov.uris import is_offline, offline_folder
 
+    if is_offline(source):
+        source = offline_folder(source)
     if Path(source).is_dir():
+        if indexing.has_journals(Path(source)):
+            yield from indexing.of_journals(Path(source), problems)
+            return
         files = list(documents_below(Path(source)))
         if files and not (Path(source) / "meta.yaml").exists() and not _is_store(Path(source)):
             for file in files:

@@ -104,14 +104,33 @@ class _Formats(Mapping[str, Format]):
 FORMATS: Mapping[str, Format] = _Formats()
 """All formats by name; a lookup raises ``PluginError`` for a format that cannot be used."""
 
-ALIASES: Mapping[str, str] = {form.suffix[1:]: name for name, form in BUILT_IN.items()}
-"""Names of our formats by the extension of their files, without the dot."""
-
 SUFFIXES: Mapping[str, Format] = {form.suffix: form for form in BUILT_IN.values()} | {
     ".nt": BUILT_IN["n-quads"],
     ".provx": BUILT_IN["prov-xml"],
 }
 """Our formats by file extension."""
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+_USUAL_NAMES: Mapping[str, str] = {
+    **{_letters(suffix): form.name for suffix, form in SUFFIXES.items()},
+    **{_letters(name): name for name in BUILT_IN},
+    # A line of N-Triples is one of N-Quads without a graph.
+    "ntriples": "n-quads",
+    "provo": "turtle",
+}
+
+
+def format_name(word: str) -> str:
+    """Return the name of a format for any usual name of it, such as ``ttl`` or ``PROV_N``.
+
+    Hyphens, dots and case do not matter; a word that names no format of ours stays as it is.
+    """
+    return _USUAL_NAMES.get(_letters(word), word)
+
 
 _FASTEST_FIRST = (
     *("prov-json", "prov-jsonld", "prov-xml", "prov-n"),
