@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Convert all stores below a folder as a SLURM job array: one task for each line of a list.
 #
-#   python migration/convert_mlruns.py FOLDER --list stores > stores.txt
+#   yprov-mlflow convert-mlruns FOLDER --list stores > stores.txt
 #   sbatch --array=1-$(wc -l < stores.txt)%20 migration/slurm_convert.sh stores.txt OUT [OPTION...]
 #
 # A line is a store: a folder, a database URI, a server. A store too large for one task goes by

@@ -361,7 +361,7 @@ def test_object_store_as_source_and_output(
     files = fsspec.filesystem("memory")
     files.put(str(converter.source), "/bucket/mlruns", recursive=True)
     words = ("memory://bucket/mlruns", "-o", "memory://bucket/prov", "--workers", "1")
-    assert "7 files uploaded to memory://bucket/prov" in in_process(*words)
+    assert "9 files uploaded to memory://bucket/prov" in in_process(*words)
     uploaded = [path for path in files.find("/bucket/prov") if path.endswith(".json")]
     assert len(uploaded) == 7
     for path in uploaded:

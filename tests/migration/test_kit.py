@@ -43,7 +43,7 @@ def call(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[
 
 
 def convert_all(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return call(sys.executable, KIT / "convert_mlruns.py", *arguments)
+    return call(BIN / "yprov-mlflow", "convert-mlruns", *arguments)
 
 
 def documents(folder: Path) -> dict[str, bytes]:

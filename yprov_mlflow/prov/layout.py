@@ -215,5 +215,9 @@ CONVERSION_LOCK = "lock"
 SCRATCH = "scratch"
 """Folder for files that are not complete yet."""
 
+INDEX_CSV = "index.csv"
+README = "README.md"
+"""Files at the top of the output: its runs as a table, and what it is."""
+
 PARTS = "parts"
 """Folder for documents of runs that become parts of larger ones."""

@@ -254,7 +254,11 @@ def test_conversion_writes_a_folder_of_runs(tmp_path: Path) -> None:
     for state in ("converted", "unchanged"):
         results = list(Conversion(request, InlineExecutor()))
         assert [r.state for r in results if r.key != "store"] == [state] * 3
-    runs = [path for path in out.iterdir() if path.name not in ("store", ".yprov-convert")]
+    runs = [
+        path
+        for path in out.iterdir()
+        if path.is_dir() and path.name not in ("store", ".yprov-convert")
+    ]
     assert len(runs) == 3
     for run in runs:
         assert (run / "provenance" / "prov.json").is_file()

@@ -14,6 +14,7 @@ from yprov_mlflow.prov.cli import console
 from yprov_mlflow.prov.cli.card import card
 from yprov_mlflow.prov.cli.console import FAILED, checked_output, printable
 from yprov_mlflow.prov.cli.convert import convert
+from yprov_mlflow.prov.cli.convert_mlruns import convert_mlruns
 from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.diff import diff, why
 from yprov_mlflow.prov.cli.doctor import doctor
@@ -114,6 +115,7 @@ def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
 for _command in (
     card,
     convert,
+    convert_mlruns,
     crate,
     diff,
     doctor,

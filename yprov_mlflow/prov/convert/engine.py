@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from yprov_mlflow.prov.convert import output
+from yprov_mlflow.prov.convert import output, overview
 from yprov_mlflow.prov.convert.executors import Executor
 from yprov_mlflow.prov.convert.ledger import Ledger
 from yprov_mlflow.prov.convert.request import Request, Result, Unit, plan
@@ -127,7 +127,18 @@ class Conversion:
                     yield self._add(result, ledger)
             if self.request.layout != "per-run":
                 self._assemble(ledger)
+            overview.write(self._done(ledger), self.request)
         self.report.seconds = time.monotonic() - started
+
+    def _done(self, ledger: Ledger) -> Iterator[Result]:
+        """Yield the results of all runs that are done, also those of earlier selections."""
+        units = {unit.key: unit for unit in self.units}
+        for key, result in ledger.done.items():
+            unit = units.get(key)
+            if not result.run and unit is not None and unit.ref is not None:
+                # A line of a ledger from before the overview.
+                result = dataclasses.replace(result, run=overview.of_run(unit, self.request))
+            yield result
 
     def _add(self, result: Result, ledger: Ledger) -> Result:
         if result.state == "converted":

@@ -172,7 +172,7 @@ class Result:
     """The result of converting a unit: figures of its document, and problems.
 
     ``state`` is ``"converted"``, ``"unchanged"`` or ``"failed"``; ``sizes`` maps the path of each
-    file, relative to the output, to its bytes.
+    file, relative to the output, to its bytes. ``run`` has the cells of a run in ``index.csv``.
     """
 
     key: str
@@ -182,6 +182,7 @@ class Result:
     points: int = 0
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    run: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def plan(refs: Iterable[RunRef], request: Request) -> Iterator[Unit]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from yprov_mlflow.prov.convert import captured, output
+from yprov_mlflow.prov.convert import captured, output, overview
 from yprov_mlflow.prov.convert.request import Request, Result, Unit
 from yprov_mlflow.prov.errors import DocumentError, YprovMlflowError
 from yprov_mlflow.prov.events import Event, MetricsLogged, StoreCalled
@@ -99,7 +99,8 @@ def _convert(source: Source, unit: Unit, request: Request, fingerprint: str | No
             if request.profile is not None:
                 problems += _write_profile(document, folder, request, unit, _location(source, unit))
             sizes = output.publish(folder, unit, request)
-    return Result(unit.key, "converted", fingerprint, len(document), points, sizes, problems)
+    run = {} if unit.ref is None else overview.of_run(unit, request, document)
+    return Result(unit.key, "converted", fingerprint, len(document), points, sizes, problems, run)
 
 
 def _events(source: Source, unit: Unit, request: Request) -> Iterator[Event]:
