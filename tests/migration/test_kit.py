@@ -121,7 +121,7 @@ def test_unwritable_report_is_refused_before_converting(
         stores_folder, "-o", tmp_path / "prov", "--report", tmp_path / "no" / "report"
     )
     assert done.returncode == 2
-    assert done.stderr == f"{tmp_path / 'no'}: no such folder, or not writable\n"
+    assert f"{str(tmp_path / 'no')!r} is not a writable folder." in done.stderr
     assert not (tmp_path / "prov").exists()
 
 

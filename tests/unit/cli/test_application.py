@@ -14,8 +14,8 @@ COMMANDS = sorted(main.commands)
 
 def test_commands():
     words = (
-        "card convert crate diff doctor energy index journals lineage push query recover report"
-        " rerun restore run runs seal show sync ui validate verify why workflow"
+        "card convert convert-mlruns crate diff doctor energy index journals lineage list push"
+        " query recover report rerun restore run runs seal show sync ui validate verify why workflow"
     )
     assert words.split() == COMMANDS
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -53,6 +55,40 @@ def test_the_front_of_loss_and_energy(documents: Path) -> None:
     rows = json.loads(result.stdout)
     assert [row["run_id"] for row in rows] == [SECOND, FIRST]
     assert "3 runs have no number to compare" in result.stderr
+
+
+def test_list_takes_sources_and_is_runs(documents: Path) -> None:
+    listed = CliRunner().invoke(main, ["list", str(documents), "--csv", "--columns", "model"])
+    assert listed.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(listed.stdout)))
+    assert {row["run_id"]: row["model"] for row in rows}[SECOND] == "net"
+    runs = command(documents, "runs", "--json", "-n", "2")
+    assert [row["run_id"] for row in json.loads(runs.stdout)] == [r["run_id"] for r in rows[:2]]
+    table = CliRunner().invoke(main, ["list", str(documents)], env={"COLUMNS": "80"})
+    lines = table.output.splitlines()
+    assert len(lines) >= len(rows) + 1 and max(map(len, lines)) <= 80
+
+
+def test_energy_of_many_runs(documents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_user = json.loads(command(documents, "energy", "--by", "user", "--json").stdout)
+    assert by_user["total"]["measured"] == 3 and "assumed" not in by_user
+    assert by_user["total"]["runs"] == sum(row["runs"] for row in by_user["sums"])
+    monkeypatch.setenv("YPROV_MLFLOW_PUE", "2")
+    monkeypatch.setenv("YPROV_MLFLOW_ENERGY_PRICE", "0.5 EUR")
+    energy_kwh = by_user["total"]["energy_kwh"]
+    assumed = json.loads(command(documents, "energy", "--json").stdout)
+    assert assumed["total"]["energy_kwh"] == energy_kwh
+    assert assumed["assumed"]["cost"] == pytest.approx(energy_kwh)
+    table = command(documents, "energy", "--since", "2026-01-02").output
+    assert "Assumed by you, not measured: PUE 2, 0.5 EUR per kWh" in table
+    header = command(documents, "energy", "--by", "model", "--csv").stdout.splitlines()[0]
+    assert header.startswith("model,runs,measured,energy_kwh,emissions_g,assumed_pue")
+
+
+def test_quiet_silences_notes_only(documents: Path) -> None:
+    words = ["runs", "--pareto", "loss,energy", "--from", str(documents)]
+    quiet = CliRunner().invoke(main, ["-q", *words])
+    assert quiet.exit_code == 0 and quiet.stderr == "" and "second" in quiet.stdout
 
 
 def test_diff_and_why(documents: Path) -> None:

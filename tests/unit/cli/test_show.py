@@ -67,9 +67,20 @@ def test_documents_in_every_format_are_shown(document, tmp_path, name):
     assert show(path, "--json").output == show(document[0], "--json").output
 
 
-@pytest.mark.parametrize("word", ["turtle", "ttl", ".TTL", "Turtle"])
-def test_format_is_chosen_by_name_or_extension(word):
-    assert FormatChoice().convert(word, None, None) == "turtle"
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("turtle ttl .TTL Turtle", "turtle"),
+        ("json-ld jsonld JSON-LD", "json-ld"),
+        ("provn prov-n PROV_N", "prov-n"),
+        ("json provjson prov-json", "prov-json"),
+        ("nt n-triples nq n-quads", "n-quads"),
+        ("xml provx prov-xml", "prov-xml"),
+    ],
+)
+def test_formats_have_any_usual_name(words, name):
+    for word in words.split():
+        assert FormatChoice().convert(word, None, None) == name
 
 
 def test_tables(document):

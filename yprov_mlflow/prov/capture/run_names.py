@@ -11,7 +11,7 @@ from typing import Any
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import indexing
-from yprov_mlflow.prov.errors import DocumentError, GraphError, RunNotFoundError
+from yprov_mlflow.prov.errors import DocumentError, GraphError, RunNotFoundError, StoreError
 from yprov_mlflow.prov.formats.file_formats import SUFFIXES, documents_below
 from yprov_mlflow.prov.graph.thing_names import runs_called
 from yprov_mlflow.prov.ids import store_of
@@ -37,6 +37,11 @@ def expand(name: str, tracking_uri: str | None = None) -> list[str]:
         DocumentError: The folder has no documents, or nothing matches the pattern.
         RunNotFoundError: No run has the name, or several have it.
     """
+    if glob.has_magic(name) and not os.path.exists(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            raise DocumentError("no file matches the pattern", name, "Check the pattern")
+        return [path for match in matches for path in expand(match)]
     if is_local(name):
         if not Path(name).is_dir():
             return [name]
@@ -45,11 +50,6 @@ def expand(name: str, tracking_uri: str | None = None) -> list[str]:
             cure = "Name the prov.json of a run, or a folder that `yprov-mlflow convert` wrote"
             raise DocumentError("the folder has no documents", name, cure)
         return paths
-    if glob.has_magic(name):
-        matches = sorted(glob.glob(name, recursive=True))
-        if not matches:
-            raise DocumentError("no file matches the pattern", name, "Check the pattern")
-        return [path for match in matches for path in expand(match)]
     return [resolve(name, tracking_uri)]
 
 
@@ -83,7 +83,6 @@ def resolve(name: str, tracking_uri: str | None = None) -> str:
     candidates: dict[str, str] = {}
     if tracking_uri is None:
         candidates = {**_journaled(wanted), **_indexed(wanted)}
-    # Without a store at all, the names below would be looked for in a new one of MLflow's.
     if not candidates:
         candidates = dict(_stored(wanted, tracking_uri))
     if len(candidates) == 1:
@@ -119,7 +118,12 @@ def _stored(name: str, tracking_uri: str | None) -> Iterator[tuple[str, str]]:
 
     from yprov_mlflow.prov.capture import recovery  # it loads MLflow
 
-    store = recovery.open_store(tracking_uri or mlflow.get_tracking_uri())
+    try:
+        store = recovery.open_store(tracking_uri or mlflow.get_tracking_uri())
+    except StoreError:
+        if tracking_uri is not None:
+            raise
+        return  # nothing has been logged to MLflow's default yet
     experiments = {e.experiment_id: e.name for e in store.search_experiments()}
     if name == LATEST:
         searches = [("", list(experiments), 1)]
