@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import random
@@ -33,6 +35,7 @@ RUNS = int(os.environ.get("YPROV_MLFLOW_CONVERT_RUNS", "300"))
 KILLS = int(os.environ.get("YPROV_MLFLOW_KILLS", "3"))
 SEED = int(os.environ.get("YPROV_MLFLOW_SEED", random.SystemRandom().randrange(2**32)))
 
+OVERVIEW = {"index.csv", "README.md"}
 HIDDEN = ".yprov-convert"
 
 
@@ -147,6 +150,16 @@ def test_each_run_becomes_a_valid_complete_document(converter: Converter) -> Non
     assert {"store:experiment/1", "store:experiment/2"} <= set(store["entity"])
 
 
+def test_overview_lists_all_runs_that_are_done(converter: Converter) -> None:
+    converter("--run", converter.ids[0])
+    converter("--run", converter.ids[1])
+    text = (converter.out / "index.csv").read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert sorted(row["run_id"] for row in rows) == sorted(converter.ids[:2])
+    assert all((converter.out / row["document"]).is_file() for row in rows)
+    assert "# Provenance of 2 runs" in (converter.out / "README.md").read_text("utf-8")
+
+
 def test_output_has_default_permissions(converter: Converter) -> None:
     converter()
     folder = converter.folder(converter.ids[0])
@@ -187,7 +200,7 @@ def test_combined_documents_have_the_same_content(
     ]
     converter.out = converter.out.with_name("together")
     converter("--points", "all", "--layout", layout, "--to", name)
-    paths = [converter.out / path for path in converter.files()]
+    paths = [converter.out / path for path in converter.files() if path not in OVERVIEW]
     assert len(paths) == (1 if layout == "single" else 3)
     combined = [document for path in paths for document in documents(path)]
     assert run_ids(combined) == set(converter.ids)

@@ -15,7 +15,8 @@ COMMANDS = sorted(main.commands)
 def test_commands():
     words = (
         "card convert convert-mlruns crate diff doctor energy index journals lineage list push"
-        " query recover report rerun restore run runs seal show sync ui validate verify why workflow"
+        " query recover report rerun restore run runs seal show sync ui"
+        " validate verify why workflow"
     )
     assert words.split() == COMMANDS
 

@@ -86,7 +86,7 @@ def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
       yprov-mlflow energy 5f0c9b2e…           report a run's energy and emissions
       yprov-mlflow report 5f0c9b2e… --open    look at a run, or compare those of an experiment
       yprov-mlflow recover                    write documents that a crash prevented
-      yprov-mlflow convert mlruns -o prov     convert old runs to PROV
+      yprov-mlflow convert mlruns -o prov     convert old runs to PROV; convert-mlruns many stores
       yprov-mlflow card 5f0c9b2e…             print the provenance card of a run
       yprov-mlflow crate 5f0c9b2e… -o DIR     pack a run as an RO-Crate
       yprov-mlflow rerun 5f0c9b2e…            run a run again and compare the two
