@@ -18,7 +18,7 @@ from yprov_mlflow.prov.cli.convert_mlruns import convert_mlruns
 from yprov_mlflow.prov.cli.crate import crate
 from yprov_mlflow.prov.cli.diff import diff, why
 from yprov_mlflow.prov.cli.doctor import doctor
-from yprov_mlflow.prov.cli.energy import energy
+from yprov_mlflow.prov.cli.energy_of_runs import energy
 from yprov_mlflow.prov.cli.index import index
 from yprov_mlflow.prov.cli.journals import journals
 from yprov_mlflow.prov.cli.lineage import lineage
