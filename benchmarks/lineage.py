@@ -36,7 +36,14 @@ CHAIN = 10
 POINTS = 20
 START_S = 1_767_225_600
 REPETITIONS = 5
-GOALS = {"records/s": 20_000, "lineage": 0.5, "diff": 0.5, "pareto": 1.0, "list": 1.0, "memory_MB": 1000}
+GOALS = {
+    "records/s": 20_000,
+    "lineage": 0.5,
+    "diff": 0.5,
+    "pareto": 1.0,
+    "list": 1.0,
+    "memory_MB": 1000,
+}
 
 # Texts of the template that each copy replaces with its own.
 RUN, BEFORE = "a" * 32, "b" * 32

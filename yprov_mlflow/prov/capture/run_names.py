@@ -26,7 +26,7 @@ _MOST_CANDIDATES = 11  # one more than a message names
 
 
 def expand(name: str, tracking_uri: str | None = None) -> list[str]:
-    """Return the run ids and paths of documents that a name stands for.
+    """Return the run ids and paths of documents behind a name.
 
     Args:
         name: A document, a folder of documents, a pattern of paths with ``*`` or ``?``, or the
@@ -34,7 +34,7 @@ def expand(name: str, tracking_uri: str | None = None) -> list[str]:
         tracking_uri: The store of the run.
 
     Raises:
-        DocumentError: The folder has no documents, or nothing matches the pattern.
+        DocumentError: The folder lacks documents, or nothing matches the pattern.
         RunNotFoundError: No run has the name, or several have it.
     """
     if glob.has_magic(name) and not os.path.exists(name):
@@ -72,16 +72,20 @@ def resolve(name: str, tracking_uri: str | None = None) -> str:
     Raises:
         RunNotFoundError: No run has the name, or several have it: they are listed.
     """
+    # A file of this name is what the user sees in the folder.
     if is_local(name):
         return name
     wanted = name
     if name.startswith(_RUNS_URI):
         wanted = name.removeprefix(_RUNS_URI).partition("/")[0]
+    # `lineage` writes run:ID where a name fits several kinds of things.
     wanted = wanted.removeprefix("run:")
     if _WHOLE_ID(wanted) or store_of(wanted):
         return wanted
     candidates: dict[str, str] = {}
+    # The index knows runs of all stores: it would answer for a store that was not meant.
     if tracking_uri is None:
+        # A run that still logs is not in the index; descriptions of the index have more.
         candidates = {**_journaled(wanted), **_indexed(wanted)}
     if not candidates:
         candidates = dict(_stored(wanted, tracking_uri))
@@ -95,6 +99,7 @@ def resolve(name: str, tracking_uri: str | None = None) -> str:
 
 def _journaled(name: str) -> dict[str, str]:
     """Return runs with journals here whose id begins with a name."""
+    # Only ids: reading the names would take as long as reading all journals.
     if not _PREFIX(name):
         return {}
     folders = JournalDirectory.all(settings.load().directory)
@@ -107,6 +112,7 @@ def _indexed(name: str) -> dict[str, str]:
     try:
         graph = indexing.graph_of(None, lambda _: None)
     except GraphError:
+        # An index is no condition: the store has the runs, too.
         return {}
     details = [{**thing.details, "name": thing.label} for thing in runs_called(graph, name)]
     return {str(run["run_id"]): _described(run) for run in details if run.get("run_id")}
@@ -125,6 +131,7 @@ def _stored(name: str, tracking_uri: str | None) -> Iterator[tuple[str, str]]:
             raise
         return  # nothing has been logged to MLflow's default yet
     experiments = {e.experiment_id: e.name for e in store.search_experiments()}
+    # Stores differ in what a filter may hold: one condition for each search works in all.
     if name == LATEST:
         searches = [("", list(experiments), 1)]
     else:

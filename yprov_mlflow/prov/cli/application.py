@@ -56,6 +56,7 @@ class _Commands(click.Group):
         except YprovMlflowError as error:
             lines = map(printable, str(error).splitlines())
             click.echo("Error: " + "\n".join(lines), err=True)
+            # Its cause is often an error of MLflow or of a driver.
             if ctx.params.get("verbose"):
                 traceback.print_exception(error)
             sys.exit(_WRONG_USAGE if isinstance(error, UsageError) else FAILED)
@@ -105,6 +106,7 @@ def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
       yprov-mlflow journals                   list, prune and pack the journals on this machine
       yprov-mlflow doctor                     check what can be captured here
     """
+    # Contexts of subcommands share the dictionary.
     ctx.meta[console.QUIET] = quiet
     if quiet:
         logging.disable(logging.WARNING)

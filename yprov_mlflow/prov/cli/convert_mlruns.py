@@ -14,6 +14,7 @@ from yprov_mlflow.prov.cli import console
 from yprov_mlflow.prov.errors import StoreError, UsageError, YprovMlflowError
 
 _INTERRUPTED = 130
+_STORES, _EXPERIMENTS = _LISTS = "stores experiments".split()
 
 
 @click.command(
@@ -30,7 +31,7 @@ _INTERRUPTED = 130
 @click.option(
     "--list",
     "listed",
-    type=click.Choice(["stores", "experiments"]),
+    type=click.Choice(_LISTS),
     help="Print only paths of stores, or lines of path, tab, experiment id.",
 )
 @click.option(
@@ -81,11 +82,11 @@ def convert_mlruns(
     stores = list(many_stores.find(folder, out))
     if not stores:
         raise StoreError("contains no MLflow store", str(folder), "Name a folder above the stores")
-    if listed == "stores":
+    if listed == _STORES:
         click.echo("\n".join(map(str, stores)))
         return
-    if listed == "experiments" or out is None:
-        sys.exit(_list(stores, by_experiment=listed == "experiments"))
+    if listed == _EXPERIMENTS or out is None:
+        sys.exit(_list(stores, by_experiment=listed == _EXPERIMENTS))
     reports: list[dict[str, Any]] = []
     try:
         with console.text_output(as_json=as_json):

@@ -65,6 +65,7 @@ def energy(
     from yprov_mlflow.prov.graph.run_table import Question
     from yprov_mlflow.prov.graph.run_table import runs as table_of_runs
 
+    # Sums are only right for several runs: one run has a report, which says more.
     documents = _documents(runs, tracking_uri)
     is_one = len(documents) == 1 and not (experiment or since or by or as_csv or sources)
     if is_one:

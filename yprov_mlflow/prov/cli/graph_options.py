@@ -50,6 +50,7 @@ def format_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
                 command = click.option(
                     f"--{name}",
                     is_flag=True,
+                    # Before --format, whose callback looks for it.
                     is_eager=True,
                     expose_value=False,
                     callback=remember,

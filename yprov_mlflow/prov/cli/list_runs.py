@@ -90,6 +90,7 @@ def _shortened(row: Mapping[str, Any]) -> list[Any]:
     """Return the cells of a row for a terminal: first digits of ids and numbers, and minutes."""
     cells: list[Any] = []
     for column, value in row.items():
+        # Measured figures have no more than four digits that mean something.
         if isinstance(value, float):
             cells.append(float(f"{value:.4g}"))
         elif column in _LENGTHS and value is not None:

@@ -60,6 +60,7 @@ def _parts(cell: str, width: int, *, cut: bool) -> list[str]:
 
 def _shortened(cell: str, width: int) -> str:
     kept = cell[: width - 1]
+    # Wide characters take two columns, so that fewer of them fit.
     while display_width(kept) > width - 1:
         kept = kept[:-1]
     return kept + "…"
@@ -84,6 +85,7 @@ def _fitted(natural: Sequence[int], least: Sequence[int], width: int) -> list[in
     while (excess := sum(widths) - width) > 0:
         slack = [w if w > m else 0 for w, m in zip(widths, least, strict=True)]
         widest = max(slack)
+        # Narrower, a word would be broken.
         if not widest:
             return None
         column = slack.index(widest)
@@ -94,6 +96,7 @@ def _fitted(natural: Sequence[int], least: Sequence[int], width: int) -> list[in
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
+    # Not textwrap: it takes wide characters for narrow ones.
     lines = [""]
     for word in cell.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -116,6 +119,7 @@ def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
         yield from _pairs(names, [_GAP.join(cells) for cells in values], width)
         return
     for number, row in enumerate(rows):
+        # An empty line is all that separates two blocks.
         if number:
             yield ""
         pairs = [(name, cell) for name, cell in zip(columns, row, strict=True) if cell]

@@ -26,6 +26,7 @@ def find(top: Path, out: Path | None = None) -> Iterator[Path]:
     for path, names, files in os.walk(top):
         folder = Path(path)
         databases = [folder / name for name in sorted(files) if _is_database(folder / name)]
+        # A database beside an mlruns folder usually has the runs, and the folder the artifacts.
         yield from databases
         if _is_file_store(folder, names):
             yield folder
@@ -99,4 +100,4 @@ def summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one report of many."""
     counts = ("runs", "converted", "unchanged", "failed", "records", "points", "bytes")
     totals = {name: sum(report.get(name, 0) for report in reports) for name in counts}
-    return {"stores": len(reports), **totals, "reports": reports}
+    return dict(stores=len(reports), **totals, reports=reports)

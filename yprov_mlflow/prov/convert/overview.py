@@ -77,7 +77,9 @@ def write(results: Iterable[Result], request: Request) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    # Names in old stores may have halves of surrogate pairs.
     content = text.encode("utf-8", "replace")
+    # An unchanged file keeps its time, which copies to other machines look at.
     if not path.is_file() or path.read_bytes() != content:
         path.write_bytes(content)
 

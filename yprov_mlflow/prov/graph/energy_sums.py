@@ -70,6 +70,7 @@ class EnergySums:
             "sums": [row._asdict() for row in self.sums],
             "total": self.total._asdict(),
         }
+        # In an object of its own, so that no program reads it as measured.
         if self.assumed:
             content["assumed"] = {
                 **self.assumed.to_dict(self.total.energy_kwh),
@@ -112,19 +113,21 @@ class EnergySums:
     def notes(self) -> Sequence[Note]:
         """Return a line about runs without an energy of their own."""
         missing = self.total.runs - self.total.measured
-        text = f"{missing} of {self.total.runs} runs have no measured energy, and add nothing."
+        text = f"{missing} of {self.total.runs} runs lack a measured energy, and add nothing."
         return [Note(text, "warning")] if missing else []
 
 
 def _group(row: Mapping[str, Value], by: str) -> str:
     if by == "day":
         return str(row["start"] or _UNKNOWN)[:_DAY]
+    # Names of runs repeat, so that the first digits of the id are needed.
     if by == "run":
         return f"{row['name'] or ''} {str(row['run_id'])[:8]}".strip()
     return str(row[by] or _UNKNOWN)
 
 
 def _sum(group: str, rows: Sequence[Mapping[str, Value]]) -> EnergySum:
+    # A sum without parts is unknown: 0 would claim a measurement.
     energies = _numbers(rows, "energy")
     emissions = _numbers(rows, "emissions_own")
     return EnergySum(

@@ -34,6 +34,7 @@ class Assumptions(NamedTuple):
         """Return the price of an energy of machines, with that of the computing center."""
         if self.price is None or measured_kwh is None:
             return None
+        # The center pays for its cooling, too.
         return measured_kwh * (self.pue or 1) * self.price
 
     def to_dict(self, measured_kwh: float | None) -> dict[str, object]:
