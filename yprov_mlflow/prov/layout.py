@@ -217,7 +217,7 @@ SCRATCH = "scratch"
 
 INDEX_CSV = "index.csv"
 README = "README.md"
-"""Files at the top of the output: its runs as a table, and what it is."""
+"""Files at the top of the output: its runs as a table, and a description."""
 
 PARTS = "parts"
 """Folder for documents of runs that become parts of larger ones."""

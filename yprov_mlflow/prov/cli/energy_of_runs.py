@@ -44,8 +44,8 @@ def energy(
     """Report the energy and emissions of a run, or sum those of many runs.
 
     For one run, by device, context and epoch: every number has its method (measured or estimated)
-    and its scope (device, process, job or node), and what could not be measured is listed with
-    the reason and a remedy. For RUN and DOCUMENT see `show`.
+    and its scope (device, process, job or node); quantities that could not be measured are listed
+    with the reason and a remedy. For RUN and DOCUMENT see `show`.
 
     With several runs, --experiment, --since, --by, --csv or --from, sums of the runs' own shares;
     without a RUN they are those of the index. Shares of whole nodes are not summed, because runs

@@ -102,7 +102,7 @@ class EnergySums:
         return stream.getvalue()
 
     def tables(self) -> Sequence[Table]:
-        """Return the sums, and a table of its own for what the user assumes."""
+        """Return the sums, and a table of its own for assumptions of the user."""
         rows = [*self.sums, self.total] if len(self.sums) > 1 else self.sums
         columns = (self.by, "runs", "measured", "energy (kWh)", "emissions (g CO2e)")
         tables = [Table(f"Energy of the runs themselves, by {self.by}", columns, rows)]

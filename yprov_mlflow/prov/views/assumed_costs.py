@@ -1,4 +1,4 @@
-"""Energy of a computing center and its price, from what the user assumes and not from documents."""
+"""Energy of a computing center and its price, from assumptions of the user."""
 
 from __future__ import annotations
 
