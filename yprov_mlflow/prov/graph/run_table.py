@@ -277,7 +277,17 @@ class _Columns:
 
     def _linked(self, predicate: str, of_other: str) -> dict[str, Value]:
         if len(self._names) > _FEW:
-            return self._of_all(f"{predicate}/{of_other}")
+            # Joined here: over a path, the library looks at all graphs again for each run.
+            pairs = list(_texts(self._pairs(f"?record a mlf:Run ; {predicate} ?value")))
+            ends_of_path = {text(other) for _, other in pairs}
+            if len(ends_of_path) <= _FEW:
+                facts = about(self._graph, ends_of_path, of_other)
+                texts = {other: first(facts[other], of_other) for other in ends_of_path}
+            else:
+                quads = self._graph.quads(None, iri(of_other))
+                texts = {text(quad.subject): text(quad.object) for quad in quads}
+            ends = ((run, texts.get(text(other))) for run, other in pairs)
+            return {run: value for run, value in ends if value is not None}
         statements = about(self._graph, self._names, predicate)
         others = {v for s in statements.values() for v in values(s.get(predicate, ()))}
         facts = about(self._graph, others, of_other)
