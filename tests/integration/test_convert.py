@@ -450,7 +450,7 @@ def test_repeated_conversion_assembles_only_changed_documents(converter: Convert
     (converter.source / "2" / converter.ids[1] / "tags" / "new").write_text("tag")
     converter("--layout", "per-experiment")
     after = {p: (converter.out / p).stat().st_mtime_ns for p in converter.files()}
-    assert {p for p in after if after[p] != before[p]} == {"2/prov.json"}
+    assert {p for p in after if after[p] != before[p]} == {"2/prov.json", "index.csv"}
 
 
 def test_killed_conversion_resumes_to_the_same_bytes(tmp_path: Path) -> None:
