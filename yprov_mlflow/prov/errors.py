@@ -167,8 +167,14 @@ class RunNotFoundError(StoreError, LookupError):
         )
         return cls(f"no run is called {name!r}", where, cure)
 
+
+class AmbiguousRunError(RunNotFoundError):
+    """Several runs have a name."""
+
     @classmethod
-    def ambiguous(cls, name: str, candidates: Iterable[str], where: str | None) -> RunNotFoundError:
+    def of_several(
+        cls, name: str, candidates: Iterable[str], where: str | None
+    ) -> AmbiguousRunError:
         """Report a name of several runs; each candidate begins with the id of a run."""
         lines = list(candidates)
         shown = "; ".join(lines[:10]) + ("; and more" if lines[10:] else "")

@@ -11,7 +11,13 @@ from typing import Any
 
 from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.capture import indexing
-from yprov_mlflow.prov.errors import DocumentError, GraphError, RunNotFoundError, StoreError
+from yprov_mlflow.prov.errors import (
+    AmbiguousRunError,
+    DocumentError,
+    GraphError,
+    RunNotFoundError,
+    StoreError,
+)
 from yprov_mlflow.prov.formats.file_formats import SUFFIXES, documents_below
 from yprov_mlflow.prov.graph.thing_names import runs_called
 from yprov_mlflow.prov.ids import store_of
@@ -56,7 +62,8 @@ def expand(name: str, tracking_uri: str | None = None) -> list[str]:
 def is_local(name: str) -> bool:
     """Return whether a name is that of a file or folder, rather than of a run."""
     # An experiment and its run are separated by a slash, too.
-    return os.path.exists(name) or Path(name).suffix.lower() in SUFFIXES
+    is_path = os.path.isabs(name) or name.startswith(("./", "../"))
+    return is_path or os.path.exists(name) or Path(name).suffix.lower() in SUFFIXES
 
 
 def resolve(name: str, tracking_uri: str | None = None) -> str:
@@ -70,7 +77,8 @@ def resolve(name: str, tracking_uri: str | None = None) -> str:
         tracking_uri: The only store to ask; by default MLflow's current one is asked last.
 
     Raises:
-        RunNotFoundError: No run has the name, or several have it: they are listed.
+        RunNotFoundError: No run has the name.
+        AmbiguousRunError: Several have it; the message lists them.
     """
     # A file of this name is what the user sees in the folder.
     if is_local(name):
@@ -94,7 +102,7 @@ def resolve(name: str, tracking_uri: str | None = None) -> str:
     where = redact(tracking_uri) if tracking_uri else None
     if not candidates:
         raise RunNotFoundError.unnamed(name, where)
-    raise RunNotFoundError.ambiguous(name, candidates.values(), where)
+    raise AmbiguousRunError.of_several(name, candidates.values(), where)
 
 
 def _journaled(name: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from yprov_mlflow.prov import settings
 from yprov_mlflow.prov.cli import console
 from yprov_mlflow.prov.errors import (
     TRACKING_OPTIONS,
+    AmbiguousRunError,
     DeliveryError,
     DocumentError,
     RunNotFoundError,
@@ -119,8 +120,9 @@ def _of_store(source: str, tracking_uri: str | None, scratch: Path) -> Iterator[
             run_id = run_names.resolve(source, tracking_uri)
     except RunNotFoundError as error:
         paths = list(_converted(tracking_uri, scratch, experiments=(source,)))
-        if not paths:
-            raise error
+        # An experiment may have the name that several runs have.
+        if not paths and isinstance(error, AmbiguousRunError):
+            raise
         yield from paths
         return
     source = run_id
