@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import glob
 import json
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import click
 
 from yprov_mlflow.prov.cli import console, graph_options
 from yprov_mlflow.prov.cli.console import printable
+from yprov_mlflow.prov.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -102,6 +104,8 @@ def _paths(name: str, tracking_uri: str | None) -> Iterator[tuple[list[Path], bo
     from yprov_mlflow.prov.capture import run_names
     from yprov_mlflow.prov.capture.run_views import write_document
 
+    if run_names.is_local(name) and not glob.has_magic(name):
+        raise UsageError("no such file or folder", name, "Check the path")
     with tempfile.TemporaryDirectory(prefix="yprov-mlflow-") as folder:
         with console.store_errors(tracking_uri, name):
             paths = [Path(run) for run in run_names.expand(name, tracking_uri)]
