@@ -2,4 +2,5 @@
 
 from yprov_mlflow.prov.cli import main
 
-main(prog_name="yprov-mlflow")
+if __name__ == "__main__":  # workers of a conversion import this file
+    main(prog_name="yprov-mlflow")
