@@ -10,6 +10,7 @@ ERRORS = [
     errors.MissingExtraError.of("fsspec", "object-store", "s3://bucket"),
     errors.StoreError.failed("sqlite:///x.db", "no such table"),
     errors.RunNotFoundError.of("abc", "sqlite:///x.db"),
+    errors.AmbiguousRunError.of_several("first", ["abc (first)", "def (first)"], None),
     errors.JournalError.unwritable("/full", "No space left on device"),
     errors.DeliveryError.no_journal("abc", "/state/journal/abc"),
     errors.DeliveryError.no_document("abc", "No such file."),

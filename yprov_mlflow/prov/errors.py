@@ -7,7 +7,8 @@ The tree::
     ├── MissingExtraError    an optional library is not installed          (ImportError)
     ├── UsageError           a function got invalid arguments              (ValueError)
     ├── StoreError           an MLflow store cannot be opened or read
-    │   └── RunNotFoundError the store does not contain the run            (LookupError)
+    │   ├── RunNotFoundError the store does not contain the run            (LookupError)
+    │   └── AmbiguousRunError several runs have a name                     (LookupError)
     ├── JournalError         the journal cannot be written
     ├── DeliveryError        a run's document is not available
     ├── PluginError          a plugin of another package cannot be used
@@ -168,7 +169,7 @@ class RunNotFoundError(StoreError, LookupError):
         return cls(f"no run is called {name!r}", where, cure)
 
 
-class AmbiguousRunError(RunNotFoundError):
+class AmbiguousRunError(StoreError, LookupError):
     """Several runs have a name."""
 
     @classmethod

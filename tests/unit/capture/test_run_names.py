@@ -6,7 +6,7 @@ import pytest
 from support.builders.pipeline_documents import FAILED, FIRST, SECOND, pipeline
 
 from yprov_mlflow.prov.capture import run_names
-from yprov_mlflow.prov.errors import DocumentError, RunNotFoundError
+from yprov_mlflow.prov.errors import AmbiguousRunError, DocumentError, RunNotFoundError
 from yprov_mlflow.prov.graph.index_folder import IndexFolder
 from yprov_mlflow.prov.layout import INDEX
 
@@ -46,7 +46,7 @@ def test_latest_is_the_run_that_started_last() -> None:
 
 
 def test_ambiguous_names_list_the_candidates() -> None:
-    with pytest.raises(RunNotFoundError, match=rf"{FIRST} \(first, E\)") as caught:
+    with pytest.raises(AmbiguousRunError, match=rf"{FIRST} \(first, E\)") as caught:
         run_names.resolve("first")
     assert "Name one by its id" in str(caught.value)
 

@@ -118,7 +118,7 @@ def _of_store(source: str, tracking_uri: str | None, scratch: Path) -> Iterator[
     try:
         with console.store_errors(tracking_uri):
             run_id = run_names.resolve(source, tracking_uri)
-    except RunNotFoundError as error:
+    except (RunNotFoundError, AmbiguousRunError) as error:
         paths = list(_converted(tracking_uri, scratch, experiments=(source,)))
         # An experiment may have the name that several runs have.
         if not paths and isinstance(error, AmbiguousRunError):
