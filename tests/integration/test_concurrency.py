@@ -109,6 +109,7 @@ def test_four_processes_logging_to_same_run(sandbox: Sandbox) -> None:
     assert len(document.sessions) >= 4
 
 
+@pytest.mark.long
 def test_four_processes_logging_through_capturing_server(
     sandbox: Sandbox, capturing_server: Server
 ) -> None:

@@ -60,6 +60,7 @@ def test_third_party_collector_is_listed_chosen_and_loaded(installed):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_example_tests_pass(installed):
     options = ("-q", "-p", "no:cacheprovider", "--rootdir", str(installed))
     done = run(installed, "-m", "pytest", *options, str(EXAMPLE / "tests"))

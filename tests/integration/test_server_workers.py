@@ -150,12 +150,14 @@ def log_after_the_end(sandbox: Sandbox, first: Worker, second: Worker) -> None:
     assert_document_gets(document, "a=1", "b=1", "c=1", "m=2", "x.txt")
 
 
+@pytest.mark.long
 def test_what_another_worker_logs_after_the_end_is_in_the_document(
     shared_sandbox: Sandbox, workers: tuple[Worker, Worker]
 ) -> None:
     log_after_the_end(shared_sandbox, *workers)
 
 
+@pytest.mark.long
 def test_what_another_client_logs_after_the_end_is_in_the_document(sandbox: Sandbox) -> None:
     with worker(sandbox, server=False) as first, worker(sandbox, server=False) as second:
         log_after_the_end(sandbox, first, second)

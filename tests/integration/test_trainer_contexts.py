@@ -175,6 +175,7 @@ def test_trainers_are_as_before(trained: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.long
 def test_setting_turns_automatic_contexts_off(sandbox: Sandbox) -> None:
     env = {"YPROV_MLFLOW": "1", "PYTHONPATH": FRAMEWORKS, "YPROV_MLFLOW_AUTO_CONTEXTS": "0"}
     result = sandbox.run(PROV + TRAIN, sandbox.sqlite, **env).json
@@ -201,6 +202,7 @@ print(json.dumps([logger.run_id, run.info.run_id]))
 """
 
 
+@pytest.mark.long
 def test_callbacks_and_logger_work_when_passed(sandbox: Sandbox) -> None:
     env = {"PYTHONPATH": FRAMEWORKS, "YPROV_MLFLOW_AUTO_CONTEXTS": "0"}
     lightning, transformers = sandbox.run(EXPLICIT, sandbox.sqlite, **env).json

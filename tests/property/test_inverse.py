@@ -28,7 +28,7 @@ from yprov_mlflow.prov.translate import (
 )
 
 bounded = settings(
-    max_examples=100,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -26,7 +26,7 @@ from yprov_mlflow.prov.model.relations import ELEMENTS, KINDS
 from yprov_mlflow.prov.translate import Options, PointBatch, SideFile, translate
 
 bounded = settings(
-    max_examples=50,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -23,7 +23,7 @@ bounded = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-thorough = settings(max_examples=400, deadline=None)
+thorough = settings(max_examples=120, deadline=None)
 
 
 def errors(document: Any, **options: Any) -> list[str]:
@@ -355,7 +355,7 @@ statements = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(statements, min_size=2, max_size=7))
 def test_unification(statements_: list[Statement]) -> None:
     try:

@@ -46,7 +46,8 @@ class Workspace(NamedTuple):
     def command(self, *arguments, **env):
         """Run a command in a process that has imported MLflow, or in a new one if it must be."""
         env = {**self.env, **env}
-        if arguments[0] == "run" or any(name.startswith("PYTHON") for name in env):
+        is_early = "YPROV_MLFLOW" in env or any(name.startswith("PYTHON") for name in env)
+        if arguments[0] == "run" or is_early:
             words = [sys.executable, "-m", "yprov_mlflow", *arguments]
             options = {"capture_output": True, "text": True, "timeout": 120}
             return subprocess.run(words, cwd=self.folder, env=env, **options)

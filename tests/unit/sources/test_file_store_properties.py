@@ -199,7 +199,7 @@ def _loaded(data):
         return "not YAML"
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(described)
 def test_parse_plain_equals_pyyaml(fields):
     data = yaml.safe_dump(fields, default_flow_style=False, allow_unicode=True).encode()
@@ -214,7 +214,7 @@ unquoted = st.tuples(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=250)
 @given(st.lists(unquoted, min_size=1, max_size=3))
 def test_parse_plain_equals_pyyaml_for_unusual_values(fields):
     data = "".join(f"{key}: {value}\n" for key, value in fields).encode()
@@ -275,7 +275,7 @@ def _whole(token):
         return int(float(token.encode()))
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(rows_of_tokens, st.sampled_from(("\n", "\r\n")))
 def test_bulk_parsing_equals_parsing_each_line(rows, end):
     text = "".join(" ".join(row) + end for row in rows)

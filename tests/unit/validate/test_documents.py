@@ -103,7 +103,7 @@ def test_unusual_ids(name: str) -> None:
     assert any(rule.startswith("Constraint 55") for rule in rules)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from([encoded(), PROVN, b"<a/>", b"@prefix ex: <urn:e:> . ex:a a ex:b ."]),
     st.integers(0, 400),

@@ -26,7 +26,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(texts | st.just("bundle"), values, max_size=4),
     st.sampled_from([None, 1]),
@@ -41,7 +41,7 @@ def test_objects_parse_as_with_json(
     assert members.repeated == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=30) | st.text(alphabet='{}[]",:\\a1 ', max_size=30).map(str.encode))
 def test_other_content_is_malformed(content: bytes) -> None:
     try:

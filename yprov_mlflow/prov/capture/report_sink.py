@@ -54,4 +54,6 @@ def _patch(reader: DocumentReader, artifacts: RunArtifacts, out: str) -> str:
                 return artifacts.fetch(path, out).read_text("utf-8", "replace")
             except (MlflowException, OSError):  # the code has no changes
                 continue
+            except RuntimeError:  # MLflow cannot start a thread while the process exits
+                return ""
     return ""
