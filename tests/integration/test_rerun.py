@@ -423,7 +423,7 @@ def test_runs_have_the_names_of_the_index(lab: Lab, monkeypatch: pytest.MonkeyPa
     lab.capture()
     document = prov_json.loads(lab.document.read_bytes())
     graph = LocalGraph.in_memory([document])
-    monkeypatch.setattr("yprov_mlflow.prov.cli.rerun.graph_to_ask", lambda sources: graph)
+    monkeypatch.setattr("yprov_mlflow.prov.capture.indexing.graph_of", lambda *_: graph)
     asked = []
 
     def load(run: str, uri: str | None) -> Document:
