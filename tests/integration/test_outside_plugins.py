@@ -92,13 +92,14 @@ def test_doctor_lists_plugins_of_other_packages(installed):
     assert checks["plugins"] == [
         {"kind": "format", "name": "yaml", "reason": None},
         {"kind": "sink", "name": "folder", "reason": None},
+        {"kind": "sink", "name": "note", "reason": None},
         {"kind": "sink", "name": "report", "reason": None},  # our own are found like others
         {"kind": "sink", "name": "yprov4ml", "reason": None},
         {"kind": "source", "name": "csv", "reason": None},
     ]
     (problem,) = [text for text in checks["problems"] if "sink" in text]
     assert "unknown sink 'no-such-sink'" in problem
-    assert "installed are: folder, report, yprov4ml" in problem
+    assert "installed are: folder, note, report, yprov4ml" in problem
 
 
 TRAIN = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from functools import partial
 from typing import Any
 
 import click
@@ -109,6 +110,7 @@ def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     # Contexts of subcommands share the dictionary.
     ctx.meta[console.QUIET] = quiet
     if quiet:
+        ctx.call_on_close(partial(logging.disable, logging.root.manager.disable))
         logging.disable(logging.WARNING)
     if verbose:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
