@@ -120,7 +120,7 @@ def _indexed(name: str) -> dict[str, str]:
     try:
         graph = indexing.graph_of(None, lambda _: None)
     except GraphError:
-        # An index is no condition: the store has the runs, too.
+        # Without an index, the store is asked.
         return {}
     details = [{**thing.details, "name": thing.label} for thing in runs_called(graph, name)]
     return {str(run["run_id"]): _described(run) for run in details if run.get("run_id")}
