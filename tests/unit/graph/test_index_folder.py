@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from pyoxigraph import NamedNode
+from pyoxigraph import Store
 
 from yprov_mlflow.prov.errors import GraphError
 from yprov_mlflow.prov.formats import prov_json
-from yprov_mlflow.prov.graph import handover
+from yprov_mlflow.prov.graph import handover, index_folder, run_table
 from yprov_mlflow.prov.graph.index_folder import IndexFolder
+from yprov_mlflow.prov.graph.run_rows import MARKS, ROWS
 from yprov_mlflow.prov.layout import GRAPH, INCOMING, INDEX_LOCK, TAKEN
 from yprov_mlflow.prov.model.document import Document
 
-MARKS = NamedNode("urn:yprov-mlflow:index")
 LABELS = "SELECT ?label { ?run a prov:Activity ; rdfs:label ?label } ORDER BY ?label"
 
 WRITER = """
@@ -39,8 +39,13 @@ index_folder.IndexFolder(folder).add(document(number) for number in range(first,
 
 def run(number: int, label: str = "") -> Document:
     namespace = f"urn:uuid:00000000-0000-0000-0000-{number:012d}#"
-    label = label or f"run {number}"
-    return Document({"run": namespace}, {"activity": {"run:run": {"prov:label": label}}})
+    record = {"prov:label": label or f"run {number}", "prov:type": "mlf:Run"}
+    prefixes = {"run": namespace, "mlf": "https://w3id.org/yprov/mlflow#"}
+    return Document(prefixes, {"activity": {"run:run": record}})
+
+
+def names(index: IndexFolder) -> list[object]:
+    return sorted(str(row["name"]) for row in run_table.runs(index.graph()).rows)
 
 
 def labels(index: IndexFolder) -> list[str]:
@@ -66,7 +71,30 @@ def test_the_same_documents_again_change_nothing(index: IndexFolder) -> None:
 def test_a_document_replaces_that_of_the_same_run(index: IndexFolder) -> None:
     index.add([run(1), run(2)])
     index.add([run(1, "renamed")])
-    assert labels(index) == ["renamed", "run 2"]
+    assert labels(index) == names(index) == ["renamed", "run 2"]
+
+
+def test_parts_of_a_run_in_several_turns_are_kept(
+    index: IndexFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_folder, "TURN_BYTES", 1)
+    index.add([run(1, "before")])
+    updates: list[int] = []
+    parts = [run(1, f"part {number}") for number in range(5)]
+    assert index.add(parts, lambda update: updates.append(update.added))[:3] == (5, 0, 5)
+    assert labels(index) == [f"part {number}" for number in range(5)]
+    assert updates[:5] == [1, 2, 3, 4, 5]
+
+
+def test_an_index_without_rows_is_made_again(index: IndexFolder) -> None:
+    index.add([run(1)])
+    store = Store(str(index.folder / GRAPH))
+    for quad in list(store.quads_for_pattern(None, ROWS, None, MARKS)):
+        store.remove(quad)
+    store.flush()
+    del store
+    with pytest.raises(GraphError, match="index --rebuild"):
+        run_table.runs(index.graph())
 
 
 def test_documents_of_one_run_in_one_call_are_parts_of_it(index: IndexFolder) -> None:
@@ -150,4 +178,4 @@ def test_documents_are_removed_by_name(index: IndexFolder) -> None:
     index.add([run(1), run(2)])
     graphs = [iri for iri in index.digests() if "000000000002" in iri]
     assert index.remove([*graphs, "urn:absent"]) == 1
-    assert labels(index) == ["run 1"]
+    assert labels(index) == names(index) == ["run 1"]

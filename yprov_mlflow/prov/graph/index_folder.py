@@ -9,8 +9,10 @@ next one replaces.
 from __future__ import annotations
 
 import hashlib
+import operator
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -25,19 +27,15 @@ from yprov_mlflow.prov.formats import prov_json
 from yprov_mlflow.prov.formats.bundles import name_of
 from yprov_mlflow.prov.formats.rdf.turtle import N_QUADS
 from yprov_mlflow.prov.graph import handover
+from yprov_mlflow.prov.graph.run_rows import DIGEST, MARKS, ROWS, rows_of
 from yprov_mlflow.prov.graph.stores import DAMAGE, LocalGraph
 from yprov_mlflow.prov.layout import GRAPH, INDEX_LOCK, private_folder
 from yprov_mlflow.prov.model.document import Document
 
-TURN_BYTES = 2**25  # of N-Quads in one turn: a second or two, and some hundred MB of memory
+TURN_BYTES = 2**26  # of N-Quads in one turn: some seconds, and half a GB of memory
 LOCK_TIMEOUT_S = 60.0  # how long a process waits for its turn
 DRAIN_TIMEOUT_S = 5.0  # how long a question waits to add the documents that wait
 _BULK_BYTES = 2**22  # from here on, loading without a transaction is faster
-
-# Not in the graph of a document, and with a term of no document: questions do not meet it.
-MARKS = NamedNode("urn:yprov-mlflow:index")
-DIGEST = NamedNode("urn:yprov-mlflow:digest")
-
 
 _Result = TypeVar("_Result")
 
@@ -58,6 +56,29 @@ class Content(NamedTuple):
     digest: str
     n_quads: bytes
     records: int
+    rows: str
+
+
+class _Batch:
+    """Documents that are written in one turn."""
+
+    def __init__(self) -> None:
+        self.contents: list[Content] = []
+        self.replaced: list[NamedNode] = []
+        self.unchanged = 0
+        self.size = 0
+
+    def append(self, content: Content, *, replaces: bool) -> None:
+        """Add a document, which may replace the one that had its name before."""
+        self.contents.append(content)
+        self.size += len(content.n_quads)
+        if replaces:
+            self.replaced.append(content.graph)
+
+    def update(self) -> Update:
+        """Return the result of writing it."""
+        records = sum(content.records for content in self.contents)
+        return Update(len(self.contents), self.unchanged, records)
 
 
 class IndexFolder:
@@ -110,29 +131,27 @@ class IndexFolder:
         Raises:
             GraphError: Another process has not let this one write, or the index is damaged.
         """
-        result, batch, size = Update(), list[Content](), 0
-        known, begun = self.digests(), set[str]()
-        for document in documents:
-            content = content_of(document)
-            if content.digest in known.get(content.graph.value, ()):
-                begun.add(content.graph.value)
-                result = result._replace(unchanged=result.unchanged + 1)
-                continue
-            batch.append(content)
-            size += len(content.n_quads)
-            if size >= TURN_BYTES:
-                result = self._turn(batch, begun, result)
-                batch, size = [], 0
-                on_turn(result)
-        if batch:
-            result = self._turn(batch, begun, result)
+        result = Update()
+        for update in self._written(_batches_of(documents, self.digests())):
+            result = Update(*map(operator.add, result, update))
             on_turn(result)
         return result
 
-    def _turn(self, batch: list[Content], begun: set[str], result: Update) -> Update:
-        self._in_turn(LOCK_TIMEOUT_S, lambda store: _write(store, batch, begun))
-        records = sum(content.records for content in batch)
-        return result._replace(added=result.added + len(batch), records=result.records + records)
+    def _written(self, batches: Iterable[_Batch]) -> Iterator[Update]:
+        """Write each batch while the caller's thread makes the next one; yield the results."""
+        with ThreadPoolExecutor(1) as aside:
+            turn: Future[Update] | None = None
+            for batch in batches:
+                if turn is not None:
+                    yield turn.result()
+                turn = aside.submit(self._turn, batch)
+            if turn is not None:
+                yield turn.result()
+
+    def _turn(self, batch: _Batch) -> Update:
+        if batch.contents:
+            self._in_turn(LOCK_TIMEOUT_S, lambda store: _write(store, batch))
+        return batch.update()
 
     def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> Update:
         """Add the documents that wait; if others write for longer than this, they still wait.
@@ -153,15 +172,18 @@ class IndexFolder:
 
     def _add_waiting(self, store: pyoxigraph.Store) -> Update:
         problems: list[str] = []
-        records = count = 0
-        for files in _batches(handover.take(self.folder)):
-            batch = [c for file in files if (c := waiting_content(file, problems))]
-            _write(store, batch, set())
-            count, records = count + len(batch), records + sum(c.records for c in batch)
+        result = Update()
+        for files in _groups(handover.take(self.folder)):
+            batch = _Batch()
+            for file in files:
+                if (content := waiting_content(file, problems)) is not None:
+                    batch.append(content, replaces=True)
+            _write(store, batch)
             store.flush()
+            result = Update(*map(operator.add, result, batch.update()))
             for file in files:
                 file.unlink(missing_ok=True)
-        return Update(count, 0, records, tuple(problems))
+        return result._replace(problems=tuple(problems))
 
     def remove(self, graphs: Iterable[str]) -> int:
         """Remove documents by the IRIs of their graphs, and return how many there were."""
@@ -225,7 +247,7 @@ def content_of(document: Document) -> Content:
     n_quads = stream.getvalue()
     records = sum(map(len, document.records.values()))
     digest = hashlib.sha256(n_quads).hexdigest()
-    return Content(NamedNode(name_of(document).iri), digest, n_quads, records)
+    return Content(NamedNode(name_of(document).iri), digest, n_quads, records, rows_of(document))
 
 
 def waiting_content(file: Path, problems: list[str]) -> Content | None:
@@ -237,7 +259,25 @@ def waiting_content(file: Path, problems: list[str]) -> Content | None:
         return None
 
 
-def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
+def _batches_of(
+    documents: Iterable[Document], known: Mapping[str, Collection[str]]
+) -> Iterator[_Batch]:
+    """Yield documents in batches of ``TURN_BYTES``; the first of a name replaces those there."""
+    batch, begun = _Batch(), set[NamedNode]()
+    for document in documents:
+        content = content_of(document)
+        if content.digest in known.get(content.graph.value, ()):
+            batch.unchanged += 1
+        else:
+            batch.append(content, replaces=content.graph not in begun)
+        begun.add(content.graph)
+        if batch.size >= TURN_BYTES:
+            yield batch
+            batch = _Batch()
+    yield batch
+
+
+def _groups(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield files in groups whose documents are as many as one turn takes."""
     batch: list[Path] = []
     size = 0
@@ -251,25 +291,22 @@ def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _write(store: pyoxigraph.Store, batch: list[Content], begun: set[str]) -> None:
-    """Write documents; the first of a name replaces those that are there."""
-    for content in batch:
-        if content.graph.value not in begun:
-            begun.add(content.graph.value)
-            _remove(store, [content.graph])
-    n_quads = b"".join(content.n_quads for content in batch)
+def _write(store: pyoxigraph.Store, batch: _Batch) -> None:
+    _remove(store, batch.replaced)
+    n_quads = b"".join(content.n_quads for content in batch.contents)
     if len(n_quads) >= _BULK_BYTES:
         store.bulk_load(n_quads, RdfFormat.N_QUADS)
     else:
         store.load(n_quads, RdfFormat.N_QUADS)
-    store.extend(Quad(c.graph, DIGEST, Literal(c.digest), MARKS) for c in batch)
+    store.extend(Quad(c.graph, ROWS, Literal(c.rows), MARKS) for c in batch.contents)
+    store.extend(Quad(c.graph, DIGEST, Literal(c.digest), MARKS) for c in batch.contents)
 
 
 def _remove(store: pyoxigraph.Store, graphs: Iterable[NamedNode]) -> None:
     for graph in graphs:
-        marks = list(store.quads_for_pattern(graph, DIGEST, None, MARKS))
         # The digest goes first: without it, a document that is half removed is replaced.
-        for mark in marks:
-            store.remove(mark)
+        for mark in (DIGEST, ROWS):
+            for quad in list(store.quads_for_pattern(graph, mark, None, MARKS)):
+                store.remove(quad)
         if store.contains_named_graph(graph):
             store.remove_graph(graph)

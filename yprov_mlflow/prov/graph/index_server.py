@@ -9,15 +9,14 @@ from pyoxigraph import Literal, NamedNode, RdfFormat, Triple, parse, serialize
 
 from yprov_mlflow.prov.graph import handover
 from yprov_mlflow.prov.graph.index_folder import (
-    DIGEST,
     DRAIN_TIMEOUT_S,
-    MARKS,
     Content,
     IndexFolder,
     Update,
     content_of,
     waiting_content,
 )
+from yprov_mlflow.prov.graph.run_rows import DIGEST, MARKS, ROWS
 from yprov_mlflow.prov.graph.sparql_server import ServerGraph, SparqlServer
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.redaction import redact
@@ -104,7 +103,7 @@ class IndexServer:
         known = self.digests()
         chosen = [iri for iri in graphs if iri in known]
         for iri in chosen:
-            self._server.update(f"DELETE WHERE {{ GRAPH {MARKS} {{ <{iri}> {DIGEST} ?digest }} }}")
+            self._unmark(NamedNode(iri))
             self._server.delete(iri)
         return len(chosen)
 
@@ -119,7 +118,12 @@ class IndexServer:
         assert n_triples is not None
         graph = content.graph
         # The digest comes last: a document that was sent in part is sent again.
-        self._server.update(f"DELETE WHERE {{ GRAPH {MARKS} {{ {graph} {DIGEST} ?digest }} }}")
+        self._unmark(graph)
         self._server.put(graph.value, n_triples)
-        mark = f"{graph} {DIGEST} {Literal(content.digest)}"
-        self._server.update(f"INSERT DATA {{ GRAPH {MARKS} {{ {mark} }} }}")
+        for mark, text in ((ROWS, content.rows), (DIGEST, content.digest)):
+            triple = f"{graph} {mark} {Literal(text)}"
+            self._server.update(f"INSERT DATA {{ GRAPH {MARKS} {{ {triple} }} }}")
+
+    def _unmark(self, graph: NamedNode) -> None:
+        for mark in (DIGEST, ROWS):
+            self._server.update(f"DELETE WHERE {{ GRAPH {MARKS} {{ {graph} {mark} ?text }} }}")

@@ -6,27 +6,22 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.errors import ThingError, UsageError
+import orjson
+
+from yprov_mlflow.prov.errors import GraphError, ThingError, UsageError
 from yprov_mlflow.prov.graph.lookup import about, first, iri, text, values
 from yprov_mlflow.prov.graph.run_filter import Value, conditions, number_of, plain
-from yprov_mlflow.prov.graph.stores import Graph, Term
+from yprov_mlflow.prov.graph.run_rows import DIGEST, FACTS, QUANTITIES, ROWS
+from yprov_mlflow.prov.graph.stores import Graph
 from yprov_mlflow.prov.graph.thing_names import resolve
 from yprov_mlflow.prov.graph.things import current_value
 from yprov_mlflow.prov.model.identifiers import segment
 
-JOULES_PER_KWH = 3_600_000
-_OF_RUN = "run_id name experiment status user model start end duration commit".split()
-_QUANTITIES: Mapping[str, tuple[str, str, float]] = {
-    "energy": ("energy/own", "mlf:AttributedEnergy", JOULES_PER_KWH),
-    "energy_node": ("energy/total", "mlf:TotalEnergy", JOULES_PER_KWH),
-    "emissions": ("emissions/total", "mlf:Emissions", 1),
-    "emissions_own": ("emissions/own", "mlf:Emissions", 1),
-}
-_ALL = (*_OF_RUN, *_QUANTITIES)
+_ALL = (*FACTS, "duration", *QUANTITIES)
 UNITS: Mapping[str, str] = {
     "duration": "s",
     "energy": "kWh",
@@ -117,7 +112,7 @@ def runs(graph: Graph, question: Question = Question()) -> RunTable:  # noqa: B0
     sort = plain(question.sort.removeprefix("-").strip())
     asked = [c.column for c in filters] + [o.column for o in objectives] + ([sort] if sort else [])
     shown = dict.fromkeys([*DEFAULT_COLUMNS, *map(plain, question.columns), *asked])
-    columns = _Columns(graph, [text(q.subject) for q in graph.quads(None, _TYPE, iri("mlf:Run"))])
+    columns = _Columns(graph)
     columns.check(dict.fromkeys([*map(plain, question.columns), *asked]))
     if question.experiment:
         columns.keep("experiment", lambda value: value == question.experiment)
@@ -142,22 +137,20 @@ def runs(graph: Graph, question: Question = Question()) -> RunTable:  # noqa: B0
 
 # -- columns ---------------------------------------------------------------------------
 
-_TYPE = iri("rdf:type")
-
 
 class _Columns:
     """The values of runs by column, each read when it is first needed, for all runs at once."""
 
-    def __init__(self, graph: Graph, names: Iterable[str]) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._names = list(dict.fromkeys(names))
+        self._rows = _rows_in(graph)
+        self._names = list(self._rows)
         self._values: dict[str, dict[str, Value]] = {}
 
     def check(self, columns: Iterable[str]) -> None:
         """Raise a ``UsageError`` for a metric, param or tag that no run has."""
-        for column in columns:
-            is_ours = column in _OF_RUN or column in _QUANTITIES
-            if self._names and not is_ours and all(v is None for v in self._read(column).values()):
+        for column in columns if self._names else ():
+            if column not in _ALL and all(v is None for v in self._read(column).values()):
                 what = f"no run has {column!r}"
                 cure = f"Metrics are named by their key; other columns: {', '.join(_ALL)},"
                 raise UsageError(what, None, f"{cure} params.KEY, tags.KEY, min(KEY), max(KEY)")
@@ -195,17 +188,16 @@ class _Columns:
     def _of_runs(self, column: str) -> dict[str, Value]:
         start, _, key = column.partition(".")
         statistic = _STATISTIC.match(column)
-        if column in _QUANTITIES:
-            local, kind, divisor = _QUANTITIES[column]
-            numbers = self._local(local, "qudt:numericValue", kind)
-            return {name: float(str(value)) / divisor for name, value in numbers.items() if value}
-        if column in _OF_RUN:
-            return self._facts(column)
+        if column == "duration":
+            return {name: _duration(row) for name, row in self._rows.items()}
+        if column in _ALL:
+            return {name: row.get(column) for name, row in self._rows.items()}
         if start == "params" and key:
             return self._local(f"param/{segment(key)}", "mlf:text")
         if start == "tags" and key:
             return {
-                n: current_value(self._graph, f"{_base(n)}tag/{segment(key)}") for n in self._names
+                n: current_value(self._graph, f"{_namespace(n)}tag/{segment(key)}")
+                for n in self._names
             }
         metric = statistic[2].removeprefix("metrics.") if statistic else column
         term = f"mlf:{statistic[1]}" if statistic else "mlf:last"
@@ -213,16 +205,12 @@ class _Columns:
         of_series = self._local(f"metric/@run/{segment(metric)}", term)
         return {name: number_of(_xsd(str(value))) for name, value in of_series.items()}
 
-    def _local(self, local: str, predicate: str, kind: str | None = None) -> dict[str, Value]:
+    def _local(self, local: str, predicate: str) -> dict[str, Value]:
         """Return the value of a record that each run has under its own namespace."""
-        records = {f"{_base(name)}{local}": name for name in self._names}
+        records = {f"{_namespace(name)}{local}": name for name in self._names}
         if len(records) > _FEW:
-            pairs = (
-                ((q.subject, q.object) for q in self._graph.quads(None, iri(predicate)))
-                if kind is None
-                else self._pairs(f"?record a {kind} ; {predicate} ?value")
-            )
-            return {records[s]: text(v) for s, v in _texts(pairs) if s in records}
+            quads = self._graph.quads(None, iri(predicate))
+            return {records[s]: text(q.object) for q in quads if (s := text(q.subject)) in records}
         statements = about(self._graph, list(records), predicate)
         return {
             name: value
@@ -230,97 +218,36 @@ class _Columns:
             if (value := first(statements[record], predicate)) is not None
         }
 
-    def _facts(self, column: str) -> dict[str, Value]:
-        if column in ("experiment", "commit"):
-            return self._linked(*_LINKED[column])
-        if column == "model":
-            return self._models()
-        if column == "duration":
-            start, end = self._read("start"), self._read("end")
-            return {
-                name: (_instant(str(end[name])) - _instant(str(start[name]))).total_seconds()
-                for name in self._names
-                if start.get(name) and end.get(name)
-            }
-        predicate = _PREDICATES[column]
-        if len(self._names) > _FEW:
-            return self._of_all(predicate, column)
-        statements = about(self._graph, self._names, predicate)
-        of_runs = {name: first(statements[name], predicate) for name in self._names}
-        return {
-            name: value.rpartition("#")[2] if column == "status" else value
-            for name, value in of_runs.items()
-            if value is not None
-        }
 
-    def _models(self) -> dict[str, Value]:
-        """Return the names of the logged models that activities of each run generated."""
-        pairs = self._pairs(
-            "?model a mlf:LoggedModel ; schema:name ?value ; prov:wasGeneratedBy ?record"
-        )
-        names: dict[str, set[str]] = {}
-        for activity, name in _texts(pairs):
-            names.setdefault(_base(activity), set()).add(text(name))
-        of_runs = {run: ", ".join(sorted(names.get(_base(run), ()))) for run in self._names}
-        return {run: joined for run, joined in of_runs.items() if joined}
+def _rows_in(graph: Graph) -> dict[str, dict[str, Value]]:
+    """Return the rows of all runs in a graph by their IRIs.
 
-    def _of_all(self, path: str, column: str = "") -> dict[str, Value]:
-        """Return the end of a path from each run; the server or library joins faster than we."""
-        pairs = _texts(self._pairs(f"?record a mlf:Run ; {path} ?value"))
-        return {
-            name: text(value).rpartition("#")[2] if column == "status" else text(value)
-            for name, value in pairs
-        }
-
-    def _pairs(self, pattern: str) -> list[tuple[Term | None, ...]]:
-        return self._graph.select(f"SELECT DISTINCT ?record ?value WHERE {{ {pattern} }}").rows
-
-    def _linked(self, predicate: str, of_other: str) -> dict[str, Value]:
-        if len(self._names) > _FEW:
-            # Joined here: over a path, the library looks at all graphs again for each run.
-            pairs = list(_texts(self._pairs(f"?record a mlf:Run ; {predicate} ?value")))
-            ends_of_path = {text(other) for _, other in pairs}
-            if len(ends_of_path) <= _FEW:
-                facts = about(self._graph, ends_of_path, of_other)
-                texts = {other: first(facts[other], of_other) for other in ends_of_path}
-            else:
-                quads = self._graph.quads(None, iri(of_other))
-                texts = {text(quad.subject): text(quad.object) for quad in quads}
-            ends = ((run, texts.get(text(other))) for run, other in pairs)
-            return {run: value for run, value in ends if value is not None}
-        statements = about(self._graph, self._names, predicate)
-        others = {v for s in statements.values() for v in values(s.get(predicate, ()))}
-        facts = about(self._graph, others, of_other)
-        return {
-            name: value
-            for name in self._names
-            for other in values(statements[name].get(predicate, ()))
-            if (value := first(facts[other], of_other)) is not None
-        }
+    Raises:
+        GraphError: The graph cannot be read, or an earlier version wrote it without rows.
+    """
+    rows: dict[str, dict[str, Value]] = {}
+    documents = 0
+    for quad in graph.quads(None, ROWS.value):
+        documents += 1
+        for row in orjson.loads(text(quad.object)):
+            name = row.pop("run")
+            known = rows.get(name, {})
+            # Others may name a run, but its own document knows it best.
+            is_own = _namespace(name) == _namespace(text(quad.subject))
+            rows[name] = known | row if is_own else row | known
+    if documents < sum(1 for _ in graph.quads(None, DIGEST.value)):
+        raise GraphError.damaged("the index", "an earlier version of yprov-mlflow wrote it")
+    return rows
 
 
-_PREDICATES = {
-    "run_id": "mlf:runId",
-    "name": "rdfs:label",
-    "status": "mlf:status",
-    "user": "mlf:userId",
-    "start": "prov:startedAtTime",
-    "end": "prov:endedAtTime",
-}
-_LINKED = {
-    "experiment": ("dcterms:isPartOf", "schema:name"),
-    "commit": ("prov:used", "mlf:gitCommit"),
-}
+def _namespace(iri: str) -> str:
+    """Return the namespace of a run, with which the names of its records begin."""
+    return iri.rpartition("#")[0] + "#"
 
 
-def _texts(pairs: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
-    for record, value in pairs:
-        if record is not None and value is not None:
-            yield text(record), value
-
-
-def _base(run: str) -> str:
-    return run.rpartition("#")[0] + "#"
+def _duration(row: Mapping[str, Value]) -> float | None:
+    start, end = row.get("start"), row.get("end")
+    return (_instant(str(end)) - _instant(str(start))).total_seconds() if start and end else None
 
 
 def _xsd(number: str) -> str:

@@ -12,7 +12,9 @@ import pyoxigraph
 from pyoxigraph import BlankNode, Literal, NamedNode, Quad, Triple
 
 from yprov_mlflow.prov.errors import GraphError, QueryError
+from yprov_mlflow.prov.formats.bundles import name_of
 from yprov_mlflow.prov.formats.rdf.turtle import N_QUADS
+from yprov_mlflow.prov.graph.run_rows import MARKS, ROWS, rows_of
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.vocabulary import PREFIXES as OF_DOCUMENTS
 
@@ -87,10 +89,14 @@ class LocalGraph:
     @classmethod
     def in_memory(cls, documents: Iterable[Document]) -> LocalGraph:
         """Return a graph of these documents; several of one run are all in it."""
+        documents = list(documents)
         stream = BytesIO()
         N_QUADS.dump(documents, stream)
         store = pyoxigraph.Store()
         store.bulk_load(stream.getvalue(), pyoxigraph.RdfFormat.N_QUADS)
+        names = [NamedNode(name_of(document).iri) for document in documents]
+        rows = [Literal(rows_of(document)) for document in documents]
+        store.extend(Quad(name, ROWS, row, MARKS) for name, row in zip(names, rows, strict=True))
         return cls(store)
 
     @classmethod
