@@ -34,6 +34,22 @@ def test_end_of_run_does_not_wait_for_document_and_readers_do(sandbox: Sandbox) 
     assert activities
 
 
+def test_translator_is_not_imported_while_a_program_waits(sandbox: Sandbox) -> None:
+    source = """
+        import json, sys
+        import mlflow
+        def loaded():
+            ours = "yprov_mlflow.prov."
+            parts = {name.removeprefix(ours).partition(".")[0] for name in sys.modules
+                     if name.startswith(ours)}
+            return sorted(parts & {"translate", "formats", "sources"})
+        with mlflow.start_run():
+            mlflow.log_metric("loss", 0.5)
+            print(json.dumps(loaded()))
+    """
+    assert sandbox.train(source).json == []
+
+
 def test_end_in_temporary_folder_waits_as_the_folder_may_be_removed(sandbox: Sandbox) -> None:
     script = """
         import json, os, mlflow

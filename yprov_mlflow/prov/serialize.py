@@ -287,3 +287,8 @@ def assessment(entity: Any) -> dict[str, Json]:
         for name, value in plain(entity).items()
         if value is not None and name != "error" and not (name == "valid" and value)
     }
+
+
+def integer(number: Any) -> Any:
+    """Return a timestamp or step as an integer; SQLite stores those of numpy as bytes."""
+    return int.from_bytes(number, "little", signed=True) if isinstance(number, bytes) else number

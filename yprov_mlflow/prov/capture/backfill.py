@@ -18,7 +18,8 @@ from yprov_mlflow.prov.capture.store_answers import point_of, stored_point
 from yprov_mlflow.prov.events import STORE_SESSION, Event
 from yprov_mlflow.prov.journal import JournalDirectory
 from yprov_mlflow.prov.redaction import redact_event, redact_field
-from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory, integer
+from yprov_mlflow.prov.serialize import integer
+from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory
 from yprov_mlflow.prov.translate.store_calls.spans import span_key
 
 _MAX_FILES = 10_000

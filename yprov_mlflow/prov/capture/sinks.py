@@ -8,6 +8,7 @@ among the artifacts, no run waits for it, and ``recover`` sends what it has not 
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import shutil
 import tempfile
@@ -75,6 +76,8 @@ def send(folder: JournalDirectory, delivery: Delivery, sinks: Sequence[str]) -> 
                 folder.mark_sent(name, sizes)
 
 
+# Looking for entry points reads the metadata of all packages: 5 ms for each run.
+@functools.cache
 def _load(name: str) -> SinkPlugin:
     plugin: SinkPlugin | None = plugins.load(plugins.SINKS, name, CHECK)
     if plugin is None:

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from yprov_mlflow.prov.capture import mlflow_private
 from yprov_mlflow.prov.capture.call_batches import Bulk
 from yprov_mlflow.prov.events import LARGEST_FLOAT
-from yprov_mlflow.prov.sources.state_events import integer
+from yprov_mlflow.prov.serialize import integer
 
 _ATTEMPT_TIMEOUT_S = 20  # of one request of the thread that writes; MLflow's own limit is 120 s
 

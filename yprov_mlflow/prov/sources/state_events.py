@@ -310,8 +310,3 @@ def batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def integer(number: Any) -> Any:
-    """Return a timestamp or step as an integer; SQLite stores those of numpy as bytes."""
-    return int.from_bytes(number, "little", signed=True) if isinstance(number, bytes) else number

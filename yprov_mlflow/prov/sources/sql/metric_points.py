@@ -16,8 +16,9 @@ from typing import Any
 
 import sqlalchemy
 
+from yprov_mlflow.prov.serialize import integer
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Row
-from yprov_mlflow.prov.sources.state_events import MOST_POINTS, batches, integer
+from yprov_mlflow.prov.sources.state_events import MOST_POINTS, batches
 
 # Timestamps from 1973 to 5138, if they are seconds. MLflow before 1.0 wrote seconds, and
 # tables without steps.

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from yprov_mlflow.prov.events import Event, Json
+from yprov_mlflow.prov.serialize import integer
 from yprov_mlflow.prov.sources.artifact_finder import ArtifactFinder
 from yprov_mlflow.prov.sources.source import Problem
 from yprov_mlflow.prov.sources.sql.query_reader import Reader, Record, Unreadable
-from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory, integer
+from yprov_mlflow.prov.sources.state_events import SOURCE_RUN, EventFactory
 
 _LONGEST_NUMBER = 40
 
