@@ -28,7 +28,11 @@ class Document:
         self._origin: dict[str, int] = {}
         for number, content in enumerate(contents):
             for section, records in content.items():
-                self.sections[section].update(records)
+                known = self.sections[section]
+                for identifier, record in records.items():
+                    # Each document knows only some attributes of a record of the store.
+                    is_shared = section != "prefix" and identifier in known
+                    known[identifier] = known[identifier] | record if is_shared else record
             self._origin.update(dict.fromkeys(content.get("entity", ()), number))
         self.entities = self.sections["entity"]
         self.ended = {r["prov:entity"]: r for r in self.sections["wasInvalidatedBy"].values()}

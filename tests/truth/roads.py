@@ -131,7 +131,7 @@ class Workplace:
         A store keeps neither contexts, nor reads, nor former names, nor the order of datasets and
         models. A server does not see which run of its clients reads. MLflow's databases
         keep infinity as the largest float, which documents mark as doubtful. A server tells no
-        hashes of files.
+        hashes of files and no deleted models.
         """
         unknown = {"former name"} if road == "completed" else set()
         if self.store == "server":
@@ -141,6 +141,10 @@ class Workplace:
         facts = {key: value for key, value in facts.items() if key[0] not in unknown}
         if road in ("live", "completed"):
             return facts
+        if self.store == "server":
+            gone = {k[1] for k, v in facts.items() if k[0] == "model" and v[1] == "DELETED"}
+            of_model = ("model", "model param", "model tag")
+            facts = {k: v for k, v in facts.items() if k[0] not in of_model or k[1] not in gone}
         if self.store == "server" and road == "converted":
             facts = {key: value if key[0] != "file" else None for key, value in facts.items()}
         for key, value in facts.items():

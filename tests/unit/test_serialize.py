@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, Expectation, InputTag, Metric, RunTag, ViewType
 from mlflow.entities.model_registry import ModelVersion
 
 from yprov_mlflow.prov import serialize
@@ -62,6 +62,13 @@ def test_result_of_a_method_for_secrets_has_names_and_ids_only() -> None:
 
 def test_parameters_that_the_user_left_out_are_omitted() -> None:
     assert serialize.arguments("update_x", {"a": object(), "b": None}) == {"b": None}
+
+
+def test_assessment_that_a_server_updates_is_that_of_a_client() -> None:
+    whole = Expectation(name="answer", value="yes")
+    from_server = serialize.arguments("update_assessment", {"expectation": whole})
+    from_client = serialize.arguments("update_assessment", {"expectation": whole.expectation})
+    assert from_server == from_client == {"expectation": {"value": "yes"}}
 
 
 def test_dataset_has_none_for_missing_and_empty_fields() -> None:

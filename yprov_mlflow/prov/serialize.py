@@ -22,6 +22,7 @@ from yprov_mlflow.prov.state import Experiment, LoggedModel, ModelVersion, Regis
 # Deeper than any entity of MLflow; an object that contains itself ends here.
 _MAX_DEPTH = 12
 _MAX_COPIED_DEPTH = 2
+_CONTENTS = ("expectation", "feedback")
 
 
 def to_json(value: Any, depth: int = 0) -> Json:
@@ -63,7 +64,13 @@ def arguments(method: str, values: Mapping[str, Any]) -> dict[str, Json]:
             name: to_json(value) if name in redaction.IDENTIFYING_FIELDS else redaction.WITHHELD
             for name, value in passed.items()
         }
-    return {name: to_json(value) for name, value in passed.items()}
+    converted = {name: to_json(value) for name, value in passed.items()}
+    for name in _CONTENTS if method == "update_assessment" else ():
+        # Where a client passes the content of an assessment, a server passes a whole one.
+        content = converted.get(name)
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            converted[name] = content[name]
+    return converted
 
 
 def result(method: str, value: Any) -> Json:

@@ -54,6 +54,27 @@ ALIAS = {"name": "iris", "alias": "champion"}
 IRIS = "store:model/iris"
 
 
+def test_what_is_created_again_has_its_values_anew() -> None:
+    """The deletion in between is in another document: here the creation ends what was before."""
+    tags = [{"key": "w", "value": "1"}]
+    stage = {"name": "iris", "version": "1", "stage": "Staging"}
+    create = ("create_registered_model", {"name": "iris", "tags": tags}, {"name": "iris"})
+    staged = ("transition_model_version_stage", stage, None)
+    document = document_of(create, version(1, tags=tags), staged, create, version(1, tags=tags))
+    for base in (f"{IRIS}/tag/w", f"{IRIS}/version/1/tag/w", f"{IRIS}/version/1/entry"):
+        first, second = sorted(values_of(document, base))
+        assert first in ended(document) and second not in ended(document)
+    assert values_of(document, f"{IRIS}/version/1/stage").keys() <= ended(document)
+
+
+def test_a_deleted_version_gets_no_new_name() -> None:
+    named = {"name": "iris", "version": "1"}
+    rename = ("rename_registered_model", {"name": "iris", "new_name": "rose"}, None)
+    for calls in ([version(1)], []):  # created by a call of this document, or of another one
+        document = document_of(*calls, ("delete_model_version", named, None), rename)
+        assert not values_of(document, "store:model/rose/version")
+
+
 @pytest.mark.parametrize("is_prompt", [False, True])
 def test_only_versions_of_models_are_models(is_prompt: bool) -> None:
     named = {"name": "m", "version": 1}

@@ -29,6 +29,18 @@ def test_lineage_and_documents_are_pictures(monkeypatch: pytest.MonkeyPatch) -> 
     assert "<svg" in shown._repr_html_() and "first" in shown._repr_html_()
 
 
+def test_exported_notebooks_have_pictures_and_tables_in_markdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    documents = pipeline()
+    lineage = prov.lineage("models:/clf@champion", documents=documents)._repr_markdown_()
+    assert lineage.startswith("```mermaid\nflowchart") and lineage.endswith("\n```")
+    monkeypatch.setattr(run_views, "_fetch", lambda *_: documents[1])
+    assert "first" in prov.document("any")._repr_markdown_()
+    table = prov.energy(documents[1])._repr_markdown_()
+    assert table.startswith("## Run") and "|---|" in table and "| name | first |" in table
+
+
 @pytest.fixture
 def notebook(monkeypatch: pytest.MonkeyPatch) -> Handle:
     handle = Handle()

@@ -21,7 +21,7 @@ from yprov_mlflow.prov.graph.walk import Direction
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.report import pages
 from yprov_mlflow.prov.report.lineage_picture import picture_of
-from yprov_mlflow.prov.report.picture_formats import visible
+from yprov_mlflow.prov.views.view import mermaid_block, visible
 
 Documents = Union[str, "os.PathLike[str]", Document]
 """A document, its file, or a folder with documents."""
@@ -32,6 +32,9 @@ class ShownLineage(LineageReport):
 
     def _repr_html_(self) -> str:
         return pages.picture_html(picture_of(self), f"Lineage of {visible(self.match.name, 80)}")
+
+    def _repr_markdown_(self) -> str:
+        return mermaid_block(self.to_mermaid())
 
 
 def lineage(

@@ -45,6 +45,7 @@ def document(run_id: str | None = None) -> ProvDocument:
     result = prov_json.to_prov(content)
     # Notebooks look for it at the object; a subclass would not be what ``prov`` itself returns.
     result._repr_html_ = functools.partial(picture_html, content)
+    result._repr_markdown_ = functools.partial(picture_markdown, content)
     return result
 
 
@@ -53,6 +54,14 @@ def picture_html(content: Document) -> str:
     from yprov_mlflow.prov.report import pages, prov_picture  # runs are logged without these
 
     return pages.picture_html(prov_picture.picture(content))
+
+
+def picture_markdown(content: Document) -> str:
+    """Return the picture of a document as Markdown, into which notebooks are exported."""
+    from yprov_mlflow.prov.report import picture_formats, prov_picture  # as above
+    from yprov_mlflow.prov.views.view import mermaid_block
+
+    return mermaid_block(picture_formats.to_mermaid(prov_picture.picture(content)))
 
 
 def energy(run: Source = None) -> EnergyReport:

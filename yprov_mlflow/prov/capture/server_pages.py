@@ -27,8 +27,8 @@ from yprov_mlflow.prov.layout import PROV_JSON
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.redaction import redact
 from yprov_mlflow.prov.report import model_report, pages, run_report
-from yprov_mlflow.prov.report.picture_formats import visible
 from yprov_mlflow.prov.translate import side_files
+from yprov_mlflow.prov.views.view import visible
 
 PAGES = "/yprov/runs"
 

@@ -17,8 +17,8 @@ from yprov_mlflow.prov.convert import output
 from yprov_mlflow.prov.convert.request import Request, Result, Unit
 from yprov_mlflow.prov.layout import INDEX_CSV, README
 from yprov_mlflow.prov.model.document import Document
-from yprov_mlflow.prov.report.run_report import plain
 from yprov_mlflow.prov.views.document_reader import text
+from yprov_mlflow.prov.views.view import plain
 
 _README = """\
 # Provenance of {runs}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
-from yprov_mlflow.prov.report.picture_formats import visible
+from yprov_mlflow.prov.views.view import visible
 
 _PARTS = 150
 """Parts of a thinned line; of each, the least and the greatest point are drawn."""

@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 from yprov_mlflow.prov.report import charts
 from yprov_mlflow.prov.report.pages import Chart, Links, markup, page_table, render
-from yprov_mlflow.prov.report.picture_formats import visible
-from yprov_mlflow.prov.report.run_report import markdown_table, plain
 from yprov_mlflow.prov.translate.measurements import JOULES_PER_KWH
 from yprov_mlflow.prov.views.document_reader import seconds_between
 from yprov_mlflow.prov.views.summary_report import Summary
-from yprov_mlflow.prov.views.view import Table
+from yprov_mlflow.prov.views.view import Table, markdown_table, plain, visible
 
 _LOSSES = ("loss", "error", "err", "rmse", "mse", "mae", "perplexity")
 _SYSTEM = "system/"

@@ -11,10 +11,9 @@ from yprov_mlflow.prov.graph.stores import Graph
 from yprov_mlflow.prov.graph.things import Thing
 from yprov_mlflow.prov.report.lineage_picture import left_out, picture_of
 from yprov_mlflow.prov.report.pages import Links, markup, page_table, render
-from yprov_mlflow.prov.report.picture_formats import to_mermaid, to_svg, visible
+from yprov_mlflow.prov.report.picture_formats import to_mermaid, to_svg
 from yprov_mlflow.prov.report.prov_picture import Picture
-from yprov_mlflow.prov.report.run_report import markdown_table, plain
-from yprov_mlflow.prov.views.view import Table
+from yprov_mlflow.prov.views.view import Table, markdown_table, mermaid_block, plain, visible
 
 _FACTS = ("version", "aliases", "former_aliases", "model_id", "status", "digest", "sha256")
 _COLUMNS = ("kind", "name", "status", "start (UTC)", "people", "commits", "id")
@@ -50,7 +49,7 @@ class ModelReport(NamedTuple):
         """Return the report as Markdown, with a picture that GitHub draws."""
         heading = [f"# {plain(self.title)}", ""]
         heading += [f"- {label}: {plain(text)}" for label, text in self.facts()]
-        drawing = ["", "```mermaid", to_mermaid(self.picture()), "```"]
+        drawing = ["", mermaid_block(to_mermaid(self.picture()))]
         tables = [line for table in self.tables() for line in markdown_table(table)]
         return "\n".join([*heading, *drawing, *tables]) + "\n"
 

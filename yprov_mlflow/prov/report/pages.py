@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from yprov_mlflow.prov.report.picture_formats import to_svg, visible
+from yprov_mlflow.prov.report.picture_formats import to_svg
 from yprov_mlflow.prov.report.prov_picture import Picture
-from yprov_mlflow.prov.views.view import Table, cell_text
+from yprov_mlflow.prov.views.view import Table, cell_text, visible
 
 _MOST_ROWS = 300
 _LONGEST_CELL = 400

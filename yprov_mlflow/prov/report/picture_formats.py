@@ -14,24 +14,17 @@ from itertools import pairwise
 from yprov_mlflow.prov.errors import MissingExtraError, OutputError
 from yprov_mlflow.prov.report.layered_layout import Point, lay_out
 from yprov_mlflow.prov.report.prov_picture import Node, Picture
+from yprov_mlflow.prov.views.view import visible
 
 _LINE = 15.0  # height of a line of text
 _LETTER = 7.2  # mean width of a letter in bold
 _PADDING = 12.0
-_LONGEST = 34  # letters of a line
 _MARGIN = 8.0
 _FILL = {"entity": "#fffc87", "activity": "#9fb1fc", "agent": "#fed37f"}
 _EDGE = {"entity": "#808000", "activity": "#0000cc", "agent": "#b36b00"}
 _DOT_SHAPES = {"entity": "ellipse", "activity": "box", "agent": "house"}
 _SIZE = re.compile(r' (?:width|height)="(\d+)"')
 _PNG_FONTS = "DejaVu Sans, Liberation Sans, Noto Sans, Arial, Helvetica, sans-serif"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-def visible(text: str, longest: int = _LONGEST) -> str:
-    """Return a text in one line, cut, without characters that control terminals or direction."""
-    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 # -- SVG -----------------------------------------------------------------------------------

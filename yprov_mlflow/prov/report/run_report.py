@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from yprov_mlflow.prov.ids import unquote_key
 from yprov_mlflow.prov.report import charts
 from yprov_mlflow.prov.report.pages import Chart, Links, markup, page_table, render
-from yprov_mlflow.prov.report.picture_formats import to_mermaid, to_svg, visible
+from yprov_mlflow.prov.report.picture_formats import to_mermaid, to_svg
 from yprov_mlflow.prov.report.prov_picture import picture
 from yprov_mlflow.prov.translate import PointBatch
 from yprov_mlflow.prov.views import energy, summary
@@ -24,17 +24,22 @@ from yprov_mlflow.prov.views.document_reader import (
 )
 from yprov_mlflow.prov.views.energy_report import EnergyReport
 from yprov_mlflow.prov.views.summary_report import Metric, Summary
-from yprov_mlflow.prov.views.view import Table, cell_text
+from yprov_mlflow.prov.views.view import (
+    Table,
+    cell_text,
+    markdown_table,
+    mermaid_block,
+    plain,
+    visible,
+)
 
 _MOST_CHARTS = 36
 _MOST_LINES = len(charts.COLORS)
 _LONGEST_PATCH = 30_000
-_MOST_ROWS = 100  # of a table in Markdown
 _FOLDED = frozenset({"Tags", "Sessions", "Ran on", "Contexts"})
 _IN_HEADING = frozenset({"Run"})
 _SYSTEM = "system/"
 _EPOCH = re.compile(r"epoch (\d+)")
-_MARKDOWN = frozenset("\\`*_{}[]<>#|")
 
 
 class RunReport(NamedTuple):
@@ -90,7 +95,7 @@ class RunReport(NamedTuple):
         heading = [f"# {plain(self.title)}", ""]
         heading += [f"- {label}: {plain(text)}" for label, text in self.facts()]
         heading += ["", *(f"> {plain(text)}" for text in self.problems())]
-        drawing = ["", "```mermaid", to_mermaid(picture(self.reader)), "```"]
+        drawing = ["", mermaid_block(to_mermaid(picture(self.reader)))]
         tables = [line for table in self.tables() for line in markdown_table(table)]
         notes = [f"- {plain(note.text)}" for note in self.energy.notes()]
         missing = ["", "## What is missing, and why", "", *notes] if notes else []
@@ -198,24 +203,6 @@ def _duration(seconds: float | None) -> str | None:
 
 def _kwh(total: Any) -> str:
     return f"{total.energy_kwh:.3g} kWh ({total.method})"
-
-
-def plain(text: str) -> str:
-    """Return a text in one line with Markdown's characters escaped."""
-    text = visible(text, 600)
-    return "".join(f"\\{c}" if c in _MARKDOWN else c for c in text)
-
-
-def markdown_table(table: Table) -> Iterator[str]:
-    """Yield the lines of a table in Markdown, below its title."""
-    columns = table.columns or ("", "")
-    yield from ("", f"## {plain(table.title)}", "")
-    yield f"| {' | '.join(map(plain, columns))} |"
-    yield f"|{'---|' * len(columns)}"
-    for row in table.rows[:_MOST_ROWS]:
-        yield f"| {' | '.join(plain(cell_text(cell)) for cell in row)} |"
-    if len(table.rows) > _MOST_ROWS:
-        yield f"\nand {len(table.rows) - _MOST_ROWS} more"
 
 
 # -- reading -------------------------------------------------------------------------------

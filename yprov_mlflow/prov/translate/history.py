@@ -70,6 +70,10 @@ class PropertyHistory:
         """Return the entity of the current value."""
         return (self._current.get(prop.base) or (None, None))[0]
 
+    def is_removed(self, prop: VersionedProperty) -> bool:
+        """Return whether the last call on a property removed its value."""
+        return prop.base in self._current and self._current[prop.base] is None
+
     def assign(
         self,
         prop: VersionedProperty,

@@ -17,9 +17,9 @@ from yprov_mlflow.prov.report import pages
 from yprov_mlflow.prov.report.experiment_report import ExperimentReport
 from yprov_mlflow.prov.report.lineage_picture import left_out, names_of, picture_of
 from yprov_mlflow.prov.report.pages import markup, page_table
-from yprov_mlflow.prov.report.picture_formats import to_svg, visible
+from yprov_mlflow.prov.report.picture_formats import to_svg
 from yprov_mlflow.prov.ui.shown_runs import Catalog
-from yprov_mlflow.prov.views.view import Table
+from yprov_mlflow.prov.views.view import Table, visible
 
 LOCAL = "127.0.0.1"
 _LINKS = (("Runs", "/"), ("Lineage", "/lineage"), ("SPARQL", "/sparql"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Literal, NamedTuple, dataclass_transform
@@ -11,6 +12,10 @@ from typing import Any, Literal, NamedTuple, dataclass_transform
 _TERM = "term"
 _LEFT = 'style="text-align: left; padding: 2px 12px 2px 0"'  # notebooks align text on the right
 _LONGEST_CELL = 1000  # a tag may have megabytes, too many for a table; JSON has all
+_MOST_ROWS = 100  # of a table in Markdown
+_LONGEST_LABEL = 34  # letters in a picture
+_MARKDOWN = frozenset("\\`*_{}[]<>#|")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Table(NamedTuple):
@@ -94,6 +99,12 @@ class View:
             [*(_html(table.filled()) for table in self.tables() if table.rows), *notes]
         )
 
+    def _repr_markdown_(self) -> str:
+        """Return the tables as Markdown, into which notebooks are exported."""
+        tables = (markdown_table(table.filled()) for table in self.tables() if table.rows)
+        notes = [f"- {plain(note.text)}" for note in self.notes()]
+        return "\n".join([*(line for table in tables for line in table), "", *notes]).strip()
+
 
 def cell_text(cell: object) -> str:
     """Return the text of a table's cell: long text cut, floats with six significant digits."""
@@ -101,6 +112,35 @@ def cell_text(cell: object) -> str:
         return f"{cell:.6g}"
     text = "" if cell is None else str(cell)
     return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
+
+
+def visible(text: str, longest: int = _LONGEST_LABEL) -> str:
+    """Return a text in one line, cut, without characters that control terminals or direction."""
+    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def plain(text: str) -> str:
+    """Return a text in one line with Markdown's characters escaped."""
+    text = visible(text, 600)
+    return "".join(f"\\{c}" if c in _MARKDOWN else c for c in text)
+
+
+def markdown_table(table: Table) -> Iterator[str]:
+    """Yield the lines of a table in Markdown, below its title."""
+    columns = table.columns or ("", "")
+    yield from ("", f"## {plain(table.title)}", "")
+    yield f"| {' | '.join(map(plain, columns))} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in table.rows[:_MOST_ROWS]:
+        yield f"| {' | '.join(plain(cell_text(cell)) for cell in row)} |"
+    if len(table.rows) > _MOST_ROWS:
+        yield f"\nand {len(table.rows) - _MOST_ROWS} more"
+
+
+def mermaid_block(drawing: str) -> str:
+    """Return a drawing for Mermaid as a block of Markdown, which GitHub and JupyterLab draw."""
+    return f"```mermaid\n{drawing}\n```"
 
 
 def _html(table: Table) -> str:

@@ -211,6 +211,9 @@ def expect_properties(call: Call, subject: str, state: Mapping[str, Any]) -> Non
 
 def create(call: Call, subject: str) -> bool:
     """Add the creation of an object, with its tags and properties."""
+    # What can be created again was deleted before, by a call that another document has.
+    if call.entry(subject) is not None:
+        call.delete(subject)
     call.create(subject)
     tags = pairs(call.arguments.get("tags"))
     if _PROMPT_TAG in tags:

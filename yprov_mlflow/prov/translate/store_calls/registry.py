@@ -29,6 +29,13 @@ _MODEL_SOURCE = re.compile(r"models:/(m-[^/]+)\Z|/models/(m-[^/]+)/artifacts/?\Z
 _ARCHIVED = "Archived"
 
 
+def _create_model(call: Call, model: str) -> bool:
+    if call.entry(model) is not None:  # deleted meanwhile, and its versions with it
+        for version in _versions_of(call, model):
+            call.delete(version)
+    return create(call, model)
+
+
 def _create_version(call: Call, version: str) -> bool:
     create(call, version)
     origin, source = _origin(call), call.find("source")
@@ -92,9 +99,10 @@ def _delete_model(call: Call, model: str) -> bool:
 
 
 def _versions_of(call: Call, model: str) -> list[str]:
-    """Return the versions of a registered model that the document has so far."""
+    """Return the versions of a registered model that the document has so far, and not deleted."""
     start = f"{model}/version/"
-    return sorted(v for v in call.translation.model_versions if v.startswith(start))
+    versions = (v for v in call.translation.model_versions if v.startswith(start))
+    return sorted(version for version in versions if not call.is_deleted(version))
 
 
 def _transition(call: Call, version: str) -> bool:
@@ -194,6 +202,7 @@ def add_model_types(translation: Translation) -> None:
 
 
 HANDLERS: Mapping[str, Handler] = {
+    "create_registered_model": on_noun("registered_model", _create_model),
     "create_model_version": on_noun("model_version", _create_version),
     "copy_model_version": _copy_version,
     "delete_model_version": on_noun("model_version", _delete_version),

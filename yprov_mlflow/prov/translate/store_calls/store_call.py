@@ -210,6 +210,10 @@ class Call:
         """Return the current entry of an object."""
         return self.translation.history.current(_entry_of(subject))
 
+    def is_deleted(self, subject: str) -> bool:
+        """Return whether the document has the deletion of an object, and no creation after it."""
+        return self.translation.history.is_removed(_entry_of(subject))
+
     def change(
         self, subject: str, prop: str, value: object, types: tuple[str, ...] = ("mlf:Property",)
     ) -> str | None:
