@@ -190,7 +190,7 @@ class Pipeline:
             data,
             model_type="regressor",
             evaluators=["default"],
-            evaluator_config=_EVALUATE,
+            evaluator_config={"default": _EVALUATE},
         )
         self.steps.add((("version", name, version), ("run", run_id)))
         self.steps.add((("dataset", data.digest), ("run", run_id)))

@@ -260,13 +260,13 @@ def waiting_content(file: Path, problems: list[str]) -> Content | None:
 
 
 def _batches_of(
-    documents: Iterable[Document], known: Mapping[str, Collection[str]]
+    documents: Iterable[Document], indexed: Mapping[str, Collection[str]]
 ) -> Iterator[_Batch]:
     """Yield documents in batches of ``TURN_BYTES``; the first of a name replaces those there."""
     batch, begun = _Batch(), set[NamedNode]()
     for document in documents:
         content = content_of(document)
-        if content.digest in known.get(content.graph.value, ()):
+        if content.digest in indexed.get(content.graph.value, ()):
             batch.unchanged += 1
         else:
             batch.append(content, replaces=content.graph not in begun)
