@@ -67,6 +67,12 @@ def test_what_is_created_again_has_its_values_anew() -> None:
     assert values_of(document, f"{IRIS}/version/1/stage").keys() <= ended(document)
 
 
+def test_a_model_that_is_created_again_has_no_versions() -> None:
+    create = ("create_registered_model", {"name": "iris"}, {"name": "iris"})
+    document = document_of(create, version(1), create)
+    assert values_of(document, f"{IRIS}/version/1/entry").keys() <= ended(document)
+
+
 def test_a_deleted_version_gets_no_new_name() -> None:
     named = {"name": "iris", "version": "1"}
     rename = ("rename_registered_model", {"name": "iris", "new_name": "rose"}, None)

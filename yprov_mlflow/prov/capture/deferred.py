@@ -96,6 +96,7 @@ def _metric_later(general: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(general)
     def log_metric(self: Any, run_id: Any, metric: Any) -> Any:
+        """Log a point later if it is certain; else as the general method does."""
         current = session.existing or session.get()
         guard = current.guard.here
         queue = current.queues.get(self)
@@ -126,6 +127,7 @@ def _later(base: Any, name: str, captured: Callable[..., Any]) -> Callable[..., 
 
     @functools.wraps(captured)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Check and record the call, and have it written later."""
         current = session.existing or session.get()
         if _is_inner(current, self):
             return getattr(base, name)(self, *args, **kwargs)
@@ -225,6 +227,7 @@ def _known(base: Any, name: str, captured: Callable[..., Any]) -> Callable[..., 
 
     @functools.wraps(captured)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make the call, and remember the state of the run."""
         current = session.existing or session.get()
         if _is_inner(current, self):
             return getattr(base, name)(self, *args, **kwargs)
@@ -277,6 +280,7 @@ def _end(base: Any, captured: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(captured)
     def update_run_info(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Update the run after the calls that wait for it."""
         current = session.existing or session.get()
         if _is_inner(current, self):
             return base.update_run_info(self, *args, **kwargs)

@@ -210,6 +210,7 @@ class _ModulesToPatch:
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        """Return the spec of a module to patch, None for any other; see ``importlib.abc``."""
         patch = _PATCHES.get(name)
         if patch is None:
             return None

@@ -14,6 +14,7 @@ from yprov_mlflow.prov.formats import open_documents, prov_json
 from yprov_mlflow.prov.formats.file_formats import SUFFIXES
 from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.model.relations import KINDS
+from yprov_mlflow.prov.views.view import mermaid_block
 
 if TYPE_CHECKING:
     from prov.model import ProvDocument
@@ -59,7 +60,6 @@ def picture_html(content: Document) -> str:
 def picture_markdown(content: Document) -> str:
     """Return the picture of a document as Markdown, into which notebooks are exported."""
     from yprov_mlflow.prov.report import picture_formats, prov_picture  # as above
-    from yprov_mlflow.prov.views.view import mermaid_block
 
     return mermaid_block(picture_formats.to_mermaid(prov_picture.picture(content)))
 

@@ -51,6 +51,7 @@ def _page(view: Callable[[str], str | bytes]) -> _View:
 
     @functools.wraps(view)
     def shown(run_id: str) -> Response:
+        """Return the view's page about a run, or the error as a page."""
         content: str | bytes
         status = 200
         with process.get().uncaptured():

@@ -93,6 +93,7 @@ def _add_lightning_callback(trainer: Any) -> Any:
 
 def _with_transformers_callback(context: str | None, original: Method) -> Method:
     def call(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the trainer's method, with the callback if it is not there yet."""
         callback, added = _add_transformers_callback(trainer)
         if callback is None:
             return original(trainer, *args, **kwargs)

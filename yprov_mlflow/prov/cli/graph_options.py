@@ -44,6 +44,7 @@ def format_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
             ctx.meta[_SHORT] = option.name
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        """Add the options to a command."""
         choice = click.Choice(list(names))
         for name in ("json", "csv"):
             if name in names:

@@ -48,6 +48,10 @@ class Update(NamedTuple):
     records: int = 0  # of the documents that were added
     problems: tuple[str, ...] = ()
 
+    def plus(self, other: Update) -> Update:
+        """Return the sum of two results."""
+        return Update(*map(operator.add, self, other))
+
 
 class Content(NamedTuple):
     """A document as the index stores it."""
@@ -133,7 +137,7 @@ class IndexFolder:
         """
         result = Update()
         for update in self._written(_batches_of(documents, self.digests())):
-            result = Update(*map(operator.add, result, update))
+            result = result.plus(update)
             on_turn(result)
         return result
 
@@ -180,7 +184,7 @@ class IndexFolder:
                     batch.append(content, replaces=True)
             _write(store, batch)
             store.flush()
-            result = Update(*map(operator.add, result, batch.update()))
+            result = result.plus(batch.update())
             for file in files:
                 file.unlink(missing_ok=True)
         return result._replace(problems=tuple(problems))
@@ -263,14 +267,15 @@ def _batches_of(
     documents: Iterable[Document], indexed: Mapping[str, Collection[str]]
 ) -> Iterator[_Batch]:
     """Yield documents in batches of ``TURN_BYTES``; the first of a name replaces those there."""
-    batch, begun = _Batch(), set[NamedNode]()
+    batch = _Batch()
+    seen: set[NamedNode] = set()
     for document in documents:
         content = content_of(document)
         if content.digest in indexed.get(content.graph.value, ()):
             batch.unchanged += 1
         else:
-            batch.append(content, replaces=content.graph not in begun)
-        begun.add(content.graph)
+            batch.append(content, replaces=content.graph not in seen)
+        seen.add(content.graph)
         if batch.size >= TURN_BYTES:
             yield batch
             batch = _Batch()

@@ -17,7 +17,7 @@ from yprov_mlflow.prov.model.document import Document
 from yprov_mlflow.prov.translate.measurements import JOULES_PER_KWH
 from yprov_mlflow.prov.views.document_reader import DocumentReader, Record, text, types, value
 
-# Statements about a document, in a graph of their own and with terms of no document.
+# Statements about documents: in a separate graph, with terms that no document uses.
 MARKS = NamedNode("urn:yprov-mlflow:index")
 DIGEST = NamedNode("urn:yprov-mlflow:digest")
 ROWS = NamedNode("urn:yprov-mlflow:rows")

@@ -28,6 +28,7 @@ def reader(recipe: Recipe, state: Path, document: Path | None, fetch: Fetch | No
     """
 
     def read(path: str, sha256: str) -> bytes | None:
+        """Return the content of a kept file, None if no place has it."""
         if (content := _content(state / KEPT / sha256, sha256)) is not None:
             return content
         if not is_safe(path):

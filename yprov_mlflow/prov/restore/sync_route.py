@@ -53,6 +53,7 @@ def _guarded(view: _View) -> _View:
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        """Call the view if the request has the token."""
         token = os.environ.get(protocol.TOKEN_VARIABLE, "")
         if not token:
             abort(404)

@@ -54,6 +54,7 @@ def application(catalog: Catalog, token: str, host: str | None = None) -> flask.
 
     @app.before_request
     def check() -> Any:
+        """Reject requests without the token, or with another name of the machine."""
         # A page of another site could lead its own name here, so that a browser asks for it.
         if flask.request.host.rsplit(":", 1)[0] not in names:
             flask.abort(403, "This name of the machine is not allowed.")

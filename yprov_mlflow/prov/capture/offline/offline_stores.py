@@ -270,6 +270,7 @@ def _fed(name: str, function: Callable[..., Any], starts: tuple[str, ...]) -> Ca
 
     @functools.wraps(function)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Bring the view up to date, and call the method on it."""
         view = self.view
         with view.outermost() as is_outermost:
             if not is_outermost:
